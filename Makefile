@@ -1,0 +1,40 @@
+# Everything runs in .venv, which `make` makes. Nothing else needs to be installed but Python >= 3.11.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: setup demo test lint bench clean
+.DEFAULT_GOAL := setup
+
+setup: $(VENV)/.dev                      ## the virtual environment, with everything to work on mgmt
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev,demo,postgres]'
+	touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo                      ## the tour: real media to a real S3 server and back (STORE=file:///... for none)
+	$(BIN)/python -m demo.tour $(if $(STORE),--store $(STORE))
+
+test: lint                               ## every test, against real servers on loopback
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(VENV)/.dev                       ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev                      ## figures, side by side
+	$(BIN)/python -m benchmarks.run $(ROWS)
+
+clean:                                   ## remove what make made
+	rm -rf $(VENV) build dist demo/work .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,179 @@
+"""Where archives live, seen without any one provider's words."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What a store says about one object. Sizes are bytes, times are UTC."""
+
+    key: str
+    size: int
+    etag: str
+    storage_class: str | None = None
+    last_modified: datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    frozen: bool = False
+    """It cannot be read before it is thawed."""
+    thawing: bool = False
+    """A restore of the frozen object is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an endpoint was seen to do. Probed once per endpoint, then remembered by whoever opened the store."""
+
+    checksum: str | None
+    """The checksum whose mismatch the endpoint was seen to refuse: "crc64nvme", "sha256", "md5", or None."""
+    max_parts: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What an upload has put into the store, by our own reckoning, never by the server's."""
+
+    size: int
+    checksum: str | None
+    """What the store should say of the object: space-separated alternatives, each "crc64nvme:<base64>",
+    "sha256:<base64>-<parts>" or "md5:<hex>[-<parts>]". None where no checksum of the endpoint can be trusted."""
+    parts: int
+    part_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingUpload:
+    """An upload that was begun and neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    started_at: datetime | None
+    size: int
+    """Bytes that are already stored, and paid for."""
+
+
+class Upload(Protocol):
+    """One object on its way into a store. Nothing is visible under its key before `complete`.
+
+    The caller writes from one thread. Parts are sent in parallel by the store's own threads; memory is bounded by
+    the parts in flight. After an exception the upload can be aborted, or left for a later run to resume.
+    """
+
+    part_size: int
+    parts_sent: int
+    parts_skipped: int
+    """Parts that an earlier, interrupted run had already stored."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`, which may be used after the call returns only if it is immutable: memoryviews are copied."""
+        ...
+
+    def finish(self) -> Sent:
+        """Send what is buffered and wait until all of it is in the store. The object is still not visible."""
+        ...
+
+    def complete(self) -> StoredObject:
+        """Make the object appear under its key, never overwriting. What is ambiguous (a lost answer) is settled by HEAD.
+
+        Raises ConflictError when the key holds an object of another operation.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Remove what was sent. Harmless when nothing was."""
+        ...
+
+    def close(self) -> None:
+        """Stop the threads; leave in the store what is there. Harmless after `complete` or `abort`."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Objects by key. Keys are relative to the store's prefix, and no call leaves that prefix.
+
+    Every method raises StoreUnavailableError when the store cannot be reached or says slow down, StoreError when it
+    refuses, and translates whatever its library raises.
+    """
+
+    url: str
+    """`s3://bucket/prefix` or `file:///directory`, without a trailing slash."""
+    bucket: str | None
+
+    def capabilities(self) -> Capabilities:
+        """What the endpoint can be trusted with; probed at the first call, without litter."""
+        ...
+
+    def location(self, key: str) -> str:
+        """The full URL of `key`."""
+        ...
+
+    def head(self, key: str) -> StoredObject:
+        """Raise NotFoundError when there is no such key."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Objects whose key begins with `prefix`, in the order of their keys. `metadata` is empty."""
+        ...
+
+    def start_upload(
+        self,
+        key: str,
+        *,
+        metadata: Mapping[str, str],
+        planned_size: int,
+        storage_class: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        resume: str | None = None,
+        part_size: int | None = None,
+        on_started: Callable[[str, int], None] | None = None,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> Upload:
+        """Begin to send one object of about `planned_size` bytes.
+
+        `metadata` must hold `mgmt-operation`, by which a lost answer is settled. `resume` is the upload id that an
+        interrupted run was given through `on_started(upload_id, part_size)`; pass the `part_size` of then, too. When
+        that upload is gone, a new one is begun. `on_started` is called once, before the first part of a new upload is
+        sent; small objects, sent in one piece, never call it. `on_sent(bytes)` is called from transfer threads as
+        parts arrive (or are found to be there already).
+        """
+        ...
+
+    def prove(self, key: str, sent: Sent) -> str | None:
+        """Ask the store what it holds, and compare with what was sent.
+
+        Returns the name of the checksum that proves it ("crc64nvme"), or None when the store's word proves nothing:
+        then it must be read back. Raises IntegrityError when size or checksum differ, NotFoundError when it is gone.
+        """
+        ...
+
+    def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
+        """Store a small object (an index) in the standard class, in one request. ConflictError if the key is taken."""
+        ...
+
+    def read(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
+        """Bytes `start` to `end` (exclusive), exactly that many. With `etag`, IntegrityError if the object is another.
+
+        Raises NotReadyError when the object is frozen.
+        """
+        ...
+
+    def stream(self, key: str, *, etag: str | None = None) -> Iterator[bytes]:
+        """The whole object from its beginning, in chunks. A short answer is an error, never a short object.
+
+        Raises NotReadyError when the object is frozen.
+        """
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove one object. Removing what is not there is not an error."""
+        ...
+
+    def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
+        """Uploads under way or abandoned, whoever began them."""
+        ...
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Remove a pending upload. Aborting what is not there is not an error."""
+        ...
