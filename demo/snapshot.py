@@ -6,11 +6,12 @@ import stat
 from pathlib import Path
 
 Snapshot = dict[str, tuple[str, ...]]
-"""Path relative to the tree's top, to what is there: kind, mode, time, number of hard links and sha256, as far as the kind has them, or the link's target."""
+"""Path relative to the tree's top, to what is there: its kind, then a link's target, or the mode and the time, and of
+files how many hard links they have and the sha256."""
 
 
 def snapshot(top: Path) -> Snapshot:
-    """Read every entry below the file or folder `top`, symlinks not followed: names, modes, times in ns, and contents."""
+    """Read every entry below the file or folder `top`, symlinks not followed: names, modes, times, contents."""
     found = {".": _entry(top)}
     for folder, folders, files in os.walk(top):
         for name in folders + files:
