@@ -38,7 +38,7 @@ class Sent:
     size: int
     checksum: str | None
     """What the store should say of the object: space-separated alternatives, each "crc64nvme:<base64>",
-    "sha256:<base64>-<parts>" or "md5:<hex>[-<parts>]". None where no checksum of the endpoint can be trusted."""
+    "sha256:<base64>[-<parts>]" or "md5:<hex>[-<parts>]". None where no checksum of the endpoint can be trusted."""
     parts: int
     part_size: int
 
@@ -75,7 +75,7 @@ class Upload(Protocol):
         ...
 
     def complete(self) -> StoredObject:
-        """Make the object appear under its key, never overwriting. What is ambiguous (a lost answer) is settled by HEAD.
+        """Make the object appear under its key, never overwriting. A lost answer is settled by HEAD.
 
         Raises ConflictError when the key holds an object of another operation.
         """
@@ -135,7 +135,7 @@ class ObjectStore(Protocol):
         `metadata` must hold `mgmt-operation`, by which a lost answer is settled. `resume` is the upload id that an
         interrupted run was given through `on_started(upload_id, part_size)`; pass the `part_size` of then, too. When
         that upload is gone, a new one is begun. `on_started` is called once, before the first part of a new upload is
-        sent; small objects, sent in one piece, never call it. `on_sent(bytes)` is called from transfer threads as
+        sent; small objects, sent in one request, never call it. `on_sent(bytes)` is called from transfer threads as
         parts arrive (or are found to be there already).
         """
         ...

@@ -1,0 +1,69 @@
+"""Where archives live: `s3://bucket/prefix` on any S3-compatible endpoint, or `file:///directory`."""
+
+import re
+from collections.abc import Callable
+
+from mgmt.errors import ConfigurationError
+from mgmt.storage.keys import check_key
+from mgmt.storage.store import Capabilities, ObjectStore
+
+__all__ = ["open_store"]
+
+
+def open_store(
+    url: str,
+    *,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+    threads: int = 4,
+    part_size: int | None = None,
+    capabilities: Capabilities | None = None,
+    on_probed: Callable[[Capabilities], None] | None = None,
+) -> ObjectStore:
+    """Open the store that `url` names: `s3://bucket[/prefix]` or `file:///directory`. Nothing is requested yet.
+
+    What follows `file://` is the path as it is, without percent-encoding. `endpoint_url`, `region` and `profile` are
+    for S3 and otherwise come from boto3's own chain, as credentials always do. `threads` parts are sent at a time;
+    `part_size` (bytes) replaces the default of 16 MiB. `capabilities`, when remembered from an earlier run, saves the
+    probe; `on_probed` is told what a probe has found, to remember it.
+
+    Raises ConfigurationError when the URL, the profile or the endpoint cannot be used.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "file":
+        return _open_directory(url, rest)
+    if separator and scheme == "s3":
+        bucket, _, prefix = rest.rstrip("/").partition("/")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", bucket):
+            raise _unusable(url, f"{bucket!r} is not the name of a bucket")
+        if prefix:
+            check_key(prefix)
+
+        from mgmt.storage.s3 import connect  # boto3 takes half a second to import
+        from mgmt.storage.s3_store import S3Store
+
+        return S3Store(
+            connect(bucket, prefix, endpoint_url=endpoint_url, region=region, profile=profile, threads=threads),
+            threads=threads,
+            part_size=part_size,
+            capabilities=capabilities,
+            on_probed=on_probed,
+        )
+    raise _unusable(url, "it must begin with s3:// or file:///")
+
+
+def _open_directory(url: str, path: str) -> ObjectStore:
+    from mgmt.storage.directory import DirectoryStore
+
+    if not path.startswith("/"):
+        raise _unusable(url, "a directory store needs an absolute path: file:///directory")
+    if "\0" in path or not path.strip("/"):
+        raise _unusable(url, "that is not a directory to keep archives in")
+    return DirectoryStore(path)
+
+
+def _unusable(url: str, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot use {url!r} as a store: {why}", next_step="mgmt config set store s3://bucket/prefix"
+    )

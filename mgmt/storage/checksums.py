@@ -1,0 +1,86 @@
+"""Checksums of parts and of the whole, in the words of S3: what we reckon, and whether the store says the same."""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import BinaryIO
+
+from awscrt.checksums import combine_crc64nvme, crc64nvme
+
+from mgmt.errors import IntegrityError
+from mgmt.storage.store import Sent
+
+CHUNK = 1 << 20
+
+
+def checksum(algorithm: str, data: bytes) -> bytes:
+    """The raw checksum of one part: 8 bytes big-endian for "crc64nvme", the digest for "sha256" and "md5"."""
+    if algorithm == "crc64nvme":
+        return int(crc64nvme(data)).to_bytes(8, "big")
+    return hashlib.new(algorithm, data, usedforsecurity=False).digest()
+
+
+def checksum_of_file(algorithm: str, data: BinaryIO) -> bytes:
+    """The raw checksum of `data` from its beginning; leaves it there again."""
+    data.seek(0)
+    crc, digest = 0, hashlib.new("md5" if algorithm == "md5" else "sha256", usedforsecurity=False)
+    while chunk := data.read(CHUNK):
+        if algorithm == "crc64nvme":
+            crc = crc64nvme(chunk, crc)
+        else:
+            digest.update(chunk)
+    data.seek(0)
+    return crc.to_bytes(8, "big") if algorithm == "crc64nvme" else digest.digest()
+
+
+def encoded(raw: bytes) -> str:
+    """Base64, as the checksum headers and Content-MD5 have it."""
+    return base64.b64encode(raw).decode()
+
+
+def of_whole(algorithm: str, raw: bytes) -> str:
+    """`Sent.checksum` of an object that was sent in one piece."""
+    return f"{algorithm}:{raw.hex() if algorithm == 'md5' else encoded(raw)}"
+
+
+def of_parts(algorithm: str, parts: Sequence[tuple[bytes, int]], whole_md5: str) -> str:
+    """`Sent.checksum` of an object that was sent in parts: (raw checksum, size in bytes) each, in their order.
+
+    `whole_md5` is the hex md5 of the object: some endpoints give it as the ETag of a multipart object.
+    """
+    if algorithm == "crc64nvme":
+        crc = 0
+        for raw, size in parts:
+            crc = combine_crc64nvme(crc, int.from_bytes(raw, "big"), size)
+        return of_whole(algorithm, crc.to_bytes(8, "big"))
+    composite = checksum(algorithm, b"".join(raw for raw, _ in parts))
+    if algorithm == "md5":
+        return f"md5:{composite.hex()}-{len(parts)} md5:{whole_md5}"
+    return f"{of_whole(algorithm, composite)}-{len(parts)}"
+
+
+def proven_by(key: str, sent: Sent, size: int, said: Mapping[str, str], trusted: str | None) -> str | None:
+    """The checksum that proves that the store holds what was sent, or None when nothing it said proves it.
+
+    `size` and `said` (checksum by algorithm; "md5" is an ETag that may be one) are the store's word on `key`;
+    `trusted` is the one algorithm whose mismatch the endpoint was seen to refuse. Values can be compared only when
+    both are of the whole, or both of the same number of parts ("-N"). A differing ETag proves nothing, since not every
+    server makes it from an md5; a differing checksum, like a differing size, raises IntegrityError.
+    """
+    if size != sent.size:
+        raise IntegrityError(f"the store holds {size} bytes of {key}, and {sent.size} were sent")
+    for algorithm, expected in _alternatives(sent.checksum):
+        value = said.get(algorithm)
+        if algorithm != trusted or value is None or value.partition("-")[2] != expected.partition("-")[2]:
+            continue
+        if value == expected:
+            return algorithm
+        if algorithm != "md5":
+            raise IntegrityError(f"the store says {algorithm} {value} of {key}, and {expected} was sent")
+    return None
+
+
+def _alternatives(sent: str | None) -> Iterable[tuple[str, str]]:
+    for alternative in (sent or "").split():
+        algorithm, _, value = alternative.partition(":")
+        yield algorithm, value

@@ -1,0 +1,385 @@
+"""The embedded store: a folder, no server.
+
+An object is a plain file at its key. What is no object yet, and what a file cannot say of itself, is in the folder
+`.mgmt` of the store: `uploads/ID` (an object under way), `uploads/ID.json` (its key), and `objects/SHA256-OF-KEY.json`
+(the metadata of an object, believed while the size beside it is that of the file). There are no storage classes and
+no tags.
+"""
+
+import fcntl
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from hashlib import sha256
+from stat import S_ISREG
+from typing import Any, BinaryIO
+
+from mgmt.errors import ConfigurationError, ConflictError, IntegrityError, NotFoundError
+from mgmt.storage.folder import (
+    open_parent,
+    open_root,
+    place,
+    read_all,
+    remove,
+    remove_empty_parents,
+    translated,
+    write_all,
+    write_new,
+)
+from mgmt.storage.keys import check_key, is_key
+from mgmt.storage.publish import CONTENT, is_same
+from mgmt.storage.store import Capabilities, PendingUpload, Sent, StoredObject
+
+OWN = ".mgmt"
+CHUNK = 1 << 20
+PART_SIZE = 16 << 20
+
+_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class DirectoryStore:
+    """See `mgmt.storage.open_store`."""
+
+    bucket: str | None = None
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.normpath("/" + path.lstrip("/"))
+        self.url = f"file://{self.path}"
+
+    def capabilities(self) -> Capabilities:
+        """A file system has no checksum to offer: what it holds must be read back."""
+        return Capabilities(checksum=None)
+
+    def location(self, key: str) -> str:
+        """`file:///directory/key`."""
+        return f"{self.url}/{key}"
+
+    def head(self, key: str) -> StoredObject:
+        """Raise NotFoundError when there is no such file."""
+        with translated(self.location(key)), self._parent(_checked(key)) as (folder, name):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if not S_ISREG(status.st_mode):
+                raise NotFoundError(f"{self.location(key)} is not a file")
+            note = self._note(key)
+        metadata = note["metadata"] if note.get("size") == status.st_size else {}
+        return _described(key, status, metadata)
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Every file below the directory, except those of mgmt's own folder; symlinks are left out."""
+        with translated(self.url):
+            try:
+                with open_root(self.path, create=False) as root:
+                    yield from _walk(root, "", prefix)
+            except FileNotFoundError:
+                return
+
+    def start_upload(
+        self,
+        key: str,
+        *,
+        metadata: Mapping[str, str],
+        planned_size: int,
+        storage_class: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        resume: str | None = None,
+        part_size: int | None = None,
+        on_started: Callable[[str, int], None] | None = None,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> "DirectoryUpload":
+        """Begin to write one object. Here each new upload calls `on_started`, before anything is on disk."""
+        part_size = part_size or PART_SIZE
+        with translated(self.location(_checked(key))):
+            upload_id, descriptor = resume or "", -1
+            if resume is not None and _UPLOAD_ID.fullmatch(resume):
+                with suppress(FileNotFoundError):
+                    descriptor = self._open_upload(upload_id, os.O_RDWR)
+            if descriptor < 0:
+                upload_id = secrets.token_hex(16)
+                if on_started is not None:
+                    on_started(upload_id, part_size)
+                descriptor = self._begin(key, upload_id)
+        return DirectoryUpload(self, key, metadata, upload_id, descriptor, part_size, on_sent or (lambda _: None))
+
+    def prove(self, key: str, sent: Sent) -> str | None:
+        """A size is no proof: None, once the size is right."""
+        size = self.head(key).size
+        if size != sent.size:
+            raise IntegrityError(f"the store holds {size} bytes of {self.location(key)}, and {sent.size} were sent")
+        return None
+
+    def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
+        """Store the `size` bytes of `data`. The same content again, by the same operation, is no conflict."""
+        data.seek(0)
+        digest = sha256()
+        while chunk := data.read(CHUNK):
+            digest.update(chunk)
+        upload = self.start_upload(key, metadata={**metadata, CONTENT: digest.hexdigest()}, planned_size=size)
+        try:
+            data.seek(0)
+            while chunk := data.read(CHUNK):
+                upload.write(chunk)
+            return upload.complete()
+        except BaseException:
+            upload.abort()
+            raise
+
+    def read(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
+        """Raise IntegrityError where the file is shorter, or another."""
+        if end <= start:
+            return b""
+        with translated(self.location(key)), self._opened(key, etag) as (descriptor, _):
+            data = os.pread(descriptor, end - start, start)
+            while len(data) < end - start and (
+                more := os.pread(descriptor, end - start - len(data), start + len(data))
+            ):
+                data += more
+        if len(data) != end - start:
+            raise IntegrityError(f"{self.location(key)} ends before byte {end}")
+        return data
+
+    def stream(self, key: str, *, etag: str | None = None) -> Iterator[bytes]:
+        """The file as the disk has it: what is cached of it in memory is dropped first, where that can be asked for."""
+        with translated(self.location(key)), self._opened(key, etag) as (descriptor, status):
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            left = status.st_size
+            while left and (chunk := os.read(descriptor, min(left, CHUNK))):
+                left -= len(chunk)
+                yield chunk
+            if left or _etag(os.fstat(descriptor)) != _etag(status):
+                raise IntegrityError(f"{self.location(key)} changed while it was read")
+
+    def delete(self, key: str) -> None:
+        """Remove a file, what is known of it, and the folders that are empty then."""
+        with translated(self.location(_checked(key))), suppress(FileNotFoundError), self._locked() as root:
+            with suppress(FileNotFoundError, NotADirectoryError), open_parent(root, key) as (folder, name):
+                remove(folder, name)
+            with suppress(FileNotFoundError), open_parent(root, _note_path(key)) as (folder, name):
+                remove(folder, name)
+            remove_empty_parents(root, key)
+
+    def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
+        """What is in `uploads`, begun by whatever process."""
+        with translated(self.url), suppress(FileNotFoundError), self._parent(f"{OWN}/uploads/x") as (folder, _):
+            for name in sorted(os.listdir(folder)):
+                upload_id, suffix = os.path.splitext(name)
+                if suffix != ".json":
+                    continue
+                size = 0
+                try:
+                    status = os.stat(name, dir_fd=folder)
+                    key = _parsed(read_all(folder, name)).get("key", "")
+                    with suppress(FileNotFoundError):
+                        size = os.stat(upload_id, dir_fd=folder).st_size
+                except FileNotFoundError:
+                    continue  # it ended meanwhile
+                if key.startswith(prefix):
+                    yield PendingUpload(key, upload_id, datetime.fromtimestamp(status.st_mtime, UTC), size)
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Remove a pending upload, if it is there."""
+        if not _UPLOAD_ID.fullmatch(upload_id):
+            return
+        with (
+            translated(self.location(key)),
+            suppress(FileNotFoundError),
+            self._parent(f"{OWN}/uploads/x") as (folder, _),
+        ):
+            remove(folder, upload_id)
+            remove(folder, f"{upload_id}.json")
+
+    def publish(self, key: str, upload_id: str, size: int, metadata: Mapping[str, str]) -> StoredObject:
+        """Give the finished upload its key, unless that is taken. Raises ConflictError when it is another's."""
+        with translated(self.location(key)), self._locked() as root:
+            try:
+                there = self.head(key)
+            except NotFoundError:
+                there = None
+            if there is not None and there.size == 0 != size and self._note(key) == _noted(size, metadata):
+                with open_parent(root, key) as (folder, name):  # the claim of a crashed run: see `place`
+                    remove(folder, name)
+                there = None
+            if there is not None and not is_same(there, size, metadata):
+                raise ConflictError(f"{self.location(key)} exists already")
+            if there is None:
+                with open_parent(root, _note_path(key), create=True) as (folder, name):
+                    write_new(folder, name, json.dumps(_noted(size, metadata)).encode())
+                with (
+                    open_parent(root, f"{OWN}/uploads/{upload_id}") as source,
+                    open_parent(root, key, create=True) as target,
+                ):
+                    place(source, target)
+        self.abort(key, upload_id)
+        return self.head(key)
+
+    def _begin(self, key: str, upload_id: str) -> int:
+        with self._parent(f"{OWN}/uploads/{upload_id}.json", create=True) as (folder, name):
+            write_new(folder, name, json.dumps({"key": key}).encode())
+        return self._open_upload(upload_id, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+
+    def _open_upload(self, upload_id: str, flags: int) -> int:
+        with self._parent(f"{OWN}/uploads/{upload_id}") as (folder, name):
+            return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
+
+    @contextmanager
+    def _opened(self, key: str, etag: str | None) -> Iterator[tuple[int, os.stat_result]]:
+        with self._parent(_checked(key)) as (folder, name):
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            status = os.fstat(descriptor)
+            if not S_ISREG(status.st_mode):
+                raise NotFoundError(f"{self.location(key)} is not a file")
+            if etag not in {None, _etag(status)}:
+                raise IntegrityError(f"{self.location(key)} is not the object that was recorded")
+            yield descriptor, status
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _parent(self, path: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
+        with open_root(self.path, create=create) as root, open_parent(root, path, create=create) as parent:
+            yield parent
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The root, while no other process publishes or deletes."""
+        with open_root(self.path, create=False) as root, open_parent(root, f"{OWN}/lock") as (folder, name):
+            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield root
+            finally:
+                os.close(lock)
+
+    def _note(self, key: str) -> dict[str, Any]:
+        try:
+            with self._parent(_note_path(key)) as (folder, name):
+                return _parsed(read_all(folder, name))
+        except FileNotFoundError:
+            return {}
+
+
+class DirectoryUpload:
+    """An `Upload` (see store.py) into one file, by the thread that writes."""
+
+    def __init__(
+        self,
+        store: DirectoryStore,
+        key: str,
+        metadata: Mapping[str, str],
+        upload_id: str,
+        descriptor: int,
+        part_size: int,
+        on_sent: Callable[[int], None],
+    ) -> None:
+        self.part_size = part_size
+        self.parts_sent = 0
+        self.parts_skipped = 0
+        self._store = store
+        self._key = key
+        self._metadata = metadata
+        self._upload_id = upload_id
+        self._file = os.fdopen(descriptor, "r+b", buffering=0)
+        self._on_sent = on_sent
+        self._size = 0
+        self._same = 0
+        """Bytes from the beginning that an interrupted run had written already."""
+        self._sent: Sent | None = None
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`, or find that it is there already."""
+        with translated(self._store.location(self._key)):
+            descriptor = self._file.fileno()
+            if self._same == self._size and os.pread(descriptor, len(data), self._size) == data:
+                self._same += len(data)
+            else:
+                if self._same == self._size:
+                    os.ftruncate(descriptor, self._size)
+                write_all(descriptor, data, self._size)
+        self._size += len(data)
+        self._on_sent(len(data))
+
+    def finish(self) -> Sent:
+        """Wait until all of it is on disk."""
+        if self._sent is None:
+            with translated(self._store.location(self._key)):
+                os.ftruncate(self._file.fileno(), self._size)
+                os.fsync(self._file.fileno())
+            parts = max(1, -(-self._size // self.part_size))
+            self.parts_skipped = parts if self._same == self._size > 0 else self._same // self.part_size
+            self.parts_sent = parts - self.parts_skipped
+            self._sent = Sent(self._size, None, parts, self.part_size)
+            self.close()
+        return self._sent
+
+    def complete(self) -> StoredObject:
+        """Make the file appear under its key, never replacing one."""
+        return self._store.publish(self._key, self._upload_id, self.finish().size, self._metadata)
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        self.close()
+        self._store.abort(self._key, self._upload_id)
+
+    def close(self) -> None:
+        """Leave in the store what is there."""
+        self._file.close()
+
+
+def _checked(key: str) -> str:
+    if check_key(key).split("/")[0].casefold() == OWN:
+        raise ConfigurationError(
+            f"cannot use {key!r} as a key: {OWN} is mgmt's own", next_step="choose another with --key"
+        )
+    return key
+
+
+def _described(key: str, status: os.stat_result, metadata: Mapping[str, str]) -> StoredObject:
+    return StoredObject(
+        key=key,
+        size=status.st_size,
+        etag=_etag(status),
+        last_modified=datetime.fromtimestamp(status.st_mtime, UTC),
+        metadata=metadata,
+    )
+
+
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_size:x}-{status.st_mtime_ns:x}-{status.st_ino:x}"
+
+
+def _note_path(key: str) -> str:
+    return f"{OWN}/objects/{sha256(key.encode()).hexdigest()}.json"
+
+
+def _noted(size: int, metadata: Mapping[str, str]) -> dict[str, Any]:
+    return {"size": size, "metadata": dict(metadata)}
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    try:
+        parsed: dict[str, Any] = json.loads(text)
+    except ValueError:  # the power went while it was written
+        return {}
+    return parsed
+
+
+def _walk(folder: int, path: str, prefix: str) -> Iterator[StoredObject]:
+    """Files below `folder`, whose key is `path`, in the order of the bytes of their keys."""
+    with os.scandir(folder) as entries:
+        names = [entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries]
+    for name in sorted(names, key=os.fsencode):
+        key = path + name
+        if name.endswith("/"):
+            if key.casefold() != OWN + "/" and (key.startswith(prefix) or prefix.startswith(key)):
+                with open_parent(folder, name + ".") as (inner, _):
+                    yield from _walk(inner, key, prefix)
+        elif key.startswith(prefix) and is_key(key):
+            with suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if S_ISREG(status.st_mode):
+                    yield _described(key, status, {})

@@ -1,0 +1,146 @@
+"""Files below a folder that no path leads out of, and errors in mgmt's words."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mgmt.errors import NotFoundError, StoreError, StoreUnavailableError
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_ABSENT = {errno.ENOENT, errno.ENOTDIR}
+_GONE = {errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH}
+
+
+@contextmanager
+def open_root(path: str, *, create: bool) -> Iterator[int]:
+    """The folder at `path`, as a descriptor; made, with `create`, where its parent is there already.
+
+    Raises StoreUnavailableError when not even the parent is there: it may be a disk that is not mounted.
+    """
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        raise StoreUnavailableError(f"there is no folder {parent}", next_step=f"mount its disk, or: mkdir -p {parent}")
+    if create and not os.path.isdir(path):
+        with open_root(parent, create=False) as above:
+            os.close(_enter(above, os.path.basename(path), create=True))
+    root = os.open(path, _FOLDER)
+    try:
+        yield root
+    finally:
+        os.close(root)
+
+
+@contextmanager
+def open_parent(root: int, path: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
+    """The folder that holds `path`, as a descriptor, and the name in it. Symlinks on the way are not followed."""
+    *folders, name = path.split("/")
+    folder = os.dup(root)
+    try:
+        for each in folders:
+            inner = _enter(folder, each, create=create)
+            os.close(folder)
+            folder = inner
+        yield folder, name
+    finally:
+        os.close(folder)
+
+
+def write_new(folder: int, name: str, data: bytes) -> None:
+    """Make `name` hold exactly `data`, on disk when this returns."""
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        write_all(descriptor, data, 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.fsync(folder)
+
+
+def write_all(descriptor: int, data: bytes | memoryview, position: int) -> None:
+    """`os.pwrite`, all of it."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, position)
+        position += written
+        view = view[written:]
+
+
+def read_all(folder: int, name: str) -> bytes:
+    """What a small file holds."""
+    with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
+        return file.read()
+
+
+def place(source: tuple[int, str], target: tuple[int, str]) -> None:
+    """Give the file `source` the name `target` (folder, name) on the same filesystem, replacing nothing.
+
+    Raises FileExistsError when the name is taken. Where there are no hard links (exFAT) the name is claimed by an
+    empty file first; a crash just then leaves that claim behind.
+    """
+    try:
+        os.link(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0], follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(target[1], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, dir_fd=target[0]))
+        os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
+    os.fsync(target[0])
+
+
+def remove(folder: int, name: str) -> None:
+    """Remove a file, if it is there."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return
+    os.fsync(folder)
+
+
+def remove_empty_parents(root: int, path: str) -> None:
+    """Remove the folders that held `path` and hold nothing now."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        try:
+            with open_parent(root, path) as (folder, name):
+                os.rmdir(name, dir_fd=folder)
+        except OSError:  # not empty, or not ours to remove: it may stay
+            return
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn an OSError about `where` into an error of mgmt's."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        if error.errno in _ABSENT:
+            raise NotFoundError(f"there is no {where}") from error
+        if error.errno in _FULL:
+            raise StoreError(
+                f"the disk is full: {where} was not stored", next_step="free some space there, then run it again"
+            ) from error
+        if error.errno in _GONE:
+            raise StoreUnavailableError(f"the disk is gone: {where}: {reason}", next_step="mount it again") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise StoreError(
+                f"the name is too long for this disk: {where}", next_step="choose another with --key"
+            ) from error
+        raise StoreError(f"{where}: {reason}") from error
+
+
+def _enter(folder: int, name: str, *, create: bool) -> int:
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        if not create:
+            raise
+    try:
+        os.mkdir(name, dir_fd=folder)
+        os.fsync(folder)
+    except FileExistsError:
+        pass  # another process was quicker
+    return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)

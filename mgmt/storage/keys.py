@@ -1,0 +1,54 @@
+"""The names of archives in a store (FORMAT.md, "Keys")."""
+
+import re
+
+from mgmt.errors import ConfigurationError
+
+MAX_KEY_BYTES = 900
+SUFFIX = ".tar.gz"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ENCODED = re.compile(rb"[\x00-\x1f\x7f/\\]|\xc2[\x80-\x9f]|%(?=[0-9A-Fa-f]{2})")
+
+
+def check_key(key: str) -> str:
+    """Return `key` if every store can hold it under exactly that name; raise ConfigurationError if not."""
+    problem = _problem(key)
+    if problem:
+        raise ConfigurationError(f"cannot use {key!r} as a key: {problem}", next_step="choose another with --key")
+    return key
+
+
+def is_key(key: str) -> bool:
+    """Whether `check_key` would take it."""
+    return _problem(key) is None
+
+
+def key_for(name: str) -> str:
+    """The key of the archive of an original called `name` (one path component, as `os.fsdecode` gives it).
+
+    Bytes that a key may not hold are percent-encoded, and so is a `%` that would read like such an encoding:
+    different names have different keys. Raises ConfigurationError when the key would be too long.
+    """
+    encoded = bytearray()
+    for character in name:
+        raw = character.encode("utf-8", "surrogateescape")
+        encoded += raw if ord(character) not in range(0xDC80, 0xDD00) else b"%%%02X" % raw[0]
+    text = _ENCODED.sub(lambda match: b"".join(b"%%%02X" % byte for byte in match[0]), bytes(encoded))
+    return check_key(text.decode() + SUFFIX)
+
+
+def _problem(key: str) -> str | None:
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        return "it is not UTF-8"
+    if length > MAX_KEY_BYTES:
+        return f"it has {length} bytes, and {MAX_KEY_BYTES} is the most that a key may have"
+    if any(part in {"", ".", ".."} for part in key.split("/")):
+        return "it has an empty part, or one that is . or .."
+    if "\\" in key:
+        return "it has a backslash"
+    if _CONTROL.search(key):
+        return "it has a control character"
+    return None

@@ -1,0 +1,51 @@
+"""Making an object appear under its key exactly once, whatever becomes of the answers."""
+
+from collections.abc import Callable, Mapping
+
+from mgmt.errors import ConflictError, NotFoundError, StoreUnavailableError
+from mgmt.storage.store import StoredObject
+
+OPERATION = "mgmt-operation"
+"""The metadata that says which operation made an object."""
+
+CONTENT = "mgmt-content"
+"""The metadata that says, in the sha256 of it, what a small object holds."""
+
+ATTEMPTS = 3
+
+
+def is_same(there: StoredObject, size: int, metadata: Mapping[str, str]) -> bool:
+    """Whether `there` is what the operation of `metadata` meant to put there, by its description."""
+    return there.size == size and all(there.metadata.get(name) == metadata.get(name) for name in (OPERATION, CONTENT))
+
+
+def publish_once(
+    where: str,
+    *,
+    head: Callable[[], StoredObject | None],
+    publish: Callable[[], None],
+    is_ours: Callable[[StoredObject], bool],
+) -> StoredObject:
+    """`publish`, unless the key is taken; a conflict, a missing upload or a lost answer to it is settled by `head`.
+
+    Looking first is what keeps endpoints that ignore If-None-Match from overwriting. Looking again tells our own
+    success (`is_ours`) from another's. Raises ConflictError when the key is another's, and StoreUnavailableError when
+    that cannot be told after some rounds: the next run settles it in the same way.
+    """
+    failure: ConflictError | NotFoundError | StoreUnavailableError | None = None
+    for attempt in range(ATTEMPTS + 1):
+        there = head()
+        if there is not None:
+            if is_ours(there):
+                return there
+            raise ConflictError(f"{where} exists already")
+        if attempt < ATTEMPTS:
+            try:
+                publish()
+            except (ConflictError, NotFoundError, StoreUnavailableError) as error:
+                failure = error
+    if isinstance(failure, StoreUnavailableError):
+        raise failure
+    raise StoreUnavailableError(
+        f"the store no longer knows the upload of {where}", next_step="run the same command again"
+    ) from failure

@@ -1,0 +1,389 @@
+"""The requests that mgmt makes of S3, whoever serves it. The only module that knows boto3.
+
+Every one of them raises errors of `mgmt.errors` only, in whose messages there is nothing that boto3 was told in
+confidence. What is decided between requests is in s3_store.py and multipart.py.
+"""
+
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004 - botocore's own
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+from urllib3.exceptions import HTTPError
+
+from mgmt.errors import (
+    ConfigurationError,
+    ConflictError,
+    IntegrityError,
+    NotFoundError,
+    StoreError,
+    StoreUnavailableError,
+)
+from mgmt.storage.checksums import CHUNK, encoded
+from mgmt.storage.multipart import ListedPart, Part
+from mgmt.storage.refusals import CREDENTIALS_STEP, refusal
+from mgmt.storage.store import PendingUpload, Sent, StoredObject
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CONTENT_TYPE = "application/gzip"
+STANDARD = "STANDARD"
+FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+PLAIN = string.punctuation.replace("%", "")
+"""What metadata may hold besides letters and digits, as it is."""
+
+_FIELD = {"crc64nvme": "ChecksumCRC64NVME", "sha256": "ChecksumSHA256", "md5": "ContentMD5"}
+_AT_CREATION: dict[str | None, dict[str, Any]] = {
+    "crc64nvme": {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"},
+    "sha256": {"ChecksumAlgorithm": "SHA256", "ChecksumType": "COMPOSITE"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A GET under way. `chunks` raises StoreUnavailableError when it ends early."""
+
+    size: int
+    """Bytes that the store means to send."""
+    etag: str
+    chunks: Iterator[bytes]
+
+
+def connect(
+    bucket: str, prefix: str, *, endpoint_url: str | None, region: str | None, profile: str | None, threads: int
+) -> "Bucket":
+    """A client by boto3's own chain of settings and credentials. Nothing is requested yet."""
+    config = Config(
+        connect_timeout=10,
+        read_timeout=60,
+        tcp_keepalive=True,
+        max_pool_connections=max(32, 2 * threads),
+        retries={"mode": "standard"},
+        request_checksum_calculation="when_required",  # each request carries a checksum of our own choice
+        response_checksum_validation="when_required",
+        s3={"payload_signing_enabled": False},
+    )
+    try:
+        session = boto3.session.Session(profile_name=profile, region_name=region)
+        client = session.client("s3", endpoint_url=endpoint_url, config=config)
+        endpoint = urlsplit(client.meta.endpoint_url)
+        if not (endpoint.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
+            config = config.merge(Config(s3={"payload_signing_enabled": False, "addressing_style": "path"}))
+            region = session.region_name or "us-east-1"
+            client = session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+    except ProfileNotFound as error:
+        raise ConfigurationError(str(error), next_step="aws configure list-profiles") from error
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigurationError(
+            f"boto3 cannot use its settings for s3://{bucket} ({type(error).__name__})",
+            next_step="check endpoint_url, region and profile: mgmt config show; aws configure list",
+        ) from error
+    if endpoint.username is not None:
+        raise ConfigurationError(
+            "the endpoint URL holds a user name; credentials belong into boto3's own files or variables",
+            next_step=CREDENTIALS_STEP,
+        )
+    return Bucket(client, bucket, prefix)
+
+
+class Bucket:
+    """A bucket below a prefix, which no request leaves."""
+
+    def __init__(self, client: "S3Client", name: str, prefix: str) -> None:
+        self.name = name
+        self.url = f"s3://{name}/{prefix}".rstrip("/")
+        self.prefix = prefix + "/" if prefix else ""
+        self.client = client
+        self.conditional = True
+        """Until the endpoint says that it does not implement If-None-Match."""
+
+    def where(self, key: str) -> str:
+        """The full URL of `key`."""
+        return f"{self.url}/{key}"
+
+    def place(self, key: str) -> dict[str, Any]:
+        """Bucket and key, as boto3 wants them."""
+        return {"Bucket": self.name, "Key": self.prefix + key}
+
+    def check(self) -> None:
+        """Raise StoreError when there is no such bucket."""
+        try:
+            with translated(self.url):
+                self.client.head_bucket(Bucket=self.name)
+        except NotFoundError as error:
+            raise refusal("NoSuchBucket", 404, "", self.url) from error
+
+    def head(self, key: str) -> StoredObject:
+        """Raise NotFoundError when there is no such key."""
+        with translated(self.where(key)):
+            answer = self.client.head_object(**self.place(key))
+        storage_class = str(answer.get("StorageClass", STANDARD))
+        restore = answer.get("Restore", "")
+        thawed = 'ongoing-request="false"' in restore
+        return StoredObject(
+            key=key,
+            size=answer["ContentLength"],
+            etag=answer["ETag"].strip('"'),
+            storage_class=storage_class,
+            last_modified=answer["LastModified"].astimezone(UTC),
+            metadata={
+                name.lower(): unquote(value, errors="surrogateescape") for name, value in answer["Metadata"].items()
+            },
+            frozen=(storage_class in FROZEN_CLASSES or "ArchiveStatus" in answer) and not thawed,
+            thawing='ongoing-request="true"' in restore,
+        )
+
+    def checksums(self, key: str) -> tuple[int, dict[str, str]]:
+        """The size of an object, and what the store says of its content: checksum by algorithm.
+
+        "md5" is the ETag, left out where encryption makes it something else (SSE-KMS, SSE-C).
+        """
+        with translated(self.where(key)):
+            answer: Any = self.client.head_object(**self.place(key), ChecksumMode="ENABLED")
+        said = {name: answer[_FIELD[name]] for name in ("crc64nvme", "sha256") if _FIELD[name] in answer}
+        if "SSECustomerAlgorithm" not in answer and not answer.get("ServerSideEncryption", "").startswith("aws:kms"):
+            said["md5"] = answer["ETag"].strip('"')
+        return answer["ContentLength"], said
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """In the order of their keys; frozen by class alone."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self.prefix + prefix)
+        with translated(self.url):
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    storage_class = str(entry.get("StorageClass", STANDARD))
+                    yield StoredObject(
+                        key=entry["Key"].removeprefix(self.prefix),
+                        size=entry["Size"],
+                        etag=entry["ETag"].strip('"'),
+                        storage_class=storage_class,
+                        last_modified=entry["LastModified"].astimezone(UTC),
+                        frozen=storage_class in FROZEN_CLASSES,
+                    )
+
+    def get(self, key: str, start: int, end: int | None, etag: str | None) -> Answer:
+        """Bytes `start` to `end` (exclusive; None: all), of the object with `etag` if one is given.
+
+        Raises IntegrityError when there are not that many, or the object is another.
+        """
+        where = self.where(key)
+        asked: dict[str, Any] = {}
+        if end is not None:
+            asked["Range"] = f"bytes={start}-{end - 1}"
+        if etag is not None:
+            asked["IfMatch"] = f'"{etag}"'
+        try:
+            with translated(where):
+                answer = self.client.get_object(**self.place(key), **asked)
+        except ConflictError as error:
+            raise IntegrityError(f"{where}: it is not the object that was recorded") from error
+        found = answer["ETag"].strip('"')
+        span = answer.get("ContentRange", "")
+        problem = None
+        if etag not in {None, found}:  # not every endpoint knows If-Match
+            problem = "it is not the object that was recorded"
+        elif end is not None and (
+            not span.startswith(f"bytes {start}-{end - 1}/") or answer["ContentLength"] != end - start
+        ):
+            problem = f"bytes {start}-{end - 1} were asked for, and the store gave {span or 'something else'}"
+        if problem is not None:
+            answer["Body"].close()
+            raise IntegrityError(f"{where}: {problem}")
+        return Answer(answer["ContentLength"], found, _chunks(where, answer["Body"]))
+
+    def delete(self, key: str) -> None:
+        """Remove one object, if it is there. In a versioned bucket the older version stays."""
+        with translated(self.where(key)):
+            self.client.delete_object(**self.place(key))
+
+    def pending(self, prefix: str) -> Iterator[PendingUpload]:
+        """Multipart uploads that were neither completed nor aborted, each with what it occupies."""
+        pages = self.client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self.name, Prefix=self.prefix + prefix
+        )
+        with translated(self.url):
+            for page in pages:
+                for upload in page.get("Uploads", []):
+                    key, upload_id = upload["Key"].removeprefix(self.prefix), upload["UploadId"]
+                    try:
+                        sizes = {part.number: part.size for part in self.stored_parts(key, upload_id, None)}
+                    except NotFoundError:
+                        continue  # it ended meanwhile
+                    yield PendingUpload(key, upload_id, upload.get("Initiated"), sum(sizes.values()))
+
+    def stored_parts(self, key: str, upload_id: str, algorithm: str | None) -> Iterator[ListedPart]:
+        """The parts of a pending upload. Some servers list a part that was sent twice, twice."""
+        pages = self.client.get_paginator("list_parts").paginate(**self.place(key), UploadId=upload_id)
+        with translated(self.where(key)):
+            for page in pages:
+                for part in page.get("Parts", []):
+                    listed: Any = part.get(_FIELD.get(algorithm or "", ""))
+                    yield ListedPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'), listed)
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Remove a pending upload, if it is there."""
+        try:
+            with translated(self.where(key)):
+                self.client.abort_multipart_upload(**self.place(key), UploadId=upload_id)
+        except NotFoundError:
+            return
+
+    def unless_taken(self, key: str, request: Callable[..., object]) -> None:
+        """`request(IfNoneMatch="*")`, or without it on an endpoint that says it does not implement that."""
+        with translated(self.where(key)):
+            if self.conditional:
+                try:
+                    request(IfNoneMatch="*")
+                    return
+                except ClientError as error:
+                    if error.response["Error"]["Code"] != "NotImplemented":
+                        raise
+                    self.conditional = False
+            request()
+
+
+class NewObject:
+    """The requests that put one object into a bucket (`multipart.Requests`)."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        key: str,
+        *,
+        algorithm: str | None,
+        metadata: Mapping[str, str],
+        storage_class: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        self.where = bucket.where(key)
+        self._bucket = bucket
+        self._key = key
+        self._algorithm = algorithm
+        self._attributes: dict[str, Any] = {
+            "ContentType": CONTENT_TYPE,
+            # S3 carries ASCII only
+            "Metadata": {name: quote(text, PLAIN, errors="surrogateescape") for name, text in metadata.items()},
+        }
+        if storage_class is not None:
+            self._attributes["StorageClass"] = storage_class
+        if tags:
+            self._attributes["Tagging"] = urlencode(tags)
+
+    def begin(self) -> str:
+        """Create a multipart upload and return its id."""
+        with translated(self.where):
+            answer = self._bucket.client.create_multipart_upload(
+                **self._bucket.place(self._key), **self._attributes, **_AT_CREATION.get(self._algorithm, {})
+            )
+        return answer["UploadId"]
+
+    def stored_parts(self, upload_id: str) -> Iterator[ListedPart]:
+        """List what is there. NotFoundError when the upload is gone."""
+        return self._bucket.stored_parts(self._key, upload_id, self._algorithm)
+
+    def send(self, upload_id: str, number: int, data: bytes, checksum: bytes) -> str:
+        """Store one part and return its ETag."""
+        with translated(self.where):
+            answer = self._bucket.client.upload_part(
+                **self._bucket.place(self._key),
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=data,
+                **self._stated(checksum),
+            )
+        return answer["ETag"].strip('"')
+
+    def complete(self, upload_id: str, parts: Sequence[Part], sent: Sent) -> None:
+        """Join the parts under the key, if it is free. The server checks them against our checksums once more."""
+        listed = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
+        whole: dict[str, Any] = {}
+        if self._algorithm in _AT_CREATION:  # Content-MD5 is of a request, not of a part
+            listed = [{**entry, **self._stated(part.checksum)} for entry, part in zip(listed, parts, strict=True)]
+        if self._algorithm == "crc64nvme" and sent.checksum is not None:
+            whole = {"ChecksumCRC64NVME": sent.checksum.partition(":")[2], "ChecksumType": "FULL_OBJECT"}
+        self._bucket.unless_taken(
+            self._key,
+            lambda **condition: self._bucket.client.complete_multipart_upload(
+                **self._bucket.place(self._key),
+                UploadId=upload_id,
+                MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]
+                **whole,
+                **condition,
+            ),
+        )
+
+    def put(self, data: bytes | BinaryIO, checksum: bytes) -> None:
+        """Store the object in one request, if its key is free."""
+
+        def request(**condition: Any) -> None:
+            if not isinstance(data, bytes):
+                data.seek(0)
+            self._bucket.client.put_object(
+                **self._bucket.place(self._key), Body=data, **self._attributes, **self._stated(checksum), **condition
+            )
+
+        self._bucket.unless_taken(self._key, request)
+
+    def head(self) -> StoredObject | None:
+        """What is under the key; None if nothing is."""
+        try:
+            return self._bucket.head(self._key)
+        except NotFoundError:
+            return None
+
+    def abort(self, upload_id: str) -> None:
+        """Remove the upload and its parts, if it is there."""
+        self._bucket.abort(self._key, upload_id)
+
+    def _stated(self, checksum: bytes) -> dict[str, Any]:
+        return {_FIELD[self._algorithm]: encoded(checksum)} if self._algorithm else {}
+
+
+def _chunks(where: str, body: Any) -> Iterator[bytes]:
+    with translated(where), closing(body):
+        while chunk := body.read(CHUNK):
+            yield chunk
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn what boto3 raises about `where` into an error of mgmt's, without quoting it: it may quote a secret."""
+    try:
+        yield
+    except ClientError as error:
+        said = error.response.get("Error", {})
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        raise refusal(said.get("Code", ""), status, said.get("Message", ""), where) from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise StoreError(f"there are no credentials for {where}", next_step=CREDENTIALS_STEP) from error
+    except (CredentialRetrievalError, TokenRetrievalError, NoAuthTokenError, SSOError) as error:
+        raise StoreError(
+            f"the credentials for {where} could not be had ({type(error).__name__})", next_step="aws sso login"
+        ) from error
+    except (ConnectionError, HTTPClientError, IncompleteReadError, HTTPError) as error:
+        raise StoreUnavailableError(
+            f"the store cannot be reached, or broke off ({type(error).__name__}): {where}",
+            next_step="check the network and endpoint_url, then run the same command again",
+        ) from error
+    except BotoCoreError as error:
+        raise StoreError(f"boto3 cannot ask for {where} ({type(error).__name__})") from error

@@ -1,0 +1,179 @@
+"""An `ObjectStore` in a bucket: what is decided between the requests of s3.py."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import BinaryIO
+from uuid import uuid4
+
+from mgmt.errors import IntegrityError, NotFoundError, StoreUnavailableError
+from mgmt.storage.checksums import checksum, checksum_of_file, proven_by
+from mgmt.storage.keys import check_key
+from mgmt.storage.multipart import MultipartUpload, plan_part_size
+from mgmt.storage.publish import CONTENT, is_same, publish_once
+from mgmt.storage.refusals import UnsupportedError
+from mgmt.storage.s3 import Bucket, NewObject
+from mgmt.storage.store import Capabilities, PendingUpload, Sent, StoredObject
+
+READ_ATTEMPTS = 4
+"""How often an answer may break off without a single byte of progress."""
+
+PROBED = ("crc64nvme", "sha256", "md5")
+
+
+class S3Store:
+    """See `mgmt.storage.open_store`."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        *,
+        threads: int,
+        part_size: int | None,
+        capabilities: Capabilities | None,
+        on_probed: Callable[[Capabilities], None] | None,
+    ) -> None:
+        self.url = bucket.url
+        self.bucket: str | None = bucket.name
+        self._bucket = bucket
+        self._threads = threads
+        self._part_size = part_size
+        self._capabilities = capabilities
+        self._on_probed = on_probed
+
+    def capabilities(self) -> Capabilities:
+        """What was given to `open_store`, or what a probe finds: FORMAT.md, "Proof", 4."""
+        if self._capabilities is None:
+            trusted = next((algorithm for algorithm in PROBED if self._refuses_wrong(algorithm)), None)
+            self._capabilities = Capabilities(trusted)
+            if self._on_probed is not None:
+                self._on_probed(self._capabilities)
+        return self._capabilities
+
+    def location(self, key: str) -> str:
+        """`s3://bucket/prefix/key`."""
+        return self._bucket.where(key)
+
+    def head(self, key: str) -> StoredObject:
+        """Raise NotFoundError when there is no such key, and StoreError when there is not even the bucket."""
+        try:
+            return self._bucket.head(check_key(key))
+        except NotFoundError:
+            self._bucket.check()
+            raise
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """In the order of their keys. What is frozen counts as frozen even while a thawed copy exists: ask `head`."""
+        return self._bucket.list(prefix)
+
+    def start_upload(
+        self,
+        key: str,
+        *,
+        metadata: Mapping[str, str],
+        planned_size: int,
+        storage_class: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        resume: str | None = None,
+        part_size: int | None = None,
+        on_started: Callable[[str, int], None] | None = None,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> MultipartUpload:
+        """Begin to send one object. The first request for it is made when there is more than one part."""
+        able = self.capabilities()
+        requests = NewObject(
+            self._bucket,
+            check_key(key),
+            algorithm=able.checksum,
+            metadata=metadata,
+            storage_class=storage_class,
+            tags=tags,
+        )
+        return MultipartUpload(
+            requests,
+            metadata=metadata,
+            algorithm=able.checksum,
+            part_size=part_size or plan_part_size(planned_size, able.max_parts, self._part_size),
+            max_parts=able.max_parts,
+            threads=self._threads,
+            resume=resume,
+            on_started=on_started,
+            on_sent=on_sent,
+        )
+
+    def prove(self, key: str, sent: Sent) -> str | None:
+        """By the checksum that the endpoint was seen to check, if it states one: FORMAT.md, "Proof", 2."""
+        size, said = self._bucket.checksums(check_key(key))
+        return proven_by(self.location(key), sent, size, said, self.capabilities().checksum)
+
+    def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
+        """Store the `size` bytes of `data`. The same content again, by the same operation, is no conflict."""
+        algorithm = self.capabilities().checksum
+        own = {**metadata, CONTENT: checksum_of_file("sha256", data).hex()}
+        requests = NewObject(self._bucket, check_key(key), algorithm=algorithm, metadata=own)
+        raw = checksum_of_file(algorithm, data) if algorithm else b""
+        return publish_once(
+            requests.where,
+            head=requests.head,
+            publish=lambda: requests.put(data, raw),
+            is_ours=lambda there: is_same(there, size, own),
+        )
+
+    def read(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
+        """One ranged GET; what is missing is asked for again when the answer breaks off."""
+        return b"".join(self._chunks(key, start, end, etag)) if end > start else b""
+
+    def stream(self, key: str, *, etag: str | None = None) -> Iterator[bytes]:
+        """One GET; asked again from where it breaks off, on the condition that the object is still the same."""
+        return self._chunks(key, 0, None, etag)
+
+    def delete(self, key: str) -> None:
+        """Remove one object, if it is there. In a versioned bucket the older version stays."""
+        self._bucket.delete(check_key(key))
+
+    def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
+        """Multipart uploads that were neither completed nor aborted."""
+        return self._bucket.pending(prefix)
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Remove a pending upload, if it is there."""
+        self._bucket.abort(check_key(key), upload_id)
+
+    def _chunks(self, key: str, start: int, end: int | None, etag: str | None) -> Iterator[bytes]:
+        position, failures = start, 0
+        while end is None or position < end:
+            answer = self._bucket.get(check_key(key), position, end, etag)
+            end, etag = answer.size if end is None else end, answer.etag
+            try:
+                for chunk in answer.chunks:
+                    position += len(chunk)
+                    failures = 0
+                    yield chunk
+            except StoreUnavailableError:
+                failures += 1
+                if failures == READ_ATTEMPTS:
+                    raise
+                time.sleep(0.1 * 2**failures)
+
+    def _refuses_wrong(self, algorithm: str) -> bool:
+        """Whether the endpoint takes a part with the right checksum, and refuses one with a wrong checksum."""
+        data = b"mgmt"
+        probe = NewObject(self._bucket, f".mgmt-probe-{uuid4().hex}", algorithm=algorithm, metadata={})
+        try:
+            upload_id = probe.begin()
+        except UnsupportedError:
+            return False
+        try:
+            probe.send(upload_id, 1, data, checksum(algorithm, data))
+        except (IntegrityError, UnsupportedError):
+            return False
+        else:
+            return self._is_refused(probe, upload_id, data, checksum(algorithm, b"wrong"))
+        finally:
+            probe.abort(upload_id)
+
+    def _is_refused(self, probe: NewObject, upload_id: str, data: bytes, wrong: bytes) -> bool:
+        try:
+            probe.send(upload_id, 1, data, wrong)
+        except (IntegrityError, UnsupportedError):
+            return True
+        return False

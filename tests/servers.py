@@ -1,0 +1,265 @@
+"""Real S3 servers on loopback, each in a folder of its own, for as long as a `with` lasts."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ACCESS_KEY = "test"
+SECRET_KEY = "testtest1"
+START_SECONDS = 60
+
+NOBODY = {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""Variables that keep boto3 from the user's own settings, and from asking the network for some."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """An S3 endpoint that answers."""
+
+    name: str
+    endpoint_url: str
+    environment: Mapping[str, str]
+    """Variables by which boto3's own chain finds it and its credentials."""
+    pid: int
+    folder: Path
+    """Where it keeps its files; its log is `folder / "log"`."""
+
+    def client(self) -> Any:
+        """A plain boto3 client, to look at the server from outside mgmt."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            region_name="us-east-1",
+            config=Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+
+@contextmanager
+def seaweedfs(folder: Path | None = None) -> Iterator[Server]:
+    """SeaweedFS: the real server of the tests. It checks checksums and honours If-None-Match."""
+
+    def command(home: Path) -> tuple[list[str], int]:
+        master, volume, filer, s3, admin = (_free_port(twin=10_000) for _ in range(5))
+        config = home / "s3.json"
+        credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        config.write_text(
+            json.dumps({"identities": [{"name": "admin", "credentials": credentials, "actions": actions}]})
+        )
+        data = home / "data"
+        data.mkdir(exist_ok=True)
+        return [
+            _program("weed"),
+            "-logtostderr=true",
+            "mini",
+            f"-dir={data}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-master.port={master}",
+            "-master.telemetry=false",
+            f"-volume.port={volume}",
+            "-volume.max=400",
+            f"-filer.port={filer}",
+            f"-filer.localSocket={home / 'filer.sock'}",
+            f"-s3.port={s3}",
+            f"-s3.localSocket={home / 's3.sock'}",
+            f"-s3.config={config}",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-s3.cacheCapacityMB=0",
+            "-s3.readerCacheSizeMB=64",
+            "-s3.autoCreateBucket=false",
+            "-s3.allowDeleteBucketNotEmpty=false",
+            f"-admin.port={admin}",
+            "-admin.ui=false",
+            "-webdav=false",
+        ], s3
+
+    with _serve("seaweedfs", command, "/healthz", folder, {"GOMEMLIMIT": "200MiB"}) as server:
+        client = server.client()
+        _until(lambda: _put_works(client), server.folder, "a PUT")
+        yield server
+
+
+@contextmanager
+def rclone(folder: Path | None = None) -> Iterator[Server]:
+    """`rclone serve s3`: the dumb endpoint. It ignores If-None-Match and every checksum but Content-MD5."""
+
+    def command(home: Path) -> tuple[list[str], int]:
+        port = _free_port()
+        data = home / "data"
+        data.mkdir(exist_ok=True)
+        return [
+            _program("rclone"),
+            "serve",
+            "s3",
+            "--config=/dev/null",
+            f"--cache-dir={home / 'cache'}",
+            f"--addr=127.0.0.1:{port}",
+            f"--auth-key={ACCESS_KEY},{SECRET_KEY}",
+            str(data),
+        ], port
+
+    with _serve("rclone", command, "/", folder) as server:
+        yield server
+
+
+@contextmanager
+def moto(folder: Path | None = None) -> Iterator[Server]:
+    """moto: the one that knows frozen storage classes. It stands for nothing about integrity."""
+
+    def command(_home: Path) -> tuple[list[str], int]:
+        port = _free_port()
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port
+
+    with _serve("moto", command, "/moto-api/", folder) as server:
+        yield server
+
+
+@contextmanager
+def _serve(
+    name: str,
+    command: Callable[[Path], tuple[list[str], int]],
+    ready: str,
+    folder: Path | None,
+    extra: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix=f"mgmt-{name}-", ignore_cleanup_errors=True) as temporary:
+        home = folder or Path(temporary)
+        home.mkdir(parents=True, exist_ok=True)
+        process, port = _start(command, home, extra or {}, ready)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            yield Server(name, url, environment(url), process.pid, home)
+        finally:
+            _stop(process)
+
+
+def environment(endpoint_url: str) -> dict[str, str]:
+    """The variables by which boto3 finds a server of this module, and nothing of the user's own."""
+    return {
+        **NOBODY,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+def _start(
+    command: Callable[[Path], tuple[list[str], int]], home: Path, extra: Mapping[str, str], ready: str
+) -> tuple[subprocess.Popen[bytes], int]:
+    for attempt in (1, 2, 3):  # a free port can be taken before the server binds it
+        arguments, port = command(home)
+        with (home / "log").open("ab") as log:
+            process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=home,
+                env={**os.environ, **extra},
+                start_new_session=True,  # the Ctrl-C of a test run is for us: we stop the server ourselves
+            )
+        try:
+            _until(lambda: _answers(f"http://127.0.0.1:{port}{ready}"), home, "an answer", process)  # noqa: B023
+            return process, port
+        except RuntimeError:
+            _stop(process)
+            if attempt == 3:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _until(done: Callable[[], bool], home: Path, what: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not done():
+        if time.monotonic() > deadline or (process is not None and process.poll() is not None):
+            log = (home / "log").read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"no server: waited for {what}\n{log}")
+        time.sleep(0.02)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code < 500
+    except OSError:
+        return False
+
+
+def _put_works(client: Any) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        client.create_bucket(Bucket="ready")
+    except client.exceptions.BucketAlreadyExists:
+        pass  # this is a second try
+    except (BotoCoreError, ClientError):
+        return False
+    try:
+        client.put_object(Bucket="ready", Key="ready", Body=b"ready")
+    except (BotoCoreError, ClientError):
+        return False
+    return True
+
+
+def _program(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def _free_port(*, twin: int = 0) -> int:
+    """A port below the range from which the kernel takes its own, so that no client's connection can take it first.
+
+    With `twin`, the port `twin` above it is free as well (SeaweedFS puts gRPC there).
+    """
+    while True:
+        port = random.randrange(10_000, 22_000)
+        if all(_is_free(each) for each in {port, port + twin}):
+            return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
