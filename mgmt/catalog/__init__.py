@@ -1,0 +1,97 @@
+"""The records: what is where, what was done to it, and what every archive holds.
+
+    catalog = open_catalog("sqlite:////home/me/.local/share/mgmt/catalog.db")
+    with catalog.journal.record(UploadRecord(target_path=path), claim=path) as upload:
+        ...
+
+This is the only package that knows SQLAlchemy and Alembic. `mgmt.catalog.schema` is imported by who needs it: Alembic
+takes its time.
+"""
+
+from dataclasses import dataclass
+
+from mgmt.catalog.database import HEAD, Database
+from mgmt.catalog.endpoints import Endpoints
+from mgmt.catalog.journal import Journal
+from mgmt.catalog.members import MemberFacts, MemberRecord, Members
+from mgmt.catalog.metadata import SORTS, MetadataManager
+from mgmt.catalog.models import (
+    BatchRecord,
+    ConfigRecord,
+    DeleteRecord,
+    DownloadRecord,
+    EndpointRecord,
+    FileRecord,
+    FreeRecord,
+    ListRecord,
+    OperationRecord,
+    RebuildRecord,
+    RecoverRecord,
+    RestoreRecord,
+    SearchRecord,
+    StatusRecord,
+    UploadRecord,
+    VerifyRecord,
+)
+from mgmt.catalog.words import FileStatus, Location, Place, Role, Scope, Status
+
+__all__ = [
+    "HEAD",
+    "SORTS",
+    "BatchRecord",
+    "Catalog",
+    "ConfigRecord",
+    "Database",
+    "DeleteRecord",
+    "DownloadRecord",
+    "EndpointRecord",
+    "Endpoints",
+    "FileRecord",
+    "FileStatus",
+    "FreeRecord",
+    "Journal",
+    "ListRecord",
+    "Location",
+    "MemberFacts",
+    "MemberRecord",
+    "Members",
+    "MetadataManager",
+    "OperationRecord",
+    "Place",
+    "RebuildRecord",
+    "RecoverRecord",
+    "RestoreRecord",
+    "Role",
+    "Scope",
+    "SearchRecord",
+    "Status",
+    "StatusRecord",
+    "UploadRecord",
+    "VerifyRecord",
+    "open_catalog",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """One database, and what is done with it."""
+
+    database: Database
+    metadata: MetadataManager
+    members: Members
+    journal: Journal
+    endpoints: Endpoints
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.database.close()
+
+
+def open_catalog(url: str, *, create: bool = True) -> Catalog:
+    """The catalog at `url`: sqlite:///file or postgresql://user@host/database. Nothing is opened before it is used.
+
+    With `create` an empty database gets its schema at first use. Raises ConfigurationError for a URL of another kind;
+    every later use raises CatalogError when the database is unreachable, locked, damaged, older or newer.
+    """
+    database = Database(url, create=create)
+    return Catalog(database, MetadataManager(database), Members(database), Journal(database), Endpoints(database))

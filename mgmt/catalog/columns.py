@@ -1,0 +1,120 @@
+"""How times, names and words are kept in columns, the same on SQLite and PostgreSQL."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Dialect, Enum, Integer, Text, TypeDecorator, event
+from sqlalchemy.orm import InstanceState, Mapper, attributes
+from sqlalchemy.types import TypeEngine
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+"""A surrogate key. SQLite numbers rows by itself only when the type is INTEGER."""
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """A moment: aware in, aware UTC out, to the microsecond. A time without a zone is refused.
+
+    PostgreSQL has a type for that. SQLite keeps text of one fixed width, in UTC, so that text order is time order.
+    """
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """`timestamptz` where there is one, else SQLite's text."""
+        return dialect.type_descriptor(DateTime(timezone=dialect.name != "sqlite"))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """UTC; without its zone for SQLite, which has none."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def word(enum: type[StrEnum], name: str) -> Enum:
+    """A column of one of the words of `enum`: short text, held to them by the CHECK constraint `name`."""
+    return Enum(
+        enum,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=16,
+        values_callable=lambda e: [m.value for m in e],
+    )
+
+
+def display(name: str) -> str:
+    r"""`name` as text that any database takes: bytes that are not UTF-8 (lone surrogates here) become `\xff`."""
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def exact_bytes(name: str) -> bytes | None:
+    """The bytes of `name` if they are not UTF-8; None when `display(name)` says it all."""
+    if name.isascii():
+        return None
+    raw = name.encode("utf-8", "surrogateescape")
+    return raw if raw.decode("utf-8", "replace") != name else None
+
+
+def exact(text: str, raw: bytes | None) -> str:
+    """What was given to `display` and `exact_bytes`."""
+    return text if raw is None else raw.decode("utf-8", "surrogateescape")
+
+
+class SafeText(TypeDecorator[str]):
+    """Text, which may be or quote a name from a disk: what the column holds is its display text.
+
+    Where the exact name matters, the bytes that are not UTF-8 stand in the column beside it (`path_bytes` beside
+    `path`, NULL for nearly every row). `keep_names_exact` fills that one and reads it, so that in Python the attribute
+    is always the exact name, with surrogateescape.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Text in the order of its code points, as SQLite has it, so that ranges and pages are the same everywhere."""
+        return dialect.type_descriptor(Text(collation="C") if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """The display text."""
+        return None if value is None else display(value)
+
+
+@cache
+def _names(mapper: Mapper[Any]) -> list[str]:
+    texts = (each.key for each in mapper.column_attrs if isinstance(each.columns[0].type, SafeText))
+    return [key for key in texts if f"{key}_bytes" in mapper.attrs]
+
+
+def keep_names_exact(base: type[Any]) -> None:
+    """See to it that every name of the classes below `base` comes back byte for byte."""
+
+    def write(mapper: Mapper[Any], _connection: Any, record: Any) -> None:
+        known = attributes.instance_dict(record)
+        for key in _names(mapper):
+            if key in known:
+                value = known[key]
+                setattr(record, f"{key}_bytes", None if value is None else exact_bytes(value))
+
+    def read(record: Any, *_: Any) -> None:
+        state: InstanceState[Any] = attributes.instance_state(record)
+        for key in _names(state.mapper):
+            if (raw := state.dict.get(f"{key}_bytes")) is not None and key in state.dict:
+                attributes.set_committed_value(record, key, exact("", raw))
+
+    event.listen(base, "before_insert", write, propagate=True)
+    event.listen(base, "before_update", write, propagate=True)
+    event.listen(base, "load", read, propagate=True)
+    event.listen(base, "refresh", read, propagate=True)

@@ -1,0 +1,221 @@
+"""The catalog's database: who may write when, and whether its schema is ours."""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, inspect, text
+from sqlalchemy.orm import Session
+
+from mgmt.catalog.columns import display
+from mgmt.catalog.engine import connect, create_sqlite, is_writable, parse
+from mgmt.catalog.faults import translated
+from mgmt.errors import CatalogError
+
+HEAD = "0001"
+"""The schema that this mgmt reads and writes: the newest revision in migrations/."""
+
+
+class Database:
+    """One catalog, opened at first use. Records live in one session, whose state only `transaction` writes.
+
+    Calls may come from any thread; they take turns.
+    """
+
+    def __init__(self, url: str | URL, *, create: bool = True) -> None:
+        """`url` is sqlite:///file or postgresql://...; with `create` an empty database gets its schema by itself."""
+        self.url = parse(url)
+        self.name = self.url.render_as_string()
+        self.path: str | None = None
+        if self.url.get_backend_name() == "sqlite":
+            self.path = self.name = str(self.url.database)
+        self._create = create
+        self._writer, self._reader = connect(self.url)
+        self._session = _RoutedSession(self)
+        self._mutex = threading.RLock()
+        self._depth = 0
+        self._lock_depth = 0
+        self._is_current = False
+
+    @property
+    def is_sqlite(self) -> bool:
+        """A file of our own, not a server."""
+        return self.path is not None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """All that is written inside is committed together at its end, or not at all.
+
+        A transaction inside another one joins it. On SQLite the outermost holds a lock against other writers, so it
+        should be short. Raises CatalogError for whatever the database raises.
+        """
+        with self._mutex, translated(self.name):
+            if self._depth:
+                yield self._session
+                return
+            self._ensure_current()
+            with self.lock():
+                self._depth = 1
+                try:
+                    yield self._session
+                    self._session.commit()
+                except BaseException:
+                    self._session.rollback()
+                    raise
+                finally:
+                    self._depth = 0
+
+    def take_turns(self, key: str) -> None:
+        """Inside a transaction: wait for whoever else has said the same `key`, until that transaction ends.
+
+        On SQLite there is only one writer anyway.
+        """
+        if not self.is_sqlite:
+            lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
+            self._session.execute(lock, {"key": display(key)})
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Each statement inside sees what is committed by then, and leaves no transaction open behind it.
+
+        Inside a transaction it sees what that has written. Raises CatalogError for whatever the database raises.
+        """
+        with self._mutex, translated(self.name):
+            if self._depth:
+                self._session.flush()
+            else:
+                self._ensure_current()
+            yield self._session
+
+    def discard(self) -> None:
+        """Forget all changes of records that are not committed."""
+        with self._mutex, translated(self.name):
+            self._session.rollback()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other writers of an SQLite catalog waiting, in the order they came. Nothing on PostgreSQL.
+
+        SQLite's own busy handler polls and starves some; a queue in the kernel does not.
+        """
+        with self._mutex:
+            if self.path is None or self._lock_depth:
+                yield
+                return
+            if not is_writable(self.path):
+                raise CatalogError(
+                    f"the catalog {self.path} cannot be written: it is read-only here",
+                    next_step="check the permissions of the file and its folder",
+                )
+            try:
+                descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise CatalogError(
+                    f"the catalog {self.path} cannot be locked: {error.strerror}",
+                    next_step=f"check the permissions of {self.path}.lock",
+                ) from error
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._lock_depth = 1
+                yield
+            finally:
+                self._lock_depth = 0
+                os.close(descriptor)
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """One transaction in which the schema may change, kept from everyone else: all of it happens, or nothing.
+
+        On SQLite foreign keys rest meanwhile, as tables are rebuilt, and are checked before the commit.
+        """
+        if self.path is not None:
+            create_sqlite(self.path)
+        self._is_current = False
+        with self._mutex, translated(self.name), self.lock(), self._writer.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            if self.is_sqlite:
+                driver.execute("PRAGMA foreign_keys=OFF")  # does nothing inside a transaction
+            try:
+                with connection.begin():
+                    if not self.is_sqlite:
+                        connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+                        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('mgmt migrations'))"))
+                    yield connection
+                    if self.is_sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first()):
+                        raise CatalogError(
+                            f"the catalog {self.name} was not changed: rows of {broken[0]} would be orphans"
+                        )
+            finally:
+                if self.is_sqlite:
+                    driver.execute("PRAGMA foreign_keys=ON")
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection to look with, whatever schema there is."""
+        with self._mutex, translated(self.name), self._reader.connect() as connection:
+            yield connection
+
+    def revision(self) -> str | None:
+        """The revision of the schema that is there; None when there is none, and nothing else either.
+
+        Raises CatalogError when the database is somebody else's.
+        """
+        if self.path is not None and not os.path.exists(self.path):
+            return None
+        with self.connection() as connection:
+            tables = inspect(connection).get_table_names()
+            if "alembic_version" in tables:
+                found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+                return found
+            if tables:
+                raise CatalogError(
+                    f"{self.name} is not a catalog of mgmt: it holds other tables", next_step="use --catalog URL"
+                )
+            return None
+
+    def close(self) -> None:
+        """Close every connection. The next use opens them again."""
+        with self._mutex:
+            self._session.close()
+            self._writer.dispose()
+
+    def bind(self) -> Engine:
+        """What the session's next statement goes to."""
+        return self._writer if self._depth else self._reader
+
+    def _ensure_current(self) -> None:
+        if self._is_current:
+            return
+        found = self.revision()
+        if found is None:
+            if not self._create:
+                raise CatalogError(f"there is no catalog at {self.name}", next_step="mgmt db upgrade")
+            # Only here is Alembic worth the time it takes to import.
+            from mgmt.catalog import schema
+
+            schema.upgrade(self)
+        elif found < HEAD:
+            raise CatalogError(
+                f"the catalog {self.name} has the older schema {found}; this mgmt needs {HEAD}",
+                next_step="mgmt db upgrade",
+            )
+        elif found > HEAD:
+            raise CatalogError(
+                f"the catalog {self.name} has the schema {found}, which this mgmt does not know: it knows {HEAD}",
+                next_step="use a newer mgmt",
+            )
+        self._is_current = True
+
+
+class _RoutedSession(Session):
+    """Writes go to the engine that begins transactions, reads outside of one to the engine that does not."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(autoflush=False, expire_on_commit=False)
+        self._database = database
+
+    def get_bind(self, *_: Any, **__: Any) -> Engine:
+        return self._database.bind()

@@ -1,0 +1,72 @@
+"""What a database says went wrong, in one line that a person can act on."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from mgmt.errors import CatalogError
+
+_SQLITE = {
+    sqlite3.SQLITE_BUSY: ("is locked by another program", "find it with `fuser`, or try again later"),
+    sqlite3.SQLITE_LOCKED: ("is locked by another program", "find it with `fuser`, or try again later"),
+    sqlite3.SQLITE_READONLY: (
+        "cannot be written: it is read-only here",
+        "check the permissions of the file and its folder",
+    ),
+    sqlite3.SQLITE_FULL: ("cannot be written: the disk is full", "free some space"),
+    sqlite3.SQLITE_NOTADB: ("is not a catalog: the file is not an SQLite database", "restore it from a backup"),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", "restore it from a backup, or run `mgmt db rebuild`"),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check that its folder exists and may be written"),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written: input/output error", "check the disk"),
+    sqlite3.SQLITE_PERM: ("may not be used: permission denied", "check the permissions of the file and its folder"),
+    sqlite3.SQLITE_AUTH: ("may not be used: permission denied", "check the permissions of the file and its folder"),
+}
+
+# The class of an SQLSTATE is its first two characters (PostgreSQL, appendix A).
+_POSTGRESQL = {
+    "08": ("cannot be reached", "check that the server runs"),
+    "57P": ("cannot be reached: the server is starting or stopping", "try again"),
+    "28": ("cannot be used: the login was refused", "check user and password"),
+    "3D": ("does not exist", "create the database"),
+    "42501": ("may not be used: permission denied", "ask its administrator for the rights"),
+    "25006": ("cannot be written: it is read-only here", "use the primary server"),
+    "53100": ("cannot be written: the disk is full", "free some space on the server"),
+    "53": ("has no resources left", "try again later"),
+    "55P03": ("is locked by another session", "try again later"),
+    "XX001": ("is damaged", "restore it from a backup"),
+    "XX002": ("is damaged", "restore it from a backup"),
+}
+
+
+def describe(error: BaseException, name: str) -> CatalogError:
+    """What the driver's (or SQLAlchemy's) `error` means for the catalog called `name`.
+
+    Values that were bound never appear: `name` has no password in it, and only the first line of what the driver says
+    is repeated, and only when it is not one of the usual faults.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(cause, sqlite3.Error):
+        known = _SQLITE.get(getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF)
+    else:
+        known = _of_state(getattr(cause, "sqlstate", None), unreachable=type(cause).__name__ == "OperationalError")
+    if known is not None:
+        return CatalogError(f"the catalog {name} {known[0]}", next_step=known[1])
+    said = next(iter(str(cause).splitlines()), "") or type(cause).__name__
+    return CatalogError(f"the catalog {name} refused: {said}")
+
+
+def _of_state(state: str | None, *, unreachable: bool) -> tuple[str, str] | None:
+    if state is None:
+        return _POSTGRESQL["08"] if unreachable else None
+    return next((_POSTGRESQL[state[:n]] for n in (5, 3, 2) if state[:n] in _POSTGRESQL), None)
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Whatever SQLAlchemy or the driver raises inside leaves as a CatalogError."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise describe(error, name) from error

@@ -1,0 +1,199 @@
+"""The life of an operation: written down before it begins, closed when it ends, taken up again when it was cut off."""
+
+import getpass
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+import mgmt
+from mgmt.catalog.base import now
+from mgmt.catalog.database import Database
+from mgmt.catalog.models import FileRecord, OperationFile, OperationRecord
+from mgmt.catalog.owner import Fate, Owner
+from mgmt.catalog.words import LIVE, Role, Status
+from mgmt.errors import BusyError, CatalogError, MgmtError
+
+Op = TypeVar("Op", bound=OperationRecord)
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """The only place where operations begin and end.
+
+    A service changes the records it was given, and says when what it knows must be on disk:
+
+        with journal.record(UploadRecord(target_path=path), claim=path) as upload:
+            upload.stage = "uploading"
+            journal.checkpoint()
+            ...
+            with database.transaction():            # these together, or none
+                journal.link(upload, metadata.save_file_record(archive), Role.ARCHIVE)
+                journal.close(upload)
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextmanager
+    def record(
+        self, operation: Op, *, claim: str | None = None, unrecorded: Callable[[CatalogError], None] | None = None
+    ) -> Iterator[Op]:
+        """Commit `operation` as running, and on leaving the block how it ended, with everything else that changed.
+
+        Left normally it is a success, unless the block has given it another terminal status, which is kept. An
+        exception makes it failed, a KeyboardInterrupt cancelled, with the message, and goes on; changes that were not
+        committed are discarded.
+
+        `claim` names what no other live operation may have: BusyError tells who has it. If its holder is a process of
+        this host that is gone, and was doing the same to the same target, *its* record is yielded instead of
+        `operation`, with the stage it had reached. Without `unrecorded`, CatalogError means that nothing may start;
+        with it, it is called with the reason, and the block runs on a record that is not kept.
+        """
+        try:
+            operation = self._begin(operation, claim)
+        except CatalogError as error:
+            if unrecorded is None:
+                raise
+            unrecorded(error)
+            yield operation
+            return
+        with self._closed_at_the_end(operation):
+            yield operation
+
+    def checkpoint(self) -> None:
+        """Commit the facts known so far: a killed process leaves them behind."""
+        with self._database.transaction():
+            pass
+
+    def link(self, operation: OperationRecord, file: FileRecord, role: Role) -> None:
+        """Note that `operation` touched `file`; it is on disk with the next commit. Noting it again is harmless."""
+        with self._database.reading() as session:
+            noted = (x for x in session.new if isinstance(x, OperationFile))
+            if any(x.operation is operation and x.file is file and x.role is role for x in noted):
+                return
+            if file.id is None or session.get(OperationFile, (operation.operation_id, file.id, role)) is None:
+                session.add(OperationFile(operation=operation, file=file, role=role))
+
+    def close(self, operation: OperationRecord, status: Status = Status.SUCCESS, message: str | None = None) -> None:
+        """Commit how `operation` ended, and whatever else has changed. What has ended stays as it is from then on."""
+        with self._database.transaction() as session:
+            operation.status, operation.completed_at = status, now()
+            operation.error_message = message or operation.error_message
+            session.flush()
+
+    def interrupted(self) -> list[OperationRecord]:
+        """Operations that a process of this host was cut off in, the oldest first."""
+        return [operation for operation in self.running() if _fate(operation) is Fate.GONE]
+
+    def running(self) -> list[OperationRecord]:
+        """Operations that have not ended, as far as the catalog knows, the oldest first."""
+        with self._database.reading() as session:
+            query = select(OperationRecord).where(OperationRecord.status.in_(LIVE)).order_by(OperationRecord.seq)
+            return list(session.scalars(query))
+
+    def take_up(self, operation: Op) -> Op:
+        """Make this process the owner of an operation that its own has left. BusyError when somebody has it.
+
+        An owner that cannot be seen from here is taken at its word that it is gone by whoever calls this.
+        """
+        with self._database.transaction() as session:
+            session.refresh(operation)
+            if operation.status.is_terminal or _fate(operation) is Fate.ALIVE or not _swap_owner(session, operation):
+                raise _busy(operation)
+            return operation
+
+    @contextmanager
+    def resume(self, operation: Op) -> Iterator[Op]:
+        """`record`, for an interrupted operation: it is taken up, and closed on leaving the block."""
+        operation = self.take_up(operation)
+        with self._closed_at_the_end(operation):
+            yield operation
+
+    def _begin(self, operation: Op, claim: str | None) -> Op:
+        owner = Owner.current()
+        with self._database.transaction() as session:
+            if claim is not None:
+                self._database.take_turns(claim)
+                query = select(OperationRecord).where(OperationRecord.claim == claim, OperationRecord.status.in_(LIVE))
+                if (holder := session.scalar(query)) is not None:
+                    return _take_over(session, holder, operation)
+            operation.claim, operation.owner, operation.status = claim, str(owner), Status.RUNNING
+            operation.user, operation.host = operation.user or _user(), operation.host or owner.host
+            operation.mgmt_version = mgmt.__version__
+            session.add(operation)
+            return operation
+
+    @contextmanager
+    def _closed_at_the_end(self, operation: OperationRecord) -> Iterator[None]:
+        try:
+            yield
+            if operation.completed_at is None:
+                self.close(operation, operation.status if operation.status.is_terminal else Status.SUCCESS)
+        except BaseException as error:
+            self._close_failed(operation, error)
+            raise
+
+    def _close_failed(self, operation: OperationRecord, error: BaseException) -> None:
+        status = Status.CANCELLED if isinstance(error, KeyboardInterrupt) else Status.FAILED
+        message = error.message if isinstance(error, MgmtError) else str(error) or type(error).__name__
+        try:
+            self._database.discard()
+            with self._database.transaction() as session:
+                session.refresh(operation)
+                if not operation.status.is_terminal:
+                    self.close(operation, status, message)
+        except CatalogError as lost:
+            # `error` is what has to be reported. The record stays as running, which is what `mgmt recover` looks for.
+            logger.error("how it ended could not be recorded: %s", lost)  # noqa: TRY400
+
+
+def _take_over(session: Session, holder: OperationRecord, operation: Op) -> Op:
+    if _fate(holder) is not Fate.GONE:
+        raise _busy(holder)
+    if type(holder) is not type(operation) or holder.target_path != operation.target_path:
+        raise BusyError(
+            f"{holder.target_path}: its {holder.operation_type} {holder.operation_id} was interrupted, and comes first",
+            next_step="mgmt recover",
+        )
+    if not _swap_owner(session, holder):
+        raise _busy(holder)
+    return holder
+
+
+def _swap_owner(session: Session, operation: OperationRecord) -> bool:
+    """Compare and swap: of several that want to take it up, one does."""
+    swapped: Any = session.execute(
+        update(OperationRecord)
+        .where(OperationRecord.operation_id == operation.operation_id)
+        .where(OperationRecord.owner.is_not_distinct_from(operation.owner), OperationRecord.status.in_(LIVE))
+        .values(owner=str(Owner.current()), status=Status.RUNNING)
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(operation)
+    return bool(swapped.rowcount)
+
+
+def _fate(operation: OperationRecord) -> Fate:
+    return Fate.GONE if operation.owner is None else Owner.parse(operation.owner).fate()
+
+
+def _busy(operation: OperationRecord) -> BusyError:
+    owner = Owner.parse(operation.owner) if operation.owner else None
+    by = f" by process {owner.pid} on {owner.host}" if owner else ""
+    since = operation.started_at.isoformat(timespec="seconds")
+    return BusyError(
+        f"{operation.target_path}: {operation.operation_type} {operation.operation_id} is under way{by} since {since}",
+        next_step=f"wait for it, or look at it with `mgmt status {operation.operation_id}`",
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())  # a container may run as a number without a name

@@ -1,0 +1,255 @@
+"""The catalog's face: saving, getting, listing and searching records of files and operations."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from mgmt.catalog.database import Database
+from mgmt.catalog.models import FileRecord, OperationFile, OperationRecord, UploadRecord
+from mgmt.catalog.queries import containing, named, starting
+from mgmt.catalog.words import FileStatus, Location, Place, Role, Status
+from mgmt.errors import CatalogError, ConfigurationError, NotFoundError
+
+SORTS: Mapping[str, ColumnElement[Any]] = {
+    "path": FileRecord.path.expression,
+    "name": FileRecord.name.expression,
+    "size": func.coalesce(FileRecord.size, -1),
+    "modified": func.coalesce(FileRecord.modified_at, FileRecord.recorded_at),
+    "recorded": FileRecord.id.expression,
+}
+"""What files can be sorted by."""
+
+
+class MetadataManager:
+    """Records in, records out. Lists page by key: `after` is the id of the last record of the page before.
+
+    Records that come out are live: what is changed in them is committed with the next transaction. All methods raise
+    CatalogError when the catalog cannot be used.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # Operations
+
+    def save_operation(self, record: OperationRecord) -> None:
+        """Insert `record`, or commit what has changed in it. An operation that has ended cannot be saved over."""
+        with self._database.transaction() as session:
+            if record not in session:
+                saved = select(OperationRecord.status).where(OperationRecord.operation_id == record.operation_id)
+                if session.scalar(saved) is not None:
+                    raise CatalogError(f"{record.operation_type} {record.operation_id} is recorded already")
+            session.add(record)
+
+    def get_operation(self, operation_id: str) -> OperationRecord:
+        """Raise NotFoundError when there is no such operation."""
+        with self._database.reading() as session:
+            operation = session.get(OperationRecord, operation_id)
+        if operation is None:
+            raise NotFoundError(f"there is no operation {operation_id}", next_step="mgmt log")
+        return operation
+
+    def list_operations(
+        self,
+        operation_type: str | None = None,
+        status: Status | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        limit: int | None = 50,
+        after: str | None = None,
+        *,
+        user: str | None = None,
+        target: str | None = None,
+        parent: str | None = None,
+    ) -> list[OperationRecord]:
+        """The newest first. `start_date` is included, `end_date` is not; `target` is a path or a part of one."""
+        query = select(OperationRecord).order_by(OperationRecord.seq.desc()).limit(limit)
+        if operation_type is not None:
+            query = query.where(OperationRecord.operation_type == operation_type)
+        if status is not None:
+            query = query.where(OperationRecord.status == status)
+        if start_date is not None:
+            query = query.where(OperationRecord.started_at >= start_date)
+        if end_date is not None:
+            query = query.where(OperationRecord.started_at < end_date)
+        if user is not None:
+            query = query.where(OperationRecord.user == user)
+        if target is not None:
+            query = query.where(containing(OperationRecord.target_path, target))
+        if parent is not None:
+            query = query.where(OperationRecord.parent_id == parent)
+        with self._database.reading() as session:
+            if after is not None:
+                seq = session.scalar(select(OperationRecord.seq).where(OperationRecord.operation_id == after))
+                if seq is None:
+                    raise NotFoundError(f"there is no operation {after}", next_step="mgmt log")
+                query = query.where(OperationRecord.seq < seq)
+            return list(session.scalars(query))
+
+    def get_upload_history(self, target_path: str) -> list[UploadRecord]:
+        """Every upload of the original at `target_path`, the newest first."""
+        query = select(UploadRecord).where(_targets(target_path)).order_by(UploadRecord.seq.desc())
+        with self._database.reading() as session:
+            return list(session.scalars(query))
+
+    def operations_of(self, file: FileRecord) -> list[OperationRecord]:
+        """Every operation that touched `file`, the newest first."""
+        touched = select(OperationFile.operation_id).where(OperationFile.file_id == file.id)
+        query = select(OperationRecord).where(OperationRecord.operation_id.in_(touched))
+        with self._database.reading() as session:
+            return list(session.scalars(query.order_by(OperationRecord.seq.desc())))
+
+    # Files
+
+    def save_file_record(self, record: FileRecord) -> FileRecord:
+        """Insert `record`, or write its facts over those of the file at its place. Returns the one that is kept."""
+        with self._database.transaction() as session:
+            if record not in session:
+                self._database.take_turns("/".join(record.place))
+                kept = _at(session, record.place)
+                if kept is not None:
+                    for attribute in FileRecord.__mapper__.column_attrs:
+                        if attribute.key not in ("id", "recorded_at"):
+                            setattr(kept, attribute.key, getattr(record, attribute.key))
+                    record = kept
+            session.add(record)
+            session.flush()
+            return record
+
+    def get_file_record(self, file: int | Place) -> FileRecord:
+        """The file with this id, or at this place. Raises NotFoundError when there is none."""
+        with self._database.reading() as session:
+            found = session.get(FileRecord, file) if isinstance(file, int) else _at(session, file)
+        if found is None:
+            what = file if isinstance(file, int) else f"{file.path} ({file.location}, {file.where})"
+            raise NotFoundError(f"there is no record of file {what}", next_step="mgmt ls")
+        return found
+
+    def search_files(
+        self,
+        keyword: str,
+        location: Location | None = None,
+        status: FileStatus | None = None,
+        *,
+        tags: Mapping[str, str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = 50,
+        after: int | None = None,
+    ) -> list[FileRecord]:
+        """Files whose name or path contains `keyword`, in any case, the newest record first.
+
+        `since` is included and `until` is not; both mean the time a file was modified, or else recorded.
+        """
+        when = SORTS["modified"]
+        query = _of_files(location, status).order_by(FileRecord.id.desc()).limit(limit)
+        query = query.where(or_(containing(FileRecord.name, keyword), containing(FileRecord.path, keyword)))
+        for key, value in (tags or {}).items():
+            query = query.where(FileRecord.tags[key].as_string() == value)
+        if since is not None:
+            query = query.where(when >= since)
+        if until is not None:
+            query = query.where(when < until)
+        if after is not None:
+            query = query.where(FileRecord.id < after)
+        with self._database.reading() as session:
+            return list(session.scalars(query))
+
+    def list_files(
+        self,
+        prefix: str | None = None,
+        location: Location | None = None,
+        status: FileStatus | None = None,
+        *,
+        sort: str = "path",
+        descending: bool = False,
+        limit: int | None = 50,
+        after: int | None = None,
+    ) -> list[FileRecord]:
+        """Files whose path begins with `prefix`, in exactly this case. `sort` is one of `SORTS`."""
+        if sort not in SORTS:
+            raise ConfigurationError(f"files cannot be sorted by {sort!r}", next_step=f"sort by {', '.join(SORTS)}")
+        column = SORTS[sort]
+        order = [c.desc() if descending else c.asc() for c in (column, FileRecord.id)]
+        query = _of_files(location, status).order_by(*order).limit(limit)
+        if prefix:
+            query = query.where(starting(FileRecord.path, prefix))
+        with self._database.reading() as session:
+            if after is not None:
+                last = session.execute(select(column, FileRecord.id).where(FileRecord.id == after)).first()
+                if last is None:
+                    raise NotFoundError(f"there is no record of file {after}", next_step="mgmt ls")
+                at = tuple_(column, FileRecord.id)
+                query = query.where(at < last if descending else at > last)
+            return list(session.scalars(query))
+
+    def files_of(self, operation: OperationRecord, role: Role | None = None) -> list[tuple[FileRecord, Role]]:
+        """The files that `operation` touched, and what each was to it."""
+        query = select(FileRecord, OperationFile.role).join(OperationFile, OperationFile.file_id == FileRecord.id)
+        query = query.where(OperationFile.operation_id == operation.operation_id).order_by(FileRecord.id)
+        if role is not None:
+            query = query.where(OperationFile.role == role)
+        with self._database.reading() as session:
+            return [(file, role) for file, role in session.execute(query)]
+
+    def latest_archive(self, target_path: str) -> FileRecord:
+        """The newest archive of the original at `target_path` that is still stored. Raises NotFoundError."""
+        query = _archives().where(_targets(target_path), FileRecord.status != FileStatus.DELETED)
+        with self._database.reading() as session:
+            found = session.scalars(query.order_by(OperationRecord.seq.desc()).limit(1)).first()
+        if found is None:
+            raise NotFoundError(f"there is no archive of {target_path}", next_step="mgmt ls")
+        return found
+
+    def find(self, name: str) -> list[FileRecord]:
+        """The archives that `name` can mean, the newest first; none, one, or several to choose from.
+
+        In this order, the first that fits anything: the id of the upload, the key or the full URL, the archive's
+        name with or without `.tar.gz`, the path or the name of the original. Deleted ones only when nothing else fits.
+        """
+        names = (name, f"{name}.tar.gz")
+        ways: Sequence[ColumnElement[bool]] = (
+            FileRecord.operation_id == name,
+            or_(FileRecord.s3_object_key == name, FileRecord.store + "/" + FileRecord.s3_object_key == name),
+            FileRecord.name.in_(names),
+            or_(_targets(name), named(OperationRecord.target_name, OperationRecord.target_name_bytes, name)),
+        )
+        deleted: list[FileRecord] = []
+        with self._database.reading() as session:
+            for way in ways:
+                found = list(session.scalars(_archives().where(way).order_by(FileRecord.id.desc())))
+                if stored := [file for file in found if file.status is not FileStatus.DELETED]:
+                    return stored
+                deleted = deleted or found
+        return deleted
+
+
+def _of_files(location: Location | None, status: FileStatus | None) -> Select[FileRecord]:
+    query = select(FileRecord)
+    if location is not None:
+        query = query.where(FileRecord.location == location)
+    if status is not None:
+        query = query.where(FileRecord.status == status)
+    return query
+
+
+def _archives() -> Select[FileRecord]:
+    query = select(FileRecord).outerjoin(OperationRecord, OperationRecord.operation_id == FileRecord.operation_id)
+    return query.where(FileRecord.location == Location.S3)
+
+
+def _targets(path: str) -> ColumnElement[bool]:
+    return named(OperationRecord.target_path, OperationRecord.target_path_bytes, path)
+
+
+def _at(session: Session, place: Place) -> FileRecord | None:
+    where = FileRecord.store if place.location is Location.S3 else FileRecord.host
+    return session.scalar(
+        select(FileRecord).where(
+            and_(FileRecord.location == place.location, where == place.where),
+            named(FileRecord.path, FileRecord.path_bytes, place.path),
+        )
+    )

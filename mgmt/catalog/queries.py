@@ -1,0 +1,60 @@
+"""Conditions that mean the same on SQLite and PostgreSQL. Whatever a user typed is bound, never part of the text."""
+
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, and_, literal
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from mgmt.catalog.columns import display, exact_bytes
+
+
+class _Containing(FunctionElement[bool]):
+    """Arguments: the text, the folded keyword, the keyword as an escaped LIKE pattern."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_Containing, "sqlite")
+def _in_sqlite(element: _Containing, compiler: SQLCompiler, **options: Any) -> str:
+    text, folded, _ = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"instr(casefold({text}), {folded}) > 0"
+
+
+@compiles(_Containing, "postgresql")
+def _in_postgresql(element: _Containing, compiler: SQLCompiler, **options: Any) -> str:
+    text, _, pattern = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{text} ILIKE {pattern} ESCAPE '!'"
+
+
+def containing(text: ColumnElement[str] | InstrumentedAttribute[Any], keyword: str) -> ColumnElement[bool]:
+    """`text` has `keyword` in it, whatever the case of either; a `%` is a `%`."""
+    shown = display(keyword)
+    escaped = shown.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return _Containing(text, literal(shown.casefold()), literal(f"%{escaped}%"))
+
+
+def starting(text: ColumnElement[str] | InstrumentedAttribute[Any], prefix: str) -> ColumnElement[bool]:
+    """`text` begins with `prefix`, in exactly this case: a range, so that an index serves it."""
+    shown = display(prefix)
+    following = _following(shown)
+    return and_(text >= shown, text < following) if following is not None else text >= shown
+
+
+def _following(prefix: str) -> str | None:
+    """The least text that is greater than all that begins with `prefix`, by code points."""
+    for end in range(len(prefix), 0, -1):
+        code = ord(prefix[end - 1])
+        if code < 0x10FFFF:
+            # Surrogates are no characters: no database would take one.
+            return prefix[: end - 1] + chr(0xE000 if code == 0xD7FF else code + 1)
+    return None
+
+
+def named(text: Any, raw: Any, name: str) -> ColumnElement[bool]:
+    """The pair of columns `text` and `raw` holds exactly `name`."""
+    exact = exact_bytes(name)
+    return and_(text == name, raw.is_(None) if exact is None else raw == exact)

@@ -1,0 +1,196 @@
+"""The history of the schema: forward, back, and written out for an administrator. Alembic is its only source."""
+
+import io
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from mgmt.catalog.base import Base
+from mgmt.catalog.database import HEAD, Database
+from mgmt.catalog.faults import translated
+from mgmt.errors import CatalogError, ConfigurationError, ConflictError
+
+OPTIONS: dict[str, Any] = {
+    "target_metadata": Base.metadata,
+    "transactional_ddl": True,
+    "render_as_batch": True,
+}
+"""How Alembic looks at the catalog: here, and in migrations/env.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One step in the history of the schema."""
+
+    revision: str
+    previous: str | None
+    summary: str
+    is_head: bool
+
+
+def upgrade(database: Database, revision: str = "head") -> None:
+    """Bring the schema forward to `revision`, wholly or not at all, after a backup when there is something to lose."""
+    _migrate(command.upgrade, database, revision)
+
+
+def downgrade(database: Database, revision: str) -> None:
+    """Take the schema back to `revision` ("base": nothing is left), wholly or not at all, after a backup."""
+    _migrate(command.downgrade, database, revision)
+
+
+def current(database: Database) -> str | None:
+    """The revision of the schema that is there; None for an empty database."""
+    return database.revision()
+
+
+def history() -> list[Revision]:
+    """Every revision that this mgmt knows, the newest first."""
+    return [
+        Revision(
+            revision=script.revision,
+            previous=str(script.down_revision) if script.down_revision else None,
+            summary=script.doc,
+            is_head=script.is_head,
+        )
+        for script in ScriptDirectory.from_config(_config()).walk_revisions()
+    ]
+
+
+def check(database: Database) -> list[str]:
+    """What is wrong: differences between the schema and the records, and on SQLite damaged pages and orphaned rows.
+
+    Empty when all is well.
+    """
+    problems = []
+    with database.connection() as connection:
+        if (found := database.revision()) != HEAD:
+            problems.append(f"the schema is {found or 'empty'}, it should be {HEAD}")
+        else:
+            context = MigrationContext.configure(connection, opts=OPTIONS)
+            problems += [
+                f"schema: {difference}" for difference in compare_metadata(context, OPTIONS["target_metadata"])
+            ]
+        if database.is_sqlite:
+            found_damage = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+            problems += [f"damage: {line}" for line in found_damage if line != "ok"]
+            orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+            problems += [f"orphan: row {row[1]} of {row[0]} refers to a missing row of {row[2]}" for row in orphans]
+    return problems
+
+
+def sql(dialect: str, revisions: str = "base:head") -> str:
+    """The statements that go from one revision to another ("0001:head"; "head:base" to undo), and change nothing.
+
+    `dialect` is "sqlite" or "postgresql". Raises ConfigurationError when a revision is not known.
+    """
+    text = io.StringIO()
+    start, _, end = revisions.rpartition(":")
+    start = start or "base"
+    order = ["base", *(step.revision for step in reversed(history())), "head"]
+    for revision in (start, end):
+        if revision not in order:
+            raise ConfigurationError(f"there is no revision {revision}", next_step="mgmt db history")
+    start = HEAD if start == "head" else start
+    goes_down = order.index(end) < order.index(start)
+    run = command.downgrade if goes_down else command.upgrade
+    run(_config(output=text, dialect=dialect), f"{start}:{end}", sql=True)
+    return text.getvalue()
+
+
+def backup(database: Database, file: str) -> str:
+    """Copy an SQLite catalog, in use or not, to the new `file` (0600), check the copy, and return its full path.
+
+    Raises ConflictError when `file` exists, CatalogError when the copy is not sound, or cannot be made.
+    """
+    if not database.is_sqlite:
+        raise ConfigurationError("a PostgreSQL catalog is not copied by mgmt", next_step="use pg_dump")
+    path = os.path.abspath(file)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError as error:
+        raise ConflictError(f"{path} exists, and nothing is overwritten", next_step="name another file") from error
+    except OSError as error:
+        raise CatalogError(f"{path} cannot be created: {error.strerror}") from error
+    try:
+        _copy(database, path)
+        for written in (path, os.path.dirname(path)):
+            descriptor = os.open(written, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    except BaseException:
+        os.unlink(path)
+        raise
+    return path
+
+
+def _copy(database: Database, path: str) -> None:
+    with (
+        database.connection() as connection,
+        translated(path),
+        closing(sqlite3.connect(path, isolation_level=None)) as copy,
+    ):
+        driver: Any = connection.connection.driver_connection
+        driver.backup(copy)
+        copy.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
+        verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise CatalogError(
+                f"the catalog {database.name} is damaged: {verdict}", next_step="restore it from a backup"
+            )
+
+
+def _migrate(run: Any, database: Database, revision: str) -> None:
+    found = database.revision()
+    with _refused(database):
+        scripts = ScriptDirectory.from_config(_config())
+        if found is not None:
+            scripts.get_revision(found)
+        target = scripts.get_revision(revision) if revision not in ("base", "head") else None
+    wanted = target.revision if target else {"base": None, "head": HEAD}[revision]
+    if wanted == found:
+        return
+    with _refused(database):
+        if database.is_sqlite and found is not None:
+            with database.lock():
+                moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+                backup(database, f"{database.path}.{found}-{moment}.backup")
+                run(_config(database=database), revision)
+        else:
+            run(_config(database=database), revision)
+
+
+@contextmanager
+def _refused(database: Database) -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        raise CatalogError(
+            f"the catalog {database.name} was not changed: {error}", next_step="mgmt db history"
+        ) from error
+
+
+def _config(output: io.StringIO | None = None, **attributes: Any) -> Config:
+    config = Config(output_buffer=output, attributes=attributes)
+    config.set_main_option("script_location", _migrations().replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _migrations() -> str:
+    """Inside the package in a wheel; beside it in a checkout, of which an editable install has no copy."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    inside = os.path.join(package, "migrations")
+    return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(package), "migrations")
