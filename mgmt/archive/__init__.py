@@ -1,0 +1,51 @@
+"""The tar.gz format (docs/format.md): trees to archives and back. Knows files and bytes only."""
+
+from mgmt.archive.blocks import BLOCK, HEADER, Level, compressor, largest_object
+from mgmt.archive.extract import Extracted, Limits, extract, extract_one, remove_partial
+from mgmt.archive.index import Index, IndexEnd, IndexHeader, IndexWriter
+from mgmt.archive.inflate import inflate
+from mgmt.archive.member import Digest, Member
+from mgmt.archive.members import read_members
+from mgmt.archive.move import fsync_folder, move, rename_noreplace
+from mgmt.archive.reader import Contents, Fetch, digest_members, read_blocks, read_member
+from mgmt.archive.rebuild import rebuild_index
+from mgmt.archive.tree import Skipped, Survey, Tree, survey
+from mgmt.archive.writer import Archived, Hashed, hash_tree, write_archive
+
+__all__ = [
+    "BLOCK",
+    "HEADER",
+    "Archived",
+    "Contents",
+    "Digest",
+    "Extracted",
+    "Fetch",
+    "Hashed",
+    "Index",
+    "IndexEnd",
+    "IndexHeader",
+    "IndexWriter",
+    "Level",
+    "Limits",
+    "Member",
+    "Skipped",
+    "Survey",
+    "Tree",
+    "compressor",
+    "digest_members",
+    "extract",
+    "extract_one",
+    "fsync_folder",
+    "hash_tree",
+    "inflate",
+    "largest_object",
+    "move",
+    "read_blocks",
+    "read_member",
+    "read_members",
+    "rebuild_index",
+    "remove_partial",
+    "rename_noreplace",
+    "survey",
+    "write_archive",
+]

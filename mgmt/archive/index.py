@@ -1,0 +1,305 @@
+"""The index: the sidecar that lists an archive's members and blocks (docs/format.md, "The index")."""
+
+import base64
+import hashlib
+import json
+import struct
+import zlib
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as quote
+from typing import Any
+
+from isal import isal_zlib
+
+from mgmt.archive.blocks import BLOCK, HEADER
+from mgmt.archive.member import Member
+from mgmt.errors import IntegrityError, NotFoundError
+
+_BLOCKS_A_LINE = 8192
+_LONGEST_LINE = 1 << 20
+_FLUSH = 1 << 16
+_STRIDE = 1024
+
+
+@dataclass(frozen=True)
+class IndexHeader:
+    """What is known when an archive is begun. `created_at` is RFC 3339, in UTC; sizes are in bytes."""
+
+    key: str
+    operation_id: str
+    source: str
+    host: str
+    user: str
+    created_at: str
+    level: str
+    compressor: str
+    header_size: int = len(HEADER)
+    block_size: int = BLOCK
+
+
+@dataclass(frozen=True)
+class IndexEnd:
+    """What is known when an archive is complete. Sizes in bytes; `checksum` is the object's, `ALGORITHM:VALUE`."""
+
+    members: int
+    blocks: int
+    digest: str
+    size: int
+    checksum: str
+    tar_size: int
+    tar_crc32: int
+    part_size: int
+
+
+class IndexWriter:
+    """Writes an index to a file as it becomes known; the same calls write the same bytes. Memory stays flat."""
+
+    def __init__(self, path: str, header: IndexHeader) -> None:
+        self._file = open(path, "xb")  # noqa: SIM115 - closed by finish() and close()
+        self._deflate = isal_zlib.compressobj(2, isal_zlib.DEFLATED, -15)
+        self._hash = hashlib.sha256()
+        self._crc = self._size = 0
+        self._lines: list[bytes] = []
+        self._pending = 0
+        self._blocks: list[int] = []
+        self._file.write(b"\x1f\x8b\x08\0\0\0\0\0\0\xff")
+        self._dump(
+            {
+                "mgmt": "index",
+                "v": 1,
+                "key": header.key,
+                "operation_id": header.operation_id,
+                "source": header.source,
+                "host": header.host,
+                "user": header.user,
+                "created_at": header.created_at,
+                "header": header.header_size,
+                "block": header.block_size,
+                "level": header.level,
+                "compressor": header.compressor,
+            }
+        )
+
+    def add_block(self, length: int, crc32: int) -> None:
+        """The next block takes `length` bytes in the object, and its part of the tar has this crc32."""
+        self._blocks += (length, crc32)
+        if len(self._blocks) == 2 * _BLOCKS_A_LINE:
+            self._add_blocks()
+
+    def add_member(self, member: Member) -> None:
+        """The next member of the tar."""
+        line = f'{{"p":{quote(member.path)},"t":"{member.type}","o":{member.header_offset},"d":{member.data_offset}'
+        if member.sha256 is not None:
+            line += f',"s":{member.size},"h":"{member.sha256.hex()}"'
+        line += f',"m":{member.mode},"n":{member.mtime_ns}'
+        if member.link is not None:
+            line += f',"l":{quote(member.link)}'
+        self._line(line + "}\n")
+
+    def finish(
+        self,
+        *,
+        digest: str,
+        size: int,
+        checksum: str,
+        tar_size: int,
+        tar_crc32: int,
+        part_size: int,
+        members: int,
+        blocks: int,
+    ) -> None:
+        """Write the last line and close the file; see IndexEnd."""
+        if self._blocks:
+            self._add_blocks()
+        self._flush()
+        self._dump(
+            {
+                "end": members,
+                "blocks": blocks,
+                "digest": digest,
+                "size": size,
+                "checksum": checksum,
+                "tar_size": tar_size,
+                "tar_crc32": tar_crc32,
+                "part_size": part_size,
+                "sha256": self._hash.hexdigest(),
+            }
+        )
+        self._flush()
+        self._file.write(self._deflate.flush(isal_zlib.Z_FINISH))
+        self._file.write(self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little"))
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, complete or not. Closing twice is harmless."""
+        self._file.close()
+
+    def _add_blocks(self) -> None:
+        numbers = b"".join([number.to_bytes(4, "little") for number in self._blocks])
+        self._blocks.clear()
+        self._dump({"b": base64.b64encode(numbers).decode()})
+
+    def _dump(self, line: dict[str, object]) -> None:
+        self._line(json.dumps(line, separators=(",", ":")) + "\n")
+
+    def _line(self, line: str) -> None:
+        self._lines.append(line.encode())
+        self._pending += len(line)
+        if self._pending >= _FLUSH:
+            self._flush()
+
+    def _flush(self) -> None:
+        lines = b"".join(self._lines)
+        self._lines.clear()
+        self._pending = 0
+        self._hash.update(lines)
+        self._crc = isal_zlib.crc32(lines, self._crc)
+        self._size += len(lines)
+        self._file.write(self._deflate.compress(lines))
+
+
+class Index:
+    """An index that was found whole. `lengths` and `crcs` have a number a block; members stay in the file."""
+
+    def __init__(
+        self, path: str, header: IndexHeader, end: IndexEnd, lengths: "array[int]", crcs: "array[int]"
+    ) -> None:
+        self._path = path
+        self.header = header
+        self.end = end
+        self.lengths = lengths
+        self.crcs = crcs
+        self._offsets = array("Q", [header.header_size])
+        for start in range(0, len(lengths), _STRIDE):
+            self._offsets.append(self._offsets[-1] + sum(lengths[start : start + _STRIDE]))
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks the archive has; none, when it is a foreign one."""
+        return len(self.lengths)
+
+    @classmethod
+    def open(cls, path: str) -> "Index":
+        """Read the index in the file `path`. Raises IntegrityError when it is damaged, cut short, or not an index."""
+        lengths, crcs = array("I"), array("I")
+        digest = hashlib.sha256()
+        first = last = b""
+        members = 0
+        with _damage(path):
+            for line in _lines(path):
+                first = first or line
+                digest.update(last)
+                last = line
+                if line.startswith(b'{"p":'):
+                    members += 1
+                elif line.startswith(b'{"b":'):
+                    for length, crc in struct.iter_unpack("<II", base64.b64decode(json.loads(line)["b"])):
+                        lengths.append(length)
+                        crcs.append(crc)
+            if not last.startswith(b'{"end":'):
+                raise IntegrityError(f"the index {path} is cut short")
+            facts = json.loads(last)
+            if facts["sha256"] != digest.hexdigest():
+                raise IntegrityError(f"the index {path} is damaged: its lines are not those that were written")
+            end = _end(facts)
+            if (members, len(lengths)) != (end.members, end.blocks):
+                raise IntegrityError(f"the index {path} is damaged: it does not list as much as it says")
+            return cls(path, _header(path, json.loads(first)), end, lengths, crcs)
+
+    def block_offset(self, block: int) -> int:
+        """Where in the object block number `block` begins; for the number of blocks, where the last one ends."""
+        start = block // _STRIDE * _STRIDE
+        return self._offsets[block // _STRIDE] + sum(self.lengths[start:block])
+
+    def members(self) -> Iterator[Member]:
+        """Every member in tar order, read from the file as it goes."""
+        with _damage(self._path):
+            for line in _lines(self._path):
+                if line.startswith(b'{"p":'):
+                    yield _member(json.loads(line))
+
+    def find(self, path: str) -> Member:
+        """The member `path`. Raises NotFoundError."""
+        start = f'{{"p":{quote(path)},'.encode()
+        with _damage(self._path):
+            for line in _lines(self._path):
+                if line.startswith(start):
+                    return _member(json.loads(line))
+        raise NotFoundError(f"{self.header.key} has no member {path}")
+
+
+@contextmanager
+def _damage(path: str) -> Iterator[None]:
+    """What a line lacks, or has of the wrong kind, means a damaged index."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, struct.error) as error:
+        raise IntegrityError(f"the index {path} is damaged: {error}") from error
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    """The lines of a gzip file; the gzip trailer is checked."""
+    with open(path, "rb") as file:
+        inflater = zlib.decompressobj(31)
+        rest = b""
+        try:
+            while data := file.read(_FLUSH):
+                while data and not inflater.eof:
+                    *lines, rest = (rest + inflater.decompress(data, _LONGEST_LINE)).split(b"\n")
+                    data = inflater.unconsumed_tail
+                    for line in lines:
+                        yield line + b"\n"
+                    if len(rest) > _LONGEST_LINE:
+                        raise IntegrityError(f"the index {path} is damaged: it has a line that is too long")
+        except zlib.error as error:
+            raise IntegrityError(f"the index {path} is damaged: {error}") from error
+    if not inflater.eof or rest:
+        raise IntegrityError(f"the index {path} is cut short")
+
+
+def _header(path: str, facts: dict[str, Any]) -> IndexHeader:
+    if facts["mgmt"] != "index" or facts["v"] != 1:
+        raise IntegrityError(f"{path} is not an index of version 1, the only one that this mgmt knows")
+    return IndexHeader(
+        key=facts["key"],
+        operation_id=facts["operation_id"],
+        source=facts["source"],
+        host=facts["host"],
+        user=facts["user"],
+        created_at=facts["created_at"],
+        level=facts["level"],
+        compressor=facts["compressor"],
+        header_size=facts["header"],
+        block_size=facts["block"],
+    )
+
+
+def _end(facts: dict[str, Any]) -> IndexEnd:
+    return IndexEnd(
+        members=facts["end"],
+        blocks=facts["blocks"],
+        digest=facts["digest"],
+        size=facts["size"],
+        checksum=facts["checksum"],
+        tar_size=facts["tar_size"],
+        tar_crc32=facts["tar_crc32"],
+        part_size=facts["part_size"],
+    )
+
+
+def _member(facts: dict[str, Any]) -> Member:
+    sha256 = facts.get("h")
+    return Member(
+        path=facts["p"],
+        type=facts["t"],
+        mode=facts["m"],
+        mtime_ns=facts["n"],
+        size=facts.get("s", 0),
+        header_offset=facts["o"],
+        data_offset=facts["d"],
+        sha256=None if sha256 is None else bytes.fromhex(sha256),
+        link=facts.get("l"),
+    )

@@ -1,0 +1,76 @@
+"""One entry of an archive, and the digest that is the identity of them all."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+Type = Literal["f", "d", "l", "h"]
+
+
+def encode(name: str) -> bytes:
+    """The bytes of a name or path as it stands in an archive: UTF-8, and lone surrogates for bytes that are not."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def decode(name: bytes) -> str:
+    """The text of a name or path from an archive; `encode` gives back exactly the same bytes."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry of an archive.
+
+    `path` begins with the archive's root and has no trailing slash. `type` is `f` (file), `d` (folder), `l` (symbolic
+    link) or `h` (hard link). `size` is in bytes, 0 for all but files; `mtime_ns` is nanoseconds since 1970 in UTC;
+    offsets are those in the tar, of the first header and of the content. `sha256` is that of a file's content, None
+    while it is not known. `link` is the target of a symbolic link as it was, or the path of the member that a hard
+    link is another name of.
+    """
+
+    path: str
+    type: Type
+    mode: int
+    mtime_ns: int
+    size: int
+    header_offset: int
+    data_offset: int
+    sha256: bytes | None
+    link: str | None
+
+
+class Digest:
+    """The portable identity of an archive (docs/format.md): the same content has the same, whatever it is called."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._root: str | None = None
+
+    def add(self, member: Member) -> None:
+        """Take in the next member, in tar order. The first one is the root; a file must have its `sha256`."""
+        root = self._root = self._root if self._root is not None else member.path
+        if member.type == "f":
+            last = (member.sha256 or b"").hex().encode()
+        elif member.type == "h":
+            last = _relative(member.link or "", root)
+        else:
+            last = encode(member.link or "")
+        self._hash.update(
+            b"%s\0%s\0%o\0%d\0%d\0%s\n"
+            % (
+                member.type.encode(),
+                _relative(member.path, root),
+                member.mode,
+                member.mtime_ns,
+                member.size,
+                last,
+            )
+        )
+
+    def hexdigest(self) -> str:
+        """The digest of the members so far, 64 hex digits."""
+        return self._hash.hexdigest()
+
+
+def _relative(path: str, root: str) -> bytes:
+    return b"." if path == root else encode(path.removeprefix(root + "/"))

@@ -1,0 +1,237 @@
+"""A tar, read as it comes: what `header` writes, and what other tools write (POSIX pax, ustar, GNU, v7)."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from mgmt.archive.blocks import Data
+from mgmt.archive.header import RECORD, padding
+from mgmt.archive.member import Member, Type, decode
+from mgmt.errors import IntegrityError
+
+_EXTENDED_AT_MOST = 1 << 20  # bytes; Linux allows 64 KiB for all attributes of a file, and 4 KiB for a path
+_TYPES: dict[bytes, Type] = {b"0": "f", b"\0": "f", b"7": "f", b"1": "h", b"2": "l", b"5": "d"}
+_NOT_KEPT = {b"3": "a character device", b"4": "a block device", b"6": "a FIFO"}
+_PAX_RECORD = re.compile(rb"(\d{1,7}) ")
+_TIME = re.compile(rb"(-?)(\d{1,18})(?:\.(\d*))?")
+
+Skip = Callable[[str, str], None]
+
+
+class Content:
+    """What is in a member, in pieces as they come; nothing, for all but files. Read it before the next member."""
+
+    def __init__(self, stream: "_Stream", size: int, pax: dict[bytes, bytes]) -> None:
+        self._stream = stream
+        self._left = size
+        self._padding = padding(size)
+        self._pax = pax
+
+    def __iter__(self) -> Iterator[Data]:
+        return self
+
+    def __next__(self) -> Data:
+        if not self._left:
+            raise StopIteration
+        piece = self._stream.some(self._left)
+        self._left -= len(piece)
+        return piece
+
+    def xattrs(self) -> dict[bytes, bytes]:
+        """The extended attributes that the archive keeps with the member."""
+        start = b"SCHILY.xattr."
+        return {
+            keyword[len(start) :].replace(b"%3D", b"=").replace(b"%25", b"%"): value
+            for keyword, value in self._pax.items()
+            if keyword.startswith(start)
+        }
+
+    def skip(self) -> None:
+        """Pass over what was not read."""
+        self._stream.skip(self._left + self._padding)
+        self._left = self._padding = 0
+
+
+def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[tuple[Member, Content]]:
+    """Every member of `tar` with its content, in order; `sha256` is None, offsets and nanoseconds are exact.
+
+    A member that is neither file, folder nor link is told to `on_skip`, by path and reason, or raises IntegrityError
+    when there is none; so does everything that is no tar. The tar is read to its end, so that whatever gives it can
+    check its own.
+    """
+    stream = _Stream(tar)
+    common: dict[bytes, bytes] = {}
+    while True:
+        header_offset = stream.offset
+        pax = dict(common)
+        header = stream.header()
+        while header is not None and (typeflag := header[156:157]) in (b"x", b"g", b"L", b"K", b"X"):
+            body = stream.extension(_number(header[124:136]))
+            if typeflag == b"L":
+                pax[b"path"] = body.rstrip(b"\0")
+            elif typeflag == b"K":
+                pax[b"linkpath"] = body.rstrip(b"\0")
+            else:
+                records = _pax_records(body)
+                if typeflag == b"g":
+                    common.update(records)
+                pax.update(records)
+            header = stream.header()
+            if header is None:
+                raise IntegrityError("the tar ends after an extended header")
+        if header is None:
+            break
+        size = _decimal(pax[b"size"]) if b"size" in pax else _number(header[124:136])
+        path = _path(pax.get(b"path") or _name(header))
+        kind = _TYPES.get(typeflag)
+        if typeflag == b"V":
+            continue
+        if kind == "f" and typeflag == b"\0" and _name(header).endswith(b"/"):
+            kind = "d"
+        if kind is None or any(keyword.startswith(b"GNU.sparse.") for keyword in pax):
+            reason = _NOT_KEPT.get(typeflag, f"a member of type {decode(typeflag)}" if kind is None else "sparse")
+            if on_skip is None:
+                raise IntegrityError(f"the archive holds {path}, {reason}, which cannot be restored")
+            on_skip(path, reason)
+            stream.skip(0 if typeflag in _NOT_KEPT else size + padding(size))
+            continue
+        if kind != "f":
+            size = 0
+        member = Member(
+            path=path,
+            type=kind,
+            mode=_number(header[100:108]) & 0o7777,
+            mtime_ns=_time(pax[b"mtime"]) if b"mtime" in pax else _number(header[136:148]) * 10**9,
+            size=size,
+            header_offset=header_offset,
+            data_offset=stream.offset,
+            sha256=None,
+            link=_link(kind, pax.get(b"linkpath") or _text(header[157:257])),
+        )
+        content = Content(stream, size, pax)
+        yield member, content
+        content.skip()
+    stream.drain()
+
+
+class _Stream:
+    """Bytes in pieces, taken in stretches of other lengths."""
+
+    def __init__(self, pieces: Iterable[Data]) -> None:
+        self.offset = 0
+        self._pieces = iter(pieces)
+        self._piece = memoryview(b"")
+
+    def some(self, most: int) -> memoryview:
+        """At least one byte, at most `most`, without a copy."""
+        while not self._piece:
+            piece = next(self._pieces, None)
+            if piece is None:
+                raise IntegrityError("the tar is cut short")
+            self._piece = memoryview(piece)
+        taken = self._piece[:most]
+        self._piece = self._piece[len(taken) :]
+        self.offset += len(taken)
+        return taken
+
+    def exactly(self, count: int) -> bytes:
+        taken = [b""]
+        while count:
+            piece = self.some(count)
+            count -= len(piece)
+            taken.append(bytes(piece))
+        return b"".join(taken)
+
+    def skip(self, count: int) -> None:
+        while count:
+            count -= len(self.some(count))
+
+    def header(self) -> bytes | None:
+        """The next header, found sound; None where the tar ends, by zeros or by having no more bytes."""
+        while not self._piece:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return None
+            self._piece = memoryview(piece)
+        header = self.exactly(RECORD)
+        if header.count(0) == RECORD:
+            return None
+        if _number(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 32:
+            raise IntegrityError(f"there is no tar header at offset {self.offset - RECORD}")
+        return header
+
+    def extension(self, size: int) -> bytes:
+        if size > _EXTENDED_AT_MOST:
+            raise IntegrityError(f"an extended header of {size} bytes at offset {self.offset} is too long")
+        body = self.exactly(size)
+        self.skip(padding(size))
+        return body
+
+    def drain(self) -> None:
+        for piece in self._pieces:
+            self.offset += len(piece)
+        self.offset += len(self._piece)
+
+
+def _number(field: bytes) -> int:
+    """Octal digits, or GNU's base 256 for what they cannot say."""
+    if field[0] & 0x80:
+        return int.from_bytes(bytes([field[0] & 0x7F if field[0] != 0xFF else 0xFF]) + field[1:], "big", signed=True)
+    try:
+        return int(_text(field).strip() or b"0", 8)
+    except ValueError:
+        raise IntegrityError(f"a tar header has {field!r} for a number") from None
+
+
+def _decimal(value: bytes) -> int:
+    if not value.isdigit() or len(value) > 20:
+        raise IntegrityError(f"an extended header has {value[:40]!r} for a number")
+    return int(value)
+
+
+def _time(value: bytes) -> int:
+    match = _TIME.fullmatch(value)
+    if match is None:
+        raise IntegrityError(f"an extended header has {value[:40]!r} for a time")
+    sign, seconds, fraction = match.groups(b"")
+    nanoseconds = int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
+    return -nanoseconds if sign else nanoseconds
+
+
+def _pax_records(body: bytes) -> dict[bytes, bytes]:
+    records: dict[bytes, bytes] = {}
+    at = 0
+    while at < len(body):
+        match = _PAX_RECORD.match(body, at)
+        end = at + int(match[1]) if match else 0
+        if match is None or end > len(body) or end <= match.end() or body[end - 1 : end] != b"\n":
+            raise IntegrityError("an extended header is damaged")
+        keyword, equals, value = body[match.end() : end - 1].partition(b"=")
+        if not equals:
+            raise IntegrityError("an extended header is damaged")
+        records[keyword] = value
+        at = end
+    return records
+
+
+def _name(header: bytes) -> bytes:
+    name = _text(header[:100])
+    if header[257:263] == b"ustar\0" and header[345]:
+        return _text(header[345:500]) + b"/" + name
+    return name
+
+
+def _link(kind: Type, target: bytes) -> str | None:
+    if kind == "l":
+        return decode(target)
+    return _path(target) if kind == "h" else None
+
+
+def _path(path: bytes) -> str:
+    """A path as members have it: without a slash at its end, nor the `./` that some tools begin each one with."""
+    while path.startswith(b"./") and len(path) > 2:
+        path = path[2:]
+    return decode(path.rstrip(b"/") or path[:1])
+
+
+def _text(field: bytes) -> bytes:
+    return field.partition(b"\0")[0]

@@ -1,0 +1,129 @@
+"""An archive, or only what is needed of it, back to tar and to members."""
+
+import dataclasses
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import deflate
+
+from mgmt.archive.blocks import HEADER, Data, crc32_combine, trailer, unpack
+from mgmt.archive.index import Index
+from mgmt.archive.inflate import inflate
+from mgmt.archive.member import Digest, Member
+from mgmt.archive.members import Content, read_members
+from mgmt.errors import IntegrityError, NotFoundError
+
+__all__ = ["Content", "Fetch", "digest_members", "inflate", "read_blocks", "read_member", "read_members"]
+
+Fetch = Callable[[int, int], bytes]
+"""Gives the bytes of the object from the first offset up to, not including, the second."""
+
+
+class Contents(NamedTuple):
+    """What an archive was found to hold: its digest in hex, and how many members with how many bytes of content."""
+
+    digest: str
+    members: int
+    original_size: int
+
+
+_AT_ONCE = 8  # blocks fetched together: at most about 8 MiB
+
+
+def read_member(index: Index, member: Member, fetch: Fetch) -> Iterator[bytes]:
+    """The content of one file, or of the file that a hard link is another name of, in pieces of at most 1 MiB.
+
+    Only the blocks that hold it are fetched, about 8 MiB at a time. Raises IntegrityError when a block is damaged, or,
+    after the last piece, when the sha256 is not the one in the index; NotFoundError for an archive without blocks.
+    """
+    if member.type == "h":
+        member = index.find(member.link or "")
+    if not member.size:
+        return
+    if not index.lengths:
+        raise NotFoundError(f"{index.header.key} has no blocks: it can only be read from its start")
+    block_size = index.header.block_size
+    start, end = member.data_offset, member.data_offset + member.size
+    first, last = start // block_size, (end - 1) // block_size
+    if last >= len(index.lengths):
+        raise IntegrityError(f"the index of {index.header.key} has {member.path} beyond the end of the archive")
+    hasher = hashlib.sha256()
+    for group in range(first, last + 1, _AT_ONCE):
+        for number, data in enumerate(_fetch_blocks(index, fetch, group, min(group + _AT_ONCE, last + 1)), group):
+            offset = number * block_size
+            piece = bytes(memoryview(data)[max(start - offset, 0) : end - offset])
+            hasher.update(piece)
+            yield piece
+    if hasher.digest() != member.sha256:
+        raise IntegrityError(f"{member.path} in {index.header.key} is not what was archived: its sha256 is another")
+
+
+def read_blocks(index: Index, fetch: Fetch, threads: int) -> Iterator[Data]:
+    """The whole tar, a block at a time, fetched and inflated in `threads` threads with bounded memory.
+
+    Every byte of the object is fetched and checked. Raises IntegrityError when it is damaged; NotFoundError for an
+    archive without blocks.
+    """
+    if not index.lengths:
+        raise NotFoundError(f"{index.header.key} has no blocks: it can only be read from its start")
+    key, end = index.header.key, index.end
+    last = index.block_offset(end.blocks)
+    if fetch(0, len(HEADER)) != HEADER or fetch(last, end.size) != trailer(end.tar_crc32, end.tar_size):
+        raise IntegrityError(f"{key} does not begin or end as its index says: it is damaged")
+    crc = size = 0
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="mgmt-fetch")
+    in_flight: deque[tuple[int, Future[list[bytearray]]]] = deque()
+    groups = iter(range(0, end.blocks, _AT_ONCE))
+    try:
+        while True:
+            while len(in_flight) <= threads and (group := next(groups, None)) is not None:
+                stop = min(group + _AT_ONCE, end.blocks)
+                in_flight.append((group, pool.submit(_fetch_blocks, index, fetch, group, stop)))
+            if not in_flight:
+                break
+            group, future = in_flight.popleft()
+            for number, data in enumerate(future.result(), group):
+                crc = crc32_combine(crc, index.crcs[number], len(data))
+                size += len(data)
+                yield data
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if (crc, size) != (end.tar_crc32, end.tar_size):
+        raise IntegrityError(f"{key} is not what its index says: the tar's crc32 or size is another")
+
+
+def digest_members(tar: Iterable[Data], on_member: Callable[[Member], None] | None = None) -> Contents:
+    """Hash every member. `on_member` is called with each member, its sha256 filled in."""
+    digest = Digest()
+    count = size = 0
+    for member, content in read_members(tar):
+        if member.type == "f":
+            hasher = hashlib.sha256()
+            for piece in content:
+                hasher.update(piece)
+            member = dataclasses.replace(member, sha256=hasher.digest())
+        digest.add(member)
+        count += 1
+        size += member.size
+        if on_member is not None:
+            on_member(member)
+    return Contents(digest.hexdigest(), count, size)
+
+
+def _fetch_blocks(index: Index, fetch: Fetch, first: int, stop: int) -> list[bytearray]:
+    """Blocks `first` up to, not including, `stop`."""
+    start = at = index.block_offset(first)
+    raw = memoryview(fetch(start, index.block_offset(stop)))
+    key, block_size, tar_size = index.header.key, index.header.block_size, index.end.tar_size
+    blocks: list[bytearray] = []
+    for number in range(first, stop):
+        piece = raw[at - start : at - start + index.lengths[number]]
+        at += index.lengths[number]
+        data = unpack(piece, min(block_size, tar_size - number * block_size))
+        if deflate.crc32(data) != index.crcs[number]:
+            raise IntegrityError(f"block {number} of {key} is damaged: its crc32 is not the one in the index")
+        blocks.append(data)
+    return blocks

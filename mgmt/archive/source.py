@@ -1,0 +1,137 @@
+"""Reading a tree: each file opened and watched, so that nothing torn is ever taken for what was there."""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Generator
+from contextlib import closing
+from typing import NamedTuple
+
+from mgmt.archive.folders import OPEN_FOLDER
+from mgmt.archive.member import Type, decode
+from mgmt.archive.tree import Entry, Skipped, Tally, Tree
+from mgmt.errors import MgmtError, SourceChangedError
+
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_TICK_NS = 20_000_000
+
+
+class Found(NamedTuple):
+    """One member to be: `link` as in Member; a file has a `descriptor`, open until the next is asked for."""
+
+    entry: Entry
+    type: Type
+    link: str | None
+    descriptor: int
+
+
+class Source:
+    """One reading pass over a tree."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tally = Tally(tree)
+        self.skipped: list[Skipped] = []
+        self._tree = tree
+
+    def members(self) -> Generator[Found]:
+        """Every member in the order of the walk. A file must be read to its end before the next one is asked for.
+
+        What cannot be opened is skipped and listed. Raises SourceChangedError for a file that is not, after it was
+        read, what it was before: another inode, size, mtime or ctime.
+        """
+        with closing(self._tree.walk(self.skipped.append)) as walk:
+            for entry in walk:
+                self.tally.see(entry)
+                kind, link = self.tally.type_of(entry)
+                if kind == "l":
+                    link = self._target(entry)
+                elif kind == "f":
+                    descriptor = self._open(entry)
+                    if descriptor is None:
+                        continue
+                    try:
+                        self.tally.count(entry, kind)
+                        yield Found(entry, kind, None, descriptor)
+                        if _identity(os.fstat(descriptor)) != _identity(entry.stat):
+                            raise self.changed(entry)
+                    finally:
+                        os.close(descriptor)
+                    continue
+                self.tally.count(entry, kind)
+                yield Found(entry, kind, link, -1)
+
+    def read_into(self, found: Found, buffer: memoryview) -> int:
+        """Read what comes next of a file into `buffer`; give the bytes read. Raises SourceChangedError at its end."""
+        try:
+            count = os.readv(found.descriptor, [buffer])
+        except OSError as error:
+            raise MgmtError(f"{self._disk_path(found.entry)} cannot be read: {error.strerror}") from error
+        if count == 0:
+            raise self.changed(found.entry)
+        return count
+
+    def xattrs(self, found: Found) -> dict[bytes, bytes]:
+        """The extended attributes of a file or folder; those of links are not kept."""
+        if found.type not in ("f", "d"):
+            return {}
+        descriptor = found.descriptor
+        try:
+            if found.type == "d":
+                descriptor = os.open(found.entry.path, OPEN_FOLDER, dir_fd=found.entry.folder)
+            try:
+                return {os.fsencode(name): os.getxattr(descriptor, name) for name in os.listxattr(descriptor)}
+            finally:
+                if found.type == "d":
+                    os.close(descriptor)
+        except OSError as error:
+            if error.errno == errno.ENOTSUP:
+                return {}
+            raise MgmtError(
+                f"the extended attributes of {self._disk_path(found.entry)} cannot be read: {error.strerror}"
+            ) from error
+
+    def changed(self, entry: Entry) -> SourceChangedError:
+        """The error that names `entry`."""
+        return SourceChangedError(
+            f"{self._disk_path(entry)} changed while it was read", next_step="run it again when nothing writes there"
+        )
+
+    def _open(self, entry: Entry) -> int | None:
+        try:
+            descriptor = os.open(entry.path, _OPEN_FILE, dir_fd=entry.folder)
+        except OSError as error:
+            if error.errno in _REPLACED:
+                raise self.changed(entry) from error
+            if error.errno in _EXHAUSTED:
+                raise MgmtError(f"{self._disk_path(entry)} cannot be opened: {error.strerror}") from error
+            self.skipped.append(Skipped(self._disk_path(entry), f"unreadable: {error.strerror}"))
+            return None
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or _identity(status) != _identity(entry.stat):
+            os.close(descriptor)
+            raise self.changed(entry)
+        # The kernel's timestamps move in ticks of up to 10 ms. A file written a moment ago could be written again
+        # within the same tick, and its times would not show it; so let the tick pass before the reading begins.
+        if abs(time.time_ns() - status.st_ctime_ns) < _TICK_NS:
+            time.sleep(_TICK_NS / 1e9)
+            if _identity(os.fstat(descriptor)) != _identity(status):
+                os.close(descriptor)
+                raise self.changed(entry)
+        return descriptor
+
+    def _target(self, entry: Entry) -> str:
+        try:
+            target = os.readlink(entry.path, dir_fd=entry.folder)
+        except OSError as error:
+            raise self.changed(entry) from error
+        return decode(os.fsencode(target))
+
+    def _disk_path(self, entry: Entry) -> str:
+        return self._tree.disk_path(entry.name)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,0 +1,243 @@
+"""What is to be archived: a walk over a file or folder, always in the same order."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mgmt.archive.folders import OPEN_FOLDER
+from mgmt.archive.member import Type, decode, encode
+from mgmt.archive.patterns import Patterns
+from mgmt.errors import MgmtError, NotFoundError, RefusedError, SourceChangedError
+
+_LONG = 2048  # bytes of path; Linux refuses 4096, so from here on a path begins at a folder that is held open
+
+
+class Entry(NamedTuple):
+    """One thing found on disk: open it with `path` and `dir_fd=folder`; `name` is its path in the archive."""
+
+    folder: int | None
+    path: bytes
+    name: str
+    stat: os.stat_result
+
+
+class Skipped(NamedTuple):
+    """Something that is not archived: its path on disk, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The file or folder `root` on disk, called `name` in the archive, without what the globs leave out.
+
+    See `Patterns` for the globs. With `include`, files and links count only when they, or a folder above them, are
+    matched; folders are always kept. `exclude` wins over `include`. The root itself is never left out.
+    """
+
+    root: str
+    name: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def walk(self, on_skip: Callable[[Skipped], None]) -> Generator[Entry]:
+        """Everything to archive, depth first, each folder before what it holds, siblings by the bytes of their names.
+
+        Memory is bounded by the names of the folders above the entry. Raises NotFoundError without a root,
+        RefusedError when it is a socket, a FIFO or a device, SourceChangedError when something vanishes meanwhile.
+        """
+        root = Entry(None, os.fsencode(os.path.abspath(self.root)), self.name, self._stat_root())
+        if not stat.S_ISDIR(root.stat.st_mode):
+            if reason := _special(root.stat.st_mode):
+                raise RefusedError(f"{self.root} is {reason}, which cannot be archived")
+            yield root
+            return
+        include, exclude = Patterns(self.include), Patterns(self.exclude)
+        try:
+            stack = [_Folder(root, included=not include)]
+        except PermissionError as error:
+            raise MgmtError(f"{self.root} cannot be read: {error.strerror}") from error
+        try:
+            yield root
+            while stack:
+                folder = stack[-1]
+                name = next(folder.names, None)
+                if name is None:
+                    stack.pop().close()
+                    continue
+                path = folder.prefix + name
+                inside = f"{folder.name}/{decode(name)}"
+                relative = inside[len(self.name) + 1 :]
+                try:
+                    status = os.stat(path, dir_fd=folder.base, follow_symlinks=False)
+                    mode = status.st_mode
+                    is_folder = stat.S_ISDIR(mode)
+                    included = folder.included or include.match(relative, folder=is_folder)
+                    if exclude.match(relative, folder=is_folder) or not (included or is_folder):
+                        on_skip(Skipped(self.disk_path(inside), "excluded"))
+                        continue
+                    if reason := _special(mode):
+                        on_skip(Skipped(self.disk_path(inside), reason))
+                        continue
+                    entry = Entry(folder.base, path, inside, status)
+                    if is_folder:
+                        stack.append(_Folder(entry, included=included))
+                except PermissionError as error:
+                    on_skip(Skipped(self.disk_path(inside), f"unreadable: {error.strerror}"))
+                    continue
+                except (FileNotFoundError, NotADirectoryError) as error:
+                    raise SourceChangedError(f"{self.disk_path(inside)} changed while it was read") from error
+                yield entry
+        finally:
+            for folder in stack:
+                folder.close()
+
+    def disk_path(self, name: str) -> str:
+        """Where the member called `name` is on disk, to tell people."""
+        return os.path.abspath(self.root) + os.fsdecode(encode(name[len(self.name) :]))
+
+    def _stat_root(self) -> os.stat_result:
+        try:
+            return os.lstat(os.path.abspath(self.root))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFoundError(f"{self.root}: no such file or folder") from error
+        except PermissionError as error:
+            raise MgmtError(f"{self.root} cannot be read: {error.strerror}") from error
+
+
+class _Folder:
+    """A folder that is being walked."""
+
+    def __init__(self, entry: Entry, *, included: bool) -> None:
+        self.name = entry.name
+        self.included = included
+        self.base = entry.folder
+        self.prefix = entry.path + b"/"
+        self._own: int | None = None
+        descriptor = os.open(entry.path, OPEN_FOLDER, dir_fd=entry.folder)
+        try:
+            self.names = iter(sorted(map(os.fsencode, os.listdir(descriptor))))
+            if len(self.prefix) > _LONG:
+                self.base = self._own = descriptor
+                self.prefix = b""
+        finally:
+            if self._own is None:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        if self._own is not None:
+            os.close(self._own)
+
+
+class Tally:
+    """What a walk has come across: counts, hard links, and the state that a second look is compared with."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.files = self.folders = self.links = self.size = self.root_ctime_ns = 0
+        self._skip_name = len(tree.name)
+        self._state = hashlib.sha256()
+        self._first: dict[tuple[int, int], str] = {}
+
+    def see(self, entry: Entry) -> None:
+        """Take `entry` into the state, whether it can be read or not."""
+        status = entry.stat
+        path = encode(entry.name[self._skip_name :])
+        if not path:
+            self.root_ctime_ns = status.st_ctime_ns
+        self._state.update(
+            b"%s\0%d %d %d %d %d %d\n"
+            % (
+                path,
+                status.st_dev,
+                status.st_ino,
+                status.st_mode,
+                status.st_size,
+                status.st_mtime_ns,
+                status.st_ctime_ns if path else 0,
+            )
+        )
+
+    def type_of(self, entry: Entry) -> tuple[Type, str | None]:
+        """What kind of member `entry` is; for another name of a file that was counted, that name too."""
+        mode = entry.stat.st_mode
+        if stat.S_ISDIR(mode):
+            return "d", None
+        if stat.S_ISLNK(mode):
+            return "l", None
+        if entry.stat.st_nlink > 1 and (first := self._first.get((entry.stat.st_dev, entry.stat.st_ino))):
+            return "h", first
+        return "f", None
+
+    def count(self, entry: Entry, kind: Type) -> None:
+        """`entry` is archived."""
+        if kind == "f":
+            self.files += 1
+            self.size += entry.stat.st_size
+            if entry.stat.st_nlink > 1:
+                self._first[entry.stat.st_dev, entry.stat.st_ino] = entry.name
+        elif kind == "d":
+            self.folders += 1
+        else:
+            self.links += 1
+
+    def state(self) -> str:
+        """sha256 hex over relative path, device, inode, mode, size, mtime and ctime of all that was seen.
+
+        The root's own name and ctime are left out: a rename changes them.
+        """
+        return self._state.hexdigest()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a walk finds without opening a file; sizes in bytes.
+
+    `size` is that of the regular files, `tar_size` an upper estimate of the tar (without extended attributes),
+    `links` counts symbolic and hard links. See `Tally.state` for `source_state`.
+    """
+
+    files: int
+    folders: int
+    links: int
+    size: int
+    tar_size: int
+    skipped: tuple[Skipped, ...]
+    source_state: str
+    root_ctime_ns: int
+
+
+def survey(tree: Tree) -> Survey:
+    """Look at a tree with stat alone. A file that cannot be opened is only found when it is read."""
+    tally = Tally(tree)
+    skipped: list[Skipped] = []
+    tar_size = 20 * 512
+    for entry in tree.walk(skipped.append):
+        tally.see(entry)
+        kind, _ = tally.type_of(entry)
+        tally.count(entry, kind)
+        tar_size += 2048 + 3 * len(entry.name)
+        if kind == "f":
+            tar_size += entry.stat.st_size + 512
+        elif kind == "l":
+            tar_size += entry.stat.st_size
+    return Survey(
+        files=tally.files,
+        folders=tally.folders,
+        links=tally.links,
+        size=tally.size,
+        tar_size=tar_size,
+        skipped=tuple(skipped),
+        source_state=tally.state(),
+        root_ctime_ns=tally.root_ctime_ns,
+    )
+
+
+def _special(mode: int) -> str | None:
+    kind = stat.S_IFMT(mode)
+    if kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+        return None
+    return {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}.get(kind, "a device")

@@ -1,0 +1,254 @@
+"""A tree becomes an archive: read once, in order, and compressed block by block in threads."""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Self
+
+from mgmt.archive.blocks import BLOCK, HEADER, Level, crc32_combine, pack, trailer
+from mgmt.archive.header import end, pack_header, padding
+from mgmt.archive.index import IndexWriter
+from mgmt.archive.member import Digest, Member, encode
+from mgmt.archive.owners import owner_of
+from mgmt.archive.source import Found, Source
+from mgmt.archive.tree import Skipped, Tree
+from mgmt.errors import MgmtError
+from mgmt.progress import Progress
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """What one reading of a tree found; sizes in bytes.
+
+    `digest` is the portable identity, `file_sha256` (hex) is there when the tree is a single file, `links` counts
+    symbolic and hard links. `source_state` and `root_ctime_ns` are to be compared with those of a later `survey`.
+    """
+
+    digest: str
+    file_sha256: str | None
+    files: int
+    folders: int
+    links: int
+    members: int
+    original_size: int
+    skipped: tuple[Skipped, ...]
+    source_state: str
+    root_ctime_ns: int
+
+
+@dataclass(frozen=True)
+class Archived(Hashed):
+    """What was written too: `size` bytes of object with `blocks` blocks, holding `tar_size` bytes of tar."""
+
+    tar_size: int
+    tar_crc32: int
+    size: int
+    blocks: int
+
+
+def write_archive(
+    tree: Tree,
+    sink: Callable[[bytes], None],
+    *,
+    level: Level = "fast",
+    threads: int = 2,
+    index: IndexWriter,
+    progress: Progress,
+    owners: bool = False,
+    xattrs: bool = False,
+) -> Archived:
+    """Write the archive of `tree` to `sink`, in order, and its members and blocks to `index` (which stays open).
+
+    `sink` is called in this thread and may block; memory is bounded by a few blocks a thread. `progress` advances by
+    bytes of tar. Raises SourceChangedError, naming the file, when one changes while it is read; MgmtError when one
+    cannot be read to its end; NotFoundError and RefusedError for the root (see Tree.walk).
+    """
+    source = Source(tree)
+    account = _Account(source)
+    with _Blocks(sink, level, threads, index, progress) as blocks, closing(source.members()) as members:
+        for found in members:
+            status = found.entry.stat
+            size = status.st_size if found.type == "f" else 0
+            header_offset = blocks.tar_size
+            blocks.write(
+                pack_header(
+                    encode(found.entry.name),
+                    found.type,
+                    mode=_mode(found),
+                    mtime_ns=status.st_mtime_ns,
+                    size=size,
+                    link=encode(found.link or ""),
+                    owner=owner_of(status) if owners else None,
+                    xattrs=source.xattrs(found) if xattrs else None,
+                )
+            )
+            data_offset = blocks.tar_size
+            sha256 = None
+            if found.type == "f":
+                sha256 = blocks.copy(source, found, size)
+                blocks.write(bytes(padding(size)))
+            index.add_member(account.add(found, header_offset, data_offset, sha256))
+        blocks.finish()
+    return Archived(
+        **vars(account.hashed()), tar_size=blocks.tar_size, tar_crc32=blocks.crc, size=blocks.size, blocks=blocks.count
+    )
+
+
+def hash_tree(tree: Tree, progress: Progress) -> Hashed:
+    """Read `tree` as `write_archive` does, with the same care and the same errors, and only hash it.
+
+    `progress` advances by bytes of content.
+    """
+    source = Source(tree)
+    account = _Account(source)
+    buffer = memoryview(bytearray(BLOCK))
+    with closing(source.members()) as members:
+        for found in members:
+            sha256 = None
+            if found.type == "f":
+                hasher = hashlib.sha256()
+                left = found.entry.stat.st_size
+                while left:
+                    count = source.read_into(found, buffer[: min(left, BLOCK)])
+                    hasher.update(buffer[:count])
+                    left -= count
+                    progress.advance(count)
+                sha256 = hasher.digest()
+            account.add(found, 0, 0, sha256)
+    return account.hashed()
+
+
+class _Account:
+    """What a reading has found so far."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._digest = Digest()
+        self._root: Member | None = None
+        self._members = 0
+
+    def add(self, found: Found, header_offset: int, data_offset: int, sha256: bytes | None) -> Member:
+        member = Member(
+            path=found.entry.name,
+            type=found.type,
+            mode=_mode(found),
+            mtime_ns=found.entry.stat.st_mtime_ns,
+            size=found.entry.stat.st_size if found.type == "f" else 0,
+            header_offset=header_offset,
+            data_offset=data_offset,
+            sha256=sha256,
+            link=found.link,
+        )
+        self._digest.add(member)
+        self._root = self._root or member
+        self._members += 1
+        return member
+
+    def hashed(self) -> Hashed:
+        tally, skipped = self._source.tally, self._source.skipped
+        if self._root is None:
+            raise MgmtError(f"{skipped[0].path} cannot be archived: {skipped[0].reason}")
+        return Hashed(
+            digest=self._digest.hexdigest(),
+            file_sha256=self._root.sha256.hex() if self._root.sha256 else None,
+            files=tally.files,
+            folders=tally.folders,
+            links=tally.links,
+            members=self._members,
+            original_size=tally.size,
+            skipped=tuple(skipped),
+            source_state=tally.state(),
+            root_ctime_ns=tally.root_ctime_ns,
+        )
+
+
+class _Blocks:
+    """Gathers tar into blocks, has them packed in threads, and hands them on in order. Buffers are used again."""
+
+    def __init__(
+        self, sink: Callable[[bytes], None], level: Level, threads: int, index: IndexWriter, progress: Progress
+    ) -> None:
+        self.tar_size = self.size = self.count = self.crc = 0
+        self._sink = sink
+        self._level = level
+        self._index = index
+        self._progress = progress
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mgmt-pack")
+        self._in_flight: deque[tuple[Future[tuple[tuple[bytes, ...], int]], memoryview, int]] = deque()
+        self._most = 2 * threads + 1
+        self._free = [memoryview(bytearray(BLOCK)) for _ in range(self._most)]
+        self._buffer = memoryview(bytearray(BLOCK))
+        self._filled = 0
+
+    def __enter__(self) -> Self:
+        self._send(HEADER)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def write(self, data: bytes) -> None:
+        """Take in headers and padding."""
+        start = 0
+        while start < len(data):
+            count = min(len(data) - start, BLOCK - self._filled)
+            self._buffer[self._filled : self._filled + count] = data[start : start + count]
+            self._advance(count)
+            start += count
+
+    def copy(self, source: Source, found: Found, size: int) -> bytes:
+        """Take in the content of a file of `size` bytes; give its sha256."""
+        hasher = hashlib.sha256()
+        while size:
+            room = self._buffer[self._filled : self._filled + size]
+            count = source.read_into(found, room)
+            hasher.update(room[:count])
+            self._advance(count)
+            size -= count
+        return hasher.digest()
+
+    def finish(self) -> None:
+        """End the tar and the object."""
+        self.write(bytes(end(self.tar_size)))
+        if self._filled:
+            self._pack()
+        while self._in_flight:
+            self._hand_on()
+        self._send(trailer(self.crc, self.tar_size))
+
+    def _advance(self, count: int) -> None:
+        self.tar_size += count
+        self._filled += count
+        if self._filled == BLOCK:
+            self._pack()
+
+    def _pack(self) -> None:
+        future = self._pool.submit(pack, self._buffer[: self._filled], self._level)
+        self._in_flight.append((future, self._buffer, self._filled))
+        self._progress.advance(self._filled)
+        if not self._free:
+            self._hand_on()
+        self._buffer = self._free.pop()
+        self._filled = 0
+
+    def _hand_on(self) -> None:
+        future, buffer, size = self._in_flight.popleft()
+        pieces, crc = future.result()
+        self._free.append(buffer)
+        self.crc = crc32_combine(self.crc, crc, size)
+        self.count += 1
+        self._index.add_block(sum(map(len, pieces)), crc)
+        for piece in pieces:
+            self._send(piece)
+
+    def _send(self, piece: bytes) -> None:
+        self.size += len(piece)
+        self._sink(piece)
+
+
+def _mode(found: Found) -> int:
+    # The mode of a symbolic link means nothing, and differs between systems.
+    return 0o777 if found.type == "l" else found.entry.stat.st_mode & 0o7777
