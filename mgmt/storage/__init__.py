@@ -4,10 +4,20 @@ import re
 from collections.abc import Callable
 
 from mgmt.errors import ConfigurationError
-from mgmt.storage.keys import check_key
-from mgmt.storage.store import Capabilities, ObjectStore
+from mgmt.storage.keys import check_key, key_for
+from mgmt.storage.store import Capabilities, ObjectStore, PendingUpload, Sent, StoredObject, Upload
 
-__all__ = ["open_store"]
+__all__ = [
+    "Capabilities",
+    "ObjectStore",
+    "PendingUpload",
+    "Sent",
+    "StoredObject",
+    "Upload",
+    "check_key",
+    "key_for",
+    "open_store",
+]
 
 
 def open_store(

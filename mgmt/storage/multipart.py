@@ -9,6 +9,7 @@ from typing import Protocol
 from mgmt.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
 from mgmt.storage.checksums import checksum, encoded, of_parts, of_whole
 from mgmt.storage.publish import is_same, publish_once
+from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.store import Sent, StoredObject
 
 MIB = 1 << 20
@@ -133,6 +134,7 @@ class MultipartUpload:
         self._parts: dict[int, Part] = {}
         self._small = b""
         self._sent: Sent | None = None
+        self._joined = False
 
     def write(self, data: bytes | memoryview) -> None:
         """Append `data`; waits while as many parts as may be are in flight."""
@@ -166,14 +168,17 @@ class MultipartUpload:
     def complete(self) -> StoredObject:
         """Make the object appear; see `publish_once` for what happens to lost answers."""
         sent = self.finish()
-        published = publish_once(
+        there = publish_once(
             self._requests.where,
             head=self._requests.head,
             publish=self._publish,
             is_ours=lambda there: is_same(there, sent.size, self._metadata),
         )
+        if self._upload_id is not None and not self._joined:
+            self._requests.abort(self._upload_id)  # an earlier run had completed an upload of its own
+        self._joined = True
         self._small = b""
-        return published
+        return there
 
     def abort(self) -> None:
         """Stop, and remove what was sent."""
@@ -190,6 +195,7 @@ class MultipartUpload:
         sent = self.finish()
         if self._upload_id is not None:
             self._requests.complete(self._upload_id, [self._parts[n] for n in sorted(self._parts)], sent)
+            self._joined = True
         else:
             self._requests.put(self._small, self._checksum(self._small))
             self.parts_sent = 1
@@ -252,6 +258,14 @@ class MultipartUpload:
             raise StoreUnavailableError(
                 f"the upload of {self._requests.where} was removed from the store while it was under way",
                 next_step="run the same command again",
+            ) from error
+        except UnsupportedError as error:
+            if number not in self._stored:
+                raise
+            self._requests.abort(upload_id)  # or every later run would come to the same end
+            raise StoreUnavailableError(
+                f"the source of {self._requests.where} has changed, and the store cannot replace what was sent of it",
+                next_step="run the same command again, to begin anew",
             ) from error
 
     def _find_stored(self, number: int, data: bytes, raw: bytes) -> ListedPart | None:

@@ -29,8 +29,8 @@ def publish_once(
     """`publish`, unless the key is taken; a conflict, a missing upload or a lost answer to it is settled by `head`.
 
     Looking first is what keeps endpoints that ignore If-None-Match from overwriting. Looking again tells our own
-    success (`is_ours`) from another's. Raises ConflictError when the key is another's, and StoreUnavailableError when
-    that cannot be told after some rounds: the next run settles it in the same way.
+    success (`is_ours`) from another's. Raises ConflictError when the key is another's, or the store goes on saying that
+    it is taken, and StoreUnavailableError when nothing can be told: the next run settles it in the same way.
     """
     failure: ConflictError | NotFoundError | StoreUnavailableError | None = None
     for attempt in range(ATTEMPTS + 1):
@@ -44,8 +44,8 @@ def publish_once(
                 publish()
             except (ConflictError, NotFoundError, StoreUnavailableError) as error:
                 failure = error
-    if isinstance(failure, StoreUnavailableError):
-        raise failure
-    raise StoreUnavailableError(
-        f"the store no longer knows the upload of {where}", next_step="run the same command again"
-    ) from failure
+    if failure is None or isinstance(failure, NotFoundError):
+        raise StoreUnavailableError(
+            f"the store has lost the upload of {where}", next_step="run the same command again"
+        ) from failure
+    raise failure

@@ -166,7 +166,7 @@ class Bucket:
         return answer["ContentLength"], said
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """In the order of their keys; frozen by class alone."""
+        """In the order of the service; frozen by class alone."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self.prefix + prefix)
         with translated(self.url):
             for page in pages:
@@ -229,7 +229,8 @@ class Bucket:
                         sizes = {part.number: part.size for part in self.stored_parts(key, upload_id, None)}
                     except NotFoundError:
                         continue  # it ended meanwhile
-                    yield PendingUpload(key, upload_id, upload.get("Initiated"), sum(sizes.values()))
+                    begun = upload["Initiated"].astimezone(UTC) if "Initiated" in upload else None
+                    yield PendingUpload(key, upload_id, begun, sum(sizes.values()))
 
     def stored_parts(self, key: str, upload_id: str, algorithm: str | None) -> Iterator[ListedPart]:
         """The parts of a pending upload. Some servers list a part that was sent twice, twice."""

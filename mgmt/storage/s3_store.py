@@ -62,7 +62,7 @@ class S3Store:
             raise
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """In the order of their keys. What is frozen counts as frozen even while a thawed copy exists: ask `head`."""
+        """In the order of the service. What is frozen counts as frozen even while a thawed copy exists: ask `head`."""
         return self._bucket.list(prefix)
 
     def start_upload(

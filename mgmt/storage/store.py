@@ -114,7 +114,11 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Objects whose key begins with `prefix`, in the order of their keys. `metadata` is empty."""
+        """Objects whose key begins with `prefix`, in the order in which the store lists them. `metadata` is empty.
+
+        S3 and a directory list by the bytes of the keys; not every S3-compatible service does (SeaweedFS lists
+        `a/b` before `a-b`): do not merge by this order.
+        """
         ...
 
     def start_upload(
