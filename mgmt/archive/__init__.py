@@ -9,6 +9,7 @@ from mgmt.archive.members import read_members
 from mgmt.archive.move import fsync_folder, move, rename_noreplace
 from mgmt.archive.reader import Contents, Fetch, digest_members, read_blocks, read_member
 from mgmt.archive.rebuild import rebuild_index
+from mgmt.archive.selection import Selection, read_selection, select
 from mgmt.archive.tree import Skipped, Survey, Tree, survey
 from mgmt.archive.writer import Archived, Hashed, hash_tree, write_archive
 
@@ -28,6 +29,7 @@ __all__ = [
     "Level",
     "Limits",
     "Member",
+    "Selection",
     "Skipped",
     "Survey",
     "Tree",
@@ -43,9 +45,11 @@ __all__ = [
     "read_blocks",
     "read_member",
     "read_members",
+    "read_selection",
     "rebuild_index",
     "remove_partial",
     "rename_noreplace",
+    "select",
     "survey",
     "write_archive",
 ]

@@ -16,7 +16,7 @@ from mgmt.archive.member import Digest, Member
 from mgmt.archive.members import Content, read_members
 from mgmt.errors import IntegrityError, NotFoundError
 
-__all__ = ["Content", "Fetch", "digest_members", "inflate", "read_blocks", "read_member", "read_members"]
+__all__ = ["Content", "Fetch", "digest_members", "inflate", "read_blocks", "read_member", "read_members", "read_range"]
 
 Fetch = Callable[[int, int], bytes]
 """Gives the bytes of the object from the first offset up to, not including, the second."""
@@ -74,25 +74,45 @@ def read_blocks(index: Index, fetch: Fetch, threads: int) -> Iterator[Data]:
     if fetch(0, len(HEADER)) != HEADER or fetch(last, end.size) != trailer(end.tar_crc32, end.tar_size):
         raise IntegrityError(f"{key} does not begin or end as its index says: it is damaged")
     crc = size = 0
+    for number, data in _ordered(index, fetch, threads, 0, end.blocks):
+        crc = crc32_combine(crc, index.crcs[number], len(data))
+        size += len(data)
+        yield data
+    if (crc, size) != (end.tar_crc32, end.tar_size):
+        raise IntegrityError(f"{key} is not what its index says: the tar's crc32 or size is another")
+
+
+def read_range(index: Index, fetch: Fetch, threads: int, start: int, end: int) -> Iterator[Data]:
+    """The tar from offset `start` up to, not including, `end`: only the blocks that hold it are fetched.
+
+    Raises IntegrityError when one of them is damaged; NotFoundError for an archive without blocks.
+    """
+    if not index.lengths:
+        raise NotFoundError(f"{index.header.key} has no blocks: it can only be read from its start")
+    block_size = index.header.block_size
+    first, stop = start // block_size, -(-end // block_size)
+    if stop > len(index.lengths):
+        raise IntegrityError(f"the index of {index.header.key} has members beyond the end of the archive")
+    for number, data in _ordered(index, fetch, threads, first, stop):
+        offset = number * block_size
+        yield memoryview(data)[max(start - offset, 0) : end - offset]
+
+
+def _ordered(index: Index, fetch: Fetch, threads: int, first: int, stop: int) -> Iterator[tuple[int, bytearray]]:
+    """Blocks `first` up to, not including, `stop`, with their numbers; fetched in `threads` threads, memory bounded."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="mgmt-fetch")
     in_flight: deque[tuple[int, Future[list[bytearray]]]] = deque()
-    groups = iter(range(0, end.blocks, _AT_ONCE))
+    groups = iter(range(first, stop, _AT_ONCE))
     try:
         while True:
             while len(in_flight) <= threads and (group := next(groups, None)) is not None:
-                stop = min(group + _AT_ONCE, end.blocks)
-                in_flight.append((group, pool.submit(_fetch_blocks, index, fetch, group, stop)))
+                in_flight.append((group, pool.submit(_fetch_blocks, index, fetch, group, min(group + _AT_ONCE, stop))))
             if not in_flight:
                 break
             group, future = in_flight.popleft()
-            for number, data in enumerate(future.result(), group):
-                crc = crc32_combine(crc, index.crcs[number], len(data))
-                size += len(data)
-                yield data
+            yield from enumerate(future.result(), group)
     finally:
         pool.shutdown(cancel_futures=True)
-    if (crc, size) != (end.tar_crc32, end.tar_size):
-        raise IntegrityError(f"{key} is not what its index says: the tar's crc32 or size is another")
 
 
 def digest_members(tar: Iterable[Data], on_member: Callable[[Member], None] | None = None) -> Contents:

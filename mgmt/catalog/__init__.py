@@ -8,6 +8,7 @@ This is the only package that knows SQLAlchemy and Alembic. `mgmt.catalog.schema
 takes its time.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from mgmt.catalog.database import HEAD, Database
@@ -81,6 +82,10 @@ class Catalog:
     members: Members
     journal: Journal
     endpoints: Endpoints
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """All that is written inside is committed together, or not at all."""
+        return self.database.transaction()
 
     def close(self) -> None:
         """Close every connection."""

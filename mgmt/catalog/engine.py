@@ -66,13 +66,17 @@ def create_sqlite(path: str) -> None:
 
 def is_writable(path: str) -> bool:
     """SQLite may write the file, and the files that it keeps beside it."""
-    return os.access(path, os.W_OK) and os.access(os.path.dirname(path), os.W_OK | os.X_OK)
+    return _may_write(path) and _may_write(os.path.dirname(path))
+
+
+def _may_write(path: str) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _open_sqlite(path: str) -> sqlite3.Connection:
     writable = is_writable(path)
     mode = "rw" if writable else "ro"
-    if not writable and not os.access(os.path.dirname(path), os.W_OK) and not os.path.exists(f"{path}-wal"):
+    if not _may_write(os.path.dirname(path)) and not os.path.exists(f"{path}-wal"):
         # A WAL database cannot be opened where its -shm cannot be created, unless nothing can change it.
         mode = "ro&immutable=1"
     # Without isolation_level=None the driver would begin transactions of its own.

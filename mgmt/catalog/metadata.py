@@ -95,6 +95,13 @@ class MetadataManager:
         with self._database.reading() as session:
             return list(session.scalars(query))
 
+    def unfinished_uploads(self) -> list[UploadRecord]:
+        """Uploads that ended without success, and may have left parts in their store; the oldest first."""
+        ended = OperationRecord.status.in_([Status.FAILED, Status.CANCELLED])
+        query = select(UploadRecord).where(ended, UploadRecord.upload_id.is_not(None)).order_by(UploadRecord.seq)
+        with self._database.reading() as session:
+            return list(session.scalars(query))
+
     def operations_of(self, file: FileRecord) -> list[OperationRecord]:
         """Every operation that touched `file`, the newest first."""
         touched = select(OperationFile.operation_id).where(OperationFile.file_id == file.id)
@@ -166,15 +173,21 @@ class MetadataManager:
         *,
         sort: str = "path",
         descending: bool = False,
+        deleted: bool = True,
         limit: int | None = 50,
         after: int | None = None,
     ) -> list[FileRecord]:
-        """Files whose path begins with `prefix`, in exactly this case. `sort` is one of `SORTS`."""
+        """Files whose path begins with `prefix`, in exactly this case. `sort` is one of `SORTS`.
+
+        Without `deleted`, what is deleted is only listed when that is the `status` asked for.
+        """
         if sort not in SORTS:
             raise ConfigurationError(f"files cannot be sorted by {sort!r}", next_step=f"sort by {', '.join(SORTS)}")
         column = SORTS[sort]
         order = [c.desc() if descending else c.asc() for c in (column, FileRecord.id)]
         query = _of_files(location, status).order_by(*order).limit(limit)
+        if not deleted and status is None:
+            query = query.where(FileRecord.status != FileStatus.DELETED)
         if prefix:
             query = query.where(starting(FileRecord.path, prefix))
         with self._database.reading() as session:
@@ -194,6 +207,13 @@ class MetadataManager:
             query = query.where(OperationFile.role == role)
         with self._database.reading() as session:
             return [(file, role) for file, role in session.execute(query)]
+
+    def copies_of(self, digest: str) -> list[FileRecord]:
+        """Originals and completed copies that were archived with this digest and, as far as is known, still exist."""
+        query = _of_files(None, None).where(FileRecord.digest == digest, FileRecord.location != Location.S3)
+        query = query.where(FileRecord.status != FileStatus.DELETED).order_by(FileRecord.id.desc())
+        with self._database.reading() as session:
+            return list(session.scalars(query))
 
     def latest_archive(self, target_path: str) -> FileRecord:
         """The newest archive of the original at `target_path` that is still stored. Raises NotFoundError."""

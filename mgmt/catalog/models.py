@@ -186,6 +186,10 @@ class UploadRecord(OperationRecord, kw_only=True, eq=False):
 
     store: Mapped[str | None] = mapped_column(default=None)
     index_key: Mapped[str | None] = mapped_column(default=None)
+    archive_id: Mapped[str | None] = mapped_column(default=None)
+    """The operation that began the archive: this one, or an earlier one whose parts it goes on with."""
+    requested_key: Mapped[str | None] = mapped_column(default=None)
+    """The key that was asked for; `s3_object_key` is another one if that was taken."""
     upload_id: Mapped[str | None] = mapped_column(default=None)
     part_size: Mapped[int | None] = mapped_column(BigId, default=None)
     parts: Mapped[int | None] = mapped_column(default=None)

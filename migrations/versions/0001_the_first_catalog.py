@@ -73,6 +73,8 @@ def upgrade() -> None:
         *name("compressed_file_path"),
         sa.Column("store", TEXT),
         sa.Column("index_key", TEXT),
+        sa.Column("archive_id", TEXT),
+        sa.Column("requested_key", TEXT),
         sa.Column("upload_id", TEXT),
         sa.Column("part_size", BIG),
         sa.Column("parts", sa.Integer),

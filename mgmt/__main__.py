@@ -1,0 +1,5 @@
+"""`python -m mgmt`."""
+
+from mgmt.cli import main
+
+main()

@@ -1,0 +1,148 @@
+"""The `mgmt` command: parses, calls one service, renders what it returns."""
+
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import click
+
+from mgmt import __version__
+from mgmt.cli.app import App
+from mgmt.cli.render import OUTPUTS, safe
+from mgmt.errors import ExitStatus, Interrupted, MgmtError
+
+# Command -> the module that holds it. Adding a command is adding a line.
+COMMANDS = {
+    "upload": "mgmt.cli.upload",
+    "download": "mgmt.cli.download",
+    "search": "mgmt.cli.search",
+    "ls": "mgmt.cli.ls",
+    "status": "mgmt.cli.status",
+    "verify": "mgmt.cli.verify",
+    "free": "mgmt.cli.free",
+    "delete": "mgmt.cli.delete",
+    "log": "mgmt.cli.log",
+    "history": "mgmt.cli.log",
+    "recover": "mgmt.cli.recover",
+    "config": "mgmt.cli.config",
+    "db": "mgmt.cli.db",
+    "completion": "mgmt.cli.completion",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command when it is used, so that starting up costs only what is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--store", metavar="URL", help="Where archives live: s3://bucket/prefix or file:///directory.")
+@click.option("--catalog", metavar="URL", help="The catalog: sqlite:///path or postgresql://...")
+@click.option("--config", "config_file", metavar="FILE", envvar="MGMT_CONFIG", help="Another configuration file.")
+@click.option("-o", "--output", type=click.Choice(OUTPUTS), default="table", is_eager=True, help="How results look.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes.")
+@click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv for every request.")
+@click.version_option(__version__, prog_name="mgmt", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(
+    ctx: click.Context,
+    store: str | None,
+    catalog: str | None,
+    config_file: str | None,
+    output: str,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Archive files and folders as plain tar.gz, prove that they arrived, and remember everything.
+
+    \b
+    Example:
+      mgmt config set store s3://my-bucket/archive
+      mgmt upload ~/Videos/holiday
+      mgmt search beach
+      mgmt download holiday --to /tmp
+    """
+    if verbose:
+        logging.basicConfig(level=logging.DEBUG if verbose > 1 else logging.INFO, format="%(name)s: %(message)s")
+        # What a library logs at this level may carry credentials.
+        logging.getLogger("botocore").setLevel(logging.INFO)
+    flags = {"store": store, "catalog": catalog}
+    ctx.obj = ctx.with_resource(App(flags, config_file, output=output, quiet=quiet))
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its status."""
+    sys.exit(run(sys.argv[1:] if args is None else args))
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command; returns its exit status. The one place where an error becomes a status."""
+    os.umask(0o077 | os.umask(0))
+    output = _requested_output(args)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        status = cli.main(list(args), prog_name="mgmt", standalone_mode=False)
+        _flush()
+        return status if isinstance(status, int) else ExitStatus.OK
+    except MgmtError as exc:
+        _report(exc.message, type(exc).__name__, output, retryable=exc.retryable, next_step=exc.next_step)
+        return exc.exit_status
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.ClickException as exc:
+        context = getattr(exc, "ctx", None)
+        hint = f"{context.command_path} --help" if context is not None else None
+        _report(exc.format_message(), "ConfigurationError", output, next_step=hint)
+        return ExitStatus.USAGE
+    except (KeyboardInterrupt, click.Abort) as exc:
+        signum = exc.signum if isinstance(exc, Interrupted) else int(signal.SIGINT)
+        message = f"interrupted by {signal.Signals(signum).name}; nothing is lost"
+        _report(message, "Interrupted", output, retryable=True, next_step="run the same command again to go on")
+        return 128 + signum
+    except BrokenPipeError:
+        # Whoever read our output has gone. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(signum)
+
+
+def _requested_output(args: Sequence[str]) -> str:
+    """The form that the user asked for, known even when the rest of the line cannot be parsed."""
+    for before, word in zip(["", *args], args, strict=False):
+        if before in ("-o", "--output") and word in OUTPUTS:
+            return word
+        if word.removeprefix("--output=").removeprefix("-o") in OUTPUTS and word not in OUTPUTS:
+            return word.removeprefix("--output=").removeprefix("-o")
+    return "table"
+
+
+def _report(message: str, kind: str, output: str, *, retryable: bool = False, next_step: str | None = None) -> None:
+    if output in ("json", "jsonl"):
+        error = {"class": kind, "message": message, "retryable": retryable, "next": next_step}
+        print(json.dumps({"error": error}), file=sys.stderr)
+        return
+    print(f"mgmt: {safe(message)}", file=sys.stderr)
+    if next_step:
+        for line in next_step.splitlines():
+            print(f"  try: {safe(line)}" if line == next_step.splitlines()[0] else safe(line), file=sys.stderr)

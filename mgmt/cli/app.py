@@ -1,0 +1,68 @@
+"""The composition root: what a command needs, built once and only when it is first used."""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from mgmt.cli.progress import terminal_progress
+from mgmt.cli.render import Renderer
+from mgmt.config import Settings, default_path, load
+
+if TYPE_CHECKING:
+    from mgmt.catalog import Catalog
+    from mgmt.storage import ObjectStore
+
+
+class App:
+    """Settings, catalog, stores, progress and renderer of one run."""
+
+    def __init__(self, flags: Mapping[str, str | None], config_file: str | None, *, output: str, quiet: bool) -> None:
+        self._flags = dict(flags)
+        self._config_file = config_file
+        self.render = Renderer(output)
+        self.quiet = quiet
+        self.progress = terminal_progress(quiet=quiet)
+        self._stores: dict[str, ObjectStore] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+        if "catalog" in self.__dict__:
+            self.catalog.close()
+
+    @cached_property
+    def config_path(self) -> Path:
+        """The configuration file in use."""
+        return Path(self._config_file).expanduser() if self._config_file else default_path()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of this run."""
+        return load(self._flags, self.config_path, os.environ)
+
+    def override(self, **flags: str | None) -> None:
+        """Let a command's own flags beat the settings; called before `settings` is first used."""
+        self._flags.update(flags)
+
+    @cached_property
+    def catalog(self) -> "Catalog":
+        """The catalog, opened (and, when it is new, made) at first use."""
+        from mgmt.catalog import open_catalog
+
+        return open_catalog(self.settings.catalog_url())
+
+    def store(self, url: str | None = None) -> "ObjectStore":
+        """The store at `url`; without one, the configured store."""
+        url = url or self.settings.store_url()
+        if url not in self._stores:
+            from mgmt.services.stores import open_remembered
+
+            self._stores[url] = open_remembered(url, self.settings, self.catalog)
+        return self._stores[url]

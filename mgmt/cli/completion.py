@@ -1,0 +1,23 @@
+"""`mgmt completion`."""
+
+import click
+from click.shell_completion import get_completion_class
+
+from mgmt.cli.app import App
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.pass_obj
+def command(app: App, shell: str) -> None:
+    """Print the completion script for SHELL; it completes archive names from the catalog, too.
+
+    \b
+    Example:
+      eval "$(mgmt completion bash)"
+    """
+    from mgmt.cli import cli
+
+    found = get_completion_class(shell)
+    assert found is not None  # noqa: S101 - Click knows each of the choices
+    app.render.text(found(cli, {}, "mgmt", "_MGMT_COMPLETE").source())

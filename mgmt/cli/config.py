@@ -1,0 +1,150 @@
+"""`mgmt config`."""
+
+import sys
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.render import Column
+from mgmt.config import DESCRIPTIONS, NAMES, check_name
+from mgmt.errors import NotFoundError, RefusedError
+
+COLUMNS = (
+    Column("NAME", "name"),
+    Column("VALUE", "value"),
+    Column("FROM", "origin"),
+    Column("WHAT IT IS", "description"),
+)
+
+
+@click.group("config")
+def command() -> None:
+    """Show and change settings. A flag beats MGMT_<NAME> beats the configuration file beats the default.
+
+    \b
+    Example:
+      mgmt config set store s3://my-bucket/archive
+      mgmt config show
+    """
+
+
+def _rows(app: App) -> list[dict[str, object]]:
+    from mgmt.services.configure import redact
+
+    rows = []
+    for name in NAMES:
+        value = getattr(app.settings, name)
+        rows.append(
+            {
+                "name": name,
+                "value": redact(value) if isinstance(value, str) else value,
+                "origin": app.settings.origins.get(name, "default"),
+                "description": DESCRIPTIONS[name],
+            }
+        )
+    return rows
+
+
+@command.command()
+@click.pass_obj
+def show(app: App) -> None:
+    """Every setting, and where its value comes from.
+
+    \b
+    Example:
+      mgmt config show
+    """
+    app.render.many(_rows(app), COLUMNS)
+
+
+@command.command()
+@click.argument("name")
+@click.pass_obj
+def get(app: App, name: str) -> None:
+    """The value of one setting.
+
+    \b
+    Example:
+      mgmt config get store
+    """
+    name = check_name(name)
+    row = next(each for each in _rows(app) if each["name"] == name)
+    if row["value"] is None:
+        raise NotFoundError(f"{name} is not set", next_step=f"mgmt config set {name} VALUE")
+    if app.render.for_people:
+        app.render.line(str(row["value"]))
+    else:
+        app.render.one(row)
+
+
+@command.command("set")
+@click.argument("name")
+@click.argument("value")
+@click.pass_obj
+def set_(app: App, name: str, value: str) -> None:
+    """Set one setting in the configuration file.
+
+    \b
+    Example:
+      mgmt config set storage_class DEEP_ARCHIVE
+    """
+    _change(app, name, value)
+
+
+@command.command()
+@click.argument("name")
+@click.pass_obj
+def unset(app: App, name: str) -> None:
+    """Remove one setting from the configuration file.
+
+    \b
+    Example:
+      mgmt config unset storage_class
+    """
+    _change(app, name, None)
+
+
+@command.command()
+@click.pass_obj
+def path(app: App) -> None:
+    """Where the configuration file is.
+
+    \b
+    Example:
+      mgmt config path
+    """
+    if app.render.for_people:
+        app.render.line(str(app.config_path))
+    else:
+        app.render.one({"path": str(app.config_path), "exists": app.config_path.exists()})
+
+
+@command.command()
+@click.pass_obj
+def init(app: App) -> None:
+    """Ask for the settings that are needed, and write them.
+
+    \b
+    Example:
+      mgmt config init
+    """
+    if not sys.stdin.isatty():
+        raise RefusedError(
+            "config init asks, and nobody is there", next_step="mgmt config set store s3://BUCKET/PREFIX"
+        )
+    for name in ("store", "endpoint_url", "region", "aws_profile", "completed_dir"):
+        current = getattr(app.settings, name) or ""
+        answer = click.prompt(f"{name} - {DESCRIPTIONS[name]}", default=current, err=True)
+        if answer and answer != current:
+            _change(app, name, answer)
+
+
+def _change(app: App, name: str, value: str | None) -> None:
+    from mgmt.services.configure import configure
+
+    configure(app.config_path, name, value, open_catalog=lambda: app.catalog, progress=app.progress)
+    changed = {"name": check_name(name), "value": value, "path": str(app.config_path)}
+    if app.render.for_people:
+        app.render.line(f"{changed['name']} = {value}" if value is not None else f"{changed['name']} is unset")
+    else:
+        app.render.one(changed)

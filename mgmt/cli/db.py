@@ -1,0 +1,176 @@
+"""`mgmt db`."""
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.render import Column
+from mgmt.errors import CatalogError
+
+HISTORY = (
+    Column("REVISION", "revision"),
+    Column("AFTER", "previous"),
+    Column("HEAD", lambda each: "head" if each.is_head else None),
+    Column("SUMMARY", "summary"),
+)
+
+
+@click.group("db")
+def command() -> None:
+    """The catalog's database: its schema, its backup, and rebuilding it from the store.
+
+    \b
+    Example:
+      mgmt db current
+      mgmt db backup catalog-2026-01-31.db
+    """
+
+
+@command.command()
+@click.argument("revision", default="head", metavar="[REV]")
+@click.pass_obj
+def upgrade(app: App, revision: str) -> None:
+    """Bring the schema forward, after a backup, in one transaction.
+
+    \b
+    Example:
+      mgmt db upgrade
+    """
+    from mgmt.catalog import schema
+
+    schema.upgrade(app.catalog.database, revision)
+    _show_current(app)
+
+
+@command.command()
+@click.argument("revision", metavar="REV")
+@click.pass_obj
+def downgrade(app: App, revision: str) -> None:
+    """Take the schema back to REV, after a backup, in one transaction; `base` leaves nothing.
+
+    \b
+    Example:
+      mgmt db downgrade 0001
+    """
+    from mgmt.catalog import schema
+
+    schema.downgrade(app.catalog.database, revision)
+    _show_current(app)
+
+
+@command.command()
+@click.pass_obj
+def current(app: App) -> None:
+    """The revision of the schema that is there, and the one that this mgmt needs.
+
+    \b
+    Example:
+      mgmt db current
+    """
+    _show_current(app)
+
+
+def _show_current(app: App) -> None:
+    database = app.catalog.database
+    from mgmt.catalog import HEAD
+
+    found = database.revision()
+    facts = {"catalog": database.name, "current": found, "head": HEAD, "is_current": found == HEAD}
+    if app.render.for_people:
+        app.render.line(f"{found or 'base'}{' (head)' if found == HEAD else f', the head is {HEAD}'}  {database.name}")
+    else:
+        app.render.one(facts)
+
+
+@command.command()
+@click.pass_obj
+def history(app: App) -> None:
+    """Every revision that this mgmt knows, the newest first.
+
+    \b
+    Example:
+      mgmt db history
+    """
+    from mgmt.catalog import schema
+
+    app.render.many(schema.history(), HISTORY)
+
+
+@command.command()
+@click.pass_obj
+def check(app: App) -> None:
+    """Whether the schema is as it should be and the database is sound.
+
+    \b
+    Example:
+      mgmt db check
+    """
+    from mgmt.catalog import schema
+
+    problems = schema.check(app.catalog.database)
+    if not app.render.for_people:
+        app.render.one({"catalog": app.catalog.database.name, "sound": not problems, "problems": problems})
+    else:
+        for problem in problems or ["the catalog is sound"]:
+            app.render.line(problem)
+    if problems:
+        raise CatalogError(
+            f"the catalog {app.catalog.database.name} has {len(problems)} problems", next_step="mgmt db upgrade"
+        )
+
+
+@command.command()
+@click.argument("revisions", default="base:head", metavar="[OLD:NEW]")
+@click.option("--dialect", type=click.Choice(("sqlite", "postgresql")), help="By default that of the catalog.")
+@click.pass_obj
+def sql(app: App, revisions: str, dialect: str | None) -> None:
+    """Print the statements that change the schema, for an administrator to review; nothing is run.
+
+    \b
+    Example:
+      mgmt db sql base:head --dialect postgresql
+    """
+    from mgmt.catalog import schema
+
+    chosen = dialect or ("sqlite" if app.catalog.database.is_sqlite else "postgresql")
+    text = schema.sql(chosen, revisions)
+    if app.render.for_people:
+        app.render.text(text)
+    else:
+        app.render.one({"dialect": chosen, "revisions": revisions, "sql": text})
+
+
+@command.command()
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.pass_obj
+def backup(app: App, file: str) -> None:
+    """Copy the catalog to FILE, also while it is in use; FILE is checked, and never overwritten.
+
+    \b
+    Example:
+      mgmt db backup ~/catalog-2026-01-31.db
+    """
+    from mgmt.catalog import schema
+
+    path = schema.backup(app.catalog.database, file)
+    if app.render.for_people:
+        app.render.line(f"the catalog is copied to {path}")
+    else:
+        app.render.one({"catalog": app.catalog.database.name, "backup": path})
+
+
+@command.command()
+@click.pass_obj
+def rebuild(app: App) -> None:
+    """Give back archives and members from the indexes in the store, without reading an archive.
+
+    \b
+    Example:
+      mgmt db rebuild
+    """
+    from mgmt.services.rebuild import rebuild
+
+    record = rebuild(app.store(), app.catalog, app.progress, {})
+    if app.render.for_people:
+        app.render.line(f"{record.details['archives']} archives with {record.details['members']} members are recorded")
+    else:
+        app.render.one(record)

@@ -1,0 +1,57 @@
+"""`mgmt delete`."""
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.outcomes import show_outcomes
+from mgmt.cli.parameters import confirm, dry_run, given, yes
+from mgmt.cli.render import Column
+
+COLUMNS = (
+    Column("STATUS", "status"),
+    Column("ARCHIVE", "target_path"),
+    Column(
+        "OTHER COPY", lambda record: (record.details or {}).get("other_copy") if hasattr(record, "details") else None
+    ),
+)
+PLAN = (Column("DELETE", "object"), Column("SIZE", "size", "size"), Column("INDEX", "index"))
+
+
+@click.command("delete")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--last-copy", is_flag=True, help="Even if it is the last proven copy.")
+@yes
+@dry_run
+@click.pass_context
+def command(ctx: click.Context, names: tuple[str, ...], last_copy: bool, yes: bool, dry_run: bool) -> None:
+    """Remove archives from the store; the records stay. A last proven copy is kept, unless --last-copy says so.
+
+    \b
+    Example:
+      mgmt delete holiday --yes
+    """
+    from mgmt.services.batch import run_batch
+    from mgmt.services.delete import delete, preview
+
+    app: App = ctx.obj
+    if dry_run:
+        app.render.many([preview(name, app.store, app.catalog) for name in names], PLAN)
+        return
+    confirm(f"Delete {', '.join(names)} from the store?", yes=yes)
+    arguments = given(ctx, ("last_copy",))
+    outcomes = run_batch(
+        names,
+        lambda name, parent: delete(
+            name,
+            last_copy=last_copy,
+            open_store=app.store,
+            catalog=app.catalog,
+            progress=app.progress,
+            command_args=arguments,
+            parent=parent,
+        ),
+        app.catalog,
+        name=f"{len(names)} deletions",
+        command_args=arguments,
+    )
+    show_outcomes(app, outcomes, COLUMNS, several=len(names) > 1)

@@ -1,0 +1,85 @@
+"""`mgmt download`."""
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.outcomes import show_outcomes
+from mgmt.cli.parameters import dry_run, given
+from mgmt.cli.render import Column
+from mgmt.config import ON_CONFLICT
+from mgmt.errors import ConfigurationError
+
+RECORDED = ("to", "members", "archive", "on_conflict")
+COLUMNS = (
+    Column("STATUS", "status"),
+    Column("ARCHIVE", "target_name"),
+    Column("MEMBER", "member"),
+    Column("READ", "downloaded_size", "size"),
+    Column("TO", "local_path"),
+)
+PLAN = (
+    Column("OBJECT", "object"),
+    Column("SIZE", "size", "size"),
+    Column("REQUESTS", "requests", "count"),
+    Column("TO", "to"),
+)
+
+
+@click.command("download")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--to", default=".", show_default=True, metavar="DIR", help="Where to put it.")
+@click.option("--member", "members", multiple=True, metavar="PATH", help="Only this member, by byte range.")
+@click.option("--archive", is_flag=True, help="The tar.gz itself.")
+@click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do when the name is taken.")
+@dry_run
+@click.pass_context
+def command(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    to: str,
+    members: tuple[str, ...],
+    archive: bool,
+    on_conflict: str | None,
+    dry_run: bool,
+) -> None:
+    """Bring back the original file or folder of each NAME, proven. All or nothing, and nothing is overwritten.
+
+    \b
+    Example:
+      mgmt download holiday --to /tmp
+      mgmt download holiday --member beach/IMG_0001.jpg
+    """
+    from mgmt.services.batch import run_batch
+    from mgmt.services.download import DownloadOptions, download, preview
+
+    app: App = ctx.obj
+    if members and (archive or len(names) > 1):
+        raise ConfigurationError("--member goes with one NAME and without --archive", next_step="mgmt download --help")
+    policy = on_conflict or app.settings.on_conflict
+
+    def options(member: str | None) -> DownloadOptions:
+        return DownloadOptions(to=to, member=member, archive=archive, on_conflict=policy, threads=app.settings.threads)
+
+    targets = [(name, member) for name in names for member in members or (None,)]
+    if dry_run:
+        plans = [preview(name, options(member), open_store=app.store, catalog=app.catalog) for name, member in targets]
+        app.render.many(plans, PLAN)
+        return
+    arguments = given(ctx, RECORDED)
+    by_label = {f"{name}:{member}" if member else name: (name, member) for name, member in targets}
+    outcomes = run_batch(
+        list(by_label),
+        lambda label, parent: download(
+            by_label[label][0],
+            options(by_label[label][1]),
+            open_store=app.store,
+            catalog=app.catalog,
+            progress=app.progress,
+            command_args=arguments,
+            parent=parent,
+        ),
+        app.catalog,
+        name=f"{len(by_label)} downloads",
+        command_args=arguments,
+    )
+    show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1)

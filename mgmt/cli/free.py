@@ -1,0 +1,70 @@
+"""`mgmt free`."""
+
+from datetime import timedelta
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.outcomes import show_outcomes
+from mgmt.cli.parameters import Duration, confirm, dry_run, given, yes
+from mgmt.cli.render import Column
+from mgmt.errors import ConfigurationError
+
+COLUMNS = (
+    Column("STATUS", "status"),
+    Column("COPY", "target_path"),
+    Column("FREED", lambda record: record.details.get("freed") if hasattr(record, "details") else None, "size"),
+)
+PLAN = (Column("REMOVE", "path"), Column("SIZE", "original_size", "size"), Column("ARCHIVED", "recorded_at", "time"))
+
+
+@click.command("free")
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("--all", "all_of_them", is_flag=True, help="Every copy in completed/ on this machine.")
+@click.option("--older-than", type=Duration(), metavar="AGE", help="Only copies archived longer ago, as 30d.")
+@yes
+@dry_run
+@click.pass_context
+def command(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    all_of_them: bool,
+    older_than: timedelta | None,
+    yes: bool,
+    dry_run: bool,
+) -> None:
+    """Remove copies in completed/ to get their space back, each after its archive is proven again.
+
+    \b
+    Example:
+      mgmt free holiday
+      mgmt free --older-than 30d --yes
+    """
+    from mgmt.services.batch import run_batch
+    from mgmt.services.free import completed_copies, find_copy, free
+
+    app: App = ctx.obj
+    if bool(names) == (all_of_them or older_than is not None):
+        raise ConfigurationError("say which copies: NAME, --all or --older-than", next_step="mgmt free --all -n")
+    targets = list(names) or [each.path for each in completed_copies(app.catalog, older_than)]
+    if not targets or dry_run:
+        copies = [find_copy(name, app.store, app.catalog)[0] for name in targets]
+        app.render.many(copies, PLAN, empty="there is nothing to free")
+        return
+    confirm(f"Remove {len(targets)} completed copies?", yes=yes)
+    arguments = given(ctx, ("all_of_them", "older_than"))
+    outcomes = run_batch(
+        targets,
+        lambda name, parent: free(
+            name,
+            open_store=app.store,
+            catalog=app.catalog,
+            progress=app.progress,
+            command_args=arguments,
+            parent=parent,
+        ),
+        app.catalog,
+        name=f"{len(targets)} completed copies",
+        command_args=arguments,
+    )
+    show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1)

@@ -1,0 +1,71 @@
+"""`mgmt ls`."""
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.parameters import limit
+from mgmt.cli.render import Column
+from mgmt.errors import ConfigurationError
+
+COLUMNS = (
+    Column("LOCATION", "location"),
+    Column("STATUS", "status"),
+    Column("SIZE", "size", "size"),
+    Column("MODIFIED", "modified_at", "time"),
+    Column("PATH", "path"),
+)
+MEMBERS = (
+    Column("TYPE", "type"),
+    Column("MODE", lambda each: f"{each.mode:04o}"),
+    Column("SIZE", "size", "size"),
+    Column("PATH", lambda each: f"{each.path} -> {each.link}" if each.link else each.path),
+)
+
+
+@click.command("ls")
+@click.argument("prefix", default="", metavar="[PREFIX]")
+@click.option(
+    "--location", type=click.Choice(("local", "s3", "completed", "global")), default="global", help="Only there."
+)
+@click.option(
+    "--status", type=click.Choice(("pending", "uploading", "completed", "failed", "deleted")), help="Only these."
+)
+@click.option("--members", metavar="NAME", help="The members inside this archive, instead.")
+@click.option("-l", "--long", is_flag=True, help="Exact values.")
+@click.option("--sort", type=click.Choice(("name", "size", "time")), default="name", help="The order.")
+@limit
+@click.option("--live", is_flag=True, help="Ask the store, not the catalog.")
+@click.pass_obj
+def command(
+    app: App,
+    prefix: str,
+    location: str,
+    status: str | None,
+    members: str | None,
+    long: bool,
+    sort: str,
+    limit: int,
+    live: bool,
+) -> None:
+    """List what the catalog knows, or with --live what the store holds.
+
+    \b
+    Example:
+      mgmt ls --location s3 --sort size
+      mgmt ls --members holiday
+    """
+    from mgmt.catalog import FileStatus
+    from mgmt.services.listing import list_files, list_live, list_members
+
+    if members is not None:
+        found = list_members(members, prefix, limit, open_store=app.store, catalog=app.catalog)
+        app.render.many(found, MEMBERS, long=long, empty="it has no such members")
+    elif live:
+        if location not in ("s3", "global"):
+            raise ConfigurationError("--live asks the store, which has no local files", next_step="mgmt ls --live")
+        app.render.many(list_live(prefix, sort, limit, app.store()), COLUMNS, long=long)
+    else:
+        files = list_files(
+            prefix, location, FileStatus(status) if status else None, sort, limit, app.settings.local_dir, app.catalog
+        )
+        app.render.many(files, COLUMNS, long=long, empty="nothing is recorded")

@@ -1,0 +1,53 @@
+"""Showing what became of several targets, and ending with the status that says it."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from mgmt.cli.app import App
+from mgmt.cli.render import Column, safe
+
+if TYPE_CHECKING:
+    from mgmt.catalog import OperationRecord
+    from mgmt.services.batch import Outcome, Record
+
+
+def show_outcomes(
+    app: App,
+    outcomes: "Iterable[Outcome[Record]]",
+    columns: Sequence[Column],
+    *,
+    several: bool,
+    sentences: "Callable[[OperationRecord], list[str]] | None" = None,
+) -> None:
+    """Print each outcome; raise the error that stands for them when not everything was done."""
+    from mgmt.services.batch import verdict
+
+    seen: list[Outcome[Record]] = []
+
+    def shown() -> Iterator[object]:
+        for outcome in outcomes:
+            seen.append(outcome)
+            if outcome.record is not None:
+                for line in sentences(outcome.record) if sentences else ():
+                    app.render.line(line)
+                yield outcome.record
+            elif outcome.error is not None:
+                if several and app.render.for_people:
+                    print(f"mgmt: {safe(outcome.target)}: {safe(outcome.error.message)}", file=sys.stderr)
+                yield {
+                    "type": "error",
+                    "target_path": outcome.target,
+                    "target_name": outcome.target,
+                    "status": "failed",
+                    "error_message": outcome.error.message,
+                    "error": {
+                        "class": type(outcome.error).__name__,
+                        "retryable": outcome.error.retryable,
+                        "next": outcome.error.next_step,
+                    },
+                }
+
+    app.render.many(shown(), columns, empty="nothing to do")
+    if (error := verdict(seen)) is not None:
+        raise error

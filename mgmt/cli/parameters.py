@@ -1,0 +1,133 @@
+"""What options can be, beyond what Click knows: moments, durations, sizes and tags."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+
+from mgmt.config import parse_size
+
+_DURATIONS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
+
+
+def parse_duration(text: str) -> timedelta:
+    """`30d`, `12h`, `90min`. Raises ValueError."""
+    unit = text.lstrip("0123456789.")
+    if unit not in _DURATIONS or unit == text:
+        raise ValueError(f"{text!r} is not a duration such as 30d, 12h or 90min")
+    return timedelta(seconds=float(text.removesuffix(unit)) * _DURATIONS[unit])
+
+
+class Duration(click.ParamType[timedelta]):
+    """A length of time, as `30d`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """The timedelta that `value` means."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return parse_duration(value)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+class Moment(click.ParamType[datetime]):
+    """A point in time: a date, an RFC 3339 time, or a duration before now. Without a zone it is local time."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The aware datetime that `value` means."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.now(UTC) - parse_duration(value)
+        except ValueError:
+            pass
+        try:
+            return datetime.fromisoformat(value).astimezone(UTC)
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 2026-01-31, 2026-01-31T12:00:00Z or 7d", param, ctx)
+
+
+class Size(click.ParamType[int]):
+    """Bytes, as `8M`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes that `value` means."""
+        try:
+            size = value if isinstance(value, int) else parse_size(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a size such as 800k or 8M", param, ctx)
+        if size <= 0:
+            self.fail(f"{value!r} is not more than nothing", param, ctx)
+        return size
+
+
+def as_tags(_ctx: click.Context, _param: click.Parameter, values: Iterable[str]) -> dict[str, str]:
+    """Click callback: `K=V`, any number of times."""
+    tags = {}
+    for value in values:
+        key, separator, text = value.partition("=")
+        if not key or not separator:
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE")
+        tags[key] = text
+    return tags
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options that commands share, as one decorator."""
+
+    def apply(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return apply
+
+
+period = options(
+    click.option("--since", type=Moment(), metavar="TIME", help="Not before: 2026-01-31, or 7d for a week ago."),
+    click.option("--until", type=Moment(), metavar="TIME", help="Not after."),
+)
+limit = click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+dry_run = click.option("-n", "--dry-run", is_flag=True, help="Print what would happen; change nothing.")
+yes = click.option("--yes", is_flag=True, help="Do not ask.")
+tag = click.option("--tag", "tags", multiple=True, callback=as_tags, metavar="KEY=VALUE", help="With this tag.")
+
+
+def given(ctx: click.Context, allowed: Iterable[str]) -> dict[str, object]:
+    """The options in `allowed` that the user gave, for the record: never more, lest a secret be recorded."""
+    chosen = {}
+    for name in allowed:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            value = ctx.params[name]
+            chosen[name] = value if isinstance(value, bool | int | float | str | dict | None) else _text(value)
+    return chosen
+
+
+def _text(value: object) -> object:
+    return [str(each) for each in value] if isinstance(value, list | tuple) else str(value)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask at a terminal; elsewhere refuse, and name the flag. Raises RefusedError when the answer is no."""
+    import sys
+
+    from mgmt.errors import RefusedError
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise RefusedError(f"{question} Nobody is there to say yes", next_step="the same command with --yes")
+    if not click.confirm(question, err=True):
+        raise RefusedError("not confirmed, so nothing was done")

@@ -1,0 +1,108 @@
+"""What a person sees of work under way: a bar at a terminal, elsewhere a plain line now and then."""
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from mgmt.cli.render import human_size, safe
+from mgmt.progress import NoProgress, Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+LINE_SECONDS = 30.0
+
+
+def terminal_progress(*, quiet: bool) -> Progress:
+    """The Progress that suits stderr: none when quiet, a bar at a terminal, else a line every 30 seconds."""
+    if quiet:
+        return NoProgress()
+    return BarProgress() if sys.stderr.isatty() else LineProgress()
+
+
+class BarProgress:
+    """A bar with rate and remaining time, drawn by rich on stderr (which honours NO_COLOR)."""
+
+    def __init__(self) -> None:
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+
+    def start(self, task: str, total: int | None = None) -> None:
+        """Draw a bar for `task`; `total` is in bytes."""
+        from rich import progress
+        from rich.console import Console
+        from rich.markup import escape
+
+        self.stop()
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.DownloadColumn(binary_units=True),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task(escape(safe(task)), total=total)
+        self._bar.start()
+
+    def advance(self, count: int) -> None:
+        """Move the bar by `count` bytes."""
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, count)
+
+    def note(self, message: str) -> None:
+        """Print `message` above the bar."""
+        from rich.markup import escape
+
+        if self._bar is not None:
+            self._bar.console.print(escape(safe(message)), soft_wrap=True)
+        else:
+            print(safe(message), file=sys.stderr)
+
+    def stop(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = self._task = None
+
+
+class LineProgress:
+    """A plain line every 30 seconds, for logs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.stop()
+
+    def start(self, task: str, total: int | None = None) -> None:
+        """Remember what is being done; the first line comes after 30 seconds."""
+        with self._lock:
+            self._description, self._total, self._done = task, total, 0
+            self._began = self._printed = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        """Count, and print a line when one is due."""
+        with self._lock:
+            self._done += count
+            now = time.monotonic()
+            if not self._description or now - self._printed < LINE_SECONDS:
+                return
+            self._printed = now
+            rate = self._done / (now - self._began)
+            line = f"{safe(self._description)}: {human_size(self._done)}"
+            if self._total:
+                left = max(0, self._total - self._done)
+                line += f" of {human_size(self._total)} ({min(1, self._done / self._total):.0%})"
+                line += f", {left / rate:.0f} s left" if rate else ""
+            print(f"{line}, {human_size(int(rate))}/s", file=sys.stderr, flush=True)
+
+    def note(self, message: str) -> None:
+        """Print `message`."""
+        print(safe(message), file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        """Forget the task."""
+        self._description, self._total, self._done = "", None, 0
+        self._began = self._printed = time.monotonic()

@@ -1,0 +1,221 @@
+"""Everything that is printed as a result: tables for people, JSON and CSV for machines."""
+
+import csv
+import dataclasses
+import enum
+import json
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+OUTPUTS = ("table", "json", "jsonl", "csv")
+
+# Facts that only concern the process at work.
+_INTERNAL = frozenset({"claim", "owner"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: its title, where its value is found, and how people like to read it."""
+
+    title: str
+    value: str | Callable[[Any], object]
+    kind: str = "text"
+    """text, size (bytes), time, ratio or count."""
+
+    def cell(self, item: object, *, exact: bool) -> str:
+        """The value of this column for `item`, safe for a terminal."""
+        value = self.value(item) if callable(self.value) else _get(item, self.value)
+        if value is None:
+            return ""
+        if not exact and self.kind == "size" and isinstance(value, int):
+            return human_size(value)
+        if isinstance(value, datetime):
+            return rfc3339(value) if exact else human_time(value)
+        if self.kind == "ratio" and isinstance(value, int | float):
+            return f"{value:.0%}"
+        return safe(str(value.value if isinstance(value, enum.Enum) else value))
+
+
+class Renderer:
+    """Prints what a command returns, in the form the user asked for."""
+
+    def __init__(self, output: str, stdout: TextIO | None = None) -> None:
+        self.output = output
+        self._stdout = stdout or sys.stdout
+
+    @property
+    def for_people(self) -> bool:
+        """Whether a person reads it."""
+        return self.output == "table"
+
+    def many(
+        self, items: Iterable[object], columns: Sequence[Column], *, long: bool = False, empty: str = "nothing found"
+    ) -> None:
+        """A list of things, each with its own row, object or line."""
+        match self.output:
+            case "jsonl":
+                for item in items:
+                    self._write(_dumps({"type": _type(item), **plain(item)}))
+            case "json":
+                self._write(_dumps([plain(item) for item in items], indent=2))
+            case "csv":
+                self._csv([plain(item) for item in items])
+            case _:
+                rows = [[column.cell(item, exact=long) for column in columns] for item in items]
+                if rows:
+                    self._table(rows, [column.title for column in columns], columns)
+                else:
+                    print(empty, file=sys.stderr)
+
+    def one(self, item: object, *, long: bool = False) -> None:
+        """One thing, whole."""
+        match self.output:
+            case "json":
+                self._write(_dumps(plain(item), indent=2))
+            case "jsonl":
+                self._write(_dumps({"type": _type(item), **plain(item)}))
+            case "csv":
+                self._csv([plain(item)])
+            case _:
+                self._fields(plain(item), long=long)
+
+    def text(self, text: str) -> None:
+        """A document of its own format (SQL, a completion script), as it is."""
+        self._write(text)
+
+    def line(self, text: str) -> None:
+        """A sentence for people; machines have the same facts in their records."""
+        if self.for_people:
+            self._write(safe(text))
+
+    def _fields(self, item: Mapping[str, Any], *, long: bool, indent: str = "") -> None:
+        shown = {name: value for name, value in item.items() if long or value not in (None, "", [], {})}
+        width = max(map(len, shown), default=0)
+        for name, value in shown.items():
+            if isinstance(value, Mapping):
+                self._write(f"{indent}{name}")
+                self._fields(value, long=long, indent=indent + "  ")
+            elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+                self._write(f"{indent}{name}")
+                for each in value:
+                    self._write(indent + "  - " + "  ".join(f"{k}={safe(str(v))}" for k, v in each.items() if v))
+            else:
+                text = json.dumps(value) if isinstance(value, list) else str(value)
+                self._write(f"{indent}{name:<{width}}  {safe(text)}")
+
+    def _table(self, rows: list[list[str]], headers: list[str], columns: Sequence[Column]) -> None:
+        from tabulate import tabulate
+
+        align = ["right" if column.kind in ("size", "ratio", "count") else "left" for column in columns]
+        self._write(tabulate(rows, headers=headers, tablefmt="plain", disable_numparse=True, colalign=align))
+
+    def _csv(self, rows: list[dict[str, Any]]) -> None:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.writer(self._stdout, lineterminator="\n")
+        if names:
+            writer.writerow(names)
+        for row in rows:
+            writer.writerow([csv_cell(row.get(name)) for name in names])
+
+    def _write(self, text: str) -> None:
+        print(text, file=self._stdout, flush=True)
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON has it: records become objects, bytes are integers' hex, times RFC 3339 in UTC."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case enum.Enum():
+            return value.value
+        case str():
+            return value
+        case bytes():
+            return value.hex()
+        case datetime():
+            return rfc3339(value)
+        case Mapping():
+            return {str(key): plain(each) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain(each) for each in value]
+        case _ if hasattr(value, "as_dict"):
+            return {name: plain(each) for name, each in value.as_dict().items() if name not in _INTERNAL}
+        case _ if dataclasses.is_dataclass(value):
+            return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        case _:
+            return str(value)
+
+
+def _type(item: object) -> str:
+    if isinstance(item, Mapping):
+        return str(item.get("type", "result"))
+    for attribute in ("type", "operation_type"):
+        if isinstance(kind := getattr(item, attribute, None), str):
+            return kind
+    return type(item).__name__.removesuffix("Record").lower()
+
+
+def _get(item: object, name: str) -> object:
+    return item.get(name) if isinstance(item, Mapping) else getattr(item, name, None)
+
+
+def _dumps(value: object, indent: int | None = None) -> str:
+    # ASCII: a name that is not UTF-8 is a lone surrogate, which only an escape can carry.
+    return json.dumps(value, indent=indent)
+
+
+def rfc3339(moment: datetime) -> str:
+    """`2026-01-31T12:00:00.123456Z`."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def human_size(size: int) -> str:
+    """`1.4 GiB`."""
+    number = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(number) < 1024 or unit == "TiB":
+            break
+        number /= 1024
+    return f"{size} B" if unit == "B" else f"{number:.1f} {unit}"
+
+
+def human_time(moment: datetime) -> str:
+    """`3 min ago`; older than a month, the date."""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    if seconds < 0 or seconds >= 30 * 86400:
+        return moment.astimezone().strftime("%Y-%m-%d")
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit} ago"
+    return "just now" if seconds < 10 else f"{int(seconds)} s ago"
+
+
+def safe(text: str) -> str:
+    """`text` with whatever could drive or deceive a terminal written as an escape.
+
+    That is C0 and C1 controls, ESC, bidirectional and zero-width characters, and bytes that are not UTF-8.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_safe_character, text))
+
+
+def _safe_character(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return character
+
+
+def csv_cell(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula (OWASP, "CSV Injection")."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value)
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return "'" + text if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,0 +1,114 @@
+"""`mgmt search`."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.parameters import given, limit, period, tag
+from mgmt.cli.render import Column, safe
+
+if TYPE_CHECKING:
+    from mgmt.catalog import SearchRecord
+    from mgmt.services.search import Match
+
+RECORDED = ("location", "status", "tags", "since", "until", "limit", "live", "interactive")
+COLUMNS = (
+    Column("TYPE", "type"),
+    Column("LOCATION", "location"),
+    Column("STATUS", "status"),
+    Column("SIZE", "size", "size"),
+    Column("MODIFIED", "modified_at", "time"),
+    Column("PATH", "path"),
+    Column("ARCHIVE", lambda each: each.archive if each.type == "member" else None),
+)
+
+
+@click.command("search")
+@click.argument("keyword")
+@click.option("--location", type=click.Choice(("local", "s3", "global")), default="global", help="Only there.")
+@click.option(
+    "--status", type=click.Choice(("pending", "uploading", "completed", "failed", "deleted")), help="Only these."
+)
+@tag
+@period
+@limit
+@click.option("--live", is_flag=True, help="Ask the store for archives, not the catalog.")
+@click.option("-i", "--interactive", is_flag=True, help="Pick a result: download it, see its status, or delete it.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    keyword: str,
+    location: str,
+    status: str | None,
+    tags: dict[str, str],
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    live: bool,
+    interactive: bool,
+) -> None:
+    """Find files, archives, and members inside archives, by a part of their name.
+
+    \b
+    Example:
+      mgmt search beach
+      mgmt search .mov --location s3 --since 2026-01-01 -i
+    """
+    from mgmt.catalog import FileStatus, Scope
+    from mgmt.services.search import Query, search
+
+    app: App = ctx.obj
+    query = Query(
+        keyword=keyword,
+        location=Scope(location),
+        status=FileStatus(status) if status else None,
+        tags=tags,
+        since=since,
+        until=until,
+        limit=limit,
+    )
+    with search(
+        query,
+        local_dir=app.settings.local_dir,
+        live=app.store() if live else None,
+        catalog=app.catalog,
+        progress=app.progress,
+        command_args=given(ctx, RECORDED),
+    ) as (record, matches):
+        app.render.many(matches, COLUMNS, empty=f"nothing matches {safe(keyword)!r}")
+        if interactive and matches:
+            _pick(ctx, record, matches)
+
+
+def _pick(ctx: click.Context, record: "SearchRecord", matches: "list[Match]") -> None:
+    """Let the user choose a result and what to do with it; the search's record keeps the choice."""
+    from mgmt.cli import delete, download, status
+
+    for number, match in enumerate(matches, 1):
+        click.echo(f"{number:>4}  {safe(match.path)}", err=True)
+    number = click.prompt("Which one (0 for none)", type=click.IntRange(0, len(matches)), default=0, err=True)
+    if number == 0:
+        return
+    match = matches[number - 1]
+    name = match.archive or match.path
+    actions = ["status"] if match.archive is None else ["download", "status", "delete"]
+    action = click.prompt("What to do with it", type=click.Choice(actions), default=actions[0], err=True)
+    match action:
+        case "download":
+            record.download_selected = True
+            record.details = {"picked": match.path}
+            members = ["--member", match.path] if match.type == "member" else []
+            _invoke(ctx, download.command, [name, *members])
+        case "status":
+            record.status_checked = True
+            record.details = {"picked": match.path}
+            _invoke(ctx, status.command, [name])
+        case _:
+            _invoke(ctx, delete.command, [name])
+
+
+def _invoke(ctx: click.Context, command: click.Command, arguments: list[str]) -> None:
+    with command.make_context(command.name or "", arguments, parent=ctx) as inner:
+        command.invoke(inner)

@@ -1,0 +1,65 @@
+"""`mgmt verify`."""
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.outcomes import show_outcomes
+from mgmt.cli.parameters import given
+from mgmt.cli.render import Column
+from mgmt.errors import ConfigurationError
+
+COLUMNS = (Column("STATUS", "status"), Column("ARCHIVE", "target_name"), Column("PROOF", "proof"))
+
+
+@click.command("verify")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--all", "all_of_them", is_flag=True, help="Every archive in the catalog.")
+@click.option("--sample", metavar="PERCENT", help="A random part of them, as 5%.")
+@click.option("--read-back", is_flag=True, help="Read the archives; do not take the store's word.")
+@click.pass_context
+def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sample: str | None, read_back: bool) -> None:
+    """Prove again that the store holds what was recorded.
+
+    \b
+    Example:
+      mgmt verify holiday
+      mgmt verify --sample 5% --read-back
+    """
+    from mgmt.services.batch import run_batch
+    from mgmt.services.verify import sample_of, verify
+
+    app: App = ctx.obj
+    if bool(names) == (all_of_them or sample is not None):
+        raise ConfigurationError("say which archives: NAME, --all or --sample", next_step="mgmt verify --all")
+    share = _share(sample) if sample is not None else 1.0
+    targets = list(names) or sample_of(app.catalog, share)
+    arguments = given(ctx, ("all_of_them", "sample", "read_back"))
+    if not targets:
+        app.render.many([], COLUMNS, empty="there is nothing to verify")
+        return
+    outcomes = run_batch(
+        targets,
+        lambda name, parent: verify(
+            name,
+            read_back=read_back,
+            open_store=app.store,
+            catalog=app.catalog,
+            progress=app.progress,
+            command_args=arguments,
+            parent=parent,
+        ),
+        app.catalog,
+        name=f"{len(targets)} archives",
+        command_args=arguments,
+    )
+    show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1)
+
+
+def _share(sample: str) -> float:
+    try:
+        percent = float(sample.removesuffix("%"))
+    except ValueError:
+        percent = -1
+    if not 0 < percent <= 100:
+        raise ConfigurationError(f"--sample {sample!r} is not a part of 100%", next_step="mgmt verify --sample 5%")
+    return percent / 100

@@ -1,0 +1,78 @@
+"""Several targets: a parent operation and a child for each; one that fails does not stop the others."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from mgmt.catalog import BatchRecord, Catalog, OperationRecord, Status
+from mgmt.errors import MgmtError, PartialError
+
+Record = TypeVar("Record", bound=OperationRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Record]):
+    """How one target ended: with a record, or with the error that its record keeps."""
+
+    target: str
+    record: Record | None = None
+    error: MgmtError | None = None
+
+
+def run_batch(
+    targets: Sequence[str],
+    work: Callable[[str, str | None], Record],
+    catalog: Catalog,
+    *,
+    name: str,
+    command_args: Mapping[str, object],
+) -> Iterator[Outcome[Record]]:
+    """Run `work(target, parent operation id)` for each target, yielding each outcome as it happens.
+
+    A single target has no parent. The parent of several ends success, partial or failed.
+    """
+    if len(targets) == 1:
+        yield _attempt(targets[0], work, None)
+        return
+    batch = BatchRecord(target_path=name, target_name=name, command_args=dict(command_args))
+    with catalog.journal.record(batch):
+        outcomes = []
+        for target in targets:
+            outcome = _attempt(target, work, batch.operation_id)
+            outcomes.append(
+                outcome.error is None and (outcome.record is None or outcome.record.status == Status.SUCCESS)
+            )
+            yield outcome
+        done = sum(outcomes)
+        batch.details = {"targets": len(targets), "done": done}
+        if done < len(targets):
+            batch.status = Status.PARTIAL if done else Status.FAILED
+            batch.error_message = f"{len(targets) - done} of {len(targets)} targets were not done"
+
+
+def _attempt(target: str, work: Callable[[str, str | None], Record], parent: str | None) -> Outcome[Record]:
+    try:
+        return Outcome(target, record=work(target, parent))
+    except MgmtError as exc:
+        return Outcome(target, error=exc)
+
+
+def verdict(outcomes: Sequence[Outcome[Record]]) -> MgmtError | None:
+    """The error that stands for all of them: None when everything asked for was done.
+
+    One target's own error; for several, the error they all share, or PartialError when anything was done.
+    """
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    partial = [o.record for o in outcomes if o.record is not None and o.record.status == Status.PARTIAL]
+    if len(outcomes) == 1 and errors:
+        return errors[0]
+    if partial and len(outcomes) == 1:
+        return PartialError(f"{partial[0].target_path}: {partial[0].error_message}")
+    if not errors and not partial:
+        return None
+    undone = f"{len(errors) + len(partial)} of {len(outcomes)} targets were not wholly done"
+    if len(errors) == len(outcomes) and len({error.exit_status for error in errors}) == 1:
+        return type(errors[0])(f"{undone}: {errors[0].message}", next_step=errors[0].next_step)
+    if len(errors) == len(outcomes):
+        return MgmtError(undone)
+    return PartialError(undone)

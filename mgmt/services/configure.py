@@ -1,0 +1,38 @@
+"""Changing a setting, which is an operation like any other."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from mgmt.catalog import Catalog, ConfigRecord
+from mgmt.config import check_name, parse_value, write
+from mgmt.errors import CatalogError
+from mgmt.progress import Progress
+
+
+def configure(
+    path: Path, name: str, value: str | None, *, open_catalog: Callable[[], Catalog], progress: Progress
+) -> None:
+    """Set one setting in the file at `path` (unset it, with None) and record that.
+
+    A catalog that cannot be used is noted and does not stand in the way: this may be the command that mends it.
+    """
+    name = check_name(name)
+    if value is not None:
+        parse_value(name, value, "given")
+    record = ConfigRecord(
+        target_path=str(path), target_name=name, command_args={"name": name, "value": redact(value or "")}
+    )
+    try:
+        catalog = open_catalog()
+    except CatalogError as exc:
+        progress.note(f"note: not recorded, as {exc.message}")
+        write(path, name, value)
+        return
+    with catalog.journal.record(record):
+        write(path, name, value)
+
+
+def redact(text: str) -> str:
+    """`text` without the password of a URL in it."""
+    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)

@@ -1,0 +1,48 @@
+"""Describing files on disk as the catalog's records."""
+
+import getpass
+import mimetypes
+import os
+import platform
+import stat
+from datetime import UTC, datetime
+
+from mgmt.catalog import FileRecord, FileStatus, Location
+
+
+def host() -> str:
+    """The name of this machine: local paths belong to it."""
+    return platform.node() or "localhost"
+
+
+def user() -> str:
+    """Who is at work, as the system knows them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return str(os.getuid())
+
+
+def claim(path: str) -> str:
+    """What an operation claims when it works on the local `path`: no two live operations may."""
+    return f"{host()}:{path}"
+
+
+def describe(path: str, location: Location, status: FileStatus) -> FileRecord:
+    """A record of what is at `path` now. Times are UTC; `created_at` only where the system tells it."""
+    found = os.lstat(path)
+    folder = stat.S_ISDIR(found.st_mode)
+    born = getattr(found, "st_birthtime", None)
+    return FileRecord(
+        name=os.path.basename(path),
+        path=path,
+        location=location,
+        host=host(),
+        size=None if folder else found.st_size,
+        is_directory=folder,
+        mime_type=None if folder else mimetypes.guess_type(path)[0],
+        created_at=datetime.fromtimestamp(born, UTC) if born is not None else None,
+        modified_at=datetime.fromtimestamp(found.st_mtime, UTC),
+        accessed_at=datetime.fromtimestamp(found.st_atime, UTC),
+        status=status,
+    )

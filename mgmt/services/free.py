@@ -1,0 +1,103 @@
+"""Remove copies in completed/ to get their space back, after proving the archive again."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from mgmt.archive import fsync_folder, rename_noreplace
+from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, Role
+from mgmt.errors import NotFoundError, RefusedError
+from mgmt.progress import Progress
+from mgmt.services.archives import Archive, OpenStore, find_archive
+from mgmt.services.delete import holds
+from mgmt.services.download import token
+from mgmt.services.files import claim, host
+from mgmt.services.verify import prove_again
+
+
+def completed_copies(catalog: Catalog, older_than: timedelta | None) -> list[FileRecord]:
+    """The copies in completed/ on this machine that were archived longer ago than `older_than`."""
+    now = datetime.now(UTC)
+    return [each for each in _copies(catalog) if older_than is None or now - each.recorded_at > older_than]
+
+
+def _copies(catalog: Catalog) -> list[FileRecord]:
+    found = catalog.metadata.list_files(None, Location.COMPLETED, FileStatus.COMPLETED, sort="recorded", limit=None)
+    return [each for each in found if each.host == host()]
+
+
+def find_copy(name: str, open_store: OpenStore, catalog: Catalog) -> tuple[FileRecord, Archive]:
+    """The completed copy that `name` means, and the archive that holds the same. Raises NotFoundError."""
+    path = os.path.abspath(os.path.expanduser(name))
+    copies = _copies(catalog)
+    by_path = [each for each in copies if each.path == path]
+    if by_path:
+        copy = by_path[0]
+        if copy.operation_id is None:
+            raise NotFoundError(f"{path}: no upload of it is recorded")
+        return copy, find_archive(copy.operation_id, open_store, catalog)
+    archive = find_archive(name, open_store, catalog)
+    for each in copies:
+        if archive.record is not None and each.digest == archive.record.digest:
+            return each, archive
+    raise NotFoundError(f"{name!r} has no copy in completed/ on this machine", next_step="mgmt ls --location completed")
+
+
+def free(
+    name: str,
+    *,
+    open_store: OpenStore,
+    catalog: Catalog,
+    progress: Progress,
+    command_args: Mapping[str, object],
+    parent: str | None = None,
+) -> FreeRecord:
+    """Remove one completed copy; `record.details["freed"]` is its bytes.
+
+    Raises IntegrityError when the archive cannot be proven, RefusedError when the copy is not what was archived: it
+    stays then.
+    """
+    copy, archive = find_copy(name, open_store, catalog)
+    record = FreeRecord(target_path=copy.path, target_name=copy.name, command_args=dict(command_args), parent_id=parent)
+    try:
+        with catalog.journal.record(record, claim=claim(copy.path)) as record:
+            hidden = hidden_name(copy.path, record.operation_id)
+            if not os.path.lexists(hidden):
+                if copy.digest is None:
+                    raise RefusedError(f"{copy.path}: its digest was never recorded, so it cannot be compared")
+                proof = prove_again(archive, "auto", progress)
+                if not holds(copy, copy.digest, progress):
+                    raise RefusedError(
+                        f"{copy.path} is not what was archived, so it stays",
+                        next_step=f"mgmt upload --on-conflict rename {copy.path}",
+                    )
+                catalog.journal.link(record, copy, Role.COMPLETED)
+                record.details = {"freed": _size(copy.path), "proof": proof}
+                catalog.journal.checkpoint()
+                rename_noreplace(copy.path, hidden)
+            finish_free(hidden)
+            copy.status = FileStatus.DELETED
+    finally:
+        progress.stop()
+    return record
+
+
+def hidden_name(path: str, operation_id: str) -> str:
+    """Where a copy goes to be removed: nothing half removed ever stands under the copy's own name."""
+    return os.path.join(os.path.dirname(path), f".mgmt-{token(operation_id)}.free")
+
+
+def finish_free(hidden: str) -> None:
+    """Remove what a `free` has set aside."""
+    if os.path.isdir(hidden) and not os.path.islink(hidden):
+        shutil.rmtree(hidden)
+    else:
+        os.unlink(hidden)
+    fsync_folder(os.path.dirname(hidden))
+
+
+def _size(path: str) -> int:
+    if not os.path.isdir(path):
+        return os.lstat(path).st_size
+    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)

@@ -1,0 +1,75 @@
+"""The index of an archive: where it stands, and having it at hand."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mgmt.archive import Index, IndexHeader, IndexWriter, rebuild_index
+from mgmt.errors import IntegrityError, NotFoundError
+from mgmt.storage import ObjectStore, StoredObject
+
+SUFFIX = ".index.jsonl.gz"
+OPERATION = "mgmt-operation"
+
+
+def index_key(key: str, operation_id: str) -> str:
+    """The key of the index that the operation `operation_id` wrote for the archive `key`."""
+    return f"{key}.{operation_id.replace('-', '')[:12]}{SUFFIX}"
+
+
+def archive_key(key: str) -> str:
+    """The key of the archive that the index at `key` describes."""
+    return key.removesuffix(SUFFIX).rpartition(".")[0]
+
+
+def find_index(store: ObjectStore, archive: StoredObject) -> str | None:
+    """The key of the index of `archive`, which names it itself; None when there is none."""
+    if operation_id := archive.metadata.get(OPERATION):
+        own = index_key(archive.key, operation_id)
+        try:
+            store.head(own)
+        except NotFoundError:
+            return None
+        return own
+    return next((each.key for each in store.list(archive.key + ".") if each.key.endswith(SUFFIX)), None)
+
+
+@contextmanager
+def open_index(store: ObjectStore, key: str) -> Iterator[Index]:
+    """The index at `key`, as a local file while it is used. Raises NotFoundError, IntegrityError."""
+    with tempfile.TemporaryDirectory(prefix="mgmt-") as folder:
+        path = os.path.join(folder, "index")
+        with open(path, "wb") as file:
+            for chunk in store.stream(key):
+                file.write(chunk)
+        yield Index.open(path)
+
+
+@contextmanager
+def made_index(store: ObjectStore, archive: StoredObject) -> Iterator[Index]:
+    """An index for an archive that has none, by one pass over the archive. Raises IntegrityError if it is no tar.gz."""
+    with tempfile.TemporaryDirectory(prefix="mgmt-") as folder:
+        path = os.path.join(folder, "index")
+        header = IndexHeader(
+            key=archive.key,
+            operation_id=archive.metadata.get(OPERATION, ""),
+            source="",
+            host="",
+            user="",
+            created_at="",
+            level="",
+            compressor="",
+        )
+        rebuild_index(store.stream(archive.key, etag=archive.etag), IndexWriter(path, header))
+        yield Index.open(path)
+
+
+@contextmanager
+def any_index(store: ObjectStore, archive: StoredObject) -> Iterator[Index]:
+    """The index of `archive`; made by reading all of it where the store has none."""
+    key = find_index(store, archive)
+    with open_index(store, key) if key else made_index(store, archive) as index:
+        if index.end.size != archive.size:
+            raise IntegrityError(f"{archive.key} has {archive.size} bytes, but its index says {index.end.size}")
+        yield index

@@ -1,0 +1,82 @@
+"""Listing what is recorded, what is on disk, and what a store holds."""
+
+import heapq
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord
+from mgmt.errors import NotFoundError
+from mgmt.services.archives import OpenStore, find_archive
+from mgmt.services.indexes import SUFFIX
+from mgmt.services.search import Match, from_store
+from mgmt.storage import ObjectStore
+
+ORDERS = {"name": ("path", False), "size": ("size", True), "time": ("modified", True)}
+
+SORTS: dict[str, Callable[[Match], float]] = {
+    "size": lambda each: -(each.size or 0),
+    "time": lambda each: -(each.modified_at.timestamp() if each.modified_at else 0),
+}
+
+
+def list_files(
+    prefix: str,
+    location: str,
+    status: FileStatus | None,
+    sort: str,
+    limit: int,
+    local_dir: str | None,
+    catalog: Catalog,
+) -> list[FileRecord | Match]:
+    """Records of what exists whose path begins with `prefix`; what is deleted only if `status` says so.
+
+    For local files those in `local_dir` that have no record, too.
+    """
+    order, descending = ORDERS[sort]
+    wanted = None if location == "global" else Location(location)
+    found: list[FileRecord | Match] = list(
+        catalog.metadata.list_files(
+            prefix, wanted, status, sort=order, descending=descending, limit=limit, deleted=False
+        )
+    )
+    if local_dir is not None and status is None and location in ("local", "global"):
+        known = {each.path for each in found if each.location == Location.LOCAL}
+        unrecorded = (each for each in _in_folder(local_dir, prefix) if each.path not in known)
+        found += islice(unrecorded, max(0, limit - len(found)))
+    return found
+
+
+def _in_folder(folder: str, prefix: str) -> Iterator[Match]:
+    if not os.path.isdir(folder):
+        raise NotFoundError(f"local_dir {folder} is not a folder", next_step="mgmt config set local_dir DIRECTORY")
+    for name in sorted(os.listdir(folder)):
+        if name.startswith(prefix):
+            path = os.path.join(folder, name)
+            found = os.lstat(path)
+            is_folder = os.path.isdir(path)
+            yield Match(
+                type="folder" if is_folder else "file",
+                name=name,
+                location=Location.LOCAL,
+                path=path,
+                size=None if is_folder else found.st_size,
+                modified_at=datetime.fromtimestamp(found.st_mtime, UTC),
+            )
+
+
+def list_live(prefix: str, sort: str, limit: int, store: ObjectStore) -> list[Match]:
+    """The archives that the store itself lists."""
+    archives = (from_store(each) for each in store.list(prefix) if not each.key.endswith(SUFFIX))
+    if sort == "name":  # the order in which stores list
+        return list(islice(archives, limit))
+    return heapq.nsmallest(limit, archives, key=SORTS[sort])
+
+
+def list_members(name: str, prefix: str, limit: int, *, open_store: OpenStore, catalog: Catalog) -> list[MemberRecord]:
+    """The members of one archive whose path begins with `prefix`, as the catalog has them."""
+    archive = find_archive(name, open_store, catalog)
+    if archive.record is None:
+        raise NotFoundError(f"{name} is in the store, but not in the catalog", next_step="mgmt db rebuild")
+    return list(catalog.members.list(archive.record.id, prefix, limit=limit))

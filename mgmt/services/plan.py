@@ -1,0 +1,179 @@
+"""What an upload is going to do, decided before anything is done."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mgmt.archive import Level, Survey, Tree, survey
+from mgmt.config import Settings
+from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
+from mgmt.storage import ObjectStore, key_for
+
+FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadOptions:
+    """What the user may choose for an upload. `bandwidth` is in bytes per second."""
+
+    key: str | None = None
+    storage_class: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    level: Level = "fast"
+    proof: str = "auto"
+    on_conflict: str = "error"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    keep: bool = False
+    keep_archive: str | None = None
+    xattrs: bool = False
+    owners: bool = False
+    bandwidth: int | None = None
+    completed_dir: str = "completed"
+    threads: int = 4
+    part_size: int | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, **given: object) -> "UploadOptions":
+        """Options as the settings have them, but for what is `given` (None means not given)."""
+        values: dict[str, object] = {
+            name: getattr(settings, name)
+            for name in ("storage_class", "level", "proof", "on_conflict", "completed_dir", "threads", "part_size")
+        }
+        values.update({name: value for name, value in given.items() if value is not None})
+        return cls(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One target, and what will become of it."""
+
+    tree: Tree
+    survey: Survey
+    key: str
+    completed_dir: str | None
+    """Where the original will go; None when it stays, because it was asked to or because something is left out."""
+
+
+def canonical(path: str) -> str:
+    """The absolute path of a target, its folders resolved, its own name as it is.
+
+    Raises NotFoundError, and ConfigurationError for what is no file or folder of its own.
+    """
+    path = os.path.abspath(os.path.expanduser(path))
+    folder, name = os.path.split(path)
+    if not name:
+        raise ConfigurationError(f"{path} is a whole file system", next_step="mgmt upload --all /")
+    return os.path.join(os.path.realpath(folder), name)
+
+
+def plan_upload(target: str, options: UploadOptions, store: ObjectStore) -> Plan:
+    """Refuse now what could not be archived, proven or moved later; say what will be done with the rest.
+
+    `target` is canonical. Reads no contents, changes nothing.
+    """
+    if os.path.islink(target):
+        raise ConfigurationError(f"{target} is a symbolic link", next_step=f"mgmt upload {os.path.realpath(target)}")
+    if not os.path.exists(target):
+        raise NotFoundError(f"{target}: there is no such file or folder")
+    if not (os.path.isdir(target) or os.path.isfile(target)):
+        raise ConfigurationError(f"{target} is neither a file nor a folder")
+    _refuse_unprovable(options, store)
+    tree = Tree(target, os.path.basename(target), include=options.include, exclude=options.exclude)
+    found = survey(tree)
+    if not os.path.isdir(target) and found.skipped:
+        raise ConfigurationError(f"{target} cannot be archived: {found.skipped[0].reason}")
+    stays = options.keep or bool(found.skipped)
+    return Plan(
+        tree=tree,
+        survey=found,
+        key=options.key or key_for(tree.name),
+        completed_dir=None if stays else completed_dir(target, options.completed_dir),
+    )
+
+
+def _refuse_unprovable(options: UploadOptions, store: ObjectStore) -> None:
+    trusted = store.capabilities().checksum
+    if options.proof == "server-checksum" and trusted is None:
+        raise RefusedError(
+            f"{store.url} has no checksum that can be trusted, so it cannot prove anything itself",
+            next_step="mgmt upload --proof read-back ...",
+        )
+    if options.storage_class in FROZEN_CLASSES and (trusted is None or options.proof == "read-back"):
+        raise RefusedError(
+            f"an archive in {options.storage_class} cannot be read back, and without that it cannot be proven here",
+            next_step="mgmt upload --storage-class STANDARD ...",
+        )
+
+
+def completed_dir(target: str, setting: str) -> str:
+    """The folder that `target` is moved to when it is safe: beside it, unless the setting is absolute.
+
+    Raises ConfigurationError when a move there would not be one rename.
+    """
+    folder = os.path.realpath(os.path.join(os.path.dirname(target), os.path.expanduser(setting)))
+    mend = "mgmt config set completed_dir DIRECTORY   (or: mgmt upload --keep ...)"
+    if _within(folder, target):
+        raise ConfigurationError(f"completed_dir {folder} is inside {target}", next_step=mend)
+    if _within(target, folder):
+        raise ConfigurationError(f"{target} is already inside completed_dir {folder}", next_step=mend)
+    existing = folder
+    while not os.path.isdir(existing):
+        existing = os.path.dirname(existing)
+    if os.stat(existing).st_dev != os.lstat(target).st_dev:
+        raise ConfigurationError(f"completed_dir {folder} is on another file system than {target}", next_step=mend)
+    return folder
+
+
+def _within(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
+
+
+def expand_all(folder: str, setting: str) -> list[str]:
+    """Everything directly in `folder`, but for its completed folder: what `--all` means."""
+    folder = os.path.realpath(os.path.expanduser(folder))
+    if not os.path.isdir(folder):
+        raise NotFoundError(f"{folder}: there is no such folder")
+    completed = os.path.realpath(os.path.join(folder, os.path.expanduser(setting)))
+    names = sorted(os.listdir(folder), key=os.fsencode)
+    paths = (os.path.join(folder, name) for name in names)
+    return [path for path in paths if not _within(completed, path) and not os.path.islink(path)]
+
+
+def read_list(data: bytes, *, nul: bool) -> Iterable[str]:
+    """Paths from a `--files-from` file: one a line, or separated by NUL."""
+    return [os.fsdecode(each) for each in data.split(b"\0" if nul else b"\n") if each]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What an upload would do. `bytes` is an upper estimate of what would be sent."""
+
+    type: str = "preview"
+    target: str
+    files: int
+    size: int
+    object: str
+    bytes: int
+    requests: int
+    left_out: int
+    moved_to: str | None
+
+
+def preview(path: str, options: UploadOptions, store: ObjectStore) -> Preview:
+    """What `upload` would do with `path`, refusals included; changes nothing."""
+    target = canonical(path)
+    plan = plan_upload(target, options, store)
+    part_size = options.part_size or 16 << 20
+    parts = -(-plan.survey.tar_size // part_size)
+    return Preview(
+        target=target,
+        files=plan.survey.files,
+        size=plan.survey.size,
+        object=store.location(plan.key),
+        bytes=plan.survey.tar_size,
+        # look, index, look again; one PUT, or parts between a beginning and an end; the proof
+        requests=4 + (1 if parts <= 1 else parts + 2),
+        left_out=len(plan.survey.skipped),
+        moved_to=plan.completed_dir and os.path.join(plan.completed_dir, plan.tree.name),
+    )

@@ -1,0 +1,165 @@
+"""Settle what was interrupted and not run again: finish it, or undo it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mgmt.archive import remove_partial
+from mgmt.catalog import (
+    Catalog,
+    DeleteRecord,
+    DownloadRecord,
+    FileStatus,
+    FreeRecord,
+    OperationRecord,
+    RecoverRecord,
+    Role,
+    Status,
+    UploadRecord,
+)
+from mgmt.errors import MgmtError, NotFoundError
+from mgmt.progress import Progress
+from mgmt.services.archives import OpenStore
+from mgmt.services.completed import PROVEN, finish_upload
+from mgmt.services.download import token
+from mgmt.services.free import finish_free, hidden_name
+from mgmt.services.indexes import OPERATION
+from mgmt.services.upload import archive_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What became of one interrupted operation; in a dry run, what would."""
+
+    type: str = "settled"
+    operation_id: str
+    operation_type: str
+    target: str
+    action: str
+    status: str
+
+
+def recover(*, open_store: OpenStore, catalog: Catalog, progress: Progress, dry_run: bool) -> list[Settled]:
+    """Settle every operation that a process which is gone left running, and remove uploads that nobody will finish.
+
+    Nothing of a living process is touched, nor of another host. What cannot be settled now (the store is down) is
+    reported with its reason, stays as it is, and can be tried again.
+    """
+    interrupted = catalog.journal.interrupted()
+    if dry_run:
+        return [_would(record) for record in interrupted] + [_leftover(each) for each in _abandoned(catalog)]
+    record = RecoverRecord(target_path=None, command_args={})
+    with catalog.journal.record(record):
+        settled = [_settle(each, open_store, catalog) for each in interrupted]
+        settled += _abort_abandoned(open_store, catalog)
+        record.details = {"settled": len(settled)}
+    progress.stop()
+    return settled
+
+
+def _settle(record: OperationRecord, open_store: OpenStore, catalog: Catalog) -> Settled:
+    try:
+        with catalog.journal.resume(record):
+            action = _finish_or_undo(record, open_store, catalog)
+    except MgmtError as exc:
+        action = exc.message
+    return _settled(record, action)
+
+
+def _finish_or_undo(record: OperationRecord, open_store: OpenStore, catalog: Catalog) -> str:
+    match record:
+        case UploadRecord() if record.stage == PROVEN:
+            finish_upload(record, catalog)
+            return "finished: the archive was proven" + (", the original is moved" if record.completed_dir_path else "")
+        case UploadRecord():
+            _undo_upload(record, open_store)
+        case DownloadRecord():
+            if record.local_path is not None:
+                remove_partial(record.local_path, token(record.operation_id))
+        case DeleteRecord():
+            return _finish_delete(record, open_store, catalog)
+        case FreeRecord():
+            hidden = hidden_name(record.target_path or "", record.operation_id)
+            if os.path.lexists(hidden):
+                finish_free(hidden)
+                for file, role in catalog.metadata.files_of(record):
+                    if role == Role.COMPLETED:
+                        file.status = FileStatus.DELETED
+                return "finished: the copy is removed"
+    record.status = Status.CANCELLED
+    record.error_message = "interrupted, and undone by recover"
+    return "undone"
+
+
+def _undo_upload(record: UploadRecord, open_store: OpenStore) -> None:
+    """Remove what an upload that was never proven has left in the store; the original is where it was."""
+    if record.store is None or record.s3_object_key is None:
+        return
+    store, key = open_store(record.store), record.s3_object_key
+    if record.upload_id is not None:
+        store.abort(key, record.upload_id)
+        record.upload_id = None
+    try:
+        if store.head(key).metadata.get(OPERATION) == archive_id(record):
+            store.delete(key)
+    except NotFoundError:
+        pass
+    if record.index_key is not None:
+        store.delete(record.index_key)
+
+
+def _finish_delete(record: DeleteRecord, open_store: OpenStore, catalog: Catalog) -> str:
+    """If the object is gone, the rest of the deletion follows; if it is still there, nothing was deleted."""
+    for archive, role in catalog.metadata.files_of(record):
+        if role != Role.ARCHIVE or archive.s3_object_key is None:
+            continue
+        store = open_store(archive.store)
+        try:
+            store.head(archive.s3_object_key)
+        except NotFoundError:
+            if archive.index_key is not None:
+                store.delete(archive.index_key)
+            archive.status = FileStatus.DELETED
+            return "finished: the archive is deleted"
+    record.status = Status.CANCELLED
+    record.error_message = "interrupted before anything was deleted"
+    return "undone: nothing was deleted"
+
+
+def _abandoned(catalog: Catalog) -> list[UploadRecord]:
+    """Uploads that ended without success and may have left parts in a store, for which somebody pays."""
+    live = {each.upload_id for each in catalog.journal.running() if isinstance(each, UploadRecord)}
+    return [each for each in catalog.metadata.unfinished_uploads() if each.upload_id not in live]
+
+
+def _abort_abandoned(open_store: OpenStore, catalog: Catalog) -> Iterator[Settled]:
+    for record in _abandoned(catalog):
+        assert record.upload_id is not None and record.s3_object_key is not None  # noqa: S101, PT018
+        try:
+            store = open_store(record.store)
+            pending = {each.upload_id for each in store.pending(record.s3_object_key)}
+            if record.upload_id not in pending:
+                continue
+            store.abort(record.s3_object_key, record.upload_id)
+            yield _settled(record, "removed the parts that it had left in the store")
+        except MgmtError as exc:
+            yield _settled(record, exc.message)
+
+
+def _would(record: OperationRecord) -> Settled:
+    finishes = isinstance(record, UploadRecord) and record.stage == PROVEN
+    return _settled(record, "would be finished" if finishes else "would be finished or undone, by what is found")
+
+
+def _leftover(record: UploadRecord) -> Settled:
+    return _settled(record, "its parts in the store, if any, would be removed")
+
+
+def _settled(record: OperationRecord, action: str) -> Settled:
+    return Settled(
+        operation_id=record.operation_id,
+        operation_type=record.operation_type,
+        target=record.target_path or "",
+        action=action,
+        status=record.status.value,
+    )

@@ -1,0 +1,84 @@
+"""One file or operation, whole."""
+
+import os
+from dataclasses import dataclass
+
+from mgmt.catalog import Catalog, FileRecord, OperationRecord, StatusRecord
+from mgmt.errors import MgmtError, NotFoundError
+from mgmt.progress import Progress
+from mgmt.services.archives import OpenStore, find_archive
+from mgmt.services.search import note_unrecorded
+from mgmt.storage import StoredObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileStatusReport:
+    """What is known of a file; `stored` is the store's own answer, `problem` why there is none."""
+
+    type: str = "file"
+    file: FileRecord | None
+    stored: StoredObject | None
+    problem: str | None
+    members: int
+    copies: list[FileRecord]
+    history: list[OperationRecord]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationReport:
+    """What is known of an operation."""
+
+    type: str = "operation"
+    operation: OperationRecord
+    files: list[FileRecord]
+    children: list[OperationRecord]
+
+
+def status(
+    name: str, *, open_store: OpenStore, catalog: Catalog, progress: Progress
+) -> FileStatusReport | OperationReport:
+    """Everything known of what `name` means. Raises NotFoundError when that is nothing."""
+    record = StatusRecord(target_path=name, target_name=name, command_args={})
+    with catalog.journal.record(record, unrecorded=lambda error: note_unrecorded(error, progress)):
+        try:
+            operation = catalog.metadata.get_operation(name)
+        except NotFoundError:
+            return _file_status(name, open_store, catalog)
+        return OperationReport(
+            operation=operation,
+            files=[file for file, _ in catalog.metadata.files_of(operation)],
+            children=catalog.metadata.list_operations(parent=operation.operation_id, limit=1000),
+        )
+
+
+def _file_status(name: str, open_store: OpenStore, catalog: Catalog) -> FileStatusReport:
+    file: FileRecord | None
+    stored, problem = None, None
+    try:
+        archive = find_archive(name, open_store, catalog)
+    except MgmtError as exc:
+        known = _named(name, catalog)
+        if not known:
+            raise
+        file, problem = known[0], exc.message
+    else:
+        file = archive.record
+        try:
+            stored = archive.store.head(archive.key)
+        except MgmtError as exc:
+            problem = exc.message
+    return FileStatusReport(
+        file=file,
+        stored=stored,
+        problem=problem,
+        members=catalog.members.count(file.id) if file is not None else 0,
+        copies=catalog.metadata.copies_of(file.digest) if file is not None and file.digest else [],
+        history=catalog.metadata.operations_of(file) if file is not None else [],
+    )
+
+
+def _named(name: str, catalog: Catalog) -> list[FileRecord]:
+    """Records of local files, completed copies and deleted archives with exactly this name, path or key."""
+    path = os.path.abspath(os.path.expanduser(name))
+    found = catalog.metadata.search_files(os.path.basename(path), limit=None)
+    return [each for each in found if name in (each.name, each.path) or each.path == path]

@@ -1,0 +1,35 @@
+"""Opening a store with what is remembered of its endpoint."""
+
+import os
+
+from mgmt.catalog import Catalog
+from mgmt.config import Settings
+from mgmt.storage import Capabilities, ObjectStore, open_store
+
+
+def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectStore:
+    """The store at `url`, probed at most once per endpoint: what the probe saw is kept in the catalog."""
+    endpoint = _endpoint(url, settings)
+    known = catalog.endpoints.recall(endpoint)
+
+    def remember(seen: Capabilities) -> None:
+        catalog.endpoints.remember(endpoint, checksum=seen.checksum, max_parts=seen.max_parts)
+
+    return open_store(
+        url,
+        endpoint_url=settings.endpoint_url,
+        region=settings.region,
+        profile=settings.aws_profile,
+        threads=settings.threads,
+        part_size=settings.part_size,
+        capabilities=Capabilities(known.checksum, known.max_parts) if known else None,
+        on_probed=remember,
+    )
+
+
+def _endpoint(url: str, settings: Settings) -> str:
+    """What the remembered facts hang on: the store at this endpoint, as boto3 itself would find it."""
+    if not url.startswith("s3://"):
+        return url
+    environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return f"{settings.endpoint_url or environment or 'https://s3.amazonaws.com'} {url}"

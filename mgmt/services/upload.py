@@ -1,0 +1,426 @@
+"""Archive a file or folder, prove that the store holds it, and only then move the original to completed/."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+from mgmt.archive import (
+    Archived,
+    Hashed,
+    Index,
+    IndexHeader,
+    IndexWriter,
+    Skipped,
+    compressor,
+    hash_tree,
+    largest_object,
+    rename_noreplace,
+    survey,
+    write_archive,
+)
+from mgmt.catalog import Catalog, FileStatus, Location, Role, Status, UploadRecord
+from mgmt.errors import ConflictError, IntegrityError, MgmtError, NotFoundError, SourceChangedError
+from mgmt.progress import Progress
+from mgmt.services.archives import archive_record
+from mgmt.services.completed import PROVEN, announce, finish_upload
+from mgmt.services.files import claim, describe, host, user
+from mgmt.services.indexes import OPERATION, any_index, index_key
+from mgmt.services.plan import Plan, UploadOptions, canonical, plan_upload
+from mgmt.services.proof import prove
+from mgmt.storage import ObjectStore, Sent, StoredObject
+
+SENDING = "sending"
+
+
+class _SupersededError(MgmtError):
+    """An interrupted run wanted another key or store: its row ends here, and this run gets one of its own."""
+
+
+def upload(
+    path: str,
+    options: UploadOptions,
+    *,
+    store: ObjectStore,
+    catalog: Catalog,
+    progress: Progress,
+    command_args: Mapping[str, object],
+    parent: str | None = None,
+) -> UploadRecord:
+    """Upload one target; returns its finished record: success, or partial when something was left out.
+
+    A run that was interrupted before is gone on with, from wherever it was. On any error the original stays where it
+    is, the record says why, and the error is raised.
+    """
+    target = canonical(path)
+    record = UploadRecord(
+        target_path=target,
+        target_name=os.path.basename(target),
+        store=store.url,
+        s3_bucket=store.bucket,
+        s3_storage_class=options.storage_class,
+        command_args=dict(command_args),
+        parent_id=parent,
+    )
+    try:
+        with catalog.journal.record(record, claim=claim(target)) as record:
+            if record.stage != PROVEN:
+                _plan_and_archive(record, options, store, catalog, progress)
+            if record.status != Status.CANCELLED:
+                finish_upload(record, catalog)
+    except _SupersededError:
+        return upload(
+            path, options, store=store, catalog=catalog, progress=progress, command_args=command_args, parent=parent
+        )
+    finally:
+        progress.stop()
+    return record
+
+
+def _plan_and_archive(
+    record: UploadRecord, options: UploadOptions, store: ObjectStore, catalog: Catalog, progress: Progress
+) -> None:
+    plan = plan_upload(str(record.target_path), options, store)
+    try:
+        _archive(record, plan, options, store, catalog, progress)
+    except ConflictError as exc:
+        if options.on_conflict != "skip":
+            raise
+        record.status, record.error_message = Status.CANCELLED, f"skipped: {exc.message}"
+
+
+def _archive(
+    record: UploadRecord,
+    plan: Plan,
+    options: UploadOptions,
+    store: ObjectStore,
+    catalog: Catalog,
+    progress: Progress,
+) -> None:
+    """Get the target into the store under a key of its own, prove it, and record it (stage `proven`)."""
+    key = _key_to_go_on_with(record, plan, store, catalog)
+    while True:
+        record.s3_object_key = key
+        record.index_key = index_key(key, archive_id(record))
+        catalog.journal.checkpoint()
+        try:
+            existing = _head(store, key)
+            if existing is None:
+                _send(record, plan, options, store, catalog, progress)
+            elif not _adopt(record, plan, options, existing, store, catalog, progress):
+                continue
+            return
+        except ConflictError:
+            if options.on_conflict != "rename":
+                raise
+            key = _free_key(store, plan.key)
+
+
+def _key_to_go_on_with(record: UploadRecord, plan: Plan, store: ObjectStore, catalog: Catalog) -> str:
+    """The key to use; when an earlier run left parts of this very upload in the store, they are taken over."""
+    if record.s3_object_key is not None:  # an interrupted run's row, taken up
+        renamed = record.s3_object_key != plan.key and record.requested_key == plan.key
+        if record.store != store.url or not (renamed or record.s3_object_key == plan.key):
+            raise _SupersededError(f"given up for an upload to {store.location(plan.key)}")
+        return record.s3_object_key
+    record.requested_key = plan.key
+    earlier = next(
+        (each for each in catalog.metadata.get_upload_history(str(record.target_path)) if each is not record), None
+    )
+    if (
+        earlier is not None
+        and earlier.status in (Status.FAILED, Status.CANCELLED)
+        and earlier.upload_id is not None
+        and (earlier.store, earlier.requested_key, earlier.host) == (store.url, plan.key, record.host)
+    ):
+        # The archive's own id was fixed when its upload was created, so it stays the earlier operation's.
+        record.archive_id = archive_id(earlier)
+        record.upload_id, record.part_size = earlier.upload_id, earlier.part_size
+        return earlier.s3_object_key or plan.key
+    return plan.key
+
+
+def _send(
+    record: UploadRecord,
+    plan: Plan,
+    options: UploadOptions,
+    store: ObjectStore,
+    catalog: Catalog,
+    progress: Progress,
+) -> None:
+    """Stream the archive into the store, its index before it is completed; then prove and record it."""
+    assert record.s3_object_key is not None and record.index_key is not None  # noqa: S101, PT018 - set by _archive
+    key = record.s3_object_key
+
+    def started(upload_id: str, part_size: int) -> None:
+        record.upload_id, record.part_size, record.stage = upload_id, part_size, SENDING
+        catalog.journal.checkpoint()
+
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mgmt-"))
+        index = IndexWriter(os.path.join(folder, "index"), _index_header(record, options))
+        sending = store.start_upload(
+            key,
+            metadata={OPERATION: archive_id(record), "mgmt-format": "1"},
+            planned_size=largest_object(plan.survey.tar_size),
+            storage_class=options.storage_class,
+            tags=options.tags,
+            resume=record.upload_id,
+            part_size=record.part_size or options.part_size,
+            on_started=started,
+        )
+        stack.callback(sending.close)
+        copy = stack.enter_context(_local_copy(options.keep_archive, key))
+        progress.start(f"upload {record.target_name}", plan.survey.tar_size)
+        sinks = [sending.write, copy.write] if copy else [sending.write]
+        try:
+            archived = write_archive(
+                plan.tree,
+                _sink(sinks, options.bandwidth),
+                level=options.level,
+                threads=options.threads,
+                index=index,
+                progress=progress,
+                owners=options.owners,
+                xattrs=options.xattrs,
+            )
+            sent = sending.finish()
+            index.finish(
+                digest=archived.digest,
+                size=sent.size,
+                checksum=sent.checksum or "",
+                tar_size=archived.tar_size,
+                tar_crc32=archived.tar_crc32,
+                part_size=sent.part_size,
+                members=archived.members,
+                blocks=archived.blocks,
+            )
+            _look_again(plan, archived)
+            _put_index(store, record.index_key, os.path.join(folder, "index"), record)
+            stored = sending.complete()
+        except (SourceChangedError, ConflictError, IntegrityError):
+            sending.abort()
+            store.delete(record.index_key)
+            record.upload_id = None
+            raise
+        record.details = {**record.details, "parts_sent": sending.parts_sent, "parts_skipped": sending.parts_skipped}
+        if copy:
+            record.compressed_file_path = copy.keep()
+        _prove_and_record(
+            record, plan, options, archived, Index.open(os.path.join(folder, "index")), stored, store, catalog, progress
+        )
+
+
+def _adopt(
+    record: UploadRecord,
+    plan: Plan,
+    options: UploadOptions,
+    existing: StoredObject,
+    store: ObjectStore,
+    catalog: Catalog,
+    progress: Progress,
+) -> bool:
+    """The key is taken: if by the same contents, prove and record them without sending anything.
+
+    Returns False when what stood there was this operation's own, unproven and no longer the original: it is gone then.
+    Raises ConflictError when it is something else.
+    """
+    assert record.index_key is not None  # noqa: S101
+    with ExitStack() as stack:
+        try:
+            index = stack.enter_context(any_index(store, existing))
+        except IntegrityError as exc:
+            raise _taken(store, existing.key, "something that is not an archive of ours") from exc
+        progress.start(f"compare {record.target_name}", plan.survey.size)
+        hashed = hash_tree(plan.tree, progress)
+        progress.stop()
+        own = existing.metadata.get(OPERATION) == archive_id(record)
+        if hashed.digest == index.end.digest:
+            record.index_key = index_key(existing.key, index.header.operation_id) if index.header.operation_id else None
+            record.details = {**record.details, "already_archived": not own}
+            _prove_and_record(record, plan, options, hashed, index, existing, store, catalog, progress)
+            return True
+    if not own:
+        raise _taken(store, existing.key, "other contents")
+    store.delete(existing.key)
+    store.delete(record.index_key)
+    return False
+
+
+def _prove_and_record(
+    record: UploadRecord,
+    plan: Plan,
+    options: UploadOptions,
+    seen: Archived | Hashed,
+    index: Index,
+    stored: StoredObject,
+    store: ObjectStore,
+    catalog: Catalog,
+    progress: Progress,
+) -> None:
+    """Prove that the store holds what was `seen`; put it into the catalog in one transaction."""
+    end = index.end
+    parts = -(-end.size // end.part_size) if end.part_size else 1
+    sent = Sent(size=end.size, checksum=end.checksum or None, parts=parts, part_size=end.part_size)
+    try:
+        record.proof = prove(store, stored.key, sent, seen.digest, options.proof, progress)
+    except IntegrityError:
+        if stored.metadata.get(OPERATION) == archive_id(record):
+            # What arrived is not what was sent: it is worth nothing, and would stand in the way of the next try.
+            store.delete(stored.key)
+            if record.index_key:
+                store.delete(record.index_key)
+        raise
+    record.digest, record.source_state, record.root_ctime_ns = seen.digest, seen.source_state, seen.root_ctime_ns
+    record.original_size, record.compressed_size = seen.original_size, stored.size
+    record.checksum_original = seen.file_sha256 or seen.digest
+    record.checksum_compressed, record.checksum_s3_etag = end.checksum or None, stored.etag
+    record.s3_storage_class = stored.storage_class or options.storage_class
+    record.file_count, record.folder_count, record.link_count = seen.files, seen.folders, seen.links
+    record.parts = parts
+    record.result_path = store.location(stored.key)
+    record.skipped_count = len(seen.skipped)
+    if seen.skipped:
+        record.details = {**record.details, "skipped": _listed(seen.skipped)}
+    with catalog.transaction():
+        source = describe(str(record.target_path), Location.LOCAL, FileStatus.COMPLETED)
+        source.size, source.checksum, source.digest = seen.original_size, record.checksum_original, seen.digest
+        source.original_size, source.operation_id = seen.original_size, record.operation_id
+        catalog.journal.link(record, catalog.metadata.save_file_record(source), Role.SOURCE)
+        archive = archive_record(
+            stored,
+            store,
+            index,
+            record.index_key,
+            original_size=seen.original_size,
+            operation_id=record.operation_id,
+            proof=record.proof,
+            tags=options.tags,
+        )
+        archive = catalog.metadata.save_file_record(archive)
+        catalog.journal.link(record, archive, Role.ARCHIVE)
+        if catalog.members.count(archive.id) != end.members:
+            catalog.members.record(archive.id, index.members())
+        if plan.completed_dir is not None and not seen.skipped:
+            announce(record, plan.completed_dir)
+        record.stage, record.upload_id = PROVEN, None
+        catalog.journal.checkpoint()
+
+
+def archive_id(record: UploadRecord) -> str:
+    """The id that the archive carries: that of the operation which began it."""
+    return record.archive_id or record.operation_id
+
+
+def _look_again(plan: Plan, archived: Archived) -> None:
+    now = survey(plan.tree)
+    if (now.source_state, now.root_ctime_ns) != (archived.source_state, archived.root_ctime_ns):
+        raise SourceChangedError(
+            f"{plan.tree.root} changed while it was archived; the archive is discarded, the original is untouched",
+            next_step=f"mgmt upload {plan.tree.root}",
+        )
+
+
+def _index_header(record: UploadRecord, options: UploadOptions) -> IndexHeader:
+    assert record.s3_object_key is not None  # noqa: S101
+    return IndexHeader(
+        key=record.s3_object_key,
+        operation_id=archive_id(record),
+        source=str(record.target_path),
+        host=host(),
+        user=user(),
+        created_at=record.started_at.isoformat(),
+        level=options.level,
+        compressor=compressor(options.level),
+    )
+
+
+def _put_index(store: ObjectStore, key: str, path: str, record: UploadRecord) -> None:
+    """Store the index. Its name holds this archive's own id: what an interrupted run left there is replaced."""
+    for attempt in (1, 2):
+        with open(path, "rb") as file:
+            try:
+                store.put(key, file, size=os.path.getsize(path), metadata={OPERATION: archive_id(record)})
+                return
+            except ConflictError:
+                if attempt == 2:
+                    raise
+                store.delete(key)
+
+
+def _head(store: ObjectStore, key: str) -> StoredObject | None:
+    try:
+        return store.head(key)
+    except NotFoundError:
+        return None
+
+
+def _free_key(store: ObjectStore, key: str) -> str:
+    stem = key.removesuffix(".tar.gz")
+    number = 2
+    while _head(store, candidate := f"{stem}-{number}.tar.gz") is not None:
+        number += 1
+    return candidate
+
+
+def _taken(store: ObjectStore, key: str, by: str) -> ConflictError:
+    return ConflictError(
+        f"{store.location(key)} already holds {by}", next_step="mgmt upload --on-conflict rename ...   (or: --key KEY)"
+    )
+
+
+def _listed(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
+    """What was left out, for the record; at most the first thousand, as there may be very many."""
+    return [{"path": each.path, "reason": each.reason} for each in skipped[:1000]]
+
+
+def _sink(sinks: Sequence[Callable[[bytes], object]], bandwidth: int | None) -> Callable[[bytes], None]:
+    """Write to each of `sinks`, on average no faster than `bandwidth` bytes a second."""
+    began, count = time.monotonic(), 0
+
+    def write(data: bytes) -> None:
+        nonlocal count
+        for each in sinks:
+            each(data)
+        if bandwidth is not None:
+            count += len(data)
+            time.sleep(max(0.0, count / bandwidth - (time.monotonic() - began)))
+
+    return write
+
+
+class _LocalCopy:
+    """The tar.gz in a folder too; under its own name only when it is proven."""
+
+    def __init__(self, folder: str, key: str) -> None:
+        os.makedirs(folder, exist_ok=True)
+        self._path = os.path.join(os.path.realpath(folder), os.path.basename(key))
+        self._temporary = f"{self._path}.partial"
+        self._file = open(self._temporary, "wb")
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+
+    def keep(self) -> str:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        rename_noreplace(self._temporary, self._path)
+        return self._path
+
+    def close(self) -> None:
+        self._file.close()
+        if os.path.exists(self._temporary):
+            os.unlink(self._temporary)
+
+
+@contextmanager
+def _local_copy(folder: str | None, key: str) -> Iterator[_LocalCopy | None]:
+    if folder is None:
+        yield None
+        return
+    copy = _LocalCopy(folder, key)
+    try:
+        yield copy
+    finally:
+        copy.close()

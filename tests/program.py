@@ -1,0 +1,84 @@
+"""Running the `mgmt` command as a user does: a process of its own, with folders of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Program:
+    """`mgmt` with its configuration, catalog and work all below `home`, and a store."""
+
+    home: Path
+    store: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def catalog(self) -> Path:
+        return self.home / "catalog" / "catalog.db"
+
+    @property
+    def work(self) -> Path:
+        path = self.home / "work"
+        path.mkdir(exist_ok=True, parents=True)
+        return path
+
+    def env(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+        own = {
+            "HOME": str(self.home),
+            "XDG_CONFIG_HOME": str(self.home / "config"),
+            "XDG_DATA_HOME": str(self.home / "data"),
+            "XDG_CACHE_HOME": str(self.home / "cache"),
+            "MGMT_STORE": self.store,
+            "MGMT_CATALOG": f"sqlite:///{self.catalog}",
+            "PYTHONDEVMODE": "0",
+        }
+        return {**kept, **own, **self.environment}
+
+    def command(self, *arguments: str | os.PathLike[str]) -> list[str]:
+        return [sys.executable, "-m", "mgmt", *map(os.fspath, arguments)]
+
+    def run(self, *arguments: str | os.PathLike[str], **options: Any) -> "subprocess.CompletedProcess[str]":
+        """Run to the end; the caller looks at the exit status."""
+        options.setdefault("cwd", self.work)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        environment = {**self.env(), **options.pop("environment", {})}
+        return subprocess.run(
+            self.command(*arguments),
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+            **options,
+        )
+
+    def ok(self, *arguments: str | os.PathLike[str], **options: Any) -> str:
+        """Run, succeed, and give stdout."""
+        done = self.run(*arguments, **options)
+        assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    def json(self, *arguments: str | os.PathLike[str], **options: Any) -> Any:
+        """Run with `-o json`, succeed, and give what stdout says."""
+        return json.loads(self.ok("-o", "json", *arguments, **options))
+
+    def start(self, *arguments: str | os.PathLike[str], **options: Any) -> "subprocess.Popen[str]":
+        """Begin, and go on."""
+        options.setdefault("cwd", self.work)
+        return subprocess.Popen(
+            self.command(*arguments),
+            env={**self.env(), **options.pop("environment", {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
