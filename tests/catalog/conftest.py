@@ -1,0 +1,94 @@
+"""Catalogs to try things on: SQLite always, PostgreSQL too where MGMT_TEST_POSTGRESQL says whose databases to make."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, open_catalog
+
+POSTGRESQL = os.environ.get("MGMT_TEST_POSTGRESQL")
+"""For instance postgresql://mgmt@127.0.0.1:5432/postgres: a login that may create databases."""
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Member:
+    path: str
+    type: str = "f"
+    mode: int = 0o644
+    mtime_ns: int = 1_700_000_000_123_456_789
+    size: int = 5
+    header_offset: int = 0
+    data_offset: int = 512
+    sha256: bytes | None = b"\xab" * 32
+    link: str | None = None
+
+
+def _postgresql_url() -> Iterator[str]:
+    server = make_url(str(POSTGRESQL)).set(drivername="postgresql+psycopg")
+    name = f"mgmt_test_{os.getpid()}_{next(_numbers)}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} LC_COLLATE 'C.UTF-8' TEMPLATE template0"))
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRESQL else [])])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/catalog/catalog.db"
+    else:
+        yield from _postgresql_url()
+
+
+@pytest.fixture
+def reopen(url: str) -> Iterator[Callable[[], Catalog]]:
+    """The same catalog again, as another process would see it."""
+    opened: list[Catalog] = []
+
+    def again() -> Catalog:
+        opened.append(open_catalog(url))
+        return opened[-1]
+
+    yield again
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def catalog(reopen: Callable[[], Catalog]) -> Catalog:
+    return reopen()
+
+
+@pytest.fixture
+def sqlite_catalog(tmp_path: Path) -> Iterator[Catalog]:
+    """For what only a file can suffer."""
+    opened = open_catalog(f"sqlite:///{tmp_path}/catalog/catalog.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def make_archive() -> Callable[..., FileRecord]:
+    """A record of an archive with this key."""
+
+    def make(key: str, **facts: object) -> FileRecord:
+        given = {"status": FileStatus.COMPLETED, "store": "file:///store", **facts}
+        return FileRecord(path=key, location=Location.S3, s3_object_key=key, **given)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def make_member() -> type[Member]:
+    return Member

@@ -1,0 +1,201 @@
+"""The members of archives: in by the million, out one by one."""
+
+import os
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from mgmt.catalog import Catalog, FileRecord, MemberRecord, members
+from mgmt.errors import NotFoundError
+
+Make = Callable[..., FileRecord]
+Member = Callable[..., Any]
+Reopen = Callable[[], Catalog]
+
+TREE = [
+    "photos",
+    "photos/2023",
+    "photos/2023/Été.jpg",
+    "photos/2023/b.jpg",
+    "photos/2024",
+    "photos/2024/ÉTÉ.mov",
+    "photos/z%_",
+]
+
+
+@pytest.fixture
+def archive(catalog: Catalog, make_archive: Make) -> FileRecord:
+    return catalog.metadata.save_file_record(make_archive("photos.tar.gz"))
+
+
+@pytest.fixture
+def photos(catalog: Catalog, archive: FileRecord, make_member: Member) -> FileRecord:
+    facts = [make_member(path, header_offset=512 * n, type="f" if "." in path else "d") for n, path in enumerate(TREE)]
+    assert catalog.members.record(archive.id, facts) == len(TREE)
+    return archive
+
+
+def paths(found: list[MemberRecord]) -> list[str]:
+    return [member.path for member in found]
+
+
+ODD = [
+    {"path": "a", "type": "d", "mode": 0o7777, "sha256": None, "size": 0},
+    {"path": "a/\udcff\udcfe", "mtime_ns": -1},
+    {"path": "\udce9t\udce9/\udcff", "sha256": os.urandom(32)},
+    {"path": r"a/\xff"},
+    {"path": "a/" + "x" * 255, "size": 2**62, "data_offset": 2**62, "header_offset": 2**62 - 512},
+    {"path": "a/new\nline", "mtime_ns": 2**62},
+    {"path": "a/link", "type": "l", "link": "../\udcff", "sha256": None},
+    {"path": "a/plain", "type": "l", "link": "../x", "sha256": None},
+    {"path": "a/hard", "type": "h", "link": "a/\udcff\udcfe", "sha256": None},
+]
+
+
+def test_every_fact_comes_back(catalog: Catalog, archive: FileRecord, make_member: Member, reopen: Reopen) -> None:
+    catalog.members.record(archive.id, (make_member(**facts) for facts in ODD))
+    again = reopen().members
+    listed = again.list(archive.id)
+    assert len(listed) == len(ODD)
+    for facts, found in zip((make_member(**odd) for odd in ODD), listed, strict=True):
+        for name in ("path", "type", "mode", "mtime_ns", "size", "header_offset", "data_offset", "sha256", "link"):
+            assert getattr(found, name) == getattr(facts, name), name
+        assert again.find(archive.id, facts.path) == found
+        assert found.archive_id == archive.id
+
+
+def test_recording_again_replaces(
+    catalog: Catalog, photos: FileRecord, make_archive: Make, make_member: Member
+) -> None:
+    other = catalog.metadata.save_file_record(make_archive("other.tar.gz"))
+    catalog.members.record(other.id, [make_member("photos/2023/b.jpg")])
+    catalog.members.record(photos.id, [make_member("photos/new.jpg")])
+    assert paths(catalog.members.list(photos.id)) == ["photos/new.jpg"]
+    assert paths(catalog.members.list(other.id)) == ["photos/2023/b.jpg"]
+    assert (catalog.members.count(photos.id), catalog.members.count(other.id)) == (1, 1)
+
+
+def test_members_are_committed_with_the_transaction_they_are_in(
+    catalog: Catalog, make_archive: Make, make_member: Member, reopen: Reopen
+) -> None:
+    with catalog.database.transaction():
+        archive = catalog.metadata.save_file_record(make_archive("a.tar.gz"))
+        catalog.members.record(archive.id, [make_member("a")])
+        assert reopen().members.count(archive.id) == 0
+        assert catalog.members.count(archive.id) == 1
+    assert reopen().members.count(archive.id) == 1
+
+
+def test_a_failure_half_way_leaves_what_there_was(catalog: Catalog, photos: FileRecord, make_member: Member) -> None:
+    def facts() -> Any:
+        for number in range(members.BATCH * 2):
+            yield make_member(f"a/{number}")
+        raise KeyError("the archive cannot be read")
+
+    with pytest.raises(KeyError):
+        catalog.members.record(photos.id, facts())
+    assert paths(catalog.members.list(photos.id)) == TREE
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        (None, TREE),
+        ("photos", TREE),
+        ("photos/", TREE[1:]),
+        ("photos/2023", TREE[1:4]),
+        ("photos/2023/", TREE[2:4]),
+        ("photos/202", TREE[1:6]),
+        ("photos/z%_", TREE[6:]),
+        ("photos/%", []),
+        ("Photos", []),
+    ],
+)
+def test_members_are_listed_in_the_order_of_the_archive(
+    prefix: str | None, expected: list[str], catalog: Catalog, photos: FileRecord
+) -> None:
+    assert paths(catalog.members.list(photos.id, prefix)) == expected
+    paged: list[MemberRecord] = []
+    while page := catalog.members.list(photos.id, prefix, limit=2, after=paged[-1].id if paged else None):
+        paged += page
+    assert paths(paged) == expected
+
+
+@pytest.mark.parametrize(
+    ("keyword", "expected"),
+    [
+        ("été", ["photos/2024/ÉTÉ.mov", "photos/2023/Été.jpg"]),
+        ("JPG", ["photos/2023/b.jpg", "photos/2023/Été.jpg"]),
+        ("b", ["photos/2023/b.jpg"]),
+        (".j", ["photos/2023/b.jpg", "photos/2023/Été.jpg"]),
+        ("2023", ["photos/2023/b.jpg", "photos/2023/Été.jpg", "photos/2023"]),
+        ("2023/B", ["photos/2023/b.jpg"]),
+        ("s/2024/ét", ["photos/2024/ÉTÉ.mov"]),
+        ("3/", ["photos/2023/b.jpg", "photos/2023/Été.jpg"]),
+        ("%_", ["photos/z%_"]),
+        ("photos", TREE[::-1]),
+        ("nothing", []),
+        ("'", []),
+        ("\udcff", []),
+    ],
+)
+def test_a_search_finds_what_contains_the_keyword(
+    keyword: str, expected: list[str], catalog: Catalog, photos: FileRecord, reopen: Reopen
+) -> None:
+    found = reopen().members.search(keyword)
+    assert [member.path for member, _ in found] == expected
+    assert {archive.path for _, archive in found} <= {"photos.tar.gz"}
+    paged: list[str] = []
+    after = None
+    while page := catalog.members.search(keyword, limit=2, after=after):
+        paged += [member.path for member, _ in page]
+        after = page[-1][0].id
+    assert paged == expected
+
+
+def test_a_member_that_is_not_there(catalog: Catalog, photos: FileRecord) -> None:
+    for path in ("photos/2023/nothing", "nothing", "", "photos/2023/"):
+        with pytest.raises(NotFoundError):
+            catalog.members.find(photos.id, path)
+    with pytest.raises(NotFoundError):
+        catalog.members.find(photos.id + 1, "photos")
+
+
+def test_memory_stays_flat(
+    catalog: Catalog, archive: FileRecord, make_member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "BATCH", 200)
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        catalog.members.record(archive.id, (make_member(f"d{n // 10}/{n}") for n in range(count)))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(members.BATCH)
+    small, large = peak(members.BATCH * 2), peak(members.BATCH * 10)
+    assert large < small * 2
+
+
+def test_directories_are_known_once(
+    catalog: Catalog, photos: FileRecord, make_archive: Make, make_member: Member
+) -> None:
+    other = catalog.metadata.save_file_record(make_archive("other.tar.gz"))
+    catalog.members.record(other.id, [make_member("photos/2023/b.jpg"), make_member("photos/\udcff/b.jpg")])
+    catalog.members.record(other.id, [make_member("photos/2023/b.jpg"), make_member("photos/\udcff/b.jpg")])
+    with catalog.database.reading() as session:
+        known = session.execute(text("SELECT path FROM directories ORDER BY id")).scalars().all()
+    assert known == ["", "photos", "photos/2023", "photos/2024", r"photos/\xff"]
+
+
+def test_more_directories_than_are_kept_in_memory(
+    catalog: Catalog, archive: FileRecord, make_member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members._Directories, "KEPT", 3)
+    wanted = [f"{n % 5}/{n}" for n in range(20)]
+    catalog.members.record(archive.id, (make_member(path) for path in wanted))
+    assert paths(catalog.members.list(archive.id)) == wanted

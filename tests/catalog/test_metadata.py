@@ -1,0 +1,298 @@
+"""Saving, getting, listing, searching and finding records."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mgmt.catalog import (
+    SORTS,
+    Catalog,
+    DeleteRecord,
+    DownloadRecord,
+    FileRecord,
+    FileStatus,
+    Location,
+    OperationRecord,
+    Place,
+    Role,
+    Status,
+    UploadRecord,
+)
+from mgmt.errors import CatalogError, ConfigurationError, NotFoundError
+
+Reopen = Callable[[], Catalog]
+Make = Callable[..., FileRecord]
+
+
+def local(path: str, **facts: object) -> FileRecord:
+    return FileRecord(path=path, location=Location.LOCAL, host="h", **facts)  # type: ignore[arg-type]
+
+
+def uploaded(catalog: Catalog, make_archive: Make, target: str, key: str, **facts: object) -> FileRecord:
+    with catalog.journal.record(UploadRecord(target_path=target, s3_object_key=key)) as upload:
+        archive = catalog.metadata.save_file_record(make_archive(key, operation_id=upload.operation_id, **facts))
+        catalog.journal.link(upload, archive, Role.ARCHIVE)
+    return archive
+
+
+def paths(files: list[FileRecord]) -> list[str]:
+    return [file.path for file in files]
+
+
+def test_saving_at_the_same_place_writes_over_it(catalog: Catalog, reopen: Reopen) -> None:
+    first = catalog.metadata.save_file_record(local("/a", size=1, tags={"a": "b"}))
+    second = reopen().metadata.save_file_record(local("/a", size=2, status=FileStatus.COMPLETED))
+    assert second.id == first.id
+    found = reopen().metadata.get_file_record(first.id)
+    assert (found.size, found.status, found.tags) == (2, FileStatus.COMPLETED, {})
+    assert found.recorded_at == first.recorded_at
+    other = reopen().metadata.save_file_record(FileRecord(path="/a", location=Location.COMPLETED, host="h"))
+    assert other.id != first.id
+
+
+def test_a_record_that_came_out_is_saved_as_itself(catalog: Catalog, reopen: Reopen) -> None:
+    file = catalog.metadata.save_file_record(local("/a"))
+    file.status = FileStatus.FAILED
+    assert catalog.metadata.save_file_record(file) is file
+    assert reopen().metadata.get_file_record(file.place).status is FileStatus.FAILED
+
+
+def test_what_is_not_there(catalog: Catalog) -> None:
+    metadata = catalog.metadata
+    for ask in (
+        lambda: metadata.get_operation("nobody"),
+        lambda: metadata.get_file_record(7),
+        lambda: metadata.get_file_record(Place(Location.LOCAL, "h", "/a")),
+        lambda: metadata.list_operations(after="nobody"),
+        lambda: metadata.list_files(after=7),
+        lambda: metadata.latest_archive("/a"),
+    ):
+        with pytest.raises(NotFoundError):
+            ask()
+    assert metadata.find("nothing") == []
+    assert metadata.get_upload_history("/a") == []
+
+
+@pytest.fixture
+def history(catalog: Catalog) -> list[OperationRecord]:
+    """Six operations, the oldest first."""
+    began = datetime(2024, 1, 1, tzinfo=UTC)
+    operations: list[OperationRecord] = [
+        UploadRecord(target_path="/films/Étude.mkv", user="ann", status=Status.SUCCESS),
+        UploadRecord(target_path="/films/100%.mkv", user="bob", status=Status.FAILED),
+        DownloadRecord(target_path="/films/a_b.mkv", user="ann", status=Status.SUCCESS),
+        DeleteRecord(target_path="/films/axb.mkv", user="bob", status=Status.SUCCESS),
+        UploadRecord(target_path="/films/Étude.mkv", user="ann", status=Status.RUNNING),
+        UploadRecord(target_path="/else", user="ann", status=Status.SUCCESS),
+    ]
+    for day, operation in enumerate(operations):
+        operation.started_at = began + timedelta(days=day)
+        catalog.metadata.save_operation(operation)
+    return operations
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, [5, 4, 3, 2, 1, 0]),
+        ({"limit": 2}, [5, 4]),
+        ({"operation_type": "upload"}, [5, 4, 1, 0]),
+        ({"status": Status.SUCCESS}, [5, 3, 2, 0]),
+        ({"operation_type": "upload", "status": Status.SUCCESS, "limit": 1}, [5]),
+        ({"start_date": datetime(2024, 1, 3, tzinfo=UTC)}, [5, 4, 3, 2]),
+        ({"end_date": datetime(2024, 1, 3, tzinfo=UTC)}, [1, 0]),
+        ({"user": "bob"}, [3, 1]),
+        ({"target": "étuDE"}, [4, 0]),
+        ({"target": "%"}, [1]),
+        ({"target": "a_b"}, [2]),
+        ({"target": "'"}, []),
+    ],
+)
+def test_operations_are_listed_the_newest_first(
+    asked: dict[str, object], expected: list[int], catalog: Catalog, history: list[OperationRecord]
+) -> None:
+    found = catalog.metadata.list_operations(**asked)  # type: ignore[arg-type]
+    assert [operation.operation_id for operation in found] == [history[i].operation_id for i in expected]
+
+
+def test_operations_are_listed_page_by_page(catalog: Catalog, history: list[OperationRecord]) -> None:
+    pages, after = [], None
+    while page := catalog.metadata.list_operations(limit=4, after=after):
+        pages.append(len(page))
+        after = page[-1].operation_id
+    assert pages == [4, 2]
+
+
+def test_the_uploads_of_one_original(catalog: Catalog, history: list[OperationRecord], reopen: Reopen) -> None:
+    found = reopen().metadata.get_upload_history("/films/Étude.mkv")
+    assert [upload.operation_id for upload in found] == [history[4].operation_id, history[0].operation_id]
+    assert {type(upload) for upload in found} == {UploadRecord}
+
+
+FILES = [
+    "/films/Étude.mkv",
+    "/films/100%.mkv",
+    "/films/a_b.mkv",
+    "/films/axb.mkv",
+    "/films/a!b'.mkv",
+    "/music/étude.flac",
+]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "expected"),
+    [
+        ("ÉTUDE", ["/music/étude.flac", "/films/Étude.mkv"]),
+        ("étude", ["/music/étude.flac", "/films/Étude.mkv"]),
+        ("100%", ["/films/100%.mkv"]),
+        ("a_b", ["/films/a_b.mkv"]),
+        ("A!B'", ["/films/a!b'.mkv"]),
+        ("music/", ["/music/étude.flac"]),
+        ("' OR 1=1 --", []),
+        ("\udcff", []),
+    ],
+)
+def test_a_search_finds_what_contains_the_keyword(keyword: str, expected: list[str], catalog: Catalog) -> None:
+    for path in FILES:
+        catalog.metadata.save_file_record(local(path))
+    assert paths(catalog.metadata.search_files(keyword)) == expected
+
+
+def test_a_search_can_be_narrowed(catalog: Catalog, make_archive: Make) -> None:
+    metadata, day = catalog.metadata, datetime(2024, 5, 1, tzinfo=UTC)
+    metadata.save_file_record(local("/a1", modified_at=day, tags={"who": "ann", 'odd "key"': "x"}))
+    metadata.save_file_record(local("/a2", modified_at=day + timedelta(days=1), status=FileStatus.FAILED))
+    metadata.save_file_record(make_archive("a3", tags={"who": "bob"}))
+    assert paths(metadata.search_files("a", Location.LOCAL)) == ["/a2", "/a1"]
+    assert paths(metadata.search_files("a", status=FileStatus.FAILED)) == ["/a2"]
+    assert paths(metadata.search_files("a", tags={"who": "ann"})) == ["/a1"]
+    assert paths(metadata.search_files("a", tags={"who": "ann", "what": "x"})) == []
+    assert paths(metadata.search_files("a", since=day, until=day + timedelta(hours=1))) == ["/a1"]
+    assert paths(metadata.search_files("a", since=day + timedelta(hours=1))) == ["a3", "/a2"]
+    first = metadata.search_files("a", limit=2)
+    assert paths(first) + paths(metadata.search_files("a", limit=2, after=first[-1].id)) == ["a3", "/a2", "/a1"]
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("sort", SORTS)
+def test_files_are_listed_page_by_page_whatever_the_order(sort: str, descending: bool, catalog: Catalog) -> None:
+    for number in range(23):
+        size = None if number % 5 == 0 else number % 3
+        modified = None if number % 4 == 0 else datetime(2024, 1, 1 + number % 2, tzinfo=UTC)
+        catalog.metadata.save_file_record(local(f"/{number % 7}/{number}", size=size, modified_at=modified))
+    listed: list[FileRecord] = []
+    while page := catalog.metadata.list_files(
+        sort=sort, descending=descending, limit=5, after=listed[-1].id if listed else None
+    ):
+        listed += page
+    assert len({file.id for file in listed}) == len(listed) == 23
+    assert listed == catalog.metadata.list_files(sort=sort, descending=descending, limit=None)
+    if sort == "path":
+        assert paths(listed) == sorted(paths(listed), reverse=descending)
+
+
+def test_files_cannot_be_sorted_by_just_anything(catalog: Catalog) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be sorted"):
+        catalog.metadata.list_files(sort="path; DROP TABLE files")
+
+
+def test_files_are_listed_by_prefix_location_and_status(catalog: Catalog, make_archive: Make) -> None:
+    metadata = catalog.metadata
+    for path in ("/a/1", "/a/2", "/A/3", "/a%/4", "/a\U0010ffff/5", "/a"):
+        metadata.save_file_record(local(path))
+    metadata.save_file_record(make_archive("a/1.tar.gz", status=FileStatus.DELETED))
+    assert paths(metadata.list_files("/a/")) == ["/a/1", "/a/2"]
+    assert paths(metadata.list_files("/a%")) == ["/a%/4"]
+    assert paths(metadata.list_files("/a\U0010ffff")) == ["/a\U0010ffff/5"]
+    assert paths(metadata.list_files("/A")) == ["/A/3"]
+    assert paths(metadata.list_files(location=Location.S3)) == ["a/1.tar.gz"]
+    assert paths(metadata.list_files(status=FileStatus.DELETED)) == ["a/1.tar.gz"]
+    assert paths(metadata.list_files("a/", Location.LOCAL)) == []
+
+
+def test_a_file_and_its_operations(catalog: Catalog, make_archive: Make, reopen: Reopen) -> None:
+    archive = uploaded(catalog, make_archive, "/films", "films.tar.gz")
+    with catalog.journal.record(DownloadRecord(target_path="/films")) as download:
+        catalog.journal.link(download, archive, Role.SOURCE)
+    again = reopen().metadata
+    assert [type(o) for o in again.operations_of(archive)] == [DownloadRecord, UploadRecord]
+    assert [(f.path, r) for f, r in again.files_of(again.get_operation(download.operation_id))] == [
+        ("films.tar.gz", Role.SOURCE)
+    ]
+
+
+@pytest.fixture
+def archives(catalog: Catalog, make_archive: Make) -> dict[str, FileRecord]:
+    return {
+        key: uploaded(catalog, make_archive, target, key, **facts)
+        for target, key, facts in (
+            ("/home/films", "films.tar.gz", {}),
+            ("/home/films", "films-2.tar.gz", {}),
+            ("/other/films", "sub/films.tar.gz", {}),
+            ("/home/caf\udce9", "caf.tar.gz", {}),
+            ("/home/gone", "gone.tar.gz", {"status": FileStatus.DELETED}),
+            ("/home/back", "back.tar.gz", {"status": FileStatus.DELETED}),
+            ("/home/back", "back-2.tar.gz", {}),
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("films.tar.gz", ["films.tar.gz"]),
+        ("file:///store/films.tar.gz", ["films.tar.gz"]),
+        ("sub/films.tar.gz", ["sub/films.tar.gz"]),
+        ("films", ["sub/films.tar.gz", "films.tar.gz"]),
+        ("films-2", ["films-2.tar.gz"]),
+        ("/home/films", ["films-2.tar.gz", "films.tar.gz"]),
+        ("/other/films", ["sub/films.tar.gz"]),
+        ("/home/caf\udce9", ["caf.tar.gz"]),
+        ("caf\udce9", ["caf.tar.gz"]),
+        (r"/home/caf\xe9", []),
+        ("gone", ["gone.tar.gz"]),
+        ("/home/back", ["back-2.tar.gz"]),
+        ("back.tar.gz", ["back.tar.gz"]),
+        ("film", []),
+        ("%", []),
+    ],
+)
+def test_a_name_is_found(name: str, keys: list[str], catalog: Catalog, archives: dict[str, FileRecord]) -> None:
+    assert paths(catalog.metadata.find(name)) == keys
+
+
+def test_an_archive_is_found_by_its_operation(catalog: Catalog, archives: dict[str, FileRecord]) -> None:
+    archive = archives["films.tar.gz"]
+    assert catalog.metadata.find(str(archive.operation_id)) == [archive]
+
+
+def test_the_latest_archive_of_an_original(catalog: Catalog, archives: dict[str, FileRecord]) -> None:
+    assert catalog.metadata.latest_archive("/home/films").path == "films-2.tar.gz"
+    assert catalog.metadata.latest_archive("/home/caf\udce9").path == "caf.tar.gz"
+    with pytest.raises(NotFoundError):
+        catalog.metadata.latest_archive("/home/gone")
+
+
+def test_endpoints_are_remembered(catalog: Catalog, reopen: Reopen) -> None:
+    assert catalog.endpoints.recall("http://s3") is None
+    catalog.endpoints.remember("http://s3", checksum="crc64nvme", max_parts=10_000)
+    catalog.endpoints.remember("http://s3", checksum=None, max_parts=1_000)
+    seen = reopen().endpoints.recall("http://s3")
+    assert seen is not None
+    assert (seen.checksum, seen.max_parts) == (None, 1_000)
+
+
+def test_an_operation_is_saved_and_saved_again(catalog: Catalog, reopen: Reopen) -> None:
+    upload = UploadRecord(target_path="/a")
+    catalog.metadata.save_operation(upload)
+    upload.stage = "sending"
+    catalog.metadata.save_operation(upload)
+    assert reopen().metadata.get_operation(upload.operation_id).stage == "sending"
+    upload.status = Status.SUCCESS
+    catalog.metadata.save_operation(upload)
+    assert reopen().metadata.get_operation(upload.operation_id).completed_at is not None
+    upload.stage = "again"
+    with pytest.raises(CatalogError, match="has ended"):
+        catalog.metadata.save_operation(upload)
+    assert upload.stage == "sending"
