@@ -8,6 +8,7 @@ temporary folder, the catalog and the configuration included. The exit status is
 
 import argparse
 import io
+import json
 import os
 import shlex
 import shutil
@@ -26,7 +27,7 @@ from demo.snapshot import Snapshot, differences, snapshot
 from demo.sources import make_sources
 
 SEED = 2024
-LINES_SHOWN = 12
+BLOCK = 2**20  # an archive is compressed in blocks of 1 MiB: a member's first and last are read whole
 SERVER_BUCKET = "footage"
 
 MEDIA = "sunrise-hike"
@@ -49,8 +50,7 @@ class Tour:
         self.endpoint_url = environment.get("AWS_ENDPOINT_URL")
         self.originals: dict[str, Snapshot] = {}
         self._environment = _own_environment(home, environment)
-        self._commands = 0
-        self._began = time.monotonic()
+        self.commands = 0
 
     def say(self, text: str) -> None:
         """Print a paragraph."""
@@ -61,19 +61,19 @@ class Tour:
         bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self.say(f"\n\033[1m{text}\033[0m" if bold else f"\n{text}")
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, lines_shown: int = 12) -> str:
         """Print a command, run it in the traveller's folder, print its first lines; returns all of its output."""
-        self._commands += 1
+        self.commands += 1
         self.say(f"\n$ {shlex.join(command)}")
         lines = []
         with _running(command, self.home, self._environment) as process:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
             for line in process.stdout:
                 lines.append(line)
-                if len(lines) <= LINES_SHOWN:
+                if len(lines) <= lines_shown:
                     print(line, end="")
-        if len(lines) > LINES_SHOWN:
-            self.say(f"... and {len(lines) - LINES_SHOWN:,} more lines")
+        if len(lines) > lines_shown:
+            self.say(f"... and {len(lines) - lines_shown:,} more lines")
         if process.returncode != 0:
             raise TourError(f"{shlex.join(command)} ended with exit status {process.returncode}")
         return "".join(lines)
@@ -93,11 +93,6 @@ class Tour:
         where = path.relative_to(self.home)
         self.say(f"  checked: {where}/ is {name}/ as it was, all {len(expected):,} entries, byte for byte")
 
-    def end(self) -> None:
-        """Print how it went."""
-        seconds = time.monotonic() - self._began
-        self.heading(f"All of it worked: {self._commands} commands, {seconds:.0f} s.")
-
 
 def make_originals(tour: Tour) -> None:
     """Make the folders to archive, and remember what they hold."""
@@ -113,6 +108,8 @@ def make_originals(tour: Tour) -> None:
 
 def configure(tour: Tour) -> None:
     """Say once where archives live."""
+    if tour.store.startswith("file://"):
+        tour.run("mkdir", "-p", tour.store.removeprefix("file://"))
     tour.run("mgmt", "config", "set", "store", tour.store)
     if tour.endpoint_url:
         tour.run("mgmt", "config", "set", "endpoint_url", tour.endpoint_url)
@@ -139,6 +136,9 @@ def restore_member(tour: Tour) -> None:
     original = tour.home / "completed" / MEDIA / "photos" / PHOTO
     found = list((tour.home / "one-photo").rglob(PHOTO))
     tour.expect(len(found) == 1 and found[0].read_bytes() == original.read_bytes(), f"{PHOTO} is the photo that it was")
+    (record,) = json.loads(tour.run("mgmt", "-o", "json", "log", "--type", "download"))
+    read, size = record["downloaded_size"], original.stat().st_size
+    tour.expect(read <= size + 2 * BLOCK, f"{read:,} bytes of the archive were read, for a photo of {size:,}")
 
 
 def restore_folder(tour: Tour) -> None:
@@ -158,7 +158,7 @@ def without_mgmt(tour: Tour) -> None:
 
 def look_back(tour: Tour) -> None:
     """Show what is known of an archive, and what was done."""
-    status = tour.run("mgmt", "status", MEDIA)
+    status = tour.run("mgmt", "status", MEDIA, lines_shown=60)
     tour.expect(f"{MEDIA}.tar.gz" in status, f"the record of {MEDIA}.tar.gz")
     log = tour.run("mgmt", "log")
     tour.expect(
@@ -193,6 +193,7 @@ def main() -> int:
         signal.signal(signum, _leave)
     if isinstance(sys.stdout, io.TextIOWrapper):  # what mgmt says on stderr must come in between, in a log too
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    began = time.monotonic()
     try:
         with ExitStack() as stack:
             home = stack.enter_context(_folder(keep=options.keep))
@@ -201,7 +202,7 @@ def main() -> int:
             for number, (title, step) in enumerate(STEPS, 1):
                 tour.heading(f"{number}. {title}")
                 step(tour)
-            tour.end()
+        tour.heading(f"All of it worked: {tour.commands} commands, {time.monotonic() - began:.0f} s.")
     except TourError as error:
         print(f"\nThe tour failed: {error}", file=sys.stderr)
         return 1
@@ -250,6 +251,7 @@ def _own_environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
         "XDG_CONFIG_HOME": str(home / ".config"),
         "XDG_DATA_HOME": str(home / ".local" / "share"),
         "XDG_CACHE_HOME": str(home / ".cache"),
+        "MGMT_CONFIG": str(home / ".config" / "mgmt" / "config.toml"),
         "MGMT_CATALOG": f"sqlite:///{home / 'catalog.db'}",
     }
 

@@ -56,12 +56,14 @@ def test_the_tour_without_a_server(tmp_path: Path) -> None:
     done = tour(home, "--small", "--store", f"file://{store}")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    commands = re.findall(r"^\$ (\w+ \w+)", done.stdout, re.MULTILINE)
+    commands = re.findall(r"^\$ (\w+ -?\w+)", done.stdout, re.MULTILINE)
     assert commands == [
+        "mkdir -p",
         "mgmt config",
         "mgmt upload",
         "mgmt search",
         "mgmt download",
+        "mgmt -o",
         "mgmt download",
         "mgmt download",
         "tar tzf",
@@ -69,7 +71,7 @@ def test_the_tour_without_a_server(tmp_path: Path) -> None:
         "mgmt log",
     ]
     assert "restored/python-sources/ is python-sources/ as it was" in done.stdout
-    assert done.stdout.rstrip().splitlines()[-1].startswith("All of it worked: 9 commands")
+    assert done.stdout.rstrip().splitlines()[-1].startswith("All of it worked: 11 commands")
     assert "Traceback" not in done.stdout + done.stderr
     assert "\033" not in done.stdout + done.stderr, "off a terminal nothing is bold"
     assert everything_in(home) == [], "the user's own home is as it was"
@@ -87,7 +89,7 @@ def test_a_failing_command_fails_the_tour(tmp_path: Path) -> None:
     done = tour(tmp_path / "home", "--small", "--store", f"file://{store}")
 
     assert done.returncode == 1
-    assert "The tour failed: mgmt upload" in done.stderr
+    assert "The tour failed: mkdir -p" in done.stderr
     assert "All of it worked" not in done.stdout
     assert everything_in(tmp_path / "home") == []
 
