@@ -21,6 +21,7 @@ HEADER = b"\x1f\x8b\x08\x10\0\0\0\0\0\xff" + b"mgmt/1 block=%d\0" % BLOCK
 _STORED = 65535
 _STORED_HEADER = b"\0\xff\xff\0\0"
 _SYNC = b"\0\0\0\xff\xff"
+_FLUSHED = _SYNC[1:]  # how a sync flush ends too, wherever in a byte it begins
 _FINAL = b"\x03\0"
 _SAMPLES = 16
 _SAMPLE = 8192
@@ -43,8 +44,8 @@ def unpack(piece: Data, size: int) -> bytearray:
         data = deflate.deflate_decompress(b"".join((piece, _FINAL)), size)
     except deflate.DeflateError as error:
         raise IntegrityError("a block of the archive cannot be inflated: it is damaged") from error
-    if len(data) != size:
-        raise IntegrityError(f"a block of the archive has {len(data)} bytes instead of {size}: it is damaged")
+    if len(data) != size or bytes(piece[-4:]) != _FLUSHED:
+        raise IntegrityError(f"a block of the archive is not whole: it has {len(data)} bytes of {size}")
     return data
 
 

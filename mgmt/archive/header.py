@@ -1,5 +1,6 @@
 """Tar headers: ustar where it can say it all, POSIX pax records where it cannot (docs/format.md, "The tar")."""
 
+import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -93,10 +94,11 @@ def _split(path: bytes) -> tuple[bytes, bytes]:
 def _records(
     path: bytes, path_fits: bool, link: bytes, mtime_ns: int, size: int, owner: Owner, xattrs: Mapping[bytes, bytes]
 ) -> dict[bytes, bytes]:
-    # Names that are not UTF-8 go raw into the ustar fields, where all readers take them as they are. Only when they do
-    # not fit there, pax must say them, with the one record by which it allows for them.
+    # Names that are not UTF-8 go raw into the ustar fields, where all readers take them as they are, and so do those
+    # that are decomposed, which bsdtar would compose: two files could become one. Only when they do not fit there, pax
+    # must say them, with the one record by which it allows for them (GNU tar ignores it, and says so).
     records: dict[bytes, bytes] = {}
-    path_is_text, link_is_text = _is_utf8(path), _is_utf8(link)
+    path_is_text, link_is_text = _is_text(path), _is_text(link)
     if not path_fits or (path_is_text and not path.isascii()):
         records[b"path"] = path
         if not path_is_text:
@@ -165,9 +167,9 @@ def _ustar(
     return b"%s%06o\0%s" % (header[:148], sum(header), header[155:])
 
 
-def _is_utf8(name: bytes) -> bool:
+def _is_text(name: bytes) -> bool:
+    """Whether every reader takes `name` as it is when it is said to be UTF-8."""
     try:
-        name.decode()
+        return unicodedata.is_normalized("NFC", name.decode())
     except UnicodeDecodeError:
         return False
-    return True

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quote
-from typing import Any
+from typing import Any, Self
 
 from isal import isal_zlib
 
@@ -134,8 +134,14 @@ class IndexWriter:
         self.close()
 
     def close(self) -> None:
-        """Close the file, complete or not. Closing twice is harmless."""
+        """Close the file, complete or not. Closing twice is harmless, and leaving a `with` block closes too."""
         self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def _add_blocks(self) -> None:
         numbers = b"".join([number.to_bytes(4, "little") for number in self._blocks])

@@ -177,6 +177,7 @@ class _Blocks:
         self._index = index
         self._progress = progress
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mgmt-pack")
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="mgmt-hash")
         self._in_flight: deque[tuple[Future[tuple[tuple[bytes, ...], int]], memoryview, int]] = deque()
         self._most = 2 * threads + 1
         self._free = [memoryview(bytearray(BLOCK)) for _ in range(self._most)]
@@ -189,6 +190,7 @@ class _Blocks:
 
     def __exit__(self, *exception: object) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._hasher.shutdown(cancel_futures=True)
 
     def write(self, data: bytes) -> None:
         """Take in headers and padding."""
@@ -202,12 +204,23 @@ class _Blocks:
     def copy(self, source: Source, found: Found, size: int) -> bytes:
         """Take in the content of a file of `size` bytes; give its sha256."""
         hasher = hashlib.sha256()
+        in_thread = size >= 2 * BLOCK
+        hashing: Future[None] | None = None
         while size:
             room = self._buffer[self._filled : self._filled + size]
             count = source.read_into(found, room)
-            hasher.update(room[:count])
+            if in_thread:
+                # What was read is hashed while the next is read. Its buffer is not used again before that, for
+                # blocks come back in order, and a later one is in flight then.
+                if hashing is not None:
+                    hashing.result()
+                hashing = self._hasher.submit(hasher.update, room[:count])
+            else:
+                hasher.update(room[:count])
             self._advance(count)
             size -= count
+        if hashing is not None:
+            hashing.result()
         return hasher.digest()
 
     def finish(self) -> None:

@@ -1,0 +1,86 @@
+"""Archives for the tests: written, indexed, and at hand as bytes."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mgmt.archive import Archived, Index, IndexHeader, IndexWriter, Level, Tree, write_archive
+from mgmt.progress import NoProgress
+
+
+def header(key: str = "photos.tar.gz") -> IndexHeader:
+    return IndexHeader(
+        key=key,
+        operation_id="0123456789ab",
+        source="/data/photos",
+        host="host",
+        user="user",
+        created_at="2026-01-02T03:04:05+00:00",
+        level="fast",
+        compressor="isal 1",
+    )
+
+
+@dataclass
+class Written:
+    """An archive with its index; `fetched` is what was asked of it."""
+
+    archived: Archived
+    object: bytes
+    index: Index
+    index_path: Path
+    fetched: list[tuple[int, int]] = field(default_factory=list)
+
+    def fetch(self, start: int, end: int) -> bytes:
+        self.fetched.append((start, end))
+        return self.object[start:end]
+
+
+def write(
+    tree: Tree,
+    index_path: Path,
+    *,
+    level: Level = "fast",
+    threads: int = 2,
+    owners: bool = False,
+    xattrs: bool = False,
+) -> Written:
+    pieces: list[bytes] = []
+    with IndexWriter(os.fspath(index_path), header()) as writer:
+        archived = write_archive(
+            tree,
+            pieces.append,
+            level=level,
+            threads=threads,
+            index=writer,
+            progress=NoProgress(),
+            owners=owners,
+            xattrs=xattrs,
+        )
+        writer.finish(
+            digest=archived.digest,
+            size=archived.size,
+            checksum="crc64nvme:AAAAAAAAAAA=",
+            tar_size=archived.tar_size,
+            tar_crc32=archived.tar_crc32,
+            part_size=8 << 20,
+            members=archived.members,
+            blocks=archived.blocks,
+        )
+    return Written(archived, b"".join(pieces), Index.open(os.fspath(index_path)), index_path)
+
+
+def chunked(data: bytes, size: int) -> Iterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+def raw(path: Path, name: bytes) -> Path:
+    """A path in a folder whose name is any bytes."""
+    return Path(os.fsdecode(os.fsencode(path) + b"/" + name))
+
+
+def set_times(paths: Iterable[Path], mtime_ns: int) -> None:
+    for path in paths:
+        os.utime(path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)

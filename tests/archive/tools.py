@@ -1,0 +1,49 @@
+"""The tar readers that people have. One that is not installed is a skip that says so."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Tar:
+    """A reader: `listing` prints the names in the tar `{}`, `unpacking` unpacks the tar.gz `{}` into its folder."""
+
+    name: str
+    program: str
+    listing: str
+    unpacking: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def names(self, tar: Path) -> list[str]:
+        listed = self._run(self.listing.format(tar), tar.parent)
+        return [line.removeprefix("Path = ") for line in listed.splitlines() if "=" not in line or "Path = " in line]
+
+    def unpack(self, archive: Path, into: Path) -> None:
+        into.mkdir()
+        self._run(self.unpacking.format(archive), into)
+
+    def _run(self, command: str, folder: Path) -> str:
+        if shutil.which(self.program) is None:
+            pytest.skip(f"{self.program} is not installed, so it was not tried whether it reads our archives")
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=folder, capture_output=True, text=True, errors="surrogateescape"
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+TARS = [
+    Tar("GNU tar", "tar", "tar tf {}", "tar xzf {}"),
+    Tar("bsdtar", "bsdtar", "bsdtar tf {}", "LC_ALL=C.UTF-8 bsdtar xf {}"),
+    Tar("busybox", "busybox", "busybox tar tf {}", "busybox tar xzf {}"),
+    Tar("7z", "7z", "7z l -ba -slt {} | grep ^Path", "7z x -so {} | 7z x -si -ttar"),
+    Tar("gzip and tar", "gzip", "tar tf {}", "gzip -dc {} | tar xf -"),
+    Tar("Python r:gz", sys.executable, f"{sys.executable} -m tarfile -l {{}} | sed 's/ *$//'", ""),
+]
