@@ -1,0 +1,117 @@
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mgmt.archive import move, rename_noreplace
+from mgmt.archive.move import _rename_in_two_steps as rename_in_two_steps
+from mgmt.errors import ConflictError, MgmtError
+
+KINDS = ["file", "link", "folder", "full folder"]
+
+
+def put(path: Path, kind: str, text: str = "content") -> None:
+    if kind == "file":
+        path.write_text(text)
+    elif kind == "link":
+        path.symlink_to(text)
+    else:
+        path.mkdir()
+        if kind == "full folder":
+            (path / "inside").write_text(text)
+
+
+def look(path: Path) -> object:
+    if path.is_symlink():
+        return os.readlink(path)
+    return path.read_text() if path.is_file() else {child.name: child.read_text() for child in path.iterdir()}
+
+
+@pytest.mark.parametrize("rename", [rename_noreplace, rename_in_two_steps, move])
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_can_be_moved(tmp_path: Path, rename: Callable[[str, str], None], kind: str) -> None:
+    put(tmp_path / "a", kind)
+    (tmp_path / "to").mkdir()
+    before, inode = look(tmp_path / "a"), (tmp_path / "a").lstat().st_ino
+    rename(os.fspath(tmp_path / "a"), os.fspath(tmp_path / "to" / "b"))
+    assert look(tmp_path / "to" / "b") == before
+    assert (tmp_path / "to" / "b").lstat().st_ino == inode
+    assert not os.path.lexists(tmp_path / "a")
+
+
+@pytest.mark.parametrize("taken", KINDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_ever_replaced(tmp_path: Path, kind: str, taken: str) -> None:
+    put(tmp_path / "a", kind, "new")
+    put(tmp_path / "b", taken, "old")
+    before = look(tmp_path / "a"), look(tmp_path / "b")
+    with pytest.raises(ConflictError, match="b exists already"):
+        rename_noreplace(os.fspath(tmp_path / "a"), os.fspath(tmp_path / "b"))
+    with pytest.raises(FileExistsError):
+        rename_in_two_steps(os.fspath(tmp_path / "a"), os.fspath(tmp_path / "b"))
+    assert (look(tmp_path / "a"), look(tmp_path / "b")) == before
+
+
+def test_a_name_that_is_taken_meanwhile_by_a_full_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "a", "full folder")
+    mkdir = os.mkdir
+
+    def and_someone_else_fills_it(path: str, mode: int) -> None:
+        mkdir(path, mode)
+        Path(path, "someone else's").write_text("")
+
+    monkeypatch.setattr(os, "mkdir", and_someone_else_fills_it)
+    with pytest.raises(OSError, match="not empty"):
+        rename_in_two_steps(os.fspath(tmp_path / "a"), os.fspath(tmp_path / "b"))
+    assert look(tmp_path / "a") == {"inside": "content"}
+    assert look(tmp_path / "b") == {"someone else's": ""}
+
+
+@pytest.mark.parametrize("rename", [rename_noreplace, rename_in_two_steps])
+def test_of_many_that_want_a_name_one_gets_it(tmp_path: Path, rename: Callable[[str, str], None]) -> None:
+    for round_ in range(10):
+        names = [tmp_path / f"{round_}-{number}" for number in range(8)]
+        for name in names:
+            name.write_text(name.name)
+        start = threading.Barrier(len(names))
+        won: list[str] = []
+
+        def race(name: Path, start: threading.Barrier = start, won: list[str] = won, to: int = round_) -> None:
+            start.wait()
+            try:
+                rename(os.fspath(name), os.fspath(tmp_path / f"{to}"))
+            except (ConflictError, FileExistsError):
+                return
+            won.append(name.name)
+
+        threads = [threading.Thread(target=race, args=(name,)) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert won == [(tmp_path / f"{round_}").read_text()]
+        assert sum(name.exists() for name in names) == 7
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(MgmtError, match="No such file"):
+        rename_noreplace(os.fspath(tmp_path / "a"), os.fspath(tmp_path / "b"))
+
+
+def test_another_filesystem(tmp_path: Path) -> None:
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second filesystem to try it on")
+    put(tmp_path / "a", "file")
+    with pytest.raises(MgmtError, match="on another filesystem"):
+        rename_noreplace(os.fspath(tmp_path / "a"), os.fspath(other / f"mgmt-test-{os.getpid()}"))
+    assert look(tmp_path / "a") == "content"
+
+
+def test_names_of_any_bytes(tmp_path: Path) -> None:
+    old, new = (os.fsdecode(os.fsencode(tmp_path) + name) for name in (b"/\xff\n", b"/\xfe"))
+    Path(old).write_text("x")
+    move(old, new)
+    assert Path(new).read_text() == "x"
