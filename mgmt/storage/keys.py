@@ -1,6 +1,7 @@
 """The names of archives in a store (FORMAT.md, "Keys")."""
 
 import re
+from urllib.parse import quote_from_bytes
 
 from mgmt.errors import ConfigurationError
 
@@ -8,7 +9,7 @@ MAX_KEY_BYTES = 900
 SUFFIX = ".tar.gz"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_ENCODED = re.compile(rb"[\x00-\x1f\x7f/\\]|\xc2[\x80-\x9f]|%(?=[0-9A-Fa-f]{2})")
+_ENCODED = re.compile(r"[\x00-\x1f\x7f-\x9f/\\\udc80-\udcff]|%(?=[0-9A-Fa-f]{2})")
 
 
 def check_key(key: str) -> str:
@@ -30,12 +31,9 @@ def key_for(name: str) -> str:
     Bytes that a key may not hold are percent-encoded, and so is a `%` that would read like such an encoding:
     different names have different keys. Raises ConfigurationError when the key would be too long.
     """
-    encoded = bytearray()
-    for character in name:
-        raw = character.encode("utf-8", "surrogateescape")
-        encoded += raw if ord(character) not in range(0xDC80, 0xDD00) else b"%%%02X" % raw[0]
-    text = _ENCODED.sub(lambda match: b"".join(b"%%%02X" % byte for byte in match[0]), bytes(encoded))
-    return check_key(text.decode() + SUFFIX)
+    return check_key(
+        _ENCODED.sub(lambda match: quote_from_bytes(match[0].encode("utf-8", "surrogateescape"), ""), name) + SUFFIX
+    )
 
 
 def _problem(key: str) -> str | None:

@@ -6,7 +6,7 @@ confidence. What is decided between requests is in s3_store.py and multipart.py.
 
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -52,6 +52,14 @@ FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 PLAIN = string.punctuation.replace("%", "")
 """What metadata may hold besides letters and digits, as it is."""
 
+_NO_CREDENTIALS = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    TokenRetrievalError,
+    NoAuthTokenError,
+    SSOError,
+)
 _FIELD = {"crc64nvme": "ChecksumCRC64NVME", "sha256": "ChecksumSHA256", "md5": "ContentMD5"}
 _AT_CREATION: dict[str | None, dict[str, Any]] = {
     "crc64nvme": {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"},
@@ -86,23 +94,19 @@ def connect(
     try:
         session = boto3.session.Session(profile_name=profile, region_name=region)
         client = session.client("s3", endpoint_url=endpoint_url, config=config)
-        endpoint = urlsplit(client.meta.endpoint_url)
-        if not (endpoint.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        if not _host(client.meta.endpoint_url).endswith((".amazonaws.com", ".amazonaws.com.cn")):
             config = config.merge(Config(s3={"payload_signing_enabled": False, "addressing_style": "path"}))
             region = session.region_name or "us-east-1"
             client = session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
     except ProfileNotFound as error:
         raise ConfigurationError(str(error), next_step="aws configure list-profiles") from error
+    except _NO_CREDENTIALS as error:
+        raise _credentials_error(f"s3://{bucket}", error) from None
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(
             f"boto3 cannot use its settings for s3://{bucket} ({type(error).__name__})",
             next_step="check endpoint_url, region and profile: mgmt config show; aws configure list",
-        ) from error
-    if endpoint.username is not None:
-        raise ConfigurationError(
-            "the endpoint URL holds a user name; credentials belong into boto3's own files or variables",
-            next_step=CREDENTIALS_STEP,
-        )
+        ) from None
     return Bucket(client, bucket, prefix)
 
 
@@ -221,7 +225,7 @@ class Bucket:
         pages = self.client.get_paginator("list_multipart_uploads").paginate(
             Bucket=self.name, Prefix=self.prefix + prefix
         )
-        with translated(self.url):
+        with translated(self.url), suppress(self.client.exceptions.NoSuchUpload):  # rclone's word for "there is none"
             for page in pages:
                 for upload in page.get("Uploads", []):
                     key, upload_id = upload["Key"].removeprefix(self.prefix), upload["UploadId"]
@@ -360,6 +364,19 @@ class NewObject:
         return {_FIELD[self._algorithm]: encoded(checksum)} if self._algorithm else {}
 
 
+def _host(endpoint_url: str) -> str:
+    """The host of a URL. ConfigurationError when there are credentials in it, ValueError when it is no URL."""
+    if "@" in endpoint_url:
+        raise ConfigurationError(
+            "there are credentials in the endpoint URL; they belong into boto3's own files or variables",
+            next_step=CREDENTIALS_STEP,
+        )
+    parts = urlsplit(endpoint_url)
+    if parts.hostname is None or parts.port == 0:
+        raise ValueError(endpoint_url)
+    return parts.hostname
+
+
 def _chunks(where: str, body: Any) -> Iterator[bytes]:
     with translated(where), closing(body):
         while chunk := body.read(CHUNK):
@@ -375,12 +392,8 @@ def translated(where: str) -> Iterator[None]:
         said = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         raise refusal(said.get("Code", ""), status, said.get("Message", ""), where) from error
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        raise StoreError(f"there are no credentials for {where}", next_step=CREDENTIALS_STEP) from error
-    except (CredentialRetrievalError, TokenRetrievalError, NoAuthTokenError, SSOError) as error:
-        raise StoreError(
-            f"the credentials for {where} could not be had ({type(error).__name__})", next_step="aws sso login"
-        ) from error
+    except _NO_CREDENTIALS as error:
+        raise _credentials_error(where, error) from None
     except (ConnectionError, HTTPClientError, IncompleteReadError, HTTPError) as error:
         raise StoreUnavailableError(
             f"the store cannot be reached, or broke off ({type(error).__name__}): {where}",
@@ -388,3 +401,9 @@ def translated(where: str) -> Iterator[None]:
         ) from error
     except BotoCoreError as error:
         raise StoreError(f"boto3 cannot ask for {where} ({type(error).__name__})") from error
+
+
+def _credentials_error(where: str, error: BotoCoreError) -> StoreError:
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+        return StoreError(f"there are no credentials for {where}", next_step=CREDENTIALS_STEP)
+    return StoreError(f"the credentials for {where} cannot be had ({type(error).__name__})", next_step="aws sso login")

@@ -1,0 +1,176 @@
+"""What is lost, spoilt or cut off between mgmt and a server that acts (promises 1, 6 and 11)."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+
+from mgmt.errors import ConflictError, IntegrityError, StoreUnavailableError
+from mgmt.storage.store import ObjectStore
+from tests.storage.conftest import PART
+from tests.storage.proxy import Fault, Proxy
+from tests.storage.test_contract import KEY, content, interrupted, started, uploaded
+
+Opened = Callable[..., tuple[ObjectStore, Proxy]]
+
+COMPLETE = r"^POST .*uploadId="
+PUT = r"^PUT [^?]*$"
+SEND = r"^PUT .*partNumber="
+GET = r"^GET /storage/[0-9a-f]+/folder"
+EVERY_TRY = 3
+"""botocore's own attempts at one request."""
+
+
+@pytest.mark.parametrize("times", [1, EVERY_TRY])
+@pytest.mark.parametrize(("size", "publishing"), [(2 * PART, COMPLETE), (100, PUT)])
+def test_a_lost_answer_to_what_made_the_object_appear(
+    behind_proxy: Opened, size: int, publishing: str, times: int
+) -> None:
+    store, proxy = behind_proxy()
+    proxy.faults.append(Fault(publishing, "lose-answer", times))
+    sent, there = uploaded(store, content(size))
+    assert there.metadata["mgmt-operation"] == "op-1"
+    assert proxy.count(publishing) == times + (times < EVERY_TRY)
+    assert store.prove(KEY, sent) == "crc64nvme"
+    assert b"".join(store.stream(KEY)) == content(size)
+    assert list(store.pending()) == []
+
+
+@pytest.mark.parametrize(("size", "publishing"), [(2 * PART, COMPLETE), (100, PUT)])
+def test_a_race_for_a_key_has_one_winner(behind_proxy: Opened, size: int, publishing: str) -> None:
+    """The other's object appears between our HEAD and our Complete: the server refuses, and HEAD tells why."""
+    store, proxy = behind_proxy()
+    upload = started(store)
+    upload.write(content(size))
+    upload.finish()
+    proxy.faults.append(Fault(r"^HEAD ", "404"))
+    uploaded(store, content(size, seed=2), operation="op-2")
+    proxy.faults.append(Fault(r"^HEAD ", "404"))
+    with pytest.raises(ConflictError):
+        upload.complete()
+    assert proxy.count(publishing) == 2
+    upload.abort()
+    assert b"".join(store.stream(KEY)) == content(size, seed=2)
+
+
+def test_a_lost_answer_to_an_index(behind_proxy: Opened) -> None:
+    store, proxy = behind_proxy()
+    proxy.faults.append(Fault(PUT, "lose-answer", EVERY_TRY))
+    there = store.put("i", io.BytesIO(b"index"), size=5, metadata={"mgmt-operation": "op-1"})
+    assert there.size == 5
+    assert b"".join(store.stream("i")) == b"index"
+
+
+def test_lost_answers_to_parts(behind_proxy: Opened) -> None:
+    store, proxy = behind_proxy()
+    proxy.faults.append(Fault(SEND, "lose-answer", 2))
+    sent, _ = uploaded(store, content(3 * PART + 7))
+    assert proxy.count(SEND) == 4 + 2
+    assert store.prove(KEY, sent) == "crc64nvme"
+    assert b"".join(store.stream(KEY)) == content(3 * PART + 7)
+
+
+def test_a_part_that_was_sent_twice_is_resumed(behind_proxy: Opened) -> None:
+    """SeaweedFS lists such a part twice."""
+    store, proxy = behind_proxy()
+    proxy.faults.append(Fault(SEND, "lose-answer"))
+    upload_id = interrupted(store, content(2 * PART + 1))
+    assert next(iter(store.pending())).size == 2 * PART
+    proxy.requests.clear()
+    second = started(store, resume=upload_id)
+    second.write(content(2 * PART + 1))
+    sent = second.finish()
+    second.complete()
+    assert proxy.count(SEND) == 1
+    assert store.prove(KEY, sent) == "crc64nvme"
+
+
+@pytest.mark.parametrize("size", [2 * PART, 100])
+def test_a_damaged_request_is_refused_and_sent_again(behind_proxy: Opened, size: int) -> None:
+    store, proxy = behind_proxy()
+    proxy.faults.append(Fault(SEND, "flip-request"))
+    sent, _ = uploaded(store, content(2 * PART))
+    assert proxy.count(SEND) == 3
+    assert store.prove(KEY, sent) == "crc64nvme"
+    assert b"".join(store.stream(KEY)) == content(2 * PART)
+
+
+@pytest.mark.parametrize(("size", "sending"), [(2 * PART, SEND), (100, PUT)])
+def test_what_is_always_damaged_is_never_stored(behind_proxy: Opened, size: int, sending: str) -> None:
+    store, proxy = behind_proxy()
+    proxy.faults.append(Fault(sending, "flip-request", 1000))
+    upload = started(store)
+    upload.write(content(size))
+    with pytest.raises(IntegrityError, match="refused"):
+        upload.complete()
+    upload.abort()
+    assert list(store.list()) == []
+    assert list(store.pending()) == []
+
+
+def test_busy_for_a_while(behind_proxy: Opened) -> None:
+    store, proxy = behind_proxy()
+    proxy.faults += [Fault(SEND, "503", 2), Fault(COMPLETE, "500"), Fault(r"^POST .*uploads", "503")]
+    sent, _ = uploaded(store, content(2 * PART))
+    assert store.prove(KEY, sent) == "crc64nvme"
+
+
+def test_busy_all_the_time(behind_proxy: Opened) -> None:
+    store, proxy = behind_proxy()
+    proxy.faults.append(Fault(SEND, "503", 1000))
+    upload = started(store)
+    upload.write(content(PART + 1))
+    with pytest.raises(StoreUnavailableError, match="busy"):
+        upload.finish()
+    proxy.faults.clear()
+    upload.abort()
+    assert list(store.pending()) == []
+
+
+def test_an_upload_that_is_removed_under_way(behind_proxy: Opened) -> None:
+    store, _ = behind_proxy()
+    ids: list[str] = []
+    upload = started(store, on_started=lambda upload_id, _: ids.append(upload_id))
+    upload.write(content(PART + 1))
+    store.abort(KEY, ids[0])
+    with pytest.raises(StoreUnavailableError, match=r"removed|lost"):
+        upload.complete()
+    upload.close()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_answer_that_breaks_off_is_taken_up_again(behind_proxy: Opened, times: int) -> None:
+    store, proxy = behind_proxy()
+    data = content(2 * PART + 11)
+    _, there = uploaded(store, data)
+    proxy.faults.append(Fault(GET, "cut-answer", times))
+    assert b"".join(store.stream(KEY, etag=there.etag)) == data
+    assert proxy.count(GET) == 1 + times
+    proxy.faults.append(Fault(GET, "cut-answer", times))
+    assert store.read(KEY, 1000, 2 * PART) == data[1000 : 2 * PART]
+
+
+def test_a_short_answer_is_never_a_short_object(behind_proxy: Opened) -> None:
+    store, proxy = behind_proxy()
+    uploaded(store, b"x")
+    proxy.faults.append(Fault(GET, "cut-answer", 1000))  # half of one byte is none
+    with pytest.raises(StoreUnavailableError):
+        list(store.stream(KEY))
+    with pytest.raises(StoreUnavailableError):
+        store.read(KEY, 0, 1)
+
+
+def test_parts_are_sent_in_parallel_and_only_so_many_at_a_time(behind_proxy: Opened) -> None:
+    store, proxy = behind_proxy(threads=3)
+    uploaded(store, content(8 * PART))
+    assert proxy.most_at_once == 3
+
+
+def test_a_part_in_one_request_and_a_small_object_too(behind_proxy: Opened) -> None:
+    """What is paid for: no request more than these."""
+    store, proxy = behind_proxy()
+    uploaded(store, content(100))
+    assert [request.split()[0] for request in proxy.requests] == ["HEAD", "PUT", "HEAD"]
+    proxy.requests.clear()
+    uploaded(store, content(2 * PART), "other")
+    assert sorted(request.split()[0] for request in proxy.requests) == ["HEAD", "HEAD", "POST", "POST", "PUT", "PUT"]
