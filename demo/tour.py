@@ -228,11 +228,11 @@ def _folder(*, keep: bool) -> Iterator[Path]:
 def _server() -> Iterator[tuple[str, Mapping[str, str]]]:
     from tests.servers import seaweedfs
 
-    with seaweedfs() as server:
+    with ExitStack() as afterwards, seaweedfs() as server:
+        afterwards.callback(print, f"SeaweedFS (process {server.pid}) is stopped.")
         print(f"SeaweedFS answers at {server.endpoint_url} (process {server.pid}).")
         server.client().create_bucket(Bucket=SERVER_BUCKET)
         yield f"s3://{SERVER_BUCKET}/tour", server.environment
-    print(f"SeaweedFS (process {server.pid}) is stopped.")
 
 
 def _directory(url: str) -> tuple[str, Mapping[str, str]]:
