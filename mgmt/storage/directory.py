@@ -93,11 +93,10 @@ class DirectoryStore:
         """Begin to write one object. Here each new upload calls `on_started`, before anything is on disk."""
         part_size = part_size or PART_SIZE
         with translated(self.location(_checked(key))):
-            upload_id, descriptor = resume or "", -1
-            if resume is not None and _UPLOAD_ID.fullmatch(resume):
-                with suppress(FileNotFoundError):
-                    descriptor = self._open_upload(upload_id, os.O_RDWR)
-            if descriptor < 0:
+            descriptor = self._found(resume) if resume is not None else None
+            upload_id = resume or ""
+            if descriptor is None:
+                self.abort(key, upload_id)  # it may have died between its two files
                 upload_id = secrets.token_hex(16)
                 if on_started is not None:
                     on_started(upload_id, part_size)
@@ -220,6 +219,14 @@ class DirectoryStore:
         with self._parent(f"{OWN}/uploads/{upload_id}.json", create=True) as (folder, name):
             write_new(folder, name, json.dumps({"key": key}).encode())
         return self._open_upload(upload_id, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+
+    def _found(self, upload_id: str) -> int | None:
+        if not _UPLOAD_ID.fullmatch(upload_id):
+            return None
+        try:
+            return self._open_upload(upload_id, os.O_RDWR)
+        except FileNotFoundError:
+            return None
 
     def _open_upload(self, upload_id: str, flags: int) -> int:
         with self._parent(f"{OWN}/uploads/{upload_id}") as (folder, name):

@@ -3,9 +3,9 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from mgmt.errors import NotFoundError, StoreError, StoreUnavailableError
+from mgmt.errors import ConflictError, NotFoundError, StoreError, StoreUnavailableError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -119,6 +119,8 @@ def translated(where: str) -> Iterator[None]:
         reason = error.strerror or type(error).__name__
         if error.errno in _ABSENT:
             raise NotFoundError(f"there is no {where}") from error
+        if error.errno == errno.EEXIST:
+            raise ConflictError(f"the name is taken: {where}: {reason}") from error
         if error.errno in _FULL:
             raise StoreError(
                 f"the disk is full: {where} was not stored", next_step="free some space there, then run it again"
@@ -138,9 +140,11 @@ def _enter(folder: int, name: str, *, create: bool) -> int:
     except FileNotFoundError:
         if not create:
             raise
-    try:
+    except NotADirectoryError as error:  # a file, or a symlink
+        if not create:
+            raise
+        raise FileExistsError(errno.EEXIST, f"{name} is not a folder") from error
+    with suppress(FileExistsError):  # another process was quicker
         os.mkdir(name, dir_fd=folder)
         os.fsync(folder)
-    except FileExistsError:
-        pass  # another process was quicker
     return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)

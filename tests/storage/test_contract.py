@@ -9,7 +9,9 @@ from dataclasses import replace
 import pytest
 
 from mgmt.errors import ConfigurationError, ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
+from mgmt.storage import open_store
 from mgmt.storage.store import ObjectStore, Sent, StoredObject, Upload
+from tests.servers import Server
 
 MIB = 1 << 20
 PART = 5 * MIB
@@ -331,3 +333,12 @@ def test_no_call_leaves_the_store(store: ObjectStore, key: str) -> None:
     for call in calls:
         with pytest.raises(ConfigurationError):
             call()
+
+
+def test_a_bucket_that_never_had_an_upload(
+    store: ObjectStore, new_bucket: Callable[[Server], str], request: pytest.FixtureRequest
+) -> None:
+    if not is_directory(store):
+        store = open_store(f"s3://{new_bucket(request.getfixturevalue(request.node.callspec.params['store']))}")
+    assert list(store.pending()) == []
+    assert list(store.list()) == []

@@ -1,0 +1,95 @@
+"""Dies at every step of an upload into a directory store, or of a delete, and checks what the next run makes of it.
+
+A program of its own, because it forks: `python -m tests.storage.crash upload|delete FOLDER` prints the number of steps.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mgmt.storage import open_store
+from mgmt.storage.store import ObjectStore
+
+KEY = "a/b/c"
+STEPS = {"open", "os.link", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate"}
+KILLED = 9
+
+
+def upload(store: ObjectStore, home: Path) -> None:
+    """As a service does it: the upload id is on disk before the upload is."""
+    note = home / "id"
+    resume = note.read_text() if note.exists() else None
+    begun = store.start_upload(
+        KEY,
+        metadata={"mgmt-operation": "op-1"},
+        planned_size=9,
+        resume=resume,
+        on_started=lambda upload_id, _: print(upload_id, end="", file=note.open("w"), flush=True),
+    )
+    begun.write(b"some ")
+    begun.write(b"data")
+    begun.complete()
+
+
+def forked(act: Callable[[], None], die_at: int) -> int:
+    """The exit status of a child that does `act`, and dies at its step number `die_at`, if it has so many."""
+    child = os.fork()
+    if child == 0:
+        count = 0
+
+        def die(event: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal count
+            if event in STEPS and "/id" not in str(arguments[0]):
+                count += 1
+                if count == die_at:
+                    os._exit(KILLED)
+
+        sys.addaudithook(die)
+        act()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def check(condition: bool, *what: object) -> None:
+    if not condition:
+        raise SystemExit(" ".join(map(str, what)))
+
+
+def left(root: Path) -> set[str]:
+    """What is there besides the lock and the metadata of objects that are there."""
+    files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != "lock"}
+    notes = {path for path in files if path.startswith(".mgmt/objects/")}
+    check(len(notes) == len(files - notes), "metadata without an object, or the other way round:", files)
+    return files - notes
+
+
+def tried(verb: str, home: Path, step: int) -> bool:
+    """Whether `verb` has a step number `step`; if so, it died there, and all was well after another run."""
+    home.mkdir()
+    store = open_store(f"file://{home}/store")
+    if verb == "delete":
+        upload(store, home)
+
+    def act() -> None:
+        store.delete(KEY) if verb == "delete" else upload(store, home)
+
+    status = forked(act, step)
+    check(status in {0, KILLED}, "it failed by itself at", step)
+    for there in store.list():
+        check(b"".join(store.stream(there.key)) == b"some data", "torn at", step)
+        check(store.head(there.key).metadata == {"mgmt-operation": "op-1"}, "nameless at", step)
+    check(forked(act, 0) == 0, "it cannot be run again after", step)
+    check(left(home / "store") == (set() if verb == "delete" else {KEY}), "litter after", step, left(home / "store"))
+    check([each.key for each in store.list()] == ([] if verb == "delete" else [KEY]), "wrong after", step)
+    check(not list(store.pending()), "still pending after", step)
+    return status == KILLED
+
+
+if __name__ == "__main__":
+    verb, folder = sys.argv[1:]
+    step = 1
+    while tried(verb, Path(folder) / str(step), step):
+        step += 1
+    print(step)

@@ -1,0 +1,260 @@
+"""What only a directory store has to keep: folders, links, other programs' files, the disk itself."""
+
+import errno
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mgmt.errors import (
+    ConfigurationError,
+    ConflictError,
+    IntegrityError,
+    NotFoundError,
+    StoreError,
+    StoreUnavailableError,
+)
+from mgmt.storage import open_store
+from mgmt.storage.store import ObjectStore
+from tests.storage.test_contract import KEY, content, started, uploaded
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(root: Path) -> ObjectStore:
+    return open_store(f"file://{root}")
+
+
+def everything(root: Path) -> set[str]:
+    """All files below `root`, but for the lock."""
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+def test_an_object_is_a_plain_file(store: ObjectStore, root: Path) -> None:
+    uploaded(store, b"plain")
+    assert (root / KEY).read_bytes() == b"plain"
+    assert (root / KEY).stat().st_nlink == 1
+    assert everything(root) - {KEY} == {path for path in everything(root) if path.startswith(".mgmt/objects/")}
+    assert [each.key for each in store.list()] == [KEY]
+    assert [each.key for each in store.list(".mgmt")] == []
+
+
+def test_delete_leaves_nothing_behind(store: ObjectStore, root: Path) -> None:
+    uploaded(store, b"1", "a/b/c")
+    uploaded(store, b"2", "a/d")
+    store.delete("a/b/c")
+    assert [path.name for path in (root / "a").iterdir()] == ["d"]
+    store.delete("a/d")
+    assert everything(root) == set()
+    assert [path.name for path in root.iterdir()] == [".mgmt"]
+
+
+def test_files_of_others_are_objects_too(store: ObjectStore, root: Path) -> None:
+    (root / "folder").mkdir(parents=True)
+    (root / KEY).write_bytes(b"theirs")
+    os.mkfifo(root / "fifo")
+    (root / os.fsdecode(b"no-utf8-\xff")).write_bytes(b"")
+    assert [each.key for each in store.list()] == [KEY]
+    assert store.head(KEY).metadata == {}
+    assert b"".join(store.stream(KEY)) == b"theirs"
+    with pytest.raises(NotFoundError):
+        store.head("fifo")
+    with pytest.raises(NotFoundError):
+        list(store.stream("fifo"))
+    with pytest.raises(ConflictError):
+        uploaded(store, b"theirs")
+    assert (root / KEY).read_bytes() == b"theirs"
+
+
+def test_metadata_is_not_believed_of_another_file(store: ObjectStore, root: Path) -> None:
+    uploaded(store, b"ours")
+    (root / KEY).unlink()
+    (root / KEY).write_bytes(b"other")
+    assert store.head(KEY).metadata == {}
+    [note] = (root / ".mgmt/objects").iterdir()
+    note.write_bytes(b'{"size": 5, "meta')  # cut off by a power failure
+    assert store.head(KEY).metadata == {}
+
+
+@pytest.mark.parametrize("key", [".mgmt/lock", ".mgmt/objects/x", ".MGMT/x", ".mgmt"])
+def test_its_own_folder_is_no_place_for_objects(store: ObjectStore, key: str) -> None:
+    for call in (lambda: store.head(key), lambda: store.delete(key), lambda: uploaded(store, b"x", key)):
+        with pytest.raises(ConfigurationError, match="mgmt's own"):
+            call()
+
+
+def test_no_symlink_leads_out(store: ObjectStore, root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret")
+    root.mkdir()
+    (root / "link").symlink_to(outside)
+    (root / "file").symlink_to(outside / "secret")
+    (root / "dangling").symlink_to(outside / "new")
+
+    calls: list[Callable[[], object]] = [
+        lambda: store.head("link/secret"),
+        lambda: store.read("link/secret", 0, 1),
+        lambda: list(store.stream("link/secret")),
+        lambda: store.head("file"),
+        lambda: store.read("file", 0, 1),
+        lambda: list(store.stream("file")),
+        lambda: uploaded(store, b"x", "link/new"),
+        lambda: uploaded(store, b"x", "dangling"),
+    ]
+    for call in calls:
+        with pytest.raises((NotFoundError, StoreError, ConflictError)):
+            call()
+    store.delete("link/secret")
+    assert list(store.list()) == []
+    assert {path.name for path in outside.iterdir()} == {"secret"}
+    assert (outside / "secret").read_bytes() == b"secret"
+
+
+def test_the_store_itself_may_be_reached_by_a_symlink(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    uploaded(open_store(f"file://{tmp_path}/link"), b"x")
+    assert (tmp_path / "disk" / KEY).read_bytes() == b"x"
+
+
+def test_a_directory_that_is_not_there_yet(root: Path, store: ObjectStore) -> None:
+    assert list(store.list()) == []
+    assert list(store.pending()) == []
+    store.delete(KEY)
+    with pytest.raises(NotFoundError):
+        store.head(KEY)
+    assert not root.exists()
+    uploaded(store, b"x")
+    assert (root / KEY).exists()
+
+
+def test_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}/disk/store")
+    for call in (lambda: uploaded(store, b"x"), lambda: store.head(KEY), lambda: list(store.list())):
+        with pytest.raises(StoreUnavailableError) as raised:
+            call()
+        assert "mkdir" in (raised.value.next_step or "")
+    assert not (tmp_path / "disk").exists()
+
+
+def test_a_file_is_no_folder(store: ObjectStore) -> None:
+    uploaded(store, b"x", "a")
+    with pytest.raises(NotFoundError):
+        store.head("a/b")
+    with pytest.raises(ConflictError, match="a/b"):
+        uploaded(store, b"x", "a/b")
+    uploaded(store, b"x", "c/d")
+    with pytest.raises(ConflictError):
+        uploaded(store, b"x", "c")
+
+
+def test_a_name_that_is_too_long_for_the_disk(store: ObjectStore) -> None:
+    with pytest.raises(StoreError, match="too long") as raised:
+        uploaded(store, b"x", "x" * 300)
+    assert "--key" in (raised.value.next_step or "")
+
+
+def test_a_file_that_changes_while_it_is_read(store: ObjectStore, root: Path) -> None:
+    uploaded(store, content(3 * MIB))
+    chunks = store.stream(KEY)
+    next(chunks)
+    os.truncate(root / KEY, 2 * MIB)
+    with pytest.raises(IntegrityError, match="changed"):
+        list(chunks)
+    with pytest.raises(IntegrityError):
+        store.read(KEY, 2 * MIB, 3 * MIB)
+
+
+@pytest.fixture
+def no_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on exFAT."""
+
+    def link(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_without_hard_links(store: ObjectStore, root: Path) -> None:
+    _, there = uploaded(store, b"first")
+    assert uploaded(store, b"first")[1] == there
+    with pytest.raises(ConflictError):
+        uploaded(store, b"other", operation="op-2")
+    assert b"".join(store.stream(KEY)) == b"first"
+    assert list(store.pending()) != []  # of the loser, who did not abort
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_without_hard_links_a_name_that_was_claimed_before_a_crash(
+    store: ObjectStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    upload = started(store)
+    upload.write(b"data")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", crash)
+        with pytest.raises(KeyboardInterrupt):
+            upload.complete()
+    assert (root / KEY).read_bytes() == b""
+    other = started(store, operation="op-2")
+    other.write(b"late")
+    with pytest.raises(ConflictError):
+        other.complete()
+    other.abort()
+    uploaded(store, b"data")
+    assert b"".join(store.stream(KEY)) == b"data"
+    upload.abort()
+    assert list(store.pending()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("a tmpfs cannot be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk(small_disk: Path) -> None:
+    store = open_store(f"file://{small_disk}/store")
+    uploaded(store, content(MIB), "first")
+    upload = started(store)
+    with pytest.raises(StoreError, match="disk is full") as raised:
+        upload.write(content(3 * MIB))
+    assert raised.value.next_step
+    assert not isinstance(raised.value, StoreUnavailableError)
+    upload.abort()
+    with pytest.raises(StoreError, match="disk is full"):
+        store.put("i", io.BytesIO(content(3 * MIB)), size=3 * MIB, metadata={"mgmt-operation": "op"})
+    assert list(store.pending()) == []
+    assert [each.key for each in store.list()] == ["first"]
+    uploaded(store, b"small enough")
+
+
+@pytest.mark.parametrize("verb", ["upload", "delete"])
+def test_killed_at_every_step(tmp_path: Path, verb: str) -> None:
+    """The process dies at its first, second, ... call that opens or changes a file; then it is run again."""
+    steps = subprocess.run(
+        [sys.executable, "-m", "tests.storage.crash", verb, str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+    assert steps.returncode == 0, steps.stderr
+    assert int(steps.stdout) > (25 if verb == "upload" else 10)
