@@ -109,7 +109,8 @@ def run(args: Sequence[str]) -> int:
         _report(exc.format_message(), "ConfigurationError", output, next_step=hint)
         return ExitStatus.USAGE
     except (KeyboardInterrupt, click.Abort) as exc:
-        signum = exc.signum if isinstance(exc, Interrupted) else int(signal.SIGINT)
+        cause = exc.__cause__ if isinstance(exc, click.Abort) else exc  # Click puts its own in place of ours
+        signum = cause.signum if isinstance(cause, Interrupted) else int(signal.SIGINT)
         message = f"interrupted by {signal.Signals(signum).name}; nothing is lost"
         _report(message, "Interrupted", output, retryable=True, next_step="run the same command again to go on")
         return 128 + signum

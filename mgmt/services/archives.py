@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from mgmt.archive import Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location
-from mgmt.errors import NotFoundError, RefusedError
+from mgmt.errors import ConfigurationError, NotFoundError
 from mgmt.services.indexes import SUFFIX
 from mgmt.storage import ObjectStore, StoredObject
 
@@ -27,7 +27,7 @@ class Archive:
 def find_archive(name: str, open_store: OpenStore, catalog: Catalog) -> Archive:
     """The one archive that `name` means; the store itself is asked when the catalog has none.
 
-    Raises NotFoundError, or RefusedError listing them when it fits several.
+    Raises NotFoundError, or AmbiguousNameError listing them when it fits several.
     """
     found = [each for each in catalog.metadata.find(name) if each.status == FileStatus.COMPLETED]
     if len(found) > 1:
@@ -87,5 +87,5 @@ def archive_record(
     )
 
 
-class AmbiguousNameError(RefusedError):
+class AmbiguousNameError(ConfigurationError):
     """A name fits several archives: which one is meant is the user's to say."""

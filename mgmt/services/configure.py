@@ -6,8 +6,9 @@ from pathlib import Path
 
 from mgmt.catalog import Catalog, ConfigRecord
 from mgmt.config import check_name, parse_value, write
-from mgmt.errors import CatalogError
+from mgmt.errors import ConfigurationError
 from mgmt.progress import Progress
+from mgmt.services.search import note_unrecorded
 
 
 def configure(
@@ -25,11 +26,11 @@ def configure(
     )
     try:
         catalog = open_catalog()
-    except CatalogError as exc:
-        progress.note(f"note: not recorded, as {exc.message}")
+    except ConfigurationError as exc:
+        note_unrecorded(exc, progress)
         write(path, name, value)
         return
-    with catalog.journal.record(record):
+    with catalog.journal.record(record, unrecorded=lambda error: note_unrecorded(error, progress)):
         write(path, name, value)
 
 

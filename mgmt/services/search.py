@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Scope, SearchRecord
-from mgmt.errors import CatalogError
+from mgmt.errors import MgmtError
 from mgmt.progress import Progress
 from mgmt.services.indexes import SUFFIX
 from mgmt.storage import ObjectStore, StoredObject
@@ -72,7 +72,7 @@ def search(
         yield record, found
 
 
-def note_unrecorded(error: CatalogError, progress: Progress) -> None:
+def note_unrecorded(error: MgmtError, progress: Progress) -> None:
     """Tell the user that a look could not be recorded, which does not stand in the way of looking."""
     progress.note(f"note: this is not recorded, as {error.message}")
 

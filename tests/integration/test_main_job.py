@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -212,10 +213,13 @@ def test_a_file_that_changes_while_it_is_archived(anywhere: Program, how: str) -
     file = random_file(anywhere.work / "clip", 24 << 20)
     running = anywhere.start("upload", file, "--bwlimit", "8M")
     with file.open("r+b") as changing:
-        while running.poll() is None:
+        while True:
             changing.seek(0, 2 if how == "grow" else 0)
             changing.write(b"changed")
             changing.flush()
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(0.02)
+                break
     _, errors = running.communicate()
     assert running.returncode == 1, errors
     assert "changed" in errors

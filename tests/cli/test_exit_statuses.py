@@ -1,0 +1,275 @@
+"""Every command with every exit status that it can reach: one table."""
+
+import json
+import shlex
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+
+import click
+import pytest
+
+from mgmt.catalog import UploadRecord, open_catalog
+from mgmt.cli import COMMANDS, cli
+from mgmt.errors import ExitStatus
+from mgmt.services.files import claim
+from tests.program import Program
+
+OK, FAILED, USAGE, PARTIAL, NOT_FOUND = 0, 1, 2, 3, 4
+UNAVAILABLE, NOT_READY, REFUSED, INTEGRITY, CONFLICT, BUSY, CATALOG = 5, 6, 7, 8, 10, 11, 12
+
+Before = Callable[[Program], None]
+
+
+def nothing(mgmt: Program) -> None:
+    """A file `notes` and a folder `photos`, nothing archived."""
+    (mgmt.work / "notes").write_text("precious")
+    (mgmt.work / "photos").mkdir()
+    (mgmt.work / "photos" / "one.jpg").write_text("one")
+    (mgmt.work / "photos" / "two.tmp").write_text("two")
+
+
+def archived(mgmt: Program) -> None:
+    """`notes` is archived; another `notes` is there."""
+    nothing(mgmt)
+    mgmt.ok("upload", "notes")
+    (mgmt.work / "notes").write_text("others")
+
+
+def two_of_a_name(mgmt: Program) -> None:
+    for key in ("first.tar.gz", "second.tar.gz"):
+        (mgmt.work / "notes").write_text(key)
+        mgmt.ok("upload", "notes", "--key", key)
+
+
+def freed(mgmt: Program) -> None:
+    archived(mgmt)
+    mgmt.ok("free", "notes.tar.gz", "--yes")
+
+
+def damaged(mgmt: Program) -> None:
+    archived(mgmt)
+    path = mgmt.home / "store" / "notes.tar.gz"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def vanished(mgmt: Program) -> None:
+    archived(mgmt)
+    (mgmt.home / "store" / "notes.tar.gz").unlink()
+
+
+def foreign(mgmt: Program) -> None:
+    archived(mgmt)
+    (mgmt.home / "store" / "thing.tar.gz").write_bytes(b"this is no archive")
+
+
+def from_the_future(mgmt: Program) -> None:
+    archived(mgmt)
+    with closing(sqlite3.connect(mgmt.catalog)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+
+def not_a_database(mgmt: Program) -> None:
+    nothing(mgmt)
+    mgmt.catalog.parent.mkdir()
+    mgmt.catalog.write_bytes(b"anything but a database" * 1000)
+
+
+def no_store(mgmt: Program) -> None:
+    nothing(mgmt)
+    mgmt.store = ""
+
+
+def store_is_down(mgmt: Program) -> None:
+    nothing(mgmt)
+    mgmt.store = "s3://bucket"
+    mgmt.environment = {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+def busy(mgmt: Program) -> None:
+    """Another process (this one) has `notes`."""
+    nothing(mgmt)
+    catalog = open_catalog(f"sqlite:///{mgmt.catalog}")
+    path = str(mgmt.work / "notes")
+    holder = catalog.journal.record(UploadRecord(target_path=path), claim=claim(path))
+    holder.__enter__()
+    _held.append(holder)
+
+
+_held: list[object] = []
+
+TABLE: list[tuple[Before, str, int]] = [
+    (nothing, "upload notes", OK),
+    (nothing, "upload notes photos", OK),
+    (nothing, "upload all --key x.tar.gz", USAGE),
+    (nothing, "upload --all", OK),
+    (nothing, "upload --all --exclude *.tmp", PARTIAL),
+    (nothing, "upload", USAGE),
+    (nothing, "upload notes --level best", USAGE),
+    (nothing, "upload notes --key ../up", USAGE),
+    (nothing, "upload --all notes photos", USAGE),
+    (no_store, "upload notes", USAGE),
+    (nothing, "upload photos --exclude *.tmp", PARTIAL),
+    (nothing, "upload notes missing", PARTIAL),
+    (nothing, "upload missing", NOT_FOUND),
+    (nothing, "upload missing gone", NOT_FOUND),
+    (nothing, "upload missing -n", NOT_FOUND),
+    (store_is_down, "upload notes", UNAVAILABLE),
+    (nothing, "upload notes --proof server-checksum", REFUSED),
+    (archived, "upload notes", CONFLICT),
+    (archived, "upload notes --on-conflict skip", OK),
+    (archived, "upload notes --on-conflict rename", OK),
+    (busy, "upload notes", BUSY),
+    (from_the_future, "upload notes", CATALOG),
+    (not_a_database, "upload notes", CATALOG),
+    (archived, "download notes --to back", OK),
+    (archived, "download notes --to back -n", OK),
+    (archived, "download notes --archive --to back", OK),
+    (archived, "download notes --member notes --to back", OK),
+    (archived, "download", USAGE),
+    (archived, "download notes --member x --archive", USAGE),
+    (two_of_a_name, "download notes", USAGE),
+    (archived, "download notes missing --to back", PARTIAL),
+    (archived, "download missing", NOT_FOUND),
+    (archived, "download notes --member missing --to back", NOT_FOUND),
+    (vanished, "download notes --to back", NOT_FOUND),
+    (damaged, "download notes --to back", INTEGRITY),
+    (damaged, "download notes --archive --to back", INTEGRITY),
+    (archived, "download notes", CONFLICT),
+    (archived, "download notes --on-conflict rename", OK),
+    (from_the_future, "download notes", CATALOG),
+    (archived, "search NOTE", OK),
+    (archived, "search nothing-like-it", OK),
+    (archived, "search NOTE --live", OK),
+    (archived, "search", USAGE),
+    (archived, "search notes --since yesterday-ish", USAGE),
+    (from_the_future, "search notes", CATALOG),
+    (archived, "ls", OK),
+    (archived, "ls --live -l", OK),
+    (archived, "ls --members notes", OK),
+    (archived, "ls --live --location local", USAGE),
+    (archived, "ls --members missing", NOT_FOUND),
+    (from_the_future, "ls", CATALOG),
+    (archived, "status notes", OK),
+    (vanished, "status notes", OK),
+    (archived, "status", USAGE),
+    (archived, "status missing", NOT_FOUND),
+    (from_the_future, "status notes", CATALOG),
+    (archived, "verify notes", OK),
+    (archived, "verify --all", OK),
+    (archived, "verify --sample 5%", OK),
+    (archived, "verify", USAGE),
+    (archived, "verify --sample 500%", USAGE),
+    (archived, "verify missing", NOT_FOUND),
+    (damaged, "verify notes", INTEGRITY),
+    (vanished, "verify notes", INTEGRITY),
+    (from_the_future, "verify --all", CATALOG),
+    (archived, "free notes.tar.gz --yes", OK),
+    (archived, "free --all --yes", OK),
+    (archived, "free --all -n", OK),
+    (archived, "free --older-than 30d --yes", OK),
+    (archived, "free", USAGE),
+    (freed, "free notes.tar.gz --yes", NOT_FOUND),
+    (archived, "free notes.tar.gz", REFUSED),
+    (damaged, "free notes.tar.gz --yes", INTEGRITY),
+    (from_the_future, "free --all --yes", CATALOG),
+    (archived, "delete notes.tar.gz --yes", OK),
+    (archived, "delete notes.tar.gz -n", OK),
+    (archived, "delete", USAGE),
+    (archived, "delete missing --yes", NOT_FOUND),
+    (archived, "delete notes.tar.gz", REFUSED),
+    (freed, "delete notes.tar.gz --yes", REFUSED),
+    (freed, "delete notes.tar.gz --yes --last-copy", OK),
+    (from_the_future, "delete notes --yes", CATALOG),
+    (archived, "log", OK),
+    (archived, "history --type upload --status success --limit 1", OK),
+    (archived, "log --status odd", USAGE),
+    (archived, "log --after missing", NOT_FOUND),
+    (from_the_future, "log", CATALOG),
+    (archived, "recover", OK),
+    (archived, "recover -n", OK),
+    (archived, "recover now", USAGE),
+    (from_the_future, "recover", CATALOG),
+    (nothing, "config show", OK),
+    (nothing, "config path", OK),
+    (nothing, "config get store", OK),
+    (nothing, "config set level balanced", OK),
+    (nothing, "config unset level", OK),
+    (nothing, "config set level best", USAGE),
+    (nothing, "config set colour blue", USAGE),
+    (nothing, "config get region", NOT_FOUND),
+    (nothing, "config init", REFUSED),
+    (from_the_future, "config set level fast", OK),
+    (nothing, "db upgrade", OK),
+    (archived, "db upgrade", OK),
+    (archived, "db downgrade base", OK),
+    (archived, "db downgrade 4711", USAGE),
+    (archived, "db current", OK),
+    (archived, "db history", OK),
+    (archived, "db check", OK),
+    (from_the_future, "db check", CATALOG),
+    (archived, "db sql", OK),
+    (archived, "db sql --dialect postgresql", OK),
+    (archived, "db sql 1:2", USAGE),
+    (archived, "db backup copy.db", OK),
+    (archived, "db backup notes", CONFLICT),
+    (archived, "db rebuild", OK),
+    (foreign, "db rebuild", PARTIAL),
+    (from_the_future, "db rebuild", CATALOG),
+    (nothing, "completion bash", OK),
+    (nothing, "completion tcsh", USAGE),
+    (nothing, "no-such-command", USAGE),
+    (nothing, "--no-such-option ls", USAGE),
+]
+
+
+@pytest.mark.parametrize(("before", "line", "status"), TABLE, ids=lambda each: getattr(each, "__name__", str(each)))
+def test_status(mgmt: Program, before: Before, line: str, status: int) -> None:
+    before(mgmt)
+    done = mgmt.run("-o", "json", *shlex.split(line))
+    assert done.returncode == status, done.stderr
+    if status == OK:
+        json.loads(done.stdout) if not line.startswith("completion") else None
+    else:
+        error = json.loads(done.stderr.splitlines()[-1])["error"]
+        assert set(error) == {"class", "message", "retryable", "next"}
+        assert error["message"]
+        assert "\n" not in error["message"]
+        if done.stdout:
+            json.loads(done.stdout)
+
+
+def test_the_table_has_every_command() -> None:
+    def leaves(command: click.Command, name: str) -> list[str]:
+        if isinstance(command, click.Group):
+            return [leaf for each, sub in command.commands.items() for leaf in leaves(sub, f"{name} {each}")]
+        return [name]
+
+    context = click.Context(cli)
+    named = [leaf for name in COMMANDS for leaf in leaves(cli.get_command(context, name) or click.Command(""), name)]
+    tried = {
+        line for _, line, status in TABLE if status == OK or line == "config init"
+    }  # it asks, and needs a terminal
+    assert [name for name in named if not any(f"{line} ".startswith(f"{name} ") for line in tried)] == []
+
+
+def test_the_table_has_every_status_that_needs_no_special_server() -> None:
+    elsewhere = {ExitStatus.FAILED, ExitStatus.NOT_READY}  # tests/integration: a changed file, a frozen object
+    assert {status for _, _, status in TABLE} == set(ExitStatus) - elsewhere
+
+
+def test_a_catalog_from_the_future_is_left_alone(mgmt: Program) -> None:
+    from_the_future(mgmt)
+    before = mgmt.catalog.read_bytes()
+    done = mgmt.run("upload", "notes")
+    assert done.returncode == CATALOG
+    assert "9999" in done.stderr
+    assert (mgmt.work / "notes").exists()
+    assert mgmt.catalog.read_bytes() == before

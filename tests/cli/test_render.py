@@ -1,0 +1,76 @@
+"""What is printed: safe for terminals and spreadsheets, exact for machines."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mgmt.cli.render import Column, Renderer, csv_cell, human_size, human_time, rfc3339, safe
+from tests.program import Program
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("plain", "plain"),
+        ("ünï ☃", "ünï ☃"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("bell\a tab\t", "bell\\x07 tab\\x09"),
+        ("c1 \x9b", "c1 \\x9b"),
+        ("bidi \u202egnp.exe", "bidi \\u202egnp.exe"),
+        ("zero\u200bwidth", "zero\\u200bwidth"),
+        ("bytes \udcff\udcfe", "bytes \\xff\\xfe"),
+        ("line\nbreak", "line\\x0abreak"),
+    ],
+)
+def test_terminals_are_not_driven(raw: str, shown: str) -> None:
+    assert safe(raw) == shown
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_spreadsheets_get_no_formula(start: str) -> None:
+    assert csv_cell(f"{start}1+1").startswith("'")
+    assert csv_cell(-1) == "-1"
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 30, "1.0 GiB"), (1 << 50, "1024.0 TiB")]
+)
+def test_sizes(size: int, shown: str) -> None:
+    assert human_size(size) == shown
+
+
+def test_times() -> None:
+    now = datetime.now(UTC)
+    assert human_time(now - timedelta(minutes=3, seconds=1)) == "3 min ago"
+    assert rfc3339(datetime(2026, 1, 31, 12, tzinfo=UTC)) == "2026-01-31T12:00:00Z"
+
+
+def test_jsonl_prints_as_things_happen() -> None:
+    out = io.StringIO()
+    seen = []
+
+    def items() -> object:
+        for number in range(3):
+            seen.append(len(out.getvalue().splitlines()))
+            yield {"type": "x", "number": number}
+
+    Renderer("jsonl", out).many(items(), [Column("NUMBER", "number")])  # type: ignore[arg-type]
+    assert seen == [0, 1, 2]
+    assert [json.loads(line)["number"] for line in out.getvalue().splitlines()] == [0, 1, 2]
+
+
+def test_odd_names_through_every_output(mgmt: Program) -> None:
+    import os
+
+    name = os.fsdecode(b"=odd \xff\x1b[31m")
+    (mgmt.work / name).write_text("x")
+    mgmt.ok("upload", name)
+    assert "\x1b" not in mgmt.ok("ls")
+    assert name in [each["name"] for each in mgmt.json("ls")]
+    rows = list(csv.DictReader(io.StringIO(mgmt.ok("-o", "csv", "ls", "--location", "completed"))))
+    assert [row["name"][:5] for row in rows] == ["'=odd"]
+    lines = [json.loads(line) for line in mgmt.ok("-o", "jsonl", "ls").splitlines()]
+    assert {line["type"] for line in lines} == {"file"}

@@ -1,0 +1,42 @@
+"""What starting up costs, and does not touch."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.program import Program
+
+HEAVY = ("sqlalchemy", "alembic", "boto3", "botocore", "rich", "awscrt", "isal", "mgmt.catalog", "mgmt.storage.s3")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["upload", "--help"], ["db", "--help"]], ids=" ".join)
+def test_nothing_heavy_is_imported_and_nothing_is_opened(mgmt: Program, arguments: list[str]) -> None:
+    program = (
+        "import sys, socket\n"
+        "def refuse(event, arguments):\n"
+        "    if event.startswith(('socket.', 'sqlite3.')): raise SystemExit(f'opened: {event}')\n"
+        "sys.addaudithook(refuse)\n"
+        "from mgmt import cli\n"
+        f"assert cli.run({arguments!r}) == 0\n"
+        f"found = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=mgmt.env(), capture_output=True, text=True, check=False, cwd=mgmt.work
+    )
+    assert done.returncode == 0, done.stderr
+    assert not mgmt.catalog.exists()
+    assert done.stdout
+
+
+def test_every_command_has_an_example(mgmt: Program) -> None:
+    import click
+
+    from mgmt.cli import COMMANDS, cli
+
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        for each in [command, *(command.commands.values() if isinstance(command, click.Group) else ())]:
+            assert "Example:" in (each.help or ""), each.name

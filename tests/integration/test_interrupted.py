@@ -1,0 +1,127 @@
+"""Interrupted work goes on: only what is missing is sent, and the object is what an uninterrupted upload gives."""
+
+import hashlib
+import os
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.program import Program
+from tests.trees import random_file
+
+SIZE = 64 << 20
+PART = 5 << 20
+
+
+def parts_in(program: Program) -> int:
+    """How many bytes of unfinished uploads the store holds, in parts."""
+    from mgmt.storage import open_store
+
+    return sum(each.size for each in open_store(program.store).pending()) // PART
+
+
+def stored(program: Program, key: str) -> str:
+    from mgmt.storage import open_store
+
+    digest = hashlib.sha256()
+    for chunk in open_store(program.store).stream(key):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def interrupt(program: Program, file: Path, number: signal.Signals, after: Callable[[], bool]) -> int:
+    with program.start("upload", file, "--bwlimit", "6M", environment={"MGMT_PART_SIZE": str(PART)}) as running:
+        try:
+            while not after():
+                with pytest.raises(subprocess.TimeoutExpired):  # it must still be running
+                    running.wait(0.05)
+            running.send_signal(number)
+        except BaseException:
+            running.kill()
+            raise
+        running.communicate()
+    return running.returncode
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_only_the_missing_parts_are_sent(anywhere: Program, number: signal.Signals) -> None:
+    file = random_file(anywhere.work / "clip.mov", SIZE)
+    before = hashlib.sha256(file.read_bytes()).hexdigest()
+
+    status = interrupt(anywhere, file, number, lambda: parts_in(anywhere) >= 3)
+
+    assert status == (-number if number == signal.SIGKILL else 128 + number)
+    assert file.exists()
+    assert list(anywhere.json("ls", "--live")) == []
+    there = parts_in(anywhere)
+    assert there >= 3
+
+    os.environ["MGMT_PART_SIZE"] = str(PART)
+    try:
+        [record] = anywhere.json("upload", file)
+    finally:
+        del os.environ["MGMT_PART_SIZE"]
+    assert record["status"] == "success"
+    assert record["metadata"]["parts_skipped"] >= there
+    assert record["metadata"]["parts_sent"] + record["metadata"]["parts_skipped"] == record["parts"]
+    assert parts_in(anywhere) == 0
+    first = stored(anywhere, "clip.mov.tar.gz")
+
+    anywhere.ok("download", "clip.mov", "--to", "back")
+    assert hashlib.sha256((anywhere.work / "back" / "clip.mov").read_bytes()).hexdigest() == before
+    again = anywhere.work / "again"
+    again.mkdir()
+    os.rename(anywhere.work / "completed" / "clip.mov", again / "clip.mov")
+    anywhere.ok("upload", again / "clip.mov", "--key", "uninterrupted.tar.gz")
+    assert stored(anywhere, "uninterrupted.tar.gz") == first
+
+    kept = [each["status"] for each in anywhere.json("log", "--type", "upload", "--target", "work/clip.mov")]
+    assert kept == (["success"] if number == signal.SIGKILL else ["success", "cancelled"])
+
+
+def test_recover_undoes_what_nobody_ran_again(anywhere: Program) -> None:
+    file = random_file(anywhere.work / "clip.mov", SIZE)
+    interrupt(anywhere, file, signal.SIGKILL, lambda: parts_in(anywhere) >= 3)
+
+    assert [each["action"] for each in anywhere.json("recover", "-n")] != []
+    assert parts_in(anywhere) >= 3
+    [settled] = anywhere.json("recover")
+    assert settled["action"] == "undone"
+    assert parts_in(anywhere) == 0
+    assert file.exists()
+    assert anywhere.json("recover") == []
+    assert [each["status"] for each in anywhere.json("log", "--type", "upload")] == ["cancelled"]
+
+
+def test_recover_removes_the_parts_of_a_cancelled_upload(anywhere: Program) -> None:
+    file = random_file(anywhere.work / "clip.mov", SIZE)
+    interrupt(anywhere, file, signal.SIGTERM, lambda: parts_in(anywhere) >= 3)
+    assert len(anywhere.json("recover")) == 1
+    assert parts_in(anywhere) == 0
+
+
+def test_a_move_that_was_announced_is_finished(on_directory: Program) -> None:
+    """As a kill between the rename and the last commit leaves it."""
+    (on_directory.work / "notes").write_text("precious")
+    on_directory.ok("upload", "notes")
+    with closing(sqlite3.connect(on_directory.catalog)) as connection, connection:
+        connection.execute(
+            "UPDATE operations SET status='running', completed_at=NULL, owner=replace(owner, ?, ?)"
+            " WHERE operation_type='upload'",
+            (f"/{os.getpid()}/", "/999999/"),
+        )
+        connection.execute(
+            "UPDATE files SET location='local', path=? WHERE host IS NOT NULL", (str(on_directory.work / "notes"),)
+        )
+    [settled] = on_directory.json("recover")
+    assert settled["status"] == "success"
+    [upload] = on_directory.json("log", "--type", "upload")
+    assert upload["status"] == "success"
+    assert [each["path"] for each in on_directory.json("ls", "--location", "completed")] == [
+        str(on_directory.work / "completed" / "notes")
+    ]
