@@ -15,7 +15,7 @@ from mgmt.catalog.engine import connect, create_sqlite, is_writable, parse
 from mgmt.catalog.faults import translated
 from mgmt.errors import CatalogError
 
-HEAD = "0001"
+HEAD = "0002"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
 

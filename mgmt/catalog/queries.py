@@ -11,30 +11,45 @@ from sqlalchemy.sql.functions import FunctionElement
 from mgmt.catalog.columns import display, exact_bytes
 
 
-class _Containing(FunctionElement[bool]):
-    """Arguments: the text, the folded keyword, the keyword as an escaped LIKE pattern."""
+class _Like(FunctionElement[bool]):
+    """Arguments: the text, a folded pattern, the pattern as it was given."""
 
     type = Boolean()
     inherit_cache = True
 
 
-@compiles(_Containing, "sqlite")
-def _in_sqlite(element: _Containing, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(_Like, "sqlite")
+def _in_sqlite(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
     text, folded, _ = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"instr(casefold({text}), {folded}) > 0"
+    return f"casefold({text}) LIKE {folded} ESCAPE '!'"
 
 
-@compiles(_Containing, "postgresql")
-def _in_postgresql(element: _Containing, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(_Like, "postgresql")
+def _in_postgresql(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
     text, _, pattern = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"{text} ILIKE {pattern} ESCAPE '!'"
+    # The columns sort by code point, a collation that knows the case of ASCII only.
+    return f"""({text}) COLLATE "default" ILIKE {pattern} ESCAPE '!'"""
 
 
-def containing(text: ColumnElement[str] | InstrumentedAttribute[Any], keyword: str) -> ColumnElement[bool]:
-    """`text` has `keyword` in it, whatever the case of either; a `%` is a `%`."""
+def _like(text: Any, keyword: str, before: str, after: str) -> ColumnElement[bool]:
     shown = display(keyword)
-    escaped = shown.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    return _Containing(text, literal(shown.casefold()), literal(f"%{escaped}%"))
+    folded, given = (t.replace("!", "!!").replace("%", "!%").replace("_", "!_") for t in (shown.casefold(), shown))
+    return _Like(text, literal(f"{before}{folded}{after}"), literal(f"{before}{given}{after}"))
+
+
+def containing(text: Any, keyword: str) -> ColumnElement[bool]:
+    """`text` has `keyword` in it, whatever the case of either; a `%` is a `%`."""
+    return _like(text, keyword, "%", "%")
+
+
+def beginning(text: Any, keyword: str) -> ColumnElement[bool]:
+    """`text` begins with `keyword`, whatever the case of either."""
+    return _like(text, keyword, "", "%")
+
+
+def ending(text: Any, keyword: str) -> ColumnElement[bool]:
+    """`text` ends with `keyword`, whatever the case of either."""
+    return _like(text, keyword, "%", "")
 
 
 def starting(text: ColumnElement[str] | InstrumentedAttribute[Any], prefix: str) -> ColumnElement[bool]:

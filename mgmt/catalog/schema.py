@@ -19,10 +19,17 @@ from alembic.util import CommandError
 from mgmt.catalog.base import Base
 from mgmt.catalog.database import HEAD, Database
 from mgmt.catalog.faults import translated
+from mgmt.catalog.names import is_ours
 from mgmt.errors import CatalogError, ConfigurationError, ConflictError
+
+
+def _is_a_record(_object: Any, name: str | None, *_: Any) -> bool:
+    return not is_ours(name)
+
 
 OPTIONS: dict[str, Any] = {
     "target_metadata": Base.metadata,
+    "include_object": _is_a_record,
     "transactional_ddl": True,
     "render_as_batch": True,
 }

@@ -33,6 +33,6 @@ members = Table(
     Column("link", SafeText),
     Column("link_bytes", LargeBinary),
     CheckConstraint("type IN ('f', 'd', 'l', 'h')", name="type"),
-    Index(None, "archive_id", "id"),
-    Index(None, "directory_id", "name"),
+    Index(None, "archive_id"),
+    Index(None, "directory_id"),
 )

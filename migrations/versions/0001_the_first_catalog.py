@@ -224,8 +224,8 @@ def upgrade() -> None:
         refers("members", "directory_id", "directories.id"),
         words("members", "type", "f", "d", "l", "h"),
     )
-    index("members", "archive_id", "id")
-    index("members", "directory_id", "name")
+    index("members", "archive_id")
+    index("members", "directory_id")
 
     op.create_table(
         "endpoints",
