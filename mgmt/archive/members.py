@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from mgmt.archive.blocks import Data
 from mgmt.archive.header import RECORD, padding
@@ -9,6 +10,8 @@ from mgmt.archive.member import Member, Type, decode
 from mgmt.errors import IntegrityError
 
 _EXTENDED_AT_MOST = 1 << 20  # bytes; Linux allows 64 KiB for all attributes of a file, and 4 KiB for a path
+_EXTENDED_IN_A_ROW = 16
+_BEYOND = 1 << 62  # no size and no time is
 _TYPES: dict[bytes, Type] = {b"0": "f", b"\0": "f", b"7": "f", b"1": "h", b"2": "l", b"5": "d"}
 _NOT_KEPT = {b"3": "a character device", b"4": "a block device", b"6": "a FIFO"}
 _PAX_RECORD = re.compile(rb"(\d{1,7}) ")
@@ -60,35 +63,19 @@ def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[t
     """
     stream = _Stream(tar)
     common: dict[bytes, bytes] = {}
-    while True:
-        header_offset = stream.offset
-        pax = dict(common)
-        header = stream.header()
-        while header is not None and (typeflag := header[156:157]) in (b"x", b"g", b"L", b"K", b"X"):
-            body = stream.extension(_number(header[124:136]))
-            if typeflag == b"L":
-                pax[b"path"] = body.rstrip(b"\0")
-            elif typeflag == b"K":
-                pax[b"linkpath"] = body.rstrip(b"\0")
-            else:
-                records = _pax_records(body)
-                if typeflag == b"g":
-                    common.update(records)
-                pax.update(records)
-            header = stream.header()
-            if header is None:
-                raise IntegrityError("the tar ends after an extended header")
-        if header is None:
-            break
-        size = _decimal(pax[b"size"]) if b"size" in pax else _number(header[124:136])
-        path = _path(pax.get(b"path") or _name(header))
-        kind = _TYPES.get(typeflag)
-        if typeflag == b"V":
+    while header := _next_header(stream, common):
+        pax, ustar, typeflag = header.pax, header.ustar, header.ustar[156:157]
+        if typeflag == b"V":  # a label for all of it
             continue
-        if kind == "f" and typeflag == b"\0" and _name(header).endswith(b"/"):
+        size = _decimal(pax[b"size"]) if b"size" in pax else _number(ustar[124:136])
+        if not 0 <= size < _BEYOND:
+            raise IntegrityError(f"a tar header has {size} for a size")
+        path = _path(pax.get(b"path") or _name(ustar))
+        kind = _TYPES.get(typeflag)
+        if typeflag == b"\0" and _name(ustar).endswith(b"/"):  # as before POSIX
             kind = "d"
         if kind is None or any(keyword.startswith(b"GNU.sparse.") for keyword in pax):
-            reason = _NOT_KEPT.get(typeflag, f"a member of type {decode(typeflag)}" if kind is None else "sparse")
+            reason = _NOT_KEPT.get(typeflag, "a sparse file" if typeflag in b"0S" else f"of type {decode(typeflag)!r}")
             if on_skip is None:
                 raise IntegrityError(f"the archive holds {path}, {reason}, which cannot be restored")
             on_skip(path, reason)
@@ -99,18 +86,52 @@ def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[t
         member = Member(
             path=path,
             type=kind,
-            mode=_number(header[100:108]) & 0o7777,
-            mtime_ns=_time(pax[b"mtime"]) if b"mtime" in pax else _number(header[136:148]) * 10**9,
+            mode=_number(ustar[100:108]) & 0o7777,
+            mtime_ns=_time(pax[b"mtime"]) if b"mtime" in pax else _seconds(_number(ustar[136:148])),
             size=size,
-            header_offset=header_offset,
+            header_offset=header.offset,
             data_offset=stream.offset,
             sha256=None,
-            link=_link(kind, pax.get(b"linkpath") or _text(header[157:257])),
+            link=_link(kind, pax.get(b"linkpath") or _text(ustar[157:257])),
         )
         content = Content(stream, size, pax)
         yield member, content
         content.skip()
     stream.drain()
+
+
+class _Header(NamedTuple):
+    """All that stands before a member: where it begins, what extended headers say, and the last header."""
+
+    offset: int
+    pax: dict[bytes, bytes]
+    ustar: bytes
+
+
+def _next_header(stream: "_Stream", common: dict[bytes, bytes]) -> _Header | None:
+    """The next member's header; None at the end of the tar. `common` takes up what is said for all that follow."""
+    offset = stream.offset
+    pax = dict(common)
+    for extended in range(_EXTENDED_IN_A_ROW):
+        header = stream.header()
+        if header is None:
+            if extended:
+                raise IntegrityError("the tar ends after an extended header")
+            return None
+        typeflag = header[156:157]
+        if typeflag not in b"xXgLK":
+            return _Header(offset, pax, header)
+        body = stream.extension(_number(header[124:136]))
+        if typeflag == b"L":
+            pax[b"path"] = _text(body)
+        elif typeflag == b"K":
+            pax[b"linkpath"] = _text(body)
+        else:
+            records = _pax_records(body)
+            pax.update(records)
+            if typeflag == b"g":
+                common.update(records)
+    raise IntegrityError(f"the tar has too many extended headers at offset {offset}")
 
 
 class _Stream:
@@ -160,8 +181,8 @@ class _Stream:
         return header
 
     def extension(self, size: int) -> bytes:
-        if size > _EXTENDED_AT_MOST:
-            raise IntegrityError(f"an extended header of {size} bytes at offset {self.offset} is too long")
+        if not 0 <= size <= _EXTENDED_AT_MOST:
+            raise IntegrityError(f"the tar has an extended header of {size} bytes at offset {self.offset}")
         body = self.exactly(size)
         self.skip(padding(size))
         return body
@@ -193,8 +214,14 @@ def _time(value: bytes) -> int:
     if match is None:
         raise IntegrityError(f"an extended header has {value[:40]!r} for a time")
     sign, seconds, fraction = match.groups(b"")
-    nanoseconds = int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
+    nanoseconds = _seconds(int(seconds)) + int(fraction[:9].ljust(9, b"0"))
     return -nanoseconds if sign else nanoseconds
+
+
+def _seconds(seconds: int) -> int:
+    if abs(seconds) >= _BEYOND:
+        raise IntegrityError(f"a tar header has {seconds} for a time")
+    return seconds * 10**9
 
 
 def _pax_records(body: bytes) -> dict[bytes, bytes]:

@@ -1,0 +1,243 @@
+"""Tars that other tools write."""
+
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from mgmt.archive import Member, read_members
+from mgmt.archive.header import pack_header
+from mgmt.errors import IntegrityError
+from tests.archive.archives import chunked
+
+END = bytes(1024)
+
+
+def entries(tar: bytes, size: int = 1000) -> list[tuple[Member, bytes]]:
+    return [(member, b"".join(map(bytes, content))) for member, content in read_members(chunked(tar, size))]
+
+
+def tar_with(*members: tarfile.TarInfo, format_: int = tarfile.PAX_FORMAT, content: bytes = b"") -> bytes:
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w", format=format_) as tar:
+        for member in members:
+            tar.addfile(member, io.BytesIO(content))
+    return output.getvalue()
+
+
+def info(name: str, **facts: object) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    for fact, value in facts.items():
+        setattr(member, fact, value)
+    return member
+
+
+@pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_format_of_python(format_: int) -> None:
+    name = "root/" + "d" * 90 + "/" + "n" * 90
+    tar = tar_with(
+        info("root", type=tarfile.DIRTYPE, mode=0o755),
+        info(name, size=7, mtime=1_700_000_000, mode=0o640),
+        info("root/link", type=tarfile.SYMTYPE, linkname="t" * 100),
+        info("root/hard", type=tarfile.LNKTYPE, linkname="root/link"),
+        format_=format_,
+        content=b"content",
+    )
+    found = entries(tar)
+    assert [(member.path, member.type, member.link) for member, _ in found] == [
+        ("root", "d", None),
+        (name, "f", None),
+        ("root/link", "l", "t" * 100),
+        ("root/hard", "h", "root/link"),
+    ]
+    assert found[1][0].mtime_ns == 1_700_000_000 * 10**9
+    assert found[1][1] == b"content"
+    assert tar[found[1][0].data_offset :].startswith(b"content")
+
+
+@pytest.mark.parametrize("format_", ["v7", "oldgnu", "gnu", "ustar", "pax"])
+def test_every_format_of_gnu_tar(tmp_path: Path, format_: str) -> None:
+    root = tmp_path / "root"
+    (root / "folder").mkdir(parents=True)
+    (root / "file").write_bytes(b"x" * 1000)
+    os.utime(root / "file", ns=(10**18 + 123_456_789, 10**18 + 123_456_789))
+    (root / "link").symlink_to("file")
+    (root / "same").hardlink_to(root / "file")
+    if format_ not in ("v7", "ustar"):
+        (root / ("n" * 200)).write_text("long")
+        (root / "long link").symlink_to("t" * 300)
+    done = subprocess.run(
+        ["tar", "cf", "-", f"--format={format_}", "--sort=name", "root"], cwd=tmp_path, capture_output=True, check=True
+    )
+    found = {member.path: (member, content) for member, content in entries(done.stdout)}
+    expected = {"root"} | {os.path.relpath(path, tmp_path) for path in root.rglob("*")}
+    assert set(found) == expected
+    assert found["root/file"][1] == b"x" * 1000
+    assert found["root/link"][0].link == "file"
+    assert found["root/same"][0].link == "root/file"
+    assert found["root/file"][0].mtime_ns == (10**18 + 123_456_789 if format_ == "pax" else 10**18)
+    if "root/long link" in found:
+        assert found["root/long link"][0].link == "t" * 300
+
+
+def test_numbers_in_base_256() -> None:
+    tar = tar_with(info("old", mtime=-5), format_=tarfile.GNU_FORMAT)
+    assert tar[136] == 0xFF
+    [(member, _)] = entries(tar)
+    assert member.mtime_ns == -5 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [
+        ("1.5", 1_500_000_000),
+        ("-1.25", -1_250_000_000),
+        ("7", 7 * 10**9),
+        ("3.", 3 * 10**9),
+        ("0.1234567899", 123_456_789),
+    ],
+)
+def test_times_in_pax_records(text: str, nanoseconds: int) -> None:
+    [(member, _)] = entries(tar_with(info("a", pax_headers={"mtime": text})))
+    assert member.mtime_ns == nanoseconds
+
+
+def test_global_records_are_for_all_that_follow() -> None:
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w", pax_headers={"mtime": "5.000000001", "comment": "x"}) as tar:
+        tar.addfile(info("a"))
+        tar.addfile(info("b"))
+    assert [member.mtime_ns for member, _ in entries(output.getvalue())] == [5_000_000_001] * 2
+
+
+def test_the_dot_that_some_begin_with_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_text("b")
+    done = subprocess.run(["tar", "cf", "-", "."], cwd=tmp_path, capture_output=True, check=True)
+    assert [member.path for member, _ in entries(done.stdout)] == [".", "a", "a/b"]
+
+
+def test_a_volume_label_is_no_member(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    done = subprocess.run(["tar", "cf", "-", "-V", "label", "a"], cwd=tmp_path, capture_output=True, check=True)
+    assert [member.path for member, _ in entries(done.stdout)] == ["a"]
+
+
+@pytest.mark.parametrize("type_", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, b"Z"])
+def test_what_cannot_be_restored_is_refused_or_told(type_: bytes) -> None:
+    tar = tar_with(info("odd", type=type_), info("a", size=1), content=b"a")
+    with pytest.raises(IntegrityError, match=r"the archive holds odd, .* cannot be restored"):
+        entries(tar)
+    told: list[tuple[str, str]] = []
+    found = [member.path for member, _ in read_members([tar], lambda path, reason: told.append((path, reason)))]
+    assert found == ["a"]
+    assert [path for path, _ in told] == ["odd"]
+
+
+@pytest.mark.parametrize("version", ["0.0", "0.1", "1.0", "old"])
+def test_sparse_members_of_gnu_tar_are_refused_not_misread(tmp_path: Path, version: str) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 20)
+        file.seek(500_000)
+        file.write(b"data")
+    options = ["--format=gnu"] if version == "old" else ["--format=pax", f"--sparse-version={version}"]
+    done = subprocess.run(["tar", "cSf", "-", *options, "sparse"], cwd=tmp_path, capture_output=True, check=True)
+    with pytest.raises(IntegrityError, match="a sparse file"):
+        entries(done.stdout)
+
+
+def test_what_is_not_read_is_passed_over() -> None:
+    tar = tar_with(info("a", size=100_000), info("b", size=100_000), content=b"x" * 100_000)
+    assert [member.path for member, _ in read_members(chunked(tar, 77))] == ["a", "b"]
+    half = [next(iter(content), b"") for _, content in read_members([tar])]
+    assert len(half) == 2
+
+
+def test_a_tar_without_an_end_and_an_empty_one() -> None:
+    tar = tar_with(info("a", size=5), content=b"hello")
+    assert [content for _, content in entries(tar[:1024])] == [b"hello"]
+    assert entries(END) == []
+    assert entries(b"") == []
+
+
+def test_everything_is_read_so_that_what_follows_is_checked() -> None:
+    given: list[int] = []
+
+    def chunks():  # type: ignore[no-untyped-def]
+        for number, piece in enumerate([tar_with(info("a")), b"\0" * 5000, b"junk"]):
+            given.append(number)
+            yield piece
+
+    assert len(list(read_members(chunks()))) == 1
+    assert given == [0, 1, 2]
+
+
+GOOD = pack_header(b"file", "f", mode=0o644, mtime_ns=1, size=5) + b"hello".ljust(512, b"\0") + END
+
+
+@pytest.mark.parametrize("length", [1, 511, 512, 700, 1024, 1500, 1537, 1540])
+def test_truncation(length: int) -> None:
+    with pytest.raises(IntegrityError):
+        entries(GOOD[:length])
+
+
+def pax(records: bytes) -> bytes:
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type, header.size = b"x", len(records)
+    body = records.ljust(-(-len(records) // 512) * 512, b"\0")
+    return header.tobuf(tarfile.USTAR_FORMAT) + body + pack_header(b"a", "f", mode=0, mtime_ns=0) + END
+
+
+def field(offset: int, value: bytes) -> bytes:
+    """A header with one field overwritten, and its checksum made good."""
+    header = bytearray(pack_header(b"a", "f", mode=0, mtime_ns=0))
+    header[offset : offset + len(value)] = value
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + END
+
+
+@pytest.mark.parametrize(
+    "tar",
+    [
+        b"x" * 10240,
+        GOOD[:520] + b"\xff" + GOOD[521:],
+        b"\x7fELF".ljust(10240, b"\0"),
+        pax(b"no length\n"),
+        pax(b"5 a=b"),
+        pax(b"99 a=b\n"),
+        pax(b"6 a=bc"),
+        pax(b"5 ab\n"),
+        pax(b"0 a=b\n"),
+        pax(b"2 a=b\n"),
+        pax(b"13 size=-512\n"),
+        pax(b"12 size=1e3\n"),
+        pax(b"14 mtime=soon\n"),
+        pax(b"13 mtime=nan\n"),
+        pax(b"%d mtime=%s\n" % (128, b"9" * 117)),
+        field(124, b"\xff" * 12),
+        field(124, b"\x80" + b"\x7f" * 11),
+        field(136, b"\x80" + b"\x7f" * 11),
+        field(124, b"notoctal"),
+        pack_header(b"a", "f", mode=0, mtime_ns=1)[:1024] + END,
+    ],
+)
+def test_what_is_no_tar_is_refused(tar: bytes) -> None:
+    with pytest.raises(IntegrityError):
+        entries(tar)
+
+
+def test_an_extended_header_that_would_fill_the_memory() -> None:
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type, header.size = b"x", 1 << 40
+    with pytest.raises(IntegrityError, match="extended header of 1099511627776 bytes"):
+        entries(header.tobuf(tarfile.GNU_FORMAT) + END)
+
+
+def test_a_chain_of_extended_headers_that_does_not_end() -> None:
+    one = pack_header(b"a", "f", mode=0, mtime_ns=1)[:1024]
+    with pytest.raises(IntegrityError, match="extended headers"):
+        entries(one * 5000)
