@@ -66,3 +66,9 @@ class App:
 
             self._stores[url] = open_remembered(url, self.settings, self.catalog)
         return self._stores[url]
+
+    def store_to_look_at(self) -> "ObjectStore":
+        """The configured store for a dry run, which leaves nothing behind: no catalog, and nothing in it."""
+        from mgmt.services.stores import open_unremembered
+
+        return open_unremembered(self.settings.store_url(), self.settings)

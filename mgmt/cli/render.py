@@ -80,7 +80,7 @@ class Renderer:
             case "csv":
                 self._csv([plain(item)])
             case _:
-                self._fields(plain(item), long=long)
+                self._fields(_facts(item), long=long)
 
     def text(self, text: str) -> None:
         """A document of its own format (SQL, a completion script), as it is."""
@@ -89,22 +89,20 @@ class Renderer:
     def line(self, text: str) -> None:
         """A sentence for people; machines have the same facts in their records."""
         if self.for_people:
-            self._write(safe(text))
+            for line in text.split("\n"):
+                self._write(safe(line))
 
     def _fields(self, item: Mapping[str, Any], *, long: bool, indent: str = "") -> None:
-        shown = {name: value for name, value in item.items() if long or value not in (None, "", [], {})}
+        shown = {name: value for name, value in item.items() if long or value not in (None, "", [], {}, False)}
         width = max(map(len, shown), default=0)
         for name, value in shown.items():
             if isinstance(value, Mapping):
                 self._write(f"{indent}{name}")
                 self._fields(value, long=long, indent=indent + "  ")
-            elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-                self._write(f"{indent}{name}")
-                for each in value:
-                    self._write(indent + "  - " + "  ".join(f"{k}={safe(str(v))}" for k, v in each.items() if v))
             else:
-                text = json.dumps(value) if isinstance(value, list) else str(value)
-                self._write(f"{indent}{name:<{width}}  {safe(text)}")
+                kind = "size" if name.endswith("size") else "ratio" if name.endswith("ratio") else "text"
+                text = Column(name, name, kind).cell(item, exact=long)
+                self._write(f"{indent}{name:<{width}}  {text}")
 
     def _table(self, rows: list[list[str]], headers: list[str], columns: Sequence[Column]) -> None:
         from tabulate import tabulate
@@ -124,6 +122,15 @@ class Renderer:
         print(text, file=self._stdout, flush=True)
 
 
+def _facts(item: Any) -> Mapping[str, Any]:
+    """What there is to say of a record or a dataclass, by name, as it is."""
+    if isinstance(item, Mapping):
+        return item
+    if hasattr(item, "as_dict"):
+        return {name: value for name, value in item.as_dict().items() if name not in _INTERNAL}
+    return {each.name: getattr(item, each.name) for each in dataclasses.fields(item)}
+
+
 def plain(value: Any) -> Any:
     """`value` as JSON has it: records become objects, bytes are integers' hex, times RFC 3339 in UTC."""
     match value:
@@ -137,14 +144,10 @@ def plain(value: Any) -> Any:
             return value.hex()
         case datetime():
             return rfc3339(value)
-        case Mapping():
-            return {str(key): plain(each) for key, each in value.items()}
         case list() | tuple() | set() | frozenset():
             return [plain(each) for each in value]
-        case _ if hasattr(value, "as_dict"):
-            return {name: plain(each) for name, each in value.as_dict().items() if name not in _INTERNAL}
-        case _ if dataclasses.is_dataclass(value):
-            return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        case _ if isinstance(value, Mapping) or dataclasses.is_dataclass(value):
+            return {str(name): plain(each) for name, each in _facts(value).items()}
         case _:
             return str(value)
 

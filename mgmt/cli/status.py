@@ -1,13 +1,21 @@
 """`mgmt status`."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
+from mgmt.cli import log, ls
 from mgmt.cli.app import App
+from mgmt.cli.render import Column
+
+if TYPE_CHECKING:
+    from mgmt.services.status import FileStatusReport
 
 
 @click.command("status")
 @click.argument("name")
-@click.option("-l", "--long", is_flag=True, help="Empty fields, too.")
+@click.option("-l", "--long", is_flag=True, help="Exact values, and empty fields, too.")
 @click.pass_obj
 def command(app: App, name: str, long: bool) -> None:
     """One file or operation, whole: its record, the store's own answer, its members, its history.
@@ -16,6 +24,33 @@ def command(app: App, name: str, long: bool) -> None:
     Example:
       mgmt status holiday
     """
-    from mgmt.services.status import status
+    from mgmt.services.status import FileStatusReport, status
 
-    app.render.one(status(name, open_store=app.store, catalog=app.catalog, progress=app.progress), long=long)
+    report = status(name, open_store=app.store, catalog=app.catalog, progress=app.progress)
+    if not app.render.for_people:
+        app.render.one(report, long=long)
+    elif isinstance(report, FileStatusReport):
+        _show_file(app, report, long=long)
+    else:
+        app.render.one(report.operation, long=long)
+        _section(app, "files", report.files, ls.COLUMNS, long=long)
+        _section(app, "children", report.children, log.COLUMNS, long=long)
+
+
+def _show_file(app: App, report: "FileStatusReport", *, long: bool) -> None:
+    if report.file is not None:
+        app.render.one(report.file, long=long)
+    if report.stored is not None:
+        app.render.line("\nin the store")
+        app.render.one(report.stored, long=long)
+    if report.problem is not None:
+        app.render.line(f"\nin the store: {report.problem}")
+    app.render.line(f"\nmembers: {report.members}")
+    _section(app, "copies", report.copies, ls.COLUMNS, long=long)
+    _section(app, "history", report.history, log.COLUMNS, long=long)
+
+
+def _section(app: App, title: str, items: Sequence[object], columns: Sequence[Column], *, long: bool) -> None:
+    if items:
+        app.render.line(f"\n{title}")
+        app.render.many(items, columns, long=long)

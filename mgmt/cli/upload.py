@@ -110,12 +110,13 @@ def command(
         owners=owners,
         bandwidth=bwlimit,
     )
-    store = app.store()
     if dry_run:
         from mgmt.services.plan import preview
 
-        app.render.many([preview(each, options, store) for each in targets], PLAN)
+        looked_at = app.store_to_look_at()
+        app.render.many([preview(each, options, looked_at) for each in targets], PLAN)
         return
+    store = app.store()
     arguments = given(ctx, RECORDED)
     outcomes = run_batch(
         targets,
@@ -162,7 +163,8 @@ def _sentences(record: object) -> list[str]:
     assert isinstance(record, UploadRecord)  # noqa: S101
     if record.proof is None:
         return []
-    parts = f", {record.parts} parts" if record.proof.startswith("server-checksum") else ""
+    count = f"{record.parts} part{'' if record.parts == 1 else 's'}"
+    parts = f", {count}" if record.proof.startswith("server-checksum") else ""
     lines = [f"verified  sha256:{record.checksum_original}  {record.proof}{parts}"]
     if record.details.get("already_archived"):
         lines.append(f"already archived as {record.s3_object_key}; nothing was uploaded")

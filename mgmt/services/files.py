@@ -40,9 +40,14 @@ def describe(path: str, location: Location, status: FileStatus) -> FileRecord:
         host=host(),
         size=None if folder else found.st_size,
         is_directory=folder,
-        mime_type=None if folder else mimetypes.guess_type(path)[0],
+        mime_type=None if folder else _mime_type(path),
         created_at=datetime.fromtimestamp(born, UTC) if born is not None else None,
         modified_at=datetime.fromtimestamp(found.st_mtime, UTC),
         accessed_at=datetime.fromtimestamp(found.st_atime, UTC),
         status=status,
     )
+
+
+def _mime_type(path: str) -> str | None:
+    kind, encoding = mimetypes.guess_type(path)
+    return "application/gzip" if encoding == "gzip" else kind

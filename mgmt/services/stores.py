@@ -1,6 +1,7 @@
 """Opening a store with what is remembered of its endpoint."""
 
 import os
+from collections.abc import Callable
 
 from mgmt.catalog import Catalog
 from mgmt.config import Settings
@@ -15,6 +16,17 @@ def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectSto
     def remember(seen: Capabilities) -> None:
         catalog.endpoints.remember(endpoint, checksum=seen.checksum, max_parts=seen.max_parts)
 
+    return _open(url, settings, Capabilities(known.checksum, known.max_parts) if known else None, remember)
+
+
+def open_unremembered(url: str, settings: Settings) -> ObjectStore:
+    """The store at `url`, probed when that is needed; nothing is written down."""
+    return _open(url, settings, None, lambda _: None)
+
+
+def _open(
+    url: str, settings: Settings, known: Capabilities | None, on_probed: Callable[[Capabilities], None]
+) -> ObjectStore:
     return open_store(
         url,
         endpoint_url=settings.endpoint_url,
@@ -22,8 +34,8 @@ def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectSto
         profile=settings.aws_profile,
         threads=settings.threads,
         part_size=settings.part_size,
-        capabilities=Capabilities(known.checksum, known.max_parts) if known else None,
-        on_probed=remember,
+        capabilities=known,
+        on_probed=on_probed,
     )
 
 

@@ -203,6 +203,7 @@ def _send(
             sending.abort()
             store.delete(record.index_key)
             record.upload_id = None
+            catalog.journal.checkpoint()
             raise
         record.details = {**record.details, "parts_sent": sending.parts_sent, "parts_skipped": sending.parts_skipped}
         if copy:
@@ -397,7 +398,7 @@ class _LocalCopy:
         os.makedirs(folder, exist_ok=True)
         self._path = os.path.join(os.path.realpath(folder), os.path.basename(key))
         self._temporary = f"{self._path}.partial"
-        self._file = open(self._temporary, "wb")
+        self._file = open(self._temporary, "wb")  # noqa: SIM115 - closed by close()
 
     def write(self, data: bytes) -> None:
         self._file.write(data)
