@@ -5,6 +5,7 @@ from datetime import timedelta
 import click
 
 from mgmt.cli.app import App
+from mgmt.cli.names import complete_name
 from mgmt.cli.outcomes import show_outcomes
 from mgmt.cli.parameters import Duration, confirm, dry_run, given, yes
 from mgmt.cli.render import Column
@@ -19,7 +20,7 @@ PLAN = (Column("REMOVE", "path"), Column("SIZE", "original_size", "size"), Colum
 
 
 @click.command("free")
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=complete_name)
 @click.option("--all", "all_of_them", is_flag=True, help="Every copy in completed/ on this machine.")
 @click.option("--older-than", type=Duration(), metavar="AGE", help="Only copies archived longer ago, as 30d.")
 @yes

@@ -3,6 +3,7 @@
 import click
 
 from mgmt.cli.app import App
+from mgmt.cli.names import complete_name
 from mgmt.cli.parameters import limit
 from mgmt.cli.render import Column
 from mgmt.errors import ConfigurationError
@@ -30,7 +31,9 @@ MEMBERS = (
 @click.option(
     "--status", type=click.Choice(("pending", "uploading", "completed", "failed", "deleted")), help="Only these."
 )
-@click.option("--members", metavar="NAME", help="The members inside this archive, instead.")
+@click.option(
+    "--members", metavar="NAME", shell_complete=complete_name, help="The members inside this archive, instead."
+)
 @click.option("-l", "--long", is_flag=True, help="Exact values.")
 @click.option("--sort", type=click.Choice(("name", "size", "time")), default="name", help="The order.")
 @limit

@@ -7,6 +7,7 @@ import click
 
 from mgmt.cli import log, ls
 from mgmt.cli.app import App
+from mgmt.cli.names import complete_name
 from mgmt.cli.render import Column
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("status")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_name)
 @click.option("-l", "--long", is_flag=True, help="Exact values, and empty fields, too.")
 @click.pass_obj
 def command(app: App, name: str, long: bool) -> None:

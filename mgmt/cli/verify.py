@@ -3,6 +3,7 @@
 import click
 
 from mgmt.cli.app import App
+from mgmt.cli.names import complete_name
 from mgmt.cli.outcomes import show_outcomes
 from mgmt.cli.parameters import given
 from mgmt.cli.render import Column
@@ -12,7 +13,7 @@ COLUMNS = (Column("STATUS", "status"), Column("ARCHIVE", "target_name"), Column(
 
 
 @click.command("verify")
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_name)
 @click.option("--all", "all_of_them", is_flag=True, help="Every archive in the catalog.")
 @click.option("--sample", metavar="PERCENT", help="A random part of them, as 5%.")
 @click.option("--read-back", is_flag=True, help="Read the archives; do not take the store's word.")

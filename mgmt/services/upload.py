@@ -397,6 +397,8 @@ class _LocalCopy:
     def __init__(self, folder: str, key: str) -> None:
         os.makedirs(folder, exist_ok=True)
         self._path = os.path.join(os.path.realpath(folder), os.path.basename(key))
+        if os.path.lexists(self._path):
+            raise ConflictError(f"{self._path} exists, and nothing is ever overwritten", next_step="--keep-archive DIR")
         self._temporary = f"{self._path}.partial"
         self._file = open(self._temporary, "wb")  # noqa: SIM115 - closed by close()
 

@@ -1,0 +1,38 @@
+"""Completion in a real shell's terms: the variables that its script sets."""
+
+import os
+
+import pytest
+
+from tests.program import Program
+
+
+@pytest.fixture
+def completed(mgmt: Program) -> Program:
+    for name in ("holiday", "homework", "notes"):
+        (mgmt.work / name).write_text(name)
+        mgmt.ok("upload", name)
+    return mgmt
+
+
+def complete(mgmt: Program, line: str) -> list[str]:
+    words = {"_MGMT_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    done = mgmt.run_process(environment=words)
+    assert done.stderr == ""
+    return [item.partition(",")[2] for item in done.stdout.splitlines() if item]
+
+
+def test_names_of_archives_are_completed(completed: Program) -> None:
+    assert complete(completed, "mgmt download ho") == ["holiday", "homework"]
+    assert complete(completed, "mgmt ls --members no") == ["notes"]
+    assert complete(completed, "mgmt downl") == ["download"]
+
+
+def test_without_a_catalog_nothing_is_completed_nor_made(mgmt: Program) -> None:
+    assert complete(mgmt, "mgmt download ho") == []
+    assert not os.path.exists(mgmt.catalog)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script(mgmt: Program, shell: str) -> None:
+    assert "_MGMT_COMPLETE" in mgmt.ok("completion", shell)
