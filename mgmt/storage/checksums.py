@@ -8,29 +8,29 @@ from typing import BinaryIO
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
 from mgmt.errors import IntegrityError
+from mgmt.storage.publish import CHUNK
 from mgmt.storage.store import Sent
 
-CHUNK = 1 << 20
+Data = bytes | memoryview
 
 
-def checksum(algorithm: str, data: bytes) -> bytes:
-    """The raw checksum of one part: 8 bytes big-endian for "crc64nvme", the digest for "sha256" and "md5"."""
+def checksum(algorithm: str, pieces: Iterable[Data]) -> bytes:
+    """The raw checksum of `pieces` together: 8 bytes big-endian for "crc64nvme", else the digest."""
     if algorithm == "crc64nvme":
-        return int(crc64nvme(data)).to_bytes(8, "big")
-    return hashlib.new(algorithm, data, usedforsecurity=False).digest()
+        crc = 0
+        for piece in pieces:
+            crc = crc64nvme(piece, crc)
+        return crc.to_bytes(8, "big")
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
 
 
 def checksum_of_file(algorithm: str, data: BinaryIO) -> bytes:
-    """The raw checksum of `data` from its beginning; leaves it there again."""
+    """The raw checksum of `data` from its beginning to its end."""
     data.seek(0)
-    crc, digest = 0, hashlib.new("md5" if algorithm == "md5" else "sha256", usedforsecurity=False)
-    while chunk := data.read(CHUNK):
-        if algorithm == "crc64nvme":
-            crc = crc64nvme(chunk, crc)
-        else:
-            digest.update(chunk)
-    data.seek(0)
-    return crc.to_bytes(8, "big") if algorithm == "crc64nvme" else digest.digest()
+    return checksum(algorithm, iter(lambda: data.read(CHUNK), b""))
 
 
 def encoded(raw: bytes) -> str:
@@ -53,7 +53,7 @@ def of_parts(algorithm: str, parts: Sequence[tuple[bytes, int]], whole_md5: str)
         for raw, size in parts:
             crc = combine_crc64nvme(crc, int.from_bytes(raw, "big"), size)
         return of_whole(algorithm, crc.to_bytes(8, "big"))
-    composite = checksum(algorithm, b"".join(raw for raw, _ in parts))
+    composite = checksum(algorithm, [raw for raw, _ in parts])
     if algorithm == "md5":
         return f"md5:{composite.hex()}-{len(parts)} md5:{whole_md5}"
     return f"{of_whole(algorithm, composite)}-{len(parts)}"

@@ -31,11 +31,10 @@ from mgmt.storage.folder import (
     write_new,
 )
 from mgmt.storage.keys import check_key, is_key
-from mgmt.storage.publish import CONTENT, is_same
+from mgmt.storage.publish import CHUNK, CONTENT, is_same, sha256_of
 from mgmt.storage.store import Capabilities, PendingUpload, Sent, StoredObject
 
 OWN = ".mgmt"
-CHUNK = 1 << 20
 PART_SIZE = 16 << 20
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
@@ -112,11 +111,8 @@ class DirectoryStore:
 
     def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
         """Store the `size` bytes of `data`. The same content again, by the same operation, is no conflict."""
-        data.seek(0)
-        digest = sha256()
-        while chunk := data.read(CHUNK):
-            digest.update(chunk)
-        upload = self.start_upload(key, metadata={**metadata, CONTENT: digest.hexdigest()}, planned_size=size)
+        own = {**metadata, CONTENT: sha256_of(data)}
+        upload = self.start_upload(key, metadata=own, planned_size=size)
         try:
             data.seek(0)
             while chunk := data.read(CHUNK):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mgmt.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
-from mgmt.storage.checksums import checksum, encoded, of_parts, of_whole
+from mgmt.storage.checksums import Data, checksum, encoded, of_parts, of_whole
 from mgmt.storage.publish import is_same, publish_once
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.store import Sent, StoredObject
@@ -16,6 +16,9 @@ MIB = 1 << 20
 DEFAULT_PART_SIZE = 16 * MIB
 MIN_PART_SIZE = 5 * MIB
 MAX_PART_SIZE = 5 << 30
+SMALL_PIECE = MIB // 4
+"""Pieces that are smaller on average are joined: each is a system call of its own, and a copy is cheaper."""
+
 BYTES_IN_FLIGHT = 128 * MIB
 """Where parts are so large that the threads would hold more than this, fewer are sent at a time (but never one)."""
 
@@ -57,7 +60,7 @@ class Requests(Protocol):
         """List what is there. NotFoundError when the upload is gone."""
         ...
 
-    def send(self, upload_id: str, number: int, data: bytes, checksum: bytes) -> str:
+    def send(self, upload_id: str, number: int, data: Sequence[Data], checksum: bytes) -> str:
         """Store one part and return its ETag. IntegrityError when the server got something else."""
         ...
 
@@ -65,7 +68,7 @@ class Requests(Protocol):
         """Join the parts under the key, if it is free."""
         ...
 
-    def put(self, data: bytes, checksum: bytes) -> None:
+    def put(self, data: Sequence[Data], checksum: bytes) -> None:
         """Store the object in one request, if its key is free."""
         ...
 
@@ -123,7 +126,7 @@ class MultipartUpload:
         self._on_started = on_started
         self._on_sent = on_sent or (lambda _: None)
 
-        self._buffer: list[bytes | memoryview] = []
+        self._buffer: list[Data] = []
         self._buffered = 0
         self._size = 0
         self._whole_md5 = hashlib.md5(usedforsecurity=False)
@@ -132,9 +135,10 @@ class MultipartUpload:
         self._count = 0
         self._sending: set[Future[Part]] = set()
         self._parts: dict[int, Part] = {}
-        self._small = b""
+        self._small: list[Data] = []
         self._sent: Sent | None = None
         self._joined = False
+        self._completed: StoredObject | None = None
 
     def write(self, data: bytes | memoryview) -> None:
         """Append `data`; waits while as many parts as may be are in flight."""
@@ -144,47 +148,44 @@ class MultipartUpload:
         view = memoryview(data)
         while self._buffered + len(view) > self.part_size:  # only a part that has a successor is cut off here
             room = self.part_size - self._buffered
-            self._buffer.append(view[:room])
-            self._dispatch(b"".join(self._buffer))
+            self._append(view[:room])
+            self._dispatch(self._cut())
             view = view[room:]
-        self._buffer.append(data if len(view) == len(data) else view)
-        self._buffered += len(view)
+        self._append(view)
 
     def finish(self) -> Sent:
         """Wait until every part is stored; an object of one part is held in memory until `complete`."""
         if self._sent is None:
-            last = b"".join(self._buffer)
             if self._upload_id is None and self._resume is None:
-                self._small = last
+                self._small = self._cut()
                 self._sent = Sent(self._size, self._checksum_of_small(), 1, self.part_size)
             else:
-                self._dispatch(last)
+                self._dispatch(self._cut())
                 self._collect(0)
                 self._sent = Sent(self._size, self._checksum_of_parts(), self._count, self.part_size)
-            self._buffer.clear()
             self.close()
         return self._sent
 
     def complete(self) -> StoredObject:
         """Make the object appear; see `publish_once` for what happens to lost answers."""
-        sent = self.finish()
-        there = publish_once(
-            self._requests.where,
-            head=self._requests.head,
-            publish=self._publish,
-            is_ours=lambda there: is_same(there, sent.size, self._metadata),
-        )
-        if self._upload_id is not None and not self._joined:
-            self._requests.abort(self._upload_id)  # an earlier run had completed an upload of its own
-        self._joined = True
-        self._small = b""
-        return there
+        if self._completed is None:
+            sent = self.finish()
+            self._completed = publish_once(
+                self._requests.where,
+                head=self._requests.head,
+                publish=self._publish,
+                is_ours=lambda there: is_same(there, sent.size, self._metadata),
+            )
+            if not self._joined:  # an earlier run had completed an upload of its own
+                self.abort()
+            self._small = []
+        return self._completed
 
     def abort(self) -> None:
         """Stop, and remove what was sent."""
         self.close()
         upload_id = self._upload_id or self._resume
-        if upload_id is not None:
+        if upload_id is not None and not self._joined:
             self._requests.abort(upload_id)
 
     def close(self) -> None:
@@ -201,10 +202,19 @@ class MultipartUpload:
             self.parts_sent = 1
             self._on_sent(sent.size)
 
-    def _dispatch(self, data: bytes) -> None:
+    def _append(self, data: Data) -> None:
+        if data:
+            self._buffer.append(data)
+            self._buffered += len(data)
+
+    def _cut(self) -> list[Data]:
+        """The pieces of the part that is buffered, which starts empty again."""
+        pieces, size = self._buffer, self._buffered
+        self._buffer, self._buffered = [], 0
+        return [b"".join(pieces)] if size < len(pieces) * SMALL_PIECE else pieces
+
+    def _dispatch(self, data: list[Data]) -> None:
         """Send `data` as the next part, from a thread of its own."""
-        self._buffer.clear()
-        self._buffered = 0
         if self._upload_id is None:
             self._upload_id = self._begin()
         self._count += 1
@@ -214,7 +224,8 @@ class MultipartUpload:
                 next_step="run the same command again, now that the size is known",
             )
         if self._algorithm == "md5":
-            self._whole_md5.update(data)
+            for piece in data:
+                self._whole_md5.update(piece)
         self._collect(self._in_flight - 1)
         self._sending.add(self._threads.submit(self._send, self._upload_id, self._count, data))
 
@@ -242,14 +253,15 @@ class MultipartUpload:
                 self.parts_sent += not part.skipped
                 self.parts_skipped += part.skipped
 
-    def _send(self, upload_id: str, number: int, data: bytes) -> Part:
+    def _send(self, upload_id: str, number: int, data: list[Data]) -> Part:
+        size = sum(map(len, data))
         raw = self._checksum(data)
-        listed = self._find_stored(number, data, raw)
+        listed = self._find_stored(number, size, data, raw)
         etag = listed.etag if listed is not None else self._deliver(upload_id, number, data, raw)
-        self._on_sent(len(data))
-        return Part(number, len(data), etag, raw, skipped=listed is not None)
+        self._on_sent(size)
+        return Part(number, size, etag, raw, skipped=listed is not None)
 
-    def _deliver(self, upload_id: str, number: int, data: bytes, raw: bytes) -> str:
+    def _deliver(self, upload_id: str, number: int, data: list[Data], raw: bytes) -> str:
         try:
             return self._requests.send(upload_id, number, data, raw)
         except IntegrityError:  # damaged on its way: once is bad luck
@@ -268,18 +280,20 @@ class MultipartUpload:
                 next_step="run the same command again, to begin anew",
             ) from error
 
-    def _find_stored(self, number: int, data: bytes, raw: bytes) -> ListedPart | None:
+    def _find_stored(self, number: int, size: int, data: list[Data], raw: bytes) -> ListedPart | None:
         """The stored part that is this one: by its listed checksum, else by an ETag that is its md5."""
-        same_size = [part for part in self._stored.get(number, ()) if part.size == len(data)]
-        for part in same_size:
-            if part.checksum is not None and raw:
+        md5 = None
+        for part in self._stored.get(number, ()):
+            if part.size == size and part.checksum is not None and raw:
                 if part.checksum == encoded(raw):
                     return part
-            elif part.etag == checksum("md5", data).hex():
-                return part
+            elif part.size == size:
+                md5 = md5 or checksum("md5", data).hex()
+                if part.etag == md5:
+                    return part
         return None
 
-    def _checksum(self, data: bytes) -> bytes:
+    def _checksum(self, data: list[Data]) -> bytes:
         return checksum(self._algorithm, data) if self._algorithm else b""
 
     def _checksum_of_small(self) -> str | None:

@@ -1,6 +1,8 @@
 """Making an object appear under its key exactly once, whatever becomes of the answers."""
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import BinaryIO
 
 from mgmt.errors import ConflictError, NotFoundError, StoreUnavailableError
 from mgmt.storage.store import StoredObject
@@ -12,6 +14,16 @@ CONTENT = "mgmt-content"
 """The metadata that says, in the sha256 of it, what a small object holds."""
 
 ATTEMPTS = 3
+CHUNK = 1 << 20
+
+
+def sha256_of(data: BinaryIO) -> str:
+    """The sha256 of `data` from its beginning to its end, in hex."""
+    data.seek(0)
+    digest = sha256()
+    while chunk := data.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def is_same(there: StoredObject, size: int, metadata: Mapping[str, str]) -> bool:

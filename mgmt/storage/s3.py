@@ -38,8 +38,9 @@ from mgmt.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from mgmt.storage.checksums import CHUNK, encoded
+from mgmt.storage.checksums import Data, encoded
 from mgmt.storage.multipart import ListedPart, Part
+from mgmt.storage.publish import CHUNK
 from mgmt.storage.refusals import CREDENTIALS_STEP, refusal
 from mgmt.storage.store import PendingUpload, Sent, StoredObject
 
@@ -108,6 +109,35 @@ def connect(
             next_step="check endpoint_url, region and profile: mgmt config show; aws configure list",
         ) from None
     return Bucket(client, bucket, prefix)
+
+
+class Body:
+    """What a request sends, as boto3 reads it: piece by piece, and not in the 16 KiB that urllib3 asks for."""
+
+    def __init__(self, pieces: Sequence[Data]) -> None:
+        self._pieces = pieces
+        self._size = sum(map(len, pieces))
+        self._next = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def read(self, _: int | None = None) -> Data:
+        """The next piece, whatever its size; nothing at the end."""
+        if self._next == len(self._pieces):
+            return b""
+        self._next += 1
+        return self._pieces[self._next - 1]
+
+    def tell(self) -> int:
+        """How far it was read, in bytes."""
+        return sum(map(len, self._pieces[: self._next]))
+
+    def seek(self, position: int) -> None:
+        """Go back to the beginning, for another attempt: nobody goes anywhere else."""
+        if position != 0:
+            raise ValueError(position)
+        self._next = 0
 
 
 class Bucket:
@@ -306,14 +336,15 @@ class NewObject:
         """List what is there. NotFoundError when the upload is gone."""
         return self._bucket.stored_parts(self._key, upload_id, self._algorithm)
 
-    def send(self, upload_id: str, number: int, data: bytes, checksum: bytes) -> str:
+    def send(self, upload_id: str, number: int, data: Sequence[Data], checksum: bytes) -> str:
         """Store one part and return its ETag."""
+        body: Any = Body(data)  # as much of a file as boto3 needs
         with translated(self.where):
             answer = self._bucket.client.upload_part(
                 **self._bucket.place(self._key),
                 UploadId=upload_id,
                 PartNumber=number,
-                Body=data,
+                Body=body,
                 **self._stated(checksum),
             )
         return answer["ETag"].strip('"')
@@ -337,14 +368,14 @@ class NewObject:
             ),
         )
 
-    def put(self, data: bytes | BinaryIO, checksum: bytes) -> None:
+    def put(self, data: Sequence[Data] | BinaryIO, checksum: bytes) -> None:
         """Store the object in one request, if its key is free."""
+        body: Any = Body(data) if isinstance(data, Sequence) else data
 
         def request(**condition: Any) -> None:
-            if not isinstance(data, bytes):
-                data.seek(0)
+            body.seek(0)
             self._bucket.client.put_object(
-                **self._bucket.place(self._key), Body=data, **self._attributes, **self._stated(checksum), **condition
+                **self._bucket.place(self._key), Body=body, **self._attributes, **self._stated(checksum), **condition
             )
 
         self._bucket.unless_taken(self._key, request)

@@ -1,7 +1,7 @@
 """An `ObjectStore` in a bucket: what is decided between the requests of s3.py."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 from uuid import uuid4
 
@@ -9,7 +9,7 @@ from mgmt.errors import IntegrityError, NotFoundError, StoreUnavailableError
 from mgmt.storage.checksums import checksum, checksum_of_file, proven_by
 from mgmt.storage.keys import check_key
 from mgmt.storage.multipart import MultipartUpload, plan_part_size
-from mgmt.storage.publish import CONTENT, is_same, publish_once
+from mgmt.storage.publish import CONTENT, is_same, publish_once, sha256_of
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.s3 import Bucket, NewObject
 from mgmt.storage.store import Capabilities, PendingUpload, Sent, StoredObject
@@ -108,7 +108,7 @@ class S3Store:
     def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
         """Store the `size` bytes of `data`. The same content again, by the same operation, is no conflict."""
         algorithm = self.capabilities().checksum
-        own = {**metadata, CONTENT: checksum_of_file("sha256", data).hex()}
+        own = {**metadata, CONTENT: sha256_of(data)}
         requests = NewObject(self._bucket, check_key(key), algorithm=algorithm, metadata=own)
         raw = checksum_of_file(algorithm, data) if algorithm else b""
         return publish_once(
@@ -156,7 +156,7 @@ class S3Store:
 
     def _refuses_wrong(self, algorithm: str) -> bool:
         """Whether the endpoint takes a part with the right checksum, and refuses one with a wrong checksum."""
-        data = b"mgmt"
+        data = [b"mgmt"]
         probe = NewObject(self._bucket, f".mgmt-probe-{uuid4().hex}", algorithm=algorithm, metadata={})
         try:
             upload_id = probe.begin()
@@ -167,11 +167,11 @@ class S3Store:
         except (IntegrityError, UnsupportedError):
             return False
         else:
-            return self._is_refused(probe, upload_id, data, checksum(algorithm, b"wrong"))
+            return self._is_refused(probe, upload_id, data, checksum(algorithm, [b"wrong"]))
         finally:
             probe.abort(upload_id)
 
-    def _is_refused(self, probe: NewObject, upload_id: str, data: bytes, wrong: bytes) -> bool:
+    def _is_refused(self, probe: NewObject, upload_id: str, data: Sequence[bytes], wrong: bytes) -> bool:
         try:
             probe.send(upload_id, 1, data, wrong)
         except (IntegrityError, UnsupportedError):
