@@ -5,7 +5,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Enum, Integer, Text, TypeDecorator, event
+from sqlalchemy import TEXT, BigInteger, DateTime, Dialect, Enum, Integer, Text, TypeDecorator, event
 from sqlalchemy.orm import InstanceState, Mapper, attributes
 from sqlalchemy.types import TypeEngine
 
@@ -85,7 +85,7 @@ class SafeText(TypeDecorator[str]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Text in the order of its code points, as SQLite has it, so that ranges and pages are the same everywhere."""
-        return dialect.type_descriptor(Text(collation="C") if dialect.name == "postgresql" else Text())
+        return TEXT(collation="C") if dialect.name == "postgresql" else dialect.type_descriptor(Text())
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """The display text."""

@@ -99,8 +99,10 @@ def check(database: Database) -> list[str]:
 def sql(dialect: str, revisions: str = "base:head") -> str:
     """The statements that go from one revision to another ("0001:head"; "head:base" to undo), and change nothing.
 
-    `dialect` is "sqlite" or "postgresql". Raises ConfigurationError when a revision is not known.
+    `dialect` is "sqlite" or "postgresql". Raises ConfigurationError for what is not known.
     """
+    if dialect not in ("sqlite", "postgresql"):
+        raise ConfigurationError(f"there is no dialect {dialect}", next_step="use sqlite or postgresql")
     text = io.StringIO()
     start, _, end = revisions.rpartition(":")
     start = start or "base"

@@ -1,0 +1,83 @@
+"""Makes the catalogs of long ago that later versions of mgmt must be able to open.
+
+    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0001.sql
+
+That is how 0001.sql was made, when 0001 was the newest revision. It holds two uploads (one of a name that is not
+UTF-8), a failed download, a running upload that was cut off, and an archive of four members. It is never made again:
+each revision that changes a table adds a file of its own, made before the change.
+"""
+
+import os
+import sqlite3
+import tempfile
+from contextlib import closing
+
+from mgmt.catalog import schema
+from mgmt.catalog.database import Database
+
+ROWS = r"""
+INSERT INTO operations (operation_id, operation_type, target_path, target_path_bytes, target_name, target_name_bytes,
+    started_at, completed_at, status, error_message, metadata, user, command_args, seq, claim, owner, host,
+    mgmt_version)
+VALUES
+    ('11111111-0000-4000-8000-000000000001', 'upload', '/films/Étude.mkv', NULL, 'Étude.mkv', NULL,
+     '2024-02-29 23:59:59.123456', '2024-03-01 00:01:29.123456', 'success', NULL, '{"note": "first"}', 'ann',
+     '{"level": "fast"}', 1, '/films/Étude.mkv', 'nas/boot/17/4711', 'nas', '0.1.0'),
+    ('11111111-0000-4000-8000-000000000002', 'upload', '/films/caf\xe9', X'2F66696C6D732F636166E9', 'caf\xe9',
+     X'636166E9', '2024-03-02 10:00:00.000000', '2024-03-02 10:00:10.500000', 'success', NULL, '{}', 'ann', '{}', 2,
+     '/films/caf\xe9', 'nas/boot/18/4712', 'nas', '0.1.0'),
+    ('11111111-0000-4000-8000-000000000003', 'download', '/films/Étude.mkv', NULL, 'Étude.mkv', NULL,
+     '2024-03-03 10:00:00.000000', '2024-03-03 10:00:01.000000', 'failed', 'the store said no', '{}', 'bob', '{}', 3,
+     NULL, 'nas/boot/19/4713', 'nas', '0.1.0'),
+    ('11111111-0000-4000-8000-000000000004', 'upload', '/films/cut off', NULL, 'cut off', NULL,
+     '2024-03-04 10:00:00.000000', NULL, 'running', NULL, '{}', 'bob', '{}', 4,
+     '/films/cut off', 'nas/boot/20/4714', 'nas', '0.1.0');
+INSERT INTO uploads (operation_id, compression_type, original_size, compressed_size, s3_object_key, digest, store)
+VALUES
+    ('11111111-0000-4000-8000-000000000001', 'gzip', 1000, 370, 'Étude.mkv.tar.gz', 'd1', 'file:///store'),
+    ('11111111-0000-4000-8000-000000000002', 'gzip', 5000000000, 4999999999, 'caf.tar.gz', 'd2', 'file:///store'),
+    ('11111111-0000-4000-8000-000000000004', 'gzip', NULL, NULL, 'cut off.tar.gz', NULL, 'file:///store');
+INSERT INTO downloads (operation_id, s3_object_key, local_path)
+VALUES ('11111111-0000-4000-8000-000000000003', 'Étude.mkv.tar.gz', '/back');
+INSERT INTO files (id, name, path, path_bytes, name_bytes, location, host, store, size, is_directory, tags, status,
+    s3_object_key, operation_id, recorded_at)
+VALUES
+    (1, 'Étude.mkv.tar.gz', 'Étude.mkv.tar.gz', NULL, NULL, 's3', NULL, 'file:///store', 370, 0, '{"who": "ann"}',
+     'completed', 'Étude.mkv.tar.gz', '11111111-0000-4000-8000-000000000001', '2024-03-01 00:01:29.000000'),
+    (2, 'caf.tar.gz', 'caf.tar.gz', NULL, NULL, 's3', NULL, 'file:///store', 4999999999, 0, '{}',
+     'completed', 'caf.tar.gz', '11111111-0000-4000-8000-000000000002', '2024-03-02 10:00:10.000000'),
+    (3, 'caf\xe9', '/films/completed/caf\xe9', X'2F66696C6D732F636F6D706C657465642F636166E9', X'636166E9', 'completed',
+     'nas', NULL, 5000000000, 1, '{}', 'completed', NULL, '11111111-0000-4000-8000-000000000002',
+     '2024-03-02 10:00:10.000000');
+INSERT INTO operation_files (operation_id, file_id, role)
+VALUES
+    ('11111111-0000-4000-8000-000000000001', 1, 'archive'),
+    ('11111111-0000-4000-8000-000000000002', 2, 'archive'),
+    ('11111111-0000-4000-8000-000000000002', 3, 'completed');
+INSERT INTO directories (id, path, path_bytes) VALUES (1, '', NULL), (2, 'caf\xe9', X'636166E9');
+INSERT INTO members (id, archive_id, directory_id, name, name_bytes, type, mode, size, mtime_ns, header_offset,
+    data_offset, sha256, link, link_bytes)
+VALUES
+    (1, 2, 1, 'caf\xe9', X'636166E9', 'd', 493, 0, 1709373600123456789, 0, 512, NULL, NULL, NULL),
+    (2, 2, 2, 'Été.jpg', NULL, 'f', 420, 5, 1709373600123456789, 1024, 1536, zeroblob(32), NULL, NULL),
+    (3, 2, 2, 'wedding.mov', NULL, 'f', 420, 5000000000, -1, 2048, 2560, zeroblob(32), NULL, NULL),
+    (4, 2, 2, 'link', NULL, 'l', 511, 0, 0, 5000003072, 5000003584, NULL, '\xff', X'FF');
+INSERT INTO endpoints (url, checksum, max_parts, probed_at)
+VALUES ('http://nas:8333', 'crc64nvme', 10000, '2024-02-29 23:59:59.000000');
+"""
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "catalog.db")
+        database = Database(f"sqlite:///{path}")
+        schema.upgrade(database, "0001")
+        database.close()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript(ROWS)
+            for statement in connection.iterdump():
+                print(statement)
+
+
+if __name__ == "__main__":
+    main()
