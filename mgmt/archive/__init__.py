@@ -1,7 +1,7 @@
 """The tar.gz format (docs/format.md): trees to archives and back. Knows files and bytes only."""
 
 from mgmt.archive.blocks import BLOCK, HEADER, Level, compressor, largest_object
-from mgmt.archive.extract import Extracted, Limits, extract, extract_one, remove_partial
+from mgmt.archive.extract import Extracted, Limits, extract, remove_partial
 from mgmt.archive.index import Index, IndexEnd, IndexHeader, IndexWriter
 from mgmt.archive.inflate import inflate
 from mgmt.archive.member import Digest, Member
@@ -36,7 +36,6 @@ __all__ = [
     "compressor",
     "digest_members",
     "extract",
-    "extract_one",
     "fsync_folder",
     "hash_tree",
     "inflate",

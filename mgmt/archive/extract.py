@@ -1,19 +1,17 @@
 """Members back to disk: all of them, as they were, inside the destination, or nothing."""
 
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from mgmt.archive.blocks import Data
 from mgmt.archive.folders import remove_tree
 from mgmt.archive.index import IndexEnd
-from mgmt.archive.member import Digest, Member, encode
+from mgmt.archive.member import Digest, Member, decode, encode
 from mgmt.archive.move import fsync_folder, rename_noreplace
 from mgmt.archive.restore import Parts, Restoration
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, NotFoundError
 from mgmt.progress import Progress
-
-Expected = Callable[[Member], bytes | None]
 
 
 @dataclass(frozen=True)
@@ -48,15 +46,14 @@ def extract(
     member: str | None = None,
     token: str,
     expected_digest: str | None = None,
-    expected: Expected | None = None,
     limits: Limits | None = None,
     progress: Progress,
 ) -> Extracted:
     """Restore an archive, or only its member `member` with all that is below it, as `destination/name`.
 
     `name` is the one in the archive when it is None. Everything is written under a temporary name in `destination`
-    that is made of `token` (see `remove_partial`), hashed, compared with `expected_digest` and with the sha256 that
-    `expected` tells for a file (None: not known), and is on disk before it gets its name. Modes (without setuid and
+    that is made of `token` (see `remove_partial`), hashed, compared with `expected_digest` (None: not known), and is
+    on disk before it gets its name. Modes (without setuid and
     setgid), times to the nanosecond, links and the user's extended attributes are as they were. `progress` advances
     by bytes of content.
 
@@ -71,7 +68,7 @@ def extract(
     try:
         restoration = Restoration(destination, partial, progress.advance)
         try:
-            extraction = _Extraction(restoration, destination, name, member, expected, limits or Limits())
+            extraction = _Extraction(restoration, destination, name, member, limits or Limits())
             for each, content in members:
                 extraction.take(each, content)
             extracted = extraction.result(expected_digest)
@@ -84,16 +81,6 @@ def extract(
             remove_partial(destination, token)
     except OSError as error:
         raise MgmtError(f"{destination} cannot be written to: {error.strerror}") from error
-
-
-def extract_one(
-    member: Member, content: Iterable[Data], destination: str, name: str, *, token: str, progress: Progress
-) -> Extracted:
-    """Restore the content of one file (see `read_member`) as `destination/name`, as `extract` does."""
-    alone = replace(member, path=name)
-    return extract(
-        [(alone, content)], destination, name, token=token, expected=lambda _: member.sha256, progress=progress
-    )
 
 
 def remove_partial(destination: str, token: str) -> None:
@@ -111,15 +98,13 @@ class _Extraction:
         destination: str,
         name: str | None,
         base: str | None,
-        expected: Expected | None,
         limits: Limits,
     ) -> None:
         self._restoration = restoration
         self._destination = destination
         self._name = name
-        self._base = base
+        self._base = _parts(base) if base is not None else None
         self._chosen = base is not None
-        self._expected = expected
         self._limits = limits
         self._digest = Digest()
         self._members = self._size = 0
@@ -131,20 +116,19 @@ class _Extraction:
         self._seen += 1
         if self._limits.members is not None and self._seen > self._limits.members:
             raise IntegrityError(f"the archive holds more than the {self._limits.members} members that are recorded")
+        path = _parts(member.path)
         if self._base is None:
-            self._base = member.path.partition("/")[0]
-        parts = self._below(member.path)
+            self._base = path[:1]
+        parts = _below(self._base, path)
         if parts is None:
             if self._chosen:
                 return
-            raise IntegrityError(
-                f"the archive holds {member.path} outside {self._base}, which would be written elsewhere"
-            )
-        if self._members == 0:
-            self._check_name()
+            raise IntegrityError(f"the archive holds {member.path} beside its root, which would be written elsewhere")
+        if self._members == 0 and os.path.lexists(self._path()):
+            raise ConflictError(f"{self._path()} exists already, and nothing is ever overwritten")
         linked = None
         if member.type == "h":
-            linked = self._below(member.link or "")
+            linked = _below(self._base, _parts(member.link or ""))
             if linked is None:
                 raise IntegrityError(f"{member.path} is a hard link to {member.link}, which is not being restored")
         self._members += 1
@@ -153,9 +137,7 @@ class _Extraction:
             raise IntegrityError(f"the archive holds more than the {self._limits.size} bytes that are recorded")
         sha256 = self._restoration.put(parts, member, content, linked)
         if sha256 is not None:
-            if self._expected is not None and self._expected(member) not in (None, sha256):
-                raise IntegrityError(f"{member.path} is not what was archived: its sha256 is another")
-            member = replace(member, sha256=sha256)
+            member = member.with_sha256(sha256)
         if not parts:
             self._file = sha256
         self._digest.add(member)
@@ -164,7 +146,7 @@ class _Extraction:
         """What was restored, found to be what is expected."""
         if self._members == 0:
             if self._chosen:
-                raise NotFoundError(f"the archive has no member {self._base}")
+                raise NotFoundError(f"the archive has no member {decode(b'/'.join(self._base or ()))}")
             raise IntegrityError("the archive holds nothing")
         digest = self._digest.hexdigest()
         if expected_digest not in (None, digest):
@@ -177,23 +159,23 @@ class _Extraction:
             size=self._size,
         )
 
-    def _below(self, path: str) -> Parts | None:
-        """The parts of `path` below the base; None when it is elsewhere."""
-        parts = tuple(encode(path).split(b"/"))
-        if any(part in (b"", b".", b"..") or b"\0" in part for part in parts):
-            raise IntegrityError(f"the archive holds {path!r}, which would be written elsewhere")
-        base = tuple(encode(self._base or "").split(b"/"))
-        return parts[len(base) :] if parts[: len(base)] == base else None
-
     def _path(self) -> str:
-        name = self._name if self._name is not None else os.fsdecode(encode((self._base or "").rpartition("/")[2]))
+        name = self._name if self._name is not None else os.fsdecode((self._base or (b"",))[-1])
         if name in ("", ".", "..") or "/" in name or "\0" in name:
             raise IntegrityError(f"{name!r} is not a name that anything can be restored as")
         return os.path.join(self._destination, name)
 
-    def _check_name(self) -> None:
-        if os.path.lexists(self._path()):
-            raise ConflictError(f"{self._path()} exists already, and nothing is ever overwritten")
+
+def _parts(path: str) -> Parts:
+    parts = tuple(encode(path).split(b"/"))
+    if b"" in parts or b"." in parts or b".." in parts or "\0" in path:
+        raise IntegrityError(f"the archive holds {path!r}, which would be written elsewhere")
+    return parts
+
+
+def _below(base: Parts, path: Parts) -> Parts | None:
+    """What follows `base` in `path`; None when that is elsewhere."""
+    return path[len(base) :] if path[: len(base)] == base else None
 
 
 def _partial(token: str) -> str:

@@ -38,6 +38,20 @@ class Member:
     sha256: bytes | None
     link: str | None
 
+    def with_sha256(self, sha256: bytes) -> "Member":
+        """The same member, its content hashed."""
+        return Member(
+            self.path,
+            self.type,
+            self.mode,
+            self.mtime_ns,
+            self.size,
+            self.header_offset,
+            self.data_offset,
+            sha256,
+            self.link,
+        )
+
 
 class Digest:
     """The portable identity of an archive (docs/format.md): the same content has the same, whatever it is called."""

@@ -155,12 +155,10 @@ class _Stream:
         return taken
 
     def exactly(self, count: int) -> bytes:
-        taken = [b""]
-        while count:
-            piece = self.some(count)
-            count -= len(piece)
-            taken.append(bytes(piece))
-        return b"".join(taken)
+        first = bytes(self.some(count)) if count else b""
+        if len(first) == count:
+            return first
+        return first + self.exactly(count - len(first))
 
     def skip(self, count: int) -> None:
         while count:

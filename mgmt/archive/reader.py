@@ -1,6 +1,5 @@
 """An archive, or only what is needed of it, back to tar and to members."""
 
-import dataclasses
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,15 +10,14 @@ import deflate
 
 from mgmt.archive.blocks import HEADER, Data, crc32_combine, trailer, unpack
 from mgmt.archive.index import Index
-from mgmt.archive.inflate import inflate
 from mgmt.archive.member import Digest, Member
-from mgmt.archive.members import Content, read_members
+from mgmt.archive.members import read_members
 from mgmt.errors import IntegrityError, NotFoundError
-
-__all__ = ["Content", "Fetch", "digest_members", "inflate", "read_blocks", "read_member", "read_members", "read_range"]
 
 Fetch = Callable[[int, int], bytes]
 """Gives the bytes of the object from the first offset up to, not including, the second."""
+
+_AT_ONCE = 8  # blocks fetched together: at most about 8 MiB
 
 
 class Contents(NamedTuple):
@@ -30,33 +28,20 @@ class Contents(NamedTuple):
     original_size: int
 
 
-_AT_ONCE = 8  # blocks fetched together: at most about 8 MiB
-
-
-def read_member(index: Index, member: Member, fetch: Fetch) -> Iterator[bytes]:
+def read_member(index: Index, member: Member, fetch: Fetch, threads: int = 1) -> Iterator[Data]:
     """The content of one file, or of the file that a hard link is another name of, in pieces of at most 1 MiB.
 
-    Only the blocks that hold it are fetched, about 8 MiB at a time. Raises IntegrityError when a block is damaged, or,
-    after the last piece, when the sha256 is not the one in the index; NotFoundError for an archive without blocks.
+    Only the blocks that hold it are fetched (see `read_range`). Raises IntegrityError when one is damaged, or, after
+    the last piece, when the sha256 is not the one in the index; NotFoundError for an archive without blocks.
     """
     if member.type == "h":
         member = index.find(member.link or "")
     if not member.size:
         return
-    if not index.lengths:
-        raise NotFoundError(f"{index.header.key} has no blocks: it can only be read from its start")
-    block_size = index.header.block_size
-    start, end = member.data_offset, member.data_offset + member.size
-    first, last = start // block_size, (end - 1) // block_size
-    if last >= len(index.lengths):
-        raise IntegrityError(f"the index of {index.header.key} has {member.path} beyond the end of the archive")
     hasher = hashlib.sha256()
-    for group in range(first, last + 1, _AT_ONCE):
-        for number, data in enumerate(_fetch_blocks(index, fetch, group, min(group + _AT_ONCE, last + 1)), group):
-            offset = number * block_size
-            piece = bytes(memoryview(data)[max(start - offset, 0) : end - offset])
-            hasher.update(piece)
-            yield piece
+    for piece in read_range(index, fetch, threads, member.data_offset, member.data_offset + member.size):
+        hasher.update(piece)
+        yield piece
     if hasher.digest() != member.sha256:
         raise IntegrityError(f"{member.path} in {index.header.key} is not what was archived: its sha256 is another")
 
@@ -124,7 +109,7 @@ def digest_members(tar: Iterable[Data], on_member: Callable[[Member], None] | No
             hasher = hashlib.sha256()
             for piece in content:
                 hasher.update(piece)
-            member = dataclasses.replace(member, sha256=hasher.digest())
+            member = member.with_sha256(hasher.digest())
         digest.add(member)
         count += 1
         size += member.size
