@@ -1,19 +1,22 @@
 """Stores to test with: each a fresh, empty one."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from mgmt.storage import open_store
-from mgmt.storage.store import ObjectStore
+from mgmt.storage.s3 import Bucket, connect
+from mgmt.storage.s3_store import S3Store
+from mgmt.storage.store import Capabilities, ObjectStore
 from tests.servers import Server
 from tests.storage.proxy import Proxy, proxy
 
 MIB = 1 << 20
 PART = 5 * MIB
+"""The smallest that S3 takes."""
 BUCKET = "storage"
 
 
@@ -25,38 +28,71 @@ def fresh_url(server: Server) -> str:
     return f"s3://{BUCKET}/{uuid4().hex}"
 
 
-@pytest.fixture
-def seaweed_store(seaweed: Server) -> ObjectStore:
-    return open_store(fresh_url(seaweed), part_size=PART)
+@dataclass
+class Connection:
+    """One client for all tests of a session: to make one takes boto3 as long as a test."""
+
+    bucket: Bucket
+    capabilities: Capabilities
+
+    @classmethod
+    def to(cls, server: Server, endpoint_url: str | None = None) -> "Connection":
+        _, _, bucket, prefix = fresh_url(server).split("/")
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in server.environment.items():
+                patch.setenv(name, value)
+            made = connect(bucket, prefix, endpoint_url=endpoint_url, region=None, profile=None, threads=4)
+            made.client.list_buckets()  # boto3 looks for the credentials now
+        store = S3Store(made, threads=4, part_size=PART, capabilities=None, on_probed=None)
+        return cls(made, store.capabilities())
+
+    def store(self, *, threads: int = 4, capabilities: Capabilities | None = None) -> ObjectStore:
+        return S3Store(
+            Bucket(self.bucket.client, self.bucket.name, uuid4().hex),
+            threads=threads,
+            part_size=PART,
+            capabilities=capabilities or self.capabilities,
+            on_probed=None,
+        )
 
 
-@pytest.fixture
-def directory_store(tmp_path: Path) -> ObjectStore:
-    return open_store(f"file://{tmp_path}/store")
+@pytest.fixture(scope="session")
+def seaweed_connection(seaweed_server: Server) -> Connection:
+    return Connection.to(seaweed_server)
+
+
+@pytest.fixture(scope="session")
+def rclone_connection(rclone_server: Server) -> Connection:
+    return Connection.to(rclone_server)
 
 
 @pytest.fixture(params=["seaweed", "rclone", "directory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    """One of each kind of store that mgmt must work with."""
-    if request.param == "directory":
-        return open_store(f"file://{tmp_path}/store")
-    return open_store(fresh_url(request.getfixturevalue(request.param)), part_size=PART)
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kinds of store that mgmt must work with."""
+    return str(request.param)
 
 
 @pytest.fixture
-def behind_proxy(
-    seaweed: Server, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., tuple[ObjectStore, Proxy]]]:
+def store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    if kind == "directory":
+        return open_store(f"file://{tmp_path}/store")
+    connection: Connection = request.getfixturevalue(f"{kind}_connection")
+    return connection.store()
+
+
+@pytest.fixture(scope="session")
+def shared_proxy(seaweed_server: Server) -> Iterator[tuple[Proxy, Connection]]:
+    with proxy(seaweed_server) as between:
+        yield between, Connection.to(seaweed_server, between.endpoint_url)
+
+
+@pytest.fixture
+def behind_proxy(shared_proxy: tuple[Proxy, Connection]) -> Callable[..., tuple[ObjectStore, Proxy]]:
     """Opens stores on SeaweedFS through a proxy that counts and spoils requests."""
-    with proxy(seaweed) as between:
-        for name, value in between.environment().items():
-            monkeypatch.setenv(name, value)
+    between, connection = shared_proxy
 
-        def opened(**options: Any) -> tuple[ObjectStore, Proxy]:
-            url = options.pop("url", None) or fresh_url(seaweed)
-            store = open_store(url, part_size=PART, **options)
-            store.capabilities()
-            between.requests.clear()
-            return store, between
+    def opened(*, threads: int = 4, capabilities: Capabilities | None = None) -> tuple[ObjectStore, Proxy]:
+        between.reset()
+        return connection.store(threads=threads, capabilities=capabilities), between
 
-        yield opened
+    return opened

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.servers import Server, environment
+from tests.servers import Server
 
 
 @dataclass
@@ -31,13 +31,18 @@ class Proxy:
     endpoint_url: str
     requests: list[str] = field(default_factory=list)
     """ "METHOD /path?query", in the order of their arrival."""
+    answered: int = 0
+    """Bytes of all answers' bodies."""
     faults: list[Fault] = field(default_factory=list)
     most_at_once: int = 0
     at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def environment(self) -> dict[str, str]:
-        return environment(self.endpoint_url)
+    def reset(self) -> None:
+        """Forget what was seen, and spoil nothing."""
+        self.requests.clear()
+        self.faults.clear()
+        self.most_at_once = 0
 
     def count(self, pattern: str) -> int:
         return sum(re.search(pattern, request) is not None for request in self.requests)
@@ -101,6 +106,8 @@ def proxy(server: Server) -> Iterator[Proxy]:
             if act == "cut-answer":
                 data = data[: len(data) // 2]
                 self.close_connection = True
+            with state.lock:
+                state.answered += len(data) if self.command != "HEAD" else 0
             self.wfile.write(data)
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = forward  # noqa: N815 - http.server's names

@@ -1,5 +1,6 @@
 """What mgmt/storage/store.py promises, on each kind of store."""
 
+import functools
 import io
 import queue
 import random
@@ -18,6 +19,7 @@ PART = 5 * MIB
 KEY = "folder/archive.tar.gz"
 
 
+@functools.cache
 def content(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
 
@@ -51,10 +53,6 @@ def interrupted(store: ObjectStore, data: bytes) -> str:
     return ids[0]
 
 
-def is_directory(store: ObjectStore) -> bool:
-    return store.url.startswith("file:")
-
-
 @pytest.mark.parametrize("size", [0, 1, PART, PART + 1, 2 * PART, 2 * PART + 12345])
 def test_what_went_in_comes_out(store: ObjectStore, size: int) -> None:
     data = content(size)
@@ -75,14 +73,13 @@ def test_what_went_in_comes_out(store: ObjectStore, size: int) -> None:
     assert list(store.pending()) == []
 
 
-def test_proof(store: ObjectStore, request: pytest.FixtureRequest) -> None:
+def test_proof(store: ObjectStore, kind: str) -> None:
     expected = {"seaweed": "crc64nvme", "rclone": "md5", "directory": None}
-    name = request.node.callspec.params["store"]
     large, _ = uploaded(store, content(2 * PART + 1))
     small, _ = uploaded(store, content(100), "small")
-    assert store.capabilities().checksum == expected[name]
-    assert store.prove(KEY, large) == expected[name]
-    assert store.prove("small", small) == expected[name]
+    assert store.capabilities().checksum == expected[kind]
+    assert store.prove(KEY, large) == expected[kind]
+    assert store.prove("small", small) == expected[kind]
     with pytest.raises(IntegrityError, match="bytes"):
         store.prove(KEY, replace(large, size=large.size - 1))
     with pytest.raises(NotFoundError):
@@ -127,9 +124,9 @@ def test_progress_and_the_upload_id_are_told(store: ObjectStore) -> None:
 
 def test_a_stream_may_be_longer_than_planned(store: ObjectStore) -> None:
     upload = started(store, planned_size=1)
-    upload.write(content(3 * PART))
+    upload.write(content(2 * PART))
     upload.complete()
-    assert store.head(KEY).size == 3 * PART
+    assert store.head(KEY).size == 2 * PART
 
 
 @pytest.mark.parametrize("size", [10, PART + 10])
@@ -176,14 +173,14 @@ def test_put(store: ObjectStore) -> None:
     assert list(store.pending()) == []
 
 
-def test_list_is_complete_and_below_the_prefix(store: ObjectStore) -> None:
+def test_list_is_complete_and_below_the_prefix(store: ObjectStore, kind: str) -> None:
     keys = ["a-b", "a.b", "a/b-c", "a/b/c", "a0", "b", "ä", "é/ü 100%+&?#=~.tar.gz", "\uffee", "\U0001f4f7"]
     for key in random.Random(1).sample(keys, len(keys)):
         store.put(key, io.BytesIO(key.encode()), size=len(key.encode()), metadata={"mgmt-operation": "op"})
     listed = [each.key for each in store.list()]
     assert keys == sorted(keys, key=str.encode)
     assert sorted(listed, key=str.encode) == keys
-    if is_directory(store):
+    if kind == "directory":
         assert listed == keys
     assert {each.key for each in store.list("a/")} == {"a/b-c", "a/b/c"}
     assert [each.key for each in store.list("a/b-")] == ["a/b-c"]
@@ -254,8 +251,8 @@ def test_pending_and_abort(store: ObjectStore) -> None:
 
 
 def test_an_interrupted_upload_goes_on(store: ObjectStore) -> None:
-    data = content(4 * PART + 99)
-    upload_id = interrupted(store, data[: 3 * PART + 1])
+    data = content(3 * PART + 99)
+    upload_id = interrupted(store, data[: 2 * PART + 1])
     ids: list[str] = []
     counts: list[int] = []
     second = started(
@@ -265,7 +262,7 @@ def test_an_interrupted_upload_goes_on(store: ObjectStore) -> None:
         second.write(data[begin : begin + MIB])
     sent = second.finish()
     second.complete()
-    assert (second.parts_skipped, second.parts_sent) == (3, 2)
+    assert (second.parts_skipped, second.parts_sent) == (2, 2)
     assert ids == []
     assert sum(counts) == len(data)
     assert store.prove(KEY, sent) == store.capabilities().checksum
@@ -273,12 +270,12 @@ def test_an_interrupted_upload_goes_on(store: ObjectStore) -> None:
     assert list(store.pending()) == []
 
 
-@pytest.mark.parametrize("size", [3 * PART + 1, PART + 5])
-def test_what_differs_is_sent_again(store: ObjectStore, size: int, request: pytest.FixtureRequest) -> None:
-    upload_id = interrupted(store, content(3 * PART + 1))
-    data = (content(PART) + content(PART, seed=2) + content(3 * PART + 1)[2 * PART :])[:size]
+@pytest.mark.parametrize("size", [2 * PART + 1, PART + 5])
+def test_what_differs_is_sent_again(store: ObjectStore, size: int, kind: str) -> None:
+    upload_id = interrupted(store, content(2 * PART + 1))
+    data = (content(2 * PART + 1)[:PART] + content(PART, seed=2) + b"x")[:size]
     second = started(store, resume=upload_id)
-    if request.node.callspec.params["store"] == "rclone":  # it cannot replace a part, and so begins anew next time
+    if kind == "rclone":  # it cannot replace a part, and so begins anew next time
         second.write(data)
         with pytest.raises(StoreUnavailableError, match="changed"):
             second.finish()
@@ -336,9 +333,9 @@ def test_no_call_leaves_the_store(store: ObjectStore, key: str) -> None:
 
 
 def test_a_bucket_that_never_had_an_upload(
-    store: ObjectStore, new_bucket: Callable[[Server], str], request: pytest.FixtureRequest
+    store: ObjectStore, kind: str, new_bucket: Callable[[Server], str], request: pytest.FixtureRequest
 ) -> None:
-    if not is_directory(store):
-        store = open_store(f"s3://{new_bucket(request.getfixturevalue(request.node.callspec.params['store']))}")
+    if kind != "directory":
+        store = open_store(f"s3://{new_bucket(request.getfixturevalue(kind))}")
     assert list(store.pending()) == []
     assert list(store.list()) == []
