@@ -11,11 +11,9 @@ from typing import NamedTuple
 from mgmt.archive.folders import OPEN_FOLDER
 from mgmt.archive.member import Type, decode
 from mgmt.archive.tree import Entry, Skipped, Tally, Tree
-from mgmt.errors import MgmtError, SourceChangedError
+from mgmt.errors import MgmtError
 
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _TICK_NS = 20_000_000
 
 
@@ -56,7 +54,7 @@ class Source:
                         self.tally.count(entry, kind)
                         yield Found(entry, kind, None, descriptor)
                         if _identity(os.fstat(descriptor)) != _identity(entry.stat):
-                            raise self.changed(entry)
+                            raise self._tree.changed(entry.name)
                     finally:
                         os.close(descriptor)
                     continue
@@ -68,9 +66,9 @@ class Source:
         try:
             count = os.readv(found.descriptor, [buffer])
         except OSError as error:
-            raise MgmtError(f"{self._disk_path(found.entry)} cannot be read: {error.strerror}") from error
+            raise MgmtError(f"{self._tree.disk_path(found.entry.name)} cannot be read: {error.strerror}") from error
         if count == 0:
-            raise self.changed(found.entry)
+            raise self._tree.changed(found.entry.name)
         return count
 
     def xattrs(self, found: Found) -> dict[bytes, bytes]:
@@ -90,47 +88,34 @@ class Source:
             if error.errno == errno.ENOTSUP:
                 return {}
             raise MgmtError(
-                f"the extended attributes of {self._disk_path(found.entry)} cannot be read: {error.strerror}"
+                f"the extended attributes of {self._tree.disk_path(found.entry.name)} cannot be read: {error.strerror}"
             ) from error
-
-    def changed(self, entry: Entry) -> SourceChangedError:
-        """The error that names `entry`."""
-        return SourceChangedError(
-            f"{self._disk_path(entry)} changed while it was read", next_step="run it again when nothing writes there"
-        )
 
     def _open(self, entry: Entry) -> int | None:
         try:
             descriptor = os.open(entry.path, _OPEN_FILE, dir_fd=entry.folder)
         except OSError as error:
-            if error.errno in _REPLACED:
-                raise self.changed(entry) from error
-            if error.errno in _EXHAUSTED:
-                raise MgmtError(f"{self._disk_path(entry)} cannot be opened: {error.strerror}") from error
-            self.skipped.append(Skipped(self._disk_path(entry), f"unreadable: {error.strerror}"))
+            self.skipped.append(self._tree.unreadable(entry.name, error))
             return None
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or _identity(status) != _identity(entry.stat):
             os.close(descriptor)
-            raise self.changed(entry)
+            raise self._tree.changed(entry.name)
         # The kernel's timestamps move in ticks of up to 10 ms. A file written a moment ago could be written again
         # within the same tick, and its times would not show it; so let the tick pass before the reading begins.
         if abs(time.time_ns() - status.st_ctime_ns) < _TICK_NS:
             time.sleep(_TICK_NS / 1e9)
             if _identity(os.fstat(descriptor)) != _identity(status):
                 os.close(descriptor)
-                raise self.changed(entry)
+                raise self._tree.changed(entry.name)
         return descriptor
 
     def _target(self, entry: Entry) -> str:
         try:
             target = os.readlink(entry.path, dir_fd=entry.folder)
         except OSError as error:
-            raise self.changed(entry) from error
+            raise self._tree.changed(entry.name) from error
         return decode(os.fsencode(target))
-
-    def _disk_path(self, entry: Entry) -> str:
-        return self._tree.disk_path(entry.name)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int, int]:

@@ -1,5 +1,6 @@
 """What is to be archived: a walk over a file or folder, always in the same order."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -10,8 +11,10 @@ from typing import NamedTuple
 from mgmt.archive.folders import OPEN_FOLDER
 from mgmt.archive.member import Type, decode, encode
 from mgmt.archive.patterns import Patterns
-from mgmt.errors import MgmtError, NotFoundError, RefusedError, SourceChangedError
+from mgmt.errors import ConfigurationError, MgmtError, NotFoundError, RefusedError, SourceChangedError
 
+_REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _LONG = 2048  # bytes of path; Linux refuses 4096, so from here on a path begins at a folder that is held open
 
 
@@ -44,6 +47,10 @@ class Tree:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.name in ("", ".", "..") or "/" in self.name or "\0" in self.name:
+            raise ConfigurationError(f"{self.root} cannot be archived as {self.name!r}, which is not a name")
+
     def walk(self, on_skip: Callable[[Skipped], None]) -> Generator[Entry]:
         """Everything to archive, depth first, each folder before what it holds, siblings by the bytes of their names.
 
@@ -59,7 +66,7 @@ class Tree:
         include, exclude = Patterns(self.include), Patterns(self.exclude)
         try:
             stack = [_Folder(root, included=not include)]
-        except PermissionError as error:
+        except OSError as error:
             raise MgmtError(f"{self.root} cannot be read: {error.strerror}") from error
         try:
             yield root
@@ -86,15 +93,31 @@ class Tree:
                     entry = Entry(folder.base, path, inside, status)
                     if is_folder:
                         stack.append(_Folder(entry, included=included))
-                except PermissionError as error:
-                    on_skip(Skipped(self.disk_path(inside), f"unreadable: {error.strerror}"))
+                except OSError as error:
+                    on_skip(self.unreadable(inside, error))
                     continue
-                except (FileNotFoundError, NotADirectoryError) as error:
-                    raise SourceChangedError(f"{self.disk_path(inside)} changed while it was read") from error
                 yield entry
         finally:
             for folder in stack:
                 folder.close()
+
+    def unreadable(self, name: str, error: OSError) -> Skipped:
+        """What it means that the member `name` cannot be looked at or opened: it is skipped, and this says why.
+
+        Raises SourceChangedError when it is no longer what was listed, MgmtError when the fault is not its own.
+        """
+        path = self.disk_path(name)
+        if error.errno in _REPLACED:
+            raise self.changed(name) from error
+        if error.errno in _EXHAUSTED:
+            raise MgmtError(f"{path} cannot be opened: {error.strerror}") from error
+        return Skipped(path, f"unreadable: {error.strerror}")
+
+    def changed(self, name: str) -> SourceChangedError:
+        """The error that names a member which is not what it was a moment ago."""
+        return SourceChangedError(
+            f"{self.disk_path(name)} changed while it was read", next_step="run it again when nothing writes there"
+        )
 
     def disk_path(self, name: str) -> str:
         """Where the member called `name` is on disk, to tell people."""
@@ -105,7 +128,7 @@ class Tree:
             return os.lstat(os.path.abspath(self.root))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(f"{self.root}: no such file or folder") from error
-        except PermissionError as error:
+        except OSError as error:
             raise MgmtError(f"{self.root} cannot be read: {error.strerror}") from error
 
 
