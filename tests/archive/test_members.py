@@ -2,7 +2,6 @@
 
 import io
 import os
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from mgmt.archive import Member, read_members
 from mgmt.archive.header import pack_header
 from mgmt.errors import IntegrityError
 from tests.archive.archives import chunked
+from tests.archive.tools import gnu_tar
 
 END = bytes(1024)
 
@@ -69,10 +69,8 @@ def test_every_format_of_gnu_tar(tmp_path: Path, format_: str) -> None:
     if format_ not in ("v7", "ustar"):
         (root / ("n" * 200)).write_text("long")
         (root / "long link").symlink_to("t" * 300)
-    done = subprocess.run(
-        ["tar", "cf", "-", f"--format={format_}", "--sort=name", "root"], cwd=tmp_path, capture_output=True, check=True
-    )
-    found = {member.path: (member, content) for member, content in entries(done.stdout)}
+    tar = gnu_tar(tmp_path, "cf", "-", f"--format={format_}", "--sort=name", "root")
+    found = {member.path: (member, content) for member, content in entries(tar)}
     expected = {"root"} | {os.path.relpath(path, tmp_path) for path in root.rglob("*")}
     assert set(found) == expected
     assert found["root/file"][1] == b"x" * 1000
@@ -116,14 +114,14 @@ def test_global_records_are_for_all_that_follow() -> None:
 def test_the_dot_that_some_begin_with_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b").write_text("b")
-    done = subprocess.run(["tar", "cf", "-", "."], cwd=tmp_path, capture_output=True, check=True)
-    assert [member.path for member, _ in entries(done.stdout)] == [".", "a", "a/b"]
+    tar = gnu_tar(tmp_path, "cf", "-", ".")
+    assert [member.path for member, _ in entries(tar)] == [".", "a", "a/b"]
 
 
 def test_a_volume_label_is_no_member(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
-    done = subprocess.run(["tar", "cf", "-", "-V", "label", "a"], cwd=tmp_path, capture_output=True, check=True)
-    assert [member.path for member, _ in entries(done.stdout)] == ["a"]
+    tar = gnu_tar(tmp_path, "cf", "-", "-V", "label", "a")
+    assert [member.path for member, _ in entries(tar)] == ["a"]
 
 
 @pytest.mark.parametrize("type_", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, b"Z"])
@@ -144,9 +142,9 @@ def test_sparse_members_of_gnu_tar_are_refused_not_misread(tmp_path: Path, versi
         file.seek(500_000)
         file.write(b"data")
     options = ["--format=gnu"] if version == "old" else ["--format=pax", f"--sparse-version={version}"]
-    done = subprocess.run(["tar", "cSf", "-", *options, "sparse"], cwd=tmp_path, capture_output=True, check=True)
+    tar = gnu_tar(tmp_path, "cSf", "-", *options, "sparse")
     with pytest.raises(IntegrityError, match="a sparse file"):
-        entries(done.stdout)
+        entries(tar)
 
 
 def test_what_is_not_read_is_passed_over() -> None:

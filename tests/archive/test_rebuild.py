@@ -2,7 +2,6 @@ import gzip
 import io
 import os
 import random
-import subprocess
 import tarfile
 import zlib
 from pathlib import Path
@@ -13,6 +12,7 @@ from mgmt.archive import BLOCK, HEADER, Index, IndexWriter, Tree, read_blocks, r
 from mgmt.archive.blocks import crc32_combine, pack, trailer
 from mgmt.errors import IntegrityError, NotFoundError
 from tests.archive.archives import Written, chunked, header, write
+from tests.archive.tools import gnu_tar
 from tests.trees import random_file
 
 MIB = 1 << 20
@@ -94,8 +94,7 @@ def test_a_foreign_archive_gets_members_and_no_blocks(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     random_file(tmp_path / "root" / "a", 3 * MIB)
     (tmp_path / "root" / "b").write_text("b")
-    subprocess.run(["tar", "czf", "foreign.tar.gz", "--sort=name", "root"], cwd=tmp_path, check=True)
-    data = (tmp_path / "foreign.tar.gz").read_bytes()
+    data = gnu_tar(tmp_path, "czf", "-", "--sort=name", "root")
     index = rebuild(data, tmp_path / "index")
     assert [member.path for member in index.members()] == ["root", "root/a", "root/b"]
     assert (index.end.blocks, index.blocks, index.end.size, index.end.tar_size) == (

@@ -47,3 +47,13 @@ TARS = [
     Tar("gzip and tar", "gzip", "tar tf {}", "gzip -dc {} | tar xf -"),
     Tar("Python r:gz", sys.executable, f"{sys.executable} -m tarfile -l {{}} | sed 's/ *$//'", ""),
 ]
+
+
+def gnu_tar(folder: Path, *arguments: str) -> bytes:
+    """What GNU tar, run in `folder`, writes to its output."""
+    for program in ("gtar", "tar"):
+        if shutil.which(program) is not None:
+            version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+            if "GNU tar" in version:
+                return subprocess.run([program, *arguments], cwd=folder, capture_output=True, check=True).stdout
+    pytest.skip("GNU tar is not installed, so it was not tried whether we read its archives")
