@@ -18,7 +18,8 @@ from hashlib import sha256
 from stat import S_ISREG
 from typing import Any, BinaryIO
 
-from mgmt.errors import ConfigurationError, ConflictError, IntegrityError, NotFoundError
+from mgmt.errors import ConfigurationError, ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
+from mgmt.storage.directory_upload import DirectoryUpload
 from mgmt.storage.folder import (
     open_parent,
     open_root,
@@ -27,7 +28,6 @@ from mgmt.storage.folder import (
     remove,
     remove_empty_parents,
     translated,
-    write_all,
     write_new,
 )
 from mgmt.storage.keys import check_key, is_key
@@ -69,12 +69,8 @@ class DirectoryStore:
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Every file below the directory, except those of mgmt's own folder; symlinks are left out."""
-        with translated(self.url):
-            try:
-                with open_root(self.path, create=False) as root:
-                    yield from _walk(root, "", prefix)
-            except FileNotFoundError:
-                return
+        with translated(self.url), suppress(FileNotFoundError), open_root(self.path, create=False) as root:
+            yield from _walk(root, "", prefix)
 
     def start_upload(
         self,
@@ -88,19 +84,27 @@ class DirectoryStore:
         part_size: int | None = None,
         on_started: Callable[[str, int], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
-    ) -> "DirectoryUpload":
+    ) -> DirectoryUpload:
         """Begin to write one object. Here each new upload calls `on_started`, before anything is on disk."""
         part_size = part_size or PART_SIZE
-        with translated(self.location(_checked(key))):
-            descriptor = self._found(resume) if resume is not None else None
-            upload_id = resume or ""
-            if descriptor is None:
-                self.abort(key, upload_id)  # it may have died between its two files
-                upload_id = secrets.token_hex(16)
-                if on_started is not None:
-                    on_started(upload_id, part_size)
+        where, upload_id = self.location(_checked(key)), resume or ""
+        with translated(where):
+            descriptor = self._found(upload_id)
+        if descriptor is None:
+            self.abort(key, upload_id)  # it may have died between its two files
+            upload_id = secrets.token_hex(16)
+            if on_started is not None:
+                on_started(upload_id, part_size)
+            with translated(where):
                 descriptor = self._begin(key, upload_id)
-        return DirectoryUpload(self, key, metadata, upload_id, descriptor, part_size, on_sent or (lambda _: None))
+        return DirectoryUpload(
+            os.fdopen(descriptor, "r+b", buffering=0),
+            where,
+            part_size,
+            publish=lambda size: self.publish(key, upload_id, size, metadata),
+            remove=lambda: self.abort(key, upload_id),
+            on_sent=on_sent or (lambda _: None),
+        )
 
     def prove(self, key: str, sent: Sent) -> str | None:
         """A size is no proof: None, once the size is right."""
@@ -153,13 +157,12 @@ class DirectoryStore:
         with translated(self.location(_checked(key))), suppress(FileNotFoundError), self._locked() as root:
             with suppress(FileNotFoundError, NotADirectoryError), open_parent(root, key) as (folder, name):
                 remove(folder, name)
-            with suppress(FileNotFoundError), open_parent(root, _note_path(key)) as (folder, name):
-                remove(folder, name)
+            self._forget(root, key)
             remove_empty_parents(root, key)
 
     def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
         """What is in `uploads`, begun by whatever process."""
-        with translated(self.url), suppress(FileNotFoundError), self._parent(f"{OWN}/uploads/x") as (folder, _):
+        with translated(self.url), suppress(FileNotFoundError), self._parent(_upload_path("")) as (folder, _):
             for name in sorted(os.listdir(folder)):
                 upload_id, suffix = os.path.splitext(name)
                 if suffix != ".json":
@@ -176,24 +179,20 @@ class DirectoryStore:
                     yield PendingUpload(key, upload_id, datetime.fromtimestamp(status.st_mtime, UTC), size)
 
     def abort(self, key: str, upload_id: str) -> None:
-        """Remove a pending upload, if it is there."""
+        """Remove a pending upload, if it is there, and the metadata that it may have left."""
         if not _UPLOAD_ID.fullmatch(upload_id):
             return
-        with (
-            translated(self.location(key)),
-            suppress(FileNotFoundError),
-            self._parent(f"{OWN}/uploads/x") as (folder, _),
-        ):
-            remove(folder, upload_id)
-            remove(folder, f"{upload_id}.json")
+        with translated(self.location(key)), suppress(FileNotFoundError), self._locked() as root:
+            with suppress(FileNotFoundError), open_parent(root, _upload_path(upload_id)) as (folder, name):
+                remove(folder, name)
+                remove(folder, f"{name}.json")
+            if not self._is_there(key):
+                self._forget(root, key)
 
     def publish(self, key: str, upload_id: str, size: int, metadata: Mapping[str, str]) -> StoredObject:
         """Give the finished upload its key, unless that is taken. Raises ConflictError when it is another's."""
         with translated(self.location(key)), self._locked() as root:
-            try:
-                there = self.head(key)
-            except NotFoundError:
-                there = None
+            there = self.head(key) if self._is_there(key) else None
             if there is not None and there.size == 0 != size and self._note(key) == _noted(size, metadata):
                 with open_parent(root, key) as (folder, name):  # the claim of a crashed run: see `place`
                     remove(folder, name)
@@ -201,19 +200,27 @@ class DirectoryStore:
             if there is not None and not is_same(there, size, metadata):
                 raise ConflictError(f"{self.location(key)} exists already")
             if there is None:
-                with open_parent(root, _note_path(key), create=True) as (folder, name):
-                    write_new(folder, name, json.dumps(_noted(size, metadata)).encode())
-                with (
-                    open_parent(root, f"{OWN}/uploads/{upload_id}") as source,
-                    open_parent(root, key, create=True) as target,
-                ):
-                    place(source, target)
+                self._place(root, key, upload_id, _noted(size, metadata))
         self.abort(key, upload_id)
         return self.head(key)
 
+    def _place(self, root: int, key: str, upload_id: str, note: dict[str, Any]) -> None:
+        try:
+            with open_parent(root, _upload_path(upload_id)) as source:
+                os.stat(source[1], dir_fd=source[0])
+                with open_parent(root, _note_path(key), create=True) as (folder, name):
+                    write_new(folder, name, json.dumps(note).encode())
+                with open_parent(root, key, create=True) as target:
+                    place(source, target)
+        except FileNotFoundError as error:
+            raise StoreUnavailableError(
+                f"the upload of {self.location(key)} was removed while it was under way",
+                next_step="run the same command again",
+            ) from error
+
     def _begin(self, key: str, upload_id: str) -> int:
-        with self._parent(f"{OWN}/uploads/{upload_id}.json", create=True) as (folder, name):
-            write_new(folder, name, json.dumps({"key": key}).encode())
+        with self._parent(_upload_path(upload_id), create=True) as (folder, name):
+            write_new(folder, f"{name}.json", json.dumps({"key": key}).encode())
         return self._open_upload(upload_id, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     def _found(self, upload_id: str) -> int | None:
@@ -225,7 +232,7 @@ class DirectoryStore:
             return None
 
     def _open_upload(self, upload_id: str, flags: int) -> int:
-        with self._parent(f"{OWN}/uploads/{upload_id}") as (folder, name):
+        with self._parent(_upload_path(upload_id)) as (folder, name):
             return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
 
     @contextmanager
@@ -250,7 +257,10 @@ class DirectoryStore:
     @contextmanager
     def _locked(self) -> Iterator[int]:
         """The root, while no other process publishes or deletes."""
-        with open_root(self.path, create=False) as root, open_parent(root, f"{OWN}/lock") as (folder, name):
+        with (
+            open_root(self.path, create=False) as root,
+            open_parent(root, f"{OWN}/lock", create=True) as (folder, name),
+        ):
             lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -258,79 +268,23 @@ class DirectoryStore:
             finally:
                 os.close(lock)
 
+    def _is_there(self, key: str) -> bool:
+        try:
+            self.head(key)
+        except NotFoundError:
+            return False
+        return True
+
+    def _forget(self, root: int, key: str) -> None:
+        with suppress(FileNotFoundError), open_parent(root, _note_path(key)) as (folder, name):
+            remove(folder, name)
+
     def _note(self, key: str) -> dict[str, Any]:
         try:
             with self._parent(_note_path(key)) as (folder, name):
                 return _parsed(read_all(folder, name))
         except FileNotFoundError:
             return {}
-
-
-class DirectoryUpload:
-    """An `Upload` (see store.py) into one file, by the thread that writes."""
-
-    def __init__(
-        self,
-        store: DirectoryStore,
-        key: str,
-        metadata: Mapping[str, str],
-        upload_id: str,
-        descriptor: int,
-        part_size: int,
-        on_sent: Callable[[int], None],
-    ) -> None:
-        self.part_size = part_size
-        self.parts_sent = 0
-        self.parts_skipped = 0
-        self._store = store
-        self._key = key
-        self._metadata = metadata
-        self._upload_id = upload_id
-        self._file = os.fdopen(descriptor, "r+b", buffering=0)
-        self._on_sent = on_sent
-        self._size = 0
-        self._same = 0
-        """Bytes from the beginning that an interrupted run had written already."""
-        self._sent: Sent | None = None
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append `data`, or find that it is there already."""
-        with translated(self._store.location(self._key)):
-            descriptor = self._file.fileno()
-            if self._same == self._size and os.pread(descriptor, len(data), self._size) == data:
-                self._same += len(data)
-            else:
-                if self._same == self._size:
-                    os.ftruncate(descriptor, self._size)
-                write_all(descriptor, data, self._size)
-        self._size += len(data)
-        self._on_sent(len(data))
-
-    def finish(self) -> Sent:
-        """Wait until all of it is on disk."""
-        if self._sent is None:
-            with translated(self._store.location(self._key)):
-                os.ftruncate(self._file.fileno(), self._size)
-                os.fsync(self._file.fileno())
-            parts = max(1, -(-self._size // self.part_size))
-            self.parts_skipped = parts if self._same == self._size > 0 else self._same // self.part_size
-            self.parts_sent = parts - self.parts_skipped
-            self._sent = Sent(self._size, None, parts, self.part_size)
-            self.close()
-        return self._sent
-
-    def complete(self) -> StoredObject:
-        """Make the file appear under its key, never replacing one."""
-        return self._store.publish(self._key, self._upload_id, self.finish().size, self._metadata)
-
-    def abort(self) -> None:
-        """Remove what was written."""
-        self.close()
-        self._store.abort(self._key, self._upload_id)
-
-    def close(self) -> None:
-        """Leave in the store what is there."""
-        self._file.close()
 
 
 def _checked(key: str) -> str:
@@ -352,11 +306,15 @@ def _described(key: str, status: os.stat_result, metadata: Mapping[str, str]) ->
 
 
 def _etag(status: os.stat_result) -> str:
-    return f"{status.st_size:x}-{status.st_mtime_ns:x}-{status.st_ino:x}"
+    return f"{status.st_size:x}-{status.st_mtime_ns:x}"  # no inode: exFAT gives another at each mount
 
 
 def _note_path(key: str) -> str:
     return f"{OWN}/objects/{sha256(key.encode()).hexdigest()}.json"
+
+
+def _upload_path(upload_id: str) -> str:
+    return f"{OWN}/uploads/{upload_id}"
 
 
 def _noted(size: int, metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -379,7 +337,7 @@ def _walk(folder: int, path: str, prefix: str) -> Iterator[StoredObject]:
         key = path + name
         if name.endswith("/"):
             if key.casefold() != OWN + "/" and (key.startswith(prefix) or prefix.startswith(key)):
-                with open_parent(folder, name + ".") as (inner, _):
+                with suppress(FileNotFoundError), open_parent(folder, name + ".") as (inner, _):
                     yield from _walk(inner, key, prefix)
         elif key.startswith(prefix) and is_key(key):
             with suppress(FileNotFoundError):

@@ -215,8 +215,7 @@ class MultipartUpload:
 
     def _dispatch(self, data: list[Data]) -> None:
         """Send `data` as the next part, from a thread of its own."""
-        if self._upload_id is None:
-            self._upload_id = self._begin()
+        upload_id = self._upload_id or self._begin()
         self._count += 1
         if self._count > self._max_parts:
             raise StoreError(
@@ -227,7 +226,7 @@ class MultipartUpload:
             for piece in data:
                 self._whole_md5.update(piece)
         self._collect(self._in_flight - 1)
-        self._sending.add(self._threads.submit(self._send, self._upload_id, self._count, data))
+        self._sending.add(self._threads.submit(self._send, upload_id, self._count, data))
 
     def _begin(self) -> str:
         """The interrupted upload, if it is still there, or else a new one."""
@@ -235,10 +234,11 @@ class MultipartUpload:
             try:
                 for part in self._requests.stored_parts(self._resume):
                     self._stored.setdefault(part.number, []).append(part)
+                self._upload_id = self._resume
                 return self._resume
             except NotFoundError:
                 self._stored.clear()
-        upload_id = self._requests.begin()
+        self._upload_id = upload_id = self._requests.begin()
         if self._on_started is not None:
             self._on_started(upload_id, self.part_size)
         return upload_id

@@ -19,6 +19,7 @@ _BUSY = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "Too
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"}
 _UNKNOWN = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId"}
 _UNSUPPORTED = {"NotImplemented", "InvalidRequest", "InvalidArgument", "MalformedXML"}
+_ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403"}
 
 
@@ -50,6 +51,8 @@ def refusal(code: str, status: int, said: str, where: str) -> MgmtError:
             next_step="allow s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject,"
             " s3:AbortMultipartUpload on its objects",
         )
+    if code in _ELSEWHERE:
+        return StoreError(f"{where} is in another region", next_step="mgmt config set region REGION")
     if code == "RequestTimeTooSkewed":
         return StoreError(f"the clock is wrong: the store refused {where}", next_step="set the clock of this machine")
     if code in _BUSY or status == 429 or (status >= 500 and status != 501):

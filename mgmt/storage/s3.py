@@ -4,13 +4,12 @@ Every one of them raises errors of `mgmt.errors` only, in whose messages there i
 confidence. What is decided between requests is in s3_store.py and multipart.py.
 """
 
-import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import boto3
 from botocore.config import Config
@@ -38,21 +37,16 @@ from mgmt.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from mgmt.storage.checksums import Data, encoded
-from mgmt.storage.multipart import ListedPart, Part
+from mgmt.storage.multipart import ListedPart
 from mgmt.storage.publish import CHUNK
 from mgmt.storage.refusals import CREDENTIALS_STEP, refusal
-from mgmt.storage.store import PendingUpload, Sent, StoredObject
+from mgmt.storage.store import PendingUpload, StoredObject
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-CONTENT_TYPE = "application/gzip"
 STANDARD = "STANDARD"
 FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-PLAIN = string.punctuation.replace("%", "")
-"""What metadata may hold besides letters and digits, as it is."""
-
 _NO_CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
@@ -61,11 +55,7 @@ _NO_CREDENTIALS = (
     NoAuthTokenError,
     SSOError,
 )
-_FIELD = {"crc64nvme": "ChecksumCRC64NVME", "sha256": "ChecksumSHA256", "md5": "ContentMD5"}
-_AT_CREATION: dict[str | None, dict[str, Any]] = {
-    "crc64nvme": {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"},
-    "sha256": {"ChecksumAlgorithm": "SHA256", "ChecksumType": "COMPOSITE"},
-}
+FIELD = {"crc64nvme": "ChecksumCRC64NVME", "sha256": "ChecksumSHA256", "md5": "ContentMD5"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,35 +101,6 @@ def connect(
     return Bucket(client, bucket, prefix)
 
 
-class Body:
-    """What a request sends, as boto3 reads it: piece by piece, and not in the 16 KiB that urllib3 asks for."""
-
-    def __init__(self, pieces: Sequence[Data]) -> None:
-        self._pieces = pieces
-        self._size = sum(map(len, pieces))
-        self._next = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def read(self, _: int | None = None) -> Data:
-        """The next piece, whatever its size; nothing at the end."""
-        if self._next == len(self._pieces):
-            return b""
-        self._next += 1
-        return self._pieces[self._next - 1]
-
-    def tell(self) -> int:
-        """How far it was read, in bytes."""
-        return sum(map(len, self._pieces[: self._next]))
-
-    def seek(self, position: int) -> None:
-        """Go back to the beginning, for another attempt: nobody goes anywhere else."""
-        if position != 0:
-            raise ValueError(position)
-        self._next = 0
-
-
 class Bucket:
     """A bucket below a prefix, which no request leaves."""
 
@@ -149,7 +110,7 @@ class Bucket:
         self.prefix = prefix + "/" if prefix else ""
         self.client = client
         self.conditional = True
-        """Until the endpoint says that it does not implement If-None-Match."""
+        """Until the endpoint takes without If-None-Match what it did not take with it."""
 
     def where(self, key: str) -> str:
         """The full URL of `key`."""
@@ -194,7 +155,7 @@ class Bucket:
         """
         with translated(self.where(key)):
             answer: Any = self.client.head_object(**self.place(key), ChecksumMode="ENABLED")
-        said = {name: answer[_FIELD[name]] for name in ("crc64nvme", "sha256") if _FIELD[name] in answer}
+        said = {name: answer[FIELD[name]] for name in ("crc64nvme", "sha256") if FIELD[name] in answer}
         if "SSECustomerAlgorithm" not in answer and not answer.get("ServerSideEncryption", "").startswith("aws:kms"):
             said["md5"] = answer["ETag"].strip('"')
         return answer["ContentLength"], said
@@ -247,7 +208,7 @@ class Bucket:
 
     def delete(self, key: str) -> None:
         """Remove one object, if it is there. In a versioned bucket the older version stays."""
-        with translated(self.where(key)):
+        with suppress(NotFoundError), translated(self.where(key)):
             self.client.delete_object(**self.place(key))
 
     def pending(self, prefix: str) -> Iterator[PendingUpload]:
@@ -272,16 +233,13 @@ class Bucket:
         with translated(self.where(key)):
             for page in pages:
                 for part in page.get("Parts", []):
-                    listed: Any = part.get(_FIELD.get(algorithm or "", ""))
+                    listed: Any = part.get(FIELD.get(algorithm or "", ""))
                     yield ListedPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'), listed)
 
     def abort(self, key: str, upload_id: str) -> None:
         """Remove a pending upload, if it is there."""
-        try:
-            with translated(self.where(key)):
-                self.client.abort_multipart_upload(**self.place(key), UploadId=upload_id)
-        except NotFoundError:
-            return
+        with suppress(NotFoundError), translated(self.where(key)):
+            self.client.abort_multipart_upload(**self.place(key), UploadId=upload_id)
 
     def unless_taken(self, key: str, request: Callable[..., object]) -> None:
         """`request(IfNoneMatch="*")`, or without it on an endpoint that says it does not implement that."""
@@ -291,108 +249,10 @@ class Bucket:
                     request(IfNoneMatch="*")
                     return
                 except ClientError as error:
-                    if error.response["Error"]["Code"] != "NotImplemented":
+                    if error.response["ResponseMetadata"]["HTTPStatusCode"] != 501:
                         raise
-                    self.conditional = False
             request()
-
-
-class NewObject:
-    """The requests that put one object into a bucket (`multipart.Requests`)."""
-
-    def __init__(
-        self,
-        bucket: Bucket,
-        key: str,
-        *,
-        algorithm: str | None,
-        metadata: Mapping[str, str],
-        storage_class: str | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        self.where = bucket.where(key)
-        self._bucket = bucket
-        self._key = key
-        self._algorithm = algorithm
-        self._attributes: dict[str, Any] = {
-            "ContentType": CONTENT_TYPE,
-            # S3 carries ASCII only
-            "Metadata": {name: quote(text, PLAIN, errors="surrogateescape") for name, text in metadata.items()},
-        }
-        if storage_class is not None:
-            self._attributes["StorageClass"] = storage_class
-        if tags:
-            self._attributes["Tagging"] = urlencode(tags)
-
-    def begin(self) -> str:
-        """Create a multipart upload and return its id."""
-        with translated(self.where):
-            answer = self._bucket.client.create_multipart_upload(
-                **self._bucket.place(self._key), **self._attributes, **_AT_CREATION.get(self._algorithm, {})
-            )
-        return answer["UploadId"]
-
-    def stored_parts(self, upload_id: str) -> Iterator[ListedPart]:
-        """List what is there. NotFoundError when the upload is gone."""
-        return self._bucket.stored_parts(self._key, upload_id, self._algorithm)
-
-    def send(self, upload_id: str, number: int, data: Sequence[Data], checksum: bytes) -> str:
-        """Store one part and return its ETag."""
-        body: Any = Body(data)  # as much of a file as boto3 needs
-        with translated(self.where):
-            answer = self._bucket.client.upload_part(
-                **self._bucket.place(self._key),
-                UploadId=upload_id,
-                PartNumber=number,
-                Body=body,
-                **self._stated(checksum),
-            )
-        return answer["ETag"].strip('"')
-
-    def complete(self, upload_id: str, parts: Sequence[Part], sent: Sent) -> None:
-        """Join the parts under the key, if it is free. The server checks them against our checksums once more."""
-        listed = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
-        whole: dict[str, Any] = {}
-        if self._algorithm in _AT_CREATION:  # Content-MD5 is of a request, not of a part
-            listed = [{**entry, **self._stated(part.checksum)} for entry, part in zip(listed, parts, strict=True)]
-        if self._algorithm == "crc64nvme" and sent.checksum is not None:
-            whole = {"ChecksumCRC64NVME": sent.checksum.partition(":")[2], "ChecksumType": "FULL_OBJECT"}
-        self._bucket.unless_taken(
-            self._key,
-            lambda **condition: self._bucket.client.complete_multipart_upload(
-                **self._bucket.place(self._key),
-                UploadId=upload_id,
-                MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]
-                **whole,
-                **condition,
-            ),
-        )
-
-    def put(self, data: Sequence[Data] | BinaryIO, checksum: bytes) -> None:
-        """Store the object in one request, if its key is free."""
-        body: Any = Body(data) if isinstance(data, Sequence) else data
-
-        def request(**condition: Any) -> None:
-            body.seek(0)
-            self._bucket.client.put_object(
-                **self._bucket.place(self._key), Body=body, **self._attributes, **self._stated(checksum), **condition
-            )
-
-        self._bucket.unless_taken(self._key, request)
-
-    def head(self) -> StoredObject | None:
-        """What is under the key; None if nothing is."""
-        try:
-            return self._bucket.head(self._key)
-        except NotFoundError:
-            return None
-
-    def abort(self, upload_id: str) -> None:
-        """Remove the upload and its parts, if it is there."""
-        self._bucket.abort(self._key, upload_id)
-
-    def _stated(self, checksum: bytes) -> dict[str, Any]:
-        return {_FIELD[self._algorithm]: encoded(checksum)} if self._algorithm else {}
+            self.conditional = False
 
 
 def _host(endpoint_url: str) -> str:

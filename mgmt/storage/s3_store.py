@@ -11,7 +11,8 @@ from mgmt.storage.keys import check_key
 from mgmt.storage.multipart import MultipartUpload, plan_part_size
 from mgmt.storage.publish import CONTENT, is_same, publish_once, sha256_of
 from mgmt.storage.refusals import UnsupportedError
-from mgmt.storage.s3 import Bucket, NewObject
+from mgmt.storage.s3 import Bucket
+from mgmt.storage.s3_object import NewObject
 from mgmt.storage.store import Capabilities, PendingUpload, Sent, StoredObject
 
 READ_ATTEMPTS = 4

@@ -1,6 +1,7 @@
-"""Dies at every step of an upload into a directory store, or of a delete, and checks what the next run makes of it.
+"""Dies at every step of an upload into a directory store, or of a delete, and checks what comes of it afterwards.
 
-A program of its own, because it forks: `python -m tests.storage.crash upload|delete FOLDER` prints the number of steps.
+A program of its own, because it forks: `python -m tests.storage.crash VERB FOLDER` prints the number of steps.
+VERB: `upload` and `delete` are run again after each death; `abandon` is an upload that is aborted then.
 """
 
 import os
@@ -66,7 +67,7 @@ def left(root: Path) -> set[str]:
 
 
 def tried(verb: str, home: Path, step: int) -> bool:
-    """Whether `verb` has a step number `step`; if so, it died there, and all was well after another run."""
+    """Whether `verb` has a step number `step`; if so, it died there, and all was well after what came next."""
     home.mkdir()
     store = open_store(f"file://{home}/store")
     if verb == "delete":
@@ -80,10 +81,15 @@ def tried(verb: str, home: Path, step: int) -> bool:
     for there in store.list():
         check(b"".join(store.stream(there.key)) == b"some data", "torn at", step)
         check(store.head(there.key).metadata == {"mgmt-operation": "op-1"}, "nameless at", step)
-    check(forked(act, 0) == 0, "it cannot be run again after", step)
-    check(left(home / "store") == (set() if verb == "delete" else {KEY}), "litter after", step, left(home / "store"))
-    check([each.key for each in store.list()] == ([] if verb == "delete" else [KEY]), "wrong after", step)
+    expected = {"upload": {KEY}, "delete": set(), "abandon": {each.key for each in store.list()}}[verb]
+    if verb == "abandon":
+        if (home / "id").exists():
+            store.abort(KEY, (home / "id").read_text())
+    else:
+        check(forked(act, 0) == 0, "it cannot be run again after", step)
     check(not list(store.pending()), "still pending after", step)
+    check(left(home / "store") == expected, "litter after", step, left(home / "store"))
+    check({each.key for each in store.list()} == expected, "wrong after", step)
     return status == KILLED
 
 

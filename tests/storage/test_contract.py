@@ -19,7 +19,7 @@ PART = 5 * MIB
 KEY = "folder/archive.tar.gz"
 
 
-@functools.cache
+@functools.lru_cache(maxsize=8)
 def content(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
 
@@ -120,6 +120,26 @@ def test_progress_and_the_upload_id_are_told(store: ObjectStore) -> None:
     assert sum(counts) == 2 * PART + 5
     assert len(ids) == 1
     assert ids[0][1] == PART
+
+
+def test_what_cannot_be_noted_is_not_left_behind(store: ObjectStore) -> None:
+    """Where the upload id cannot be recorded (a full disk, say), the caller aborts, and nothing stays."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        started_and_written(store, fail)
+    assert list(store.pending()) == []
+
+
+def started_and_written(store: ObjectStore, on_started: Callable[[str, int], None]) -> None:
+    upload = started(store, on_started=on_started)
+    try:
+        upload.write(content(PART + 1))
+    except ZeroDivisionError:
+        upload.abort()
+        raise
 
 
 def test_a_stream_may_be_longer_than_planned(store: ObjectStore) -> None:

@@ -77,6 +77,23 @@ def test_files_of_others_are_objects_too(store: ObjectStore, root: Path) -> None
     assert (root / KEY).read_bytes() == b"theirs"
 
 
+def test_a_file_of_others_can_be_deleted(store: ObjectStore, root: Path) -> None:
+    root.mkdir()
+    (root / "theirs").write_bytes(b"x")
+    store.delete("theirs")
+    assert not (root / "theirs").exists()
+
+
+def test_an_upload_that_is_removed_under_way(store: ObjectStore, root: Path) -> None:
+    ids: list[str] = []
+    upload = started(store, on_started=lambda upload_id, _: ids.append(upload_id))
+    upload.write(b"data")
+    store.abort(KEY, ids[0])
+    with pytest.raises(StoreUnavailableError, match="removed"):
+        upload.complete()
+    assert everything(root) == set()
+
+
 def test_metadata_is_not_believed_of_another_file(store: ObjectStore, root: Path) -> None:
     uploaded(store, b"ours")
     (root / KEY).unlink()
@@ -250,11 +267,11 @@ def test_a_full_disk(small_disk: Path) -> None:
     uploaded(store, b"small enough")
 
 
-@pytest.mark.parametrize("verb", ["upload", "delete"])
+@pytest.mark.parametrize("verb", ["upload", "abandon", "delete"])
 def test_killed_at_every_step(tmp_path: Path, verb: str) -> None:
     """The process dies at its first, second, ... call that opens or changes a file; then it is run again."""
     steps = subprocess.run(
         [sys.executable, "-m", "tests.storage.crash", verb, str(tmp_path)], capture_output=True, text=True, timeout=120
     )
     assert steps.returncode == 0, steps.stderr
-    assert int(steps.stdout) > (25 if verb == "upload" else 10)
+    assert int(steps.stdout) > (10 if verb == "delete" else 25)

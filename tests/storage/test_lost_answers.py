@@ -53,6 +53,17 @@ def test_a_race_for_a_key_has_one_winner(behind_proxy: Opened, size: int, publis
     assert b"".join(store.stream(KEY)) == content(size, seed=2)
 
 
+@pytest.mark.parametrize(("size", "publishing"), [(2 * PART, COMPLETE), (100, PUT)])
+def test_an_endpoint_without_if_none_match(behind_proxy: Opened, size: int, publishing: str) -> None:
+    store, proxy = behind_proxy()
+    proxy.faults.append(Fault(publishing, "501"))
+    sent, _ = uploaded(store, content(size))
+    assert store.prove(KEY, sent) == "crc64nvme"
+    with pytest.raises(ConflictError):
+        uploaded(store, content(size), operation="op-2")
+    assert proxy.count(publishing) == 2
+
+
 def test_a_lost_answer_to_an_index(behind_proxy: Opened) -> None:
     store, proxy = behind_proxy()
     proxy.faults.append(Fault(PUT, "lose-answer", EVERY_TRY))

@@ -1,0 +1,74 @@
+"""One object on its way into a directory store."""
+
+import os
+from collections.abc import Callable
+from io import FileIO
+
+from mgmt.storage.folder import translated, write_all
+from mgmt.storage.store import Sent, StoredObject
+
+
+class DirectoryUpload:
+    """An `Upload` (see store.py) into one file, by the thread that writes."""
+
+    def __init__(
+        self,
+        file: FileIO,
+        where: str,
+        part_size: int,
+        *,
+        publish: Callable[[int], StoredObject],
+        remove: Callable[[], None],
+        on_sent: Callable[[int], None],
+    ) -> None:
+        self.part_size = part_size
+        self.parts_sent = 0
+        self.parts_skipped = 0
+        self._file = file
+        self._where = where
+        self._publish = publish
+        self._remove = remove
+        self._on_sent = on_sent
+        self._size = 0
+        self._same = 0
+        """Bytes from the beginning that an interrupted run had written already."""
+        self._sent: Sent | None = None
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`, or find that it is there already."""
+        with translated(self._where):
+            descriptor = self._file.fileno()
+            if self._same == self._size and os.pread(descriptor, len(data), self._size) == data:
+                self._same += len(data)
+            else:
+                if self._same == self._size:
+                    os.ftruncate(descriptor, self._size)
+                write_all(descriptor, data, self._size)
+        self._size += len(data)
+        self._on_sent(len(data))
+
+    def finish(self) -> Sent:
+        """Wait until all of it is on disk."""
+        if self._sent is None:
+            with translated(self._where):
+                os.ftruncate(self._file.fileno(), self._size)
+                os.fsync(self._file.fileno())
+            parts = max(1, -(-self._size // self.part_size))
+            self.parts_skipped = parts if self._same == self._size > 0 else self._same // self.part_size
+            self.parts_sent = parts - self.parts_skipped
+            self._sent = Sent(self._size, None, parts, self.part_size)
+            self.close()
+        return self._sent
+
+    def complete(self) -> StoredObject:
+        """Make the file appear under its key, never replacing one."""
+        return self._publish(self.finish().size)
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        self.close()
+        self._remove()
+
+    def close(self) -> None:
+        """Leave in the store what is there."""
+        self._file.close()

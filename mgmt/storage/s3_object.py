@@ -1,0 +1,148 @@
+"""The requests that put one object into a bucket."""
+
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+from urllib.parse import quote, urlencode
+
+from mgmt.errors import NotFoundError
+from mgmt.storage.checksums import Data, encoded
+from mgmt.storage.multipart import ListedPart, Part
+from mgmt.storage.s3 import FIELD, Bucket, translated
+from mgmt.storage.store import Sent, StoredObject
+
+CONTENT_TYPE = "application/gzip"
+PLAIN = string.punctuation.replace("%", "")
+"""What metadata may hold besides letters and digits, as it is."""
+
+_AT_CREATION: dict[str | None, dict[str, Any]] = {
+    "crc64nvme": {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"},
+    "sha256": {"ChecksumAlgorithm": "SHA256", "ChecksumType": "COMPOSITE"},
+}
+
+
+class NewObject:
+    """The requests that put one object into a bucket (`multipart.Requests`)."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        key: str,
+        *,
+        algorithm: str | None,
+        metadata: Mapping[str, str],
+        storage_class: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        self.where = bucket.where(key)
+        self._bucket = bucket
+        self._key = key
+        self._algorithm = algorithm
+        self._attributes: dict[str, Any] = {
+            "ContentType": CONTENT_TYPE,
+            # S3 carries ASCII only
+            "Metadata": {name: quote(text, PLAIN, errors="surrogateescape") for name, text in metadata.items()},
+        }
+        if storage_class is not None:
+            self._attributes["StorageClass"] = storage_class
+        if tags:
+            self._attributes["Tagging"] = urlencode(tags)
+
+    def begin(self) -> str:
+        """Create a multipart upload and return its id."""
+        with translated(self.where):
+            answer = self._bucket.client.create_multipart_upload(
+                **self._bucket.place(self._key), **self._attributes, **_AT_CREATION.get(self._algorithm, {})
+            )
+        return answer["UploadId"]
+
+    def stored_parts(self, upload_id: str) -> Iterator[ListedPart]:
+        """List what is there. NotFoundError when the upload is gone."""
+        return self._bucket.stored_parts(self._key, upload_id, self._algorithm)
+
+    def send(self, upload_id: str, number: int, data: Sequence[Data], checksum: bytes) -> str:
+        """Store one part and return its ETag."""
+        body: Any = Body(data)  # as much of a file as boto3 needs
+        with translated(self.where):
+            answer = self._bucket.client.upload_part(
+                **self._bucket.place(self._key),
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=body,
+                **self._stated(checksum),
+            )
+        return answer["ETag"].strip('"')
+
+    def complete(self, upload_id: str, parts: Sequence[Part], sent: Sent) -> None:
+        """Join the parts under the key, if it is free. The server checks them against our checksums once more."""
+        listed = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
+        whole: dict[str, Any] = {}
+        if self._algorithm in _AT_CREATION:  # Content-MD5 is of a request, not of a part
+            listed = [{**entry, **self._stated(part.checksum)} for entry, part in zip(listed, parts, strict=True)]
+        if self._algorithm == "crc64nvme" and sent.checksum is not None:
+            whole = {"ChecksumCRC64NVME": sent.checksum.partition(":")[2], "ChecksumType": "FULL_OBJECT"}
+        self._bucket.unless_taken(
+            self._key,
+            lambda **condition: self._bucket.client.complete_multipart_upload(
+                **self._bucket.place(self._key),
+                UploadId=upload_id,
+                MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]
+                **whole,
+                **condition,
+            ),
+        )
+
+    def put(self, data: Sequence[Data] | BinaryIO, checksum: bytes) -> None:
+        """Store the object in one request, if its key is free."""
+        body: Any = Body(data) if isinstance(data, Sequence) else data
+
+        def request(**condition: Any) -> None:
+            body.seek(0)
+            self._bucket.client.put_object(
+                **self._bucket.place(self._key), Body=body, **self._attributes, **self._stated(checksum), **condition
+            )
+
+        self._bucket.unless_taken(self._key, request)
+
+    def head(self) -> StoredObject | None:
+        """What is under the key; None if nothing is."""
+        try:
+            return self._bucket.head(self._key)
+        except NotFoundError:
+            return None
+
+    def abort(self, upload_id: str) -> None:
+        """Remove the upload and its parts, if it is there."""
+        self._bucket.abort(self._key, upload_id)
+
+    def _stated(self, checksum: bytes) -> dict[str, Any]:
+        return {FIELD[self._algorithm]: encoded(checksum)} if self._algorithm else {}
+
+
+class Body:
+    """What a request sends, as boto3 reads it: piece by piece, and not in the 16 KiB that urllib3 asks for."""
+
+    def __init__(self, pieces: Sequence[Data]) -> None:
+        self._pieces = pieces
+        self._size = sum(map(len, pieces))
+        self._next = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def read(self, _: int | None = None) -> Data:
+        """The next piece, whatever its size; nothing at the end."""
+        if self._next == len(self._pieces):
+            return b""
+        self._next += 1
+        return self._pieces[self._next - 1]
+
+    def tell(self) -> int:
+        """How far it was read, in bytes."""
+        return sum(map(len, self._pieces[: self._next]))
+
+    def seek(self, position: int) -> None:
+        """Go back to the beginning, for another attempt: nobody goes anywhere else."""
+        if position != 0:
+            raise ValueError(position)
+        self._next = 0
