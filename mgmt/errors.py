@@ -108,7 +108,7 @@ class SourceChangedError(MgmtError):
     retryable = True
 
 
-class Interrupted(KeyboardInterrupt):  # noqa: N818 - it is a KeyboardInterrupt, for every signal that asks us to stop
+class Interrupted(KeyboardInterrupt):
     """A signal asked mgmt to stop; the exit status is 128 + `signum`."""
 
     def __init__(self, signum: int) -> None:

@@ -70,3 +70,10 @@ def translated(name: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise describe(error, name) from error
+    except AssertionError as error:  # SQLAlchemy's own word for a type of record that has no class
+        if "polymorphic_identity" not in str(error):
+            raise
+        raise CatalogError(
+            f"the catalog {name} holds an operation of a type that this mgmt does not know",
+            next_step="use a newer mgmt",
+        ) from error

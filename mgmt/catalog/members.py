@@ -141,9 +141,7 @@ class Members:
         """
         with self._database.reading() as session:
             rows: list[Row[Any]] = []
-            for query in self._searches(session, keyword):
-                if after is not None:
-                    query = query.where(members.c.id < after)
+            for query in self._searches(session, keyword, after):
                 left = None if limit is None else limit - len(rows)
                 rows += session.execute(query.limit(left)).all()
             found = [_member(row) for row in rows]
@@ -159,22 +157,22 @@ class Members:
         """
         return self._names.catch_up()
 
-    def _searches(self, session: Session, keyword: str) -> Iterator[Select[Any]]:
+    def _searches(self, session: Session, keyword: str, after: int | None) -> Iterator[Select[Any]]:
         """Queries that together, one after the other, give all there is."""
-        newest = _select().order_by(members.c.id.desc())
         folder, slash, name = keyword.rpartition("/")
+        fits = containing(members.c.name, name)
         if slash:
             inside = select(directories.c.id).where(directories.c.path != "", ending(directories.c.path, folder))
-            yield newest.where(members.c.directory_id.in_(inside), beginning(members.c.name, name))
-            return
-        named_so = containing(members.c.name, keyword)
-        sifted = self._names.sift(_select().where(named_so), keyword) if self._database.is_sqlite else None
-        if sifted is None:
-            yield newest.where(named_so)
+            fits = and_(members.c.directory_id.in_(inside), beginning(members.c.name, name))
+        newest = _select().where(fits).order_by(members.c.id.desc())
+        if after is not None:
+            newest = newest.where(members.c.id < after)
+        if not self._names.can_sift(name):
+            yield newest
             return
         mark = self._names.mark(session)
-        yield newest.where(named_so, members.c.id > mark)
-        yield sifted.where(members.c.id <= mark)
+        yield newest.where(members.c.id > mark)
+        yield self._names.sift(_select().where(fits), name, mark if after is None else min(mark, after - 1))
 
     def count(self, archive_id: int) -> int:
         """How many members of the archive are recorded."""

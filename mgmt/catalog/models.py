@@ -63,7 +63,7 @@ class FileRecord(Base, kw_only=True, eq=False):
     """What the store should say of the object: "crc64nvme:...", or alternatives separated by spaces."""
     index_key: Mapped[str | None] = mapped_column(default=None)
     digest: Mapped[str | None] = mapped_column(default=None, index=True)
-    """The portable identity of what was archived (FORMAT.md)."""
+    """The portable identity of what was archived (docs/format.md)."""
     original_size: Mapped[int | None] = mapped_column(BigId, default=None)
     member_count: Mapped[int | None] = mapped_column(BigId, default=None)
     proof: Mapped[str | None] = mapped_column(default=None)
@@ -173,7 +173,7 @@ class UploadRecord(OperationRecord, kw_only=True, eq=False):
     s3_object_key: Mapped[str | None] = mapped_column(default=None, index=True)
     s3_storage_class: Mapped[str | None] = mapped_column(default=None)
     checksum_original: Mapped[str | None] = mapped_column(default=None)
-    """The sha256 of a single file; the digest of a folder (FORMAT.md)."""
+    """The sha256 of a single file; the digest of a folder (docs/format.md)."""
     checksum_compressed: Mapped[str | None] = mapped_column(default=None)
     """What the store should say of the object, by our own reckoning."""
     checksum_s3_etag: Mapped[str | None] = mapped_column(default=None)
@@ -286,22 +286,10 @@ class FreeRecord(OperationRecord, kw_only=True, eq=False):
     __mapper_args__ = {"polymorphic_identity": "free"}
 
 
-class RestoreRecord(OperationRecord, kw_only=True, eq=False):
-    """A frozen archive that was asked to be thawed."""
-
-    __mapper_args__ = {"polymorphic_identity": "restore"}
-
-
 class StatusRecord(OperationRecord, kw_only=True, eq=False):
     """A look at one file or operation."""
 
     __mapper_args__ = {"polymorphic_identity": "status"}
-
-
-class ListRecord(OperationRecord, kw_only=True, eq=False):
-    """A listing of records or of a store."""
-
-    __mapper_args__ = {"polymorphic_identity": "list"}
 
 
 class ConfigRecord(OperationRecord, kw_only=True, eq=False):

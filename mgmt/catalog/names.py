@@ -57,19 +57,19 @@ class NameIndex:
                 )
             )
 
-    def sift(self, query: Select[Any], keyword: str) -> Select[Any] | None:
-        """`query`, of members up to the mark that can have `keyword` in their name; None when it is too short.
+    def can_sift(self, keyword: str) -> bool:
+        """There is an index to ask, and `keyword` is long enough to ask for."""
+        return self._database.is_sqlite and bool(_trigrams(keyword))
 
-        Members come the last first without being sorted, so that a page costs what is on it.
+    def sift(self, query: Select[Any], keyword: str, last: int) -> Select[Any]:
+        """`query`, of members with ids up to `last`, only those that can have `keyword` in their name.
+
+        The newest come first without being sorted, so that a page costs what is on it.
         """
-        folded = display(keyword).casefold()
-        trigrams = list(dict.fromkeys(folded[at : at + 3] for at in range(len(folded) - 2)))
-        if not trigrams:
-            return None
         # With detail=none FTS5 takes no phrase of more than one trigram, so they are ANDed.
-        quoted = ('"' + trigram.replace('"', '""') + '"' for trigram in trigrams[:MOST_TRIGRAMS])
-        query = query.join(_names, _names.c.rowid == members.c.id)
-        return query.where(_names.c.member_names.match(" AND ".join(quoted))).order_by(_names.c.rowid.desc())
+        quoted = ('"' + trigram.replace('"', '""') + '"' for trigram in _trigrams(keyword)[:MOST_TRIGRAMS])
+        query = query.join(_names, _names.c.rowid == members.c.id).order_by(_names.c.rowid.desc())
+        return query.where(_names.c.member_names.match(" AND ".join(quoted)), _names.c.rowid <= last)
 
     def _index_batch(self) -> int:
         with self._database.transaction() as session:
@@ -89,3 +89,8 @@ class NameIndex:
             )
             session.execute(text("UPDATE member_names_mark SET indexed_to = :last"), batch)
             return last - batch["mark"]
+
+
+def _trigrams(keyword: str) -> list[str]:
+    folded = display(keyword).casefold()
+    return list(dict.fromkeys(folded[at : at + 3] for at in range(len(folded) - 2)))

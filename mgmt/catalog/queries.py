@@ -21,14 +21,14 @@ class _Like(FunctionElement[bool]):
 @compiles(_Like, "sqlite")
 def _in_sqlite(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
     text, folded, _ = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"casefold({text}) LIKE {folded} ESCAPE '!'"
+    return f"(casefold({text}) LIKE {folded} ESCAPE '!')"
 
 
 @compiles(_Like, "postgresql")
 def _in_postgresql(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
     text, _, pattern = (compiler.process(clause, **options) for clause in element.clauses)
     # The columns sort by code point, a collation that knows the case of ASCII only.
-    return f"""({text}) COLLATE "default" ILIKE {pattern} ESCAPE '!'"""
+    return f"""(({text}) COLLATE "default" ILIKE {pattern} ESCAPE '!')"""
 
 
 def _like(text: Any, keyword: str, before: str, after: str) -> ColumnElement[bool]:

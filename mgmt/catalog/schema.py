@@ -162,6 +162,8 @@ def _copy(database: Database, path: str) -> None:
 
 
 def _migrate(run: Any, database: Database, revision: str) -> None:
+    if revision not in ("base", "head", *(step.revision for step in history())):
+        raise ConfigurationError(f"there is no revision {revision}", next_step="mgmt db history")
     found = database.revision()
     with _refused(database):
         scripts = ScriptDirectory.from_config(_config())

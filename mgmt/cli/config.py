@@ -33,7 +33,7 @@ def _rows(app: App) -> list[dict[str, object]]:
 
     rows = []
     for name in NAMES:
-        value = getattr(app.settings, name)
+        value = app.settings.catalog_url() if name == "catalog" else getattr(app.settings, name)
         rows.append(
             {
                 "name": name,

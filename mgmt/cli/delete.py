@@ -36,7 +36,13 @@ def command(ctx: click.Context, names: tuple[str, ...], last_copy: bool, yes: bo
 
     app: App = ctx.obj
     if dry_run:
-        app.render.many([preview(name, app.store, app.catalog) for name in names], PLAN)
+        app.render.many(
+            [
+                preview(name, last_copy=last_copy, open_store=app.store, catalog=app.catalog, progress=app.progress)
+                for name in names
+            ],
+            PLAN,
+        )
         return
     confirm(f"Delete {', '.join(names)} from the store?", yes=yes)
     arguments = given(ctx, ("last_copy",))

@@ -96,7 +96,7 @@ def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Co
 
 period = options(
     click.option("--since", type=Moment(), metavar="TIME", help="Not before: 2026-01-31, or 7d for a week ago."),
-    click.option("--until", type=Moment(), metavar="TIME", help="Not after."),
+    click.option("--until", type=Moment(), metavar="TIME", help="Before."),
 )
 limit = click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
 dry_run = click.option("-n", "--dry-run", is_flag=True, help="Print what would happen; change nothing.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mgmt.archive import Index
-from mgmt.catalog import Catalog, FileRecord, FileStatus, Location
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role
 from mgmt.errors import ConfigurationError, NotFoundError
 from mgmt.services.indexes import SUFFIX
 from mgmt.storage import ObjectStore, StoredObject
@@ -29,7 +29,7 @@ def find_archive(name: str, open_store: OpenStore, catalog: Catalog) -> Archive:
 
     Raises NotFoundError, or AmbiguousNameError listing them when it fits several.
     """
-    found = [each for each in catalog.metadata.find(name) if each.status == FileStatus.COMPLETED]
+    found = [each for each in _known(name, catalog) if each.status == FileStatus.COMPLETED]
     if len(found) > 1:
         keys = ", ".join(sorted(str(each.s3_object_key) for each in found)[:10])
         raise AmbiguousNameError(f"{name!r} fits {len(found)} archives: {keys}", next_step="use one of these keys")
@@ -49,19 +49,37 @@ def find_archive(name: str, open_store: OpenStore, catalog: Catalog) -> Archive:
     )
 
 
-def archive_record(
+def _known(name: str, catalog: Catalog) -> list[FileRecord]:
+    """The archives that `name` can mean; an operation's id means those that it made, used or found."""
+    try:
+        operation = catalog.metadata.get_operation(name)
+    except NotFoundError:
+        return catalog.metadata.find(name)
+    return [archive for archive, _ in catalog.metadata.files_of(operation, Role.ARCHIVE)]
+
+
+def save_archive(
     stored: StoredObject,
     store: ObjectStore,
     index: Index,
     index_key: str | None,
+    catalog: Catalog,
     *,
     original_size: int,
     operation_id: str | None,
     proof: str | None,
     tags: Mapping[str, str],
 ) -> FileRecord:
-    """What the catalog keeps of an archive: all that is needed to find it, to prove it again and to bring it back."""
-    return FileRecord(
+    """Keep of an archive all that is needed to find it, to prove it again and to bring it back.
+
+    What is recorded of the same archive already, and not known better now, stays.
+    """
+    try:
+        known = catalog.metadata.get_file_record(Place(Location.S3, store.url, stored.key))
+        same = known.digest == index.end.digest and known.status != FileStatus.DELETED
+    except NotFoundError:
+        same = False
+    record = FileRecord(
         name=os.path.basename(stored.key),
         path=stored.key,
         location=Location.S3,
@@ -85,6 +103,12 @@ def archive_record(
         tags=dict(tags),
         status=FileStatus.COMPLETED,
     )
+    if same:
+        record.operation_id = known.operation_id or operation_id
+        record.tags = {**known.tags, **tags}
+        if proof is None:
+            record.proof, record.proven_at = known.proof, known.proven_at
+    return catalog.metadata.save_file_record(record)
 
 
 class AmbiguousNameError(ConfigurationError):

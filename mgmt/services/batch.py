@@ -10,6 +10,9 @@ from mgmt.errors import MgmtError, PartialError
 Record = TypeVar("Record", bound=OperationRecord)
 
 
+_DONE = (Status.SUCCESS, Status.CANCELLED)  # cancelled without an error: skipped, as was asked for
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Record]):
     """How one target ended: with a record, or with the error that its record keeps."""
@@ -39,9 +42,7 @@ def run_batch(
         outcomes = []
         for target in targets:
             outcome = _attempt(target, work, batch.operation_id)
-            outcomes.append(
-                outcome.error is None and (outcome.record is None or outcome.record.status == Status.SUCCESS)
-            )
+            outcomes.append(outcome.record is not None and outcome.record.status in _DONE)
             yield outcome
         done = sum(outcomes)
         batch.details = {"targets": len(targets), "done": done}

@@ -70,12 +70,14 @@ def _move(record: UploadRecord, catalog: Catalog) -> str | None:
 
 
 def _record_completed(record: UploadRecord, path: str, catalog: Catalog) -> None:
-    """The record of the original follows it to its new place."""
-    moved = describe(path, Location.COMPLETED, FileStatus.COMPLETED)
-    [(original, _)] = catalog.metadata.files_of(record, Role.SOURCE)
-    original.location, original.path, original.name = moved.location, moved.path, moved.name
-    original.accessed_at = moved.accessed_at
-    catalog.journal.link(record, original, Role.COMPLETED)
+    """There is a completed copy now, and nothing any more where the original was."""
+    completed = describe(path, Location.COMPLETED, FileStatus.COMPLETED)
+    for original, _ in catalog.metadata.files_of(record, Role.SOURCE):
+        original.status = FileStatus.DELETED
+        completed.size = original.size
+    completed.digest, completed.checksum = record.digest, record.checksum_original
+    completed.original_size, completed.operation_id = record.original_size, record.operation_id
+    catalog.journal.link(record, catalog.metadata.save_file_record(completed), Role.COMPLETED)
 
 
 def _free_name(folder: str, name: str) -> str:

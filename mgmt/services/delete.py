@@ -32,12 +32,7 @@ def delete(
     try:
         with catalog.journal.record(record, claim=where) as record:
             record.target_path, record.target_name = where, archive.key
-            copy = None if last_copy else other_copy(archive, catalog, progress)
-            if copy is None and not last_copy:
-                raise RefusedError(
-                    f"{where} is the last proven copy of what it holds",
-                    next_step=f"mgmt download {archive.key}   (or: mgmt delete --last-copy {archive.key})",
-                )
+            copy = None if last_copy else _require_other_copy(archive, catalog, progress)
             if archive.record is not None:
                 catalog.journal.link(record, archive.record, Role.ARCHIVE)
             record.details = {"other_copy": copy, "last_copy": last_copy}
@@ -66,14 +61,16 @@ def _see_it_gone(archive: Archive) -> None:
     raise MgmtError(f"{archive.store.location(archive.key)} was deleted, but the store still has it")
 
 
-def other_copy(archive: Archive, catalog: Catalog, progress: Progress) -> str | None:
-    """The path of a copy on this machine that hashes to the same just now; None when there is none."""
-    if archive.record is None or archive.record.digest is None:
-        return None
-    for copy in catalog.metadata.copies_of(archive.record.digest):
-        if holds(copy, archive.record.digest, progress):
+def _require_other_copy(archive: Archive, catalog: Catalog, progress: Progress) -> str:
+    """The path of a copy on this machine that hashes to the same just now. Raises RefusedError when there is none."""
+    digest = archive.record.digest if archive.record is not None else None
+    for copy in catalog.metadata.copies_of(digest) if digest is not None else ():
+        if holds(copy, str(digest), progress):
             return copy.path
-    return None
+    raise RefusedError(
+        f"{archive.store.location(archive.key)} is the last proven copy of what it holds",
+        next_step=f"mgmt download {archive.key}   (or: mgmt delete --last-copy {archive.key})",
+    )
 
 
 def holds(copy: FileRecord, digest: str, progress: Progress) -> bool:
@@ -86,9 +83,13 @@ def holds(copy: FileRecord, digest: str, progress: Progress) -> bool:
     return found.digest == digest and not found.skipped
 
 
-def preview(name: str, open_store: OpenStore, catalog: Catalog) -> dict[str, object]:
-    """What `delete` would remove; changes nothing."""
+def preview(
+    name: str, *, last_copy: bool, open_store: OpenStore, catalog: Catalog, progress: Progress
+) -> dict[str, object]:
+    """What `delete` would remove, refusals included; changes nothing."""
     archive = find_archive(name, open_store, catalog)
+    if not last_copy:
+        _require_other_copy(archive, catalog, progress)
     stored = archive.store.head(archive.key)
     return {
         "type": "preview",

@@ -26,7 +26,7 @@ from mgmt.catalog import Catalog, DownloadRecord, FileStatus, Location, Role, St
 from mgmt.errors import ConflictError, IntegrityError, NotReadyError
 from mgmt.progress import NoProgress, Progress
 from mgmt.services.archives import Archive, OpenStore, find_archive
-from mgmt.services.files import claim, describe
+from mgmt.services.files import claim, describe, token
 from mgmt.services.indexes import find_index, open_index
 from mgmt.storage import ObjectStore, StoredObject
 
@@ -92,11 +92,6 @@ def download(
     finally:
         progress.stop()
     return record
-
-
-def token(operation_id: str) -> str:
-    """What the temporary names of an operation are made of."""
-    return operation_id.replace("-", "")[:12]
 
 
 def refuse_frozen(store: ObjectStore, stored: StoredObject) -> None:

@@ -28,6 +28,11 @@ def claim(path: str) -> str:
     return f"{host()}:{path}"
 
 
+def token(operation_id: str) -> str:
+    """What the temporary names of an operation are made of."""
+    return operation_id.replace("-", "")[:12]
+
+
 def describe(path: str, location: Location, status: FileStatus) -> FileRecord:
     """A record of what is at `path` now. Times are UTC; `created_at` only where the system tells it."""
     found = os.lstat(path)

@@ -11,8 +11,7 @@ from mgmt.errors import NotFoundError, RefusedError
 from mgmt.progress import Progress
 from mgmt.services.archives import Archive, OpenStore, find_archive
 from mgmt.services.delete import holds
-from mgmt.services.download import token
-from mgmt.services.files import claim, host
+from mgmt.services.files import claim, host, token
 from mgmt.services.verify import prove_again
 
 

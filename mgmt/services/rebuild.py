@@ -6,7 +6,7 @@ from mgmt.archive import Index
 from mgmt.catalog import Catalog, RebuildRecord, Role
 from mgmt.errors import IntegrityError, NotFoundError, PartialError
 from mgmt.progress import Progress
-from mgmt.services.archives import archive_record
+from mgmt.services.archives import save_archive
 from mgmt.services.indexes import OPERATION, SUFFIX, archive_key, index_key, open_index
 from mgmt.storage import ObjectStore, StoredObject
 
@@ -16,8 +16,8 @@ def rebuild(
 ) -> RebuildRecord:
     """Record every archive of `store` that has an index; what is recorded already is brought up to date.
 
-    `record.details` counts `archives`, `members`, `without_index` and `damaged`. Raises PartialError, when all else is
-    done, if an archive had no usable index.
+    `record.details` counts `archives` and `members`, and lists what was `left_out`. Raises PartialError, when all else
+    is done, if an archive had no usable index.
     """
     record = RebuildRecord(target_path=store.url, target_name=store.url, command_args=dict(command_args))
     archives = members = 0
@@ -37,6 +37,7 @@ def rebuild(
             if left_out:
                 total = archives + len(left_out)
                 raise PartialError(f"{len(left_out)} of {total} objects have no usable index; first: {left_out[0]}")
+        catalog.members.index_names()
     finally:
         progress.stop()
     return record
@@ -73,8 +74,8 @@ def _record(
         raise IntegrityError(f"it has {stored.size} bytes, its index says {index.end.size}")
     with catalog.transaction():
         size = sum(member.size for member in index.members())
-        archive = catalog.metadata.save_file_record(
-            archive_record(stored, store, index, key, original_size=size, operation_id=None, proof=None, tags={})
+        archive = save_archive(
+            stored, store, index, key, catalog, original_size=size, operation_id=None, proof=None, tags={}
         )
         catalog.members.record(archive.id, index.members())
         catalog.journal.link(record, archive, Role.RESULT)

@@ -21,7 +21,7 @@ from mgmt.errors import MgmtError, NotFoundError
 from mgmt.progress import Progress
 from mgmt.services.archives import OpenStore
 from mgmt.services.completed import PROVEN, finish_upload
-from mgmt.services.download import token
+from mgmt.services.files import token
 from mgmt.services.free import finish_free, hidden_name
 from mgmt.services.indexes import OPERATION
 from mgmt.services.upload import archive_id

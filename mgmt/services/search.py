@@ -82,6 +82,8 @@ def _matches(query: Query, local_dir: str | None, live: ObjectStore | None, cata
         seen = set()
         for location in (Location.COMPLETED, Location.LOCAL):
             for record in _records(query, location, catalog):
+                if query.status is None and record.status == FileStatus.DELETED:
+                    continue  # it has moved to completed/, or its space was wanted
                 seen.add(record.path)
                 yield as_match(record)
         if local_dir is not None and query.status is None and not query.tags:
@@ -128,7 +130,7 @@ def _fits(query: Query, modified: datetime | None, status: str | None, tags: Map
         (query.status is None or status == query.status)
         and all(tags.get(name) == value for name, value in query.tags.items())
         and (query.since is None or (modified is not None and modified >= query.since))
-        and (query.until is None or (modified is not None and modified <= query.until))
+        and (query.until is None or (modified is not None and modified < query.until))
     )
 
 

@@ -46,7 +46,7 @@ def status(
             return _file_status(name, open_store, catalog)
         return OperationReport(
             operation=operation,
-            files=[file for file, _ in catalog.metadata.files_of(operation)],
+            files=list({file.id: file for file, _ in catalog.metadata.files_of(operation)}.values()),
             children=catalog.metadata.list_operations(parent=operation.operation_id, limit=1000),
         )
 

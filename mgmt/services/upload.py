@@ -23,9 +23,9 @@ from mgmt.archive import (
 from mgmt.catalog import Catalog, FileStatus, Location, Role, Status, UploadRecord
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, NotFoundError, SourceChangedError
 from mgmt.progress import Progress
-from mgmt.services.archives import archive_record
+from mgmt.services.archives import save_archive
 from mgmt.services.completed import PROVEN, announce, finish_upload
-from mgmt.services.files import claim, describe, host, user
+from mgmt.services.files import claim, describe, host, token, user
 from mgmt.services.indexes import OPERATION, any_index, index_key
 from mgmt.services.plan import Plan, UploadOptions, canonical, plan_upload
 from mgmt.services.proof import prove
@@ -69,6 +69,7 @@ def upload(
                 _plan_and_archive(record, options, store, catalog, progress)
             if record.status != Status.CANCELLED:
                 finish_upload(record, catalog)
+        catalog.members.index_names()
     except _SupersededError:
         return upload(
             path, options, store=store, catalog=catalog, progress=progress, command_args=command_args, parent=parent
@@ -114,7 +115,7 @@ def _archive(
         except ConflictError:
             if options.on_conflict != "rename":
                 raise
-            key = _free_key(store, plan.key)
+            key = _next_key(plan.key, key)
 
 
 def _key_to_go_on_with(record: UploadRecord, plan: Plan, store: ObjectStore, catalog: Catalog) -> str:
@@ -171,7 +172,7 @@ def _send(
             on_started=started,
         )
         stack.callback(sending.close)
-        copy = stack.enter_context(_local_copy(options.keep_archive, key))
+        copy = stack.enter_context(_local_copy(options.keep_archive, key, record))
         progress.start(f"upload {record.target_name}", plan.survey.tar_size)
         sinks = [sending.write, copy.write] if copy else [sending.write]
         try:
@@ -240,6 +241,10 @@ def _adopt(
         if hashed.digest == index.end.digest:
             record.index_key = index_key(existing.key, index.header.operation_id) if index.header.operation_id else None
             record.details = {**record.details, "already_archived": not own}
+            if copy := stack.enter_context(_local_copy(options.keep_archive, existing.key, record)):
+                for chunk in store.stream(existing.key, etag=existing.etag):
+                    copy.write(chunk)
+                record.compressed_file_path = copy.keep()
             _prove_and_record(record, plan, options, hashed, index, existing, store, catalog, progress)
             return True
     if not own:
@@ -289,17 +294,17 @@ def _prove_and_record(
         source.size, source.checksum, source.digest = seen.original_size, record.checksum_original, seen.digest
         source.original_size, source.operation_id = seen.original_size, record.operation_id
         catalog.journal.link(record, catalog.metadata.save_file_record(source), Role.SOURCE)
-        archive = archive_record(
+        archive = save_archive(
             stored,
             store,
             index,
             record.index_key,
+            catalog,
             original_size=seen.original_size,
             operation_id=record.operation_id,
             proof=record.proof,
             tags=options.tags,
         )
-        archive = catalog.metadata.save_file_record(archive)
         catalog.journal.link(record, archive, Role.ARCHIVE)
         if catalog.members.count(archive.id) != end.members:
             catalog.members.record(archive.id, index.members())
@@ -357,12 +362,11 @@ def _head(store: ObjectStore, key: str) -> StoredObject | None:
         return None
 
 
-def _free_key(store: ObjectStore, key: str) -> str:
-    stem = key.removesuffix(".tar.gz")
-    number = 2
-    while _head(store, candidate := f"{stem}-{number}.tar.gz") is not None:
-        number += 1
-    return candidate
+def _next_key(wanted: str, taken: str) -> str:
+    """`NAME-2.tar.gz`, `NAME-3.tar.gz`, ... : the one after `taken`."""
+    stem = wanted.removesuffix(".tar.gz")
+    number = int(taken.removesuffix(".tar.gz").removeprefix(f"{stem}-")) + 1 if taken != wanted else 2
+    return f"{stem}-{number}.tar.gz"
 
 
 def _taken(store: ObjectStore, key: str, by: str) -> ConflictError:
@@ -394,12 +398,12 @@ def _sink(sinks: Sequence[Callable[[bytes], object]], bandwidth: int | None) -> 
 class _LocalCopy:
     """The tar.gz in a folder too; under its own name only when it is proven."""
 
-    def __init__(self, folder: str, key: str) -> None:
+    def __init__(self, folder: str, key: str, operation_id: str) -> None:
         os.makedirs(folder, exist_ok=True)
         self._path = os.path.join(os.path.realpath(folder), os.path.basename(key))
         if os.path.lexists(self._path):
             raise ConflictError(f"{self._path} exists, and nothing is ever overwritten", next_step="--keep-archive DIR")
-        self._temporary = f"{self._path}.partial"
+        self._temporary = os.path.join(os.path.dirname(self._path), f".mgmt-{token(operation_id)}.partial")
         self._file = open(self._temporary, "wb")  # noqa: SIM115 - closed by close()
 
     def write(self, data: bytes) -> None:
@@ -418,11 +422,11 @@ class _LocalCopy:
 
 
 @contextmanager
-def _local_copy(folder: str | None, key: str) -> Iterator[_LocalCopy | None]:
+def _local_copy(folder: str | None, key: str, record: UploadRecord) -> Iterator[_LocalCopy | None]:
     if folder is None:
         yield None
         return
-    copy = _LocalCopy(folder, key)
+    copy = _LocalCopy(folder, key, record.operation_id)
     try:
         yield copy
     finally:

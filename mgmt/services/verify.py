@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from mgmt.catalog import Catalog, FileStatus, Location, Role, Status, VerifyRecord
+from mgmt.catalog import Catalog, FileStatus, Location, Role, VerifyRecord
 from mgmt.errors import IntegrityError, NotFoundError
 from mgmt.progress import Progress
 from mgmt.services.archives import Archive, OpenStore, find_archive
@@ -34,11 +34,14 @@ def verify(
             archive = find_archive(name, open_store, catalog)
             record.target_path, record.target_name = archive.store.location(archive.key), archive.key
             record.store, record.s3_object_key, record.checked_objects = archive.store.url, archive.key, 1
+            record.checked_size = (archive.record.size if archive.record is not None else None) or 0
+            record.problems_found = 1  # until the opposite is proven
+            catalog.journal.checkpoint()
             record.proof = prove_again(archive, "read-back" if read_back else "auto", progress)
+            record.problems_found = 0
             if archive.record is not None:
                 archive.record.proof, archive.record.proven_at = record.proof, datetime.now(UTC)
                 catalog.journal.link(record, catalog.metadata.save_file_record(archive.record), Role.ARCHIVE)
-            record.status = Status.SUCCESS
     finally:
         progress.stop()
     return record

@@ -1,4 +1,4 @@
-"""The names of archives in a store (FORMAT.md, "Keys")."""
+"""The names of archives in a store (docs/format.md, "Keys")."""
 
 import re
 from urllib.parse import quote_from_bytes

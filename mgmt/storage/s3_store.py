@@ -42,7 +42,7 @@ class S3Store:
         self._on_probed = on_probed
 
     def capabilities(self) -> Capabilities:
-        """What was given to `open_store`, or what a probe finds: FORMAT.md, "Proof", 4."""
+        """What was given to `open_store`, or what a probe finds: see docs/guide.md, "Proof"."""
         if self._capabilities is None:
             trusted = next((algorithm for algorithm in PROBED if self._refuses_wrong(algorithm)), None)
             self._capabilities = Capabilities(trusted)
@@ -102,7 +102,7 @@ class S3Store:
         )
 
     def prove(self, key: str, sent: Sent) -> str | None:
-        """By the checksum that the endpoint was seen to check, if it states one: FORMAT.md, "Proof", 2."""
+        """By the checksum that the endpoint was seen to check, if it states one: see docs/guide.md, "Proof"."""
         size, said = self._bucket.checksums(check_key(key))
         return proven_by(self.location(key), sent, size, said, self.capabilities().checksum)
 

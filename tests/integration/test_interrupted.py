@@ -48,8 +48,18 @@ def interrupt(program: Program, file: Path, number: signal.Signals, after: Calla
     return running.returncode
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_only_the_missing_parts_are_sent(anywhere: Program, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("where", "number"),
+    [
+        ("on_seaweed", signal.SIGKILL),
+        ("on_rclone", signal.SIGKILL),
+        ("on_directory", signal.SIGKILL),
+        ("on_seaweed", signal.SIGTERM),
+        ("on_directory", signal.SIGINT),
+    ],
+)
+def test_only_the_missing_parts_are_sent(request: pytest.FixtureRequest, where: str, number: signal.Signals) -> None:
+    anywhere: Program = request.getfixturevalue(where)
     file = random_file(anywhere.work / "clip.mov", SIZE)
     before = hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -115,9 +125,8 @@ def test_a_move_that_was_announced_is_finished(on_directory: Program) -> None:
             " WHERE operation_type='upload'",
             (f"/{os.getpid()}/", "/999999/"),
         )
-        connection.execute(
-            "UPDATE files SET location='local', path=? WHERE host IS NOT NULL", (str(on_directory.work / "notes"),)
-        )
+        connection.execute("DELETE FROM operation_files WHERE role = 'completed'")
+        connection.execute("DELETE FROM files WHERE location = 'completed'")
     [settled] = on_directory.json("recover")
     assert settled["status"] == "success"
     [upload] = on_directory.json("log", "--type", "upload")
