@@ -101,7 +101,7 @@ def seaweedfs(folder: Path | None = None) -> Iterator[Server]:
             "-webdav=false",
         ], s3
 
-    with _serve("seaweedfs", command, "/healthz", folder, {"GOMEMLIMIT": "200MiB"}) as server:
+    with _serve("seaweedfs", command, "/healthz", folder, {"GOMEMLIMIT": "800MiB"}) as server:
         client = server.client()
         _until(lambda: _put_works(client), server.folder, "a PUT")
         yield server

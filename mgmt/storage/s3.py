@@ -6,7 +6,6 @@ confidence. What is decided between requests is in s3_store.py and multipart.py.
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -56,16 +55,6 @@ _NO_CREDENTIALS = (
     SSOError,
 )
 FIELD = {"crc64nvme": "ChecksumCRC64NVME", "sha256": "ChecksumSHA256", "md5": "ContentMD5"}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A GET under way. `chunks` raises StoreUnavailableError when it ends early."""
-
-    size: int
-    """Bytes that the store means to send."""
-    etag: str
-    chunks: Iterator[bytes]
 
 
 def connect(
@@ -176,35 +165,29 @@ class Bucket:
                         frozen=storage_class in FROZEN_CLASSES,
                     )
 
-    def get(self, key: str, start: int, end: int | None, etag: str | None) -> Answer:
-        """Bytes `start` to `end` (exclusive; None: all), of the object with `etag` if one is given.
+    def get(self, key: str, start: int, end: int, etag: str | None) -> tuple[str, Iterator[bytes]]:
+        """Bytes `start` to `end` (exclusive) in chunks, and the ETag of their object: `etag`, if one is given.
 
-        Raises IntegrityError when there are not that many, or the object is another.
+        Raises IntegrityError when there are not that many, or the object is another; the chunks raise
+        StoreUnavailableError when they end early.
         """
         where = self.where(key)
-        asked: dict[str, Any] = {}
-        if end is not None:
-            asked["Range"] = f"bytes={start}-{end - 1}"
-        if etag is not None:
-            asked["IfMatch"] = f'"{etag}"'
+        condition: dict[str, Any] = {} if etag is None else {"IfMatch": f'"{etag}"'}
         try:
             with translated(where):
-                answer = self.client.get_object(**self.place(key), **asked)
+                answer = self.client.get_object(**self.place(key), Range=f"bytes={start}-{end - 1}", **condition)
         except ConflictError as error:
-            raise IntegrityError(f"{where}: it is not the object that was recorded") from error
-        found = answer["ETag"].strip('"')
-        span = answer.get("ContentRange", "")
+            raise IntegrityError(f"{where} is not the object that was recorded") from error
+        found, given = answer["ETag"].strip('"'), answer.get("ContentRange", "everything")
         problem = None
         if etag not in {None, found}:  # not every endpoint knows If-Match
             problem = "it is not the object that was recorded"
-        elif end is not None and (
-            not span.startswith(f"bytes {start}-{end - 1}/") or answer["ContentLength"] != end - start
-        ):
-            problem = f"bytes {start}-{end - 1} were asked for, and the store gave {span or 'something else'}"
+        elif not given.startswith(f"bytes {start}-{end - 1}/") or answer["ContentLength"] != end - start:
+            problem = f"bytes {start}-{end - 1} were asked for, and the store gave {given}"
         if problem is not None:
             answer["Body"].close()
             raise IntegrityError(f"{where}: {problem}")
-        return Answer(answer["ContentLength"], found, _chunks(where, answer["Body"]))
+        return found, _chunks(where, answer["Body"])
 
     def delete(self, key: str) -> None:
         """Remove one object, if it is there. In a versioned bucket the older version stays."""
