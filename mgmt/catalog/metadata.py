@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from mgmt.catalog.database import Database
 from mgmt.catalog.models import FileRecord, OperationFile, OperationRecord, UploadRecord
-from mgmt.catalog.queries import containing, named, starting
+from mgmt.catalog.queries import containing, named, starting, tagged
 from mgmt.catalog.words import FileStatus, Location, Place, Role, Status
 from mgmt.errors import CatalogError, ConfigurationError, NotFoundError
 
@@ -155,7 +155,7 @@ class MetadataManager:
         query = _of_files(location, status).order_by(FileRecord.id.desc()).limit(limit)
         query = query.where(or_(containing(FileRecord.name, keyword), containing(FileRecord.path, keyword)))
         for key, value in (tags or {}).items():
-            query = query.where(FileRecord.tags[key].as_string() == value)
+            query = query.where(tagged(FileRecord.tags, key, value))
         if since is not None:
             query = query.where(when >= since)
         if until is not None:

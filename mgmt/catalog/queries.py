@@ -52,6 +52,31 @@ def ending(text: Any, keyword: str) -> ColumnElement[bool]:
     return _like(text, keyword, "%", "")
 
 
+class _Tagged(FunctionElement[bool]):
+    """Arguments: a JSON object, a key, a value."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_Tagged, "sqlite")
+def _tagged_in_sqlite(element: _Tagged, compiler: SQLCompiler, **options: Any) -> str:
+    # Its JSON paths cannot name every key; and `->>` does not see through the escapes of what is not ASCII.
+    tags, key, value = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"EXISTS (SELECT 1 FROM json_each({tags}) AS tag WHERE tag.key = {key} AND tag.value = {value})"  # noqa: S608
+
+
+@compiles(_Tagged, "postgresql")
+def _tagged_in_postgresql(element: _Tagged, compiler: SQLCompiler, **options: Any) -> str:
+    tags, key, value = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"(({tags} ->> {key}) = {value})"
+
+
+def tagged(tags: Any, key: str, value: str) -> ColumnElement[bool]:
+    """`tags` has `key` with exactly this `value`."""
+    return _Tagged(tags, literal(display(key)), literal(display(value)))
+
+
 def starting(text: ColumnElement[str] | InstrumentedAttribute[Any], prefix: str) -> ColumnElement[bool]:
     """`text` begins with `prefix`, in exactly this case: a range, so that an index serves it."""
     shown = display(prefix)

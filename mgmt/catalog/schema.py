@@ -169,9 +169,7 @@ def _migrate(run: Any, database: Database, revision: str) -> None:
         scripts = ScriptDirectory.from_config(_config())
         if found is not None:
             scripts.get_revision(found)
-        target = scripts.get_revision(revision) if revision not in ("base", "head") else None
-    wanted = target.revision if target else {"base": None, "head": HEAD}[revision]
-    if wanted == found:
+    if {"base": None, "head": HEAD}.get(revision, revision) == found:
         return
     with _refused(database):
         if database.is_sqlite and found is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Connection, create_engine, event, make_url, text
 
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, open_catalog
 
@@ -92,3 +92,22 @@ def make_archive() -> Callable[..., FileRecord]:
 @pytest.fixture
 def make_member() -> type[Member]:
     return Member
+
+
+@pytest.fixture
+def explained() -> Callable[[Catalog], list[str]]:
+    """From now on, how an SQLite catalog goes about each query."""
+
+    def listen(catalog: Catalog) -> list[str]:
+        plans: list[str] = []
+        catalog.metadata.list_files()
+
+        def explain(connection: Connection, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            plans.extend(row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+
+        event.listen(catalog.database.bind(), "before_cursor_execute", explain)
+        return plans
+
+    return listen

@@ -36,7 +36,7 @@ UPLOAD = (
     "checksum_original checksum_compressed checksum_s3_etag completed_dir_path compressed_file_path"
 )
 DOWNLOAD = "s3_bucket s3_object_key s3_storage_class local_path downloaded_size checksum_s3_etag checksum_local"
-TYPES = "upload download search verify delete free status config batch list recover rebuild restore"
+TYPES = "upload download search verify delete free status config batch recover rebuild"
 SEARCH = "keyword location local_matches s3_matches total_matches download_selected status_checked"
 
 
@@ -63,6 +63,16 @@ def test_every_type_of_operation_comes_back_as_its_own_class(catalog: Catalog, r
     for cls in classes:
         catalog.metadata.save_operation(cls(**({"keyword": "k"} if cls is SearchRecord else {})))
     assert [type(operation) for operation in reopen().metadata.list_operations()] == classes[::-1]
+
+
+def test_a_type_that_a_newer_mgmt_has_recorded_is_said_to_be_one(
+    catalog: Catalog, reopen: Callable[[], Catalog]
+) -> None:
+    catalog.metadata.save_operation(UploadRecord())
+    with catalog.database.transaction() as session:
+        session.execute(text("UPDATE operations SET operation_type = 'teleport'"))
+    with pytest.raises(CatalogError, match="of a type that this mgmt does not know"):
+        reopen().metadata.list_operations()
 
 
 def test_a_list_of_mixed_operations_is_one_query(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
