@@ -190,9 +190,9 @@ def _start(
         try:
             _until(lambda: _answers(f"http://127.0.0.1:{port}{ready}"), home, "an answer", process)  # noqa: B023
             return process, port
-        except RuntimeError:
+        except BaseException as error:
             _stop(process)
-            if attempt == 3:
+            if attempt == 3 or not isinstance(error, RuntimeError):
                 raise
     raise AssertionError("unreachable")
 
