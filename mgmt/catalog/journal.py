@@ -85,6 +85,7 @@ class Journal:
             operation.status, operation.completed_at = status, now()
             operation.error_message = message or operation.error_message
             session.flush()
+            logger.info("%s of %s ends: %s", operation.operation_type, operation.target_path, operation.status)
 
     def interrupted(self) -> list[OperationRecord]:
         """Operations that a process of this host was cut off in, the oldest first."""
@@ -126,6 +127,7 @@ class Journal:
             operation.user, operation.host = operation.user or _user(), operation.host or owner.host
             operation.mgmt_version = mgmt.__version__
             session.add(operation)
+            logger.info("%s of %s begins", operation.operation_type, operation.target_path)
             return operation
 
     @contextmanager

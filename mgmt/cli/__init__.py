@@ -76,9 +76,9 @@ def cli(
       mgmt download holiday --to /tmp
     """
     if verbose:
-        logging.basicConfig(level=logging.DEBUG if verbose > 1 else logging.INFO, format="%(name)s: %(message)s")
-        # What a library logs at this level may carry credentials.
-        logging.getLogger("botocore").setLevel(logging.INFO)
+        logging.basicConfig(format="%(name)s: %(message)s")
+        # Ours only: what a library logs at these levels may carry credentials.
+        logging.getLogger("mgmt").setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
     flags = {"store": store, "catalog": catalog}
     ctx.obj = ctx.with_resource(App(flags, config_file, output=output, quiet=quiet))
 

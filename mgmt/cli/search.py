@@ -1,5 +1,6 @@
 """`mgmt search`."""
 
+import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import click
 from mgmt.cli.app import App
 from mgmt.cli.parameters import given, limit, period, tag
 from mgmt.cli.render import Column, safe
+from mgmt.errors import RefusedError
 
 if TYPE_CHECKING:
     from mgmt.catalog import SearchRecord
@@ -60,6 +62,8 @@ def command(
     from mgmt.services.search import Query, search
 
     app: App = ctx.obj
+    if interactive and not sys.stdin.isatty():
+        raise RefusedError("search -i asks, and nobody is there", next_step="mgmt search KEYWORD, without -i")
     query = Query(
         keyword=keyword,
         location=Scope(location),

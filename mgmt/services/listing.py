@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord
 from mgmt.errors import NotFoundError
@@ -15,7 +16,8 @@ from mgmt.storage import ObjectStore
 
 ORDERS = {"name": ("path", False), "size": ("size", True), "time": ("modified", True)}
 
-SORTS: dict[str, Callable[[Match], float]] = {
+SORTS: dict[str, Callable[[Match], Any]] = {
+    "name": lambda each: each.path,  # not every store lists in this order
     "size": lambda each: -(each.size or 0),
     "time": lambda each: -(each.modified_at.timestamp() if each.modified_at else 0),
 }
@@ -69,8 +71,6 @@ def _in_folder(folder: str, prefix: str) -> Iterator[Match]:
 def list_live(prefix: str, sort: str, limit: int, store: ObjectStore) -> list[Match]:
     """The archives that the store itself lists."""
     archives = (from_store(each) for each in store.list(prefix) if not each.key.endswith(SUFFIX))
-    if sort == "name":  # the order in which stores list
-        return list(islice(archives, limit))
     return heapq.nsmallest(limit, archives, key=SORTS[sort])
 
 

@@ -4,6 +4,7 @@ Every one of them raises errors of `mgmt.errors` only, in whose messages there i
 confidence. What is decided between requests is in s3_store.py and multipart.py.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC
@@ -42,7 +43,10 @@ from mgmt.storage.refusals import CREDENTIALS_STEP, refusal
 from mgmt.storage.store import PendingUpload, StoredObject
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
     from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
 
 STANDARD = "STANDARD"
 FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
@@ -87,7 +91,12 @@ def connect(
             f"boto3 cannot use its settings for s3://{bucket} ({type(error).__name__})",
             next_step="check endpoint_url, region and profile: mgmt config show; aws configure list",
         ) from None
+    client.meta.events.register("before-send.s3", _log)
     return Bucket(client, bucket, prefix)
+
+
+def _log(request: "AWSPreparedRequest", **_: object) -> None:
+    logger.debug("%s %s", request.method, request.url)  # never the headers, which are signed with the secret
 
 
 class Bucket:

@@ -4,7 +4,7 @@ import json
 import shlex
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import click
 import pytest
@@ -98,12 +98,10 @@ def busy(mgmt: Program) -> None:
     nothing(mgmt)
     catalog = open_catalog(f"sqlite:///{mgmt.catalog}")
     path = str(mgmt.work / "notes")
-    holder = catalog.journal.record(UploadRecord(target_path=path), claim=claim(path))
-    holder.__enter__()
-    _held.append(holder)
+    holding.enter_context(catalog.journal.record(UploadRecord(target_path=path), claim=claim(path)))
 
 
-_held: list[object] = []
+holding = ExitStack()
 
 TABLE: list[tuple[Before, str, int]] = [
     (nothing, "upload notes", OK),
@@ -149,6 +147,7 @@ TABLE: list[tuple[Before, str, int]] = [
     (archived, "search nothing-like-it", OK),
     (archived, "search NOTE --live", OK),
     (archived, "search", USAGE),
+    (archived, "search notes -i", REFUSED),
     (archived, "search notes --since yesterday-ish", USAGE),
     (from_the_future, "search notes", CATALOG),
     (archived, "ls", OK),
@@ -232,8 +231,9 @@ TABLE: list[tuple[Before, str, int]] = [
 
 @pytest.mark.parametrize(("before", "line", "status"), TABLE, ids=lambda each: getattr(each, "__name__", str(each)))
 def test_status(mgmt: Program, before: Before, line: str, status: int) -> None:
-    before(mgmt)
-    done = mgmt.run("-o", "json", *shlex.split(line))
+    with holding:
+        before(mgmt)
+        done = mgmt.run("-o", "json", *shlex.split(line))
     assert done.returncode == status, done.stderr
     if status == OK:
         json.loads(done.stdout) if not line.startswith("completion") else None
