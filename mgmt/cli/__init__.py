@@ -47,6 +47,14 @@ class _LazyGroup(click.Group):
         command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError as exc:  # whoever read our output has gone; Click would make exit status 1 of it
+            raise Interrupted(signal.SIGPIPE) from exc
+
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--store", metavar="URL", help="Where archives live: s3://bucket/prefix or file:///directory.")
@@ -93,10 +101,10 @@ def run(args: Sequence[str]) -> int:
     os.umask(0o077 | os.umask(0))
     output = _requested_output(args)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, _interrupt)
     try:
         status = cli.main(list(args), prog_name="mgmt", standalone_mode=False)
-        _flush()
         return status if isinstance(status, int) else ExitStatus.OK
     except MgmtError as exc:
         _report(exc.message, type(exc).__name__, output, retryable=exc.retryable, next_step=exc.next_step)
@@ -111,17 +119,17 @@ def run(args: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort) as exc:
         cause = exc.__cause__ if isinstance(exc, click.Abort) else exc  # Click puts its own in place of ours
         signum = cause.signum if isinstance(cause, Interrupted) else int(signal.SIGINT)
+        if signum == signal.SIGPIPE:  # Python would complain once more when it flushes at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signum
         message = f"interrupted by {signal.Signals(signum).name}; nothing is lost"
         _report(message, "Interrupted", output, retryable=True, next_step="run the same command again to go on")
         return 128 + signum
-    except BrokenPipeError:
-        # Whoever read our output has gone. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    except OSError as exc:
+        from mgmt.services.batch import system_says
 
-
-def _flush() -> None:
-    sys.stdout.flush()
+        _report(system_says(exc), "MgmtError", output)
+        return ExitStatus.FAILED
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -56,6 +56,13 @@ def _attempt(target: str, work: Callable[[str, str | None], Record], parent: str
         return Outcome(target, record=work(target, parent))
     except MgmtError as exc:
         return Outcome(target, error=exc)
+    except OSError as exc:
+        return Outcome(target, error=MgmtError(system_says(exc)))
+
+
+def system_says(error: OSError) -> str:
+    """What the system refused, in one line: a full disk, a missing permission, a disk that cannot be read."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
 
 
 def verdict(outcomes: Sequence[Outcome[Record]]) -> MgmtError | None:

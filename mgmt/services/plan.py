@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from mgmt.archive import Level, Survey, Tree, survey
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
-from mgmt.storage import ObjectStore, key_for
+from mgmt.services.indexes import SUFFIX
+from mgmt.storage import ObjectStore, check_key, key_for
 
 FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
@@ -79,6 +80,8 @@ def plan_upload(target: str, options: UploadOptions, store: ObjectStore) -> Plan
     if not (os.path.isdir(target) or os.path.isfile(target)):
         raise ConfigurationError(f"{target} is neither a file nor a folder")
     _refuse_unprovable(options, store)
+    if options.key is not None and options.key.endswith(SUFFIX):
+        raise ConfigurationError(f"a key ending in {SUFFIX} would be taken for an index", next_step="use another --key")
     tree = Tree(target, os.path.basename(target), include=options.include, exclude=options.exclude)
     found = survey(tree)
     if not os.path.isdir(target) and found.skipped:
@@ -87,7 +90,7 @@ def plan_upload(target: str, options: UploadOptions, store: ObjectStore) -> Plan
     return Plan(
         tree=tree,
         survey=found,
-        key=options.key or key_for(tree.name),
+        key=check_key(options.key) if options.key else key_for(tree.name),
         completed_dir=None if stays else completed_dir(target, options.completed_dir),
     )
 

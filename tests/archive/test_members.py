@@ -68,7 +68,7 @@ def test_every_format_of_gnu_tar(tmp_path: Path, format_: str) -> None:
     (root / "same").hardlink_to(root / "file")
     if format_ not in ("v7", "ustar"):
         (root / ("n" * 200)).write_text("long")
-        (root / "long link").symlink_to("t" * 300)
+        (root / "long link").symlink_to("t/" * 150 + "t")
     tar = gnu_tar(tmp_path, "cf", "-", f"--format={format_}", "--sort=name", "root")
     found = {member.path: (member, content) for member, content in entries(tar)}
     expected = {"root"} | {os.path.relpath(path, tmp_path) for path in root.rglob("*")}
@@ -78,7 +78,7 @@ def test_every_format_of_gnu_tar(tmp_path: Path, format_: str) -> None:
     assert found["root/same"][0].link == "root/file"
     assert found["root/file"][0].mtime_ns == (10**18 + 123_456_789 if format_ == "pax" else 10**18)
     if "root/long link" in found:
-        assert found["root/long link"][0].link == "t" * 300
+        assert found["root/long link"][0].link == "t/" * 150 + "t"
 
 
 def test_numbers_in_base_256() -> None:

@@ -1,0 +1,40 @@
+"""Signals end a run with 128 + n; what was told to be ignored is ignored."""
+
+import signal
+import subprocess
+
+from tests.program import Program
+from tests.trees import random_file
+
+
+def test_nohup_is_honoured(mgmt: Program) -> None:
+    file = random_file(mgmt.work / "clip", 12 << 20)
+    ignoring = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *mgmt.command("upload", file, "--bwlimit", "8M")]
+    with subprocess.Popen(
+        ignoring, env=mgmt.env(), cwd=mgmt.work, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        while not list((mgmt.home / "store").glob(".mgmt/uploads/*.json")):
+            assert running.poll() is None
+        running.send_signal(signal.SIGHUP)
+        running.communicate()
+    assert running.returncode == 0
+    assert not file.exists()
+
+
+def test_whoever_reads_our_output_may_go(mgmt: Program) -> None:
+    for number in range(40):
+        (mgmt.work / f"file {number}").write_text(str(number))
+    mgmt.ok("upload", "--all")
+    with subprocess.Popen(
+        mgmt.command("-o", "jsonl", "ls", "--limit", "1000"),
+        env=mgmt.env(),
+        cwd=mgmt.work,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        assert running.stdout is not None
+        running.stdout.close()
+        assert running.stderr is not None
+        errors = running.stderr.read()
+    assert running.returncode == 128 + signal.SIGPIPE
+    assert errors.strip() == b""
