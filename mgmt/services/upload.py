@@ -3,8 +3,8 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 
 from mgmt.archive import (
     Archived,
@@ -16,7 +16,6 @@ from mgmt.archive import (
     compressor,
     hash_tree,
     largest_object,
-    rename_noreplace,
     survey,
     write_archive,
 )
@@ -25,8 +24,9 @@ from mgmt.errors import ConflictError, IntegrityError, MgmtError, NotFoundError,
 from mgmt.progress import Progress
 from mgmt.services.archives import save_archive
 from mgmt.services.completed import PROVEN, announce, finish_upload
-from mgmt.services.files import claim, describe, host, token, user
+from mgmt.services.files import claim, describe, host, user
 from mgmt.services.indexes import OPERATION, any_index, index_key
+from mgmt.services.local_copy import local_copy
 from mgmt.services.plan import Plan, UploadOptions, canonical, plan_upload
 from mgmt.services.proof import prove
 from mgmt.storage import ObjectStore, Sent, StoredObject
@@ -172,7 +172,7 @@ def _send(
             on_started=started,
         )
         stack.callback(sending.close)
-        copy = stack.enter_context(_local_copy(options.keep_archive, key, record))
+        copy = stack.enter_context(local_copy(options.keep_archive, key, record))
         progress.start(f"upload {record.target_name}", plan.survey.tar_size)
         sinks = [sending.write, copy.write] if copy else [sending.write]
         try:
@@ -241,7 +241,7 @@ def _adopt(
         if hashed.digest == index.end.digest:
             record.index_key = index_key(existing.key, index.header.operation_id) if index.header.operation_id else None
             record.details = {**record.details, "already_archived": not own}
-            if copy := stack.enter_context(_local_copy(options.keep_archive, existing.key, record)):
+            if copy := stack.enter_context(local_copy(options.keep_archive, existing.key, record)):
                 for chunk in store.stream(existing.key, etag=existing.etag):
                     copy.write(chunk)
                 record.compressed_file_path = copy.keep()
@@ -393,41 +393,3 @@ def _sink(sinks: Sequence[Callable[[bytes], object]], bandwidth: int | None) -> 
             time.sleep(max(0.0, count / bandwidth - (time.monotonic() - began)))
 
     return write
-
-
-class _LocalCopy:
-    """The tar.gz in a folder too; under its own name only when it is proven."""
-
-    def __init__(self, folder: str, key: str, operation_id: str) -> None:
-        os.makedirs(folder, exist_ok=True)
-        self._path = os.path.join(os.path.realpath(folder), os.path.basename(key))
-        if os.path.lexists(self._path):
-            raise ConflictError(f"{self._path} exists, and nothing is ever overwritten", next_step="--keep-archive DIR")
-        self._temporary = os.path.join(os.path.dirname(self._path), f".mgmt-{token(operation_id)}.partial")
-        self._file = open(self._temporary, "wb")  # noqa: SIM115 - closed by close()
-
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-
-    def keep(self) -> str:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        rename_noreplace(self._temporary, self._path)
-        return self._path
-
-    def close(self) -> None:
-        self._file.close()
-        if os.path.exists(self._temporary):
-            os.unlink(self._temporary)
-
-
-@contextmanager
-def _local_copy(folder: str | None, key: str, record: UploadRecord) -> Iterator[_LocalCopy | None]:
-    if folder is None:
-        yield None
-        return
-    copy = _LocalCopy(folder, key, record.operation_id)
-    try:
-        yield copy
-    finally:
-        copy.close()

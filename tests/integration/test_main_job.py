@@ -1,6 +1,7 @@
 """The main job, from the outside: archive, prove, record, find, bring back."""
 
 import hashlib
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -228,3 +229,19 @@ def test_a_file_that_changes_while_it_is_archived(anywhere: Program, how: str) -
     [record] = anywhere.json("log", "--type", "upload")
     assert record["status"] == "failed"
     assert "changed" in record["error_message"]
+
+
+def test_a_local_copy_of_the_archive(anywhere: Program) -> None:
+    (anywhere.work / "notes").write_text("precious")
+    [upload] = anywhere.json("upload", "notes", "--keep", "--keep-archive", "copies")
+    copy = anywhere.work / "copies" / "notes.tar.gz"
+    assert upload["compressed_file_path"] == str(copy)
+    assert copy.stat().st_size == upload["compressed_size"]
+    with tarfile.open(copy, "r|gz") as tar:
+        assert [member.name for member in tar] == ["notes"]
+    copy.rename(anywhere.work / "first.tar.gz")
+    anywhere.ok("upload", "notes", "--keep", "--keep-archive", "copies")  # already archived: the copy comes from there
+    assert copy.read_bytes() == (anywhere.work / "first.tar.gz").read_bytes()
+    assert anywhere.run("upload", "notes", "--keep-archive", "copies").returncode == 10
+    assert (anywhere.work / "notes").exists()
+    assert sorted(os.listdir(copy.parent)) == ["notes.tar.gz"]
