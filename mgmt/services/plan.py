@@ -55,6 +55,12 @@ class Plan:
     completed_dir: str | None
     """Where the original will go; None when it stays, because it was asked to or because something is left out."""
 
+    @property
+    def expected_tar_size(self) -> int:
+        """About how many bytes of tar there will be: a member with a time in nanoseconds has headers of 1,536."""
+        entries = self.survey.files + self.survey.folders + self.survey.links
+        return self.survey.size + entries * (1536 + 256)
+
 
 def canonical(path: str) -> str:
     """The absolute path of a target, its folders resolved, its own name as it is.

@@ -173,7 +173,7 @@ def _send(
         )
         stack.callback(sending.close)
         copy = stack.enter_context(local_copy(options.keep_archive, key, record))
-        progress.start(f"upload {record.target_name}", plan.survey.tar_size)
+        progress.start(f"upload {record.target_name}", plan.expected_tar_size)
         sinks = [sending.write, copy.write] if copy else [sending.write]
         try:
             archived = write_archive(
@@ -186,6 +186,7 @@ def _send(
                 owners=options.owners,
                 xattrs=options.xattrs,
             )
+            progress.start(f"complete {record.target_name}")
             sent = sending.finish()
             index.finish(
                 digest=archived.digest,
