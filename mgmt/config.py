@@ -32,7 +32,10 @@ def parse_size(text: str) -> int:
     """Bytes from `64MiB`, `64M`, `64m` or `67108864`; units are powers of 1024. Raises ValueError."""
     number = text.strip().lower().removesuffix("b").removesuffix("i")
     unit = number[-1:] if number[-1:].isalpha() else ""
-    return int(float(number.removesuffix(unit)) * _UNITS[unit]) if unit in _UNITS else int(text)
+    try:
+        return int(float(number.removesuffix(unit)) * _UNITS[unit]) if unit in _UNITS else int(text)
+    except OverflowError as exc:  # "inf" is a float, too
+        raise ValueError(f"{text!r} is not a number of bytes") from exc
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
