@@ -140,11 +140,12 @@ def init(app: App) -> None:
 
 
 def _change(app: App, name: str, value: str | None) -> None:
-    from mgmt.services.configure import configure
+    from mgmt.services.configure import configure, redact
 
     configure(app.config_path, name, value, open_catalog=lambda: app.catalog, progress=app.progress)
-    changed = {"name": check_name(name), "value": value, "path": str(app.config_path)}
+    shown = redact(value) if value is not None else None
+    changed = {"name": check_name(name), "value": shown, "path": str(app.config_path)}
     if app.render.for_people:
-        app.render.line(f"{changed['name']} = {value}" if value is not None else f"{changed['name']} is unset")
+        app.render.line(f"{changed['name']} = {shown}" if shown is not None else f"{changed['name']} is unset")
     else:
         app.render.one(changed)

@@ -1,0 +1,57 @@
+"""A canary of a secret goes into every place where secrets live, and must come out nowhere."""
+
+import os
+
+from tests.program import Program
+
+SECRET = "canary/secret+of=nobody"
+PASSWORD = "canary-of-a-password"
+COMMANDS = (
+    "-vv upload notes",
+    "-o json upload notes",
+    "-vv ls --live",
+    "status notes",
+    "-o json search notes --live",
+    "verify notes",
+    "download notes",
+    "delete notes --yes",
+    "free notes --yes",
+    "recover",
+    "db rebuild",
+    "db current",
+    "db check",
+    "config show",
+    f"config set catalog postgresql://me:{PASSWORD}@127.0.0.1:9/catalog",
+    "config show",
+    "-o json config get catalog",
+    "log -l",
+    "-o json log",
+)
+
+
+def test_a_secret_is_never_printed_nor_recorded(mgmt: Program) -> None:
+    mgmt.store = "s3://bucket/archive"
+    mgmt.environment = {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "canary-key",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+    (mgmt.work / "notes").write_text("x")
+    for line in COMMANDS:
+        done = mgmt.run(*line.split())
+        assert SECRET not in done.stdout + done.stderr, line
+        assert PASSWORD not in done.stdout + done.stderr, line
+    unset = {**mgmt.environment, "MGMT_CATALOG": f"postgresql://me:{PASSWORD}@127.0.0.1:9/catalog"}
+    elsewhere = Program(mgmt.home, mgmt.store, unset)
+    for line in ("log", "-o json upload notes", "db current", "config show"):
+        done = elsewhere.run(*line.split())
+        assert PASSWORD not in done.stdout + done.stderr, line
+    for folder, _, names in os.walk(mgmt.home):
+        for name in names:
+            path = os.path.join(folder, name)
+            with open(path, "rb") as file:
+                data = file.read()
+            assert SECRET.encode() not in data, path
+            assert PASSWORD.encode() not in data or name == "config.toml", path
