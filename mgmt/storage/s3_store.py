@@ -164,6 +164,7 @@ class S3Store:
         """Whether the endpoint takes a part with the right checksum, and refuses one with a wrong checksum."""
         data = [b"mgmt"]
         probe = NewObject(self._bucket, f".mgmt-probe-{uuid4().hex}", algorithm=algorithm, metadata={})
+        probe.where = self.url  # what fails here is about the store, not about an object that nobody knows
         try:
             upload_id = probe.begin()
         except UnsupportedError:
