@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test torture lint bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.dev                      ## the virtual environment, with everything to work on mgmt
@@ -26,6 +26,9 @@ demo: $(VENV)/.demo                      ## the tour: real media to a real S3 se
 
 test: lint                               ## every test, against real servers on loopback
 	$(BIN)/python -m pytest -n $(JOBS)
+
+torture: $(VENV)/.dev                    ## every promise under every fault; writes docs/promises.md
+	$(BIN)/python -m tests.faults.torture
 
 lint: $(VENV)/.dev                       ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -1,12 +1,16 @@
 """Fixtures for every test: real S3 servers on loopback, one of each kind a session (and a worker)."""
 
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from tests import servers
+from tests.program import Program
 from tests.servers import Server
 
 _bucket_numbers = itertools.count(1)
@@ -79,3 +83,52 @@ def new_bucket() -> Callable[[Server], str]:
         return name
 
     return make
+
+
+@pytest.fixture
+def on_seaweed(tmp_path: Path, seaweed: Server, new_bucket: Callable[[Server], str]) -> Program:
+    return Program(tmp_path, f"s3://{new_bucket(seaweed)}/archive", seaweed.environment)
+
+
+@pytest.fixture
+def on_rclone(tmp_path: Path, rclone: Server, new_bucket: Callable[[Server], str]) -> Program:
+    return Program(tmp_path, f"s3://{new_bucket(rclone)}/archive", rclone.environment)
+
+
+@pytest.fixture
+def on_moto(tmp_path: Path, moto: Server, new_bucket: Callable[[Server], str]) -> Program:
+    return Program(tmp_path, f"s3://{new_bucket(moto)}/archive", moto.environment)
+
+
+@pytest.fixture
+def on_directory(tmp_path: Path) -> Program:
+    (tmp_path / "store").mkdir()
+    return Program(tmp_path, f"file://{tmp_path}/store")
+
+
+@pytest.fixture(params=["on_seaweed", "on_rclone", "on_directory"])
+def anywhere(request: pytest.FixtureRequest) -> Program:
+    """The command with a real server, with a dumb one, and with none."""
+    program: Program = request.getfixturevalue(request.param)
+    return program
+
+
+class Figure(Protocol):
+    """Notes what was tried of a promise, for the report of `make torture`."""
+
+    def __call__(self, promise: int | str, what: str, *, tried: int, violations: int, note: str = "") -> None:
+        """`promise` is its number in docs/promises.md (or "security"); the caller has asserted already."""
+        ...
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Figure:
+    """Appends to the file that MGMT_FIGURES names; without it, nothing is noted."""
+
+    def note(promise: int | str, what: str, *, tried: int, violations: int, note: str = "") -> None:
+        if path := os.environ.get("MGMT_FIGURES"):
+            row = {"promise": promise, "what": what, "tried": tried, "violations": violations, "note": note}
+            with open(path, "a") as file:  # one short write: workers do not mix their lines
+                file.write(json.dumps({**row, "test": request.node.nodeid}) + "\n")
+
+    return note

@@ -1,0 +1,71 @@
+"""The whole of tests/faults and what else is marked `torture`, and a report of what it saw: `make torture`.
+
+It writes docs/promises.md between its two marks; the exit status is pytest's.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+PAGE = Path(__file__).parents[2] / "docs" / "promises.md"
+BEGIN, END = "<!-- the last run begins -->", "<!-- the last run ends -->"
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """One line for each thing that was tried, its parts added up."""
+    tried: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    notes: dict[tuple[str, str], str] = {}
+    for row in found:
+        name = str(row["promise"]), row["what"]
+        tried[name][0] += row["tried"]
+        tried[name][1] += row["violations"]
+        notes[name] = row["note"] or notes.get(name, "")
+    lines = ["| promise | what was tried | times | violations | |", "|---|---|---|---|---|"]
+    for promise, what in sorted(tried, key=lambda name: (not name[0].isdigit(), name[0].zfill(2), name[1])):
+        times, violations = tried[promise, what]
+        lines.append(f"| {promise} | {what} | {times:,} | {violations:,} | {notes[promise, what]} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        figures, began = Path(folder) / "figures", monotonic()
+        arguments = sys.argv[1:] or ["tests"]
+        command = [sys.executable, "-m", "pytest", "-n", "2", "-m", "torture or not torture", "-rs", *arguments]
+        done = subprocess.run(
+            command, env={**os.environ, "MGMT_FIGURES": str(figures)}, stdout=subprocess.PIPE, text=True
+        )
+        print(done.stdout)
+        skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
+        report = "\n".join(
+            [
+                f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Linux {platform.release()}, "
+                f"Python {platform.python_version()}; {(monotonic() - began) / 60:.0f} minutes. "
+                f"{done.stdout.strip().splitlines()[-1].strip('= ')}",
+                "",
+                table(rows(figures)),
+                *(["", "Skipped on this machine:", "", *(f"- `{line}`" for line in skipped)] if skipped else []),
+            ]
+        )
+    before, rest = PAGE.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    if not sys.argv[1:]:
+        PAGE.write_text(f"{before}{BEGIN}\n{report}\n{END}{after}")
+    print(report)
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
