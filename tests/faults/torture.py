@@ -12,7 +12,6 @@ import tempfile
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 PAGE = Path(__file__).parents[2] / "docs" / "promises.md"
@@ -41,7 +40,7 @@ def table(found: list[dict[str, Any]]) -> str:
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        figures, began = Path(folder) / "figures", monotonic()
+        figures = Path(folder) / "figures"
         arguments = sys.argv[1:] or ["tests"]
         command = [sys.executable, "-m", "pytest", "-n", "2", "-m", "torture or not torture", "-rs", *arguments]
         done = subprocess.run(
@@ -49,16 +48,15 @@ def main() -> int:
         )
         print(done.stdout)
         skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
-        report = "\n".join(
-            [
-                f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Linux {platform.release()}, "
-                f"Python {platform.python_version()}; {(monotonic() - began) / 60:.0f} minutes. "
-                f"{done.stdout.strip().splitlines()[-1].strip('= ')}",
-                "",
-                table(rows(figures)),
-                *(["", "Skipped on this machine:", "", *(f"- `{line}`" for line in skipped)] if skipped else []),
-            ]
-        )
+        when = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Linux {platform.release()}"
+        lines = [
+            f"{when}, Python {platform.python_version()}: {done.stdout.strip().splitlines()[-1].strip('= ')}.",
+            "",
+            table(rows(figures)),
+        ]
+        if skipped:
+            lines += ["", "Skipped on this machine:", "", *(f"- `{line}`" for line in skipped)]
+        report = "\n".join(lines)
     before, rest = PAGE.read_text().split(BEGIN)
     after = rest.split(END)[1]
     if not sys.argv[1:]:
