@@ -1,6 +1,5 @@
 """The catalog's database: who may write when, and whether its schema is ours."""
 
-import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -13,10 +12,14 @@ from sqlalchemy.orm import Session
 from mgmt.catalog.columns import display
 from mgmt.catalog.engine import connect, create_sqlite, is_writable, parse
 from mgmt.catalog.faults import translated
+from mgmt.catalog.lock import locked
 from mgmt.errors import CatalogError
 
 HEAD = "0002"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
+
+LOCK_SECONDS = 30.0
+"""How long to stand in line behind other processes of mgmt that write: each of them takes milliseconds."""
 
 
 class Database:
@@ -26,14 +29,17 @@ class Database:
     """
 
     def __init__(self, url: str | URL, *, create: bool = True) -> None:
-        """`url` is sqlite:///file or postgresql://...; with `create` an empty database gets its schema by itself."""
+        """`url` is sqlite:///file or postgresql://...; with `create` an empty database gets its schema by itself.
+
+        Without it nothing is made: neither a schema, nor SQLite's write-ahead log for a file that has none.
+        """
         self.url = parse(url)
         self.name = self.url.render_as_string()
         self.path: str | None = None
         if self.url.get_backend_name() == "sqlite":
             self.path = self.name = str(self.url.database)
         self._create = create
-        self._writer, self._reader = connect(self.url)
+        self._writer, self._reader = connect(self.url, wal=create)
         self._session = _RoutedSession(self)
         self._mutex = threading.RLock()
         self._depth = 0
@@ -99,7 +105,8 @@ class Database:
     def lock(self) -> Iterator[None]:
         """Keep other writers of an SQLite catalog waiting, in the order they came. Nothing on PostgreSQL.
 
-        SQLite's own busy handler polls and starves some; a queue in the kernel does not.
+        SQLite's own busy handler polls and starves some; a queue in the kernel does not. Raises CatalogError when it
+        takes longer than LOCK_SECONDS.
         """
         with self._mutex:
             if self.path is None or self._lock_depth:
@@ -112,13 +119,18 @@ class Database:
                 )
             try:
                 descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                held = locked(descriptor, LOCK_SECONDS)
             except OSError as error:
                 raise CatalogError(
                     f"the catalog {self.path} cannot be locked: {error.strerror}",
                     next_step=f"check the permissions of {self.path}.lock",
                 ) from error
+            if not held:
+                raise CatalogError(
+                    f"the catalog {self.path} is busy: another process has been writing for {LOCK_SECONDS:g} s",
+                    next_step=f"find it with `fuser {self.path}.lock`, or try again later",
+                )
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
                 self._lock_depth = 1
                 yield
             finally:

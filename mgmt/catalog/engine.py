@@ -33,11 +33,14 @@ def parse(url: str | URL) -> URL:
     )
 
 
-def connect(url: URL) -> tuple[Engine, Engine]:
-    """An engine that writes, and one that reads and never leaves a transaction open. Nothing is opened yet."""
+def connect(url: URL, *, wal: bool = True) -> tuple[Engine, Engine]:
+    """An engine that writes, and one that reads and never leaves a transaction open. Nothing is opened yet.
+
+    With `wal` an SQLite file that has no write-ahead log is given one.
+    """
     if url.get_backend_name() == "sqlite":
         path = str(url.database)
-        engine = create_engine(url, creator=lambda: _open_sqlite(path), hide_parameters=True)
+        engine = create_engine(url, creator=lambda: _open_sqlite(path, wal=wal), hide_parameters=True)
         event.listen(engine, "begin", _begin_immediate)
         return engine, engine.execution_options(**{READING: True})
     try:
@@ -73,7 +76,7 @@ def _may_write(path: str) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _open_sqlite(path: str) -> sqlite3.Connection:
+def _open_sqlite(path: str, *, wal: bool) -> sqlite3.Connection:
     writable = is_writable(path)
     mode = "rw" if writable else "ro"
     if not _may_write(os.path.dirname(path)) and not os.path.exists(f"{path}-wal"):
@@ -88,7 +91,7 @@ def _open_sqlite(path: str) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        if writable:
+        if writable and wal:
             connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")

@@ -181,6 +181,28 @@ def test_locked_by_a_program_that_does_not_wait_in_line(sqlite_catalog: Catalog)
     sqlite_catalog.metadata.save_file_record(a_file())
 
 
+def test_a_place_in_line_is_left_in_time(sqlite_catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    sqlite_catalog.metadata.list_files()
+    monkeypatch.setattr("mgmt.catalog.database.LOCK_SECONDS", 0.05)
+    lock = f"{sqlite_catalog.database.path}.lock"
+    with open(lock, "wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for _ in range(3):
+            assert "is busy" in refused(sqlite_catalog).message
+        assert sqlite_catalog.metadata.list_files() == []  # looking needs no lock
+    monkeypatch.setattr("mgmt.catalog.database.LOCK_SECONDS", 30)
+    sqlite_catalog.metadata.save_file_record(a_file())  # those who left do not keep it
+    with open(lock, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=sqlite_catalog.metadata.save_file_record, args=(a_file("/second"),))
+        waiting.start()
+        while not any(thread.name == "mgmt catalog lock" for thread in threading.enumerate()):
+            waiting.join(0.001)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        waiting.join()
+    assert len(sqlite_catalog.metadata.list_files()) == 2
+
+
 @pytest.fixture
 def as_nobody(tmp_path: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Be somebody who is stopped by permissions, which root is not."""
