@@ -96,9 +96,9 @@ class MetadataManager:
             return list(session.scalars(query))
 
     def unfinished_uploads(self) -> list[UploadRecord]:
-        """Uploads that ended without success, and may have left parts in their store; the oldest first."""
+        """Uploads that ended without success, and may have left something in their store; the oldest first."""
         ended = OperationRecord.status.in_([Status.FAILED, Status.CANCELLED])
-        query = select(UploadRecord).where(ended, UploadRecord.upload_id.is_not(None)).order_by(UploadRecord.seq)
+        query = select(UploadRecord).where(ended, UploadRecord.index_key.is_not(None)).order_by(UploadRecord.seq)
         with self._database.reading() as session:
             return list(session.scalars(query))
 

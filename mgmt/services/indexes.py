@@ -23,15 +23,19 @@ def archive_key(key: str) -> str:
     return key.removesuffix(SUFFIX).rpartition(".")[0]
 
 
+def look_up(store: ObjectStore, key: str) -> StoredObject | None:
+    """What the store says of `key`; None when it has no such object."""
+    try:
+        return store.head(key)
+    except NotFoundError:
+        return None
+
+
 def find_index(store: ObjectStore, archive: StoredObject) -> str | None:
     """The key of the index of `archive`, which names it itself; None when there is none."""
     if operation_id := archive.metadata.get(OPERATION):
         own = index_key(archive.key, operation_id)
-        try:
-            store.head(own)
-        except NotFoundError:
-            return None
-        return own
+        return own if look_up(store, own) else None
     return next((each.key for each in store.list(archive.key + ".") if each.key.endswith(SUFFIX)), None)
 
 

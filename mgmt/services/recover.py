@@ -23,8 +23,9 @@ from mgmt.services.archives import OpenStore
 from mgmt.services.completed import PROVEN, finish_upload
 from mgmt.services.files import token
 from mgmt.services.free import finish_free, hidden_name
-from mgmt.services.indexes import OPERATION
+from mgmt.services.indexes import OPERATION, look_up
 from mgmt.services.upload import archive_id
+from mgmt.storage import ObjectStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ def recover(*, open_store: OpenStore, catalog: Catalog, progress: Progress, dry_
     record = RecoverRecord(target_path=None, command_args={})
     with catalog.journal.record(record):
         settled = [_settle(each, open_store, catalog) for each in interrupted]
-        settled += _abort_abandoned(open_store, catalog)
+        settled += _remove_abandoned(open_store, catalog)
         record.details = {"settled": len(settled)}
     progress.stop()
     return settled
@@ -99,11 +100,9 @@ def _undo_upload(record: UploadRecord, open_store: OpenStore) -> None:
     if record.upload_id is not None:
         store.abort(key, record.upload_id)
         record.upload_id = None
-    try:
-        if store.head(key).metadata.get(OPERATION) == archive_id(record):
-            store.delete(key)
-    except NotFoundError:
-        pass
+    stored = look_up(store, key)
+    if stored is not None and stored.metadata.get(OPERATION) == archive_id(record):
+        store.delete(key)
     if record.index_key is not None:
         store.delete(record.index_key)
 
@@ -127,23 +126,38 @@ def _finish_delete(record: DeleteRecord, open_store: OpenStore, catalog: Catalog
 
 
 def _abandoned(catalog: Catalog) -> list[UploadRecord]:
-    """Uploads that ended without success and may have left parts in a store, for which somebody pays."""
-    live = {each.upload_id for each in catalog.journal.running() if isinstance(each, UploadRecord)}
-    return [each for each in catalog.metadata.unfinished_uploads() if each.upload_id not in live]
+    """Uploads that ended unproven and may have left something in a store, for which somebody pays."""
+    live = {archive_id(each) for each in catalog.journal.running() if isinstance(each, UploadRecord)}
+    ended = catalog.metadata.unfinished_uploads()
+    return [each for each in ended if each.stage != PROVEN and archive_id(each) not in live]
 
 
-def _abort_abandoned(open_store: OpenStore, catalog: Catalog) -> Iterator[Settled]:
+def _remove_abandoned(open_store: OpenStore, catalog: Catalog) -> Iterator[Settled]:
     for record in _abandoned(catalog):
-        assert record.upload_id is not None and record.s3_object_key is not None  # noqa: S101, PT018
         try:
-            store = open_store(record.store)
-            pending = {each.upload_id for each in store.pending(record.s3_object_key)}
-            if record.upload_id not in pending:
-                continue
-            store.abort(record.s3_object_key, record.upload_id)
-            yield _settled(record, "removed the parts that it had left in the store")
+            left = _left_behind(record, open_store(record.store))
         except MgmtError as exc:
             yield _settled(record, exc.message)
+        else:
+            if left:
+                yield _settled(record, f"removed {' and '.join(left)} that it had left in the store")
+
+
+def _left_behind(record: UploadRecord, store: ObjectStore) -> list[str]:
+    """Remove what an upload that has ended unproven left in the store; says what that was."""
+    assert record.s3_object_key is not None and record.index_key is not None  # noqa: S101, PT018 - it asked for them
+    key, left = record.s3_object_key, []
+    if record.upload_id is not None and record.upload_id in {each.upload_id for each in store.pending(key)}:
+        store.abort(key, record.upload_id)
+        left.append("the parts")
+    index = look_up(store, record.index_key)
+    if index is None:  # it is stored before its archive, so there is no archive either
+        return left
+    archive = look_up(store, key)
+    if archive is None or archive.metadata.get(OPERATION) != archive_id(record):
+        store.delete(record.index_key)
+        left.append("the index")
+    return left
 
 
 def _would(record: OperationRecord) -> Settled:
@@ -152,7 +166,7 @@ def _would(record: OperationRecord) -> Settled:
 
 
 def _leftover(record: UploadRecord) -> Settled:
-    return _settled(record, "its parts in the store, if any, would be removed")
+    return _settled(record, "what it left in the store, if anything, would be removed")
 
 
 def _settled(record: OperationRecord, action: str) -> Settled:

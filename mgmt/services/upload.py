@@ -20,12 +20,12 @@ from mgmt.archive import (
     write_archive,
 )
 from mgmt.catalog import Catalog, FileStatus, Location, Role, Status, UploadRecord
-from mgmt.errors import ConflictError, IntegrityError, MgmtError, NotFoundError, SourceChangedError
+from mgmt.errors import ConflictError, IntegrityError, MgmtError, SourceChangedError
 from mgmt.progress import Progress
 from mgmt.services.archives import save_archive
 from mgmt.services.completed import PROVEN, announce, finish_upload
 from mgmt.services.files import claim, describe, host, user
-from mgmt.services.indexes import OPERATION, any_index, index_key
+from mgmt.services.indexes import OPERATION, any_index, index_key, look_up
 from mgmt.services.local_copy import local_copy
 from mgmt.services.plan import Plan, UploadOptions, canonical, plan_upload
 from mgmt.services.proof import prove
@@ -106,7 +106,7 @@ def _archive(
         record.index_key = index_key(key, archive_id(record))
         catalog.journal.checkpoint()
         try:
-            existing = _head(store, key)
+            existing = look_up(store, key)
             if existing is None:
                 _send(record, plan, options, store, catalog, progress)
             elif not _adopt(record, plan, options, existing, store, catalog, progress):
@@ -119,7 +119,7 @@ def _archive(
 
 
 def _key_to_go_on_with(record: UploadRecord, plan: Plan, store: ObjectStore, catalog: Catalog) -> str:
-    """The key to use; when an earlier run left parts of this very upload in the store, they are taken over."""
+    """The key to use; what an earlier run of this very upload left in the store unproven is taken over."""
     if record.s3_object_key is not None:  # an interrupted run's row, taken up
         renamed = record.s3_object_key != plan.key and record.requested_key == plan.key
         if record.store != store.url or not (renamed or record.s3_object_key == plan.key):
@@ -132,10 +132,11 @@ def _key_to_go_on_with(record: UploadRecord, plan: Plan, store: ObjectStore, cat
     if (
         earlier is not None
         and earlier.status in (Status.FAILED, Status.CANCELLED)
-        and earlier.upload_id is not None
+        and earlier.stage != PROVEN
         and (earlier.store, earlier.requested_key, earlier.host) == (store.url, plan.key, record.host)
     ):
-        # The archive's own id was fixed when its upload was created, so it stays the earlier operation's.
+        # The archive's own id was fixed when its upload was created, so it stays the earlier operation's. Whatever
+        # that one has left - parts, an index, an object whose answer was lost - is found by it, and used or replaced.
         record.archive_id = archive_id(earlier)
         record.upload_id, record.part_size = earlier.upload_id, earlier.part_size
         return earlier.s3_object_key or plan.key
@@ -354,13 +355,6 @@ def _put_index(store: ObjectStore, key: str, path: str, record: UploadRecord) ->
                 if attempt == 2:
                     raise
                 store.delete(key)
-
-
-def _head(store: ObjectStore, key: str) -> StoredObject | None:
-    try:
-        return store.head(key)
-    except NotFoundError:
-        return None
 
 
 def _next_key(wanted: str, taken: str) -> str:

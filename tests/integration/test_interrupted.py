@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from mgmt.storage import open_store
 from tests.program import Program
+from tests.servers import Server, environment
+from tests.storage.proxy import Fault, proxy
 from tests.trees import random_file
 
 SIZE = 64 << 20
@@ -20,14 +23,10 @@ PART = 5 << 20
 
 def parts_in(program: Program) -> int:
     """How many bytes of unfinished uploads the store holds, in parts."""
-    from mgmt.storage import open_store
-
     return sum(each.size for each in open_store(program.store).pending()) // PART
 
 
 def stored(program: Program, key: str) -> str:
-    from mgmt.storage import open_store
-
     digest = hashlib.sha256()
     for chunk in open_store(program.store).stream(key):
         digest.update(chunk)
@@ -134,3 +133,22 @@ def test_a_move_that_was_announced_is_finished(on_directory: Program) -> None:
     assert [each["path"] for each in on_directory.json("ls", "--location", "completed")] == [
         str(on_directory.work / "completed" / "notes")
     ]
+
+
+@pytest.mark.parametrize("settle", ["again", "recover"])
+def test_an_upload_that_the_store_refused_at_last_leaves_nothing_in_it(
+    settle: str, on_seaweed: Program, seaweed: Server
+) -> None:
+    file = random_file(on_seaweed.work / "clip.mov", 3000)
+    store = open_store(on_seaweed.store)
+    with proxy(seaweed) as between:
+        between.faults.append(Fault(r"^(PUT|POST) .*clip\.mov\.tar\.gz(\?|$)", "403", times=99))
+        through = Program(on_seaweed.home, on_seaweed.store, environment(between.endpoint_url))
+        assert through.run("upload", file).returncode == 1
+        assert len(list(store.list())) == 1, "the index is stored first"
+    if settle == "again":
+        on_seaweed.ok("upload", file)
+    else:
+        on_seaweed.ok("recover")
+    left = sorted(each.key for each in store.list())
+    assert len(left) == (2 if settle == "again" else 0), left
