@@ -6,7 +6,7 @@ from mgmt.archive.index import Index, IndexEnd, IndexHeader, IndexWriter
 from mgmt.archive.inflate import inflate
 from mgmt.archive.member import Digest, Member
 from mgmt.archive.members import read_members
-from mgmt.archive.move import fsync_folder, move, rename_noreplace
+from mgmt.archive.move import fsync_folder, make_folders, move, rename_noreplace
 from mgmt.archive.reader import Contents, Fetch, digest_members, read_blocks, read_member
 from mgmt.archive.rebuild import rebuild_index
 from mgmt.archive.selection import Selection, read_selection, select
@@ -40,6 +40,7 @@ __all__ = [
     "hash_tree",
     "inflate",
     "largest_object",
+    "make_folders",
     "move",
     "read_blocks",
     "read_member",

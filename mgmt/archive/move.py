@@ -42,6 +42,20 @@ def fsync_folder(path: str) -> None:
         os.close(descriptor)
 
 
+def make_folders(path: str) -> None:
+    """Make the folder `path`, and those above it that are missing; the name of each is on disk on return.
+
+    What is moved into a new folder, and is on disk there, is lost in a power cut when the folder's own name is not.
+    """
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(os.path.abspath(path))
+    for folder in reversed(missing):
+        os.makedirs(folder, exist_ok=True)
+        fsync_folder(os.path.dirname(os.path.abspath(folder)))
+
+
 def move(source: str, destination: str) -> None:
     """`rename_noreplace`, and on return the change is on disk, in both folders."""
     rename_noreplace(source, destination)

@@ -3,7 +3,7 @@
 import os
 from datetime import UTC, datetime
 
-from mgmt.archive import Tree, move, survey
+from mgmt.archive import Tree, make_folders, move, survey
 from mgmt.catalog import Catalog, FileStatus, Location, Role, Status, UploadRecord
 from mgmt.errors import ConflictError, IntegrityError, SourceChangedError
 from mgmt.services.files import describe
@@ -25,7 +25,7 @@ def same_as_archived(path: str, record: UploadRecord, *, moved: bool = False) ->
 
 def announce(record: UploadRecord, folder: str) -> None:
     """Say in the record where the original is going to be: a name that is free in `folder`."""
-    os.makedirs(folder, exist_ok=True)
+    make_folders(folder)
     record.completed_dir_path = _free_name(folder, str(record.target_name))
 
 

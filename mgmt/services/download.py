@@ -15,6 +15,7 @@ from mgmt.archive import (
     extract,
     fsync_folder,
     inflate,
+    make_folders,
     read_blocks,
     read_members,
     read_selection,
@@ -71,7 +72,7 @@ def download(
             record.local_path = folder
             catalog.journal.checkpoint()
             refuse_frozen(found.store, stored)
-            os.makedirs(folder, exist_ok=True)
+            make_folders(folder)
             remove_partial(folder, token(record.operation_id))  # of an interrupted run of this very operation
             try:
                 if options.archive:

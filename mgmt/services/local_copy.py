@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mgmt.archive import fsync_folder, rename_noreplace
+from mgmt.archive import fsync_folder, make_folders, rename_noreplace
 from mgmt.catalog import UploadRecord
 from mgmt.errors import ConflictError
 from mgmt.services.files import token
@@ -15,7 +15,7 @@ class LocalCopy:
 
     def __init__(self, folder: str, key: str, operation_id: str) -> None:
         """Raise ConflictError when the name is taken."""
-        os.makedirs(folder, exist_ok=True)
+        make_folders(folder)
         self._folder = os.path.realpath(folder)
         self._path = os.path.join(self._folder, os.path.basename(key))
         if os.path.lexists(self._path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt.archive import move, rename_noreplace
+from mgmt.archive import make_folders, move, rename_noreplace
 from mgmt.archive.move import _rename_in_two_steps as rename_in_two_steps
 from mgmt.errors import ConflictError, MgmtError
 
@@ -115,3 +115,17 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     Path(old).write_text("x")
     move(old, new)
     assert Path(new).read_text() == "x"
+
+
+def test_the_name_of_each_new_folder_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
+    make_folders(os.fspath(tmp_path / "a" / "b" / "c"))
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+    assert synced == [os.fspath(tmp_path), os.fspath(tmp_path / "a"), os.fspath(tmp_path / "a" / "b")]
+    make_folders(os.fspath(tmp_path / "a" / "b"))
+    assert len(synced) == 3
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        make_folders(os.fspath(tmp_path / "file"))
