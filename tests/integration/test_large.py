@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.archive.tools import TARS
+from tests.faults.proxy import proxy
 from tests.program import Program
 from tests.servers import Server, environment
-from tests.storage.proxy import proxy
 from tests.trees import describe, make_tree, random_file
 
 FILES = 10_000

@@ -11,8 +11,8 @@ from mgmt.storage import open_store
 from mgmt.storage.s3 import Bucket, connect
 from mgmt.storage.s3_store import S3Store
 from mgmt.storage.store import Capabilities, ObjectStore
+from tests.faults.proxy import Proxy, proxy
 from tests.servers import Server
-from tests.storage.proxy import Proxy, proxy
 
 MIB = 1 << 20
 PART = 5 * MIB

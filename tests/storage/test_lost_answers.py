@@ -7,8 +7,8 @@ import pytest
 
 from mgmt.errors import ConflictError, IntegrityError, StoreUnavailableError
 from mgmt.storage.store import ObjectStore
+from tests.faults.proxy import Fault, Proxy
 from tests.storage.conftest import PART
-from tests.storage.proxy import Fault, Proxy
 from tests.storage.test_contract import KEY, content, interrupted, started, uploaded
 
 Opened = Callable[..., tuple[ObjectStore, Proxy]]

@@ -11,8 +11,8 @@ from mgmt.errors import StoreError
 from mgmt.storage import open_store
 from mgmt.storage.multipart import DEFAULT_PART_SIZE, MAX_PART_SIZE, MIB, MIN_PART_SIZE, plan_part_size
 from mgmt.storage.store import Capabilities, ObjectStore
+from tests.faults.proxy import Proxy
 from tests.storage.conftest import PART, fresh_url
-from tests.storage.proxy import Proxy
 from tests.storage.test_contract import KEY, content, interrupted, started
 
 Opened = Callable[..., tuple[ObjectStore, Proxy]]

@@ -1,0 +1,208 @@
+"""Each fault of the proxy does what it says, as a plain HTTP client sees it."""
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.faults.proxy import ACTS, ALWAYS, PAUSE, Fault, Proxy, proxy
+from tests.servers import Server
+
+BODY = b"what was asked for " * 10
+CHECKSUM = "rosUhgp5mIg="
+
+
+@contextmanager
+def recording() -> Iterator[tuple[Server, list[tuple[str, bytes]]]]:
+    """A server that answers the same to everything, and the requests that it has heard."""
+    heard: list[tuple[str, bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_request(self) -> None:
+            heard.append((self.command, self.rfile.read(int(self.headers.get("Content-Length", 0)))))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(BODY)))
+            self.send_header("ETag", '"0123456789abcdef"')
+            self.send_header("x-amz-checksum-crc64nvme", CHECKSUM)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(BODY)
+
+        do_GET = do_HEAD = do_PUT = handle_request  # noqa: N815 - http.server's names
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        listener.daemon_threads = True
+        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{listener.server_address[1]}"
+            yield Server("recording", url, {}, os.getpid(), Path()), heard
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def between() -> Iterator[tuple[Proxy, list[tuple[str, bytes]]]]:
+    with recording() as (server, heard), proxy(server) as made:
+        yield made, heard
+
+
+Between = tuple[Proxy, list[tuple[str, bytes]]]
+
+
+def ask(made: Proxy, method: str = "GET", path: str = "/b/k", body: bytes = b"") -> tuple[HTTPResponse, bytes]:
+    connection = HTTPConnection(urlsplit(made.endpoint_url).netloc, timeout=PAUSE / 2 if hangs(made) else 10)
+    try:
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        return response, response.read()
+    finally:
+        connection.close()
+
+
+def hangs(made: Proxy) -> bool:
+    return any(fault.act in {"stall", "hang-answer"} for fault in made.faults)
+
+
+def test_what_is_not_spoilt_goes_through(between: Between) -> None:
+    made, heard = between
+    made.faults.append(Fault("^PUT /other", "drop"))
+    response, body = ask(made, "PUT", body=b"sent")
+    assert (response.status, body, heard) == (200, BODY, [("PUT", b"sent")])
+    assert made.requests == ["PUT /b/k"]
+    assert made.answered == len(BODY)
+
+
+def test_a_status_with_the_words_of_s3(between: Between) -> None:
+    made, heard = between
+    made.faults.append(Fault("", "503 SlowDown", ALWAYS))
+    response, body = ask(made)
+    assert response.status == 503
+    assert b"<Code>SlowDown</Code>" in body
+    response, body = ask(made, "HEAD")
+    assert (response.status, body, heard) == (503, b"", [])
+
+
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [
+        ("drop", RemoteDisconnected),
+        ("reset", ConnectionResetError),
+        ("stall", TimeoutError),
+        ("lose-answer", RemoteDisconnected),
+        ("cut-answer", IncompleteRead),
+        ("hang-answer", TimeoutError),
+        ("grow-answer", IncompleteRead),
+    ],
+)
+def test_an_answer_that_does_not_come(between: Between, act: str, error: type[Exception]) -> None:
+    made, heard = between
+    made.faults.append(Fault("^GET", act))
+    with pytest.raises(error) as raised:
+        ask(made)
+    assert type(raised.value) is error
+    assert len(heard) == (act not in {"drop", "reset", "stall"})
+    if act == "cut-answer":
+        assert isinstance(raised.value, IncompleteRead)
+        assert raised.value.partial == BODY[: len(BODY) // 2]
+    made.faults.clear()
+    assert ask(made)[1] == BODY
+
+
+def test_half_of_a_head(between: Between) -> None:
+    made, _ = between
+    made.faults.append(Fault("^HEAD", "cut-answer"))
+    try:
+        response, _ = ask(made, "HEAD")
+    except (HTTPException, ConnectionError):
+        return
+    assert response.headers["x-amz-checksum-crc64nvme"] != CHECKSUM
+
+
+def test_one_bit_of_the_request(between: Between) -> None:
+    made, heard = between
+    made.faults.append(Fault("", "flip-request"))
+    ask(made, "PUT", body=b"abc")
+    assert heard == [("PUT", b"acc")]
+
+
+def test_one_bit_of_the_answer(between: Between) -> None:
+    made, _ = between
+    made.faults.append(Fault("", "flip-answer", 2))
+    _, body = ask(made)
+    assert [a ^ b for a, b in zip(body, BODY, strict=True) if a != b] == [1]
+    response, _ = ask(made, "HEAD")
+    assert response.headers["x-amz-checksum-crc64nvme"] != CHECKSUM
+    assert len(response.headers["x-amz-checksum-crc64nvme"]) == len(CHECKSUM)
+
+
+def test_a_head_that_states_another_size(between: Between) -> None:
+    made, _ = between
+    made.faults.append(Fault("", "grow-answer"))
+    response, _ = ask(made, "HEAD")
+    assert response.headers["Content-Length"] == str(len(BODY) + 1)
+
+
+@pytest.mark.parametrize("act", ["delay", "slow"])
+def test_late_but_right(between: Between, act: str) -> None:
+    made, _ = between
+    made.faults.append(Fault("", act))
+    before = time.monotonic()
+    assert ask(made)[1] == BODY
+    assert time.monotonic() - before >= PAUSE * 0.9
+
+
+def test_twice(between: Between) -> None:
+    made, heard = between
+    made.faults.append(Fault("", "twice"))
+    assert ask(made, "PUT", body=b"sent")[1] == BODY
+    assert heard == [("PUT", b"sent")] * 2
+
+
+def test_a_large_body_is_carried_whole(between: Between) -> None:
+    made, heard = between
+    body = os.urandom(3 << 20)
+    ask(made, "PUT", body=body)
+    assert hashlib.sha256(heard[0][1]).digest() == hashlib.sha256(body).digest()
+
+
+def met(made: Proxy, requests: int = 20) -> list[int]:
+    return [number for number in range(requests) if ask(made)[0].status == 500]
+
+
+def test_the_kth_the_first_few_all_or_by_chance(between: Between) -> None:
+    made, _ = between
+    made.faults[:] = [Fault("", "500", after=3)]
+    assert met(made) == [3]
+    made.faults[:] = [Fault("", "500", times=2)]
+    assert met(made) == [0, 1]
+    made.faults[:] = [Fault("", "500", ALWAYS)]
+    assert met(made) == list(range(20))
+    by_chance = []
+    for seed in (1, 1, 2):
+        made.faults[:] = [fault := Fault("", "500", ALWAYS, chance=0.5, seed=seed)]
+        by_chance.append(met(made))
+        assert fault.met == len(by_chance[-1])
+    assert by_chance[0] == by_chance[1] != by_chance[2]
+    assert 3 < len(by_chance[0]) < 17
+
+
+def test_a_fault_that_nobody_knows() -> None:
+    with pytest.raises(ValueError, match="eat"):
+        Fault("", "eat")
+    assert all(Fault("", act) for act in ACTS)
