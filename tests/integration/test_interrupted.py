@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from mgmt.storage import open_store
+from tests.faults.proxy import Fault, proxy
 from tests.program import Program
 from tests.servers import Server, environment
-from tests.storage.proxy import Fault, proxy
 from tests.trees import random_file
 
 SIZE = 64 << 20
