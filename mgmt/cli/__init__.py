@@ -31,6 +31,7 @@ COMMANDS = {
     "recover": "mgmt.cli.recover",
     "config": "mgmt.cli.config",
     "db": "mgmt.cli.db",
+    "doctor": "mgmt.cli.doctor",
     "completion": "mgmt.cli.completion",
 }
 

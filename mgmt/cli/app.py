@@ -37,6 +37,11 @@ class App:
         if "catalog" in self.__dict__:
             self.catalog.close()
 
+    @property
+    def flags(self) -> dict[str, str | None]:
+        """The settings that were given as flags."""
+        return dict(self._flags)
+
     @cached_property
     def config_path(self) -> Path:
         """The configuration file in use."""

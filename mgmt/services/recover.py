@@ -17,13 +17,14 @@ from mgmt.catalog import (
     Status,
     UploadRecord,
 )
-from mgmt.errors import MgmtError, NotFoundError
+from mgmt.errors import ConfigurationError, MgmtError, NotFoundError
 from mgmt.progress import Progress
 from mgmt.services.archives import OpenStore
 from mgmt.services.completed import PROVEN, finish_upload
 from mgmt.services.files import token
 from mgmt.services.free import finish_free, hidden_name
 from mgmt.services.indexes import OPERATION, look_up
+from mgmt.services.probes import abandoned_probes
 from mgmt.services.upload import archive_id
 from mgmt.storage import ObjectStore
 
@@ -48,11 +49,13 @@ def recover(*, open_store: OpenStore, catalog: Catalog, progress: Progress, dry_
     """
     interrupted = catalog.journal.interrupted()
     if dry_run:
-        return [_would(record) for record in interrupted] + [_leftover(each) for each in _abandoned(catalog)]
+        settled = [_would(record) for record in interrupted] + [_leftover(each) for each in _abandoned(catalog)]
+        return settled + list(_remove_probes(open_store, dry_run=True))
     record = RecoverRecord(target_path=None, command_args={})
     with catalog.journal.record(record):
         settled = [_settle(each, open_store, catalog) for each in interrupted]
         settled += _remove_abandoned(open_store, catalog)
+        settled += _remove_probes(open_store, dry_run=False)
         record.details = {"settled": len(settled)}
     progress.stop()
     return settled
@@ -141,6 +144,26 @@ def _remove_abandoned(open_store: OpenStore, catalog: Catalog) -> Iterator[Settl
         else:
             if left:
                 yield _settled(record, f"removed {' and '.join(left)} that it had left in the store")
+
+
+def _remove_probes(open_store: OpenStore, *, dry_run: bool) -> Iterator[Settled]:
+    """Remove from the configured store, if there is one, what killed probes have left there."""
+    try:
+        store = open_store(None)
+    except ConfigurationError:
+        return
+    try:
+        for each in abandoned_probes(store):
+            if not dry_run:
+                store.abort(each.key, each.upload_id)
+            action = "would be removed from the store" if dry_run else "removed from the store"
+            yield _settled_probe(store.location(each.key), action, Status.CANCELLED)
+    except MgmtError as exc:
+        yield _settled_probe(store.url, exc.message, Status.FAILED)
+
+
+def _settled_probe(target: str, action: str, status: Status) -> Settled:
+    return Settled(operation_id="", operation_type="probe", target=target, action=action, status=status.value)
 
 
 def _left_behind(record: UploadRecord, store: ObjectStore) -> list[str]:

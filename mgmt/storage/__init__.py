@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from mgmt.errors import ConfigurationError
 from mgmt.storage.keys import check_key, key_for
-from mgmt.storage.store import Capabilities, ObjectStore, PendingUpload, Sent, StoredObject, Upload
+from mgmt.storage.store import PROBE, Capabilities, ObjectStore, PendingUpload, Sent, StoredObject, Upload
 
 __all__ = [
+    "PROBE",
     "Capabilities",
     "ObjectStore",
     "PendingUpload",

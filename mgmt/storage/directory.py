@@ -189,6 +189,10 @@ class DirectoryStore:
             if not self._is_there(key):
                 self._forget(root, key)
 
+    def clock(self) -> datetime | None:
+        """A folder has no clock."""
+        return None
+
     def publish(self, key: str, upload_id: str, size: int, metadata: Mapping[str, str]) -> StoredObject:
         """Give the finished upload its key, unless that is taken. Raises ConflictError when it is another's."""
         with translated(self.location(key)), self._locked() as root:

@@ -7,7 +7,8 @@ confidence. What is decided between requests is in s3_store.py and multipart.py.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CONNECT_SECONDS = 10
+READ_SECONDS = 60
+"""How long a store may be silent before it is asked again."""
+
 STANDARD = "STANDARD"
 FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _NO_CREDENTIALS = (
@@ -66,8 +71,8 @@ def connect(
 ) -> "Bucket":
     """A client by boto3's own chain of settings and credentials. Nothing is requested yet."""
     config = Config(
-        connect_timeout=10,
-        read_timeout=60,
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
         tcp_keepalive=True,
         max_pool_connections=max(32, 2 * threads),
         retries={"mode": "standard"},
@@ -125,6 +130,18 @@ class Bucket:
                 self.client.head_bucket(Bucket=self.name)
         except NotFoundError as error:
             raise refusal("NoSuchBucket", 404, "", self.url) from error
+
+    def clock(self) -> datetime | None:
+        """The time that the endpoint puts on its answer, be it a refusal."""
+        with translated(self.url):
+            try:
+                headers = self.client.head_bucket(Bucket=self.name)["ResponseMetadata"]["HTTPHeaders"]
+            except ClientError as error:
+                headers = error.response["ResponseMetadata"]["HTTPHeaders"]
+        try:
+            return parsedate_to_datetime(headers["date"]).astimezone(UTC)
+        except (KeyError, ValueError):
+            return None
 
     def head(self, key: str) -> StoredObject:
         """Raise NotFoundError when there is no such key."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import BinaryIO
 from uuid import uuid4
 
@@ -13,13 +14,16 @@ from mgmt.storage.publish import CONTENT, is_same, publish_once, sha256_of
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.s3 import Bucket
 from mgmt.storage.s3_object import NewObject
-from mgmt.storage.store import Capabilities, PendingUpload, Sent, StoredObject
+from mgmt.storage.store import PROBE, Capabilities, PendingUpload, Sent, StoredObject
 
 REQUEST = 32 << 20
 """Bytes in a GET. SeaweedFS takes ten times as long over much larger ones; nobody takes longer over these."""
 
 READ_ATTEMPTS = 4
 """How often an answer may break off without a single byte of progress."""
+
+PAUSE = 0.1
+"""Seconds before such an answer is asked for again, twice as many each time."""
 
 PROBED = ("crc64nvme", "sha256", "md5")
 
@@ -145,6 +149,10 @@ class S3Store:
         """Remove a pending upload, if it is there."""
         self._bucket.abort(check_key(key), upload_id)
 
+    def clock(self) -> datetime | None:
+        """The Date of an answer."""
+        return self._bucket.clock()
+
     def _chunks(self, key: str, start: int, end: int, etag: str | None) -> Iterator[bytes]:
         position, failures = start, 0
         while position < end:
@@ -158,12 +166,12 @@ class S3Store:
                 failures += 1
                 if failures == READ_ATTEMPTS:
                     raise
-                time.sleep(0.1 * 2**failures)
+                time.sleep(PAUSE * 2**failures)
 
     def _refuses_wrong(self, algorithm: str) -> bool:
         """Whether the endpoint takes a part with the right checksum, and refuses one with a wrong checksum."""
         data = [b"mgmt"]
-        probe = NewObject(self._bucket, f".mgmt-probe-{uuid4().hex}", algorithm=algorithm, metadata={})
+        probe = NewObject(self._bucket, f"{PROBE}{uuid4().hex}", algorithm=algorithm, metadata={})
         probe.where = self.url  # what fails here is about the store, not about an object that nobody knows
         try:
             upload_id = probe.begin()

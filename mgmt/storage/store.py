@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
+PROBE = ".mgmt-probe-"
+"""How the key of an upload begins by which an endpoint is probed. It never becomes an object."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
@@ -180,4 +183,8 @@ class ObjectStore(Protocol):
 
     def abort(self, key: str, upload_id: str) -> None:
         """Remove a pending upload. Aborting what is not there is not an error."""
+        ...
+
+    def clock(self) -> datetime | None:
+        """What time the store says it is, whether or not it lets us in; None where it does not say, or has none."""
         ...

@@ -20,6 +20,7 @@ COMMANDS = (
     "db rebuild",
     "db current",
     "db check",
+    "-vv doctor",
     "config show",
     f"config set catalog postgresql://me:{PASSWORD}@127.0.0.1:9/catalog",
     "config show",
@@ -46,7 +47,7 @@ def test_a_secret_is_never_printed_nor_recorded(mgmt: Program) -> None:
         assert "mgmt-probe" not in done.stderr or line.startswith("-vv"), line
     unset = {**mgmt.environment, "MGMT_CATALOG": f"postgresql://me:{PASSWORD}@127.0.0.1:9/catalog"}
     elsewhere = Program(mgmt.home, mgmt.store, unset)
-    for line in ("log", "-o json upload notes", "db current", "config show"):
+    for line in ("log", "-o json doctor", "-o json upload notes", "db current", "config show"):
         done = elsewhere.run(*line.split())
         assert PASSWORD not in done.stdout + done.stderr, line
     for folder, _, names in os.walk(mgmt.home):

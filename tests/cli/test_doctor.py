@@ -1,0 +1,318 @@
+"""`mgmt doctor`: it finds what is broken, says what mends it, and changes nothing itself."""
+
+import json
+import os
+import shlex
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mgmt.services import doctor, probes
+from tests.program import Done, Program
+from tests.servers import Server, environment
+
+CUT_OFF = """
+import os, sys
+from mgmt.catalog import UploadRecord, open_catalog
+url, path, store, key, upload_id = sys.argv[1:]
+record = UploadRecord(target_path=path, store=store, s3_object_key=key, index_key=key + ".x", upload_id=upload_id)
+with open_catalog(url).journal.record(record, claim=path):
+    os._exit(1)
+"""
+
+
+def look(mgmt: Program) -> tuple[int, list[dict[str, Any]]]:
+    done = mgmt.run("-o", "json", "doctor")
+    assert "Traceback" not in done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def found(findings: list[dict[str, Any]], state: str) -> list[tuple[str, str]]:
+    """Where something is wrong; how full the disk of the test machine is does not count."""
+    return [(each["area"], each["what"]) for each in findings if each["state"] == state and each["area"] != "disk"]
+
+
+def the(findings: list[dict[str, Any]], area: str, what: str) -> dict[str, Any]:
+    (finding,) = [each for each in findings if (each["area"], each["what"]) == (area, what)]
+    return finding
+
+
+def mend(mgmt: Program, finding: dict[str, Any]) -> None:
+    """Do what it says."""
+    command = shlex.split(finding["next"])
+    if command[0] == "mgmt":
+        mgmt.ok(*command[1:])
+    else:
+        subprocess.run(command, check=True)
+
+
+def everything(home: Path) -> dict[Path, tuple[int, bytes] | None]:
+    """All files, with when they were last written; and all folders: SQLite's -wal comes and goes in one."""
+    return {path: None if path.is_dir() else (path.stat().st_mtime_ns, path.read_bytes()) for path in home.rglob("*")}
+
+
+def archived(mgmt: Program) -> None:
+    (mgmt.work / "notes").write_text("precious")
+    mgmt.ok("upload", "notes")
+
+
+def cut_off(mgmt: Program, key: str = "movie.tar.gz", upload_id: str = "") -> None:
+    arguments = (f"sqlite:///{mgmt.catalog}", str(mgmt.work / "movie"), mgmt.store, key, upload_id)
+    assert subprocess.run([sys.executable, "-c", CUT_OFF, *arguments]).returncode == 1
+
+
+def test_all_is_well_and_nothing_is_changed_by_looking(anywhere: Program) -> None:
+    archived(anywhere)
+    anywhere.ok("config", "set", "level", "fast")
+    before = everything(anywhere.home)
+    status, findings = look(anywhere)
+    assert status == 0
+    assert found(findings, "problem") == found(findings, "warning") == []
+    assert {each["area"] for each in findings} == {"python", "disk", "configuration", "catalog", "store"}
+    assert everything(anywhere.home) == before
+    assert all(each["type"] == "finding" for each in findings)
+
+
+def test_nothing_is_made_by_looking(mgmt: Program) -> None:
+    mgmt.work  # noqa: B018 - it is made when it is first asked for
+    before = everything(mgmt.home)
+    status, findings = look(mgmt)
+    assert status == 0
+    assert "there is no" in the(findings, "catalog", "file")["detail"]
+    assert everything(mgmt.home) == before
+
+
+def test_a_catalog_from_a_backup_is_not_converted(mgmt: Program) -> None:
+    archived(mgmt)
+    mgmt.ok("db", "backup", mgmt.home / "copy.db")
+    os.replace(mgmt.home / "copy.db", mgmt.catalog)
+    before = everything(mgmt.home)
+    assert look(mgmt)[0] == 0
+    assert everything(mgmt.home) == before
+
+
+def test_the_forms_of_the_output(mgmt: Program) -> None:
+    lines = mgmt.ok("-o", "jsonl", "doctor").splitlines()
+    assert {json.loads(line)["type"] for line in lines} == {"finding"}
+    header, *rows = mgmt.ok("-o", "csv", "doctor").splitlines()
+    assert header == "type,area,what,state,detail,next,exit_status"
+    assert len(rows) == len(lines)
+    assert len(mgmt.ok("doctor").splitlines()) == len(lines)
+    mgmt.store = ""
+    assert "try: mgmt config set store" in mgmt.run("doctor").stdout
+
+
+def test_a_broken_configuration_hides_nothing_else(mgmt: Program) -> None:
+    archived(mgmt)
+    path = mgmt.home / "config" / "mgmt" / "config.toml"
+    path.parent.mkdir(parents=True, mode=0o700)
+    for text in ("this is no TOML", "colour = 'blue'", "level = 'best'"):
+        path.write_text(text)
+        path.chmod(0o600)
+        status, findings = look(mgmt)
+        assert status == 2
+        assert found(findings, "problem") == [("configuration", "settings")]
+        assert str(path) in the(findings, "configuration", "settings")["next"]
+        assert the(findings, "catalog", "soundness")["state"] == the(findings, "store", "access")["state"] == "ok"
+    mgmt.environment = {"MGMT_LEVEL": "best"}
+    path.unlink()
+    status, findings = look(mgmt)
+    assert status == 2
+    assert found(findings, "problem") == [("configuration", "settings")]
+
+
+def test_what_is_open_to_others(mgmt: Program) -> None:
+    archived(mgmt)
+    mgmt.ok("config", "set", "level", "fast")
+    config = mgmt.home / "config" / "mgmt" / "config.toml"
+    for path in (config, config.parent, mgmt.catalog, mgmt.catalog.parent):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    status, findings = look(mgmt)
+    assert status == 0
+    warnings = [each for each in findings if each["what"] == "permissions"]
+    assert [each["state"] for each in warnings] == ["warning"] * 4
+    for each in warnings:
+        mend(mgmt, each)
+    assert found(look(mgmt)[1], "warning") == []
+
+
+def test_another_schema(mgmt: Program) -> None:
+    archived(mgmt)
+    mgmt.ok("db", "downgrade", "0001")
+    status, findings = look(mgmt)
+    assert (status, found(findings, "problem")) == (12, [("catalog", "schema")])
+    mend(mgmt, the(findings, "catalog", "schema"))
+    assert look(mgmt)[0] == 0
+    with closing(sqlite3.connect(mgmt.catalog)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    status, findings = look(mgmt)
+    assert status == 12
+    assert "newer" in the(findings, "catalog", "schema")["detail"]
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"anything but a database" * 1000)
+
+
+def flipped(path: Path) -> None:
+    """Every page but the first has another kind."""
+    data = bytearray(path.read_bytes())
+    for start in range(4096, len(data), 4096):
+        data[start] ^= 0xFF
+    path.write_bytes(data)
+
+
+def orphaned(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute("DELETE FROM files")
+
+
+def somebody_elses(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE mine (x)")
+
+
+@pytest.mark.parametrize("spoil", [garbage, flipped, orphaned, somebody_elses])
+def test_a_damaged_catalog_hides_nothing_else(mgmt: Program, spoil: Callable[[Path], None]) -> None:
+    archived(mgmt)
+    spoil(mgmt.catalog)
+    mgmt.catalog.chmod(0o600)
+    status, findings = look(mgmt)
+    assert (status, found(findings, "problem")) == (12, [("catalog", "soundness")])
+    assert the(findings, "catalog", "soundness")["next"]
+    assert the(findings, "store", "access")["state"] == "ok"
+
+
+def test_the_worst_problem_gives_the_status(mgmt: Program) -> None:
+    archived(mgmt)
+    garbage(mgmt.catalog)
+    mgmt.store = "file:///no/such/disk/store"
+    status, findings = look(mgmt)
+    assert (status, found(findings, "problem")) == (12, [("catalog", "soundness"), ("store", "access")])
+    mgmt.catalog.unlink()
+    assert look(mgmt)[0] == 5
+
+
+def test_what_was_interrupted(mgmt: Program) -> None:
+    archived(mgmt)
+    cut_off(mgmt)
+    status, findings = look(mgmt)
+    assert (status, found(findings, "warning")) == (0, [("catalog", "operations")])
+    mend(mgmt, the(findings, "catalog", "operations"))
+    assert found(look(mgmt)[1], "warning") == []
+
+
+def test_uploads_that_nobody_will_finish(on_seaweed: Program, seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    archived(on_seaweed)
+    client, bucket = seaweed.client(), on_seaweed.store.split("/")[2]
+    ids = {}
+    for key in ("movie.tar.gz", f"{probes.PROBE}0123", "of-another-catalog"):
+        place = {"Bucket": bucket, "Key": f"archive/{key}"}
+        ids[key] = client.create_multipart_upload(**place)["UploadId"]
+        client.upload_part(**place, UploadId=ids[key], PartNumber=1, Body=b"mgmt")
+    status, findings = look(on_seaweed)
+    assert (status, found(findings, "warning")) == (0, [])  # a probe this young may be at work
+    cut_off(on_seaweed, "movie.tar.gz", ids["movie.tar.gz"])
+    monkeypatch.setattr(probes, "OLD", timedelta(minutes=-5))
+    status, findings = look(on_seaweed)
+    assert (status, found(findings, "warning")) == (0, [("catalog", "operations"), ("store", "uploads")])
+    uploads = the(findings, "store", "uploads")
+    assert "2 with 8 bytes abandoned; 1 more" in uploads["detail"]
+    assert "would be removed" in on_seaweed.ok("recover", "-n")
+    assert len(client.list_multipart_uploads(Bucket=bucket)["Uploads"]) == 3
+    mend(on_seaweed, uploads)
+    (left,) = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert left["Key"] == "archive/of-another-catalog"
+    assert found(look(on_seaweed)[1], "warning") == []
+
+
+def test_credentials_that_are_not_accepted(on_seaweed: Program) -> None:
+    on_seaweed.environment = {**on_seaweed.environment, "AWS_SECRET_ACCESS_KEY": "wrong"}
+    status, findings = look(on_seaweed)
+    assert (status, found(findings, "problem")) == (1, [("store", "access")])
+    assert "credentials" in the(findings, "store", "access")["detail"]
+    assert the(findings, "store", "access")["next"]
+
+
+@contextmanager
+def a_store_at(moment: datetime) -> Iterator[str]:
+    """An endpoint whose clock says `moment`, and which refuses everything as S3 does then."""
+    refusal = b"<Error><Code>RequestTimeTooSkewed</Code><Message>The difference is too large</Message></Error>"
+
+    class Handler(BaseHTTPRequestHandler):
+        def date_time_string(self, _timestamp: float | None = None) -> str:
+            return format_datetime(moment, usegmt=True)
+
+        def do_GET(self) -> None:
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(refusal)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(refusal)
+
+        do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815 - http.server's names
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.server_address[1]}"
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(("hours", "says"), [(2, "behind"), (-48, "ahead of")])
+def test_a_clock_that_is_wrong(mgmt: Program, hours: int, says: str) -> None:
+    with a_store_at(datetime.now(UTC) + timedelta(hours=hours)) as url:
+        mgmt.store, mgmt.environment = "s3://bucket/archive", environment(url)
+        status, findings = look(mgmt)
+    assert (status, found(findings, "warning")) == (1, [("store", "clock")])
+    assert f"{abs(hours) * 60} min {says} the store's" in the(findings, "store", "clock")["detail"]
+    assert "the clock is wrong" in the(findings, "store", "access")["detail"]
+
+
+def test_compressors_that_cannot_be_loaded(mgmt: Program, tmp_path: Path) -> None:
+    (tmp_path / "broken" / "isal").mkdir(parents=True)
+    (tmp_path / "broken" / "isal" / "__init__.py").write_text("raise ImportError('libisal.so.2: not found')")
+    done = mgmt.run_process("-o", "json", "doctor", environment={"PYTHONPATH": str(tmp_path / "broken")})
+    assert done.returncode == 1
+    findings = json.loads(done.stdout)
+    assert found(findings, "problem") == [("python", "native compressors")]
+    assert "libisal.so.2" in the(findings, "python", "native compressors")["detail"]
+    assert the(findings, "store", "access")["state"] == "ok"
+
+
+def test_a_disk_with_too_little_room(mgmt: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LITTLE", 1 << 60)
+    status, findings = look(mgmt)
+    assert status == 0
+    assert {each["state"] for each in findings if each["area"] == "disk"} == {"warning"}
+    monkeypatch.setattr(doctor, "NONE", 1 << 60)
+    status, findings = look(mgmt)
+    assert status == 1
+    disks = [each for each in findings if each["area"] == "disk"]
+    assert {each["what"] for each in disks} == {"temporary files", "completed originals", "the catalog", "the store"}
+    assert {each["state"] for each in disks} == {"problem"}
+
+
+def test_one_error_line_stands_for_all(mgmt: Program) -> None:
+    mgmt.store = ""
+    done: Done = mgmt.run("doctor")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "mgmt: 1 problem: configuration, store: no store is configured"
