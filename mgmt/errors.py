@@ -109,8 +109,12 @@ class SourceChangedError(MgmtError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked mgmt to stop; the exit status is 128 + `signum`."""
+    """A signal asked mgmt to stop; the exit status is 128 + `signum`.
 
-    def __init__(self, signum: int) -> None:
+    `again`: it did so before, so what the first one had cleaned up may be unfinished.
+    """
+
+    def __init__(self, signum: int, *, again: bool = False) -> None:
         super().__init__(f"interrupted by signal {signum}")
         self.signum = signum
+        self.again = again

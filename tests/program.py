@@ -62,7 +62,7 @@ class Program:
 
         stdout, stderr = io.StringIO(), io.StringIO()
         environment, folder, umask = dict(os.environ), os.getcwd(), os.umask(0o022)
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         os.environ.clear()
         os.environ.update(self.env())
         os.chdir(cwd or self.work)

@@ -12,6 +12,7 @@ from mgmt.archive.move import fsync_folder, rename_noreplace
 from mgmt.archive.restore import Parts, Restoration
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, NotFoundError
 from mgmt.progress import Progress
+from mgmt.signals import finish_first
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def extract(
                 extraction.take(each, content)
             extracted = extraction.result(expected_digest)
             restoration.finish()
+            finish_first()
             rename_noreplace(temporary, extracted.path)
             fsync_folder(destination)
             return extracted

@@ -14,6 +14,7 @@ from mgmt.catalog.engine import connect, create_sqlite, is_writable, parse
 from mgmt.catalog.faults import translated
 from mgmt.catalog.lock import locked
 from mgmt.errors import CatalogError
+from mgmt.signals import held
 
 HEAD = "0002"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
@@ -67,9 +68,11 @@ class Database:
                 self._depth = 1
                 try:
                     yield self._session
-                    self._session.commit()
+                    with held():  # SQLAlchemy does not get over an interruption of either
+                        self._session.commit()
                 except BaseException:
-                    self._session.rollback()
+                    with held():
+                        self._session.rollback()
                     raise
                 finally:
                     self._depth = 0
@@ -98,7 +101,7 @@ class Database:
 
     def discard(self) -> None:
         """Forget all changes of records that are not committed."""
-        with self._mutex, translated(self.name):
+        with self._mutex, translated(self.name), held():
             self._session.rollback()
 
     @contextmanager

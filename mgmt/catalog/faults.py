@@ -63,12 +63,21 @@ def _of_state(state: str | None, *, unreachable: bool) -> tuple[str, str] | None
     return next((_POSTGRESQL[state[:n]] for n in (5, 3, 2) if state[:n] in _POSTGRESQL), None)
 
 
+def _interruption(error: BaseException) -> KeyboardInterrupt | None:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__context__
+    return cause
+
+
 @contextmanager
 def translated(name: str) -> Iterator[None]:
-    """Whatever SQLAlchemy or the driver raises inside leaves as a CatalogError."""
+    """Whatever SQLAlchemy or the driver raises inside leaves as a CatalogError, but for an interruption in them."""
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
+        if (stop := _interruption(error)) is not None:  # SQLAlchemy was in the middle of something, and complains
+            raise stop from None
         raise describe(error, name) from error
     except AssertionError as error:  # SQLAlchemy's own word for a type of record that has no class
         if "polymorphic_identity" not in str(error):

@@ -16,7 +16,8 @@ from mgmt.catalog.database import Database
 from mgmt.catalog.models import FileRecord, OperationFile, OperationRecord
 from mgmt.catalog.owner import Fate, Owner
 from mgmt.catalog.words import LIVE, Role, Status
-from mgmt.errors import BusyError, CatalogError, MgmtError
+from mgmt.errors import BusyError, CatalogError, Interrupted, MgmtError
+from mgmt.signals import held
 
 Op = TypeVar("Op", bound=OperationRecord)
 logger = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ class Journal:
 
         Left normally it is a success, unless the block has given it another terminal status, which is kept. An
         exception makes it failed, a KeyboardInterrupt cancelled, with the message, and goes on; changes that were not
-        committed are discarded.
+        committed are discarded. What was taken up stays running when it is interrupted once more, as does what is
+        interrupted while it cleans up after an interruption: the next run takes it up.
 
         `claim` names what no other live operation may have: BusyError tells who has it. If its holder is a process of
         this host that is gone, and was doing the same to the same target, *its* record is yielded instead of
@@ -55,15 +57,15 @@ class Journal:
         with it, it is called with the reason, and the block runs on a record that is not kept.
         """
         try:
-            operation = self._begin(operation, claim)
+            begun = self._begin(operation, claim)
         except CatalogError as error:
             if unrecorded is None:
                 raise
             unrecorded(error)
             yield operation
             return
-        with self._closed_at_the_end(operation):
-            yield operation
+        with self._closed_at_the_end(begun, taken_up=begun is not operation):
+            yield begun
 
     def checkpoint(self) -> None:
         """Commit the facts known so far: a killed process leaves them behind."""
@@ -112,7 +114,7 @@ class Journal:
     def resume(self, operation: Op) -> Iterator[Op]:
         """`record`, for an interrupted operation: it is taken up, and closed on leaving the block."""
         operation = self.take_up(operation)
-        with self._closed_at_the_end(operation):
+        with self._closed_at_the_end(operation, taken_up=True):
             yield operation
 
     def _begin(self, operation: Op, claim: str | None) -> Op:
@@ -131,20 +133,29 @@ class Journal:
             return operation
 
     @contextmanager
-    def _closed_at_the_end(self, operation: OperationRecord) -> Iterator[None]:
+    def _closed_at_the_end(self, operation: OperationRecord, *, taken_up: bool) -> Iterator[None]:
         try:
             yield
             if operation.completed_at is None:
                 self.close(operation, operation.status if operation.status.is_terminal else Status.SUCCESS)
         except BaseException as error:
-            self._close_failed(operation, error)
+            with held():
+                self._close_failed(operation, error, taken_up=taken_up)
             raise
 
-    def _close_failed(self, operation: OperationRecord, error: BaseException) -> None:
-        status = Status.CANCELLED if isinstance(error, KeyboardInterrupt) else Status.FAILED
-        message = error.message if isinstance(error, MgmtError) else str(error) or type(error).__name__
+    def _close_failed(self, operation: OperationRecord, error: BaseException, *, taken_up: bool) -> None:
+        # GeneratorExit: what it was yielded to was interrupted.
+        stopped = isinstance(error, (KeyboardInterrupt, GeneratorExit))
+        status = Status.CANCELLED if stopped else Status.FAILED
+        message = (
+            error.message
+            if isinstance(error, MgmtError)
+            else str(error) or ("interrupted" if isinstance(error, GeneratorExit) else type(error).__name__)
+        )
         try:
             self._database.discard()
+            if stopped and (taken_up or (isinstance(error, Interrupted) and error.again)):
+                return  # it may be half way through what only its next run, or `mgmt recover`, can finish
             with self._database.transaction() as session:
                 session.refresh(operation)
                 if not operation.status.is_terminal:

@@ -7,11 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 import click
 
-from mgmt import __version__
+from mgmt import __version__, signals
 from mgmt.cli.app import App
 from mgmt.cli.render import OUTPUTS, safe
 from mgmt.errors import ExitStatus, Interrupted, MgmtError
@@ -101,9 +100,17 @@ def run(args: Sequence[str]) -> int:
     """Run one command; returns its exit status. The one place where an error becomes a status."""
     os.umask(0o077 | os.umask(0))
     output = _requested_output(args)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
-            signal.signal(number, _interrupt)
+    signals.listen()
+    unraisable, sys.unraisablehook = sys.unraisablehook, _unraisable
+    try:
+        return _status_of(args, output)
+    except Interrupted as exc:  # while an error was being told: that it was told matters less than how it ended
+        return 128 + exc.signum
+    finally:
+        sys.unraisablehook = unraisable
+
+
+def _status_of(args: Sequence[str], output: str) -> int:
     try:
         status = cli.main(list(args), prog_name="mgmt", standalone_mode=False)
         return status if isinstance(status, int) else ExitStatus.OK
@@ -118,6 +125,7 @@ def run(args: Sequence[str]) -> int:
         _report(exc.format_message(), "ConfigurationError", output, next_step=hint)
         return ExitStatus.USAGE
     except (KeyboardInterrupt, click.Abort) as exc:
+        signals.finish_first()
         cause = exc.__cause__ if isinstance(exc, click.Abort) else exc  # Click puts its own in place of ours
         signum = cause.signum if isinstance(cause, Interrupted) else int(signal.SIGINT)
         if signum == signal.SIGPIPE:  # Python would complain once more when it flushes at exit
@@ -133,8 +141,12 @@ def run(args: Sequence[str]) -> int:
         return ExitStatus.FAILED
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise Interrupted(signum)
+def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
+    """A signal that arrived in a destructor would be lost, and shown as a traceback."""
+    if isinstance(lost.exc_value, Interrupted):
+        signals.wait(lost.exc_value.signum)
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _requested_output(args: Sequence[str]) -> str:

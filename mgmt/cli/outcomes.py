@@ -1,7 +1,8 @@
 """Showing what became of several targets, and ending with the status that says it."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from mgmt.cli.app import App
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def show_outcomes(
     app: App,
-    outcomes: "Iterable[Outcome[Record]]",
+    outcomes: "Generator[Outcome[Record], None, None]",
     columns: Sequence[Column],
     *,
     several: bool,
@@ -48,6 +49,7 @@ def show_outcomes(
                     },
                 }
 
-    app.render.many(shown(), columns, empty="nothing to do")
+    with closing(outcomes):  # when whoever reads our output has gone, what is left to do ends now
+        app.render.many(shown(), columns, empty="nothing to do")
     if (error := verdict(seen)) is not None:
         raise error

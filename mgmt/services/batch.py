@@ -1,11 +1,12 @@
 """Several targets: a parent operation and a child for each; one that fails does not stop the others."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mgmt.catalog import BatchRecord, Catalog, OperationRecord, Status
 from mgmt.errors import MgmtError, PartialError
+from mgmt.signals import may_stop
 
 Record = TypeVar("Record", bound=OperationRecord)
 
@@ -29,7 +30,7 @@ def run_batch(
     *,
     name: str,
     command_args: Mapping[str, object],
-) -> Iterator[Outcome[Record]]:
+) -> Generator[Outcome[Record], None, None]:
     """Run `work(target, parent operation id)` for each target, yielding each outcome as it happens.
 
     A single target has no parent. The parent of several ends success, partial or failed.
@@ -41,6 +42,7 @@ def run_batch(
     with catalog.journal.record(batch):
         outcomes = []
         for target in targets:
+            may_stop()
             outcome = _attempt(target, work, batch.operation_id)
             outcomes.append(outcome.record is not None and outcome.record.status in _DONE)
             yield outcome

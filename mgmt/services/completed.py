@@ -7,6 +7,7 @@ from mgmt.archive import Tree, make_folders, move, survey
 from mgmt.catalog import Catalog, FileStatus, Location, Role, Status, UploadRecord
 from mgmt.errors import ConflictError, IntegrityError, SourceChangedError
 from mgmt.services.files import describe
+from mgmt.signals import finish_first
 
 PROVEN = "proven"
 """The stage of an upload whose archive is proven and recorded: only the move, if one is announced, is left."""
@@ -35,6 +36,7 @@ def finish_upload(record: UploadRecord, catalog: Catalog) -> None:
     What an interrupted run has done of it already is seen, and not done again. Raises SourceChangedError when the
     original is no longer what was archived: it stays then; IntegrityError when it is at neither place.
     """
+    finish_first()
     path = _move(record, catalog)
     with catalog.transaction():
         if path is not None:

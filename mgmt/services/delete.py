@@ -10,6 +10,7 @@ from mgmt.progress import Progress
 from mgmt.services.archives import Archive, OpenStore, find_archive
 from mgmt.services.files import host
 from mgmt.services.indexes import find_index
+from mgmt.signals import finish_first
 
 
 def delete(
@@ -26,12 +27,11 @@ def delete(
 
     Raises RefusedError when the archive is the last proven copy.
     """
-    record = DeleteRecord(target_path=name, target_name=name, command_args=dict(command_args), parent_id=parent)
     archive = find_archive(name, open_store, catalog)
     where = archive.store.location(archive.key)
+    record = DeleteRecord(target_path=where, target_name=archive.key, command_args=dict(command_args), parent_id=parent)
     try:
         with catalog.journal.record(record, claim=where) as record:
-            record.target_path, record.target_name = where, archive.key
             copy = None if last_copy else _require_other_copy(archive, catalog, progress)
             if archive.record is not None:
                 catalog.journal.link(record, archive.record, Role.ARCHIVE)
@@ -42,6 +42,7 @@ def delete(
             except NotFoundError:
                 index = archive.record.index_key if archive.record is not None else None
             # The archive first: what is interrupted here leaves an index without an archive, never the reverse.
+            finish_first()
             archive.store.delete(archive.key)
             if index is not None:
                 archive.store.delete(index)

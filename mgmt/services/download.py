@@ -29,6 +29,7 @@ from mgmt.progress import NoProgress, Progress
 from mgmt.services.archives import Archive, OpenStore, find_archive
 from mgmt.services.files import claim, describe, token
 from mgmt.services.indexes import find_index, open_index
+from mgmt.signals import finish_first
 from mgmt.storage import ObjectStore, StoredObject
 
 
@@ -66,7 +67,6 @@ def download(
         with catalog.journal.record(record, claim=claim(wanted)) as record:
             found = find_archive(name, open_store, catalog)
             stored = found.store.head(found.key)
-            record.target_path, record.target_name = found.store.location(found.key), found.key
             record.store, record.s3_bucket, record.s3_object_key = found.store.url, found.store.bucket, found.key
             record.s3_storage_class, record.checksum_s3_etag = stored.storage_class, stored.etag
             record.local_path = folder
@@ -90,6 +90,8 @@ def download(
                 catalog.journal.link(record, catalog.metadata.save_file_record(result), Role.RESULT)
                 if found.record is not None:
                     catalog.journal.link(record, found.record, Role.ARCHIVE)
+            # Only now: by what was asked for, an interrupted download is found again.
+            record.target_path, record.target_name = found.store.location(found.key), found.key
     finally:
         progress.stop()
     return record
@@ -187,6 +189,7 @@ def _bring_archive(
                 raise IntegrityError(f"{found.store.location(found.key)} does not hold what was archived")
             file.flush()
             os.fsync(file.fileno())
+        finish_first()
         rename_noreplace(temporary, path)
         fsync_folder(folder)
     finally:

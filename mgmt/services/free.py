@@ -13,6 +13,7 @@ from mgmt.services.archives import Archive, OpenStore, find_archive
 from mgmt.services.delete import holds
 from mgmt.services.files import claim, host, token
 from mgmt.services.verify import prove_again
+from mgmt.signals import finish_first
 
 
 def completed_copies(catalog: Catalog, older_than: timedelta | None) -> list[FileRecord]:
@@ -74,7 +75,9 @@ def free(
                 catalog.journal.link(record, copy, Role.COMPLETED)
                 record.details = {"freed": _size(copy.path), "proof": proof}
                 catalog.journal.checkpoint()
+                finish_first()
                 rename_noreplace(copy.path, hidden)
+            finish_first()
             finish_free(hidden)
             copy.status = FileStatus.DELETED
     finally:

@@ -1,0 +1,112 @@
+"""Runs the command in a child process which signals itself at an exact place, without waiting or guessing.
+
+A place is a `Moment`: the k-th time that a function is called, or has returned. With `any_step` it is the k-th step of
+all those that mgmt and the commit of its catalog make, so that they can be tried one after another.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tests.program import Done, Program
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_FILES = (f"{os.sep}mgmt{os.sep}", f"sqlalchemy{os.sep}orm{os.sep}session.py", f"sqlalchemy{os.sep}orm{os.sep}state_ch")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """`function` is a qualified name as in `Session.commit`; `event` is "call" or "return"; `nth` counts from 1."""
+
+    function: str
+    event: str = "call"
+    nth: int = 1
+
+    def __str__(self) -> str:
+        return f"{'before' if self.event == 'call' else 'after'} {self.function}" + f" ({self.nth})" * (self.nth > 1)
+
+
+def run_signalled(program: Program, arguments: list[str], at: "Moment | int", number: int, again: int = 0) -> Done:
+    """What became of the command when `number` arrived at a moment, or at step number `at` of all.
+
+    With `again`, the same signal arrives a second time, so many steps later. Returncode 0 may mean that there is no
+    such moment: `at` is then beyond the end, or the command was done.
+    """
+    return _forked(program, arguments, lambda: sys.setprofile(_Trigger(at, number, again)))
+
+
+def count_steps(program: Program, arguments: list[str]) -> int:
+    """How many steps a run has in which nothing happens to it. The run takes place."""
+    counting = _Trigger(0, 0, 0)
+    sys.setprofile(counting)
+    try:
+        done = program.run(*arguments)
+    finally:
+        sys.setprofile(None)
+    assert done.returncode == 0, done.stderr
+    return counting.steps
+
+
+def _forked(program: Program, arguments: list[str], arm: Callable[[], None]) -> Done:
+    output, errors = program.home / "stdout", program.home / "stderr"
+    child = os.fork()
+    if child == 0:  # never back into the test: whatever happens, it ends here
+        status = 70
+        try:
+            for number in SIGNALS:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            os.environ.clear()
+            os.environ.update(program.env())
+            os.chdir(program.work)
+            with output.open("w") as out, errors.open("w") as err:
+                sys.stdout, sys.stderr = out, err
+                from mgmt import cli
+
+                arm()
+                try:
+                    status = int(cli.run(arguments))
+                finally:
+                    sys.setprofile(None)
+        except BaseException as error:
+            errors.write_text(f"{errors.read_text()}\nescaped: {error!r}\n")
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return Done(status, output.read_text(), errors.read_text())
+
+
+class _Trigger:
+    """A profile function: it sees every call and return of a Python function, between which a signal may come."""
+
+    def __init__(self, at: "Moment | int", number: int, again: int) -> None:
+        self._at, self._number, self._again = at, number, again
+        self.steps = self._seen = 0
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event not in ("call", "return"):
+            return
+        if isinstance(self._at, Moment):
+            if event == self._at.event and frame.f_code.co_qualname == self._at.function:
+                self._seen += 1
+                if self._seen == self._at.nth:
+                    self._fire(frame)
+            return
+        if any(part in frame.f_code.co_filename for part in _FILES):
+            self.steps += 1
+            if self.steps == self._at or (self._again and self.steps == self._at + self._again):
+                self._fire(frame)
+
+    def _fire(self, frame: FrameType) -> None:
+        if isinstance(self._at, Moment) or not self._again or self.steps > self._at:
+            sys.setprofile(None)
+        os.kill(os.getpid(), self._number)
+
+
+def copy_of(home: Path) -> Path:
+    """Where the state before a command is kept, so that each try begins with it."""
+    return home.with_name(f"{home.name}.before")
