@@ -6,18 +6,16 @@ import shlex
 import sqlite3
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mgmt.services import doctor, probes
+from tests.faults.endpoint import refusing
 from tests.program import Done, Program
 from tests.servers import Server, environment
 
@@ -246,40 +244,9 @@ def test_credentials_that_are_not_accepted(on_seaweed: Program) -> None:
     assert the(findings, "store", "access")["next"]
 
 
-@contextmanager
-def a_store_at(moment: datetime) -> Iterator[str]:
-    """An endpoint whose clock says `moment`, and which refuses everything as S3 does then."""
-    refusal = b"<Error><Code>RequestTimeTooSkewed</Code><Message>The difference is too large</Message></Error>"
-
-    class Handler(BaseHTTPRequestHandler):
-        def date_time_string(self, _timestamp: float | None = None) -> str:
-            return format_datetime(moment, usegmt=True)
-
-        def do_GET(self) -> None:
-            self.send_response(403)
-            self.send_header("Content-Length", str(len(refusal)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(refusal)
-
-        do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815 - http.server's names
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.server_address[1]}"
-        finally:
-            listener.shutdown()
-            thread.join()
-
-
 @pytest.mark.parametrize(("hours", "says"), [(2, "behind"), (-48, "ahead of")])
 def test_a_clock_that_is_wrong(mgmt: Program, hours: int, says: str) -> None:
-    with a_store_at(datetime.now(UTC) + timedelta(hours=hours)) as url:
+    with refusing("RequestTimeTooSkewed", 403, datetime.now(UTC) + timedelta(hours=hours)) as url:
         mgmt.store, mgmt.environment = "s3://bucket/archive", environment(url)
         status, findings = look(mgmt)
     assert (status, found(findings, "warning")) == (1, [("store", "clock")])

@@ -1,0 +1,353 @@
+"""The catalog or the store cannot be used: nothing is lost, one line says why, and the next run works."""
+
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Figure
+from tests.faults.endpoint import refusing
+from tests.program import Program
+from tests.servers import Server, environment
+
+CHANGING = ("upload fresh", "download kept --to back", "verify kept", "delete kept.tar.gz --yes")
+LOOKING = ("search kept", "log")
+FRESH, KEPT = b"an original " * 5000, b"another one " * 5000
+
+Fault = Callable[[Program], AbstractContextManager[Program]]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A fault: what it makes of commands that change something, and of those that look; and what is said of it."""
+
+    fault: Fault
+    changing: int
+    looking: int
+    says: str
+
+    def __str__(self) -> str:
+        return self.fault.__name__
+
+
+# Faults of the catalog.
+
+
+@contextmanager
+def _held(code: str, path: object) -> Iterator[None]:
+    """Another process runs `code`, which says so when it holds `path`, for as long as the block lasts."""
+    code = f"import fcntl, sqlite3, sys; path = sys.argv[1]\n{code}\nprint('held', flush=True); sys.stdin.read()"
+    arguments = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield
+        process.stdin.close()
+
+
+@contextmanager
+def another_mgmt_writes(mgmt: Program) -> Iterator[Program]:
+    with _held("file = open(path, 'r+'); fcntl.flock(file, fcntl.LOCK_EX)", f"{mgmt.catalog}.lock"):
+        yield mgmt
+
+
+@contextmanager
+def another_program_writes(mgmt: Program) -> Iterator[Program]:
+    with _held("it = sqlite3.connect(path, isolation_level=None); it.execute('BEGIN EXCLUSIVE')", mgmt.catalog):
+        yield mgmt
+
+
+@contextmanager
+def another_program_has_it_alone(mgmt: Program) -> Iterator[Program]:
+    code = """
+it = sqlite3.connect(path, isolation_level=None)
+it.execute("PRAGMA locking_mode=EXCLUSIVE")
+it.execute("BEGIN EXCLUSIVE")
+"""
+    with _held(code, mgmt.catalog):
+        yield mgmt
+
+
+@contextmanager
+def _unwritable(path: Path) -> Iterator[None]:
+    """By the mode, or for root, whom no mode stops, by the attribute `immutable`."""
+    if os.getuid():
+        mode = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(mode & ~0o222)
+        yield
+        path.chmod(mode)
+        return
+    if subprocess.run(["chattr", "+i", path], capture_output=True).returncode:
+        pytest.skip("root is stopped by no mode, and there is no chattr +i on this file system")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
+
+
+@contextmanager
+def the_file_is_read_only(mgmt: Program) -> Iterator[Program]:
+    with _unwritable(mgmt.catalog):
+        yield mgmt
+
+
+@contextmanager
+def the_folder_is_read_only(mgmt: Program) -> Iterator[Program]:
+    with _unwritable(mgmt.catalog.parent):
+        yield mgmt
+
+
+@contextmanager
+def _spoilt(mgmt: Program, spoil: Callable[[bytearray], None]) -> Iterator[Program]:
+    before = mgmt.catalog.read_bytes()
+    data = bytearray(before)
+    spoil(data)
+    mgmt.catalog.write_bytes(data)
+    yield mgmt
+    assert mgmt.catalog.read_bytes() == data, "a damaged catalog was written to"
+    mgmt.catalog.write_bytes(before)
+
+
+def _flip(data: bytearray) -> None:
+    for start in range(4096, len(data), 4096):  # the kind of each page but the first
+        data[start] ^= 0xFF
+
+
+def _garbage(data: bytearray) -> None:
+    data[:100] = b"anything but SQLite!" * 5
+
+
+def _cut(data: bytearray) -> None:
+    del data[8192:]
+
+
+def its_pages_are_damaged(mgmt: Program) -> AbstractContextManager[Program]:
+    return _spoilt(mgmt, _flip)
+
+
+def its_header_is_garbage(mgmt: Program) -> AbstractContextManager[Program]:
+    return _spoilt(mgmt, _garbage)
+
+
+def it_is_cut_short(mgmt: Program) -> AbstractContextManager[Program]:
+    return _spoilt(mgmt, _cut)
+
+
+def _set_revision(mgmt: Program, revision: str) -> None:
+    with closing(sqlite3.connect(mgmt.catalog)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+
+
+@contextmanager
+def a_newer_mgmt_has_upgraded_it(mgmt: Program) -> Iterator[Program]:
+    with closing(sqlite3.connect(mgmt.catalog)) as connection:
+        (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    _set_revision(mgmt, "9999")
+    yield mgmt
+    _set_revision(mgmt, revision)
+
+
+@contextmanager
+def its_server_is_down(mgmt: Program) -> Iterator[Program]:
+    yield replace(mgmt, environment={**mgmt.environment, "MGMT_CATALOG": "postgresql://me@127.0.0.1:9/catalog"})
+
+
+@contextmanager
+def its_folder_is_a_file(mgmt: Program) -> Iterator[Program]:
+    (mgmt.home / "file").write_text("in the way")
+    yield replace(mgmt, environment={**mgmt.environment, "MGMT_CATALOG": f"sqlite:///{mgmt.home}/file/catalog.db"})
+
+
+CATALOG = [
+    Broken(another_mgmt_writes, 12, 0, "is busy: another process has been writing for 0.1 s"),
+    Broken(another_program_writes, 12, 0, "is locked by another program"),
+    Broken(another_program_has_it_alone, 12, 12, "is locked by another program"),
+    Broken(the_file_is_read_only, 12, 0, "read-only"),
+    Broken(the_folder_is_read_only, 12, 0, "read-only"),
+    Broken(its_pages_are_damaged, 12, 12, "is damaged"),
+    Broken(it_is_cut_short, 12, 12, "is damaged"),
+    Broken(its_header_is_garbage, 12, 12, "is not an SQLite database"),
+    Broken(a_newer_mgmt_has_upgraded_it, 12, 12, "9999"),
+    Broken(its_server_is_down, 12, 12, "cannot be reached"),
+    Broken(its_folder_is_a_file, 12, 12, "cannot be"),
+]
+
+# Faults of the store.
+
+
+def _with(mgmt: Program, **variables: str) -> Program:
+    return replace(mgmt, environment={**mgmt.environment, "AWS_MAX_ATTEMPTS": "1", **variables})
+
+
+@contextmanager
+def nobody_listens(mgmt: Program) -> Iterator[Program]:
+    yield _with(mgmt, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+
+
+@contextmanager
+def the_secret_is_wrong(mgmt: Program) -> Iterator[Program]:
+    yield _with(mgmt, AWS_SECRET_ACCESS_KEY="wrong")
+
+
+@contextmanager
+def the_key_is_unknown(mgmt: Program) -> Iterator[Program]:
+    yield _with(mgmt, AWS_ACCESS_KEY_ID="nobody")
+
+
+@contextmanager
+def there_are_no_credentials(mgmt: Program) -> Iterator[Program]:
+    kept = {name: value for name, value in mgmt.environment.items() if not name.startswith("AWS_ACCESS_KEY")}
+    yield _with(replace(mgmt, environment=kept))
+
+
+@contextmanager
+def the_token_has_expired(mgmt: Program) -> Iterator[Program]:
+    with refusing("ExpiredToken", 400) as url:
+        yield _with(mgmt, **environment(url))
+
+
+@contextmanager
+def the_credentials_do_not_suffice(mgmt: Program) -> Iterator[Program]:
+    with refusing("AccessDenied", 403) as url:
+        yield _with(mgmt, **environment(url))
+
+
+@contextmanager
+def the_clock_is_wrong(mgmt: Program) -> Iterator[Program]:
+    with refusing("RequestTimeTooSkewed", 403) as url:
+        yield _with(mgmt, **environment(url))
+
+
+@contextmanager
+def it_says_slow_down(mgmt: Program) -> Iterator[Program]:
+    with refusing("SlowDown", 503) as url:
+        yield _with(mgmt, **environment(url))
+
+
+STORE = [
+    Broken(nobody_listens, 5, 0, "cannot be reached"),
+    Broken(the_secret_is_wrong, 1, 0, "does not accept the credentials"),
+    Broken(the_token_has_expired, 1, 0, "have expired"),
+]
+MORE_OF_THE_STORE = [
+    Broken(it_says_slow_down, 5, 0, "busy or in trouble"),
+    Broken(the_key_is_unknown, 1, 0, "does not accept the credentials"),
+    Broken(there_are_no_credentials, 1, 0, "no credentials"),
+    Broken(the_credentials_do_not_suffice, 1, 0, "do not allow this"),
+    Broken(the_clock_is_wrong, 1, 0, "the clock is wrong"),
+]
+
+
+@contextmanager
+def its_disk_is_not_mounted(mgmt: Program) -> Iterator[Program]:
+    disk = mgmt.home / "disk"
+    disk.rename(mgmt.home / "elsewhere")
+    yield mgmt
+    assert not disk.exists(), "a store was made where its disk should be"
+    (mgmt.home / "elsewhere").rename(disk)
+
+
+def prepared(mgmt: Program) -> None:
+    """`kept` is archived and completed, `fresh` is not."""
+    (mgmt.work / "kept").write_bytes(KEPT)
+    mgmt.ok("upload", "kept")
+    (mgmt.work / "fresh").write_bytes(FRESH)
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def objects(server: Server, mgmt: Program) -> dict[str, str]:
+    bucket = mgmt.store.split("/")[2]
+    assert not server.client().list_multipart_uploads(Bucket=bucket).get("Uploads")
+    return {each["Key"]: each["ETag"] for each in server.client().list_objects_v2(Bucket=bucket)["Contents"]}
+
+
+def try_everything(broken: Broken, mgmt: Program) -> int:
+    """Every command under the fault; whether anything was lost is for the caller to see."""
+    with broken.fault(mgmt) as under:
+        for line in (*CHANGING, *LOOKING):
+            done = under.run(*line.split())
+            expected = broken.changing if line in CHANGING else broken.looking
+            told = f"{broken}: {line}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == expected, told
+            assert "Traceback" not in done.stdout + done.stderr, told
+            if expected:
+                error, *steps = [each for each in done.stderr.splitlines() if not each.startswith("note: ")]
+                assert error.startswith("mgmt: "), told
+                assert broken.says in error, told
+                assert len(steps) == 1, told
+                assert steps[0].startswith("  try: "), told
+    return len(CHANGING) + len(LOOKING)
+
+
+def succeed(mgmt: Program) -> None:
+    for line in (*LOOKING, *CHANGING):
+        mgmt.ok(*line.split())
+    assert (mgmt.work / "back" / "kept").read_bytes() == KEPT
+    assert (mgmt.work / "completed" / "fresh").read_bytes() == FRESH
+    assert not (mgmt.work / "fresh").exists()
+    assert {each["status"] for each in mgmt.json("log", "--limit", "100")} <= {"success", "failed", "partial"}
+    assert mgmt.json("db", "check")["sound"]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for half a minute in a test."""
+    monkeypatch.setattr("mgmt.catalog.database.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("mgmt.catalog.engine.BUSY_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("broken", CATALOG, ids=str)
+def test_no_catalog_no_side_effects(on_directory: Program, broken: Broken, figure: Figure) -> None:
+    prepared(on_directory)
+    before = files(on_directory.work), files(on_directory.home / "store")
+    tried = try_everything(broken, on_directory)
+    assert (files(on_directory.work), files(on_directory.home / "store")) == before
+    records = on_directory.json("log", "--limit", "100")
+    assert {each["operation_type"] for each in records} <= {"upload", "search"}
+    succeed(on_directory)
+    figure(16, "commands on a catalog that is locked, read-only, damaged, newer or away", tried=tried, violations=0)
+
+
+@pytest.mark.parametrize(
+    "broken", [*STORE, *(pytest.param(each, marks=pytest.mark.torture) for each in MORE_OF_THE_STORE)], ids=str
+)
+def test_a_store_that_cannot_be_used(on_seaweed: Program, seaweed: Server, broken: Broken, figure: Figure) -> None:
+    prepared(on_seaweed)
+    before = files(on_seaweed.work), objects(seaweed, on_seaweed)
+    tried = try_everything(broken, on_seaweed)
+    assert (files(on_seaweed.work), objects(seaweed, on_seaweed)) == before
+    succeed(on_seaweed)
+    figure(10, "commands on a store that is away or refuses", tried=tried, violations=0)
+
+
+def test_a_disk_that_is_not_mounted(on_directory: Program, figure: Figure) -> None:
+    (on_directory.home / "disk").mkdir()
+    mgmt = replace(on_directory, store=f"file://{on_directory.home}/disk/store")
+    prepared(mgmt)
+    before = files(mgmt.work), files(mgmt.home / "disk")
+    tried = try_everything(Broken(its_disk_is_not_mounted, 5, 0, "there is no folder"), mgmt)
+    assert (files(mgmt.work), files(mgmt.home / "disk")) == before
+    succeed(mgmt)
+    figure(10, "commands on a store that is away or refuses", tried=tried, violations=0)
+
+
+def test_json_errors_name_their_class(on_directory: Program) -> None:
+    prepared(on_directory)
+    with its_header_is_garbage(on_directory):
+        done = on_directory.run("-o", "json", "verify", "kept")
+    error = json.loads(done.stderr)["error"]
+    assert (error["class"], error["retryable"]) == ("CatalogError", False)
+    assert error["next"]
