@@ -147,9 +147,9 @@ class _Extraction:
     def result(self, expected_digest: str | None) -> Extracted:
         """What was restored, found to be what is expected."""
         if self._members == 0:
-            if self._chosen:
+            if self._chosen and expected_digest is None:
                 raise NotFoundError(f"the archive has no member {decode(b'/'.join(self._base or ()))}")
-            raise IntegrityError("the archive holds nothing")
+            raise IntegrityError("the archive holds nothing of what it should")
         digest = self._digest.hexdigest()
         if expected_digest not in (None, digest):
             raise IntegrityError(f"the archive is not what was archived: its digest is {digest[:12]}")

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import struct
 import zlib
 from array import array
@@ -10,18 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quote
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from isal import isal_zlib
 
-from mgmt.archive.blocks import BLOCK, HEADER
-from mgmt.archive.member import Member
+from mgmt.archive.blocks import BLOCK, HEADER, trailer
+from mgmt.archive.member import Member, Type
 from mgmt.errors import IntegrityError, NotFoundError
 
 _BLOCKS_A_LINE = 8192
 _LONGEST_LINE = 1 << 20
 _FLUSH = 1 << 16
 _STRIDE = 1024
+_LONGEST_BLOCK = 64 << 20
+_BEYOND = 1 << 63  # no size and no time is
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,8 @@ class Index:
                 last = line
                 if line.startswith(b'{"p":'):
                     members += 1
+                    if members == 1:
+                        _check_root(json.loads(line)["p"])
                 elif line.startswith(b'{"b":'):
                     for length, crc in struct.iter_unpack("<II", base64.b64decode(json.loads(line)["b"])):
                         lengths.append(length)
@@ -213,7 +219,15 @@ class Index:
             end = _end(facts)
             if (members, len(lengths)) != (end.members, end.blocks):
                 raise IntegrityError(f"the index {path} is damaged: it does not list as much as it says")
-            return cls(path, _header(path, json.loads(first)), end, lengths, crcs)
+            header = _header(path, json.loads(first))
+            index = cls(path, header, end, lengths, crcs)
+            if not members or (lengths and not index._adds_up()):
+                raise IntegrityError(f"the index {path} is damaged: its numbers do not add up")
+            return index
+
+    def _adds_up(self) -> bool:
+        size = self.block_offset(self.blocks) + len(trailer(0, 0))
+        return self.blocks == -(-self.end.tar_size // self.header.block_size) and self.end.size == size
 
     def block_offset(self, block: int) -> int:
         """Where in the object block number `block` begins; for the number of blocks, where the last one ends."""
@@ -225,7 +239,7 @@ class Index:
         with _damage(self._path):
             for line in _lines(self._path):
                 if line.startswith(b'{"p":'):
-                    yield _member(json.loads(line))
+                    yield _member(json.loads(line), self.end)
 
     def find(self, path: str) -> Member:
         """The member `path`. Raises NotFoundError."""
@@ -233,7 +247,7 @@ class Index:
         with _damage(self._path):
             for line in _lines(self._path):
                 if line.startswith(start):
-                    return _member(json.loads(line))
+                    return _member(json.loads(line), self.end)
         raise NotFoundError(f"{self.header.key} has no member {path}")
 
 
@@ -242,7 +256,7 @@ def _damage(path: str) -> Iterator[None]:
     """What a line lacks, or has of the wrong kind, means a damaged index."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, struct.error) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, struct.error) as error:
         raise IntegrityError(f"the index {path} is damaged: {error}") from error
 
 
@@ -266,46 +280,72 @@ def _lines(path: str) -> Iterator[bytes]:
         raise IntegrityError(f"the index {path} is cut short")
 
 
+def _check_root(path: object) -> None:
+    if path in ("", ".", "..") or "/" in _text(path) or "\0" in _text(path):
+        raise ValueError(f"{path!r:.80} is not the name of a root")
+
+
+def _count(value: object, least: int = 0, most: int = _BEYOND - 1) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{value!r:.80} where a number from {least} to {most} belongs")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.80} where a text belongs")  # noqa: TRY004 - it is what the file says that is wrong
+    return value
+
+
+def _sha256(value: object) -> str:
+    if not _SHA256.fullmatch(_text(value)):
+        raise ValueError(f"{value!r:.80} where a sha256 belongs")
+    return _text(value)
+
+
 def _header(path: str, facts: dict[str, Any]) -> IndexHeader:
     if facts["mgmt"] != "index" or facts["v"] != 1:
         raise IntegrityError(f"{path} is not an index of version 1, the only one that this mgmt knows")
     return IndexHeader(
-        key=facts["key"],
-        operation_id=facts["operation_id"],
-        source=facts["source"],
-        host=facts["host"],
-        user=facts["user"],
-        created_at=facts["created_at"],
-        level=facts["level"],
-        compressor=facts["compressor"],
-        header_size=facts["header"],
-        block_size=facts["block"],
+        key=_text(facts["key"]),
+        operation_id=_text(facts["operation_id"]),
+        source=_text(facts["source"]),
+        host=_text(facts["host"]),
+        user=_text(facts["user"]),
+        created_at=_text(facts["created_at"]),
+        level=_text(facts["level"]),
+        compressor=_text(facts["compressor"]),
+        header_size=_count(facts["header"]),
+        block_size=_count(facts["block"], 1, _LONGEST_BLOCK),
     )
 
 
 def _end(facts: dict[str, Any]) -> IndexEnd:
     return IndexEnd(
-        members=facts["end"],
-        blocks=facts["blocks"],
-        digest=facts["digest"],
-        size=facts["size"],
-        checksum=facts["checksum"],
-        tar_size=facts["tar_size"],
-        tar_crc32=facts["tar_crc32"],
-        part_size=facts["part_size"],
+        members=_count(facts["end"]),
+        blocks=_count(facts["blocks"]),
+        digest=_sha256(facts["digest"]),
+        size=_count(facts["size"]),
+        checksum=_text(facts["checksum"]),
+        tar_size=_count(facts["tar_size"]),
+        tar_crc32=_count(facts["tar_crc32"], most=0xFFFFFFFF),
+        part_size=_count(facts["part_size"]),
     )
 
 
-def _member(facts: dict[str, Any]) -> Member:
-    sha256 = facts.get("h")
+def _member(facts: dict[str, Any], end: IndexEnd) -> Member:
+    type_, link = _text(facts["t"]), facts.get("l")
+    if type_ not in ("f", "d", "l", "h") or (type_ in "lh" and not link):
+        raise ValueError(f"{type_!r:.80} where the type of a member belongs")
+    size = _count(facts.get("s", 0), most=end.tar_size)
     return Member(
-        path=facts["p"],
-        type=facts["t"],
-        mode=facts["m"],
-        mtime_ns=facts["n"],
-        size=facts.get("s", 0),
-        header_offset=facts["o"],
-        data_offset=facts["d"],
-        sha256=None if sha256 is None else bytes.fromhex(sha256),
-        link=facts.get("l"),
+        path=_text(facts["p"]),
+        type=cast(Type, type_),
+        mode=_count(facts["m"], most=0o7777),
+        mtime_ns=_count(facts["n"], -_BEYOND),
+        size=size,
+        header_offset=_count(facts["o"], most=end.tar_size),
+        data_offset=_count(facts["d"], most=end.tar_size - size),
+        sha256=bytes.fromhex(_sha256(facts["h"])) if type_ == "f" else None,
+        link=None if link is None else _text(link),
     )

@@ -158,7 +158,12 @@ class _Stream:
         first = bytes(self.some(count)) if count else b""
         if len(first) == count:
             return first
-        return first + self.exactly(count - len(first))
+        pieces = [first]
+        count -= len(first)
+        while count:
+            pieces.append(bytes(self.some(count)))
+            count -= len(pieces[-1])
+        return b"".join(pieces)
 
     def skip(self, count: int) -> None:
         while count:

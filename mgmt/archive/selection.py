@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mgmt.archive.blocks import Data
 from mgmt.archive.index import Index
 from mgmt.archive.member import Digest, Member, encode
 from mgmt.archive.reader import Fetch, read_range
-from mgmt.errors import NotFoundError
+from mgmt.errors import IntegrityError, NotFoundError
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,34 @@ class Selection:
 def select(index: Index, path: str) -> Selection:
     """The member `path`, given from the root or below it. A hard link stands for the file it is another name of.
 
-    Raises NotFoundError when there is none.
+    Raises NotFoundError when there is none; IntegrityError when it is a hard link to nothing.
     """
+    chosen, selection = _find(index, path.rstrip("/"), below_root=True)
+    if chosen is None or selection is None:
+        raise NotFoundError(
+            f"{index.header.key} has no member {path}", next_step=f"mgmt ls --members {index.header.key}"
+        )
+    if chosen.type == "h":
+        first, selection = _find(index, chosen.link or "", below_root=False)
+        if first is None or selection is None or first.type not in "fl":
+            raise IntegrityError(
+                f"{chosen.path} in {index.header.key} is a hard link to {chosen.link}, which is no file"
+            )
+    return replace(selection, name=os.fsdecode(encode(os.path.basename(chosen.path))))
+
+
+def _find(index: Index, path: str, *, below_root: bool) -> tuple[Member | None, Selection | None]:
     chosen: Member | None = None
     digest = Digest()
-    wanted = {path.rstrip("/")}
+    wanted = {path}
     root = ""
     count = size = 0
     end = index.end.tar_size
     for member in index.members():
         if not root:
             root = member.path
-            wanted.add(f"{root}/{path.rstrip('/')}")
+            if below_root:
+                wanted.add(f"{root}/{path}")
         if chosen is None and member.path in wanted:
             chosen = member
         elif chosen is not None and not member.path.startswith(f"{chosen.path}/"):
@@ -53,14 +69,8 @@ def select(index: Index, path: str) -> Selection:
             count += 1
             size += member.size
     if chosen is None:
-        raise NotFoundError(
-            f"{index.header.key} has no member {path}", next_step=f"mgmt ls --members {index.header.key}"
-        )
-    name = os.fsdecode(encode(os.path.basename(chosen.path)))
-    if chosen.type == "h":
-        first = select(index, chosen.link or "")
-        return Selection(first.path, name, first.start, first.end, first.digest, first.members, first.size)
-    return Selection(chosen.path, name, chosen.header_offset, end, digest.hexdigest(), count, size)
+        return None, None
+    return chosen, Selection(chosen.path, "", chosen.header_offset, end, digest.hexdigest(), count, size)
 
 
 def read_selection(index: Index, selection: Selection, fetch: Fetch, threads: int) -> Iterator[Data]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.archive import Index, IndexWriter, Member
+from mgmt.archive.blocks import HEADER, trailer
 from mgmt.errors import IntegrityError, NotFoundError
 from tests.archive.archives import Written, header
 
@@ -21,9 +22,9 @@ MEMBERS = [
 def finish(writer: IndexWriter, *, members: int, blocks: int) -> None:
     writer.finish(
         digest="d" * 64,
-        size=999,
+        size=len(HEADER) + blocks * (blocks + 1) // 2 + len(trailer(0, 0)),
         checksum="sha256:x",
-        tar_size=10240,
+        tar_size=blocks << 20,
         tar_crc32=77,
         part_size=5 << 20,
         members=members,

@@ -1,0 +1,13 @@
+"""The command with a directory for a store, and one made anew for a whole module where a test only looks."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.program import Program
+
+
+@pytest.fixture
+def mgmt(tmp_path: Path) -> Program:
+    (tmp_path / "store").mkdir()
+    return Program(tmp_path, f"file://{tmp_path}/store")
