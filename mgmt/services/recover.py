@@ -26,6 +26,7 @@ from mgmt.services.free import finish_free, hidden_name
 from mgmt.services.indexes import OPERATION, look_up
 from mgmt.services.probes import abandoned_probes
 from mgmt.services.upload import archive_id
+from mgmt.signals import may_stop
 from mgmt.storage import ObjectStore
 
 
@@ -62,6 +63,7 @@ def recover(*, open_store: OpenStore, catalog: Catalog, progress: Progress, dry_
 
 
 def _settle(record: OperationRecord, open_store: OpenStore, catalog: Catalog) -> Settled:
+    may_stop()
     try:
         with catalog.journal.resume(record):
             action = _finish_or_undo(record, open_store, catalog)

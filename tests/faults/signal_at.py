@@ -72,6 +72,9 @@ def _forked(program: Program, arguments: list[str], arm: Callable[[], None]) -> 
                     status = int(cli.run(arguments))
                 finally:
                     sys.setprofile(None)
+        except KeyboardInterrupt:  # before mgmt listens, it ends as any program does
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
         except BaseException as error:
             errors.write_text(f"{errors.read_text()}\nescaped: {error!r}\n")
         finally:
