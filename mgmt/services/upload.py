@@ -161,7 +161,7 @@ def _send(
 
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mgmt-"))
-        index = IndexWriter(os.path.join(folder, "index"), _index_header(record, options))
+        index = stack.enter_context(IndexWriter(os.path.join(folder, "index"), _index_header(record, options)))
         sending = store.start_upload(
             key,
             metadata={OPERATION: archive_id(record), "mgmt-format": "1"},
@@ -241,6 +241,8 @@ def _adopt(
         progress.stop()
         own = existing.metadata.get(OPERATION) == archive_id(record)
         if hashed.digest == index.end.digest:
+            if record.upload_id is not None:
+                store.abort(existing.key, record.upload_id)  # an interrupted run may have left it beside the object
             record.index_key = index_key(existing.key, index.header.operation_id) if index.header.operation_id else None
             record.details = {**record.details, "already_archived": not own}
             if copy := stack.enter_context(local_copy(options.keep_archive, existing.key, record)):

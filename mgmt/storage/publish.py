@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import BinaryIO
 
-from mgmt.errors import ConflictError, NotFoundError, StoreUnavailableError
+from mgmt.errors import ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
 from mgmt.storage.store import StoredObject
 
 OPERATION = "mgmt-operation"
@@ -40,11 +40,13 @@ def publish_once(
 ) -> StoredObject:
     """`publish`, unless the key is taken; a conflict, a missing upload or a lost answer to it is settled by `head`.
 
+    What the store refused because it was damaged on its way is sent again: once is bad luck.
+
     Looking first is what keeps endpoints that ignore If-None-Match from overwriting. Looking again tells our own
     success (`is_ours`) from another's. Raises ConflictError when the key is another's, or the store goes on saying that
     it is taken, and StoreUnavailableError when nothing can be told: the next run settles it in the same way.
     """
-    failure: ConflictError | NotFoundError | StoreUnavailableError | None = None
+    failure: ConflictError | IntegrityError | NotFoundError | StoreUnavailableError | None = None
     for attempt in range(ATTEMPTS + 1):
         there = head()
         if there is not None:
@@ -54,7 +56,7 @@ def publish_once(
         if attempt < ATTEMPTS:
             try:
                 publish()
-            except (ConflictError, NotFoundError, StoreUnavailableError) as error:
+            except (ConflictError, IntegrityError, NotFoundError, StoreUnavailableError) as error:
                 failure = error
     if failure is None or isinstance(failure, NotFoundError):
         raise StoreUnavailableError(

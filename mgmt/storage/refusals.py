@@ -14,7 +14,14 @@ CREDENTIALS_STEP = "aws configure, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCES
 
 _ABSENT = {"NoSuchKey", "NoSuchUpload", "NotFound", "404"}
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
-_DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "InvalidRange"}
+_DAMAGED = {
+    "BadDigest",
+    "InvalidDigest",
+    "InvalidPart",
+    "InvalidRange",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+}
 _BUSY = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests", "OperationAborted"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"}
 _UNKNOWN = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId"}

@@ -28,6 +28,7 @@ from botocore.exceptions import (
     SSOError,
     TokenRetrievalError,
 )
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from mgmt.errors import (
@@ -149,6 +150,7 @@ class Bucket:
         storage_class = str(answer.get("StorageClass", STANDARD))
         restore = answer.get("Restore", "")
         thawed = 'ongoing-request="false"' in restore
+        check_stated(answer, self.where(key), "ContentLength", "ETag", "LastModified")
         return StoredObject(
             key=key,
             size=answer["ContentLength"],
@@ -168,6 +170,7 @@ class Bucket:
         "md5" is the ETag, left out where encryption makes it something else (SSE-KMS, SSE-C).
         """
         answer = self._ask(key, ChecksumMode="ENABLED")
+        check_stated(answer, self.where(key), "ContentLength", "ETag")
         said = {name: answer[FIELD[name]] for name in ("crc64nvme", "sha256") if FIELD[name] in answer}
         if "SSECustomerAlgorithm" not in answer and not answer.get("ServerSideEncryption", "").startswith("aws:kms"):
             said["md5"] = answer["ETag"].strip('"')
@@ -212,6 +215,7 @@ class Bucket:
                 answer = self.client.get_object(**self.place(key), Range=f"bytes={start}-{end - 1}", **condition)
         except ConflictError as error:
             raise IntegrityError(f"{where} is not the object that was recorded") from error
+        check_stated(answer, where, "ContentLength", "ETag")
         found, given = answer["ETag"].strip('"'), answer.get("ContentRange", "everything")
         problem = None
         if etag not in {None, found}:  # not every endpoint knows If-Match
@@ -225,8 +229,13 @@ class Bucket:
 
     def delete(self, key: str) -> None:
         """Remove one object, if it is there. In a versioned bucket the older version stays."""
-        with suppress(NotFoundError), translated(self.where(key)):
-            self.client.delete_object(**self.place(key))
+        try:
+            with suppress(NotFoundError), translated(self.where(key)):
+                self.client.delete_object(**self.place(key))
+        except StoreUnavailableError:  # the answer may be lost, and the object gone
+            with suppress(NotFoundError):
+                self.head(key)
+                raise
 
     def pending(self, prefix: str) -> Iterator[PendingUpload]:
         """Multipart uploads that were neither completed nor aborted, each with what it occupies."""
@@ -285,6 +294,19 @@ def _host(endpoint_url: str) -> str:
     return parts.hostname
 
 
+def check_stated(answer: Any, where: str, *fields: str) -> None:
+    """Raise StoreUnavailableError when a part of the answer's head is missing: it broke off."""
+    missing = [name for name in fields if name not in answer]
+    if missing:
+        raise _unreadable(f"it states no {missing[0]}", where)
+
+
+def _unreadable(why: str, where: str) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"the store's answer cannot be read ({why}): {where}", next_step="run the same command again"
+    )
+
+
 def _chunks(where: str, body: Any) -> Iterator[bytes]:
     with translated(where), closing(body):
         while chunk := body.read(CHUNK):
@@ -309,6 +331,8 @@ def translated(where: str) -> Iterator[None]:
         ) from error
     except BotoCoreError as error:
         raise StoreError(f"boto3 cannot ask for {where} ({type(error).__name__})") from error
+    except (ResponseParserError, ValueError) as error:  # no XML, or what is no date or number where there must be one
+        raise _unreadable(type(error).__name__, where) from error
 
 
 def _credentials_error(where: str, error: BotoCoreError) -> StoreError:

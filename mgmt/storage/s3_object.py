@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from mgmt.errors import NotFoundError
 from mgmt.storage.checksums import Data, encoded
 from mgmt.storage.multipart import ListedPart, Part
-from mgmt.storage.s3 import FIELD, Bucket, translated
+from mgmt.storage.s3 import FIELD, Bucket, check_stated, translated
 from mgmt.storage.store import Sent, StoredObject
 
 CONTENT_TYPE = "application/gzip"
@@ -54,6 +54,7 @@ class NewObject:
             answer = self._bucket.client.create_multipart_upload(
                 **self._bucket.place(self._key), **self._attributes, **_AT_CREATION.get(self._algorithm, {})
             )
+        check_stated(answer, self.where, "UploadId")
         return answer["UploadId"]
 
     def stored_parts(self, upload_id: str) -> Iterator[ListedPart]:
@@ -71,6 +72,7 @@ class NewObject:
                 Body=body,
                 **self._stated(checksum),
             )
+        check_stated(answer, self.where, "ETag")
         return answer["ETag"].strip('"')
 
     def complete(self, upload_id: str, parts: Sequence[Part], sent: Sent) -> None:
