@@ -129,3 +129,21 @@ def test_the_name_of_each_new_folder_is_on_disk(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         make_folders(os.fspath(tmp_path / "file"))
+
+
+def test_both_folders_are_on_disk_after_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First the one that has it now: a power cut in between leaves two names, never none."""
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    put(tmp_path / "here" / "it", "file")
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        assert (tmp_path / "there" / "it").exists()
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    move(os.fspath(tmp_path / "here" / "it"), os.fspath(tmp_path / "there" / "it"))
+    assert synced == [os.fspath(tmp_path / "there"), os.fspath(tmp_path / "here")]

@@ -1,0 +1,129 @@
+"""Changes that each break a promise, and the tests that must notice: tests of the tests."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """`old`, which stands in `module` exactly once, becomes `new`; at least one of `tests` has to fail then."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    quick: bool = False
+    """Cheap enough to be tried in every run."""
+
+
+ORDER = "tests/services/test_upload_order.py"
+MOVE = "tests/archive/test_move.py"
+FOLDERS = "    for folder in dict.fromkeys(folders):\n        fsync_folder(folder)\n"
+
+SABOTAGES = (
+    Sabotage(
+        "skip the proof",
+        "mgmt/services/proof.py",
+        "    read_back(store, key, digest, progress)\n",
+        "",
+        (f"{ORDER}::test_what_the_store_spoils_is_not_moved",),
+        quick=True,
+    ),
+    Sabotage(
+        "move before the commit",
+        "mgmt/services/upload.py",
+        "        record.stage, record.upload_id = PROVEN, None\n        catalog.journal.checkpoint()\n",
+        "        record.stage, record.upload_id = PROVEN, None\n        finish_upload(record, catalog)\n",
+        (f"{ORDER}::test_proof_and_place_are_on_disk_before_the_move",),
+        quick=True,
+    ),
+    Sabotage(
+        "forget the fsync of the new folder",
+        "mgmt/archive/move.py",
+        FOLDERS,
+        FOLDERS.replace("dict.fromkeys(folders)", "folders[1:]"),
+        (f"{MOVE}::test_both_folders_are_on_disk_after_a_move",),
+        quick=True,
+    ),
+    Sabotage(
+        "forget the fsync of the old folder",
+        "mgmt/archive/move.py",
+        FOLDERS,
+        FOLDERS.replace("dict.fromkeys(folders)", "folders[:1]"),
+        (f"{MOVE}::test_both_folders_are_on_disk_after_a_move",),
+    ),
+    Sabotage(
+        "rename over what is there",
+        "mgmt/archive/move.py",
+        "        if not _rename_in_one_step(source, destination):\n",
+        "        os.rename(source, destination)\n        if False:\n",
+        (f"{MOVE}::test_nothing_is_ever_replaced",),
+    ),
+    Sabotage(
+        "take another's object for one's own",
+        "mgmt/storage/publish.py",
+        "    return there.size == size and all(",
+        "    return True or all(",
+        (
+            "tests/storage/test_contract.py::test_the_same_operation_with_another_size_is_a_conflict",
+            "tests/storage/test_lost_answers.py::test_a_race_for_a_key_has_one_winner",
+        ),
+    ),
+    Sabotage(
+        "swallow an error into exit status 0",
+        "mgmt/cli/__init__.py",
+        "        return exc.exit_status\n",
+        "        return ExitStatus.OK\n",
+        (f"{ORDER}::test_another_archive_under_the_same_key_stays",),
+    ),
+    Sabotage(
+        "skip the second look",
+        "mgmt/services/upload.py",
+        "            _look_again(plan, archived)\n",
+        "",
+        (f"{ORDER}::test_a_change_after_it_was_read_is_seen_before_the_archive_appears",),
+    ),
+    Sabotage(
+        "overwrite what appeared meanwhile",
+        "mgmt/storage/s3.py",
+        '                    request(IfNoneMatch="*")\n',
+        "                    request()\n",
+        ("tests/storage/test_lost_answers.py::test_a_race_for_a_key_has_one_winner",),
+    ),
+    Sabotage(
+        "extract without comparing the digest",
+        "mgmt/archive/extract.py",
+        "        if expected_digest not in (None, digest):\n",
+        "        if False:\n",
+        ("tests/archive/test_extract.py::test_what_is_not_expected_never_appears",),
+        quick=True,
+    ),
+    Sabotage(
+        "delete the last copy",
+        "mgmt/services/delete.py",
+        "            copy = None if last_copy else _require_other_copy(archive, catalog, progress)\n",
+        "            copy = None\n",
+        (f"{ORDER}::test_the_last_copy_is_not_deleted",),
+    ),
+    Sabotage(
+        "end without a commit",
+        "mgmt/catalog/database.py",
+        "                        self._session.commit()\n",
+        "                        self._session.flush()\n",
+        ("tests/catalog/test_journal.py::test_intent_is_on_disk_before_the_work_and_success_after_it",),
+    ),
+    Sabotage(
+        "begin the work before the intent is on disk",
+        "mgmt/catalog/journal.py",
+        "        with self._closed_at_the_end(begun, taken_up=begun is not operation):\n            yield begun\n",
+        "        yield begun\n",
+        ("tests/catalog/test_journal.py::test_intent_is_on_disk_before_the_work_and_success_after_it",),
+    ),
+    Sabotage(
+        "call cancelled what has moved",
+        "mgmt/services/completed.py",
+        "    finish_first()\n",
+        "",
+        ("tests/faults/test_signals.py::test_a_signal_at_each_stage",),
+    ),
+)

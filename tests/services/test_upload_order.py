@@ -1,0 +1,115 @@
+"""What must come before what in an upload, each seen at the very moment."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mgmt.services import completed, upload
+from mgmt.storage.directory import DirectoryStore
+from tests.program import Program
+
+MOVING = "SELECT status, stage, completed_dir_path, proof FROM operations NATURAL JOIN uploads"
+
+
+def recorded(program: Program, question: str) -> list[tuple[Any, ...]]:
+    """What another process would see in the catalog now."""
+    with closing(sqlite3.connect(program.catalog)) as connection:
+        return connection.execute(question).fetchall()
+
+
+@pytest.fixture
+def notes(on_directory: Program) -> Path:
+    path = on_directory.work / "notes"
+    path.write_text("precious" * 100)
+    return path
+
+
+def test_what_the_store_spoils_is_not_moved(
+    on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same size, so that only the proof can tell."""
+    publish = DirectoryStore.publish
+
+    def spoil(store: DirectoryStore, key: str, *others: Any) -> Any:
+        there = publish(store, key, *others)
+        if key == "notes.tar.gz":
+            with (Path(store.path) / key).open("r+b") as file:
+                file.seek(there.size // 2)
+                byte = file.read(1)[0]
+                file.seek(-1, 1)
+                file.write(bytes([byte ^ 1]))
+        return there
+
+    monkeypatch.setattr(DirectoryStore, "publish", spoil)
+    done = on_directory.run("upload", notes)
+    assert done.returncode == 8, done.stderr
+    assert notes.read_text() == "precious" * 100
+    assert not (on_directory.work / "completed").exists()
+    assert on_directory.json("ls", "--live") == []
+
+
+def test_proof_and_place_are_on_disk_before_the_move(
+    on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    def move(source: str, destination: str) -> None:
+        seen.extend(recorded(on_directory, MOVING))
+        seen.extend(recorded(on_directory, "SELECT status FROM files WHERE location = 's3'"))
+        assert source == str(notes)
+        original_move(source, destination)
+
+    original_move = completed.move
+    monkeypatch.setattr(completed, "move", move)
+    on_directory.ok("upload", notes)
+    assert seen == [("running", "proven", str(on_directory.work / "completed" / "notes"), "read-back"), ("completed",)]
+
+
+def test_success_is_not_recorded_before_the_move(
+    on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: str, destination: str) -> None:
+        raise OSError(5, "Input/output error", source)
+
+    monkeypatch.setattr(completed, "move", refuse)
+    assert on_directory.run("upload", notes).returncode == 1
+    assert notes.exists()
+    assert recorded(on_directory, "SELECT status FROM operations") == [("failed",)]
+    assert recorded(on_directory, "SELECT count(*) FROM files WHERE location = 'completed'") == [(0,)]
+
+
+def test_a_change_after_it_was_read_is_seen_before_the_archive_appears(
+    on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_archive = upload.write_archive
+
+    def write(*arguments: Any, **options: Any) -> Any:
+        archived = write_archive(*arguments, **options)
+        notes.write_text("other")
+        return archived
+
+    monkeypatch.setattr(upload, "write_archive", write)
+    done = on_directory.run("upload", notes)
+    assert done.returncode == 1
+    assert "changed" in done.stderr
+    assert notes.read_text() == "other"
+    assert list((on_directory.home / "store").rglob("*.gz")) == []
+
+
+def test_the_last_copy_is_not_deleted(on_directory: Program, notes: Path) -> None:
+    on_directory.ok("upload", notes)
+    (on_directory.work / "completed" / "notes").write_text("no longer the same")
+    assert on_directory.run("delete", "notes", "--yes").returncode == 7
+    assert (on_directory.home / "store" / "notes.tar.gz").exists()
+
+
+def test_another_archive_under_the_same_key_stays(on_directory: Program, notes: Path) -> None:
+    on_directory.ok("upload", notes)
+    before = (on_directory.home / "store" / "notes.tar.gz").read_bytes()
+    notes.write_text("something else")
+    assert on_directory.run("upload", notes).returncode == 10
+    assert notes.read_text() == "something else"
+    assert (on_directory.home / "store" / "notes.tar.gz").read_bytes() == before
