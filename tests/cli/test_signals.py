@@ -38,3 +38,25 @@ def test_whoever_reads_our_output_may_go(mgmt: Program) -> None:
         errors = running.stderr.read()
     assert running.returncode == 128 + signal.SIGPIPE
     assert errors.strip() == b""
+
+
+def test_a_batch_whose_reader_goes_is_cancelled_and_goes_on(mgmt: Program) -> None:
+    for number in range(3):
+        (mgmt.work / f"file {number}").write_text(str(number))
+    with subprocess.Popen(
+        mgmt.command("-o", "jsonl", "upload", "--all"),
+        env=mgmt.env(),
+        cwd=mgmt.work,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        assert running.stdout is not None
+        running.stdout.close()
+        assert running.stderr is not None
+        errors = running.stderr.read()
+    assert running.returncode == 128 + signal.SIGPIPE
+    assert errors.strip() == b""
+    statuses = [each["status"] for each in mgmt.json("log", "--type", "batch")]
+    mgmt.ok("upload", "--all")
+    assert statuses == ["cancelled"]
+    assert sorted(path.name for path in (mgmt.work / "completed").iterdir()) == ["file 0", "file 1", "file 2"]

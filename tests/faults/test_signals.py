@@ -1,5 +1,6 @@
 """A signal at each stage of each command: 128 + n, nothing lost, and the same command again succeeds."""
 
+import dataclasses
 import shutil
 import signal
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from tests.conftest import Figure
 from tests.faults.signal_at import SIGNALS, Moment, copy_of, count_steps, run_signalled
 from tests.program import Done, Program
+from tests.trees import random_file
 
 CONTENTS = {"clip/a": b"precious" * 999, "clip/b": b"b", "second": b"2" * 99, "other": b"other" * 999}
 
@@ -194,3 +196,22 @@ def test_impatience_anywhere(tmp_path: Path, name: str, figure: Figure) -> None:
     stopped = [trial.attempt(step, signal.SIGINT, again=later) for step, later in tried]
     assert any(stopped)
     figure(10, "a second Ctrl-C during the first", tried=len(tried), violations=0)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_parts_are_under_way(on_seaweed: Program, number: int, figure: Figure) -> None:
+    """On a real server, with threads at work: the next run goes on with the parts that arrived."""
+    program = dataclasses.replace(on_seaweed, environment={**on_seaweed.environment, "MGMT_PART_SIZE": str(5 << 20)})
+    file = random_file(program.work / "clip.mov", 24 << 20)
+    data = file.read_bytes()
+    done = run_signalled(program, ["upload", "clip.mov"], Moment("MultipartUpload.finish"), number)
+    assert done.returncode == 128 + number, done.stderr
+    assert file.read_bytes() == data
+    [record] = program.json("log", "--type", "upload")
+    assert record["status"] == "cancelled"
+    assert program.json("ls", "--live") == []
+    [again] = program.json("upload", "clip.mov")
+    assert again["metadata"]["parts_skipped"] > 0
+    assert (program.work / "completed" / "clip.mov").read_bytes() == data
+    assert program.json("recover") == []
+    figure(10, "signals at each stage", tried=1, violations=0)
