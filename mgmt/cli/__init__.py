@@ -35,6 +35,13 @@ COMMANDS = {
 }
 
 
+class _SafeFormatter(logging.Formatter):
+    """What is logged may name a file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return safe(super().format(record))
+
+
 class _LazyGroup(click.Group):
     """Imports a command when it is used, so that starting up costs only what is needed."""
 
@@ -83,8 +90,12 @@ def cli(
       mgmt search beach
       mgmt download holiday --to /tmp
     """
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_SafeFormatter("%(message)s"))
     if verbose:
-        logging.basicConfig(format="%(name)s: %(message)s")
+        handler = logging.StreamHandler()
+        handler.setFormatter(_SafeFormatter("%(name)s: %(message)s"))
+        logging.basicConfig(handlers=[handler])
         # Ours only: what a library logs at these levels may carry credentials.
         logging.getLogger("mgmt").setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
     flags = {"store": store, "catalog": catalog}
@@ -166,5 +177,7 @@ def _report(message: str, kind: str, output: str, *, retryable: bool = False, ne
         return
     print(f"mgmt: {safe(message)}", file=sys.stderr)
     if next_step:
-        for line in next_step.splitlines():
-            print(f"  try: {safe(line)}" if line == next_step.splitlines()[0] else safe(line), file=sys.stderr)
+        first, *others = next_step.split("\n")
+        print(f"  try: {safe(first)}", file=sys.stderr)
+        for line in others:
+            print(f"       {safe(line.strip())}", file=sys.stderr)

@@ -3,6 +3,7 @@
 import click
 from click.shell_completion import CompletionItem
 
+from mgmt.cli.render import safe
 from mgmt.config import default_path, load
 from mgmt.errors import MgmtError
 
@@ -22,4 +23,5 @@ def complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: s
         catalog.close()
     except MgmtError:
         return []  # a shell that is completing has nowhere to show an error
-    return [CompletionItem(each.path.removesuffix(".tar.gz")) for each in found]
+    # What would have to be escaped is no name that could be completed, and a shell prints it as it is.
+    return [CompletionItem(each.path.removesuffix(".tar.gz")) for each in found if safe(each.path) == each.path]

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from mgmt.cli.render import safe
 from mgmt.config import parse_size
 
 _DURATIONS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
@@ -129,5 +130,5 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise RefusedError(f"{question} Nobody is there to say yes", next_step="the same command with --yes")
-    if not click.confirm(question, err=True):
+    if not click.confirm(safe(question), err=True):
         raise RefusedError("not confirmed, so nothing was done")

@@ -33,11 +33,10 @@ class BarProgress:
         """Draw a bar for `task`; `total` is in bytes."""
         from rich import progress
         from rich.console import Console
-        from rich.markup import escape
 
         self.stop()
         self._bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
+            progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             progress.DownloadColumn(binary_units=True),
             progress.TransferSpeedColumn(),
@@ -45,7 +44,7 @@ class BarProgress:
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = self._bar.add_task(escape(safe(task)), total=total)
+        self._task = self._bar.add_task(safe(task), total=total)
         self._bar.start()
 
     def advance(self, count: int) -> None:
@@ -55,10 +54,8 @@ class BarProgress:
 
     def note(self, message: str) -> None:
         """Print `message` above the bar."""
-        from rich.markup import escape
-
         if self._bar is not None:
-            self._bar.console.print(escape(safe(message)), soft_wrap=True)
+            self._bar.console.print(safe(message), soft_wrap=True, markup=False, emoji=False, highlight=False)
         else:
             print(safe(message), file=sys.stderr)
 

@@ -1,9 +1,9 @@
 """Everything that is printed as a result: tables for people, JSON and CSV for machines."""
 
-import csv
 import dataclasses
 import enum
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 OUTPUTS = ("table", "json", "jsonl", "csv")
+
+_FORMULA = re.compile("[\t\r\n]|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
 
 # Facts that only concern the process at work.
 _INTERNAL = frozenset({"claim", "owner"})
@@ -86,11 +88,12 @@ class Renderer:
         """A document of its own format (SQL, a completion script), as it is."""
         self._write(text)
 
-    def line(self, text: str) -> None:
-        """A sentence for people; machines have the same facts in their records."""
+    def line(self, text: str, *, apart: bool = False) -> None:
+        """A sentence for people, with an empty line above when `apart`; machines have the same facts in records."""
         if self.for_people:
-            for line in text.split("\n"):
-                self._write(safe(line))
+            if apart:
+                self._write("")
+            self._write(safe(text))
 
     def _fields(self, item: Mapping[str, Any], *, long: bool, indent: str = "") -> None:
         shown = {name: value for name, value in item.items() if long or value not in (None, "", [], {}, False)}
@@ -112,11 +115,9 @@ class Renderer:
 
     def _csv(self, rows: list[dict[str, Any]]) -> None:
         names = list(dict.fromkeys(name for row in rows for name in row))
-        writer = csv.writer(self._stdout, lineterminator="\n")
-        if names:
-            writer.writerow(names)
-        for row in rows:
-            writer.writerow([csv_cell(row.get(name)) for name in names])
+        show = safe if self._stdout.isatty() else str  # a terminal is no spreadsheet: nothing there may drive it
+        for cells in [names] * bool(names) + [[csv_cell(row.get(name)) for name in names] for row in rows]:
+            self._write(",".join(_csv_quoted(show(cell)) for cell in cells))
 
     def _write(self, text: str) -> None:
         print(text, file=self._stdout, flush=True)
@@ -216,9 +217,14 @@ def _safe_character(character: str) -> str:
 
 
 def csv_cell(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula (OWASP, "CSV Injection")."""
+    """A cell that no spreadsheet takes for a formula (OWASP, "CSV Injection"), whatever it makes of leading space."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value)
     text = text.encode("utf-8", "backslashreplace").decode()
-    return "'" + text if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return "'" + text if isinstance(value, str) and _FORMULA.match(text) else text
+
+
+def _csv_quoted(cell: str) -> str:
+    """RFC 4180. The csv module of Python 3.11 leaves a lone CR unquoted when lines end in LF, which breaks the row."""
+    return '"' + cell.replace('"', '""') + '"' if any(each in cell for each in '",\r\n') else cell

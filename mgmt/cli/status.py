@@ -42,16 +42,16 @@ def _show_file(app: App, report: "FileStatusReport", *, long: bool) -> None:
     if report.file is not None:
         app.render.one(report.file, long=long)
     if report.stored is not None:
-        app.render.line("\nin the store")
+        app.render.line("in the store", apart=True)
         app.render.one(report.stored, long=long)
     if report.problem is not None:
-        app.render.line(f"\nin the store: {report.problem}")
-    app.render.line(f"\nmembers: {report.members}")
+        app.render.line(f"in the store: {report.problem}", apart=True)
+    app.render.line(f"members: {report.members}", apart=True)
     _section(app, "copies", report.copies, ls.COLUMNS, long=long)
     _section(app, "history", report.history, log.COLUMNS, long=long)
 
 
 def _section(app: App, title: str, items: Sequence[object], columns: Sequence[Column], *, long: bool) -> None:
     if items:
-        app.render.line(f"\n{title}")
+        app.render.line(title, apart=True)
         app.render.many(items, columns, long=long)
