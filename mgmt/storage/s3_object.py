@@ -2,10 +2,11 @@
 
 import string
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
 
-from mgmt.errors import NotFoundError
+from mgmt.errors import NotFoundError, StoreError
 from mgmt.storage.checksums import Data, encoded
 from mgmt.storage.multipart import ListedPart, Part
 from mgmt.storage.s3 import FIELD, Bucket, check_stated, translated
@@ -55,7 +56,20 @@ class NewObject:
                 **self._bucket.place(self._key), **self._attributes, **_AT_CREATION.get(self._algorithm, {})
             )
         check_stated(answer, self.where, "UploadId")
-        return answer["UploadId"]
+        upload_id = answer["UploadId"]
+        if answer["ResponseMetadata"].get("RetryAttempts"):
+            self._abort_unheard(upload_id)
+        return upload_id
+
+    def _abort_unheard(self, upload_id: str) -> None:
+        """Remove what an attempt has begun whose answer was lost: an upload without parts, which nobody knows.
+
+        It costs nothing until then, so a store that does not allow the look is no reason to fail.
+        """
+        with suppress(StoreError):
+            for each in self._bucket.pending(self._key):
+                if each.key == self._key and each.upload_id != upload_id and each.size == 0:
+                    self.abort(each.upload_id)
 
     def stored_parts(self, upload_id: str) -> Iterator[ListedPart]:
         """List what is there. NotFoundError when the upload is gone."""

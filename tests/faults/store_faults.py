@@ -1,0 +1,122 @@
+"""What a store can do wrong, where in which command it does so, and how each command must end then."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.faults.proxy import ALWAYS, Fault
+
+KEY = r"\.bin\.tar\.gz(\?|$)"
+INDEX = r"\.index\.jsonl\.gz"
+EVERYTHING = r"^[A-Z]+ /[^?]"
+
+WHERE: dict[str, dict[str, str]] = {
+    "upload": {
+        "act": f"^PUT .*{KEY}",
+        "body": f"^PUT .*{KEY}",
+        "index": f"^PUT .*{INDEX}",
+        "index body": f"^PUT .*{INDEX}",
+    },
+    "multipart": {
+        "act": r"^POST .*uploadId=",
+        "body": r"^POST .*uploadId=",
+        "index body": f"^PUT .*{INDEX}",
+        "index": f"^PUT .*{INDEX}",
+        "part": r"^PUT .*partNumber=",
+        "begin": r"^POST .*uploads(=|$)",
+    },
+    "download": {"act": f"^GET .*{KEY}", "index": f"^GET .*{INDEX}"},
+    "delete": {"act": f"^DELETE .*{KEY}", "index": f"^DELETE .*{INDEX}"},
+    "verify": {"act": f"^HEAD .*{KEY}"},
+    "read-back": {"act": f"^GET .*{KEY}"},
+}
+"""By command, the requests that are spoilt: `act` is the one that the command is about. All of them have a `look`."""
+COMMANDS = tuple(WHERE)
+
+
+@dataclass(frozen=True)
+class StoreFault:
+    """One thing that goes wrong. `ends` are the exit statuses, in the order of COMMANDS; None: it cannot be met."""
+
+    name: str
+    act: str
+    where: str
+    times: int
+    ends: tuple[int | None, ...]
+    after: int = 0
+    chance: float = 1.0
+
+    def end(self, command: str) -> int | None:
+        return self.ends[COMMANDS.index(command)]
+
+    def fault(self, command: str) -> Fault:
+        """The fault for a proxy; of what a command never asks for, one that is never met."""
+        pattern = {"look": f"^HEAD .*{KEY}", "any": EVERYTHING, **WHERE[command]}.get(self.where, f"^{self.where}$")
+        return Fault(pattern, self.act, self.times, self.after, self.chance, seed=7)
+
+
+def _table(text: str) -> Iterator[StoreFault]:
+    for line in text.strip().splitlines():
+        name, act, where, times, ends = (column.strip() for column in line.split("|"))
+        statuses = tuple(None if each == "-" else int(each) for each in ends.split())
+        assert len(statuses) == len(COMMANDS), name
+        where, _, after = where.partition("+")
+        yield StoreFault(name, act, where, ALWAYS if times == "all" else int(times), statuses, after=int(after or 0))
+
+
+FAULTS = (
+    *_table("""
+internal error once         | 500 InternalError      | act    | 1   | 0 0 0 0 0 0
+internal error always       | 500 InternalError      | act    | all | 5 5 5 5 5 5
+slow down once              | 503 SlowDown           | act    | 1   | 0 0 0 0 0 0
+slow down at every look     | 503 SlowDown           | look   | all | 5 5 5 5 5 5
+slow down at everything     | 503 SlowDown           | any    | all | 5 5 5 5 5 5
+request timeout once        | 400 RequestTimeout     | act    | 1   | 0 0 0 0 1 0
+request timeout always      | 400 RequestTimeout     | act    | all | 5 5 5 5 1 5
+not allowed to act          | 403 AccessDenied       | act    | all | 1 1 1 1 1 1
+not allowed to look         | 403 AccessDenied       | look   | all | 1 1 1 1 1 1
+not allowed the index       | 403 AccessDenied       | index  | all | 1 1 1 1 - -
+credentials expire          | 400 ExpiredToken       | act    | all | 1 1 1 1 1 1
+credentials have expired    | 400 ExpiredToken       | any    | all | 1 1 1 1 1 1
+refused as taken, once      | 412 PreconditionFailed | act    | 1   | 0 0 8 10 10 8
+in conflict, once           | 409 OperationAborted   | act    | 1   | 0 0 5 5 10 5
+does not know conditions    | 501 NotImplemented     | act    | 1   | 0 0 1 1 1 1
+dropped once                | drop                   | act    | 1   | 0 0 0 0 0 0
+dropped always              | drop                   | act    | all | 5 5 5 5 5 5
+everything dropped          | drop                   | any    | all | 5 5 5 5 5 5
+answer lost once            | lose-answer            | act    | 1   | 0 0 0 0 0 0
+answer lost always          | lose-answer            | act    | all | 0 0 5 0 5 5
+answer lost to an index     | lose-answer            | index  | 1   | 0 0 0 0 - -
+answers lost to an index    | lose-answer            | index  | all | 0 0 5 0 - -
+answers lost to every look  | lose-answer            | look   | all | 5 5 5 5 5 5
+reset once                  | reset                  | act    | 1   | 0 0 0 0 0 0
+reset always                | reset                  | any    | all | 5 5 5 5 5 5
+cut answer once             | cut-answer             | act    | 1   | 0 0 0 0 5 0
+cut answer always           | cut-answer             | act    | all | 0 0 5 0 5 5
+half a head at the looks    | cut-answer             | look   | all | 5 5 5 5 5 5
+not the store that answers  | 200 Portal             | any    | all | 5 5 5 5 5 5
+cut index always            | cut-answer             | index  | all | 0 0 5 0 - -
+answer hangs once           | hang-answer            | act    | 1   | 0 0 0 0 0 0
+spoilt request once         | flip-request           | body   | 1   | 0 0 - - - -
+spoilt request always       | flip-request           | body   | all | 8 8 - - - -
+spoilt index always         | flip-request           | index body  | all | 8 8 - - - -
+spoilt part once            | flip-request           | part   | 1   | - 0 - - - -
+spoilt part always          | flip-request           | part   | all | - 8 - - - -
+spoilt answer once          | flip-answer            | act    | 1   | 0 0 8 0 0 8
+spoilt answer always        | flip-answer            | act    | all | 0 0 8 0 8 8
+spoilt looks always         | flip-answer            | look   | all | 8 8 8 0 8 8
+spoilt index answer         | flip-answer            | index  | 1   | 0 0 8 0 - -
+another size at the looks   | grow-answer            | look   | all | 10 10 0 0 8 8
+delayed                     | delay                  | act    | 1   | 0 0 0 0 0 0
+stalled once                | stall                  | act    | 1   | 0 0 0 0 0 0
+stalled always              | stall                  | act    | all | 5 5 5 5 5 5
+dribbling                   | slow                   | act    | 1   | 0 0 0 0 0 0
+twice                       | twice                  | act    | 1   | 0 0 0 0 0 0
+everything twice            | twice                  | any    | all | 0 0 0 0 0 0
+upload cannot begin         | 503 SlowDown           | begin  | all | - 5 - - - -
+begun twice                 | lose-answer            | begin  | 1   | - 0 - - - -
+a part not allowed          | 403 AccessDenied       | part+1 | all | - 1 - - - -
+a part lost                 | lose-answer            | part   | 1   | - 0 - - - -
+a part dropped always       | drop                   | part+1 | all | - 5 - - - -
+the upload is gone          | 404 NoSuchUpload       | part+1 | all | - 5 - - - -
+"""),
+)

@@ -1,0 +1,273 @@
+"""Every store fault against every command that meets it: nothing is lost, nothing is left, the exit status is right."""
+
+import functools
+import hashlib
+import io
+import os
+import random
+import re
+import shutil
+import sqlite3
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from botocore.retries.standard import ExponentialBackoff
+
+from mgmt.storage import s3, s3_store
+from tests.conftest import Figure
+from tests.faults.proxy import Fault, Proxy, proxy
+from tests.faults.store_faults import COMMANDS, FAULTS, StoreFault
+from tests.program import Done, Program
+from tests.servers import Server
+
+BUCKET = "faults"
+SMALL, LARGE = 100_000, 11 << 20
+PART = "5MiB"
+CASES = [(fault, command) for fault in FAULTS for command in COMMANDS]
+BOUNDED = sorted(random.Random(3).sample(range(len(CASES)), 16))
+ERROR = re.compile(r"mgmt: [^\n]+\n(  try: [^\n]+\n([^\n]+\n)*)?")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same attempts as ever, without the pauses between them."""
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
+    monkeypatch.setattr(s3_store, "PAUSE", 0)
+    monkeypatch.setattr(s3, "READ_SECONDS", s3.READ_SECONDS)  # World changes it
+
+
+@dataclass
+class World:
+    """SeaweedFS behind a proxy, a catalog that knows the endpoint, and one archive that is sound."""
+
+    server: Server
+    between: Proxy
+    template: Program
+
+    def program(self, home: Path) -> Program:
+        """A user of the same store whose catalog begins as a copy."""
+        home.mkdir(parents=True)
+        shutil.copytree(self.template.home / "catalog", home / "catalog")
+        return Program(home, self.template.store, self.template.environment)
+
+    def spoil(self, fault: Fault) -> None:
+        """From now on, until `heal`. Where nothing comes at all, a second is as good as a minute."""
+        self.between.reset()
+        self.between.faults.append(fault)
+        if fault.act in {"stall", "hang-answer"}:
+            s3.READ_SECONDS = 1
+
+    def heal(self) -> None:
+        self.between.reset()
+        s3.READ_SECONDS = 60
+
+    def stored(self, prefix: str) -> list[str]:
+        listed = self.server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"archive/{prefix}.")
+        return [entry["Key"] for entry in listed.get("Contents", [])]
+
+    def pending(self, prefix: str) -> list[int]:
+        """The uploads that nobody has completed: how many parts each has."""
+        client = self.server.client()
+        listed = client.list_multipart_uploads(Bucket=BUCKET, Prefix=f"archive/{prefix}.").get("Uploads", [])
+        uploads = [{"Bucket": BUCKET, "Key": each["Key"], "UploadId": each["UploadId"]} for each in listed]
+        return [len(client.list_parts(**each).get("Parts", [])) for each in uploads]
+
+    def holds(self, name: str, data: bytes) -> bool:
+        """Whether the object, read without the proxy and by Python's own tarfile, has exactly the original."""
+        body = self.server.client().get_object(Bucket=BUCKET, Key=f"archive/{name}.tar.gz")["Body"].read()
+        with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as tar:
+            [member] = tar.getmembers()
+            file = tar.extractfile(member)
+            return file is not None and (member.name, file.read()) == (name, data)
+
+
+@pytest.fixture(scope="module")
+def world(seaweed_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    seaweed_server.client().create_bucket(Bucket=BUCKET)
+    with proxy(seaweed_server) as between:
+        environment = {**seaweed_server.environment, "AWS_ENDPOINT_URL": between.endpoint_url, "MGMT_PART_SIZE": PART}
+        template = Program(tmp_path_factory.mktemp("template"), f"s3://{BUCKET}/archive", environment)
+        original(template, "sound.bin", LARGE)
+        template.ok("upload", "sound.bin")
+        yield World(seaweed_server, between, template)
+
+
+def original(program: Program, name: str, size: int) -> bytes:
+    data = random.Random(name).randbytes(size)
+    (program.work / name).write_bytes(data)
+    return data
+
+
+def check_words(done: Done) -> None:
+    if done.returncode == 0:
+        assert done.stderr == ""
+    else:
+        assert ERROR.fullmatch(done.stderr), done.stderr
+
+
+def check_settled(program: Program) -> None:
+    """Every operation has ended."""
+    with sqlite3.connect(program.catalog) as connection:
+        states = {status for (status,) in connection.execute("SELECT status FROM operations")}
+    assert states <= {"success", "failed", "partial", "cancelled"}, states
+
+
+def try_upload(
+    world: World, program: Program, name: str, store_fault: StoreFault, spoil: Callable[[], None], size: int
+) -> Done:
+    data = original(program, name, size)
+    spoil()
+    done = program.run("upload", name)
+    world.heal()
+    completed = program.work / "completed" / name
+    if done.returncode != 0:
+        assert (program.work / name).read_bytes() == data
+        assert not completed.exists()
+        program.ok("upload", name)
+    assert not (program.work / name).exists()
+    assert completed.read_bytes() == data
+    assert world.holds(name, data)
+    if len(world.stored(name)) != 2 or world.pending(name):
+        program.ok("recover")
+    stored = world.stored(name)
+    assert stored[0].endswith(".tar.gz")
+    # What has another size than was sent is another's, so its index goes; found to be ours later, it has none.
+    assert [key.endswith(".index.jsonl.gz") for key in stored[1:]] == ([] if "size" in store_fault.name else [True])
+    # What was begun twice without anybody's knowing is an upload without parts: `mgmt doctor` names it.
+    assert [parts for parts in world.pending(name) if parts or store_fault.act != "twice"] == []
+    return done
+
+
+def try_download(world: World, program: Program, spoil: Callable[[], None]) -> Done:
+    data = (world.template.work / "completed" / "sound.bin").read_bytes()
+    back = program.work / "back"
+    spoil()
+    done = program.run("download", "sound.bin", "--to", "back")
+    world.heal()
+    if done.returncode != 0:
+        assert not back.exists() or os.listdir(back) == []
+        program.ok("download", "sound.bin", "--to", "back")
+    assert os.listdir(back) == ["sound.bin"]
+    assert (back / "sound.bin").read_bytes() == data
+    return done
+
+
+def try_delete(world: World, program: Program, name: str, spoil: Callable[[], None]) -> Done:
+    data = original(program, name, SMALL)
+    program.ok("upload", name)
+    assert len(world.stored(name)) == 2
+    spoil()
+    done = program.run("delete", name, "--yes")
+    world.heal()
+    if done.returncode == 0:
+        assert world.stored(name) == []
+    else:
+        program.ok("delete", name, "--yes")
+    assert world.stored(name) == []
+    assert (program.work / "completed" / name).read_bytes() == data
+    assert [each["status"] for each in program.json("ls", "--location", "s3") if each["path"].startswith(name)] == []
+    return done
+
+
+def try_verify(world: World, program: Program, spoil: Callable[[], None], *options: str) -> Done:
+    spoil()
+    done = program.run("verify", "sound.bin", *options)
+    world.heal()
+    program.ok("verify", "sound.bin", *options)
+    return done
+
+
+def attempt(world: World, home: Path, store_fault: StoreFault, command: str) -> tuple[Done, Fault]:
+    """One command under one fault, and again without it; returns how the first ended, and what met it."""
+    program = world.program(home)
+    name = f"{hashlib.sha256(f'{store_fault.name} {command}'.encode()).hexdigest()[:12]}.bin"
+    fault = store_fault.fault(command)
+    spoil = functools.partial(world.spoil, fault)
+
+    try:
+        match command:
+            case "upload" | "multipart":
+                done = try_upload(world, program, name, store_fault, spoil, SMALL if command == "upload" else LARGE)
+            case "download":
+                done = try_download(world, program, spoil)
+            case "delete":
+                done = try_delete(world, program, name, spoil)
+            case "verify":
+                done = try_verify(world, program, spoil)
+            case _:
+                done = try_verify(world, program, spoil, "--read-back")
+    finally:
+        world.heal()
+    check_words(done)
+    check_settled(program)
+    return done, fault
+
+
+def check(world: World, home: Path, number: int) -> bool:
+    """One case, by its number; returns whether the command met the fault."""
+    store_fault, command = CASES[number]
+    done, fault = attempt(world, home, store_fault, command)
+    expected = store_fault.end(command)
+    assert (done.returncode, fault.met > 0) == (expected or 0, expected is not None), done.stderr
+    return fault.met > 0
+
+
+def identity(number: int) -> str:
+    fault, command = CASES[number]
+    return f"{command}, {fault.name}"
+
+
+@pytest.mark.parametrize("number", BOUNDED, ids=identity)
+def test_some_store_faults(world: World, tmp_path: Path, number: int) -> None:
+    check(world, tmp_path / "home", number)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_store_fault(world: World, tmp_path: Path, command: str, figure: Figure) -> None:
+    tried, violations = 0, []
+    for number, (store_fault, each) in enumerate(CASES):
+        if each == command:
+            try:
+                tried += check(world, tmp_path / str(number), number)
+            except AssertionError as violation:
+                violations.append(f"{store_fault.name}: {violation}")
+    assert not violations, "\n".join(violations)
+    assert tried >= 25
+    figure(1, f"store faults: {command}", tried=tried, violations=len(violations))
+
+
+def try_rotten(world: World, home: Path, faults: list[StoreFault]) -> int:
+    """Verify an object in which a bit has rotted, under each of the faults; returns how many were met."""
+    program, tried = world.program(home), 0
+    original(program, "rotten.bin", SMALL)
+    program.ok("upload", "rotten.bin")
+    client, place = world.server.client(), {"Bucket": BUCKET, "Key": "archive/rotten.bin.tar.gz"}
+    there = client.get_object(**place)
+    body = bytearray(there["Body"].read())
+    body[len(body) // 3] ^= 1
+    client.put_object(**place, Body=bytes(body), Metadata=there["Metadata"], ChecksumAlgorithm="CRC64NVME")
+    for command, options in (("verify", []), ("read-back", ["--read-back"])):
+        for store_fault in faults:
+            world.spoil(fault := store_fault.fault(command))
+            done = program.run("verify", "rotten.bin", *options)
+            tried += fault.met > 0
+            assert done.returncode != 0, (command, store_fault.name)
+            check_words(done)
+        world.heal()
+        assert program.run("verify", "rotten.bin", *options).returncode == 8
+    return tried
+
+
+def test_a_rotten_object_is_not_called_sound(world: World, tmp_path: Path) -> None:
+    assert try_rotten(world, tmp_path / "home", random.Random(5).sample(FAULTS, 4))
+
+
+@pytest.mark.torture
+def test_a_rotten_object_is_never_called_sound(world: World, tmp_path: Path, figure: Figure) -> None:
+    tried = try_rotten(world, tmp_path / "home", list(FAULTS))
+    assert tried >= 50
+    figure(17, "a rotten object, verified under store faults", tried=tried, violations=0)
