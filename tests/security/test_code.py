@@ -1,0 +1,65 @@
+"""What the code never does, and what it never asks the network for."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.program import Program
+
+SOURCES = sorted((Path(__file__).parents[2] / "mgmt").rglob("*.py"))
+NEVER_IMPORTED = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "xml"}
+NEVER_CALLED = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "tempfile.mktemp"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(SOURCES[0].parents[0])))
+def test_no_pickle_no_shell_no_eval(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not {each.name.split(".")[0] for each in node.names} & NEVER_IMPORTED
+        elif isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] not in NEVER_IMPORTED
+        elif isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in NEVER_CALLED
+            for each in node.keywords:
+                assert each.arg != "shell" or (isinstance(each.value, ast.Constant) and each.value.value is False)
+
+
+HOOKED = """
+import sys
+seen = []
+def hook(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        seen.append(event)
+sys.addaudithook(hook)
+from mgmt import cli
+status = cli.run(sys.argv[1:])
+print("NETWORK", status, seen, file=sys.stderr)
+"""
+
+
+def asked_of_the_network(program: Program, *arguments: str) -> str:
+    command = [sys.executable, "-c", HOOKED, *arguments]
+    done = subprocess.run(command, env=program.env(), cwd=program.work, capture_output=True, text=True)
+    return done.stderr.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def far_away(tmp_path: Path) -> Program:
+    unreachable = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    return Program(tmp_path, "s3://bucket/archive", {**unreachable, "AWS_MAX_ATTEMPTS": "1"})
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["--help", "--version", "upload --help", "ls --location local", "ls", "log", "config show", "completion bash"],
+)
+def test_no_network_where_none_is_needed(far_away: Program, line: str) -> None:
+    assert asked_of_the_network(far_away, *line.split()) == "NETWORK 0 []"
+
+
+def test_the_hook_sees_what_it_should(far_away: Program) -> None:
+    """Or the test above could not fail."""
+    assert "socket.connect" in asked_of_the_network(far_away, "ls", "--live")
