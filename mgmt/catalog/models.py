@@ -148,8 +148,10 @@ class OperationRecord(Base, kw_only=True, eq=False):
 
     @property
     def duration_seconds(self) -> float | None:
-        """From beginning to end; None while it runs."""
-        return None if self.completed_at is None else (self.completed_at - self.started_at).total_seconds()
+        """From beginning to end, by the wall clock: 0 if that was set back meanwhile. None while it runs."""
+        if self.completed_at is None:
+            return None
+        return max(0.0, (self.completed_at - self.started_at).total_seconds())
 
     @property
     def is_recorded(self) -> bool:

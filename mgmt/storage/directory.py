@@ -116,6 +116,7 @@ class DirectoryStore:
     def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
         """Store the `size` bytes of `data`. The same content again, by the same operation, is no conflict."""
         own = {**metadata, CONTENT: sha256_of(data)}
+        self._remove_cut_off(key)
         upload = self.start_upload(key, metadata=own, planned_size=size)
         try:
             data.seek(0)
@@ -207,6 +208,12 @@ class DirectoryStore:
                 self._place(root, key, upload_id, _noted(size, metadata))
         self.abort(key, upload_id)
         return self.head(key)
+
+    def _remove_cut_off(self, key: str) -> None:
+        """What is put is small, and nobody goes on with it: a killed process may have left some of it."""
+        for each in list(self.pending(key)):
+            if each.key == key:
+                self.abort(key, each.upload_id)
 
     def _place(self, root: int, key: str, upload_id: str, note: dict[str, Any]) -> None:
         try:
