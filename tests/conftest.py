@@ -3,7 +3,7 @@
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -111,6 +111,20 @@ def anywhere(request: pytest.FixtureRequest) -> Program:
     """The command with a real server, with a dumb one, and with none."""
     program: Program = request.getfixturevalue(request.param)
     return program
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape what is no UTF-8 in what a test says: a worker could not send its report else, and would die of that."""
+    report = yield
+    report.sections = [(title, _sendable(text)) for title, text in report.sections]
+    if report.longreprtext != _sendable(report.longreprtext):
+        report.longrepr = _sendable(report.longreprtext)
+    return report
+
+
+def _sendable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 class Figure(Protocol):

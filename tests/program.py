@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -62,6 +63,7 @@ class Program:
 
         stdout, stderr = io.StringIO(), io.StringIO()
         environment, folder, umask = dict(os.environ), os.getcwd(), os.umask(0o022)
+        level = logging.getLogger("mgmt").level
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         os.environ.clear()
         os.environ.update(self.env())
@@ -78,6 +80,7 @@ class Program:
             os.environ.clear()
             os.environ.update(environment)
             os.umask(umask)
+            logging.getLogger("mgmt").setLevel(level)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         return Done(int(status), stdout.getvalue(), stderr.getvalue())
