@@ -330,10 +330,10 @@ def test_copies_and_unfinished_uploads(catalog: Catalog, make_archive: Make) -> 
     metadata.save_file_record(local("/gone", digest="d", status=FileStatus.DELETED))
     metadata.save_file_record(local("/b", digest="other"))
     assert metadata.copies_of("d") == [kept]
-    ended = [(Status.FAILED, "u1"), (Status.SUCCESS, "u2"), (Status.CANCELLED, "u3"), (Status.FAILED, None)]
-    for status, upload_id in ended:
-        metadata.save_operation(UploadRecord(status=status, upload_id=upload_id))
-    assert [upload.upload_id for upload in metadata.unfinished_uploads()] == ["u1", "u3"]
+    ended = [(Status.FAILED, "i1"), (Status.SUCCESS, "i2"), (Status.CANCELLED, "i3"), (Status.FAILED, None)]
+    for status, index_key in ended:
+        metadata.save_operation(UploadRecord(status=status, index_key=index_key))
+    assert [upload.index_key for upload in metadata.unfinished_uploads()] == ["i1", "i3"]
 
 
 def test_what_is_deleted_need_not_be_listed(catalog: Catalog) -> None:
