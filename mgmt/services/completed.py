@@ -7,6 +7,7 @@ from mgmt.archive import Tree, make_folders, move, survey
 from mgmt.catalog import Catalog, FileStatus, Location, Role, Status, UploadRecord
 from mgmt.errors import ConflictError, IntegrityError, SourceChangedError
 from mgmt.services.files import describe
+from mgmt.services.local_copy import publish_copy
 from mgmt.signals import finish_first
 
 PROVEN = "proven"
@@ -31,12 +32,13 @@ def announce(record: UploadRecord, folder: str) -> None:
 
 
 def finish_upload(record: UploadRecord, catalog: Catalog) -> None:
-    """End an upload whose archive is proven: make the move that it announced, if any, and record all that at once.
+    """End an upload whose archive is proven: make the moves that it announced, if any, and record all that at once.
 
     What an interrupted run has done of it already is seen, and not done again. Raises SourceChangedError when the
     original is no longer what was archived: it stays then; IntegrityError when it is at neither place.
     """
     finish_first()
+    publish_copy(record)
     path = _move(record, catalog)
     with catalog.transaction():
         if path is not None:

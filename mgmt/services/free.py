@@ -15,6 +15,9 @@ from mgmt.services.files import claim, host, token
 from mgmt.services.verify import prove_again
 from mgmt.signals import finish_first
 
+REMOVING = "removing"
+"""The stage of a `free` that has proven the archive: the copy is being set aside and removed, or is gone already."""
+
 
 def completed_copies(catalog: Catalog, older_than: timedelta | None) -> list[FileRecord]:
     """The copies in completed/ on this machine that were archived longer ago than `older_than`."""
@@ -62,8 +65,7 @@ def free(
     record = FreeRecord(target_path=copy.path, target_name=copy.name, command_args=dict(command_args), parent_id=parent)
     try:
         with catalog.journal.record(record, claim=claim(copy.path)) as record:
-            hidden = hidden_name(copy.path, record.operation_id)
-            if not os.path.lexists(hidden):
+            if not finish_free(record, catalog):
                 if copy.digest is None:
                     raise RefusedError(f"{copy.path}: its digest was never recorded, so it cannot be compared")
                 proof = prove_again(archive, "auto", progress)
@@ -74,29 +76,36 @@ def free(
                     )
                 catalog.journal.link(record, copy, Role.COMPLETED)
                 record.details = {"freed": _size(copy.path), "proof": proof}
+                record.stage = REMOVING
                 catalog.journal.checkpoint()
                 finish_first()
-                rename_noreplace(copy.path, hidden)
-            finish_first()
-            finish_free(hidden)
-            copy.status = FileStatus.DELETED
+                rename_noreplace(copy.path, _hidden_name(record))
+                finish_free(record, catalog)
     finally:
         progress.stop()
     return record
 
 
-def hidden_name(path: str, operation_id: str) -> str:
+def finish_free(record: FreeRecord, catalog: Catalog) -> bool:
+    """Remove the copy that a `free` has set aside, and record that; False when it has set nothing aside yet."""
+    hidden = _hidden_name(record)
+    if os.path.lexists(hidden):
+        finish_first()
+        if os.path.isdir(hidden) and not os.path.islink(hidden):
+            shutil.rmtree(hidden)
+        else:
+            os.unlink(hidden)
+        fsync_folder(os.path.dirname(hidden))
+    elif record.stage != REMOVING or os.path.lexists(str(record.target_path)):
+        return False
+    for copy, _ in catalog.metadata.files_of(record, Role.COMPLETED):
+        copy.status = FileStatus.DELETED
+    return True
+
+
+def _hidden_name(record: FreeRecord) -> str:
     """Where a copy goes to be removed: nothing half removed ever stands under the copy's own name."""
-    return os.path.join(os.path.dirname(path), f".mgmt-{token(operation_id)}.free")
-
-
-def finish_free(hidden: str) -> None:
-    """Remove what a `free` has set aside."""
-    if os.path.isdir(hidden) and not os.path.islink(hidden):
-        shutil.rmtree(hidden)
-    else:
-        os.unlink(hidden)
-    fsync_folder(os.path.dirname(hidden))
+    return os.path.join(os.path.dirname(str(record.target_path)), f".mgmt-{token(record.operation_id)}.free")
 
 
 def _size(path: str) -> int:

@@ -1,12 +1,12 @@
 """The index of an archive: where it stands, and having it at hand."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mgmt.archive import Index, IndexHeader, IndexWriter, rebuild_index
 from mgmt.errors import IntegrityError, NotFoundError
+from mgmt.services.scratch import scratch_folder
 from mgmt.storage import ObjectStore, StoredObject
 
 SUFFIX = ".index.jsonl.gz"
@@ -42,7 +42,7 @@ def find_index(store: ObjectStore, archive: StoredObject) -> str | None:
 @contextmanager
 def open_index(store: ObjectStore, key: str) -> Iterator[Index]:
     """The index at `key`, as a local file while it is used. Raises NotFoundError, IntegrityError."""
-    with tempfile.TemporaryDirectory(prefix="mgmt-") as folder:
+    with scratch_folder() as folder:
         path = os.path.join(folder, "index")
         with open(path, "wb") as file:
             for chunk in store.stream(key):
@@ -53,7 +53,7 @@ def open_index(store: ObjectStore, key: str) -> Iterator[Index]:
 @contextmanager
 def made_index(store: ObjectStore, archive: StoredObject) -> Iterator[Index]:
     """An index for an archive that has none, by one pass over the archive. Raises IntegrityError if it is no tar.gz."""
-    with tempfile.TemporaryDirectory(prefix="mgmt-") as folder:
+    with scratch_folder() as folder:
         path = os.path.join(folder, "index")
         header = IndexHeader(
             key=archive.key,

@@ -1,8 +1,12 @@
-"""A copy of the tar.gz in a folder (`--keep-archive`), beside the one in the store."""
+"""A copy of the tar.gz in a folder (`--keep-archive`), beside the one in the store.
+
+The record says where it is going to be before anything is written; it gets that name when the archive is proven.
+"""
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 from mgmt.archive import fsync_folder, make_folders, rename_noreplace
 from mgmt.catalog import UploadRecord
@@ -10,48 +14,56 @@ from mgmt.errors import ConflictError
 from mgmt.services.files import token
 
 
-class LocalCopy:
-    """A file that gets its name only when all of it is there, and is on disk."""
-
-    def __init__(self, folder: str, key: str, operation_id: str) -> None:
-        """Raise ConflictError when the name is taken."""
-        make_folders(folder)
-        self._folder = os.path.realpath(folder)
-        self._path = os.path.join(self._folder, os.path.basename(key))
-        if os.path.lexists(self._path):
-            raise ConflictError(
-                f"{self._path} exists, and nothing is ever overwritten", next_step="mgmt upload --keep-archive DIR ..."
-            )
-        self._temporary = os.path.join(self._folder, f".mgmt-{token(operation_id)}.partial")
-        self._file = open(self._temporary, "wb")  # noqa: SIM115 - closed by close()
-
-    def write(self, data: bytes) -> None:
-        """Append `data`."""
-        self._file.write(data)
-
-    def keep(self) -> str:
-        """Give the copy its name; returns its path."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        rename_noreplace(self._temporary, self._path)
-        fsync_folder(self._folder)
-        return self._path
-
-    def close(self) -> None:
-        """Remove what was not kept."""
-        self._file.close()
-        if os.path.exists(self._temporary):
-            os.unlink(self._temporary)
+def announce_copy(record: UploadRecord, folder: str, key: str) -> None:
+    """Say in the record where the copy is going to be. Raises ConflictError when the name is taken."""
+    make_folders(folder)
+    path = os.path.join(os.path.realpath(folder), os.path.basename(key))
+    if os.path.lexists(path):
+        raise ConflictError(
+            f"{path} exists, and nothing is ever overwritten", next_step="mgmt upload --keep-archive DIR ..."
+        )
+    record.compressed_file_path = path
 
 
 @contextmanager
-def local_copy(folder: str | None, key: str, record: UploadRecord) -> Iterator[LocalCopy | None]:
-    """A copy in `folder` for as long as the block lasts, unless it is kept; None without a folder."""
-    if folder is None:
+def local_copy(record: UploadRecord) -> Iterator[BinaryIO | None]:
+    """A file to write the announced copy to; it is gone when the block fails. None when no copy is announced."""
+    if record.compressed_file_path is None:
         yield None
         return
-    copy = LocalCopy(folder, key, record.operation_id)
     try:
-        yield copy
-    finally:
-        copy.close()
+        with open(_temporary(record), "wb") as file:
+            yield file
+    except BaseException:
+        remove_copy(record)
+        raise
+
+
+def on_disk(copy: BinaryIO) -> None:
+    """Return when all that was written to the copy is on disk."""
+    copy.flush()
+    os.fsync(copy.fileno())
+
+
+def publish_copy(record: UploadRecord) -> None:
+    """Give the copy its name, if one was announced and that has not been done. Raises ConflictError."""
+    if record.compressed_file_path is not None and os.path.lexists(_temporary(record)):
+        try:
+            rename_noreplace(_temporary(record), record.compressed_file_path)
+        except ConflictError:
+            remove_copy(record)
+            raise
+        fsync_folder(os.path.dirname(record.compressed_file_path))
+
+
+def remove_copy(record: UploadRecord) -> None:
+    """Remove what there is of a copy that has not got its name."""
+    if record.compressed_file_path is not None:
+        with suppress(FileNotFoundError):
+            os.unlink(_temporary(record))
+        record.compressed_file_path = None
+
+
+def _temporary(record: UploadRecord) -> str:
+    folder = os.path.dirname(str(record.compressed_file_path))
+    return os.path.join(folder, f".mgmt-{token(record.operation_id)}.partial")

@@ -1,6 +1,5 @@
 """Settle what was interrupted and not run again: finish it, or undo it."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,9 +21,11 @@ from mgmt.progress import Progress
 from mgmt.services.archives import OpenStore
 from mgmt.services.completed import PROVEN, finish_upload
 from mgmt.services.files import token
-from mgmt.services.free import finish_free, hidden_name
+from mgmt.services.free import finish_free
 from mgmt.services.indexes import OPERATION, look_up
+from mgmt.services.local_copy import remove_copy
 from mgmt.services.probes import abandoned_probes
+from mgmt.services.scratch import remove_abandoned_scratch
 from mgmt.services.upload import archive_id
 from mgmt.signals import may_stop
 from mgmt.storage import ObjectStore
@@ -57,6 +58,7 @@ def recover(*, open_store: OpenStore, catalog: Catalog, progress: Progress, dry_
         settled = [_settle(each, open_store, catalog) for each in interrupted]
         settled += _remove_abandoned(open_store, catalog)
         settled += _remove_probes(open_store, dry_run=False)
+        remove_abandoned_scratch()
         record.details = {"settled": len(settled)}
     progress.stop()
     return settled
@@ -85,12 +87,7 @@ def _finish_or_undo(record: OperationRecord, open_store: OpenStore, catalog: Cat
         case DeleteRecord():
             return _finish_delete(record, open_store, catalog)
         case FreeRecord():
-            hidden = hidden_name(record.target_path or "", record.operation_id)
-            if os.path.lexists(hidden):
-                finish_free(hidden)
-                for file, role in catalog.metadata.files_of(record):
-                    if role == Role.COMPLETED:
-                        file.status = FileStatus.DELETED
+            if finish_free(record, catalog):
                 return "finished: the copy is removed"
     record.status = Status.CANCELLED
     record.error_message = "interrupted, and undone by recover"
@@ -98,7 +95,8 @@ def _finish_or_undo(record: OperationRecord, open_store: OpenStore, catalog: Cat
 
 
 def _undo_upload(record: UploadRecord, open_store: OpenStore) -> None:
-    """Remove what an upload that was never proven has left in the store; the original is where it was."""
+    """Remove what an upload that was never proven has left; the original is where it was."""
+    remove_copy(record)
     if record.store is None or record.s3_object_key is None:
         return
     store, key = open_store(record.store), record.s3_object_key
@@ -121,6 +119,7 @@ def _finish_delete(record: DeleteRecord, open_store: OpenStore, catalog: Catalog
         try:
             store.head(archive.s3_object_key)
         except NotFoundError:
+            store.delete(archive.s3_object_key)  # a store of files keeps a note beside each object
             if archive.index_key is not None:
                 store.delete(archive.index_key)
             archive.status = FileStatus.DELETED

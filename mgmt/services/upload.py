@@ -1,7 +1,6 @@
 """Archive a file or folder, prove that the store holds it, and only then move the original to completed/."""
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -26,9 +25,10 @@ from mgmt.services.archives import save_archive
 from mgmt.services.completed import PROVEN, announce, finish_upload
 from mgmt.services.files import claim, describe, host, user
 from mgmt.services.indexes import OPERATION, any_index, index_key, look_up
-from mgmt.services.local_copy import local_copy
+from mgmt.services.local_copy import announce_copy, local_copy, on_disk, remove_copy
 from mgmt.services.plan import Plan, UploadOptions, canonical, plan_upload
 from mgmt.services.proof import prove
+from mgmt.services.scratch import scratch_folder
 from mgmt.storage import ObjectStore, Sent, StoredObject
 
 SENDING = "sending"
@@ -83,6 +83,7 @@ def _plan_and_archive(
     record: UploadRecord, options: UploadOptions, store: ObjectStore, catalog: Catalog, progress: Progress
 ) -> None:
     plan = plan_upload(str(record.target_path), options, store)
+    remove_copy(record)  # a killed run may have left some of it
     try:
         _archive(record, plan, options, store, catalog, progress)
     except ConflictError as exc:
@@ -104,8 +105,10 @@ def _archive(
     while True:
         record.s3_object_key = key
         record.index_key = index_key(key, archive_id(record))
-        catalog.journal.checkpoint()
         try:
+            if options.keep_archive is not None:
+                announce_copy(record, options.keep_archive, key)
+            catalog.journal.checkpoint()
             existing = look_up(store, key)
             if existing is None:
                 _send(record, plan, options, store, catalog, progress)
@@ -160,7 +163,7 @@ def _send(
         catalog.journal.checkpoint()
 
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mgmt-"))
+        folder = stack.enter_context(scratch_folder())
         index = stack.enter_context(IndexWriter(os.path.join(folder, "index"), _index_header(record, options)))
         sending = store.start_upload(
             key,
@@ -173,9 +176,9 @@ def _send(
             on_started=started,
         )
         stack.callback(sending.close)
-        copy = stack.enter_context(local_copy(options.keep_archive, key, record))
+        copy = stack.enter_context(local_copy(record))
         progress.start(f"upload {record.target_name}", plan.expected_tar_size)
-        sinks = [sending.write, copy.write] if copy else [sending.write]
+        sinks: list[Callable[[bytes], object]] = [sending.write, copy.write] if copy else [sending.write]
         try:
             archived = write_archive(
                 plan.tree,
@@ -210,7 +213,7 @@ def _send(
             raise
         record.details = {**record.details, "parts_sent": sending.parts_sent, "parts_skipped": sending.parts_skipped}
         if copy:
-            record.compressed_file_path = copy.keep()
+            on_disk(copy)
         _prove_and_record(
             record, plan, options, archived, Index.open(os.path.join(folder, "index")), stored, store, catalog, progress
         )
@@ -245,10 +248,10 @@ def _adopt(
                 store.abort(existing.key, record.upload_id)  # an interrupted run may have left it beside the object
             record.index_key = index_key(existing.key, index.header.operation_id) if index.header.operation_id else None
             record.details = {**record.details, "already_archived": not own}
-            if copy := stack.enter_context(local_copy(options.keep_archive, existing.key, record)):
+            if copy := stack.enter_context(local_copy(record)):
                 for chunk in store.stream(existing.key, etag=existing.etag):
                     copy.write(chunk)
-                record.compressed_file_path = copy.keep()
+                on_disk(copy)
             _prove_and_record(record, plan, options, hashed, index, existing, store, catalog, progress)
             return True
     if not own:

@@ -37,7 +37,7 @@ def run_signalled(program: Program, arguments: list[str], at: "Moment | int", nu
     With `again`, the same signal arrives a second time, so many steps later. Returncode 0 may mean that there is no
     such moment: `at` is then beyond the end, or the command was done.
     """
-    return _forked(program, arguments, lambda: sys.setprofile(_Trigger(at, number, again)))
+    return forked(program, arguments, lambda: sys.setprofile(_Trigger(at, number, again)))
 
 
 def count_steps(program: Program, arguments: list[str]) -> int:
@@ -52,7 +52,13 @@ def count_steps(program: Program, arguments: list[str]) -> int:
     return counting.steps
 
 
-def _forked(program: Program, arguments: list[str], arm: Callable[[], None]) -> Done:
+def forked(
+    program: Program,
+    arguments: list[str],
+    arm: Callable[[], None],
+    meanwhile: Callable[[int], None] = lambda child: None,
+) -> Done:
+    """Run in a child process, which calls `arm` when all is ready to begin; this one calls `meanwhile` with its id."""
     output, errors = program.home / "stdout", program.home / "stderr"
     child = os.fork()
     if child == 0:  # never back into the test: whatever happens, it ends here
@@ -79,6 +85,7 @@ def _forked(program: Program, arguments: list[str], arm: Callable[[], None]) -> 
             errors.write_text(f"{errors.read_text()}\nescaped: {error!r}\n")
         finally:
             os._exit(status)
+    meanwhile(child)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return Done(status, output.read_text(), errors.read_text())
 

@@ -1,0 +1,196 @@
+"""Reads what is on the disk, in the store and in the catalog, and says which promise of mgmt that breaks.
+
+None of mgmt's own code is used: archives are read as tar itself reads them, the catalog as plain SQL.
+"""
+
+import gzip
+import io
+import json
+import sqlite3
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tests.program import Program
+from tests.servers import Server
+
+Content = tuple[tuple[str, bytes], ...]
+"""A file or folder by what is in it: paths below it, "" for a file itself."""
+
+
+def content_of(path: Path) -> Content:
+    if not path.is_dir():
+        return (("", path.read_bytes()),)
+    return tuple(sorted((str(each.relative_to(path)), each.read_bytes()) for each in path.rglob("*") if each.is_file()))
+
+
+@lru_cache(maxsize=1000)
+def archived(data: bytes) -> Content:
+    """What is in an archive, as tar itself reads it; nothing when it is none."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as tar:
+            files = [(each.name.partition("/")[2], tar.extractfile(each)) for each in tar.getmembers() if each.isfile()]
+            return tuple(sorted((path, file.read()) for path, file in files if file is not None))
+    except (OSError, EOFError, tarfile.TarError):
+        return ()
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that one user of mgmt has, at one moment."""
+
+    places: dict[Path, Content]
+    """Each file and folder that stands in the work folder, in completed/ or in back/ under a name of its own."""
+
+    objects: dict[str, bytes]
+    """What is in the store, by key."""
+
+    unfinished: list[str]
+    """What stands for an upload that has not ended: on the disk, in the store, in the folder of temporary files."""
+
+    catalog: Path
+
+    def rows(self, query: str) -> list[Any]:
+        if not self.catalog.exists():
+            return []
+        with closing(sqlite3.connect(self.catalog)) as connection:
+            return connection.execute(query).fetchall()
+
+
+def look(program: Program, server: Server | None = None) -> World:
+    """What there is now. `server` is where the store is, when it is not a folder."""
+    folders = [program.work, program.work / "completed", program.work / "back"]
+    standing = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if path not in folders]
+    own = list(program.home.rglob(".mgmt-*"))
+    objects, pending = _in_folder(program) if server is None else _on_server(program, server)
+    temporary = [path for path in (program.home / "tmp").glob("*") if path.name.startswith(("mgmt-", "tmp"))]
+    cut_off = [path for path in program.catalog.parent.glob("*") if "partial" in path.name]
+    return World(
+        places={path: content_of(path) for path in standing if path not in own},
+        objects=objects,
+        unfinished=sorted(map(str, [*own, *pending, *temporary, *cut_off])),
+        catalog=program.catalog,
+    )
+
+
+def _in_folder(program: Program) -> tuple[dict[str, bytes], list[str]]:
+    root = Path(program.store.removeprefix("file://"))
+    files = {path.relative_to(root): path for path in root.rglob("*") if path.is_file()}
+    objects = {str(name): path.read_bytes() for name, path in files.items() if name.parts[0] != ".mgmt"}
+    notes = {f"{sha256(key.encode()).hexdigest()}.json" for key in objects}
+    beside = [path for path in (root / ".mgmt" / "objects").glob("*") if path.name not in notes]
+    return objects, [*map(str, (root / ".mgmt" / "uploads").glob("*")), *map(str, beside)]
+
+
+def _on_server(program: Program, server: Server) -> tuple[dict[str, bytes], list[str]]:
+    bucket, _, prefix = program.store.removeprefix("s3://").partition("/")
+    client = server.client()
+    listed = client.list_objects_v2(Bucket=bucket, Prefix=prefix + "/").get("Contents", [])
+    keys = [each["Key"] for each in listed]
+    uploads = client.list_multipart_uploads(Bucket=bucket, Prefix=prefix + "/").get("Uploads", [])
+    objects = {key[len(prefix) + 1 :]: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+    return objects, [f"upload of {each['Key']}" for each in uploads]
+
+
+def violations(before: World, now: World, *, settled: bool) -> list[str]:
+    """Which promises are broken, given what there was and what there is. Nobody but mgmt did anything between.
+
+    `settled` says that every command that was cut off has been run again, or `recover` has: nothing may be left then.
+    """
+    rules = [_originals, _overwritten, _ended_once, _one_at_a_time, _last_copies, _come_back]
+    if settled:
+        rules += [_all_ended, _as_recorded, _litter]
+    return [violation for rule in rules for violation in rule(before, now)]
+
+
+Rule = Callable[[World, World], Iterator[str]]
+
+
+def _originals(before: World, now: World) -> Iterator[str]:
+    """1 and 2: what is not where it was is in the store, whole, and has been proven."""
+    keys = {key for (key,) in now.rows("SELECT s3_object_key FROM files WHERE location = 's3' AND proof IS NOT NULL")}
+    proven = {archived(data) for key, data in now.objects.items() if key in keys}
+    for path, content in before.places.items():
+        if now.places.get(path) != content and content not in proven:
+            yield f"1, 2: {path} is neither where it was nor in a proven object"
+
+
+def _overwritten(before: World, now: World) -> Iterator[str]:
+    """6"""
+    for path, content in before.places.items():
+        if now.places.get(path, content) != content:
+            yield f"6: {path} was overwritten"
+    for key, data in before.objects.items():
+        if now.objects.get(key, data) != data:
+            yield f"6: object {key} was overwritten"
+
+
+def _ended_once(_: World, now: World) -> Iterator[str]:
+    """3"""
+    open_rows = "SELECT operation_id FROM operations WHERE (status IN ('running', 'pending')) != (completed_at IS NULL)"
+    for (operation,) in now.rows(open_rows):
+        yield f"3: operation {operation} has a status that its end does not agree with"
+    moved = "SELECT target_path, completed_dir_path FROM operations JOIN uploads USING (operation_id)"
+    recorded = {path for (path,) in now.rows("SELECT path FROM files WHERE location = 'completed'")}
+    for target, path in now.rows(f"{moved} WHERE status = 'success' AND completed_dir_path IS NOT NULL"):
+        if path not in recorded:
+            yield f"3: the upload of {target} ended well, but nothing is recorded of its move to {path}"
+
+
+def _one_at_a_time(_: World, now: World) -> Iterator[str]:
+    """4"""
+    live = "SELECT claim FROM operations WHERE status IN ('running', 'pending') AND claim IS NOT NULL"
+    for (claim,) in now.rows(f"{live} GROUP BY claim HAVING count(*) > 1"):
+        yield f"4: two operations at work on {claim}"
+
+
+def _last_copies(before: World, now: World) -> Iterator[str]:
+    """7: an object that is gone was deleted by a command, and what it held is elsewhere, or was the user's to lose."""
+    held = {*now.places.values(), *(archived(data) for data in now.objects.values())}
+    deletions = now.rows("SELECT target_name, command_args FROM operations WHERE operation_type = 'delete'")
+    asked = {name: json.loads(arguments).get("last_copy", False) for name, arguments in deletions}
+    for (key,) in now.rows("SELECT path FROM files WHERE location = 's3'"):
+        if key in before.objects and key not in now.objects:
+            if not asked.get(key) and archived(before.objects[key]) not in held:
+                yield f"7: {key} is gone, and nothing else holds what was in it"
+            if key not in asked:
+                yield f"7: {key} is gone, and no deletion is recorded"
+
+
+def _come_back(before: World, now: World) -> Iterator[str]:
+    """8: what came back is the whole of what was archived, or of one member of it."""
+    whole = {*before.places.values(), *(archived(data) for data in [*before.objects.values(), *now.objects.values()])}
+    members = {(("", data),) for content in whole for _, data in content}
+    for path in now.places.keys() - before.places.keys():
+        if now.places[path] not in whole | members:
+            yield f"8: {path} is not what was archived"
+
+
+def _all_ended(_: World, now: World) -> Iterator[str]:
+    """3"""
+    for operation, target in now.rows("SELECT operation_type, target_path FROM operations WHERE status = 'running'"):
+        yield f"3: {operation} of {target} is still said to run"
+
+
+def _as_recorded(_: World, now: World) -> Iterator[str]:
+    """3: what is recorded is there, and what is there is recorded."""
+    for location, path in now.rows("SELECT location, path FROM files WHERE status = 'completed'"):
+        if path not in now.objects if location == "s3" else Path(path) not in now.places:
+            yield f"3: {location} {path} is recorded, but it is not there"
+    for location, path in now.rows("SELECT location, path FROM files GROUP BY 1, 2 HAVING min(status) = 'deleted'"):
+        if path in now.objects if location == "s3" else Path(path) in now.places:
+            yield f"3: {location} {path} is said to be deleted, but it is there"
+    recorded = now.rows("SELECT path, index_key FROM files WHERE location = 's3' AND status = 'completed'")
+    known = {key for row in recorded for key in row}
+    for key in now.objects.keys() - known:
+        yield f"2: litter in the store: {key}"
+
+
+def _litter(_: World, now: World) -> Iterator[str]:
+    """2"""
+    yield from (f"2: litter: {each}" for each in now.unfinished)

@@ -1,0 +1,160 @@
+"""Promises 1 to 8 when the command is killed at any system call that changes something, one after another."""
+
+import random
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Figure
+from tests.faults.crash_points import killed_at, points, require_strace
+from tests.faults.history import look, violations
+from tests.faults.signal_at import Moment, run_signalled
+from tests.program import Program
+from tests.servers import Server
+
+A_FEW = 8
+"""So many points of each scenario are tried by default, another choice for each."""
+
+
+def make_originals(program: Program) -> None:
+    (program.work / "clip").write_bytes(b"a take of the third day\n" * 300)
+    folder = program.work / "folder"
+    (folder / "inside").mkdir(parents=True)
+    (folder / "first").write_bytes(b"one")
+    (folder / "inside" / "second").write_bytes(b"two" * 1000)
+
+
+def archived_before(program: Program) -> None:
+    make_originals(program)
+    program.ok("upload", "clip", "folder")
+
+
+def only_in_the_store(program: Program) -> None:
+    archived_before(program)
+    program.ok("free", "clip", "--yes")
+
+
+def archived_and_kept(program: Program) -> None:
+    make_originals(program)
+    program.ok("upload", "--keep", "clip")
+
+
+def large(program: Program) -> None:
+    """Three parts, sent by threads."""
+    (program.work / "clip").write_bytes(random.Random(3).randbytes(11 << 20))
+
+
+def cut_off(moment: Moment) -> Callable[[Program], None]:
+    def prepare(program: Program) -> None:
+        make_originals(program)
+        assert run_signalled(program, ["upload", "folder"], moment, signal.SIGKILL).returncode == -signal.SIGKILL
+
+    return prepare
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command, and what there is when it is given; `again` is how it may end when it is given once more."""
+
+    name: str
+    prepare: Callable[[Program], None]
+    command: list[str]
+    again: tuple[int, ...] = (0,)
+    store: str = "directory"
+
+
+DONE_ALREADY = (0, 3, 4)
+"""Another run may find that the killed one had come to its end."""
+
+SCENARIOS = [
+    Scenario("upload of a file", make_originals, ["upload", "clip"], DONE_ALREADY),
+    Scenario("upload of a folder", make_originals, ["upload", "folder", "--keep-archive", "../kept"], DONE_ALREADY),
+    Scenario("upload of what is archived", archived_and_kept, ["upload", "clip"], DONE_ALREADY),
+    Scenario("download", archived_before, ["download", "folder", "--to", "back"], (0, 10)),
+    Scenario(
+        "download of a member",
+        archived_before,
+        ["download", "folder", "--member", "folder/inside/second", "--to", "back"],
+        (0, 10),
+    ),
+    Scenario("delete", archived_before, ["delete", "clip", "--yes"], DONE_ALREADY),
+    Scenario("delete the last copy", only_in_the_store, ["delete", "clip", "--last-copy", "--yes"], DONE_ALREADY),
+    Scenario("free", archived_before, ["free", "folder", "--yes"], DONE_ALREADY),
+    Scenario("recover what was half sent", cut_off(Moment("_put_index")), ["recover"]),
+    Scenario("recover what was sent", cut_off(Moment("prove")), ["recover"]),
+    Scenario("recover what was proven", cut_off(Moment("finish_upload")), ["recover"]),
+    Scenario("upload to S3", make_originals, ["upload", "clip"], DONE_ALREADY, "seaweed"),
+    Scenario("upload of parts to S3", large, ["upload", "clip"], DONE_ALREADY, "seaweed"),
+    Scenario("download from S3", archived_before, ["download", "folder", "--to", "back"], (0, 10), "seaweed"),
+    Scenario("delete from S3", archived_before, ["delete", "clip", "--yes"], DONE_ALREADY, "seaweed"),
+]
+
+
+Beginnings = Callable[[Scenario], Program]
+
+
+@pytest.fixture
+def beginning(
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Beginnings:
+    """Prepares a scenario, each time in a folder and below a prefix of its own."""
+    numbers = count()
+    empty = Program(tmp_path / "empty", f"file://{tmp_path}/empty/store")
+    empty.ok("ls")
+
+    def begin(scenario: Scenario) -> Program:
+        home = tmp_path / str(next(numbers))
+        for folder in ("store", "tmp"):
+            (home / folder).mkdir(parents=True)
+        shutil.copytree(empty.catalog.parent, home / "catalog")
+        monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp"))
+        if scenario.store == "directory":
+            program = Program(home, f"file://{home}/store", {"TMPDIR": str(home / "tmp")})
+        else:
+            on_seaweed: Program = request.getfixturevalue("on_seaweed")
+            environment = {**on_seaweed.environment, "TMPDIR": str(home / "tmp"), "MGMT_PART_SIZE": "5MiB"}
+            program = Program(home, f"{on_seaweed.store}/{home.name}", environment)
+        scenario.prepare(program)
+        return program
+
+    return begin
+
+
+@pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.torture)], ids=["few", "all"])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "-"))
+def test_killed_at_any_point(
+    scenario: Scenario, few: bool, beginning: Beginnings, request: pytest.FixtureRequest, figure: Figure
+) -> None:
+    require_strace()
+    server: Server | None = request.getfixturevalue("seaweed") if scenario.store == "seaweed" else None
+    beginning(scenario).ok(*scenario.command)  # so that everything is imported, and is not read again each time
+    rehearsed = beginning(scenario)
+    tried = points(rehearsed, scenario.command, rehearsed.home / "log")
+    if few:
+        tried = random.Random(scenario.name).sample(tried, A_FEW)
+    kills, broken = 0, []
+    for number, point in enumerate(tried):
+        program = beginning(scenario)
+        before = look(program, server)
+        if not killed_at(point, program, scenario.command):
+            continue
+        kills += 1
+        found = violations(before, look(program, server), settled=False)
+        for command in [["recover"], scenario.command] if number % 2 else [scenario.command]:
+            done = program.run(*command)
+            if done.returncode not in (scenario.again if command == scenario.command else (0,)):
+                found.append(f"10: {command}: {done}")
+            found += violations(before, look(program, server), settled=True)
+        broken += [f"killed at {point}, then {'recover' if number % 2 else 'again'}: {each}" for each in found]
+        shutil.rmtree(program.home)
+    assert not broken, "\n".join(broken)
+    assert kills > len(tried) // 2
+    figure("2", f"kills at each system call: {scenario.name}", tried=kills, violations=0)
