@@ -57,10 +57,14 @@ class Program:
     def command(self, *arguments: str | os.PathLike[str]) -> list[str]:
         return [sys.executable, "-m", "mgmt", *map(os.fspath, arguments)]
 
-    def run(self, *arguments: str | os.PathLike[str], cwd: Path | None = None) -> Done:
-        """Run to the end in this process, which saves a second a time; the caller looks at the exit status."""
+    def main(self, arguments: list[str]) -> int:
+        """What the command does in this process; returns its exit status."""
         from mgmt import cli
 
+        return cli.run(arguments)
+
+    def run(self, *arguments: str | os.PathLike[str], cwd: Path | None = None) -> Done:
+        """Run to the end in this process, which saves a second a time; the caller looks at the exit status."""
         stdout, stderr = io.StringIO(), io.StringIO()
         environment, folder, umask = dict(os.environ), os.getcwd(), os.umask(0o022)
         level = logging.getLogger("mgmt").level
@@ -72,7 +76,7 @@ class Program:
             with redirect_stdout(stdout), redirect_stderr(stderr), open(os.devnull) as stdin:
                 sys.stdin, before = stdin, sys.stdin
                 try:
-                    status = cli.run([os.fspath(each) for each in arguments])
+                    status = self.main([os.fspath(each) for each in arguments])
                 finally:
                     sys.stdin = before
         finally:
@@ -83,7 +87,7 @@ class Program:
             logging.getLogger("mgmt").setLevel(level)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        return Done(int(status), stdout.getvalue(), stderr.getvalue())
+        return Done(status, stdout.getvalue(), stderr.getvalue())
 
     def run_process(self, *arguments: str | os.PathLike[str], **options: Any) -> "subprocess.CompletedProcess[str]":
         """Run to the end in a process of its own."""

@@ -71,11 +71,9 @@ def forked(
             os.chdir(program.work)
             with output.open("w") as out, errors.open("w") as err:
                 sys.stdout, sys.stderr = out, err
-                from mgmt import cli
-
                 arm()
                 try:
-                    status = int(cli.run(arguments))
+                    status = program.main(arguments)
                 finally:
                     sys.setprofile(None)
         except KeyboardInterrupt:  # before mgmt listens, it ends as any program does

@@ -1,0 +1,33 @@
+"""An archiver that moves first, and sends and records later: the harness has to convict it."""
+
+import gzip
+import os
+import sqlite3
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+from tests.program import Program
+
+
+class BadArchiver(Program):
+    """`upload NAME` works each time that nothing happens. Its records are rows in a catalog of mgmt's."""
+
+    def main(self, arguments: list[str]) -> int:
+        if arguments[0] == "upload":
+            self.archive(self.work / arguments[1])
+        return 0
+
+    def archive(self, path: Path) -> None:
+        completed, store = path.parent / "completed" / path.name, Path(self.store.removeprefix("file://"))
+        completed.parent.mkdir(exist_ok=True)
+        os.rename(path, completed)
+        key = f"{path.name}.tar.gz"
+        with gzip.open(store / key, "wb") as compressed, tarfile.open(fileobj=compressed, mode="w") as tar:
+            tar.add(completed, path.name)
+        with closing(sqlite3.connect(self.catalog)) as connection, connection:
+            connection.execute(
+                "INSERT INTO files (name, path, location, store, is_directory, tags, status, proof, recorded_at)"
+                " VALUES (?, ?, 's3', ?, 0, '{}', 'completed', 'hope', '2026-01-01')",
+                (key, key, self.store),
+            )

@@ -1,0 +1,121 @@
+"""The checker sees what is wrong, says which promise that breaks, and is silent otherwise."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.faults.bad_archiver import BadArchiver
+from tests.faults.crash_points import killed_at, points, require_strace
+from tests.faults.history import look, violations
+from tests.program import Program
+
+
+def execute(program: Program, statement: str) -> None:
+    with closing(sqlite3.connect(program.catalog)) as connection, connection:
+        connection.execute(statement)
+
+
+def in_store(program: Program, name: str) -> Path:
+    return Path(program.store.removeprefix("file://"), name)
+
+
+def unproven(program: Program) -> None:
+    execute(program, "UPDATE files SET proof = NULL")
+    (program.work / "completed" / "old").unlink()
+
+
+def unrecorded(program: Program) -> None:
+    execute(program, "DELETE FROM operation_files WHERE role = 'completed'")
+    execute(program, "DELETE FROM files WHERE location = 'completed'")
+
+
+def still_running(program: Program) -> None:
+    execute(program, "UPDATE operations SET status = 'running', completed_at = NULL WHERE seq = 1")
+
+
+def two_at_work(program: Program) -> None:
+    execute(program, "DROP INDEX uq_operations_claim")
+    execute(program, "UPDATE operations SET status = 'running', completed_at = NULL, claim = 'x'")
+
+
+def half_back(program: Program) -> None:
+    (program.work / "back").mkdir()
+    (program.work / "back" / "old").write_text("ol")
+
+
+WRONG: list[tuple[str, str, Callable[[Program], object]]] = [
+    ("1, 2", "an original is gone", lambda program: (program.work / "new").unlink()),
+    ("1, 2", "a copy is gone, its object was never proven", unproven),
+    ("2: litter in the store", "an object nobody knows", lambda program: in_store(program, "x.tar.gz").write_text("x")),
+    ("2: litter", "an upload is left", lambda program: in_store(program, ".mgmt/uploads/" + "0" * 32).write_text("x")),
+    ("2: litter", "a note is left", lambda program: in_store(program, ".mgmt/objects/x.json").write_text("x")),
+    ("2: litter", "a partial file is left", lambda program: (program.work / ".mgmt-x.partial").write_text("x")),
+    ("2: litter", "a temporary file is left", lambda program: (program.home / "tmp" / "mgmt-scratch-x").mkdir()),
+    ("3", "two ends", lambda program: execute(program, "UPDATE operations SET status = 'running' WHERE seq = 1")),
+    ("3", "still running", still_running),
+    ("3", "a copy is recorded and not there", lambda program: (program.work / "completed" / "old").unlink()),
+    ("3", "a move is not recorded", unrecorded),
+    ("3", "deleted and there", lambda program: execute(program, "UPDATE files SET status = 'deleted'")),
+    ("4", "two at work on one", two_at_work),
+    ("6", "an original is overwritten", lambda program: (program.work / "new").write_text("other")),
+    ("6", "an object is overwritten", lambda program: in_store(program, "old.tar.gz").write_text("other")),
+    ("7", "an object is gone", lambda program: in_store(program, "old.tar.gz").unlink()),
+    ("8", "half a file came back", half_back),
+]
+
+
+@pytest.fixture
+def kept(on_directory: Program) -> Program:
+    """One file archived by two operations, and one not yet."""
+    (on_directory.home / "tmp").mkdir()
+    for name in ("old", "new"):
+        (on_directory.work / name).write_text(f"{name} contents")
+    on_directory.ok("upload", "--keep", "old")
+    on_directory.ok("upload", "old")
+    return on_directory
+
+
+def test_nothing_is_wrong(kept: Program) -> None:
+    before = look(kept)
+    assert violations(before, look(kept), settled=True) == []
+    kept.ok("upload", "new")
+    kept.ok("download", "new", "--to", "back")
+    kept.ok("delete", "old", "--yes")
+    kept.ok("free", "new", "--yes")
+    assert violations(before, look(kept), settled=True) == []
+    assert violations(look(kept), look(kept), settled=True) == []
+
+
+@pytest.mark.parametrize(("promise", "done"), [(p, d) for p, _, d in WRONG], ids=[what for _, what, _ in WRONG])
+def test_what_is_wrong_is_seen(promise: str, done: Callable[[Program], object], kept: Program) -> None:
+    before = look(kept)
+    done(kept)
+    found = violations(before, look(kept), settled=True)
+    assert any(each.startswith(promise) for each in found), found
+
+
+def test_a_bad_archiver_is_convicted_by_its_crash_points(tmp_path: Path) -> None:
+    """In the window between its move and its record, and only there."""
+    require_strace()
+    bad = BadArchiver(tmp_path / "home", f"file://{tmp_path}/home/store")
+    in_store(bad, "").mkdir(parents=True)
+    bad_catalog = Program(bad.home, bad.store)
+    bad_catalog.ok("ls")
+    (bad.work / "clip").write_bytes(b"a take" * 100)
+    template = shutil.copytree(bad.home, tmp_path / "template")
+    tried = points(bad, ["upload", "clip"], tmp_path / "log")
+    convicted = set()
+    for point in tried:
+        shutil.rmtree(bad.home)
+        shutil.copytree(template, bad.home)
+        before = look(bad)
+        assert killed_at(point, bad, ["upload", "clip"])
+        if violations(before, look(bad), settled=False):
+            convicted.add(str(point))
+    assert "rename 1" not in convicted
+    assert len(convicted) > 2
+    assert len(convicted) < len(tried)
