@@ -15,6 +15,7 @@ from tests.conftest import Figure
 from tests.faults.crash_points import killed_at, points, require_strace
 from tests.faults.history import look, violations
 from tests.faults.signal_at import Moment, run_signalled
+from tests.faults.test_upgrade import old_catalog, state
 from tests.program import Program
 from tests.servers import Server
 
@@ -158,3 +159,40 @@ def test_killed_at_any_point(
     assert not broken, "\n".join(broken)
     assert kills > len(tried) // 2
     figure("2", f"kills at each system call: {scenario.name}", tried=kills, violations=0)
+
+
+@pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.torture)], ids=["few", "all"])
+def test_an_upgrade_killed_at_any_point(few: bool, tmp_path: Path, figure: Figure) -> None:
+    """Promise 13: it has happened or it has not, and it can be run again."""
+    require_strace()
+    upgrade = ["db", "upgrade"]
+    program = Program(tmp_path / "home", f"file://{tmp_path}/store")
+
+    def begin() -> None:
+        shutil.rmtree(program.home, ignore_errors=True)
+        program.home.mkdir()
+        old_catalog(program.catalog, 200)
+
+    begin()
+    _, _, rows = state(program.catalog)
+    program.ok(*upgrade)
+    begin()
+    tried = points(program, upgrade, tmp_path / "log")
+    if few:
+        tried = random.Random("upgrade").sample(tried, A_FEW)
+    kills = 0
+    for point in tried:
+        begin()
+        if not killed_at(point, program, upgrade):
+            continue
+        kills += 1
+        revision, verdict, now = state(program.catalog)
+        assert (verdict, now) == ("ok", rows), point
+        assert revision in ("0001", "0002"), point
+        program.ok(*upgrade)
+        assert state(program.catalog) == ("0002", "ok", rows), point
+        program.ok("db", "check")
+        left = [path.name for path in program.catalog.parent.iterdir() if ".backup" not in path.name]
+        assert sorted(left) == [program.catalog.name, f"{program.catalog.name}.lock"], point
+    assert kills > len(tried) // 2
+    figure("13", "kills at each system call: db upgrade", tried=kills, violations=0)
