@@ -154,7 +154,8 @@ class Journal:
         )
         try:
             self._database.discard()
-            if stopped and (taken_up or (isinstance(error, Interrupted) and error.again)):
+            again = isinstance(error, Interrupted) and error.again
+            if isinstance(error, CatalogError) or (stopped and (taken_up or again)):
                 return  # it may be half way through what only its next run, or `mgmt recover`, can finish
             with self._database.transaction() as session:
                 session.refresh(operation)
