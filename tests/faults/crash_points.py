@@ -25,7 +25,8 @@ CALLS = (
 """What changes a disk, a store or a catalog. Not every architecture has all of them."""
 
 _PR_SET_PTRACER, _ANYBODY = 0x59616D61, ctypes.c_ulong(-1)
-_CALL = re.compile(r"^(\d+) +([a-z0-9]+)\(", re.MULTILINE)
+_CALL = re.compile(r"^(\d+) +([a-z0-9]+)\((.*)", re.MULTILINE)
+_CHANGES = re.compile(r"O_WRONLY|O_RDWR|O_CREAT")
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,19 @@ def require_strace() -> None:
 
 
 def points(program: Program, arguments: list[str], log: Path) -> list[Point]:
-    """Every point of a run in which nothing happens to it. The run takes place."""
+    """Every point of a run in which nothing happens to it, which takes place.
+
+    A file that is opened to be read is counted, but is no point: a kill there leaves what one at the next point does.
+    """
     done = _traced(program, arguments, ["-e", f"trace={_known(CALLS)}", "-o", str(log)])
     assert done.returncode == 0, done
-    calls = Counter(_CALL.findall(log.read_text(errors="replace")))
-    most: dict[str, int] = {}
-    for (_, name), count in calls.items():
-        most[name] = max(count, most.get(name, 0))
-    return [Point(name, nth) for name in CALLS for nth in range(1, most.get(name, 0) + 1)]
+    seen: Counter[tuple[str, str]] = Counter()
+    found: dict[Point, None] = {}
+    for thread, name, rest in _CALL.findall(log.read_text(errors="replace")):
+        seen[thread, name] += 1
+        if name != "openat" or _CHANGES.search(rest):
+            found[Point(name, seen[thread, name])] = None
+    return list(found)
 
 
 def killed_at(point: Point, program: Program, arguments: list[str]) -> bool:
