@@ -171,10 +171,8 @@ def _left_behind(record: UploadRecord, store: ObjectStore) -> list[str]:
     """Remove what an upload that has ended unproven left in the store; says what that was."""
     assert record.s3_object_key is not None and record.index_key is not None  # noqa: S101, PT018 - it asked for them
     key, left = record.s3_object_key, []
-    parts = [each for each in store.pending(key) if each.upload_id == record.upload_id or each.key == record.index_key]
-    for each in parts:
-        store.abort(each.key, each.upload_id)
-    if parts:
+    if record.upload_id is not None and record.upload_id in {each.upload_id for each in store.pending(key)}:
+        store.abort(key, record.upload_id)
         left.append("the parts")
     index = look_up(store, record.index_key)
     if index is None:  # it is stored before its archive, so there is no archive either

@@ -28,7 +28,7 @@ from mgmt.services.indexes import OPERATION, any_index, index_key, look_up
 from mgmt.services.local_copy import announce_copy, local_copy, on_disk, remove_copy
 from mgmt.services.plan import Plan, UploadOptions, canonical, plan_upload
 from mgmt.services.proof import prove
-from mgmt.services.scratch import scratch_folder
+from mgmt.services.scratch import remove_abandoned_scratch, scratch_folder
 from mgmt.storage import ObjectStore, Sent, StoredObject
 
 SENDING = "sending"
@@ -65,7 +65,9 @@ def upload(
     )
     try:
         with catalog.journal.record(record, claim=claim(target)) as record:
-            if record.stage != PROVEN:
+            if record.stage == PROVEN:
+                remove_abandoned_scratch()
+            else:
                 _plan_and_archive(record, options, store, catalog, progress)
             if record.status != Status.CANCELLED:
                 finish_upload(record, catalog)

@@ -97,14 +97,7 @@ class DirectoryStore:
                 on_started(upload_id, part_size)
             with translated(where):
                 descriptor = self._begin(key, upload_id)
-        return DirectoryUpload(
-            os.fdopen(descriptor, "r+b", buffering=0),
-            where,
-            part_size,
-            publish=lambda size: self.publish(key, upload_id, size, metadata),
-            remove=lambda: self.abort(key, upload_id),
-            on_sent=on_sent or (lambda _: None),
-        )
+        return self._upload(descriptor, key, upload_id, part_size, metadata, on_sent)
 
     def prove(self, key: str, sent: Sent) -> str | None:
         """A size is no proof: None, once the size is right."""
@@ -116,8 +109,11 @@ class DirectoryStore:
     def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
         """Store the `size` bytes of `data`. The same content again, by the same operation, is no conflict."""
         own = {**metadata, CONTENT: sha256_of(data)}
-        self._remove_cut_off(key)
-        upload = self.start_upload(key, metadata=own, planned_size=size)
+        upload_id = _put_id(_checked(key))
+        self.abort(key, upload_id)
+        with translated(self.location(key)):
+            descriptor = self._begin(key, upload_id)
+        upload = self._upload(descriptor, key, upload_id, PART_SIZE, own)
         try:
             data.seek(0)
             while chunk := data.read(CHUNK):
@@ -154,7 +150,8 @@ class DirectoryStore:
                 raise IntegrityError(f"{self.location(key)} changed while it was read")
 
     def delete(self, key: str) -> None:
-        """Remove a file, what is known of it, and the folders that are empty then."""
+        """Remove a file, what is known or half written of it, and the folders that are empty then."""
+        self.abort(key, _put_id(key))
         with translated(self.location(_checked(key))), suppress(FileNotFoundError), self._locked() as root:
             with suppress(FileNotFoundError, NotADirectoryError), open_parent(root, key) as (folder, name):
                 remove(folder, name)
@@ -209,11 +206,23 @@ class DirectoryStore:
         self.abort(key, upload_id)
         return self.head(key)
 
-    def _remove_cut_off(self, key: str) -> None:
-        """What is put is small, and nobody goes on with it: a killed process may have left some of it."""
-        for each in list(self.pending(key)):
-            if each.key == key:
-                self.abort(key, each.upload_id)
+    def _upload(
+        self,
+        descriptor: int,
+        key: str,
+        upload_id: str,
+        part_size: int,
+        metadata: Mapping[str, str],
+        on_sent: Callable[[int], None] | None = None,
+    ) -> DirectoryUpload:
+        return DirectoryUpload(
+            os.fdopen(descriptor, "r+b", buffering=0),
+            self.location(key),
+            part_size,
+            publish=lambda size: self.publish(key, upload_id, size, metadata),
+            remove=lambda: self.abort(key, upload_id),
+            on_sent=on_sent or (lambda _: None),
+        )
 
     def _place(self, root: int, key: str, upload_id: str, note: dict[str, Any]) -> None:
         try:
@@ -326,6 +335,11 @@ def _note_path(key: str) -> str:
 
 def _upload_path(upload_id: str) -> str:
     return f"{OWN}/uploads/{upload_id}"
+
+
+def _put_id(key: str) -> str:
+    """Nobody goes on with what a killed process has put half of, so that must be found by its key alone."""
+    return sha256(key.encode()).hexdigest()[:32]
 
 
 def _noted(size: int, metadata: Mapping[str, str]) -> dict[str, Any]:
