@@ -1,6 +1,6 @@
 """Every way mgmt can fail on purpose, and the exit status each one means."""
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class ExitStatus(IntEnum):
@@ -81,6 +81,27 @@ class IntegrityError(MgmtError):
     """What is stored or restored is not what was recorded."""
 
     exit_status = ExitStatus.INTEGRITY
+
+
+class Problem(StrEnum):
+    """What can be wrong between a store and the catalog."""
+
+    MISSING = "missing"
+    """The archive, or its index, is not in the store any more."""
+    CORRUPT = "corrupt"
+    """The store holds something else than what was archived."""
+    CHANGED = "changed"
+    """The catalog says something else of an archive than the archive's own index does."""
+    UNKNOWN = "unknown"
+    """The store holds an object that the catalog does not know."""
+
+
+class ProblemError(IntegrityError):
+    """A finding, and what kind it is."""
+
+    def __init__(self, problem: Problem, message: str, *, next_step: str | None = None) -> None:
+        super().__init__(message, next_step=next_step)
+        self.problem = problem
 
 
 class ConflictError(MgmtError):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from mgmt.catalog.database import Database
 from mgmt.catalog.models import FileRecord, OperationFile, OperationRecord, UploadRecord
 from mgmt.catalog.queries import containing, named, starting, tagged
-from mgmt.catalog.words import FileStatus, Location, Place, Role, Status
+from mgmt.catalog.words import LIVE, FileStatus, Location, Place, Role, Status
 from mgmt.errors import CatalogError, ConfigurationError, NotFoundError
 
 SORTS: Mapping[str, ColumnElement[Any]] = {
@@ -214,6 +214,26 @@ class MetadataManager:
         query = query.where(FileRecord.status != FileStatus.DELETED).order_by(FileRecord.id.desc())
         with self._database.reading() as session:
             return list(session.scalars(query))
+
+    def stores(self) -> list[str]:
+        """The URL of each store that an archive is, or was, recorded in."""
+        query = select(FileRecord.store).where(FileRecord.store.is_not(None)).distinct().order_by(FileRecord.store)
+        with self._database.reading() as session:
+            return [str(url) for url in session.scalars(query)]
+
+    def unknown_keys(self, store: str, keys: Sequence[str]) -> list[str]:
+        """Those of `keys`, some hundreds at most, that are neither a stored archive, nor an index, nor under way."""
+        archives = select(FileRecord.s3_object_key, FileRecord.index_key).where(
+            FileRecord.store == store,
+            FileRecord.status == FileStatus.COMPLETED,
+            or_(FileRecord.s3_object_key.in_(keys), FileRecord.index_key.in_(keys)),
+        )
+        uploads = select(UploadRecord.s3_object_key, UploadRecord.index_key).where(
+            UploadRecord.store == store, UploadRecord.status.in_(LIVE)
+        )
+        with self._database.reading() as session:
+            known = {key for query in (archives, uploads) for row in session.execute(query) for key in row}
+        return [key for key in keys if key not in known]
 
     def latest_archive(self, target_path: str) -> FileRecord:
         """The newest archive of the original at `target_path` that is still stored. Raises NotFoundError."""

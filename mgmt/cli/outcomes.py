@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mgmt.cli.app import App
 from mgmt.cli.render import Column, safe
+from mgmt.errors import ProblemError
 
 if TYPE_CHECKING:
     from mgmt.catalog import OperationRecord
@@ -19,6 +20,7 @@ def show_outcomes(
     columns: Sequence[Column],
     *,
     several: bool,
+    empty: str = "nothing to do",
     sentences: "Callable[[OperationRecord], list[str]] | None" = None,
 ) -> None:
     """Print each outcome; raise the error that stands for them when not everything was done."""
@@ -47,9 +49,10 @@ def show_outcomes(
                         "retryable": outcome.error.retryable,
                         "next": outcome.error.next_step,
                     },
+                    **({"problem": outcome.error.problem} if isinstance(outcome.error, ProblemError) else {}),
                 }
 
     with closing(outcomes):  # when whoever reads our output has gone, what is left to do ends now
-        app.render.many(shown(), columns, empty="nothing to do")
+        app.render.many(shown(), columns, empty=empty)
     if (error := verdict(seen)) is not None:
         raise error

@@ -1,5 +1,8 @@
 """`mgmt verify`."""
 
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
 import click
 
 from mgmt.cli.app import App
@@ -9,17 +12,28 @@ from mgmt.cli.parameters import given
 from mgmt.cli.render import Column
 from mgmt.errors import ConfigurationError
 
-COLUMNS = (Column("STATUS", "status"), Column("ARCHIVE", "target_name"), Column("PROOF", "proof"))
+if TYPE_CHECKING:
+    from mgmt.catalog import VerifyRecord
+    from mgmt.services.batch import Outcome
+
+COLUMNS = (
+    Column("STATUS", "status"),
+    Column("ARCHIVE", "target_name"),
+    Column("PROOF", "proof"),
+    Column("PROBLEM", "problem"),
+)
 
 
 @click.command("verify")
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_name)
-@click.option("--all", "all_of_them", is_flag=True, help="Every archive in the catalog.")
+@click.option(
+    "--all", "all_of_them", is_flag=True, help="Every archive in the catalog, and whether the store has others."
+)
 @click.option("--sample", metavar="PERCENT", help="A random part of them, as 5%.")
 @click.option("--read-back", is_flag=True, help="Read the archives; do not take the store's word.")
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sample: str | None, read_back: bool) -> None:
-    """Prove again that the store holds what was recorded.
+    """Prove again that the store holds what was recorded, and that the records say what the archives do.
 
     \b
     Example:
@@ -27,7 +41,7 @@ def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sampl
       mgmt verify --sample 5% --read-back
     """
     from mgmt.services.batch import run_batch
-    from mgmt.services.verify import sample_of, verify
+    from mgmt.services.verify import find_unknown, sample_of, verify
 
     app: App = ctx.obj
     if bool(names) == (all_of_them or sample is not None):
@@ -35,25 +49,28 @@ def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sampl
     share = _share(sample) if sample is not None else 1.0
     targets = list(names) or sample_of(app.catalog, share)
     arguments = given(ctx, ("all_of_them", "sample", "read_back"))
-    if not targets:
-        app.render.many([], COLUMNS, empty="there is nothing to verify")
-        return
-    outcomes = run_batch(
-        targets,
-        lambda name, parent: verify(
-            name,
-            read_back=read_back,
-            open_store=app.store,
-            catalog=app.catalog,
-            progress=app.progress,
-            command_args=arguments,
-            parent=parent,
-        ),
-        app.catalog,
-        name=f"{len(targets)} archives",
-        command_args=arguments,
-    )
-    show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1)
+
+    def outcomes() -> "Generator[Outcome[VerifyRecord], None, None]":
+        if targets:
+            yield from run_batch(
+                targets,
+                lambda name, parent: verify(
+                    name,
+                    read_back=read_back,
+                    open_store=app.store,
+                    catalog=app.catalog,
+                    progress=app.progress,
+                    command_args=arguments,
+                    parent=parent,
+                ),
+                app.catalog,
+                name=f"{len(targets)} archives",
+                command_args=arguments,
+            )
+        if all_of_them:
+            yield from find_unknown(open_store=app.store, catalog=app.catalog, command_args=arguments)
+
+    show_outcomes(app, outcomes(), COLUMNS, several=all_of_them or len(targets) > 1, empty="there is nothing to verify")
 
 
 def _share(sample: str) -> float:

@@ -1,11 +1,12 @@
 """Several targets: a parent operation and a child for each; one that fails does not stop the others."""
 
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mgmt.catalog import BatchRecord, Catalog, OperationRecord, Status
-from mgmt.errors import MgmtError, PartialError
+from mgmt.errors import IntegrityError, MgmtError, PartialError, ProblemError
 from mgmt.signals import may_stop
 
 Record = TypeVar("Record", bound=OperationRecord)
@@ -70,7 +71,8 @@ def system_says(error: OSError) -> str:
 def verdict(outcomes: Sequence[Outcome[Record]]) -> MgmtError | None:
     """The error that stands for all of them: None when everything asked for was done.
 
-    One target's own error; for several, the error they all share, or PartialError when anything was done.
+    One target's own error; for several, that problems were found, or the error they all share, or PartialError when
+    anything was done.
     """
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     partial = [o.record for o in outcomes if o.record is not None and o.record.status == Status.PARTIAL]
@@ -80,6 +82,10 @@ def verdict(outcomes: Sequence[Outcome[Record]]) -> MgmtError | None:
         return PartialError(f"{partial[0].target_path}: {partial[0].error_message}")
     if not errors and not partial:
         return None
+    problems = Counter(error.problem.value for error in errors if isinstance(error, ProblemError))
+    if problems:
+        counts = ", ".join(f"{count} {problem}" for problem, count in problems.items())
+        return IntegrityError(f"{problems.total()} problems were found: {counts}", next_step="see each of them above")
     undone = f"{len(errors) + len(partial)} of {len(outcomes)} targets were not wholly done"
     if len(errors) == len(outcomes) and len({error.exit_status for error in errors}) == 1:
         return type(errors[0])(f"{undone}: {errors[0].message}", next_step=errors[0].next_step)
