@@ -1,0 +1,74 @@
+"""Promise 4, and what follows from it: many processes, one catalog, and each file is archived exactly once."""
+
+import os
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Figure
+from tests.faults.history import archived, look, violations
+from tests.program import Program
+
+PROCESSES = 8
+DONE, PARTIAL, NOT_FOUND, BUSY = 0, 3, 4, 11
+FOUND_DONE = {DONE, PARTIAL, NOT_FOUND, BUSY}
+"""What each may say: it did all, or another has, or has begun, some of it, all of it, or the only one."""
+
+
+def run_together(program: Program, commands: list[list[str]]) -> None:
+    """Start all, wait for all; each ends in a way that a user can understand."""
+    running = [program.start(*command) for command in commands]
+    ended = [process.communicate(timeout=3000) for process in running]
+    for process, (_, stderr) in zip(running, ended, strict=True):
+        assert process.returncode in FOUND_DONE, stderr
+        assert "Traceback" not in stderr
+        assert "database is locked" not in stderr
+
+
+def archives_of(program: Program) -> Counter[str]:
+    """How many successful uploads each original has."""
+    with closing(sqlite3.connect(program.catalog)) as connection:
+        query = "SELECT target_path FROM operations WHERE operation_type = 'upload' AND status = 'success'"
+        return Counter(path for (path,) in connection.execute(query))
+
+
+@pytest.mark.parametrize("each", [24, pytest.param(1000, marks=pytest.mark.torture)])
+def test_overlapping_folders(each: int, on_directory: Program, figure: Figure) -> None:
+    """So many files for each process, every second half of them another's first half as well."""
+    on_directory.ok("ls")
+    names = [f"take {number:05}" for number in range(each // 2 * (PROCESSES + 1))]
+    for name in names:
+        (on_directory.work / name).write_text(f"contents of {name}")
+    commands = []
+    for process in range(PROCESSES):
+        part = names[each // 2 * process :][:each]
+        listing = on_directory.home / f"list-{process}"
+        listing.write_bytes(b"".join(os.fsencode(on_directory.work / name) + b"\0" for name in part))
+        commands.append(["-q", "upload", "-0", "--files-from", str(listing)])
+    before = look(on_directory)
+    run_together(on_directory, commands)
+    now = look(on_directory)
+    assert violations(before, now, settled=True) == []
+    assert archives_of(on_directory) == Counter(str(on_directory.work / name) for name in names)
+    contents = {archived(data) for key, data in now.objects.items() if key.endswith(".tar.gz")}
+    assert contents == {(("", f"contents of {name}".encode()),) for name in names}
+    assert len(now.objects) == 2 * len(names)
+    assert {path.name for path in now.places if path.parent.name == "completed"} == set(names)
+    figure(4, f"files that {PROCESSES} processes archive from overlapping lists", tried=len(names), violations=0)
+
+
+@pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.torture)])
+def test_one_file(rounds: int, on_directory: Program, figure: Figure) -> None:
+    on_directory.ok("ls")
+    for number in range(rounds):
+        path: Path = on_directory.work / f"clip {number}"
+        path.write_text(f"round {number}")
+        run_together(on_directory, [["-q", "upload", path.name]] * PROCESSES)
+        assert archives_of(on_directory)[str(path)] == 1
+        assert not path.exists()
+        assert (on_directory.work / "completed" / path.name).read_text() == f"round {number}"
+    assert violations(look(on_directory), look(on_directory), settled=True) == []
+    figure(4, f"rounds of {PROCESSES} processes on one file", tried=rounds, violations=0)
