@@ -2,9 +2,8 @@
 
 import io
 import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,11 +15,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
+from mgmt.catalog.backup import backup, remove_cut_off
 from mgmt.catalog.base import Base
 from mgmt.catalog.database import HEAD, Database
-from mgmt.catalog.faults import translated
 from mgmt.catalog.names import is_ours
-from mgmt.errors import CatalogError, ConfigurationError, ConflictError
+from mgmt.errors import CatalogError, ConfigurationError
 
 
 def _is_a_record(_object: Any, name: str | None, *_: Any) -> bool:
@@ -117,50 +116,6 @@ def sql(dialect: str, revisions: str = "base:head") -> str:
     return text.getvalue()
 
 
-def backup(database: Database, file: str) -> str:
-    """Copy an SQLite catalog, in use or not, to the new `file` (0600), check the copy, and return its full path.
-
-    Raises ConflictError when `file` exists, CatalogError when the copy is not sound, or cannot be made.
-    """
-    if not database.is_sqlite:
-        raise ConfigurationError("a PostgreSQL catalog is not copied by mgmt", next_step="use pg_dump")
-    path = os.path.abspath(file)
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except FileExistsError as error:
-        raise ConflictError(f"{path} exists, and nothing is overwritten", next_step="name another file") from error
-    except OSError as error:
-        raise CatalogError(f"{path} cannot be created: {error.strerror}") from error
-    try:
-        _copy(database, path)
-        for written in (path, os.path.dirname(path)):
-            descriptor = os.open(written, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-    except BaseException:
-        os.unlink(path)
-        raise
-    return path
-
-
-def _copy(database: Database, path: str) -> None:
-    with (
-        database.connection() as connection,
-        translated(path),
-        closing(sqlite3.connect(path, isolation_level=None)) as copy,
-    ):
-        driver: Any = connection.connection.driver_connection
-        driver.backup(copy)
-        copy.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
-        verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise CatalogError(
-                f"the catalog {database.name} is damaged: {verdict}", next_step="restore it from a backup"
-            )
-
-
 def _migrate(run: Any, database: Database, revision: str) -> None:
     if revision not in ("base", "head", *(step.revision for step in history())):
         raise ConfigurationError(f"there is no revision {revision}", next_step="mgmt db history")
@@ -174,6 +129,7 @@ def _migrate(run: Any, database: Database, revision: str) -> None:
     with _refused(database):
         if database.is_sqlite and found is not None:
             with database.lock():
+                remove_cut_off(f"{database.path}.")
                 moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
                 backup(database, f"{database.path}.{found}-{moment}.backup")
                 run(_config(database=database), revision)

@@ -149,9 +149,9 @@ def backup(app: App, file: str) -> None:
     Example:
       mgmt db backup ~/catalog-2026-01-31.db
     """
-    from mgmt.catalog import schema
+    from mgmt.catalog.backup import backup as copy
 
-    path = schema.backup(app.catalog.database, file)
+    path = copy(app.catalog.database, file)
     if app.render.for_people:
         app.render.line(f"the catalog is copied to {path}")
     else:

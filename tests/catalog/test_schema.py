@@ -17,10 +17,10 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql
 
-from mgmt.catalog import HEAD, Catalog, FileRecord, FileStatus, Location, Status, UploadRecord, open_catalog, schema
+from mgmt.catalog import HEAD, Catalog, FileStatus, Location, Status, open_catalog, schema
 from mgmt.catalog.base import Base
 from mgmt.catalog.database import Database
-from mgmt.errors import CatalogError, ConfigurationError, ConflictError
+from mgmt.errors import CatalogError, ConfigurationError
 
 ROOT = Path(__file__).parents[2]
 OLD = ROOT / "tests/assets/catalogs/0001.sql"
@@ -342,35 +342,6 @@ def test_check_finds_orphans_and_damage(old: str) -> None:
     assert "orphan: row 1 of members refers to a missing row of directories" in problems
     assert any("damage:" in problem and "ix_files_name" in problem for problem in problems)
     database.close()
-
-
-def test_a_backup_is_one_sound_private_new_file(sqlite_catalog: Catalog, tmp_path: Path) -> None:
-    saved = sqlite_catalog.metadata.save_file_record(FileRecord(path="/a", location=Location.LOCAL, host="h"))
-    path = str(tmp_path / "copy.db")
-    with sqlite_catalog.journal.record(UploadRecord(target_path="/a")):  # in use
-        assert schema.backup(sqlite_catalog.database, path) == path
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    assert sorted(os.listdir(tmp_path)) == ["catalog", "copy.db"]
-    copy = open_catalog(f"sqlite:///{path}")
-    assert copy.metadata.get_file_record(saved.id).path == "/a"
-    assert schema.check(copy.database) == []
-    copy.close()
-    with pytest.raises(ConflictError, match="nothing is overwritten"):
-        schema.backup(sqlite_catalog.database, path)
-
-
-def test_a_backup_that_fails_leaves_nothing(sqlite_catalog: Catalog, tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="cannot be created"):
-        schema.backup(sqlite_catalog.database, str(tmp_path / "no such folder/copy.db"))
-    with pytest.raises(CatalogError):
-        schema.backup(sqlite_catalog.database, str(tmp_path / "copy.db"))  # there is no catalog yet
-    assert os.listdir(tmp_path) == []
-
-
-def test_postgresql_has_a_better_tool(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        schema.backup(Database("postgresql://127.0.0.1:1/x"), str(tmp_path / "copy.db"))
-    assert caught.value.next_step == "use pg_dump"
 
 
 @pytest.fixture

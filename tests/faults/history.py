@@ -69,7 +69,7 @@ def look(program: Program, server: Server | None = None) -> World:
     own = list(program.home.rglob(".mgmt-*"))
     objects, pending = _in_folder(program) if server is None else _on_server(program, server)
     temporary = [path for path in (program.home / "tmp").glob("*") if path.name.startswith(("mgmt-", "tmp"))]
-    cut_off = [path for path in program.catalog.parent.glob("*") if "partial" in path.name]
+    cut_off = list(program.catalog.parent.glob("*.partial*"))
     return World(
         places={path: content_of(path) for path in standing if path not in own},
         objects=objects,

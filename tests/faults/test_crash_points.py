@@ -190,10 +190,12 @@ def test_an_upgrade_killed_at_any_point(few: bool, tmp_path: Path, figure: Figur
         revision, verdict, now = state(program.catalog)
         assert (verdict, now) == ("ok", rows), point
         assert revision in ("0001", "0002"), point
+        for backup in program.catalog.parent.glob("*.backup"):
+            assert state(backup) == ("0001", "ok", rows), point
         program.ok(*upgrade)
         assert state(program.catalog) == ("0002", "ok", rows), point
         program.ok("db", "check")
-        left = [path.name for path in program.catalog.parent.iterdir() if ".backup" not in path.name]
+        left = [path.name for path in program.catalog.parent.iterdir() if path.suffix != ".backup"]
         assert sorted(left) == [program.catalog.name, f"{program.catalog.name}.lock"], point
     assert kills > len(tried) // 2
     figure("13", "kills at each system call: db upgrade", tried=kills, violations=0)

@@ -79,7 +79,7 @@ def test_an_upgrade_that_is_killed_can_be_run_again_and_undone(
     assert on_directory.run_process("db", "upgrade").returncode == 0
     assert state(path) == ("0002", "ok", before[2])
     assert on_directory.run_process("db", "check").returncode == 0
-    assert sorted(each.name for each in path.parent.iterdir() if "backup" not in each.name) == [
+    assert sorted(each.name for each in path.parent.iterdir() if each.suffix != ".backup") == [
         path.name,
         f"{path.name}.lock",
     ]
