@@ -31,6 +31,14 @@ def announce(record: UploadRecord, folder: str) -> None:
     record.completed_dir_path = _free_name(folder, str(record.target_name))
 
 
+def announce_again(record: UploadRecord, folder: str | None) -> None:
+    """Let a proven upload that was cut off end as it is asked to now: with a move to `folder`, or without one."""
+    if folder is None:
+        record.completed_dir_path = None
+    elif record.completed_dir_path is None and not record.skipped_count:
+        announce(record, folder)
+
+
 def finish_upload(record: UploadRecord, catalog: Catalog) -> None:
     """End an upload whose archive is proven: make the moves that it announced, if any, and record all that at once.
 

@@ -22,11 +22,11 @@ from mgmt.catalog import Catalog, FileStatus, Location, Role, Status, UploadReco
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, SourceChangedError
 from mgmt.progress import Progress
 from mgmt.services.archives import save_archive
-from mgmt.services.completed import PROVEN, announce, finish_upload
+from mgmt.services.completed import PROVEN, announce, announce_again, finish_upload
 from mgmt.services.files import claim, describe, host, user
 from mgmt.services.indexes import OPERATION, any_index, index_key, look_up
 from mgmt.services.local_copy import announce_copy, local_copy, on_disk, remove_copy
-from mgmt.services.plan import Plan, UploadOptions, canonical, plan_upload
+from mgmt.services.plan import Plan, UploadOptions, canonical, completed_dir, plan_upload
 from mgmt.services.proof import prove
 from mgmt.services.scratch import remove_abandoned_scratch, scratch_folder
 from mgmt.storage import ObjectStore, Sent, StoredObject
@@ -67,6 +67,9 @@ def upload(
         with catalog.journal.record(record, claim=claim(target)) as record:
             if record.stage == PROVEN:
                 remove_abandoned_scratch()
+                if os.path.lexists(target):  # else it has been moved
+                    announce_again(record, None if options.keep else completed_dir(target, options.completed_dir))
+                    catalog.journal.checkpoint()
             else:
                 _plan_and_archive(record, options, store, catalog, progress)
             if record.status != Status.CANCELLED:

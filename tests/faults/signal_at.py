@@ -7,6 +7,7 @@ all those that mgmt and the commit of its catalog make, so that they can be trie
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,7 @@ def forked(
             os.chdir(program.work)
             with output.open("w") as out, errors.open("w") as err:
                 sys.stdout, sys.stderr = out, err
+                warnings.simplefilter("ignore", ResourceWarning)  # as Python does, but pytest does not
                 arm()
                 try:
                     status = program.main(arguments)

@@ -199,3 +199,18 @@ def test_an_upgrade_killed_at_any_point(few: bool, tmp_path: Path, figure: Figur
         assert sorted(left) == [program.catalog.name, f"{program.catalog.name}.lock"], point
     assert kills > len(tried) // 2
     figure("13", "kills at each system call: db upgrade", tried=kills, violations=0)
+
+
+@pytest.mark.parametrize("first", [[], ["--keep"]], ids=["moving", "keeping"])
+@pytest.mark.parametrize("then", [[], ["--keep"]], ids=["then-moving", "then-keeping"])
+def test_a_proven_upload_ends_as_its_last_run_was_asked_to(
+    first: list[str], then: list[str], on_directory: Program
+) -> None:
+    make_originals(on_directory)
+    killed = run_signalled(on_directory, ["upload", "clip", *first], Moment("finish_upload"), signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL
+    (upload,) = on_directory.json("upload", "clip", *then)
+    assert upload["status"] == "success"
+    assert (on_directory.work / "clip").exists() == (then == ["--keep"])
+    assert (on_directory.work / "completed" / "clip").exists() == (then == [])
+    assert len(on_directory.json("log", "--type", "upload")) == 1

@@ -203,10 +203,11 @@ class Keeping(RuleBasedStateMachine):
         self.owed -= gone - self.there()
 
     def there(self) -> set[Content]:
-        """Everything that is in place, in completed/, brought back, or can be brought back from the store."""
+        """Everything that is in place, in completed/, brought back, or proven to be in the store."""
         places = (self.work, self.work / "completed", self.work / "back")
         local = {content_of(path) for place in places for path in visible(place)}
-        return local | {archived(path.read_bytes()) for path in self.store.glob("*.tar.gz")}
+        proven = {key for (key,) in self.rows("SELECT path FROM files WHERE location = 's3' AND proof IS NOT NULL")}
+        return local | {archived(path.read_bytes()) for path in self.store.glob("*.tar.gz") if path.name in proven}
 
     def files(self) -> dict[Path, bytes]:
         """Every file that is a user's: not those of a temporary name."""
