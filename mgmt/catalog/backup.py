@@ -42,9 +42,9 @@ def backup(database: Database, file: str) -> str:
     return path
 
 
-def remove_cut_off(start: str) -> None:
-    """Remove what killed processes have left of backups to files that begin with `start`. Nobody may be making one."""
-    for path in glob(f"{escape(start)}*{_PARTIAL}*"):
+def remove_cut_off(database: Database) -> None:
+    """Remove what killed upgrades have left of their backups; the caller has the catalog's lock, so none is at work."""
+    for path in glob(f"{escape(str(database.path))}.*-*T*Z.backup{_PARTIAL}*"):
         with suppress(FileNotFoundError):
             os.unlink(path)
 

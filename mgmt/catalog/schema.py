@@ -129,7 +129,7 @@ def _migrate(run: Any, database: Database, revision: str) -> None:
     with _refused(database):
         if database.is_sqlite and found is not None:
             with database.lock():
-                remove_cut_off(f"{database.path}.")
+                remove_cut_off(database)
                 moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
                 backup(database, f"{database.path}.{found}-{moment}.backup")
                 run(_config(database=database), revision)

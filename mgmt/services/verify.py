@@ -118,7 +118,7 @@ def _unknown(store: ObjectStore, key: str) -> ProblemError:
     return ProblemError(
         Problem.UNKNOWN,
         f"{store.location(key)} is not in the catalog",
-        next_step=f"mgmt db rebuild --store {store.url}",
+        next_step=f"mgmt --store {store.url} db rebuild",
     )
 
 
@@ -146,7 +146,7 @@ def _check(archive: Archive, method: str, catalog: Catalog, progress: Progress) 
         raise ProblemError(
             Problem.CHANGED,
             f"{archive.store.location(archive.key)} is sound, but its record is not: {difference}",
-            next_step=f"mgmt db rebuild --store {archive.store.url}",
+            next_step=f"mgmt --store {archive.store.url} db rebuild",
         )
     return proof
 

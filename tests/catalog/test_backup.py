@@ -50,11 +50,12 @@ def test_what_a_killed_backup_has_left_is_in_nobodys_way(sqlite_catalog: Catalog
 
 
 def test_only_what_was_cut_off_is_removed(tmp_path: Path) -> None:
-    kept = ["catalog.db", "catalog.db.0001-x.backup", "catalog.dbx.partial"]
-    for name in (*kept, "catalog.db.0001-y.backup.partial", "catalog.db.0001-y.backup.partial-journal"):
+    backup_of = "catalog.db.0001-20260131T120000000000Z.backup"
+    kept = ["catalog.db", backup_of, "catalog.db.mine.partial", "catalog.dbx.partial"]
+    for name in (*kept, f"{backup_of}.partial", f"{backup_of}.partial-journal"):
         (tmp_path / name).touch()
-    remove_cut_off(f"{tmp_path}/catalog.db.")
-    assert sorted(os.listdir(tmp_path)) == kept
+    remove_cut_off(Database(f"sqlite:///{tmp_path}/catalog.db"))
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)
 
 
 def test_a_disk_without_hard_links(sqlite_catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

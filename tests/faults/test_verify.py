@@ -144,7 +144,8 @@ def test_a_changed_row_is_named_and_a_rebuild_mends_it(statement: str, with_a_fo
     else:
         assert found == {}
     if "SET path" not in statement:
-        with_a_folder.ok("db", "rebuild")
+        (row,) = json.loads(with_a_folder.run("-o", "json", "verify", "folder").stdout)
+        with_a_folder.ok(*row["error"]["next"].split()[1:])
         assert found_by(with_a_folder, "--all") == {}
 
 

@@ -1,15 +1,11 @@
 """Whatever commands in whatever order, some of them cut off: nothing is lost, nothing overwritten, each ends once."""
 
-import gzip
-import io
 import os
 import shutil
 import signal
 import sqlite3
-import tarfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.conftest import Figure
+from tests.faults.history import Content, archived, content_of
 from tests.faults.signal_at import run_signalled
 from tests.program import Done, Program
 
@@ -40,23 +37,6 @@ REFUSALS = {1, 2, 4, 7, 10, 11}
 
 names = st.sampled_from(NAMES)
 commands = st.builds(lambda line, name: [word.format(name) for word in line], st.sampled_from(COMMANDS), names)
-
-Content = tuple[tuple[str, bytes], ...]
-"""A file or folder by what is in it: paths below it, "" for a file itself."""
-
-
-def content_of(path: Path) -> Content:
-    if not path.is_dir():
-        return (("", path.read_bytes()),)
-    return tuple(sorted((str(each.relative_to(path)), each.read_bytes()) for each in path.rglob("*") if each.is_file()))
-
-
-@lru_cache(maxsize=1000)
-def archived(data: bytes) -> Content:
-    """What is in an archive, as tar itself reads it."""
-    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as tar:
-        files = [(each.name.partition("/")[2], tar.extractfile(each)) for each in tar.getmembers() if each.isfile()]
-        return tuple(sorted((path, file.read()) for path, file in files if file is not None))
 
 
 class Keeping(RuleBasedStateMachine):
