@@ -6,6 +6,7 @@ from mgmt.archive import digest_members, inflate
 from mgmt.errors import IntegrityError, RefusedError
 from mgmt.progress import Progress
 from mgmt.storage import ObjectStore, Sent
+from mgmt.storage.checksums import Crc64Nvme
 
 READ_BACK = "read-back"
 SERVER_CHECKSUM = "server-checksum"
@@ -25,18 +26,24 @@ def prove(store: ObjectStore, key: str, sent: Sent, digest: str, method: str, pr
             raise RefusedError(
                 f"{store.location(key)}: the store's checksum proves nothing here", next_step="use --proof read-back"
             )
-    read_back(store, key, digest, progress)
+    read_back(store, key, sent.checksum, digest, progress)
     return READ_BACK
 
 
-def read_back(store: ObjectStore, key: str, digest: str, progress: Progress) -> None:
-    """Read the whole archive and compare what is in it with `digest`. Raises IntegrityError, NotReadyError."""
+def read_back(store: ObjectStore, key: str, checksum: str | None, digest: str, progress: Progress) -> None:
+    """Read the whole archive; compare what is in it with `digest`, and its bytes with `checksum` (see `Sent`).
+
+    A damaged byte may inflate to the same contents, so one does not stand for the other. Raises IntegrityError,
+    NotReadyError.
+    """
     stored = store.head(key)
     progress.start(f"read back {key}", stored.size)
+    whole = Crc64Nvme()
 
     def counted() -> Iterator[bytes]:
         for chunk in store.stream(key, etag=stored.etag):
             progress.advance(len(chunk))
+            whole.update(chunk)
             yield chunk
 
     found = digest_members(inflate(counted())).digest
@@ -44,4 +51,8 @@ def read_back(store: ObjectStore, key: str, digest: str, progress: Progress) -> 
     if found != digest:
         raise IntegrityError(
             f"{store.location(key)} does not hold what was archived: its digest is {found[:12]}, not {digest[:12]}"
+        )
+    if whole.contradicts(checksum):
+        raise IntegrityError(
+            f"{store.location(key)} holds the same members, but not the bytes that were sent: {whole}, not {checksum}"
         )

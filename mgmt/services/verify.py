@@ -166,7 +166,7 @@ def _prove(archive: Archive, stored: StoredObject, sent: Sent, digest: str, meth
     where = archive.store.location(archive.key)
     if stored.size != sent.size:
         raise ProblemError(Problem.CORRUPT, f"{where} has {stored.size} bytes, not {sent.size} as recorded")
-    if method == "read-back" or sent.checksum is None:
+    if method == "read-back" or archive.store.capabilities().checksum is None:
         refuse_frozen(archive.store, stored)
     try:
         return prove(archive.store, archive.key, sent, digest, method, progress)

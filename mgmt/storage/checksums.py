@@ -27,6 +27,25 @@ def checksum(algorithm: str, pieces: Iterable[Data]) -> bytes:
     return digest.digest()
 
 
+class Crc64Nvme:
+    """The crc64nvme of an object, as its bytes go by: our own reckoning, also where no store makes one."""
+
+    def __init__(self) -> None:
+        self._crc = 0
+
+    def update(self, data: Data) -> None:
+        """Take in what comes next."""
+        self._crc = crc64nvme(data, self._crc)
+
+    def __str__(self) -> str:
+        """As an alternative of `Sent.checksum`."""
+        return of_whole("crc64nvme", self._crc.to_bytes(8, "big"))
+
+    def contradicts(self, stated: str | None) -> bool:
+        """Whether `stated`, a `Sent.checksum`, names another crc64nvme; one that names none contradicts nothing."""
+        return any(name == "crc64nvme" and f"{name}:{value}" != str(self) for name, value in _alternatives(stated))
+
+
 def checksum_of_file(algorithm: str, data: BinaryIO) -> bytes:
     """The raw checksum of `data` from its beginning to its end."""
     data.seek(0)

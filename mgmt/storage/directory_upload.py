@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from io import FileIO
 
+from mgmt.storage.checksums import Crc64Nvme
 from mgmt.storage.folder import translated, write_all
 from mgmt.storage.store import Sent, StoredObject
 
@@ -30,6 +31,7 @@ class DirectoryUpload:
         self._remove = remove
         self._on_sent = on_sent
         self._size = 0
+        self._checksum = Crc64Nvme()
         self._same = 0
         """Bytes from the beginning that an interrupted run had written already."""
         self._sent: Sent | None = None
@@ -45,6 +47,7 @@ class DirectoryUpload:
                     os.ftruncate(descriptor, self._size)
                 write_all(descriptor, data, self._size)
         self._size += len(data)
+        self._checksum.update(data)
         self._on_sent(len(data))
 
     def finish(self) -> Sent:
@@ -56,7 +59,7 @@ class DirectoryUpload:
             parts = max(1, -(-self._size // self.part_size))
             self.parts_skipped = parts if self._same == self._size > 0 else self._same // self.part_size
             self.parts_sent = parts - self.parts_skipped
-            self._sent = Sent(self._size, None, parts, self.part_size)
+            self._sent = Sent(self._size, str(self._checksum), parts, self.part_size)
             self.close()
         return self._sent
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mgmt.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
-from mgmt.storage.checksums import Data, checksum, encoded, of_parts, of_whole
+from mgmt.storage.checksums import Crc64Nvme, Data, checksum, encoded, of_parts, of_whole
 from mgmt.storage.publish import is_same, publish_once
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.store import Sent, StoredObject
@@ -130,6 +130,7 @@ class MultipartUpload:
         self._buffered = 0
         self._size = 0
         self._whole_md5 = hashlib.md5(usedforsecurity=False)
+        self._whole_crc = Crc64Nvme()
         self._upload_id: str | None = None
         self._stored: dict[int, list[ListedPart]] = {}
         self._count = 0
@@ -145,6 +146,8 @@ class MultipartUpload:
         if isinstance(data, memoryview):
             data = bytes(data)
         self._size += len(data)
+        if self._algorithm != "crc64nvme":  # else it is combined from that of the parts
+            self._whole_crc.update(data)
         view = memoryview(data)
         while self._buffered + len(view) > self.part_size:  # only a part that has a successor is cut off here
             room = self.part_size - self._buffered
@@ -158,11 +161,11 @@ class MultipartUpload:
         if self._sent is None:
             if self._upload_id is None and self._resume is None:
                 self._small = self._cut()
-                self._sent = Sent(self._size, self._checksum_of_small(), 1, self.part_size)
+                self._sent = Sent(self._size, self._stated(self._checksum_of_small()), 1, self.part_size)
             else:
                 self._dispatch(self._cut())
                 self._collect(0)
-                self._sent = Sent(self._size, self._checksum_of_parts(), self._count, self.part_size)
+                self._sent = Sent(self._size, self._stated(self._checksum_of_parts()), self._count, self.part_size)
             self.close()
         return self._sent
 
@@ -295,6 +298,11 @@ class MultipartUpload:
 
     def _checksum(self, data: list[Data]) -> bytes:
         return checksum(self._algorithm, data) if self._algorithm else b""
+
+    def _stated(self, checksum: str | None) -> str:
+        if checksum is None:
+            return str(self._whole_crc)
+        return checksum if self._algorithm == "crc64nvme" else f"{checksum} {self._whole_crc}"
 
     def _checksum_of_small(self) -> str | None:
         return of_whole(self._algorithm, self._checksum(self._small)) if self._algorithm else None

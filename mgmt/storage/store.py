@@ -41,7 +41,8 @@ class Sent:
     size: int
     checksum: str | None
     """What the store should say of the object: space-separated alternatives, each "crc64nvme:<base64>",
-    "sha256:<base64>[-<parts>]" or "md5:<hex>[-<parts>]". None where no checksum of the endpoint can be trusted."""
+    "sha256:<base64>[-<parts>]" or "md5:<hex>[-<parts>]". The crc64nvme is always among those of our own uploads: where
+    no word of the store can be trusted, it is what a reading back is compared with. None where nothing is known."""
     parts: int
     part_size: int
 

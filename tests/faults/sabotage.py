@@ -24,7 +24,7 @@ SABOTAGES = (
     Sabotage(
         "skip the proof",
         "mgmt/services/proof.py",
-        "    read_back(store, key, digest, progress)\n",
+        "    read_back(store, key, sent.checksum, digest, progress)\n",
         "",
         (f"{ORDER}::test_what_the_store_spoils_is_not_moved",),
         quick=True,
