@@ -113,7 +113,8 @@ class Bench:
     def environment(self, server: Server) -> dict[str, str]:
         """Variables for any program: those of `server`, and nothing of the user's own settings of AWS and mgmt."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MGMT_", "XDG_"))}
-        return {**own, **server.environment, "HOME": str(self.folder)}
+        s5cmd = {"S3_ENDPOINT_URL": server.endpoint_url}  # its own word for AWS_ENDPOINT_URL
+        return {**own, **server.environment, **s5cmd, "HOME": str(self.folder)}
 
     @contextmanager
     def home(self, server: Server | None = None) -> Iterator["Home"]:
