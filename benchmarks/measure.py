@@ -46,7 +46,9 @@ def run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) ->
             os.close(writing)
         figures = answer.read().split()
     if done.returncode != 0:
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout)
+        error = subprocess.CalledProcessError(done.returncode, command, done.stdout)
+        error.add_note(done.stdout)
+        raise error
     return Cost(float(figures[0]), float(figures[1]), int(figures[2]), done.stdout)
 
 
