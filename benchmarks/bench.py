@@ -104,10 +104,11 @@ class Bench:
             all_ours.append(ours())
             for name, peer in peers.items():
                 if name not in failures:
-                    try:
-                        theirs[name].append(peer())
-                    except (PeerError, subprocess.CalledProcessError) as error:
-                        failures[name] = Failure(_said(error))
+                    outcome = attempt(peer)
+                    if isinstance(outcome, Failure):
+                        failures[name] = outcome
+                    else:
+                        theirs[name].append(outcome)
         return middle(all_ours), {name: failures.get(name) or middle(costs) for name, costs in theirs.items()}
 
     def environment(self, server: Server) -> dict[str, str]:
@@ -172,6 +173,17 @@ class Home:
         return cost
 
 
+def attempt(peer: Contestant) -> Cost | Failure:
+    """One run of a peer, or why there is none."""
+    try:
+        return peer()
+    except PeerError as error:
+        return Failure(str(error))
+    except subprocess.CalledProcessError as error:
+        lines = [line.strip() for line in str(error.output).splitlines() if line.strip()]
+        return Failure(f"it failed with status {error.returncode}: {lines[-1] if lines else 'without a word'}")
+
+
 def program() -> str:
     """The console script of the mgmt that is measured."""
     return str(Path(sys.executable).parent / "mgmt")
@@ -204,10 +216,3 @@ def costs(ours: Cost, theirs: Cost | None, size: int) -> str:
     cpu = " : ".join(f"{each.cpu_seconds / size * GIB:.1f}" for each in both)
     peak = " : ".join(f"{each.peak_rss / MIB:.0f}" for each in both)
     return f"CPU {cpu} s/GiB, peak {peak} MiB"
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, subprocess.CalledProcessError):
-        lines = [line.strip() for line in str(error.output).splitlines() if line.strip()]
-        return f"it failed with status {error.returncode}: {lines[-1] if lines else 'without a word'}"
-    return str(error)

@@ -62,7 +62,12 @@ def draw(points: Sequence[Point], peers: Peers) -> None:
 
 def _machine(peers: Peers) -> list[str]:
     said = subprocess.run([program(), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    versions = {said: f"Python {platform.python_version()}", **peers.versions()}
+    weed = subprocess.run([Path(program()).with_name("weed"), "version"], check=True, stdout=subprocess.PIPE, text=True)
+    versions = {
+        said: f"Python {platform.python_version()}",
+        "SeaweedFS": weed.stdout.splitlines()[0],
+        **peers.versions(),
+    }
     lines = [f"- {name}: {version}" for name, version in versions.items()]
     where = f"{platform.system()} {platform.release()}, {_processor()}, {os.cpu_count()} cores, {_memory():.0f} GiB"
     return [f"{datetime.now(UTC):%Y-%m-%d}, on {where}:", "\n".join(lines)]

@@ -89,6 +89,7 @@ def _older(bench: Bench, server: Server, source: Path) -> Cost:
         )
         moved = home / "completed" / source.name
         if not moved.exists():
+            source.with_name(f"{source.name}.tar.gz").unlink(missing_ok=True)
             raise PeerError(f"it uploaded nothing: {cost.output.strip().splitlines()[-1]}")
         os.rename(moved, source)
         server.client().head_object(Bucket=BUCKET, Key=f"{prefix}/{source.name}.tar.gz")
