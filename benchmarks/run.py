@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     FOLDER.mkdir(parents=True, exist_ok=True)
     peers = Peers(FOLDER / "peers")
+    if asked.quick:
+        print("A quick run shows whether the rows work. Its figures mean nothing, whatever sizes the rows name.")
     points, tables, failed = [], {}, []
     for family in asked.families or FAMILIES:
         print(f"\n## {family}\n", flush=True)
