@@ -7,7 +7,10 @@ import pytest
 
 from tests.program import Program
 
-HEAVY = ("sqlalchemy", "alembic", "boto3", "botocore", "rich", "awscrt", "isal", "mgmt.catalog", "mgmt.storage.s3")
+HEAVY = (
+    "sqlalchemy", "alembic", "boto3", "botocore", "rich", "tabulate", "awscrt", "isal", "platformdirs", "tomlkit",
+    "tomllib", "tempfile", "asyncio", "subprocess", "mgmt.catalog", "mgmt.services", "mgmt.archive", "mgmt.storage",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["upload", "--help"], ["db", "--help"]], ids=" ".join)
@@ -28,6 +31,22 @@ def test_nothing_heavy_is_imported_and_nothing_is_opened(mgmt: Program, argument
     assert done.returncode == 0, done.stderr
     assert not mgmt.catalog.exists()
     assert done.stdout
+
+
+def test_the_version_is_told_without_click(mgmt: Program) -> None:
+    program = "import sys\nfrom mgmt.__main__ import main\nmain()\nassert 'click' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--version"], env=mgmt.env(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == mgmt.ok("--version")
+
+
+def test_a_version_that_cannot_be_written_is_an_error(mgmt: Program) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(mgmt.command("--version"), env=mgmt.env(), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode != 0
+    assert done.stderr.startswith("mgmt: No space left on device\n")
 
 
 def test_every_command_has_an_example(mgmt: Program) -> None:
