@@ -33,6 +33,23 @@ def test_nothing_heavy_is_imported_and_nothing_is_opened(mgmt: Program, argument
     assert done.stdout
 
 
+@pytest.mark.parametrize("arguments", [["ls"], ["log"], ["search", "clip"]], ids=" ".join)
+def test_looking_into_the_catalog_needs_neither_store_nor_archive(mgmt: Program, arguments: list[str]) -> None:
+    (mgmt.work / "clip").write_text("clip")
+    mgmt.ok("upload", "clip")
+    unused = ("alembic", "boto3", "botocore", "awscrt", "isal", "rich", "psycopg", "mgmt.archive", "mgmt.storage.s3")
+    program = (
+        "import sys\n"
+        "from mgmt import cli\n"
+        f"assert cli.run({arguments!r}) == 0\n"
+        f"found = [name for name in {unused!r} if name in sys.modules]\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=mgmt.env(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "clip" in done.stdout
+
+
 def test_the_version_is_told_without_click(mgmt: Program) -> None:
     program = "import sys\nfrom mgmt.__main__ import main\nmain()\nassert 'click' not in sys.modules"
     done = subprocess.run(
