@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mgmt.archive import Level, Survey, Tree, survey
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
-from mgmt.services.indexes import SUFFIX
+from mgmt.services.index_keys import SUFFIX
 from mgmt.storage import ObjectStore, check_key, key_for
 
 FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
