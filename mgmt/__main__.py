@@ -21,9 +21,10 @@ def main() -> None:
     gc.set_threshold(GARBAGE)
     from mgmt.cli import run
 
-    status = run(sys.argv[1:])
-    gc.freeze()  # Python would look for garbage once more, among everything, before it forgets everything
-    sys.exit(status)
+    try:
+        sys.exit(run(sys.argv[1:]))  # Click itself exits when it has completed a word
+    finally:
+        gc.freeze()  # Python would look for garbage once more, among everything, before it forgets everything
 
 
 if __name__ == "__main__":
