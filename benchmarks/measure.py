@@ -1,11 +1,17 @@
-"""Running a command as a whole process, and what it cost."""
+"""Running a command as a whole process, and what it cost.
+
+Run as a program, it is the small process from which the command is started. A child begins with the peak memory of its
+parent, so that one that is started by a large process is never seen to need less than that.
+"""
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 
 @dataclass(frozen=True)
@@ -15,18 +21,62 @@ class Cost:
     seconds: float
     cpu_seconds: float
     peak_rss: int
+    output: str = ""
+    """What it printed, on stdout and stderr."""
 
 
 def run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) -> Cost:
     """Run `command` to its end. Raises CalledProcessError when it fails: the figure of a failure is none."""
+    reading, writing = os.pipe()
+    with open(reading) as answer:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", "-S", __file__, str(writing), *command],
+                cwd=cwd,
+                env=environment,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writing,),
+                text=True,
+                errors="replace",
+            )
+        finally:
+            os.close(writing)
+        figures = answer.read().split()
+    if done.returncode != 0:
+        error = subprocess.CalledProcessError(done.returncode, command, done.stdout)
+        error.add_note(done.stdout)
+        raise error
+    return Cost(float(figures[0]), float(figures[1]), int(figures[2]), done.stdout)
+
+
+def pipeline(script: str, *, cwd: Path, environment: Mapping[str, str]) -> Cost:
+    """Run a pipeline of the shell, all of whose members are waited for and counted. It fails when one of them fails."""
+    return run(["bash", "-o", "pipefail", "-c", script], cwd=cwd, environment=environment)
+
+
+def middle(costs: Sequence[Cost]) -> Cost:
+    """The medians; of memory, the most."""
+    return Cost(
+        median(each.seconds for each in costs),
+        median(each.cpu_seconds for each in costs),
+        max(each.peak_rss for each in costs),
+        costs[-1].output,
+    )
+
+
+def _launch(answer: int, command: list[str]) -> int:
+    os.set_inheritable(answer, False)
     began = time.monotonic()
-    with subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, command, output)
-    return Cost(time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    pid = os.posix_spawnp(command[0], command, os.environ)
+    _, status, usage = os.wait4(pid, 0)
+    seconds = time.monotonic() - began
+    unit = 1 if sys.platform == "darwin" else 1024
+    os.write(answer, f"{seconds} {usage.ru_utime + usage.ru_stime} {usage.ru_maxrss * unit}".encode())
+    return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(_launch(int(sys.argv[1]), sys.argv[2:]))

@@ -1,44 +1,79 @@
-"""`python -m benchmarks.run [ROW...]`: run the rows (all of them without names), and print a table."""
+"""`python -m benchmarks.run [--quick] [FAMILY...]`: run the rows (all of them without names) and print their tables.
 
+A run of all of them, without --quick, also writes docs/benchmarks.md.
+"""
+
+import argparse
 import importlib
-import platform
+import signal
 import sys
 import tempfile
+import traceback
+from contextlib import ExitStack
 from pathlib import Path
 
-from tabulate import tabulate
-
+from benchmarks.bench import BUCKET, Bench
+from benchmarks.inputs import Inputs
+from benchmarks.peers import Peers
+from benchmarks.report import table, write
+from benchmarks.sink import null_sink
 from tests.servers import seaweedfs
 
-ROWS = ("memory",)
+FAMILIES = ("start", "upload", "download", "member", "size", "growth", "eta", "catalog")
+"""Each is a module here, with `rows(bench: Bench) -> Iterator[Row]`."""
+
+FOLDER = Path("build/bench").resolve()
+RUNS = 3
 
 
-def main(names: list[str]) -> None:
-    """Run each row against a server of its own, and print as it goes."""
-    for name in names or ROWS:
-        if name not in ROWS:
-            raise SystemExit(f"there is no row {name!r}; there are: {', '.join(ROWS)}")
-    print(f"{platform.platform()}, Python {platform.python_version()}")
-    for name in names or ROWS:
-        with tempfile.TemporaryDirectory(prefix="mgmt-bench-") as temporary, seaweedfs() as server:
-            table = []
-            for what, cost, peer, goal in importlib.import_module(f"benchmarks.{name}").rows(Path(temporary), server):
-                ratio = f"{peer.seconds / cost.seconds:.2f}x" if peer else ""
-                table.append(
-                    [
-                        what,
-                        f"{cost.seconds:.1f}",
-                        f"{peer.seconds:.1f}" if peer else "",
-                        ratio,
-                        f"{cost.cpu_seconds:.1f}",
-                        f"{cost.peak_rss / 1e6:.0f}",
-                        f"{peer.peak_rss / 1e6:.0f}" if peer else "",
-                        goal,
-                    ]
-                )
-        titles = ["row", "seconds", "rclone copyto", "as fast", "CPU s", "peak MB", "rclone peak MB", "goal"]
-        print(tabulate(table, headers=titles, tablefmt="github", disable_numparse=True), flush=True)
+def main(arguments: list[str]) -> int:
+    """Run what is asked for; the status is 1 when a family could not be run to its end."""
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(FAMILIES))
+    parser.add_argument(
+        "--quick", action="store_true", help="a twentieth of the sizes, once: only to see that it works"
+    )
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.families) - set(FAMILIES):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(FAMILIES)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    peers = Peers(FOLDER / "peers")
+    if asked.quick:
+        print("A quick run shows whether the rows work. Its figures mean nothing, whatever sizes the rows name.")
+    points, tables, failed = [], {}, []
+    for family in asked.families or FAMILIES:
+        print(f"\n## {family}\n", flush=True)
+        rows = []
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="work-", dir=FOLDER)))
+            bench = Bench(
+                folder,
+                Inputs(FOLDER / "quick" if asked.quick else FOLDER / "inputs", 0.05 if asked.quick else 1.0),
+                peers,
+                stack.enter_context(seaweedfs(folder / "seaweedfs")),
+                stack.enter_context(null_sink()),
+                runs=1 if asked.quick else RUNS,
+                quick=asked.quick,
+            )
+            bench.server.client().create_bucket(Bucket=BUCKET)
+            try:
+                for row in importlib.import_module(f"benchmarks.{family}").rows(bench):
+                    rows.append(row)
+                    print(".", end="", file=sys.stderr, flush=True)
+            except Exception:
+                traceback.print_exc()
+                failed.append(family)
+        print("\n" + table(rows), flush=True)
+        tables[family] = rows
+        points += bench.points
+    if failed:
+        print(f"not run to their end: {', '.join(failed)}", file=sys.stderr)
+        return 1
+    if not asked.families and not asked.quick:
+        write(tables, points, peers)
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

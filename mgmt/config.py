@@ -1,9 +1,6 @@
 """Settings: a flag beats `MGMT_<NAME>` beats the configuration file beats the default."""
 
-import difflib
 import os
-import tempfile
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -118,6 +115,8 @@ def check_name(name: str) -> str:
     """`name`, if there is such a setting. Raises ConfigurationError."""
     name = name.replace("-", "_")
     if name not in NAMES:
+        import difflib
+
         close = difflib.get_close_matches(name, NAMES, 1)
         raise ConfigurationError(
             f"there is no setting {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""),
@@ -165,6 +164,8 @@ def load(flags: Mapping[str, str | None], path: Path, environ: Mapping[str, str]
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
@@ -179,6 +180,8 @@ def write(path: Path, name: str, value: str | None) -> None:
 
     Raises ConfigurationError when the value is not allowed, or the file cannot be written.
     """
+    import tempfile
+
     import tomlkit
 
     name = check_name(name)

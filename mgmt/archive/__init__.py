@@ -1,6 +1,6 @@
 """The tar.gz format (docs/format.md): trees to archives and back. Knows files and bytes only."""
 
-from mgmt.archive.blocks import BLOCK, HEADER, Level, compressor, largest_object
+from mgmt.archive.blocks import BLOCK, HEADER, Data, Level, compressor, largest_object
 from mgmt.archive.extract import Extracted, Limits, extract, remove_partial
 from mgmt.archive.index import Index, IndexEnd, IndexHeader, IndexWriter
 from mgmt.archive.inflate import inflate
@@ -18,6 +18,7 @@ __all__ = [
     "HEADER",
     "Archived",
     "Contents",
+    "Data",
     "Digest",
     "Extracted",
     "Fetch",

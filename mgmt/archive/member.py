@@ -1,8 +1,7 @@
 """One entry of an archive, and the digest that is the identity of them all."""
 
 import hashlib
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Type = Literal["f", "d", "l", "h"]
 
@@ -17,8 +16,7 @@ def decode(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One entry of an archive.
 
     `path` begins with the archive's root and has no trailing slash. `type` is `f` (file), `d` (folder), `l` (symbolic
@@ -40,17 +38,7 @@ class Member:
 
     def with_sha256(self, sha256: bytes) -> "Member":
         """The same member, its content hashed."""
-        return Member(
-            self.path,
-            self.type,
-            self.mode,
-            self.mtime_ns,
-            self.size,
-            self.header_offset,
-            self.data_offset,
-            sha256,
-            self.link,
-        )
+        return self._replace(sha256=sha256)
 
 
 class Digest:

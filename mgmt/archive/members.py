@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from mgmt.archive.blocks import Data
-from mgmt.archive.header import RECORD, padding
+from mgmt.archive.header import RECORD, byte_sum, padding
 from mgmt.archive.member import Member, Type, decode
 from mgmt.errors import IntegrityError
 
@@ -179,7 +179,7 @@ class _Stream:
         header = self.exactly(RECORD)
         if header.count(0) == RECORD:
             return None
-        if _number(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 32:
+        if _number(header[148:156]) != byte_sum(header) - sum(header[148:156]) + 8 * 32:
             raise IntegrityError(f"there is no tar header at offset {self.offset - RECORD}")
         return header
 

@@ -17,7 +17,7 @@ from mgmt.errors import IntegrityError, NotFoundError
 Fetch = Callable[[int, int], bytes]
 """Gives the bytes of the object from the first offset up to, not including, the second."""
 
-_AT_ONCE = 8  # blocks fetched together: at most about 8 MiB
+_AT_ONCE = 6  # blocks fetched together: fewer make more requests, and more take memory, of which a thread has twice
 
 
 class Contents(NamedTuple):

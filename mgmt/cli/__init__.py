@@ -1,8 +1,6 @@
 """The `mgmt` command: parses, calls one service, renders what it returns."""
 
 import importlib
-import json
-import logging
 import os
 import signal
 import sys
@@ -11,7 +9,6 @@ from collections.abc import Sequence
 import click
 
 from mgmt import __version__, signals
-from mgmt.cli.app import App
 from mgmt.cli.render import OUTPUTS, safe
 from mgmt.errors import ExitStatus, Interrupted, MgmtError
 
@@ -33,13 +30,6 @@ COMMANDS = {
     "doctor": "mgmt.cli.doctor",
     "completion": "mgmt.cli.completion",
 }
-
-
-class _SafeFormatter(logging.Formatter):
-    """What is logged may name a file."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return safe(super().format(record))
 
 
 class _LazyGroup(click.Group):
@@ -90,21 +80,12 @@ def cli(
       mgmt search beach
       mgmt download holiday --to /tmp
     """
-    if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_SafeFormatter("%(message)s"))
-    if verbose:
-        handler = logging.StreamHandler()
-        handler.setFormatter(_SafeFormatter("%(name)s: %(message)s"))
-        logging.basicConfig(handlers=[handler])
-        # Ours only: what a library logs at these levels may carry credentials.
-        logging.getLogger("mgmt").setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
+    from mgmt.cli.app import App
+    from mgmt.cli.logs import show
+
+    show(verbose)
     flags = {"store": store, "catalog": catalog}
     ctx.obj = ctx.with_resource(App(flags, config_file, output=output, quiet=quiet))
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    """Run one command and exit with its status."""
-    sys.exit(run(sys.argv[1:] if args is None else args))
 
 
 def run(args: Sequence[str]) -> int:
@@ -172,6 +153,8 @@ def _requested_output(args: Sequence[str]) -> str:
 
 def _report(message: str, kind: str, output: str, *, retryable: bool = False, next_step: str | None = None) -> None:
     if output in ("json", "jsonl"):
+        import json
+
         error = {"class": kind, "message": message, "retryable": retryable, "next": next_step}
         print(json.dumps({"error": error}), file=sys.stderr)
         return

@@ -4,12 +4,15 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from mgmt.archive import Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role
 from mgmt.errors import ConfigurationError, NotFoundError
-from mgmt.services.indexes import SUFFIX
+from mgmt.services.index_keys import SUFFIX
 from mgmt.storage import ObjectStore, StoredObject
+
+if TYPE_CHECKING:
+    from mgmt.archive import Index
 
 OpenStore = Callable[[str | None], ObjectStore]
 """Opens the store at a URL; None means the configured one."""
@@ -61,7 +64,7 @@ def _known(name: str, catalog: Catalog) -> list[FileRecord]:
 def save_archive(
     stored: StoredObject,
     store: ObjectStore,
-    index: Index,
+    index: "Index",
     index_key: str | None,
     catalog: Catalog,
     *,

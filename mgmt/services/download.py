@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from mgmt.archive import (
+    Data,
     Index,
     Limits,
     digest_members,
@@ -132,11 +133,10 @@ def _bring_members(
     with _index_if_any(found.store, stored) as index:
         expected = _expected_digest(found, index)
         member, limits = options.member, None
+        on_content: Progress = NoProgress()  # what is read is counted where it is read, but for what is left out of it
         if index is None or not index.lengths:
             progress.start(f"download {found.key}", stored.size)
-            tar: Iterable[bytes | bytearray | memoryview] = inflate(
-                _counted(record, found.store.stream(found.key, etag=stored.etag), progress)
-            )
+            tar: Iterable[Data] = inflate(_counted(record, found.store.stream(found.key, etag=stored.etag), progress))
             name = posixpath.basename(member.rstrip("/")) if member is not None else _root_name(found.key)
             expected = expected if member is None else None
         elif member is not None:
@@ -144,10 +144,11 @@ def _bring_members(
             expected, member, name = selection.digest, selection.path, selection.name
             limits = Limits(selection.members, selection.size)
             progress.start(f"download {name}", selection.size)
+            on_content = progress
             tar = read_selection(index, selection, fetch, options.threads)
         else:
             progress.start(f"download {found.key}", index.end.tar_size)
-            tar = read_blocks(index, fetch, options.threads)
+            tar = _advancing(read_blocks(index, fetch, options.threads), progress)
             name = next(index.members()).path
             limits = Limits(index.end.members, index.end.tar_size)
         extracted = extract(
@@ -158,7 +159,7 @@ def _bring_members(
             token=token(record.operation_id),
             expected_digest=expected,
             limits=limits,
-            progress=NoProgress() if index is None or not index.lengths else progress,
+            progress=on_content,
         )
     record.local_path = record.result_path = extracted.path
     record.digest = extracted.digest
@@ -245,6 +246,13 @@ def _expected_digest(found: Archive, index: Index | None) -> str | None:
     return recorded or indexed
 
 
+def _advancing(tar: Iterable[Data], progress: Progress) -> Iterator[Data]:
+    """Of small files headers are much of the tar: progress is by its bytes, as its total is."""
+    for piece in tar:
+        progress.advance(len(piece))
+        yield piece
+
+
 @contextmanager
 def _index_if_any(store: ObjectStore, stored: StoredObject) -> Iterator[Index | None]:
     key = find_index(store, stored)
@@ -282,5 +290,5 @@ def preview(name: str, options: DownloadOptions, *, open_store: OpenStore, catal
                 restored, size = selection.name, index.block_offset(last + 1) - index.block_offset(first)
     name = _free_name(folder, restored, options.on_conflict)
     return Preview(
-        object=found.store.location(found.key), size=size, requests=4 + size // (8 << 20), to=os.path.join(folder, name)
+        object=found.store.location(found.key), size=size, requests=4 + size // (6 << 20), to=os.path.join(folder, name)
     )

@@ -1,4 +1,4 @@
-"""The index of an archive: where it stands, and having it at hand."""
+"""The index of an archive, found and at hand."""
 
 import os
 from collections.abc import Iterator
@@ -6,21 +6,11 @@ from contextlib import contextmanager
 
 from mgmt.archive import Index, IndexHeader, IndexWriter, rebuild_index
 from mgmt.errors import IntegrityError, NotFoundError
+from mgmt.services.index_keys import SUFFIX, index_key
 from mgmt.services.scratch import scratch_folder
 from mgmt.storage import ObjectStore, StoredObject
 
-SUFFIX = ".index.jsonl.gz"
 OPERATION = "mgmt-operation"
-
-
-def index_key(key: str, operation_id: str) -> str:
-    """The key of the index that the operation `operation_id` wrote for the archive `key`."""
-    return f"{key}.{operation_id.replace('-', '')[:12]}{SUFFIX}"
-
-
-def archive_key(key: str) -> str:
-    """The key of the archive that the index at `key` describes."""
-    return key.removesuffix(SUFFIX).rpartition(".")[0]
 
 
 def look_up(store: ObjectStore, key: str) -> StoredObject | None:

@@ -10,7 +10,7 @@ from typing import Any
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord
 from mgmt.errors import NotFoundError
 from mgmt.services.archives import OpenStore, find_archive
-from mgmt.services.indexes import SUFFIX
+from mgmt.services.index_keys import SUFFIX
 from mgmt.services.search import Match, from_store
 from mgmt.storage import ObjectStore
 

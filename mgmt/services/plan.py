@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mgmt.archive import Level, Survey, Tree, survey
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
-from mgmt.services.indexes import SUFFIX
+from mgmt.services.index_keys import SUFFIX
 from mgmt.storage import ObjectStore, check_key, key_for
 
 FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
@@ -173,7 +173,7 @@ def preview(path: str, options: UploadOptions, store: ObjectStore) -> Preview:
     """What `upload` would do with `path`, refusals included; changes nothing."""
     target = canonical(path)
     plan = plan_upload(target, options, store)
-    part_size = options.part_size or 16 << 20
+    part_size = options.part_size or 8 << 20
     parts = -(-plan.survey.tar_size // part_size)
     return Preview(
         target=target,

@@ -7,7 +7,8 @@ from mgmt.catalog import Catalog, RebuildRecord, Role
 from mgmt.errors import IntegrityError, NotFoundError, PartialError
 from mgmt.progress import Progress
 from mgmt.services.archives import save_archive
-from mgmt.services.indexes import OPERATION, SUFFIX, archive_key, index_key, open_index
+from mgmt.services.index_keys import SUFFIX, archive_key, index_key
+from mgmt.services.indexes import OPERATION, open_index
 from mgmt.storage import ObjectStore, StoredObject
 
 

@@ -10,7 +10,7 @@ from itertools import islice
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Scope, SearchRecord
 from mgmt.errors import MgmtError
 from mgmt.progress import Progress
-from mgmt.services.indexes import SUFFIX
+from mgmt.services.index_keys import SUFFIX
 from mgmt.storage import ObjectStore, StoredObject
 
 

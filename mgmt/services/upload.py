@@ -24,7 +24,8 @@ from mgmt.progress import Progress
 from mgmt.services.archives import save_archive
 from mgmt.services.completed import PROVEN, announce, announce_again, finish_upload
 from mgmt.services.files import claim, describe, host, user
-from mgmt.services.indexes import OPERATION, any_index, index_key, look_up
+from mgmt.services.index_keys import index_key
+from mgmt.services.indexes import OPERATION, any_index, look_up
 from mgmt.services.local_copy import announce_copy, local_copy, on_disk, remove_copy
 from mgmt.services.plan import Plan, UploadOptions, canonical, completed_dir, plan_upload
 from mgmt.services.proof import prove

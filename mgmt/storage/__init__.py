@@ -36,7 +36,7 @@ def open_store(
 
     What follows `file://` is the path as it is, without percent-encoding. `endpoint_url`, `region` and `profile` are
     for S3 and otherwise come from boto3's own chain, as credentials always do. `threads` parts are sent at a time;
-    `part_size` (bytes) replaces the default of 16 MiB. `capabilities`, when remembered from an earlier run, saves the
+    `part_size` (bytes) replaces the default of 8 MiB. `capabilities`, when remembered from an earlier run, saves the
     probe; `on_probed` is told what a probe has found, to remember it.
 
     Raises ConfigurationError when the URL, the profile or the endpoint cannot be used.

@@ -35,7 +35,7 @@ from mgmt.storage.publish import CHUNK, CONTENT, is_same, sha256_of
 from mgmt.storage.store import Capabilities, PendingUpload, Sent, StoredObject
 
 OWN = ".mgmt"
-PART_SIZE = 16 << 20
+PART_SIZE = 8 << 20
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 

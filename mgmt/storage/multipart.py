@@ -13,7 +13,7 @@ from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.store import Sent, StoredObject
 
 MIB = 1 << 20
-DEFAULT_PART_SIZE = 16 * MIB
+DEFAULT_PART_SIZE = 8 * MIB  # twice as many requests as 16 MiB cost no measurable CPU time, and half the memory
 MIN_PART_SIZE = 5 * MIB
 MAX_PART_SIZE = 5 << 30
 SMALL_PIECE = MIB // 4

@@ -1,4 +1,3 @@
-import dataclasses
 import gzip
 import os
 import random
@@ -139,10 +138,10 @@ def test_truncation_is_found(written: Written, cut: int) -> None:
 
 def test_a_member_that_is_not_what_was_hashed(large: Written) -> None:
     member = large.index.find("root/c")
-    other = dataclasses.replace(member, sha256=bytes(32))
+    other = member._replace(sha256=bytes(32))
     with pytest.raises(IntegrityError, match=r"root/c in photos\.tar\.gz is not what was archived"):
         list(read_member(large.index, other, large.fetch))
-    beyond = dataclasses.replace(member, data_offset=1 << 40)
+    beyond = member._replace(data_offset=1 << 40)
     with pytest.raises(IntegrityError, match="beyond the end"):
         list(read_member(large.index, beyond, large.fetch))
 

