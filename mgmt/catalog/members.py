@@ -1,24 +1,24 @@
 """The members of archives: written a million at a time, found again one by one."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Row, Select, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, CursorResult, Row, Select, and_, delete, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.columns import display, exact, exact_bytes
 from mgmt.catalog.database import Database
 from mgmt.catalog.models import FileRecord
 from mgmt.catalog.names import NameIndex
-from mgmt.catalog.queries import beginning, containing, ending, named, starting
-from mgmt.catalog.tables import directories, members
+from mgmt.catalog.queries import among, beginning, containing, ending, named, starting
+from mgmt.catalog.tables import directories, directory_archives, member_ranges, members
 from mgmt.errors import NotFoundError
 
-BATCH = 2_000
-"""Members that are in memory at a time."""
+BATCH = 1_000
+"""Members that are in memory at a time, and are written by one statement: SQLite takes 32,766 values in one."""
 
 COLUMNS = (
     "archive_id",
@@ -94,23 +94,25 @@ class Members:
         """
         with self._database.transaction() as session:
             session.flush()
-            session.execute(delete(members).where(members.c.archive_id == archive_id))
-            self._names.lower(session)
+            self._forget(session, archive_id)
+            _adopt(session)
             connection = session.connection()
-            mark = "?" if self._database.is_sqlite else "%s"
-            insert = f"INSERT INTO members ({', '.join(COLUMNS)}) VALUES ({', '.join([mark] * len(COLUMNS))})"  # noqa: S608
-            rows = _rows(archive_id, facts, _Directories(connection))
+            known = _Directories(connection, archive_id)
+            before = self._last_id(session)
             count = 0
-            while batch := list(islice(rows, BATCH)):
-                connection.exec_driver_sql(insert, batch)
+            remaining = iter(facts)
+            while batch := list(islice(remaining, BATCH)):
+                connection.exec_driver_sql(self._insert(len(batch)), _values(archive_id, batch, known))
                 count += len(batch)
+            if count:
+                _stand(session, archive_id, before + 1, self._last_id(session))
             return count
 
     def list(
         self, archive_id: int, prefix: str | None = None, limit: int | None = 50, after: int | None = None
     ) -> list[MemberRecord]:
         """The members whose path begins with `prefix`, in the order of the archive."""
-        query = _select().where(members.c.archive_id == archive_id).order_by(members.c.id).limit(limit)
+        query = _select().order_by(members.c.id).limit(limit)
         if prefix:
             folder, name = os.path.split(prefix)
             inside = and_(named(directories.c.path, directories.c.path_bytes, folder), starting(members.c.name, name))
@@ -118,18 +120,17 @@ class Members:
         if after is not None:
             query = query.where(members.c.id > after)
         with self._database.reading() as session:
-            return [_member(row) for row in session.execute(query)]
+            return [_member(row) for row in session.execute(query.where(_of(session, archive_id)))]
 
     def find(self, archive_id: int, path: str) -> MemberRecord:
         """The member of this exact path. Raises NotFoundError when the archive has none."""
         folder, name = os.path.split(path)
         query = _select().where(
-            members.c.archive_id == archive_id,
             named(directories.c.path, directories.c.path_bytes, folder),
             named(members.c.name, members.c.name_bytes, name),
         )
         with self._database.reading() as session:
-            row = session.execute(query).first()
+            row = session.execute(query.where(_of(session, archive_id))).first()
         if row is None:
             raise NotFoundError(f"the archive has no member {path}", next_step="mgmt ls --members KEY")
         return _member(row)
@@ -143,6 +144,8 @@ class Members:
             rows: list[Row[Any]] = []
             for query in self._searches(session, keyword, after):
                 left = None if limit is None else limit - len(rows)
+                if left == 0:
+                    break
                 rows += session.execute(query.limit(left)).all()
             found = [_member(row) for row in rows]
             wanted = select(FileRecord).where(FileRecord.id.in_({member.archive_id for member in found}))
@@ -152,7 +155,7 @@ class Members:
     def index_names(self) -> int:
         """Make what was recorded quick to search, in short transactions of its own; returns how many names were new.
 
-        It takes some 6 s for a million members, may be cut off anywhere, and goes on from there. Until then, and
+        It takes some 2 s for a million members, may be cut off anywhere, and goes on from there. Until then, and
         without it, they are found all the same, by looking at each.
         """
         return self._names.catch_up()
@@ -160,24 +163,51 @@ class Members:
     def _searches(self, session: Session, keyword: str, after: int | None) -> Iterator[Select[Any]]:
         """Queries that together, one after the other, give all there is."""
         folder, slash, name = keyword.rpartition("/")
-        fits = containing(members.c.name, name)
-        if slash:
-            inside = select(directories.c.id).where(directories.c.path != "", ending(directories.c.path, folder))
-            fits = and_(members.c.directory_id.in_(inside), beginning(members.c.name, name))
-        newest = _select().where(fits).order_by(members.c.id.desc())
+        newest = _select().order_by(members.c.id.desc())
         if after is not None:
             newest = newest.where(members.c.id < after)
+        if slash:
+            ends = select(directories.c.id).where(directories.c.path != "", ending(directories.c.path, folder))
+            inside = session.scalars(ends).all()
+            newest = newest.where(among(members.c.directory_id, inside), beginning(members.c.name, name))
+            for first, last in _stretches(session, inside):
+                yield newest.where(members.c.id.between(first, last))
+            return
+        newest = newest.where(containing(members.c.name, name))
         if not self._names.can_sift(name):
             yield newest
             return
         mark = self._names.mark(session)
         yield newest.where(members.c.id > mark)
-        yield self._names.sift(_select().where(fits), name, mark if after is None else min(mark, after - 1))
+        # Not in the order of the ids themselves, or SQLite would rather read all members in that order.
+        few = newest.order_by(None).order_by(-members.c.id)
+        for ids in self._names.sift(session, name, mark if after is None else min(mark, after - 1)):
+            yield few.where(among(members.c.id, ids))
 
     def count(self, archive_id: int) -> int:
         """How many members of the archive are recorded."""
         with self._database.reading() as session:
-            return session.scalar(select(func.count()).where(members.c.archive_id == archive_id)) or 0
+            return session.scalar(select(func.count()).where(_of(session, archive_id))) or 0
+
+    def _forget(self, session: Session, archive_id: int) -> None:
+        removed: Any = session.execute(delete(members).where(_of(session, archive_id)))
+        if removed.rowcount:
+            self._names.lower(session)
+            for table in (member_ranges, directory_archives):
+                session.execute(delete(table).where(table.c.archive_id == archive_id))
+
+    def _last_id(self, session: Session) -> int:
+        """All ids that were given are up to this one, and all that will be are beyond it."""
+        if self._database.is_sqlite:
+            return session.scalar(select(func.coalesce(func.max(members.c.id), 0))) or 0
+        # Other transactions take ids meanwhile, so this one is taken too.
+        return int(session.scalar(text("SELECT nextval(pg_get_serial_sequence('members', 'id'))")) or 0)
+
+    def _insert(self, rows: int) -> str:
+        """One statement of many rows takes two thirds of the time of many statements of one."""
+        mark = "?" if self._database.is_sqlite else "%s"
+        row = f"({', '.join([mark] * len(COLUMNS))})"
+        return f"INSERT INTO members ({', '.join(COLUMNS)}) VALUES {', '.join([row] * rows)}"  # noqa: S608
 
 
 class _Directories:
@@ -185,34 +215,55 @@ class _Directories:
 
     KEPT = 10_000
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, archive_id: int) -> None:
         self._connection = connection
+        self._is_sqlite = connection.dialect.name == "sqlite"
+        self._archive_id = archive_id
         self._ids: dict[str, int] = {}
 
-    def id_of(self, path: str) -> int:
-        found = self._ids.get(path)
-        if found is None:
-            if len(self._ids) >= self.KEPT:
+    def ids_of(self, paths: set[str]) -> dict[str, int]:
+        """The ids of all `paths`, and of some others; those that have none get one."""
+        if new := paths - self._ids.keys():
+            if len(self._ids) + len(new) > self.KEPT:
                 self._ids.clear()
-            found = self._ids[path] = self._stored(path)
-        return found
+                new = paths
+            self._add(sorted(new))
+        return self._ids
 
-    def _stored(self, path: str) -> int:
-        known = select(directories.c.id).where(named(directories.c.path, directories.c.path_bytes, path))
-        found = self._connection.scalar(known)
-        if found is None:
-            new = directories.insert().values(path=path, path_bytes=exact_bytes(path)).returning(directories.c.id)
-            found = self._connection.scalar(new)
-        return int(found)
+    def _add(self, paths: list[str]) -> None:
+        names = [(display(path), exact_bytes(path)) for path in paths]
+        self._run("INSERT INTO directories (path, path_bytes) VALUES (?, ?) ON CONFLICT DO NOTHING", names)
+        plain = [shown for shown, raw in names if raw is None]
+        hidden = [raw for _, raw in names if raw is not None]
+        found = [*self._known("path_bytes IS NULL AND path", plain), *self._known("path_bytes", hidden)]
+        ids = {exact(shown, raw): id_ for id_, shown, raw in found}
+        pairs = [(ids[path], self._archive_id) for path in paths]
+        self._run(
+            "INSERT INTO directory_archives (directory_id, archive_id) VALUES (?, ?) ON CONFLICT DO NOTHING", pairs
+        )
+        self._ids |= ids
+
+    def _known(self, column: str, names: Sequence[str | bytes]) -> Sequence[Any]:
+        if not names:
+            return []
+        marks = ", ".join("?" * len(names))
+        known = f"SELECT id, path, path_bytes FROM directories WHERE {column} IN ({marks})"  # noqa: S608
+        return self._run(known, tuple(names)).all()
+
+    def _run(self, statement: str, values: Any) -> CursorResult[Any]:
+        """The ORM takes as long to put such a statement together as SQLite takes for a hundred rows."""
+        return self._connection.exec_driver_sql(statement if self._is_sqlite else statement.replace("?", "%s"), values)
 
 
-def _rows(archive_id: int, facts: Iterable[MemberFacts], known: _Directories) -> Iterator[tuple[Any, ...]]:
-    for fact in facts:
-        folder, _, name = fact.path.rpartition("/")
+def _values(archive_id: int, batch: list[MemberFacts], known: _Directories) -> tuple[Any, ...]:
+    values: list[Any] = []
+    paths = [fact.path.rpartition("/") for fact in batch]
+    ids = known.ids_of({folder for folder, _, _ in paths})
+    for fact, (folder, _, name) in zip(batch, paths, strict=True):
         link = fact.link
-        yield (
+        values += (
             archive_id,
-            known.id_of(folder),
+            ids[folder],
             display(name),
             exact_bytes(name),
             fact.type,
@@ -225,6 +276,54 @@ def _rows(archive_id: int, facts: Iterable[MemberFacts], known: _Directories) ->
             None if link is None else display(link),
             None if link is None else exact_bytes(link),
         )
+    return tuple(values)
+
+
+def _of(session: Session, archive_id: int) -> ColumnElement[bool]:
+    """It is a member of this archive, whoever wrote it: what is compared with an index is all that there is."""
+    known = select(member_ranges.c.first_id, member_ranges.c.last_id).where(member_ranges.c.archive_id == archive_id)
+    end, newest = _ends(session)
+    first, last = session.execute(known).first() or (end + 1, end)
+    return and_(members.c.id.between(first, max(last, newest)), members.c.archive_id == archive_id)
+
+
+def _ends(session: Session) -> tuple[int, int]:
+    """The last id of the ranges, and that of members beyond them, which somebody else has written; 0 for none."""
+    end: int = session.scalar(select(func.coalesce(func.max(member_ranges.c.last_id), 0))) or 0
+    newest: int = session.scalar(select(func.coalesce(func.max(members.c.id), 0))) or 0
+    return end, newest if newest > end else 0
+
+
+def _adopt(session: Session) -> None:
+    """Let no member be beyond the last range, before members are added there."""
+    end, newest = _ends(session)
+    if newest:
+        found = select(members.c.archive_id, func.min(members.c.id), func.max(members.c.id))
+        for archive_id, first, last in session.execute(
+            found.where(members.c.id > end).group_by(members.c.archive_id)
+        ).all():
+            _stand(session, archive_id, first, last)
+
+
+def _stand(session: Session, archive_id: int, first: int, last: int) -> None:
+    """Members of the archive have ids from `first` to `last`, too."""
+    known = select(member_ranges.c.first_id).where(member_ranges.c.archive_id == archive_id)
+    stands = {"archive_id": archive_id, "first_id": session.scalar(known) or first, "last_id": last}
+    session.execute(delete(member_ranges).where(member_ranges.c.archive_id == archive_id))
+    session.execute(member_ranges.insert().values(stands))
+
+
+def _stretches(session: Session, inside: Sequence[int]) -> list[tuple[int, int]]:
+    """From which to which id the archives are that have members in these directories; the newest first, none twice."""
+    archives = select(directory_archives.c.archive_id).where(among(directory_archives.c.directory_id, inside))
+    ranges = select(member_ranges.c.first_id, member_ranges.c.last_id).where(member_ranges.c.archive_id.in_(archives))
+    found: list[tuple[int, int]] = []
+    for first, last in session.execute(ranges.order_by(member_ranges.c.last_id.desc())):
+        if found and found[-1][0] <= last + 1:
+            after, end = found.pop()
+            first, last = min(first, after), end
+        found.append((first, last))
+    return found
 
 
 def _select() -> Select[Any]:

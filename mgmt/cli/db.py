@@ -35,9 +35,11 @@ def upgrade(app: App, revision: str) -> None:
     Example:
       mgmt db upgrade
     """
-    from mgmt.catalog import schema
+    from mgmt.catalog import HEAD, schema
 
     schema.upgrade(app.catalog.database, revision)
+    if app.catalog.database.revision() == HEAD:
+        app.catalog.members.index_names()
     _show_current(app)
 
 

@@ -1,19 +1,14 @@
 """Makes the catalogs of long ago that later versions of mgmt must be able to open.
 
-    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0001.sql
+    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0002.sql
 
-That is how 0001.sql was made, when 0001 was the newest revision. It holds two uploads (one of a name that is not
-UTF-8), a failed download, a running upload that was cut off, and an archive of four members. It is never made again:
-each revision that changes a table adds a file of its own, made before the change.
+That is how 0002.sql was made, when 0002 was the newest revision; 0001.sql has no names to search. They hold two
+uploads (one of a name that is not UTF-8), a failed download, a running upload that was cut off, and an archive of
+four members. They are never made again: each revision that changes a table adds a file of its own, made before the
+change.
 """
 
-import os
-import sqlite3
-import tempfile
-from contextlib import closing
-
 from mgmt.catalog import schema
-from mgmt.catalog.database import Database
 
 ROWS = r"""
 INSERT INTO operations (operation_id, operation_type, target_path, target_path_bytes, target_name, target_name_bytes,
@@ -67,16 +62,14 @@ VALUES ('http://nas:8333', 'crc64nvme', 10000, '2024-02-29 23:59:59.000000');
 """
 
 
+NAMES = r"""
+INSERT INTO member_names (rowid, name) VALUES (1, 'caf\xe9'), (2, 'été.jpg'), (3, 'wedding.mov'), (4, 'link');
+UPDATE member_names_mark SET indexed_to = 4;
+"""
+
+
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "catalog.db")
-        database = Database(f"sqlite:///{path}")
-        schema.upgrade(database, "0001")
-        database.close()
-        with closing(sqlite3.connect(path)) as connection:
-            connection.executescript(ROWS)
-            for statement in connection.iterdump():
-                print(statement)
+    print(schema.sql("sqlite", "base:0002"), ROWS, NAMES)
 
 
 if __name__ == "__main__":

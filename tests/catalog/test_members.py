@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from mgmt.catalog import Catalog, FileRecord, MemberRecord, members
+from mgmt.catalog import Catalog, FileRecord, MemberRecord, members, names
 from mgmt.errors import NotFoundError
 
 Make = Callable[..., FileRecord]
@@ -125,8 +125,15 @@ def test_members_are_listed_in_the_order_of_the_archive(
 
 
 @pytest.fixture(params=["unindexed", "indexed", "half indexed"])
-def searched(request: pytest.FixtureRequest, photos: FileRecord, catalog: Catalog, make_member: Member) -> Catalog:
+def searched(
+    request: pytest.FixtureRequest,
+    photos: FileRecord,
+    catalog: Catalog,
+    make_member: Member,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Catalog:
     """The photos, known to the index, or not yet, or some of them."""
+    monkeypatch.setattr(names, "BLOCK", 2)
     if request.param != "unindexed":
         catalog.members.index_names()
     if request.param == "half indexed":
@@ -177,21 +184,109 @@ def test_a_search_finds_what_contains_the_keyword(
     assert paged == expected
 
 
-def test_names_are_indexed_once(sqlite_catalog: Catalog, make_archive: Make, make_member: Member) -> None:
+def test_names_are_indexed_once_a_block_is_full(
+    sqlite_catalog: Catalog, make_archive: Make, make_member: Member
+) -> None:
     archive = sqlite_catalog.metadata.save_file_record(make_archive("a.tar.gz"))
-    sqlite_catalog.members.record(archive.id, [make_member(f"a/{n}") for n in range(5)])
-    assert (sqlite_catalog.members.index_names(), sqlite_catalog.members.index_names()) == (5, 0)
+    wanted = [make_member(f"a/{n}") for n in range(2 * names.BLOCK + 5)]  # with the ids from 1 on
+    sqlite_catalog.members.record(archive.id, wanted)
+    assert sqlite_catalog.members.index_names() == 2 * names.BLOCK - 1
+    assert sqlite_catalog.members.index_names() == 0
+    sqlite_catalog.members.record(archive.id, wanted + wanted)
+    assert sqlite_catalog.members.index_names() == 4 * names.BLOCK - 1
+    found = sqlite_catalog.members.search("a/1", limit=None)
+    assert len(found) == 2 * len([each for each in wanted if each.path.startswith("a/1")])
 
 
-def test_the_index_is_used(sqlite_catalog: Catalog, make_archive: Make, make_member: Member) -> None:
+def test_names_are_indexed_in_several_transactions(
+    sqlite_catalog: Catalog, make_archive: Make, make_member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "BATCH", 3 * names.BLOCK)
     archive = sqlite_catalog.metadata.save_file_record(make_archive("a.tar.gz"))
-    sqlite_catalog.members.record(archive.id, [make_member("wedding.jpg")])
-    sqlite_catalog.members.index_names()
+    wanted = [f"a/name {n}" for n in range(20 * names.BLOCK)]
+    sqlite_catalog.members.record(archive.id, map(make_member, wanted))
+    assert sqlite_catalog.members.index_names() == 20 * names.BLOCK - 1
+    assert [m.path for m, _ in sqlite_catalog.members.search("name", limit=None)] == wanted[::-1]
+
+
+def test_the_index_is_used(
+    sqlite_catalog: Catalog, make_archive: Make, make_member: Member, explained: Callable[[Catalog], list[str]]
+) -> None:
+    archive = sqlite_catalog.metadata.save_file_record(make_archive("a.tar.gz"))
+    sqlite_catalog.members.record(archive.id, [make_member("wedding.jpg") for _ in range(names.BLOCK)])
+    assert sqlite_catalog.members.index_names() == names.BLOCK - 1
     with sqlite_catalog.database.transaction() as session:
         session.execute(text("UPDATE members SET name = 'funeral.jpg'"))
     # The index still lets the old name through and not the new one; what it lets through is looked at again.
-    assert sqlite_catalog.members.search("wedding") == sqlite_catalog.members.search("funeral") == []
-    assert len(sqlite_catalog.members.search("fu")) == 1
+    assert sqlite_catalog.members.search("wedding") == []
+    assert len(sqlite_catalog.members.search("funeral")) == 1  # the one that is in no full block
+    assert len(sqlite_catalog.members.search("fu")) == names.BLOCK
+    plans = explained(sqlite_catalog)
+    sqlite_catalog.members.search("jpg")
+    assert len([plan for plan in plans if plan.startswith("SEARCH members USING INTEGER PRIMARY KEY (rowid=?)")]) == 1
+    assert not [plan for plan in plans if plan.startswith("SCAN members")]
+
+
+def test_only_the_range_of_an_archive_is_read(
+    sqlite_catalog: Catalog, make_archive: Make, make_member: Member, explained: Callable[[Catalog], list[str]]
+) -> None:
+    archive = sqlite_catalog.metadata.save_file_record(make_archive("a.tar.gz"))
+    sqlite_catalog.members.record(archive.id, [make_member("a/b")])
+    plans = explained(sqlite_catalog)
+    for prefix in (None, "a/"):
+        assert paths(sqlite_catalog.members.list(archive.id, prefix)) == ["a/b"]
+        assert sqlite_catalog.members.list(archive.id, prefix, after=1) == []
+    sqlite_catalog.members.find(archive.id, "a/b")
+    sqlite_catalog.members.count(archive.id)
+    assert [m.path for m, _ in sqlite_catalog.members.search("a/b")] == ["a/b"]
+    assert (
+        len([plan for plan in plans if plan.startswith("SEARCH members USING INTEGER PRIMARY KEY (rowid>? AND")]) == 7
+    )
+    assert not [plan for plan in plans if plan.startswith("SCAN members") or "SORT" in plan]
+
+
+def test_members_that_somebody_else_has_written_are_members_all_the_same(
+    catalog: Catalog, photos: FileRecord, make_archive: Make, make_member: Member
+) -> None:
+    other, third = (catalog.metadata.save_file_record(make_archive(f"{n}.tar.gz")) for n in range(2))
+    catalog.members.record(other.id, [make_member("b")])
+    extra = (
+        "INSERT INTO members (archive_id, directory_id, name, type, mode, size, mtime_ns, header_offset, data_offset)"
+        " SELECT {}, directory_id, 'one more', 'f', 420, 0, 0, 0, 0 FROM members ORDER BY id LIMIT 1"
+    )
+    with catalog.database.transaction() as session:
+        session.execute(text(extra.format(photos.id)))
+        session.execute(text(extra.format(third.id)))
+    for _ in range(2):
+        assert paths(catalog.members.list(photos.id)) == [*TREE, "one more"]
+        assert paths(catalog.members.list(other.id)) == ["b"]
+        assert paths(catalog.members.list(third.id)) == ["one more"]
+        catalog.members.record(other.id, [make_member("b")])
+    catalog.members.record(photos.id, [make_member("c")])
+    assert paths(catalog.members.list(photos.id)) == ["c"]
+    assert paths(catalog.members.list(third.id)) == ["one more"]
+
+
+def test_archives_whose_members_are_mixed(
+    catalog: Catalog, photos: FileRecord, make_archive: Make, make_member: Member
+) -> None:
+    """As they are on PostgreSQL, when two were recorded at the same time."""
+    other, third = (catalog.metadata.save_file_record(make_archive(f"{n}.tar.gz")) for n in range(2))
+    for each in (other, third):
+        catalog.members.record(each.id, [make_member("photos/2023/b.jpg"), make_member("photos/2023/c.jpg")])
+    ids = [m.id for each in (other, third) for m in catalog.members.list(each.id)]
+    with catalog.database.transaction() as session:
+        swap = text("UPDATE members SET archive_id = :archive WHERE id = :id")
+        session.execute(swap, [{"archive": third.id, "id": ids[1]}, {"archive": other.id, "id": ids[2]}])
+        session.execute(text("UPDATE member_ranges SET last_id = last_id + 1 WHERE archive_id = :id"), {"id": other.id})
+        session.execute(
+            text("UPDATE member_ranges SET first_id = first_id - 1 WHERE archive_id = :id"), {"id": third.id}
+        )
+    assert [[m.id for m in catalog.members.list(each.id)] for each in (other, third)] == [ids[::2], ids[1::2]]
+    assert [m.id for m, _ in catalog.members.search("2023/", limit=4)] == ids[::-1]
+    assert len(catalog.members.search("2023/", limit=None)) == 6
+    catalog.members.record(other.id, [])
+    assert [m.id for m in catalog.members.list(third.id)] == ids[1::2]
 
 
 def test_a_member_that_is_not_there(catalog: Catalog, photos: FileRecord) -> None:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, UploadRecord, open_catalog
+from mgmt.catalog import names as name_index
 from mgmt.catalog.columns import display, exact, exact_bytes
 
 names = st.binary(min_size=1, max_size=255).map(lambda b: b.replace(b"/", b"_").replace(b"\0", b"0")).map(
@@ -26,7 +27,9 @@ few = settings(
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     opened = open_catalog(f"sqlite:///{tmp_path_factory.mktemp('catalog')}/catalog.db")
-    yield opened
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(name_index, "BLOCK", 2)  # so that a few names fill some
+        yield opened
     opened.close()
 
 
