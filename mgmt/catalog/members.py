@@ -117,10 +117,8 @@ class Members:
             folder, name = os.path.split(prefix)
             inside = and_(named(directories.c.path, directories.c.path_bytes, folder), starting(members.c.name, name))
             query = query.where(or_(starting(directories.c.path, prefix), inside))
-        if after is not None:
-            query = query.where(members.c.id > after)
         with self._database.reading() as session:
-            return [_member(row) for row in session.execute(query.where(_of(session, archive_id)))]
+            return [_member(row) for row in session.execute(query.where(_of(session, archive_id, after)))]
 
     def find(self, archive_id: int, path: str) -> MemberRecord:
         """The member of this exact path. Raises NotFoundError when the archive has none."""
@@ -164,16 +162,16 @@ class Members:
         """Queries that together, one after the other, give all there is."""
         folder, slash, name = keyword.rpartition("/")
         newest = _select().order_by(members.c.id.desc())
-        if after is not None:
-            newest = newest.where(members.c.id < after)
         if slash:
             ends = select(directories.c.id).where(directories.c.path != "", ending(directories.c.path, folder))
             inside = session.scalars(ends).all()
             newest = newest.where(among(members.c.directory_id, inside), beginning(members.c.name, name))
             for first, last in _stretches(session, inside):
-                yield newest.where(members.c.id.between(first, last))
+                yield newest.where(members.c.id.between(first, last if after is None else min(last, after - 1)))
             return
         newest = newest.where(containing(members.c.name, name))
+        if after is not None:
+            newest = newest.where(members.c.id < after)
         if not self._names.can_sift(name):
             yield newest
             return
@@ -279,11 +277,15 @@ def _values(archive_id: int, batch: list[MemberFacts], known: _Directories) -> t
     return tuple(values)
 
 
-def _of(session: Session, archive_id: int) -> ColumnElement[bool]:
-    """It is a member of this archive, whoever wrote it: what is compared with an index is all that there is."""
+def _of(session: Session, archive_id: int, after: int | None = None) -> ColumnElement[bool]:
+    """It is a member of this archive, whoever wrote it: what is compared with an index is all that there is.
+
+    It has an id beyond `after`, which is why that is not another condition: SQLite would start from either.
+    """
     known = select(member_ranges.c.first_id, member_ranges.c.last_id).where(member_ranges.c.archive_id == archive_id)
     end, newest = _ends(session)
     first, last = session.execute(known).first() or (end + 1, end)
+    first = first if after is None else max(first, after + 1)
     return and_(members.c.id.between(first, max(last, newest)), members.c.archive_id == archive_id)
 
 

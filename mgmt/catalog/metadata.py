@@ -237,7 +237,8 @@ class MetadataManager:
 
     def latest_archive(self, target_path: str) -> FileRecord:
         """The newest archive of the original at `target_path` that is still stored. Raises NotFoundError."""
-        query = _archives().where(_targets(target_path), FileRecord.status != FileStatus.DELETED)
+        query = select(FileRecord).join(OperationRecord, OperationRecord.operation_id == FileRecord.operation_id)
+        query = query.where(_is_archive(), _targets(target_path), FileRecord.status != FileStatus.DELETED)
         with self._database.reading() as session:
             found = session.scalars(query.order_by(OperationRecord.seq.desc()).limit(1)).first()
         if found is None:
@@ -251,16 +252,22 @@ class MetadataManager:
         name with or without `.tar.gz`, the path or the name of the original. Deleted ones only when nothing else fits.
         """
         names = (name, f"{name}.tar.gz")
+        # Each is one that an index answers: there may be a million archives.
+        parts = name.split("/")
+        keys = ["/".join(parts[start:]) for start in range(1, len(parts))]
+        url = and_(FileRecord.s3_object_key.in_(keys), FileRecord.store + "/" + FileRecord.s3_object_key == name)
+        original = or_(_targets(name), named(OperationRecord.target_name, OperationRecord.target_name_bytes, name))
         ways: Sequence[ColumnElement[bool]] = (
             FileRecord.operation_id == name,
-            or_(FileRecord.s3_object_key == name, FileRecord.store + "/" + FileRecord.s3_object_key == name),
+            or_(FileRecord.s3_object_key == name, url),
             FileRecord.name.in_(names),
-            or_(_targets(name), named(OperationRecord.target_name, OperationRecord.target_name_bytes, name)),
+            FileRecord.operation_id.in_(select(OperationRecord.operation_id).where(original)),
         )
         deleted: list[FileRecord] = []
         with self._database.reading() as session:
             for way in ways:
-                found = list(session.scalars(_archives().where(way).order_by(FileRecord.id.desc())))
+                query = select(FileRecord).where(_is_archive(), way).order_by(FileRecord.id.desc())
+                found = list(session.scalars(query))
                 if stored := [file for file in found if file.status is not FileStatus.DELETED]:
                     return stored
                 deleted = deleted or found
@@ -276,9 +283,9 @@ def _of_files(location: Location | None, status: FileStatus | None) -> Select[Fi
     return query
 
 
-def _archives() -> Select[FileRecord]:
-    query = select(FileRecord).outerjoin(OperationRecord, OperationRecord.operation_id == FileRecord.operation_id)
-    return query.where(FileRecord.location == Location.S3)
+def _is_archive() -> ColumnElement[bool]:
+    """The same as a location in the store, but for SQLite, which would go through all there is at that location."""
+    return FileRecord.store.is_not(None)
 
 
 def _targets(path: str) -> ColumnElement[bool]:

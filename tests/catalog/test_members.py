@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, event, text
 
 from mgmt.catalog import Catalog, FileRecord, MemberRecord, members, names
 from mgmt.errors import NotFoundError
@@ -243,6 +243,53 @@ def test_only_the_range_of_an_archive_is_read(
         len([plan for plan in plans if plan.startswith("SEARCH members USING INTEGER PRIMARY KEY (rowid>? AND")]) == 7
     )
     assert not [plan for plan in plans if plan.startswith("SCAN members") or "SORT" in plan]
+
+
+@pytest.fixture
+def steps() -> Callable[[Catalog, Callable[[], object]], int]:
+    """What something costs SQLite, in tens of its own instructions."""
+
+    def count(catalog: Catalog, ask: Callable[[], object]) -> int:
+        taken = 0
+
+        def tick() -> None:
+            nonlocal taken
+            taken += 1
+
+        def look(connection: Connection, *_: object) -> None:
+            driver: Any = connection.connection.driver_connection
+            driver.set_progress_handler(tick, 10)
+
+        catalog.metadata.list_files()
+        event.listen(catalog.database.bind(), "before_cursor_execute", look)
+        ask()
+        event.remove(catalog.database.bind(), "before_cursor_execute", look)
+        return taken
+
+    return count
+
+
+@pytest.mark.parametrize("way", ["of an archive", "below a folder", "by name", "by path"])
+def test_the_last_page_of_members_costs_what_the_first_does(
+    way: str,
+    sqlite_catalog: Catalog,
+    make_archive: Make,
+    make_member: Member,
+    steps: Callable[[Catalog, Callable[[], object]], int],
+) -> None:
+    archive = sqlite_catalog.metadata.save_file_record(make_archive("a.tar.gz"))
+    sqlite_catalog.members.record(archive.id, [make_member(f"a/name {n}") for n in range(5_000)])
+    sqlite_catalog.members.index_names()
+    ask: dict[str, Callable[[int | None], Any]] = {
+        "of an archive": lambda after: sqlite_catalog.members.list(archive.id, after=after),
+        "below a folder": lambda after: sqlite_catalog.members.list(archive.id, "a/", after=after),
+        "by name": lambda after: sqlite_catalog.members.search("name", after=after),
+        "by path": lambda after: sqlite_catalog.members.search("a/name", after=after),
+    }
+    last = 100 if way.startswith("by") else 4_900
+    assert len(ask[way](last)) == 50
+    first, far = (steps(sqlite_catalog, lambda after=after: ask[way](after)) for after in (None, last))  # type: ignore[misc]
+    assert 0 < far < 1.5 * first
 
 
 def test_members_that_somebody_else_has_written_are_members_all_the_same(

@@ -323,6 +323,17 @@ def test_the_last_page_of_files_costs_what_the_first_does(
     assert not [plan for plan in plans if "TEMP B-TREE" in plan or (plan.startswith("SCAN") and "INDEX" not in plan)]
 
 
+def test_an_archive_is_found_by_an_index_whatever_its_name_means(
+    sqlite_catalog: Catalog, explained: Callable[[Catalog], list[str]]
+) -> None:
+    plans = explained(sqlite_catalog)
+    assert sqlite_catalog.metadata.find("s3://bucket/a/b.tar.gz") == []
+    with pytest.raises(NotFoundError):
+        sqlite_catalog.metadata.latest_archive("/a")
+    assert len(plans) > 7
+    assert not [plan for plan in plans if plan.startswith("SCAN") or "(location=?" in plan]
+
+
 def test_copies_and_unfinished_uploads(catalog: Catalog, make_archive: Make) -> None:
     metadata = catalog.metadata
     metadata.save_file_record(make_archive("a.tar.gz", digest="d"))
