@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mgmt.catalog import HEAD
 from tests.conftest import Figure
 from tests.program import Program
 
@@ -59,7 +60,7 @@ def test_an_upgrade_that_is_killed_can_be_run_again_and_undone(
     began = time.monotonic()
     assert on_directory.run_process("db", "upgrade").returncode == 0
     seconds = time.monotonic() - began
-    assert state(path) == ("0002", "ok", before[2])
+    assert state(path) == (HEAD, "ok", before[2])
     assert on_directory.run_process("db", "downgrade", "0001").returncode == 0
     killed = 0
     while killed < kills:
@@ -72,12 +73,12 @@ def test_an_upgrade_that_is_killed_can_be_run_again_and_undone(
         killed += running.returncode == -signal.SIGKILL
         revision, verdict, rows = state(path)
         assert (verdict, rows) == before[1:]
-        if revision == "0002":  # it was done, or it came to its commit before the kill
+        if revision == HEAD:  # it was done, or it came to its commit before the kill
             assert on_directory.run_process("db", "downgrade", "0001").returncode == 0
         for backup in path.parent.glob("*.backup*"):
             backup.unlink()
     assert on_directory.run_process("db", "upgrade").returncode == 0
-    assert state(path) == ("0002", "ok", before[2])
+    assert state(path) == (HEAD, "ok", before[2])
     assert on_directory.run_process("db", "check").returncode == 0
     assert sorted(each.name for each in path.parent.iterdir() if each.suffix != ".backup") == [
         path.name,
