@@ -325,10 +325,9 @@ def test_archives_whose_members_are_mixed(
     with catalog.database.transaction() as session:
         swap = text("UPDATE members SET archive_id = :archive WHERE id = :id")
         session.execute(swap, [{"archive": third.id, "id": ids[1]}, {"archive": other.id, "id": ids[2]}])
-        session.execute(text("UPDATE member_ranges SET last_id = last_id + 1 WHERE archive_id = :id"), {"id": other.id})
-        session.execute(
-            text("UPDATE member_ranges SET first_id = first_id - 1 WHERE archive_id = :id"), {"id": third.id}
-        )
+        wider = text("UPDATE member_ranges SET first_id = :first, last_id = :last WHERE archive_id = :id")
+        session.execute(wider, {"first": ids[0], "last": ids[2], "id": other.id})
+        session.execute(wider, {"first": ids[1], "last": ids[3], "id": third.id})
     assert [[m.id for m in catalog.members.list(each.id)] for each in (other, third)] == [ids[::2], ids[1::2]]
     assert [m.id for m, _ in catalog.members.search("2023/", limit=4)] == ids[::-1]
     assert len(catalog.members.search("2023/", limit=None)) == 6
