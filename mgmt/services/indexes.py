@@ -55,7 +55,8 @@ def made_index(store: ObjectStore, archive: StoredObject) -> Iterator[Index]:
             level="",
             compressor="",
         )
-        rebuild_index(store.stream(archive.key, etag=archive.etag), IndexWriter(path, header))
+        with IndexWriter(path, header) as writer:
+            rebuild_index(store.stream(archive.key, etag=archive.etag), writer)
         yield Index.open(path)
 
 

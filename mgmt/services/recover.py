@@ -26,6 +26,7 @@ from mgmt.services.indexes import OPERATION, look_up
 from mgmt.services.local_copy import remove_copy
 from mgmt.services.probes import abandoned_probes
 from mgmt.services.scratch import remove_abandoned_scratch
+from mgmt.services.unheard import abort_unheard
 from mgmt.services.upload import archive_id
 from mgmt.signals import may_stop
 from mgmt.storage import ObjectStore
@@ -80,7 +81,7 @@ def _finish_or_undo(record: OperationRecord, open_store: OpenStore, catalog: Cat
             finish_upload(record, catalog)
             return "finished: the archive was proven" + (", the original is moved" if record.completed_dir_path else "")
         case UploadRecord():
-            _undo_upload(record, open_store)
+            _undo_upload(record, open_store, catalog)
         case DownloadRecord():
             if record.local_path is not None:
                 remove_partial(record.local_path, token(record.operation_id))
@@ -94,7 +95,7 @@ def _finish_or_undo(record: OperationRecord, open_store: OpenStore, catalog: Cat
     return "undone"
 
 
-def _undo_upload(record: UploadRecord, open_store: OpenStore) -> None:
+def _undo_upload(record: UploadRecord, open_store: OpenStore, catalog: Catalog) -> None:
     """Remove what an upload that was never proven has left; the original is where it was."""
     remove_copy(record)
     if record.store is None or record.s3_object_key is None:
@@ -103,6 +104,8 @@ def _undo_upload(record: UploadRecord, open_store: OpenStore) -> None:
     if record.upload_id is not None:
         store.abort(key, record.upload_id)
         record.upload_id = None
+    else:
+        abort_unheard(store, key, catalog)
     stored = look_up(store, key)
     if stored is not None and stored.metadata.get(OPERATION) == archive_id(record):
         store.delete(key)
@@ -139,7 +142,7 @@ def _abandoned(catalog: Catalog) -> list[UploadRecord]:
 def _remove_abandoned(open_store: OpenStore, catalog: Catalog) -> Iterator[Settled]:
     for record in _abandoned(catalog):
         try:
-            left = _left_behind(record, open_store(record.store))
+            left = _left_behind(record, open_store(record.store), catalog)
         except MgmtError as exc:
             yield _settled(record, exc.message)
         else:
@@ -167,13 +170,15 @@ def _settled_probe(target: str, action: str, status: Status) -> Settled:
     return Settled(operation_id="", operation_type="probe", target=target, action=action, status=status.value)
 
 
-def _left_behind(record: UploadRecord, store: ObjectStore) -> list[str]:
+def _left_behind(record: UploadRecord, store: ObjectStore, catalog: Catalog) -> list[str]:
     """Remove what an upload that has ended unproven left in the store; says what that was."""
     assert record.s3_object_key is not None and record.index_key is not None  # noqa: S101, PT018 - it asked for them
     key, left = record.s3_object_key, []
     if record.upload_id is not None and record.upload_id in {each.upload_id for each in store.pending(key)}:
         store.abort(key, record.upload_id)
         left.append("the parts")
+    elif record.upload_id is None and abort_unheard(store, key, catalog):
+        left.append("the upload without parts")
     index = look_up(store, record.index_key)
     if index is None:  # it is stored before its archive, so there is no archive either
         return left

@@ -30,6 +30,7 @@ from mgmt.services.local_copy import announce_copy, local_copy, on_disk, remove_
 from mgmt.services.plan import Plan, UploadOptions, canonical, completed_dir, plan_upload
 from mgmt.services.proof import prove
 from mgmt.services.scratch import remove_abandoned_scratch, scratch_folder
+from mgmt.services.unheard import abort_unheard
 from mgmt.storage import ObjectStore, Sent, StoredObject
 
 SENDING = "sending"
@@ -133,6 +134,8 @@ def _key_to_go_on_with(record: UploadRecord, plan: Plan, store: ObjectStore, cat
         renamed = record.s3_object_key != plan.key and record.requested_key == plan.key
         if record.store != store.url or not (renamed or record.s3_object_key == plan.key):
             raise _SupersededError(f"given up for an upload to {store.location(plan.key)}")
+        if record.upload_id is None:
+            abort_unheard(store, record.s3_object_key, catalog)
         return record.s3_object_key
     record.requested_key = plan.key
     earlier = next(
@@ -148,7 +151,10 @@ def _key_to_go_on_with(record: UploadRecord, plan: Plan, store: ObjectStore, cat
         # that one has left - parts, an index, an object whose answer was lost - is found by it, and used or replaced.
         record.archive_id = archive_id(earlier)
         record.upload_id, record.part_size = earlier.upload_id, earlier.part_size
-        return earlier.s3_object_key or plan.key
+        key = earlier.s3_object_key or plan.key
+        if record.upload_id is None:
+            abort_unheard(store, key, catalog)
+        return key
     return plan.key
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
+from io import FileIO
 from stat import S_ISREG
 from typing import Any, BinaryIO
 
@@ -48,6 +49,7 @@ class DirectoryStore:
     def __init__(self, path: str) -> None:
         self.path = os.path.normpath("/" + path.lstrip("/"))
         self.url = f"file://{self.path}"
+        self._lock: FileIO | None = None
 
     def capabilities(self) -> Capabilities:
         """A file system has no checksum to offer: what it holds must be read back."""
@@ -281,12 +283,16 @@ class DirectoryStore:
             open_root(self.path, create=False) as root,
             open_parent(root, f"{OWN}/lock", create=True) as (folder, name),
         ):
+            if self._lock is not None:
+                # A signal has cut off the end of an earlier use just before it let go: we would wait for ourselves.
+                self._lock.close()
             lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
+            self._lock = FileIO(lock)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield root
             finally:
-                os.close(lock)
+                self._lock.close()
 
     def _is_there(self, key: str) -> bool:
         try:

@@ -183,7 +183,8 @@ def try_verify(world: World, program: Program, spoil: Callable[[], None], *optio
 def attempt(world: World, home: Path, store_fault: StoreFault, command: str) -> tuple[Done, Fault]:
     """One command under one fault, and again without it; returns how the first ended, and what met it."""
     program = world.program(home)
-    name = f"{hashlib.sha256(f'{store_fault.name} {command}'.encode()).hexdigest()[:12]}.bin"
+    # The store is that of all tests here, some of which try the same case: each has keys of its own.
+    name = f"{hashlib.sha256(f'{home} {store_fault.name} {command}'.encode()).hexdigest()[:12]}.bin"
     fault = store_fault.fault(command)
     spoil = functools.partial(world.spoil, fault)
 
@@ -243,9 +244,10 @@ def test_every_store_fault(world: World, tmp_path: Path, command: str, figure: F
 def try_rotten(world: World, home: Path, faults: list[StoreFault]) -> int:
     """Verify an object in which a bit has rotted, under each of the faults; returns how many were met."""
     program, tried = world.program(home), 0
-    original(program, "rotten.bin", SMALL)
-    program.ok("upload", "rotten.bin")
-    client, place = world.server.client(), {"Bucket": BUCKET, "Key": "archive/rotten.bin.tar.gz"}
+    name = f"rotten-{len(faults)}.bin"
+    original(program, name, SMALL)
+    program.ok("upload", name)
+    client, place = world.server.client(), {"Bucket": BUCKET, "Key": f"archive/{name}.tar.gz"}
     there = client.get_object(**place)
     body = bytearray(there["Body"].read())
     body[len(body) // 3] ^= 1
@@ -253,12 +255,12 @@ def try_rotten(world: World, home: Path, faults: list[StoreFault]) -> int:
     for command, options in (("verify", []), ("read-back", ["--read-back"])):
         for store_fault in faults:
             world.spoil(fault := store_fault.fault(command))
-            done = program.run("verify", "rotten.bin", *options)
+            done = program.run("verify", name, *options)
             tried += fault.met > 0
             assert done.returncode != 0, (command, store_fault.name)
             check_words(done)
         world.heal()
-        assert program.run("verify", "rotten.bin", *options).returncode == 8
+        assert program.run("verify", name, *options).returncode == 8
     return tried
 
 

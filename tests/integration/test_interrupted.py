@@ -114,6 +114,27 @@ def test_recover_removes_the_parts_of_a_cancelled_upload(anywhere: Program) -> N
     assert parts_in(anywhere) == 0
 
 
+@pytest.mark.parametrize("then", [["recover"], ["upload", "clip.mov"]], ids=["recover", "again"])
+@pytest.mark.parametrize("status", ["running", "cancelled"])
+def test_an_upload_whose_beginning_nobody_heard_of_is_removed(
+    on_seaweed: Program, seaweed: Server, status: str, then: list[str]
+) -> None:
+    """As a kill, or a signal, between the store's answer and the commit of the upload's id leaves it."""
+    file = random_file(on_seaweed.work / "clip.mov", SIZE)
+    interrupt(on_seaweed, file, signal.SIGKILL, lambda: parts_in(on_seaweed) >= 1)
+    store = open_store(on_seaweed.store)
+    for each in store.pending():
+        store.abort(each.key, each.upload_id)
+    bucket, _, prefix = on_seaweed.store.removeprefix("s3://").partition("/")
+    seaweed.client().create_multipart_upload(Bucket=bucket, Key=f"{prefix}/clip.mov.tar.gz".lstrip("/"))
+    with closing(sqlite3.connect(on_seaweed.catalog)) as connection, connection:
+        connection.execute("UPDATE uploads SET upload_id = NULL")
+        connection.execute("UPDATE operations SET status = ? WHERE operation_type = 'upload'", [status])
+    assert [each.key for each in store.pending()] == ["clip.mov.tar.gz"]
+    on_seaweed.ok(*then)
+    assert list(store.pending()) == []
+
+
 def test_a_move_that_was_announced_is_finished(on_directory: Program) -> None:
     """As a kill between the rename and the last commit leaves it."""
     (on_directory.work / "notes").write_text("precious")

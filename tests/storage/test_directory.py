@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from mgmt.errors import (
     StoreUnavailableError,
 )
 from mgmt.storage import open_store
+from mgmt.storage.directory import DirectoryStore
 from mgmt.storage.store import ObjectStore
 from tests.storage.test_contract import KEY, content, started, uploaded
 
@@ -275,3 +277,23 @@ def test_killed_at_every_step(tmp_path: Path, verb: str) -> None:
     )
     assert steps.returncode == 0, steps.stderr
     assert int(steps.stdout) > (10 if verb == "delete" else 25)
+
+
+def test_a_lock_that_a_signal_has_kept_is_let_go(store: ObjectStore) -> None:
+    """As a signal at the end of `_locked` leaves it: the rest of the process must not wait for itself."""
+    uploaded(store, b"locked")
+    assert isinstance(store, DirectoryStore)
+    cut_off = store._locked()
+    cut_off.__enter__()
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        signal.alarm(10)
+        store.delete(KEY)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert list(store.list()) == []
