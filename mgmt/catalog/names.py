@@ -22,8 +22,8 @@ BLOCK = 32
 BATCH = 640 * BLOCK
 """Names that are indexed in one transaction."""
 
-MOST_TRIGRAMS = 60
-"""FTS5 refuses very long queries; this many let hardly anything through."""
+MOST_TRIGRAMS = 12
+"""Each is a list that FTS5 goes through; so many, from all over the keyword, let hardly anything through."""
 
 FEWEST_BLOCKS, MOST_BLOCKS = 8, 256
 """Blocks that are asked for at a time: few at first, as a page seldom needs more."""
@@ -76,7 +76,7 @@ class NameIndex:
         A piece is looked up when it is asked for, so that a page costs what is on it.
         """
         # With detail=none FTS5 takes no phrase of more than one trigram, so they are ANDed.
-        quoted = ('"' + trigram.replace('"', '""') + '"' for trigram in _trigrams(keyword)[:MOST_TRIGRAMS])
+        quoted = ('"' + trigram.replace('"', '""') + '"' for trigram in _trigrams(keyword))
         query = select(_names.c.rowid).where(
             _names.c.member_names.match(" AND ".join(quoted)), _names.c.rowid <= last // BLOCK
         )
@@ -117,4 +117,7 @@ def _ids(block: int) -> range:
 
 def _trigrams(keyword: str) -> list[str]:
     folded = display(keyword).casefold()
-    return list(dict.fromkeys(folded[at : at + 3] for at in range(len(folded) - 2)))
+    last = len(folded) - 3
+    count = min(last + 1, MOST_TRIGRAMS)
+    places = (last * number // (count - 1) for number in range(count)) if count > 1 else range(count)
+    return list(dict.fromkeys(folded[at : at + 3] for at in places))
