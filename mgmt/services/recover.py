@@ -181,6 +181,9 @@ def _left_behind(record: UploadRecord, store: ObjectStore, catalog: Catalog) -> 
         left.append("the upload without parts")
     index = look_up(store, record.index_key)
     if index is None:  # it is stored before its archive, so there is no archive either
+        for half in [each for each in store.pending(record.index_key) if each.key == record.index_key]:
+            store.abort(half.key, half.upload_id)
+            left.append("half an index")
         return left
     archive = look_up(store, key)
     if archive is None or archive.metadata.get(OPERATION) != archive_id(record):

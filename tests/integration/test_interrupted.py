@@ -1,6 +1,7 @@
 """Interrupted work goes on: only what is missing is sent, and the object is what an uninterrupted upload gives."""
 
 import hashlib
+import json
 import os
 import signal
 import sqlite3
@@ -112,6 +113,19 @@ def test_recover_removes_the_parts_of_a_cancelled_upload(anywhere: Program) -> N
     interrupt(anywhere, file, signal.SIGTERM, lambda: parts_in(anywhere) >= 3)
     assert len(anywhere.json("recover")) == 1
     assert parts_in(anywhere) == 0
+
+
+def test_half_an_index_of_a_failed_upload_is_removed(on_directory: Program) -> None:
+    """As an upload leaves it that is killed while it puts its index, is taken up, and fails before it comes there."""
+    file = random_file(on_directory.work / "clip.mov", SIZE)
+    interrupt(on_directory, file, signal.SIGKILL, lambda: parts_in(on_directory) >= 1)
+    with closing(sqlite3.connect(on_directory.catalog)) as connection, connection:
+        connection.execute("UPDATE operations SET status = 'failed' WHERE operation_type = 'upload'")
+        [(key,)] = connection.execute("SELECT index_key FROM uploads")
+    uploads = Path(on_directory.store.removeprefix("file://"), ".mgmt", "uploads")
+    (uploads / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json").write_text(json.dumps({"key": key}))
+    on_directory.ok("recover")
+    assert list(uploads.iterdir()) == []
 
 
 @pytest.mark.parametrize("then", [["recover"], ["upload", "clip.mov"]], ids=["recover", "again"])
