@@ -140,6 +140,7 @@ def _searches(searches: dict[str, float], scan: float) -> Iterator[Row]:
 
 def _writers(bench: Bench, path: Path) -> Iterator[Row]:
     """Processes that record uploads of a few files as fast as they can."""
+    os.sync()  # gigabytes of the peer's may wait for the disk, and whoever asks for a flush would wait for them
     seconds = WRITING / 10 if bench.quick else WRITING
     running = [
         subprocess.Popen(

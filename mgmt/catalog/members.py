@@ -169,18 +169,15 @@ class Members:
             for first, last in _stretches(session, inside):
                 yield newest.where(members.c.id.between(first, last if after is None else min(last, after - 1)))
             return
-        newest = newest.where(containing(members.c.name, name))
-        if after is not None:
-            newest = newest.where(members.c.id < after)
+        fits = containing(members.c.name, name)
+        newest = newest.where(fits) if after is None else newest.where(fits, members.c.id < after)
         if not self._names.can_sift(name):
             yield newest
             return
         mark = self._names.mark(session)
         yield newest.where(members.c.id > mark)
-        # Not in the order of the ids themselves, or SQLite would rather read all members in that order.
-        few = newest.order_by(None).order_by(-members.c.id)
-        for ids in self._names.sift(session, name, mark if after is None else min(mark, after - 1)):
-            yield few.where(among(members.c.id, ids))
+        end = mark if after is None else min(mark, after - 1)
+        yield from self._names.sift(session, _select().where(fits), name, end)
 
     def count(self, archive_id: int) -> int:
         """How many members of the archive are recorded."""

@@ -9,12 +9,15 @@ slower. PostgreSQL has an index that keeps itself.
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
-from sqlalchemy import Integer, Text, column, select, table, text
+from sqlalchemy import Integer, Select, Text, column, select, table, text
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.columns import display
 from mgmt.catalog.database import Database
+from mgmt.catalog.queries import table_of
+from mgmt.catalog.tables import members
 
 BLOCK = 32
 """Members of a block: those of block n have the ids from n * BLOCK on. The index is of this size for good."""
@@ -22,7 +25,7 @@ BLOCK = 32
 BATCH = 640 * BLOCK
 """Names that are indexed in one transaction."""
 
-MOST_TRIGRAMS = 12
+MOST_TRIGRAMS = 8
 """Each is a list that FTS5 goes through; so many, from all over the keyword, let hardly anything through."""
 
 FEWEST_BLOCKS, MOST_BLOCKS = 8, 256
@@ -70,20 +73,24 @@ class NameIndex:
         """There is an index to ask, and `keyword` is long enough to ask for."""
         return self._database.is_sqlite and bool(_trigrams(keyword))
 
-    def sift(self, session: Session, keyword: str, last: int) -> Iterator[list[int]]:
-        """Ids up to `last` of members that can have `keyword` in their name, in pieces; the newest come first.
+    def sift(self, session: Session, query: Select[Any], keyword: str, last: int) -> Iterator[Select[Any]]:
+        """`query`, of members with ids up to `last`, in pieces: only blocks that can have `keyword` in a name.
 
-        A piece is looked up when it is asked for, so that a page costs what is on it.
+        The newest come first. A piece is looked up when it is asked for, so that a page costs what is on it.
         """
         # With detail=none FTS5 takes no phrase of more than one trigram, so they are ANDed.
         quoted = ('"' + trigram.replace('"', '""') + '"' for trigram in _trigrams(keyword))
-        query = select(_names.c.rowid).where(
+        sieve = select(_names.c.rowid).where(
             _names.c.member_names.match(" AND ".join(quoted)), _names.c.rowid <= last // BLOCK
         )
-        with closing(session.scalars(query.order_by(_names.c.rowid.desc()))) as found:
+        with closing(session.scalars(sieve.order_by(_names.c.rowid.desc()))) as found:
             most = FEWEST_BLOCKS
-            while blocks := found.fetchmany(most):
-                yield [id_ for each in blocks for id_ in _ids(each) if id_ <= last]
+            while numbers := found.fetchmany(most):
+                blocks = table_of(numbers)
+                first = blocks.c.value * BLOCK
+                piece = query.join(blocks, members.c.id.between(first, first + (BLOCK - 1)))
+                # Not the id itself, or SQLite would rather go through all members in that order, or up to that one.
+                yield piece.where(-members.c.id >= -last).order_by(-members.c.id)
                 most = min(4 * most, MOST_BLOCKS)
 
     def _index_batch(self) -> int:
@@ -109,10 +116,6 @@ class NameIndex:
             )
             session.execute(text("UPDATE member_names_mark SET indexed_to = :last"), batch)
             return last - batch["mark"]
-
-
-def _ids(block: int) -> range:
-    return range(block * BLOCK, (block + 1) * BLOCK)
 
 
 def _trigrams(keyword: str) -> list[str]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, and_, cast, literal, select
+from sqlalchemy import BigInteger, Boolean, ColumnElement, TableValuedAlias, and_, cast, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -97,10 +97,14 @@ def _elements_in_postgresql(element: _Elements, compiler: SQLCompiler, **options
     return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
 
 
+def table_of(numbers: Sequence[int]) -> TableValuedAlias:
+    """`numbers` as a table, in its column `value`; there may be more of them than a statement can have parameters."""
+    return _Elements(literal(json.dumps(list(numbers)))).table_valued("value")
+
+
 def among(number: ColumnElement[int], numbers: Sequence[int]) -> ColumnElement[bool]:
-    """`number` is one of `numbers`, of which there may be more than a statement can have parameters."""
-    elements = _Elements(literal(json.dumps(list(numbers)))).table_valued("value")
-    return number.in_(select(cast(elements.c.value, BigInteger)))
+    """`number` is one of `numbers`, of which there may be many."""
+    return number.in_(select(cast(table_of(numbers).c.value, BigInteger)))
 
 
 def starting(text: ColumnElement[str] | InstrumentedAttribute[Any], prefix: str) -> ColumnElement[bool]:
