@@ -6,6 +6,7 @@ A run of all of them, without --quick, also writes docs/benchmarks.md.
 import argparse
 import importlib
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -61,7 +62,7 @@ def main(arguments: list[str]) -> int:
                 for row in importlib.import_module(f"benchmarks.{family}").rows(bench):
                     rows.append(row)
                     print(".", end="", file=sys.stderr, flush=True)
-            except Exception:
+            except subprocess.CalledProcessError:
                 traceback.print_exc()
                 failed.append(family)
         print("\n" + table(rows), flush=True)

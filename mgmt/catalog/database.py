@@ -122,13 +122,13 @@ class Database:
                 )
             try:
                 descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                held = locked(descriptor, LOCK_SECONDS)
+                arrived = locked(descriptor, LOCK_SECONDS)
             except OSError as error:
                 raise CatalogError(
                     f"the catalog {self.path} cannot be locked: {error.strerror}",
                     next_step=f"check the permissions of {self.path}.lock",
                 ) from error
-            if not held:
+            if not arrived:
                 raise CatalogError(
                     f"the catalog {self.path} is busy: another process has been writing for {LOCK_SECONDS:g} s",
                     next_step=f"find it with `fuser {self.path}.lock`, or try again later",
@@ -137,8 +137,9 @@ class Database:
                 self._lock_depth = 1
                 yield
             finally:
-                self._lock_depth = 0
-                os.close(descriptor)
+                with held():  # or this process would stand in line behind itself
+                    self._lock_depth = 0
+                    os.close(descriptor)
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -49,7 +50,8 @@ class DirectoryStore:
     def __init__(self, path: str) -> None:
         self.path = os.path.normpath("/" + path.lstrip("/"))
         self.url = f"file://{self.path}"
-        self._lock: FileIO | None = None
+        self._own = threading.local()
+        """The `lock` of this thread, as far as it has had one."""
 
     def capabilities(self) -> Capabilities:
         """A file system has no checksum to offer: what it holds must be read back."""
@@ -283,16 +285,16 @@ class DirectoryStore:
             open_root(self.path, create=False) as root,
             open_parent(root, f"{OWN}/lock", create=True) as (folder, name),
         ):
-            if self._lock is not None:
+            if (kept := getattr(self._own, "lock", None)) is not None:
                 # A signal has cut off the end of an earlier use just before it let go: we would wait for ourselves.
-                self._lock.close()
-            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
-            self._lock = FileIO(lock)
+                kept.close()
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
+            lock = self._own.lock = FileIO(descriptor)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield root
             finally:
-                self._lock.close()
+                lock.close()
 
     def _is_there(self, key: str) -> bool:
         try:
