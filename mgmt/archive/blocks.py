@@ -24,7 +24,7 @@ _SYNC = b"\0\0\0\xff\xff"
 _FLUSHED = _SYNC[1:]  # how a sync flush ends too, wherever in a byte it begins
 _FINAL = b"\x03\0"
 _SAMPLES = 16
-_SAMPLE = 8192
+_SAMPLE = 2048
 
 
 def pack(data: Data, level: Level) -> tuple[tuple[bytes, ...], int]:

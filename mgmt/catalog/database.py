@@ -65,6 +65,9 @@ class Database:
                 return
             self._ensure_current()
             with self.lock():
+                if (reading := self._session.get_transaction()) is not None:
+                    # Or it would be committed beside the writer's, and a failure of one leaves the other half done.
+                    reading.close()
                 self._depth = 1
                 try:
                     yield self._session

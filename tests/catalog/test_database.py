@@ -114,6 +114,19 @@ def test_no_transaction_is_left_open(catalog: Catalog, reopen: Callable[[], Cata
             assert connection.connection.driver_connection.info.transaction_status == 0  # IDLE
 
 
+def test_a_commit_that_fails_after_reading_is_rolled_back_without_a_word(sqlite_catalog: Catalog) -> None:
+    def an_orphan() -> None:
+        with sqlite_catalog.database.transaction() as session:
+            session.execute(text("PRAGMA defer_foreign_keys = ON"))
+            session.execute(text("INSERT INTO operation_files VALUES ('none', 1, 'archive')"))
+
+    for _ in range(20):  # the order in which a session ends its connections is a matter of their addresses
+        sqlite_catalog.metadata.list_files()
+        with pytest.raises(CatalogError, match="FOREIGN KEY"):
+            an_orphan()
+    assert sqlite_catalog.metadata.list_files() == []
+
+
 def test_what_was_changed_in_records_is_written_only_by_a_transaction(
     catalog: Catalog, reopen: Callable[[], Catalog]
 ) -> None:
