@@ -36,7 +36,7 @@ lint: $(VENV)/.dev                       ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev                      ## figures beside other tools; writes docs/benchmarks.md (ROWS=upload: prints a part)
+bench: $(VENV)/.dev                      ## figures beside other tools, into docs/benchmarks.md (ROWS=upload: a part of them)
 	$(BIN)/python -m benchmarks.run $(ROWS)
 
 clean:                                   ## remove what make made

@@ -1,14 +1,15 @@
-"""The tables, and the page that a full run writes."""
+"""The tables, and the page that shows the last figures of each family."""
 
 import json
 import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
@@ -17,6 +18,9 @@ from benchmarks.peers import Peers
 
 PAGE = Path("docs/benchmarks.md")
 PLOT = Path("docs/benchmarks.svg")
+FIGURES = Path("docs/benchmarks.json")
+"""What the page and the plot are made of: by family, the rows, the points, and where and when they were measured."""
+
 BEGIN = "<!-- What follows is written by `make bench`. -->"
 TITLES = ["row", "against", "mgmt", "peer", "", "ratio", "goal", "", "note"]
 
@@ -41,14 +45,37 @@ def table(rows: Sequence[Row]) -> str:
     return tabulate(escaped, headers=TITLES, tablefmt="github", disable_numparse=True)
 
 
-def write(tables: Mapping[str, Sequence[Row]], points: Sequence[Point], peers: Peers) -> None:
-    """Replace what is below the mark in docs/benchmarks.md, and the plot."""
-    kept = PAGE.read_text().partition(BEGIN)[0]
-    parts = [kept + BEGIN, *_machine(peers), f"![Time against size]({PLOT.name})"]
-    for family, rows in tables.items():
-        parts += [f"## {family.capitalize()}", table(rows)]
+def keep(family: str, rows: Sequence[Row], points: Sequence[Point], peers: Peers) -> None:
+    """Put the figures of `family` in the place of its last ones."""
+    figures = _kept()
+    figures[family] = {
+        "measured": _circumstances(peers),
+        "rows": [asdict(row) for row in rows],
+        "points": [asdict(point) for point in points],
+    }
+    FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def write(order: Sequence[str], peers: Peers) -> None:
+    """Replace what is below the mark in docs/benchmarks.md, and the plot; families come in this `order`."""
+    figures = _kept()
+    points = [Point(**point) for each in figures.values() for point in each["points"]]
+    parts = [PAGE.read_text().partition(BEGIN)[0] + BEGIN]
+    if points:
+        draw(points, peers)
+        parts.append(f"![Time against size]({PLOT.name})")
+    said = ""
+    for family in filter(figures.__contains__, order):
+        measured = figures[family]["measured"]
+        parts += [f"## {family.capitalize()}", *([measured] if measured != said else [])]
+        parts.append(table([Row(**row) for row in figures[family]["rows"]]))
+        said = measured
     PAGE.write_text("\n\n".join(parts) + "\n")
-    draw(points, peers)
+
+
+def _kept() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    return found
 
 
 def draw(points: Sequence[Point], peers: Peers) -> None:
@@ -60,7 +87,8 @@ def draw(points: Sequence[Point], peers: Peers) -> None:
         subprocess.run([peers.python("plot"), script, file.name, PLOT], check=True)
 
 
-def _machine(peers: Peers) -> list[str]:
+def _circumstances(peers: Peers) -> str:
+    """When, on which machine, and with which versions."""
     said = subprocess.run([program(), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     weed = subprocess.run([Path(program()).with_name("weed"), "version"], check=True, stdout=subprocess.PIPE, text=True)
     versions = {
@@ -68,9 +96,9 @@ def _machine(peers: Peers) -> list[str]:
         "SeaweedFS": weed.stdout.splitlines()[0],
         **peers.versions(),
     }
-    lines = [f"- {name}: {version}" for name, version in versions.items()]
     where = f"{platform.system()} {platform.release()}, {_processor()}, {os.cpu_count()} cores, {_memory():.0f} GiB"
-    return [f"{datetime.now(UTC):%Y-%m-%d}, on {where}:", "\n".join(lines)]
+    lines = [f"- {name}: {version}" for name, version in versions.items()]
+    return "\n".join([f"{datetime.now(UTC):%Y-%m-%d}, on {where}:", "", *lines])
 
 
 def _processor() -> str:

@@ -1,6 +1,6 @@
 """`python -m benchmarks.run [--quick] [FAMILY...]`: run the rows (all of them without names) and print their tables.
 
-A run of all of them, without --quick, also writes docs/benchmarks.md.
+Without --quick they also take the place of the last ones in docs/benchmarks.md.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.bench import BUCKET, Bench
 from benchmarks.inputs import Inputs
 from benchmarks.peers import Peers
-from benchmarks.report import table, write
+from benchmarks.report import keep, table, write
 from benchmarks.sink import null_sink
 from tests.servers import seaweedfs
 
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     peers = Peers(FOLDER / "peers")
     if asked.quick:
         print("A quick run shows whether the rows work. Its figures mean nothing, whatever sizes the rows name.")
-    points, tables, failed = [], {}, []
+    failed = []
     for family in asked.families or FAMILIES:
         print(f"\n## {family}\n", flush=True)
         rows = []
@@ -66,13 +66,12 @@ def main(arguments: list[str]) -> int:
                 traceback.print_exc()
                 failed.append(family)
         print("\n" + table(rows), flush=True)
-        tables[family] = rows
-        points += bench.points
+        if not asked.quick and family not in failed:
+            keep(family, rows, bench.points, peers)
+            write(FAMILIES, peers)
     if failed:
         print(f"not run to their end: {', '.join(failed)}", file=sys.stderr)
         return 1
-    if not asked.families and not asked.quick:
-        write(tables, points, peers)
     return 0
 
 
