@@ -96,8 +96,8 @@ def run(args: Sequence[str]) -> int:
     unraisable, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         return _status_of(args, output)
-    except Interrupted as exc:  # while an error was being told: that it was told matters less than how it ended
-        return 128 + exc.signum
+    except Interrupted as exc:  # at the very end, or while an error was being told, which matters less
+        return _interrupted(exc.signum, output)
     finally:
         sys.unraisablehook = unraisable
 
@@ -123,14 +123,20 @@ def _status_of(args: Sequence[str], output: str) -> int:
         if signum == signal.SIGPIPE:  # Python would complain once more when it flushes at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signum
-        message = f"interrupted by {signal.Signals(signum).name}; nothing is lost"
-        _report(message, "Interrupted", output, retryable=True, next_step="run the same command again to go on")
-        return 128 + signum
+        return _interrupted(signum, output)
     except OSError as exc:
         from mgmt.services.batch import system_says
 
         _report(system_says(exc), "MgmtError", output)
         return ExitStatus.FAILED
+
+
+def _interrupted(signum: int, output: str) -> int:
+    """Say what the signal has done; returns the exit status. Another signal only waits for it."""
+    signals.finish_first()
+    message = f"interrupted by {signal.Signals(signum).name}; nothing is lost"
+    _report(message, "Interrupted", output, retryable=True, next_step="run the same command again to go on")
+    return 128 + signum
 
 
 def _unraisable(lost: "sys.UnraisableHookArgs") -> None:

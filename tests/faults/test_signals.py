@@ -53,7 +53,9 @@ COMMANDS = {
         ("delete", "other", "--last-copy", "--yes"), ("DirectoryStore.delete", "_see_it_gone"),
         commits=3, before=(("upload", "other"),), finished=4,
     ),
-    "verify": Command(("verify", "--read-back", "other"), ("_check",), commits=3, before=(("upload", "other"),)),
+    "verify": Command(
+        ("verify", "--read-back", "other"), ("_check", "_status_of"), commits=3, before=(("upload", "other"),)
+    ),
     "free": Command(
         ("free", "other", "--yes"), ("prove_again", "rename_noreplace", "finish_free"),
         commits=3, before=(("upload", "other"),), finished=4,

@@ -42,7 +42,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures"
         arguments = sys.argv[1:] or ["tests"]
-        command = [sys.executable, "-m", "pytest", "-n", "2", "-m", "torture or not torture", "-rs", *arguments]
+        workers = str((os.cpu_count() or 1) + 1)  # the tests wait for disks and servers more than they compute
+        command = [sys.executable, "-m", "pytest", "-n", workers, "-m", "torture or not torture", "-rs", *arguments]
         done = subprocess.run(
             command, env={**os.environ, "MGMT_FIGURES": str(figures)}, stdout=subprocess.PIPE, text=True
         )

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from mgmt.services.index_keys import SUFFIX
 from tests.conftest import Figure
 from tests.faults.history import Content, archived, content_of
 from tests.faults.signal_at import run_signalled
@@ -104,6 +105,7 @@ class Keeping(RuleBasedStateMachine):
         assert self.rows("SELECT operation_id FROM operations WHERE status = 'running'") == []
         assert list(self.work.rglob(".mgmt-*")) == []
         assert list((self.store / ".mgmt").glob("uploads/*")) == []
+        assert set(self.store.glob(f"*{SUFFIX}")) <= self.recorded()
 
     # What has to be true at any time
 
@@ -190,10 +192,17 @@ class Keeping(RuleBasedStateMachine):
         return local | {archived(path.read_bytes()) for path in self.store.glob("*.tar.gz") if path.name in proven}
 
     def files(self) -> dict[Path, bytes]:
-        """Every file that is a user's: not those of a temporary name."""
-        roots = (self.work, self.store)
-        found = [path for root in roots for path in root.rglob("*") if not any(".mgmt" in part for part in path.parts)]
-        return {path: path.read_bytes() for path in found if path.is_file()}
+        """Every file that is a user's: not those of a temporary name, and of the store what is recorded.
+
+        What a cut off upload has left there unproven, whoever goes on with that upload may replace.
+        """
+        local = [path for path in self.work.rglob("*") if not any(".mgmt" in part for part in path.parts)]
+        return {path: path.read_bytes() for path in (*local, *self.recorded()) if path.is_file()}
+
+    def recorded(self) -> set[Path]:
+        """Archives that are, or were, recorded in the store, and their indexes."""
+        keys = self.rows("SELECT path, index_key FROM files WHERE location = 's3'")
+        return {self.store / key for both in keys for key in both if key is not None}
 
     def rows(self, query: str) -> list[Any]:
         with closing(sqlite3.connect(self.program.catalog)) as connection:
@@ -220,7 +229,8 @@ def another_uploads(program: Program, path: Path) -> Iterator[None]:
         try:
             os.close(go_on[1])
             catalog = open_catalog(f"sqlite:///{program.catalog}")
-            with catalog.journal.record(UploadRecord(target_path=str(path)), claim=claim(str(path))):
+            upload = UploadRecord(target_path=str(path), store=program.store)
+            with catalog.journal.record(upload, claim=claim(str(path))):
                 os.write(begun[1], b"!")
                 os.read(go_on[0], 1)
                 os._exit(9)
