@@ -92,11 +92,11 @@ def run(args: Sequence[str]) -> int:
     """Run one command; returns its exit status. The one place where an error becomes a status."""
     os.umask(0o077 | os.umask(0))
     output = _requested_output(args)
-    signals.listen()
     unraisable, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
+        signals.listen()
         return _status_of(args, output)
-    except Interrupted as exc:  # at the very end, or while an error was being told, which matters less
+    except Interrupted as exc:  # at the very beginning or end, or while an error was being told, which matters less
         return _interrupted(exc.signum, output)
     finally:
         sys.unraisablehook = unraisable

@@ -54,7 +54,8 @@ COMMANDS = {
         commits=3, before=(("upload", "other"),), finished=4,
     ),
     "verify": Command(
-        ("verify", "--read-back", "other"), ("_check", "_status_of"), commits=3, before=(("upload", "other"),)
+        ("verify", "--read-back", "other"), ("listen", "_check", "_status_of"),
+        commits=3, before=(("upload", "other"),),
     ),
     "free": Command(
         ("free", "other", "--yes"), ("prove_again", "rename_noreplace", "finish_free"),
