@@ -10,6 +10,7 @@ from typing import Protocol
 import pytest
 
 from tests import servers
+from tests.postgresql import PostgreSQL, postgresql
 from tests.program import Program
 from tests.servers import Server
 
@@ -40,6 +41,12 @@ def rclone_server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[Server]:
     with servers.moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    with postgresql() as server:
         yield server
 
 

