@@ -153,5 +153,6 @@ def _programs(home: Path) -> Path:
     newest = max(Path(package.origin).parent.glob("pginstall*"), key=lambda path: path.name)
     if os.geteuid() != 0:
         return newest / "bin"
-    copied = shutil.copytree(newest, home / "programs", symlinks=True)  # nobody may not be let into our own folders
-    return copied / "bin"
+    for part in (newest, newest.parent.with_suffix(".libs")):  # nobody may not be let into our own folders
+        shutil.copytree(part, home / "programs" / part.relative_to(newest.parent.parent), symlinks=True)
+    return home / "programs" / newest.relative_to(newest.parent.parent) / "bin"
