@@ -66,7 +66,9 @@ class Bench:
     """The inputs, the servers and the programs of one run of the benchmarks."""
 
     folder: Path
-    """For what the runs leave; on the file system of the inputs."""
+    """For the homes of mgmt and the servers; on the file system of the inputs."""
+    scratches: Path
+    """For what is brought back; there too. It is emptied when all has been measured (see `scratch`)."""
     inputs: Inputs
     peers: Peers
     server: Server
@@ -144,7 +146,7 @@ class Bench:
         For some minutes after many files were removed, an ext4 without a journal passes by all of their inodes for each
         new file: a tree of 20,000 files then takes ten times as long to write, whoever writes it.
         """
-        path = self.folder / f"scratch-{self.name()}"
+        path = self.scratches / self.name()
         path.mkdir()
         yield path
         for file in path.rglob("*"):

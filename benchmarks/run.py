@@ -42,37 +42,46 @@ def main(arguments: list[str]) -> int:
     peers = Peers(FOLDER / "peers")
     if asked.quick:
         print("A quick run shows whether the rows work. Its figures mean nothing, whatever sizes the rows name.")
-    failed = []
-    for family in asked.families or FAMILIES:
-        print(f"\n## {family}\n", flush=True)
-        rows = []
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="work-", dir=FOLDER)))
-            bench = Bench(
-                folder,
-                Inputs(FOLDER / "quick" if asked.quick else FOLDER / "inputs", 0.05 if asked.quick else 1.0),
-                peers,
-                stack.enter_context(seaweedfs(folder / "seaweedfs")),
-                stack.enter_context(null_sink()),
-                runs=1 if asked.quick else RUNS,
-                quick=asked.quick,
-            )
-            bench.server.client().create_bucket(Bucket=BUCKET)
-            try:
-                for row in importlib.import_module(f"benchmarks.{family}").rows(bench):
-                    rows.append(row)
-                    print(".", end="", file=sys.stderr, flush=True)
-            except subprocess.CalledProcessError:
-                traceback.print_exc()
-                failed.append(family)
-        print("\n" + table(rows), flush=True)
-        if not asked.quick and family not in failed:
-            keep(family, rows, bench.points, peers)
-            write(FAMILIES, peers)
+    with tempfile.TemporaryDirectory(prefix="left-", dir=FOLDER) as left:
+        chosen = asked.families or FAMILIES
+        failed = [family for family in chosen if not _run(family, peers, Path(left) / family, quick=asked.quick)]
     if failed:
         print(f"not run to their end: {', '.join(failed)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _run(family: str, peers: Peers, scratches: Path, *, quick: bool) -> bool:
+    """Measure, print and keep the rows of one family; whether it could be run to its end."""
+    print(f"\n## {family}\n", flush=True)
+    scratches.mkdir()
+    rows = []
+    complete = True
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="work-", dir=FOLDER)))
+        bench = Bench(
+            folder,
+            scratches,
+            Inputs(FOLDER / "quick" if quick else FOLDER / "inputs", 0.05 if quick else 1.0),
+            peers,
+            stack.enter_context(seaweedfs(folder / "seaweedfs")),
+            stack.enter_context(null_sink()),
+            runs=1 if quick else RUNS,
+            quick=quick,
+        )
+        bench.server.client().create_bucket(Bucket=BUCKET)
+        try:
+            for row in importlib.import_module(f"benchmarks.{family}").rows(bench):
+                rows.append(row)
+                print(".", end="", file=sys.stderr, flush=True)
+        except subprocess.CalledProcessError:
+            traceback.print_exc()
+            complete = False
+    print("\n" + table(rows), flush=True)
+    if complete and not quick:
+        keep(family, rows, bench.points, peers)
+        write(FAMILIES, peers)
+    return complete
 
 
 if __name__ == "__main__":
