@@ -16,7 +16,7 @@ from mgmt.catalog.lock import locked
 from mgmt.errors import CatalogError
 from mgmt.signals import held
 
-HEAD = "0003"
+HEAD = "0004"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
 LOCK_SECONDS = 30.0

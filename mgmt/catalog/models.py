@@ -126,6 +126,8 @@ class OperationRecord(Base, kw_only=True, eq=False):
     """What no other live operation may have."""
     owner: Mapped[str | None] = mapped_column(init=False, default=None)
     """The process that runs it: host/boot/pid/start."""
+    heard_at: Mapped[datetime | None] = mapped_column(init=False, default=None)
+    """When its process last said that it is at work, by the database's clock (lease.py); None once it has ended."""
     host: Mapped[str | None] = mapped_column(default=None)
     mgmt_version: Mapped[str | None] = mapped_column(init=False, default=None)
 
@@ -364,5 +366,6 @@ def _keep_what_ended(_mapper: Mapper[Any], _connection: Connection, operation: O
 
 
 def _end(operation: OperationRecord) -> None:
-    if operation.status.is_terminal and operation.completed_at is None:
-        operation.completed_at = now()
+    if operation.status.is_terminal:
+        operation.completed_at = operation.completed_at or now()
+        operation.heard_at = None
