@@ -344,6 +344,10 @@ class EndpointRecord(Base, kw_only=True, eq=False):
     probed_at: Mapped[datetime] = mapped_column(default_factory=now)
 
 
+operations = Base.metadata.tables["operations"]
+"""Its rows alone: a query of the class joins the tables of the types, and PostgreSQL locks no row of such a join."""
+
+
 @event.listens_for(OperationRecord, "before_insert", propagate=True)
 def _number(_mapper: Mapper[Any], connection: Connection, operation: OperationRecord) -> None:
     """PostgreSQL counts by itself; on SQLite there is one writer at a time, so the next number is the next."""

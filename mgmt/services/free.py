@@ -90,6 +90,7 @@ def finish_free(record: FreeRecord, catalog: Catalog) -> bool:
     """Remove the copy that a `free` has set aside, and record that; False when it has set nothing aside yet."""
     hidden = _hidden_name(record)
     if os.path.lexists(hidden):
+        catalog.journal.confirm()
         finish_first()
         if os.path.isdir(hidden) and not os.path.islink(hidden):
             shutil.rmtree(hidden)

@@ -216,6 +216,7 @@ def _send(
             )
             _look_again(plan, archived)
             _put_index(store, record.index_key, os.path.join(folder, "index"), record)
+            catalog.journal.confirm()
             stored = sending.complete()
         except (SourceChangedError, ConflictError, IntegrityError):
             sending.abort()

@@ -68,7 +68,6 @@ INSERT INTO directory_archives (directory_id, archive_id) VALUES (1, 2), (2, 2);
 """
 
 
-
 def main() -> None:
     print(schema.sql("sqlite", "base:0003"), ROWS, RANGES)
 
