@@ -108,6 +108,10 @@ class Journal:
         """Operations that a process of this host was cut off in, the oldest first."""
         return [operation for operation in self.running() if _fate(operation) is Fate.GONE]
 
+    def left_by(self, host: str) -> list[OperationRecord]:
+        """Operations whose process runs, or ran, on `host`, unless it is seen from here to be alive; oldest first."""
+        return [each for each in self.running() if _host(each) == host and _fate(each) is not Fate.ALIVE]
+
     def running(self) -> list[OperationRecord]:
         """Operations that have not ended, as far as the catalog knows, the oldest first."""
         with self._database.reading() as session:
@@ -150,14 +154,19 @@ class Journal:
 
     def _fence(self, session: Session) -> None:
         """What is under way here has no other owner, and will get none before the transaction ends."""
-        live = {each.operation_id: each for each in self._lease.held if each.operation.completed_at is None}
-        if not live:
-            return
-        query = select(operations.c.operation_id, operations.c.owner).where(operations.c.operation_id.in_(live))
-        owners = {row.operation_id: row.owner for row in session.execute(query.with_for_update(key_share=True))}
-        for operation_id, lease in live.items():
-            if owners.get(operation_id) != lease.owner:
-                raise _lost(operation_id, owners.get(operation_id))
+        live = []
+        for each in self._lease.held:
+            if each.operation.completed_at is None:
+                live.append(each)
+            elif each.operation.owner != each.owner:  # it was read again, and another has ended it
+                raise _lost(each.operation_id, each.operation.owner)
+        if live:
+            known = operations.c.operation_id.in_([each.operation_id for each in live])
+            query = select(operations.c.operation_id, operations.c.owner).where(known).with_for_update(key_share=True)
+            owners = {row.operation_id: row.owner for row in session.execute(query)}
+            for each in live:
+                if (owner := owners.get(each.operation_id)) != each.owner:
+                    raise _lost(each.operation_id, owner)
 
     @contextmanager
     def _closed_at_the_end(self, operation: OperationRecord, *, taken_up: bool) -> Iterator[None]:
@@ -168,10 +177,13 @@ class Journal:
                     self.close(operation, operation.status if operation.status.is_terminal else Status.SUCCESS)
             except BaseException as error:
                 with held():
-                    self._close_failed(operation, error, taken_up=taken_up)
+                    lost = self._close_failed(operation, error, taken_up=taken_up)
+                if lost is not None and isinstance(error, Exception):
+                    raise lost from error  # whoever has taken over has removed what was missed
                 raise
 
-    def _close_failed(self, operation: OperationRecord, error: BaseException, *, taken_up: bool) -> None:
+    def _close_failed(self, operation: OperationRecord, error: BaseException, *, taken_up: bool) -> LostError | None:
+        """Record what became of it; returns why that is not ours to say, if it is not."""
         # GeneratorExit: what it was yielded to was interrupted.
         stopped = isinstance(error, (KeyboardInterrupt, GeneratorExit))
         status = Status.CANCELLED if stopped else Status.FAILED
@@ -184,15 +196,17 @@ class Journal:
             self._database.discard()
             again = isinstance(error, Interrupted) and error.again
             if isinstance(error, CatalogError | LostError) or (stopped and (taken_up or again)):
-                return  # it may be half way through what only its next run, or `mgmt recover`, can finish
+                return None  # it may be half way through what only its next run, or `mgmt recover`, can finish
             with self._database.transaction() as session:
                 session.refresh(operation)
                 if not operation.status.is_terminal:
                     self.close(operation, status, message)
-        except (CatalogError, LostError) as lost:
-            # `error` is what has to be reported. The record stays as running, which is what `mgmt recover` looks for,
-            # or it is another's.
+        except LostError as lost:
+            return lost
+        except CatalogError as lost:
+            # `error` is what has to be reported. The record stays as running, which is what `mgmt recover` looks for.
             logger.error("how it ended could not be recorded: %s", lost)  # noqa: TRY400
+        return None
 
 
 def _take_over(session: Session, holder: OperationRecord, operation: Op) -> Op:
@@ -219,6 +233,10 @@ def _swap_owner(session: Session, operation: OperationRecord) -> bool:
     )
     session.refresh(operation)
     return bool(swapped.rowcount)
+
+
+def _host(operation: OperationRecord) -> str | None:
+    return operation.host if operation.owner is None else Owner.parse(operation.owner).host
 
 
 def _fate(operation: OperationRecord) -> Fate:

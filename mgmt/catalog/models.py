@@ -17,6 +17,7 @@ from sqlalchemy.orm.attributes import set_attribute
 
 from mgmt.catalog.base import Base, now, only_where
 from mgmt.catalog.columns import BigId
+from mgmt.catalog.owner import Owner
 from mgmt.catalog.words import FileStatus, Location, Place, Role, Scope, Status
 from mgmt.errors import CatalogError
 
@@ -154,6 +155,14 @@ class OperationRecord(Base, kw_only=True, eq=False):
         if self.completed_at is None:
             return None
         return max(0.0, (self.completed_at - self.started_at).total_seconds())
+
+    @property
+    def runs_on(self) -> str | None:
+        """The machine and the process that is at work on it, as far as is known; None once it has ended."""
+        if self.owner is None or self.status.is_terminal:
+            return None
+        owner = Owner.parse(self.owner)
+        return f"{owner.host}, process {owner.pid}"
 
     @property
     def is_recorded(self) -> bool:

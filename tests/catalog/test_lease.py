@@ -152,12 +152,13 @@ def test_whoever_has_lost_its_operation_commits_nothing(way: str, catalog: Catal
         pass
 
 
-def test_an_error_of_its_own_is_what_is_told(catalog: Catalog, reopen: Reopen) -> None:
+def test_an_error_that_follows_from_it_is_told_as_what_it_is(catalog: Catalog, reopen: Reopen) -> None:
     def fail(_: OperationRecord) -> None:
         raise StoreError("no")
 
-    with pytest.raises(StoreError):
+    with pytest.raises(LostError) as caught:
         lose(catalog, reopen, fail)
+    assert isinstance(caught.value.__cause__, StoreError)
     (only,) = reopen().metadata.list_operations()
     assert (only.status, only.stage, only.error_message) == (Status.RUNNING, "sending", None)
 
