@@ -286,7 +286,8 @@ REFUSED = {
 CHANGES_NOTHING = {
     "update", "update of the status", "update of everything", "update through a join", "update in a WITH",
     "update of an upload", "update of all uploads", "update of a download", "update of a search",
-    "update of a verification", "grant of the right", "a temporary view", "a temporary function", "a block", "a prepared statement",
+    "update of a verification", "grant of the right", "a temporary view", "a temporary function", "a block",
+    "a prepared statement",
 }  # fmt: skip
 """Row-level security hides what has ended from an update, so that it is not an error."""
 
