@@ -110,6 +110,14 @@ class Database:
             lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
             self._session.execute(lock, {"key": display(key)})
 
+    def wait_no_longer(self) -> None:
+        """Inside a transaction: CatalogError when another session locks a row of it for LOCK_SECONDS.
+
+        A machine that died may have left its server in the middle of a transaction. On SQLite nobody has a lock then.
+        """
+        if not self.is_sqlite:
+            self._session.execute(text(f"SET LOCAL lock_timeout = {round(LOCK_SECONDS * 1000)}"))
+
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Each statement inside sees what is committed by then, and leaves no transaction open behind it.

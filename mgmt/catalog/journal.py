@@ -124,6 +124,7 @@ class Journal:
         An owner that cannot be seen from here is taken at its word that it is gone by whoever calls this.
         """
         with self._database.transaction() as session:
+            self._database.wait_no_longer()
             session.refresh(operation)
             if operation.status.is_terminal or _fate(operation) is Fate.ALIVE or not _swap_owner(session, operation):
                 raise _busy(operation)
@@ -265,7 +266,7 @@ def _lost(operation_id: str, owner: str | None) -> LostError:
         other = Owner.parse(owner)
         what = f"was taken over by process {other.pid} on {other.host}, as this machine was said to be dead"
     return LostError(
-        f"operation {operation_id} {what}: what was not recorded by then is not done",
+        f"operation {operation_id} {what}: this process ends here",
         next_step=f"mgmt status {operation_id}",
     )
 

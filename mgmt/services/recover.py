@@ -1,6 +1,6 @@
 """Settle what was interrupted and not run again: finish it, or undo it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,7 +22,7 @@ from mgmt.progress import Progress
 from mgmt.services.archives import OpenStore
 from mgmt.services.completed import PROVEN, finish_upload
 from mgmt.services.elsewhere import finish_elsewhere, give_up_elsewhere, is_elsewhere, is_out_of_reach, left_there
-from mgmt.services.files import token
+from mgmt.services.files import host, token
 from mgmt.services.free import finish_free
 from mgmt.services.indexes import OPERATION, look_up
 from mgmt.services.local_copy import remove_copy
@@ -61,18 +61,22 @@ def recover(
     `dead_host` was ever recorded.
     """
     interrupted = catalog.journal.interrupted()
+    here = [each for each in interrupted if not is_elsewhere(each)]
+    elsewhere = [each for each in interrupted if is_elsewhere(each)]  # a `recover` for a dead host was cut off, too
     if dead_host is not None:
         if dead_host not in (hosts := catalog.metadata.hosts()):
             known = ", ".join(hosts) or "none"
             raise NotFoundError(f"nothing was ever done on {dead_host}; machines that are known: {known}")
-        seen = {each.operation_id for each in interrupted}
-        interrupted += [each for each in catalog.journal.left_by(dead_host) if each.operation_id not in seen]
+        elsewhere += [each for each in catalog.journal.left_by(dead_host) if each not in (*here, *elsewhere)]
     if dry_run:
-        settled = [_would(record) for record in interrupted] + [_leftover(each) for each in _abandoned(catalog)]
+        settled = [*map(_would, here), *map(_would_elsewhere, elsewhere)] + [
+            _leftover(each) for each in _abandoned(catalog)
+        ]
         return settled + list(_remove_probes(open_store, dry_run=True))
-    record = RecoverRecord(target_path=None, command_args={})
+    record = RecoverRecord(target_path=None, command_args={} if dead_host is None else {"host": dead_host})
     with catalog.journal.record(record):
-        settled = [_settle(each, open_store, catalog) for each in interrupted]
+        settled = [_settle(each, _finish_or_undo, open_store, catalog) for each in here]
+        settled += [_settle(each, _settle_elsewhere, open_store, catalog) for each in elsewhere]
         settled += _remove_abandoned(open_store, catalog)
         settled += _remove_probes(open_store, dry_run=False)
         remove_abandoned_scratch()
@@ -81,19 +85,23 @@ def recover(
     return settled
 
 
-def _settle(record: OperationRecord, open_store: OpenStore, catalog: Catalog) -> Settled:
+_Way = Callable[[OperationRecord, OpenStore, Catalog], str]
+
+
+def _settle(record: OperationRecord, way: _Way, open_store: OpenStore, catalog: Catalog) -> Settled:
     may_stop()
     heard_at = record.heard_at
     try:
         with catalog.journal.resume(record):
-            action = (_from_elsewhere if is_elsewhere(record) else _finish_or_undo)(record, open_store, catalog)
+            action = way(record, open_store, catalog)
     except MgmtError as exc:
         action = exc.message
     return _settled(record, action, heard_at)
 
 
-def _from_elsewhere(record: OperationRecord, open_store: OpenStore, catalog: Catalog) -> str:
+def _settle_elsewhere(record: OperationRecord, open_store: OpenStore, catalog: Catalog) -> str:
     """As `_finish_or_undo`, for what another machine has left: nothing on a disk is looked at, nor touched."""
+    record.details = {**record.details, "recovered_on": host()}
     match record:
         case UploadRecord() if record.stage == PROVEN:
             return finish_elsewhere(record, catalog)
@@ -227,11 +235,13 @@ def _left_behind(record: UploadRecord, store: ObjectStore, catalog: Catalog) -> 
 
 
 def _would(record: OperationRecord) -> Settled:
-    if is_elsewhere(record):
-        left = left_there(record)
-        return _settled(record, f"would be taken over, and settled as far as it can be{left and f'; {left}'}")
     finishes = isinstance(record, UploadRecord) and record.stage == PROVEN
     return _settled(record, "would be finished" if finishes else "would be finished or undone, by what is found")
+
+
+def _would_elsewhere(record: OperationRecord) -> Settled:
+    left = left_there(record)
+    return _settled(record, f"would be taken over, and settled as far as it can be{left and f'; {left}'}")
 
 
 def _leftover(record: UploadRecord) -> Settled:

@@ -8,7 +8,18 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from mgmt.catalog import BatchRecord, Catalog, FileRecord, Location, OperationRecord, Role, Status, UploadRecord, lease
+from mgmt.catalog import (
+    BatchRecord,
+    Catalog,
+    FileRecord,
+    Location,
+    OperationRecord,
+    Role,
+    Status,
+    UploadRecord,
+    database,
+    lease,
+)
 from mgmt.catalog.owner import Owner
 from mgmt.errors import BusyError, CatalogError, ExitStatus, LostError, StoreError
 
@@ -208,6 +219,24 @@ def test_what_has_ended_is_not_asked_for_any_more(
         catalog.metadata.save_file_record(make_archive("b"))
         catalog.journal.confirm()
     assert len(reopen().metadata.list_files()) == 2
+
+
+def test_a_row_that_a_dead_machine_has_locked_is_not_waited_for_for_ever(
+    url: str, catalog: Catalog, reopen: Reopen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.05)
+    with catalog.journal.record(UploadRecord()) as operation:
+        take_over(reopen(), operation)
+    dead = reopen()
+    with dead.database.transaction() as session:
+        session.execute(text("UPDATE operations SET status = 'running', completed_at = NULL"))
+    other = reopen()
+    (left,) = other.journal.left_by("other")
+    with dead.database.transaction() as session:
+        session.execute(text("UPDATE operations SET stage = 'x'"))
+        with pytest.raises(CatalogError, match=r"locked by another session|is busy"):
+            other.journal.take_up(left)
+    assert other.journal.take_up(left).stage == "x"
 
 
 def test_nobody_takes_over_in_the_middle_of_a_transaction(catalog: Catalog, reopen: Reopen) -> None:

@@ -1,6 +1,7 @@
 """A machine that was said to be dead: what it held is settled from another one, and if it only slept, it stops."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from mgmt.catalog import database
 from mgmt.catalog.owner import this_host
-from tests.faults.signal_at import Moment, _Trigger, forked
+from tests.conftest import Figure
+from tests.faults.signal_at import Moment, Trigger, count_steps, forked
 from tests.hosts import become, on_host
 from tests.postgresql import PostgreSQL
 from tests.program import Done, Program
@@ -42,21 +45,21 @@ def ready(program: Program) -> Program:
 def on_nas(
     program: Program,
     arguments: list[str],
-    at: Moment | None = None,
+    at: Moment | int | None = None,
     number: signal.Signals = SLEPT,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> Done:
-    """Run on the host `nas`. At a moment it is killed, or put to sleep until something was done elsewhere."""
+    """Run on the host `nas`. At a moment, or step, it is killed, or put to sleep until something was done elsewhere."""
 
     def arm() -> None:
         become("nas")
         if at is not None:
-            sys.setprofile(_Trigger(at, number, 0))
+            sys.setprofile(Trigger(at, number, 0))
 
     def while_it_sleeps(child: int) -> None:
         if at is None or number != SLEPT:
             return
-        assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1]), "there is no such moment"
+        assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1]), f"it never came to {at}"
         try:
             meanwhile()
         finally:
@@ -216,7 +219,7 @@ def test_a_living_process_of_this_machine_is_not_taken_over(program: Program) ->
     done = forked(
         program,
         UPLOAD,
-        lambda: sys.setprofile(_Trigger(Moment("_send"), SLEPT, 0)),
+        lambda: sys.setprofile(Trigger(Moment("_send"), SLEPT, 0)),
         lambda child: (
             os.waitpid(child, os.WUNTRACED),
             found.append(program.json("recover", "--host", this_host())),
@@ -240,3 +243,51 @@ def test_a_process_on_another_host_has_its_name(program: Program) -> None:
     )
     assert done.returncode == 0
     assert {each["host"] for each in log(program, "--type", "upload")} == {"nas"}
+
+
+@pytest.mark.parametrize("share", [0.002, pytest.param(0.1, marks=pytest.mark.torture)])
+def test_asleep_at_any_step(
+    share: float,
+    tmp_path: Path,
+    seaweed: Server,
+    new_bucket: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    figure: Figure,
+) -> None:
+    """Wherever it slept: the original is at its place, or its archive is proven; and what was settled stays so."""
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.2)  # it may sleep while it is writing
+    bucket = new_bucket(seaweed)
+
+    def new(name: str) -> Program:
+        return ready(Program(tmp_path / name, f"s3://{bucket}/{name}", seaweed.environment))
+
+    steps = count_steps(new("counted"), UPLOAD)
+    chosen = random.Random(5).sample(range(1, steps * 9 // 10), max(6, int(steps * share)))
+    lost = 0
+    for step in chosen:
+        program = new(str(step))
+        settled: list[dict[str, Any]] = []
+
+        def settle(program: Program = program, settled: list[dict[str, Any]] = settled) -> None:
+            if program.run("recover", "--host", "nas").returncode == 0:
+                settled.extend(each for each in log(program, "--type", "upload") if each["status"] != "running")
+
+        done = on_nas(program, UPLOAD, step, meanwhile=settle)
+        where = program.work / "clip"
+        moved = program.work / "completed" / "clip"
+        assert where.exists() != moved.exists(), step
+        assert (where if where.exists() else moved).read_bytes() == CLIP, step
+        if settled:
+            lost += 1
+            assert done.returncode == LOST, (step, done)
+            assert log(program, "--type", "upload") == settled, step
+        else:
+            assert done.returncode == 0, (step, done)
+        if moved.exists():
+            program.ok("verify", "clip")
+        else:
+            assert on_nas(program, UPLOAD).returncode == 0, step
+            assert moved.read_bytes() == CLIP
+    assert lost
+    what = "steps of an upload at which its machine sleeps, is said to be dead, and wakes"
+    figure(2, what, tried=len(chosen), violations=0, note=f"taken over at {lost} of them")
