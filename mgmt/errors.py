@@ -117,6 +117,10 @@ class BusyError(MgmtError):
     retryable = True
 
 
+class LostError(BusyError):
+    """What this process had under way was taken over by another, which was told that it is dead: it must not go on."""
+
+
 class CatalogError(MgmtError):
     """The catalog is unreachable, locked, older, newer or damaged."""
 

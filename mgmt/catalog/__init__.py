@@ -32,6 +32,7 @@ from mgmt.catalog.models import (
     UploadRecord,
     VerifyRecord,
 )
+from mgmt.catalog.owner import this_host
 from mgmt.catalog.words import FileStatus, Location, Place, Role, Scope, Status
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "UploadRecord",
     "VerifyRecord",
     "open_catalog",
+    "this_host",
 ]
 
 

@@ -2,8 +2,8 @@
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, inspect, text
@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 from mgmt.catalog.columns import display
 from mgmt.catalog.engine import connect, create_sqlite, is_writable, parse
 from mgmt.catalog.faults import translated
-from mgmt.catalog.lock import locked
+from mgmt.catalog.lock import locked, locked_at_once
 from mgmt.errors import CatalogError
 from mgmt.signals import held
 
-HEAD = "0003"
+HEAD = "0004"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
 LOCK_SECONDS = 30.0
@@ -46,11 +46,16 @@ class Database:
         self._depth = 0
         self._lock_depth = 0
         self._is_current = False
+        self._check: Callable[[Session], None] = lambda _: None
 
     @property
     def is_sqlite(self) -> bool:
         """A file of our own, not a server."""
         return self.path is not None
+
+    def guard(self, check: Callable[[Session], None]) -> None:
+        """Begin every transaction with `check` from now on: when it raises, nothing is written."""
+        self._check = check
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -70,6 +75,7 @@ class Database:
                     reading.close()
                 self._depth = 1
                 try:
+                    self._check(self._session)
                     yield self._session
                     with held():  # SQLAlchemy does not get over an interruption of either
                         self._session.commit()
@@ -80,6 +86,21 @@ class Database:
                 finally:
                     self._depth = 0
 
+    @contextmanager
+    def aside(self) -> Iterator[Connection | None]:
+        """A short transaction of its own, for another thread; None when a writer of SQLite would have to wait for it.
+
+        It has nothing to do with the session, and waits for nobody. Raises CatalogError.
+        """
+        with translated(self.name), ExitStack() as stack:
+            if self.path is not None:
+                descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CLOEXEC)
+                stack.callback(os.close, descriptor)
+                if not locked_at_once(descriptor):
+                    yield None
+                    return
+            yield stack.enter_context(self._writer.begin())
+
     def take_turns(self, key: str) -> None:
         """Inside a transaction: wait for whoever else has said the same `key`, until that transaction ends.
 
@@ -88,6 +109,14 @@ class Database:
         if not self.is_sqlite:
             lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
             self._session.execute(lock, {"key": display(key)})
+
+    def wait_no_longer(self) -> None:
+        """Inside a transaction: CatalogError when another session locks a row of it for LOCK_SECONDS.
+
+        A machine that died may have left its server in the middle of a transaction. On SQLite nobody has a lock then.
+        """
+        if not self.is_sqlite:
+            self._session.execute(text(f"SET LOCAL lock_timeout = {round(LOCK_SECONDS * 1000)}"))
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

@@ -13,10 +13,12 @@ from sqlalchemy.orm import Session
 import mgmt
 from mgmt.catalog.base import now
 from mgmt.catalog.database import Database
-from mgmt.catalog.models import FileRecord, OperationFile, OperationRecord
+from mgmt.catalog.lease import Lease
+from mgmt.catalog.models import FileRecord, OperationFile, OperationRecord, operations
 from mgmt.catalog.owner import Fate, Owner
+from mgmt.catalog.queries import clock
 from mgmt.catalog.words import LIVE, Role, Status
-from mgmt.errors import BusyError, CatalogError, Interrupted, MgmtError
+from mgmt.errors import BusyError, CatalogError, Interrupted, LostError, MgmtError
 from mgmt.signals import held
 
 Op = TypeVar("Op", bound=OperationRecord)
@@ -39,6 +41,8 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._lease = Lease(database)
+        database.guard(self._fence)
 
     @contextmanager
     def record(
@@ -55,6 +59,9 @@ class Journal:
         this host that is gone, and was doing the same to the same target, *its* record is yielded instead of
         `operation`, with the stage it had reached. Without `unrecorded`, CatalogError means that nothing may start;
         with it, it is called with the reason, and the block runs on a record that is not kept.
+
+        While the block lasts, no transaction is committed unless the operation is still this process's own: another
+        machine may have been told that this one is dead. LostError says so, and the record is the other's then.
         """
         try:
             begun = self._begin(operation, claim)
@@ -71,6 +78,14 @@ class Journal:
         """Commit the facts known so far: a killed process leaves them behind."""
         with self._database.transaction():
             pass
+
+    def confirm(self) -> None:
+        """Raise LostError unless all that this process has under way is still its own; nothing is written.
+
+        For the moment before something that cannot be undone.
+        """
+        with self._database.reading() as session:
+            self._fence(session)
 
     def link(self, operation: OperationRecord, file: FileRecord, role: Role) -> None:
         """Note that `operation` touched `file`; it is on disk with the next commit. Noting it again is harmless."""
@@ -93,6 +108,10 @@ class Journal:
         """Operations that a process of this host was cut off in, the oldest first."""
         return [operation for operation in self.running() if _fate(operation) is Fate.GONE]
 
+    def left_by(self, host: str) -> list[OperationRecord]:
+        """Operations whose process runs, or ran, on `host`, unless it is seen from here to be alive; oldest first."""
+        return [each for each in self.running() if _host(each) == host and _fate(each) is not Fate.ALIVE]
+
     def running(self) -> list[OperationRecord]:
         """Operations that have not ended, as far as the catalog knows, the oldest first."""
         with self._database.reading() as session:
@@ -105,6 +124,7 @@ class Journal:
         An owner that cannot be seen from here is taken at its word that it is gone by whoever calls this.
         """
         with self._database.transaction() as session:
+            self._database.wait_no_longer()
             session.refresh(operation)
             if operation.status.is_terminal or _fate(operation) is Fate.ALIVE or not _swap_owner(session, operation):
                 raise _busy(operation)
@@ -127,23 +147,44 @@ class Journal:
                     return _take_over(session, holder, operation)
             operation.claim, operation.owner, operation.status = claim, str(owner), Status.RUNNING
             operation.user, operation.host = operation.user or _user(), operation.host or owner.host
+            operation.heard_at = clock()
             operation.mgmt_version = mgmt.__version__
             session.add(operation)
             logger.info("%s of %s begins", operation.operation_type, operation.target_path)
             return operation
 
+    def _fence(self, session: Session) -> None:
+        """What is under way here has no other owner, and will get none before the transaction ends."""
+        live = []
+        for each in self._lease.held:
+            if each.operation.completed_at is None:
+                live.append(each)
+            elif each.operation.owner != each.owner:  # it was read again, and another has ended it
+                raise _lost(each.operation_id, each.operation.owner)
+        if live:
+            known = operations.c.operation_id.in_([each.operation_id for each in live])
+            query = select(operations.c.operation_id, operations.c.owner).where(known).with_for_update(key_share=True)
+            owners = {row.operation_id: row.owner for row in session.execute(query)}
+            for each in live:
+                if (owner := owners.get(each.operation_id)) != each.owner:
+                    raise _lost(each.operation_id, owner)
+
     @contextmanager
     def _closed_at_the_end(self, operation: OperationRecord, *, taken_up: bool) -> Iterator[None]:
-        try:
-            yield
-            if operation.completed_at is None:
-                self.close(operation, operation.status if operation.status.is_terminal else Status.SUCCESS)
-        except BaseException as error:
-            with held():
-                self._close_failed(operation, error, taken_up=taken_up)
-            raise
+        with self._lease.on(operation):
+            try:
+                yield
+                if operation.completed_at is None:
+                    self.close(operation, operation.status if operation.status.is_terminal else Status.SUCCESS)
+            except BaseException as error:
+                with held():
+                    lost = self._close_failed(operation, error, taken_up=taken_up)
+                if lost is not None and isinstance(error, Exception):
+                    raise lost from error  # whoever has taken over has removed what was missed
+                raise
 
-    def _close_failed(self, operation: OperationRecord, error: BaseException, *, taken_up: bool) -> None:
+    def _close_failed(self, operation: OperationRecord, error: BaseException, *, taken_up: bool) -> LostError | None:
+        """Record what became of it; returns why that is not ours to say, if it is not."""
         # GeneratorExit: what it was yielded to was interrupted.
         stopped = isinstance(error, (KeyboardInterrupt, GeneratorExit))
         status = Status.CANCELLED if stopped else Status.FAILED
@@ -155,15 +196,18 @@ class Journal:
         try:
             self._database.discard()
             again = isinstance(error, Interrupted) and error.again
-            if isinstance(error, CatalogError) or (stopped and (taken_up or again)):
-                return  # it may be half way through what only its next run, or `mgmt recover`, can finish
+            if isinstance(error, CatalogError | LostError) or (stopped and (taken_up or again)):
+                return None  # it may be half way through what only its next run, or `mgmt recover`, can finish
             with self._database.transaction() as session:
                 session.refresh(operation)
                 if not operation.status.is_terminal:
                     self.close(operation, status, message)
+        except LostError as lost:
+            return lost
         except CatalogError as lost:
             # `error` is what has to be reported. The record stays as running, which is what `mgmt recover` looks for.
             logger.error("how it ended could not be recorded: %s", lost)  # noqa: TRY400
+        return None
 
 
 def _take_over(session: Session, holder: OperationRecord, operation: Op) -> Op:
@@ -185,11 +229,15 @@ def _swap_owner(session: Session, operation: OperationRecord) -> bool:
         update(OperationRecord)
         .where(OperationRecord.operation_id == operation.operation_id)
         .where(OperationRecord.owner.is_not_distinct_from(operation.owner), OperationRecord.status.in_(LIVE))
-        .values(owner=str(Owner.current()), status=Status.RUNNING)
+        .values(owner=str(Owner.current()), status=Status.RUNNING, heard_at=clock())
         .execution_options(synchronize_session=False)
     )
     session.refresh(operation)
     return bool(swapped.rowcount)
+
+
+def _host(operation: OperationRecord) -> str | None:
+    return operation.host if operation.owner is None else Owner.parse(operation.owner).host
 
 
 def _fate(operation: OperationRecord) -> Fate:
@@ -200,9 +248,26 @@ def _busy(operation: OperationRecord) -> BusyError:
     owner = Owner.parse(operation.owner) if operation.owner else None
     by = f" by process {owner.pid} on {owner.host}" if owner else ""
     since = operation.started_at.isoformat(timespec="seconds")
+    heard = f", last heard of {operation.heard_at.isoformat(timespec='seconds')}" if operation.heard_at else ""
+    next_step = f"wait for it, or look at it with `mgmt status {operation.operation_id}`"
+    if owner is not None and owner.fate() is Fate.ELSEWHERE:
+        next_step += f"; if {owner.host} is dead: mgmt recover --host {owner.host}"
     return BusyError(
-        f"{operation.target_path}: {operation.operation_type} {operation.operation_id} is under way{by} since {since}",
-        next_step=f"wait for it, or look at it with `mgmt status {operation.operation_id}`",
+        f"{operation.target_path}: {operation.operation_type} {operation.operation_id} is under way{by} "
+        f"since {since}{heard}",
+        next_step=next_step,
+    )
+
+
+def _lost(operation_id: str, owner: str | None) -> LostError:
+    if owner is None:
+        what = "is no longer in the catalog"
+    else:
+        other = Owner.parse(owner)
+        what = f"was taken over by process {other.pid} on {other.host}, as this machine was said to be dead"
+    return LostError(
+        f"operation {operation_id} {what}: this process ends here",
+        next_step=f"mgmt status {operation_id}",
     )
 
 

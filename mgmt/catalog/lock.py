@@ -21,6 +21,15 @@ def locked(descriptor: int, seconds: float) -> bool:
     return True
 
 
+def locked_at_once(descriptor: int) -> bool:
+    """Take the exclusive flock of `descriptor` if nobody has it; whether it is held now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class _Waiter:
     """flock knows no time limit, and asking again and again starves some: so a thread waits in line for us."""
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.database import Database
-from mgmt.catalog.models import FileRecord, OperationFile, OperationRecord, UploadRecord
+from mgmt.catalog.models import FileRecord, OperationFile, OperationRecord, UploadRecord, operations
 from mgmt.catalog.queries import containing, named, starting, tagged
 from mgmt.catalog.words import LIVE, FileStatus, Location, Place, Role, Status
 from mgmt.errors import CatalogError, ConfigurationError, NotFoundError
@@ -62,6 +62,7 @@ class MetadataManager:
         after: str | None = None,
         *,
         user: str | None = None,
+        host: str | None = None,
         target: str | None = None,
         parent: str | None = None,
     ) -> list[OperationRecord]:
@@ -77,6 +78,8 @@ class MetadataManager:
             query = query.where(OperationRecord.started_at < end_date)
         if user is not None:
             query = query.where(OperationRecord.user == user)
+        if host is not None:
+            query = query.where(OperationRecord.host == host)
         if target is not None:
             query = query.where(containing(OperationRecord.target_path, target))
         if parent is not None:
@@ -89,9 +92,17 @@ class MetadataManager:
                 query = query.where(OperationRecord.seq < seq)
             return list(session.scalars(query))
 
-    def get_upload_history(self, target_path: str) -> list[UploadRecord]:
-        """Every upload of the original at `target_path`, the newest first."""
+    def hosts(self) -> list[str]:
+        """Every machine that an operation was recorded on, by name."""
+        query = select(operations.c.host).where(operations.c.host.is_not(None)).distinct()
+        with self._database.reading() as session:
+            return sorted(session.scalars(query))
+
+    def get_upload_history(self, target_path: str, host: str | None = None) -> list[UploadRecord]:
+        """Every upload of the original at `target_path`, on `host` or on any, the newest first."""
         query = select(UploadRecord).where(_targets(target_path)).order_by(UploadRecord.seq.desc())
+        if host is not None:
+            query = query.where(UploadRecord.host == host)
         with self._database.reading() as session:
             return list(session.scalars(query))
 
@@ -141,6 +152,7 @@ class MetadataManager:
         location: Location | None = None,
         status: FileStatus | None = None,
         *,
+        host: str | None = None,
         tags: Mapping[str, str] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -149,10 +161,11 @@ class MetadataManager:
     ) -> list[FileRecord]:
         """Files whose name or path contains `keyword`, in any case, the newest record first.
 
-        `since` is included and `until` is not; both mean the time a file was modified, or else recorded.
+        With `host` no files of other machines; an archive in a store is no machine's. `since` is included and `until`
+        is not; both mean the time a file was modified, or else recorded.
         """
         when = SORTS["modified"]
-        query = _of_files(location, status).order_by(FileRecord.id.desc()).limit(limit)
+        query = _of_files(location, status, host).order_by(FileRecord.id.desc()).limit(limit)
         query = query.where(or_(containing(FileRecord.name, keyword), containing(FileRecord.path, keyword)))
         for key, value in (tags or {}).items():
             query = query.where(tagged(FileRecord.tags, key, value))
@@ -171,6 +184,7 @@ class MetadataManager:
         location: Location | None = None,
         status: FileStatus | None = None,
         *,
+        host: str | None = None,
         sort: str = "path",
         descending: bool = False,
         deleted: bool = True,
@@ -179,13 +193,14 @@ class MetadataManager:
     ) -> list[FileRecord]:
         """Files whose path begins with `prefix`, in exactly this case. `sort` is one of `SORTS`.
 
-        Without `deleted`, what is deleted is only listed when that is the `status` asked for.
+        With `host` no files of other machines; an archive in a store is no machine's. Without `deleted`, what is
+        deleted is only listed when that is the `status` asked for.
         """
         if sort not in SORTS:
             raise ConfigurationError(f"files cannot be sorted by {sort!r}", next_step=f"sort by {', '.join(SORTS)}")
         column = SORTS[sort]
         order = [c.desc() if descending else c.asc() for c in (column, FileRecord.id)]
-        query = _of_files(location, status).order_by(*order).limit(limit)
+        query = _of_files(location, status, host).order_by(*order).limit(limit)
         if not deleted and status is None:
             query = query.where(FileRecord.status != FileStatus.DELETED)
         if prefix:
@@ -209,8 +224,11 @@ class MetadataManager:
             return [(file, role) for file, role in session.execute(query)]
 
     def copies_of(self, digest: str) -> list[FileRecord]:
-        """Originals and completed copies that were archived with this digest and, as far as is known, still exist."""
-        query = _of_files(None, None).where(FileRecord.digest == digest, FileRecord.location != Location.S3)
+        """Originals and completed copies that were archived with this digest and, as far as is known, still exist.
+
+        They may be on any machine.
+        """
+        query = select(FileRecord).where(FileRecord.digest == digest, FileRecord.location != Location.S3)
         query = query.where(FileRecord.status != FileStatus.DELETED).order_by(FileRecord.id.desc())
         with self._database.reading() as session:
             return list(session.scalars(query))
@@ -245,11 +263,12 @@ class MetadataManager:
             raise NotFoundError(f"there is no archive of {target_path}", next_step="mgmt ls")
         return found
 
-    def find(self, name: str) -> list[FileRecord]:
+    def find(self, name: str, host: str | None = None) -> list[FileRecord]:
         """The archives that `name` can mean, the newest first; none, one, or several to choose from.
 
         In this order, the first that fits anything: the id of the upload, the key or the full URL, the archive's
-        name with or without `.tar.gz`, the path or the name of the original. Deleted ones only when nothing else fits.
+        name with or without `.tar.gz`, the path or the name of the original, of one on `host` rather than of one
+        elsewhere. Deleted ones only when nothing else fits.
         """
         names = (name, f"{name}.tar.gz")
         # Each is one that an index answers: there may be a million archives.
@@ -257,11 +276,13 @@ class MetadataManager:
         keys = ["/".join(parts[start:]) for start in range(1, len(parts))]
         url = and_(FileRecord.s3_object_key.in_(keys), FileRecord.store + "/" + FileRecord.s3_object_key == name)
         original = or_(_targets(name), named(OperationRecord.target_name, OperationRecord.target_name_bytes, name))
+        uploads = select(OperationRecord.operation_id).where(original)
         ways: Sequence[ColumnElement[bool]] = (
             FileRecord.operation_id == name,
             or_(FileRecord.s3_object_key == name, url),
             FileRecord.name.in_(names),
-            FileRecord.operation_id.in_(select(OperationRecord.operation_id).where(original)),
+            *([FileRecord.operation_id.in_(uploads.where(OperationRecord.host == host))] if host is not None else []),
+            FileRecord.operation_id.in_(uploads),
         )
         deleted: list[FileRecord] = []
         with self._database.reading() as session:
@@ -274,8 +295,10 @@ class MetadataManager:
         return deleted
 
 
-def _of_files(location: Location | None, status: FileStatus | None) -> Select[FileRecord]:
+def _of_files(location: Location | None, status: FileStatus | None, host: str | None) -> Select[FileRecord]:
     query = select(FileRecord)
+    if host is not None:
+        query = query.where(or_(FileRecord.host == host, FileRecord.host.is_(None)))
     if location is not None:
         query = query.where(FileRecord.location == location)
     if status is not None:

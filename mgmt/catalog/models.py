@@ -17,6 +17,7 @@ from sqlalchemy.orm.attributes import set_attribute
 
 from mgmt.catalog.base import Base, now, only_where
 from mgmt.catalog.columns import BigId
+from mgmt.catalog.owner import Owner
 from mgmt.catalog.words import FileStatus, Location, Place, Role, Scope, Status
 from mgmt.errors import CatalogError
 
@@ -126,6 +127,8 @@ class OperationRecord(Base, kw_only=True, eq=False):
     """What no other live operation may have."""
     owner: Mapped[str | None] = mapped_column(init=False, default=None)
     """The process that runs it: host/boot/pid/start."""
+    heard_at: Mapped[datetime | None] = mapped_column(init=False, default=None)
+    """When its process last said that it is at work, by the database's clock (lease.py); None once it has ended."""
     host: Mapped[str | None] = mapped_column(default=None)
     mgmt_version: Mapped[str | None] = mapped_column(init=False, default=None)
 
@@ -152,6 +155,14 @@ class OperationRecord(Base, kw_only=True, eq=False):
         if self.completed_at is None:
             return None
         return max(0.0, (self.completed_at - self.started_at).total_seconds())
+
+    @property
+    def runs_on(self) -> str | None:
+        """The machine and the process that is at work on it, as far as is known; None once it has ended."""
+        if self.owner is None or self.status.is_terminal:
+            return None
+        owner = Owner.parse(self.owner)
+        return f"{owner.host}, process {owner.pid}"
 
     @property
     def is_recorded(self) -> bool:
@@ -342,6 +353,10 @@ class EndpointRecord(Base, kw_only=True, eq=False):
     probed_at: Mapped[datetime] = mapped_column(default_factory=now)
 
 
+operations = Base.metadata.tables["operations"]
+"""Its rows alone: a query of the class joins the tables of the types, and PostgreSQL locks no row of such a join."""
+
+
 @event.listens_for(OperationRecord, "before_insert", propagate=True)
 def _number(_mapper: Mapper[Any], connection: Connection, operation: OperationRecord) -> None:
     """PostgreSQL counts by itself; on SQLite there is one writer at a time, so the next number is the next."""
@@ -364,5 +379,6 @@ def _keep_what_ended(_mapper: Mapper[Any], _connection: Connection, operation: O
 
 
 def _end(operation: OperationRecord) -> None:
-    if operation.status.is_terminal and operation.completed_at is None:
-        operation.completed_at = now()
+    if operation.status.is_terminal:
+        operation.completed_at = operation.completed_at or now()
+        operation.heard_at = None

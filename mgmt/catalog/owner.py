@@ -29,7 +29,7 @@ class Owner:
     def current(cls) -> "Owner":
         """This process."""
         pid = os.getpid()
-        return cls(socket.gethostname(), _boot(), pid, _start(pid) or "")
+        return cls(this_host(), _boot(), pid, _start(pid) or "")
 
     @classmethod
     def parse(cls, text: str) -> "Owner":
@@ -50,6 +50,11 @@ class Owner:
         if self.boot != here.boot:
             return Fate.ELSEWHERE
         return Fate.ALIVE if _start(self.pid) == self.start else Fate.GONE
+
+
+def this_host() -> str:
+    """The name of this machine: local paths, and processes, belong to it."""
+    return socket.gethostname() or "localhost"
 
 
 def _boot() -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, ColumnElement, TableValuedAlias, and_, cast, literal, select
@@ -10,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from mgmt.catalog.columns import display, exact_bytes
+from mgmt.catalog.columns import UTCDateTime, display, exact_bytes
 
 
 class _Like(FunctionElement[bool]):
@@ -128,3 +129,23 @@ def named(text: Any, raw: Any, name: str) -> ColumnElement[bool]:
     """The pair of columns `text` and `raw` holds exactly `name`."""
     exact = exact_bytes(name)
     return and_(text == name, raw.is_(None) if exact is None else raw == exact)
+
+
+class _Clock(FunctionElement[datetime]):
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+@compiles(_Clock, "sqlite")
+def _clock_in_sqlite(_element: _Clock, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+@compiles(_Clock, "postgresql")
+def _clock_in_postgresql(_element: _Clock, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "clock_timestamp()"
+
+
+def clock() -> ColumnElement[datetime]:
+    """This moment by the database's clock, which is the same for all who ask."""
+    return _Clock()

@@ -1,5 +1,7 @@
 """`mgmt db`."""
 
+from dataclasses import asdict
+
 import click
 
 from mgmt.cli.app import App
@@ -139,6 +141,32 @@ def sql(app: App, revisions: str, dialect: str | None) -> None:
         app.render.text(text)
     else:
         app.render.one({"dialect": chosen, "revisions": revisions, "sql": text})
+
+
+@command.command()
+@click.option("--apply", is_flag=True, help="Run the statements, instead of printing them.")
+@click.option("--prefix", default="mgmt", show_default=True, help="What the names of the roles begin with.")
+@click.pass_obj
+def roles(app: App, apply: bool, prefix: str) -> None:
+    """The roles of a PostgreSQL catalog: an owner that migrates, a writer that works, a reader that reports.
+
+    \b
+    Example:
+      mgmt db roles
+      mgmt db roles --apply
+    """
+    from mgmt.catalog import roles as catalog_roles
+
+    database, names = app.catalog.database, catalog_roles.Roles.named(prefix)
+    statements = catalog_roles.sql(database, names)
+    if apply:
+        catalog_roles.apply(database, names)
+    if not app.render.for_people:
+        app.render.one({"catalog": database.name, **asdict(names), "applied": apply, "sql": statements})
+    elif apply:
+        app.render.line(f"{names.owner}, {names.writer} and {names.reader} have their rights on {database.name}")
+    else:
+        app.render.text(statements)
 
 
 @command.command()

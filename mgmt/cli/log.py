@@ -17,6 +17,16 @@ COLUMNS = (
     Column("ID", "operation_id"),
     Column("ERROR", "error_message"),
 )
+UNDER_WAY = (
+    *COLUMNS[:4],
+    Column("USER", "user"),
+    Column("RUNS ON", "runs_on"),
+    Column("LAST HEARD OF", "heard_at", "time"),
+    Column("STAGE", "stage"),
+    Column("ID", "operation_id"),
+)
+"""For what is running: where, and whether it still is."""
+
 STATUSES = ("pending", "running", "success", "failed", "partial", "cancelled")
 
 
@@ -24,6 +34,7 @@ STATUSES = ("pending", "running", "success", "failed", "partial", "cancelled")
 @click.option("--type", "operation_type", metavar="TYPE", help="Only this type: upload, download, search, ...")
 @click.option("--status", type=click.Choice(STATUSES), help="Only with this status.")
 @click.option("--user", help="Only this user's.")
+@click.option("--host", metavar="NAME", help="Only what ran on this machine.")
 @click.option("--target", metavar="PATH", help="Only those of this target.")
 @period
 @limit
@@ -35,6 +46,7 @@ def command(
     operation_type: str | None,
     status: str | None,
     user: str | None,
+    host: str | None,
     target: str | None,
     since: datetime | None,
     until: datetime | None,
@@ -47,10 +59,20 @@ def command(
     \b
     Example:
       mgmt log --type upload --status failed --since 7d
+      mgmt log --status running
     """
     from mgmt.catalog import Status
 
     operations = app.catalog.metadata.list_operations(
-        operation_type, Status(status) if status else None, since, until, limit, after, user=user, target=target
+        operation_type,
+        Status(status) if status else None,
+        since,
+        until,
+        limit,
+        after,
+        user=user,
+        host=host,
+        target=target,
     )
-    app.render.many(operations, COLUMNS, long=long, empty="no operation is recorded")
+    columns = UNDER_WAY if status in ("pending", "running") else COLUMNS
+    app.render.many(operations, columns, long=long, empty="no operation is recorded")

@@ -4,7 +4,7 @@ import click
 
 from mgmt.cli.app import App
 from mgmt.cli.names import complete_name
-from mgmt.cli.parameters import limit
+from mgmt.cli.parameters import chosen_host, host, limit
 from mgmt.cli.render import Column
 from mgmt.errors import ConfigurationError
 
@@ -15,6 +15,7 @@ COLUMNS = (
     Column("MODIFIED", "modified_at", "time"),
     Column("PATH", "path"),
 )
+OF_HOSTS = (*COLUMNS[:-1], Column("HOST", "host"), COLUMNS[-1])
 MEMBERS = (
     Column("TYPE", "type"),
     Column("MODE", lambda each: f"{each.mode:04o}"),
@@ -34,6 +35,7 @@ MEMBERS = (
 @click.option(
     "--members", metavar="NAME", shell_complete=complete_name, help="The members inside this archive, instead."
 )
+@host
 @click.option("-l", "--long", is_flag=True, help="Exact values.")
 @click.option("--sort", type=click.Choice(("name", "size", "time")), default="name", help="The order.")
 @limit
@@ -45,6 +47,7 @@ def command(
     location: str,
     status: str | None,
     members: str | None,
+    host: str | None,
     long: bool,
     sort: str,
     limit: int,
@@ -69,6 +72,13 @@ def command(
         app.render.many(list_live(prefix, sort, limit, app.store()), COLUMNS, long=long)
     else:
         files = list_files(
-            prefix, location, FileStatus(status) if status else None, sort, limit, app.settings.local_dir, app.catalog
+            prefix,
+            location,
+            FileStatus(status) if status else None,
+            sort,
+            limit,
+            app.settings.local_dir,
+            app.catalog,
+            chosen_host(host),
         )
-        app.render.many(files, COLUMNS, long=long, empty="nothing is recorded")
+        app.render.many(files, OF_HOSTS if host else COLUMNS, long=long, empty="nothing is recorded")

@@ -99,10 +99,18 @@ period = options(
     click.option("--since", type=Moment(), metavar="TIME", help="Not before: 2026-01-31, or 7d for a week ago."),
     click.option("--until", type=Moment(), metavar="TIME", help="Before."),
 )
+host = click.option("--host", metavar="NAME", help="Local files of this machine, or of all: '*'.  [default: this one]")
 limit = click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
 dry_run = click.option("-n", "--dry-run", is_flag=True, help="Print what would happen; change nothing.")
 yes = click.option("--yes", is_flag=True, help="Do not ask.")
 tag = click.option("--tag", "tags", multiple=True, callback=as_tags, metavar="KEY=VALUE", help="With this tag.")
+
+
+def chosen_host(given: str | None) -> str | None:
+    """The machine that `host` means; None for all of them."""
+    from mgmt.services.files import host
+
+    return None if given == "*" else given or host()
 
 
 def given(ctx: click.Context, allowed: Iterable[str]) -> dict[str, object]:

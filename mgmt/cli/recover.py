@@ -15,18 +15,23 @@ COLUMNS = (
 )
 
 
+FROM_ELSEWHERE = (*COLUMNS, Column("HOST", "host"), Column("LAST HEARD OF", "heard_at", "time"))
+
+
 @click.command("recover")
+@click.option("--host", metavar="NAME", help="The machine NAME is dead, you say: settle what it has left, too.")
 @dry_run
 @click.pass_obj
-def command(app: App, dry_run: bool) -> None:
+def command(app: App, host: str | None, dry_run: bool) -> None:
     """Settle what was interrupted and not run again: finish it, or undo it.
 
     \b
     Example:
       mgmt recover -n
       mgmt recover
+      mgmt recover --host nas
     """
     from mgmt.services.recover import recover
 
-    settled = recover(open_store=app.store, catalog=app.catalog, progress=app.progress, dry_run=dry_run)
-    app.render.many(settled, COLUMNS, empty="nothing was interrupted")
+    settled = recover(open_store=app.store, catalog=app.catalog, progress=app.progress, dry_run=dry_run, dead_host=host)
+    app.render.many(settled, FROM_ELSEWHERE if host else COLUMNS, empty="nothing was interrupted")

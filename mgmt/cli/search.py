@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.parameters import given, limit, period, tag
+from mgmt.cli.parameters import chosen_host, given, host, limit, period, tag
 from mgmt.cli.render import Column, safe
 from mgmt.errors import RefusedError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mgmt.catalog import SearchRecord
     from mgmt.services.search import Match
 
-RECORDED = ("location", "status", "tags", "since", "until", "limit", "live", "interactive")
+RECORDED = ("location", "status", "host", "tags", "since", "until", "limit", "live", "interactive")
 COLUMNS = (
     Column("TYPE", "type"),
     Column("LOCATION", "location"),
@@ -25,6 +25,7 @@ COLUMNS = (
     Column("PATH", "path"),
     Column("ARCHIVE", lambda each: each.archive if each.type == "member" else None),
 )
+OF_HOSTS = (*COLUMNS[:-2], Column("HOST", "host"), *COLUMNS[-2:])
 
 
 @click.command("search")
@@ -33,6 +34,7 @@ COLUMNS = (
 @click.option(
     "--status", type=click.Choice(("pending", "uploading", "completed", "failed", "deleted")), help="Only these."
 )
+@host
 @tag
 @period
 @limit
@@ -44,6 +46,7 @@ def command(
     keyword: str,
     location: str,
     status: str | None,
+    host: str | None,
     tags: dict[str, str],
     since: datetime | None,
     until: datetime | None,
@@ -67,6 +70,7 @@ def command(
     query = Query(
         keyword=keyword,
         location=Scope(location),
+        host=chosen_host(host),
         status=FileStatus(status) if status else None,
         tags=tags,
         since=since,
@@ -81,7 +85,7 @@ def command(
         progress=app.progress,
         command_args=given(ctx, RECORDED),
     ) as (record, matches):
-        app.render.many(matches, COLUMNS, empty=f"nothing matches {safe(keyword)!r}")
+        app.render.many(matches, OF_HOSTS if host else COLUMNS, empty=f"nothing matches {safe(keyword)!r}")
         if interactive and matches:
             _pick(ctx, record, matches)
 

@@ -8,6 +8,7 @@ import click
 from mgmt.cli import log, ls
 from mgmt.cli.app import App
 from mgmt.cli.names import complete_name
+from mgmt.cli.parameters import chosen_host, host
 from mgmt.cli.render import Column
 
 if TYPE_CHECKING:
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
 @click.command("status")
 @click.argument("name", shell_complete=complete_name)
+@host
 @click.option("-l", "--long", is_flag=True, help="Exact values, and empty fields, too.")
 @click.pass_obj
-def command(app: App, name: str, long: bool) -> None:
+def command(app: App, name: str, host: str | None, long: bool) -> None:
     """One file or operation, whole: its record, the store's own answer, its members, its history.
 
     \b
@@ -27,7 +29,7 @@ def command(app: App, name: str, long: bool) -> None:
     """
     from mgmt.services.status import FileStatusReport, status
 
-    report = status(name, open_store=app.store, catalog=app.catalog, progress=app.progress)
+    report = status(name, open_store=app.store, catalog=app.catalog, progress=app.progress, host=chosen_host(host))
     if not app.render.for_people:
         app.render.one(report, long=long)
     elif isinstance(report, FileStatusReport):
@@ -47,7 +49,7 @@ def _show_file(app: App, report: "FileStatusReport", *, long: bool) -> None:
     if report.problem is not None:
         app.render.line(f"in the store: {report.problem}", apart=True)
     app.render.line(f"members: {report.members}", apart=True)
-    _section(app, "copies", report.copies, ls.COLUMNS, long=long)
+    _section(app, "copies", report.copies, ls.OF_HOSTS, long=long)
     _section(app, "history", report.history, log.COLUMNS, long=long)
 
 

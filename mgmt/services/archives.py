@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role, this_host
 from mgmt.errors import ConfigurationError, NotFoundError
 from mgmt.services.index_keys import SUFFIX
 from mgmt.storage import ObjectStore, StoredObject
@@ -57,7 +57,7 @@ def _known(name: str, catalog: Catalog) -> list[FileRecord]:
     try:
         operation = catalog.metadata.get_operation(name)
     except NotFoundError:
-        return catalog.metadata.find(name)
+        return catalog.metadata.find(name, this_host())
     return [archive for archive, _ in catalog.metadata.files_of(operation, Role.ARCHIVE)]
 
 

@@ -72,6 +72,7 @@ def _move(record: UploadRecord, catalog: Catalog) -> str | None:
                 f"what was read is archived as {record.s3_object_key}",
                 next_step=f"mgmt upload --on-conflict rename {source}",
             )
+        catalog.journal.confirm()
         try:
             move(source, destination)
         except ConflictError:  # somebody took the name between the look and the move

@@ -3,16 +3,15 @@
 import getpass
 import mimetypes
 import os
-import platform
 import stat
 from datetime import UTC, datetime
 
-from mgmt.catalog import FileRecord, FileStatus, Location
+from mgmt.catalog import FileRecord, FileStatus, Location, this_host
 
 
 def host() -> str:
     """The name of this machine: local paths belong to it."""
-    return platform.node() or "localhost"
+    return this_host()
 
 
 def user() -> str:

@@ -26,8 +26,9 @@ def completed_copies(catalog: Catalog, older_than: timedelta | None) -> list[Fil
 
 
 def _copies(catalog: Catalog) -> list[FileRecord]:
-    found = catalog.metadata.list_files(None, Location.COMPLETED, FileStatus.COMPLETED, sort="recorded", limit=None)
-    return [each for each in found if each.host == host()]
+    return catalog.metadata.list_files(
+        None, Location.COMPLETED, FileStatus.COMPLETED, host=host(), sort="recorded", limit=None
+    )
 
 
 def find_copy(name: str, open_store: OpenStore, catalog: Catalog) -> tuple[FileRecord, Archive]:
@@ -90,6 +91,7 @@ def finish_free(record: FreeRecord, catalog: Catalog) -> bool:
     """Remove the copy that a `free` has set aside, and record that; False when it has set nothing aside yet."""
     hidden = _hidden_name(record)
     if os.path.lexists(hidden):
+        catalog.journal.confirm()
         finish_first()
         if os.path.isdir(hidden) and not os.path.islink(hidden):
             shutil.rmtree(hidden)

@@ -10,6 +10,7 @@ from typing import Any
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord
 from mgmt.errors import NotFoundError
 from mgmt.services.archives import OpenStore, find_archive
+from mgmt.services.files import host
 from mgmt.services.index_keys import SUFFIX
 from mgmt.services.search import Match, from_store
 from mgmt.storage import ObjectStore
@@ -31,20 +32,23 @@ def list_files(
     limit: int,
     local_dir: str | None,
     catalog: Catalog,
+    on_host: str | None,
 ) -> list[FileRecord | Match]:
     """Records of what exists whose path begins with `prefix`; what is deleted only if `status` says so.
 
-    For local files those in `local_dir` that have no record, too.
+    Local files are those of the machine `on_host`, or of all machines for None. For this one those in `local_dir` that
+    have no record, too.
     """
     order, descending = ORDERS[sort]
     wanted = None if location == "global" else Location(location)
     found: list[FileRecord | Match] = list(
         catalog.metadata.list_files(
-            prefix, wanted, status, sort=order, descending=descending, limit=limit, deleted=False
+            prefix, wanted, status, host=on_host, sort=order, descending=descending, limit=limit, deleted=False
         )
     )
-    if local_dir is not None and status is None and location in ("local", "global"):
-        known = {each.path for each in found if each.location == Location.LOCAL}
+    here = host()
+    if local_dir is not None and status is None and location in ("local", "global") and on_host in (here, None):
+        known = {each.path for each in found if each.location == Location.LOCAL and each.host == here}
         unrecorded = (each for each in _in_folder(local_dir, prefix) if each.path not in known)
         found += islice(unrecorded, max(0, limit - len(found)))
     return found
@@ -62,6 +66,7 @@ def _in_folder(folder: str, prefix: str) -> Iterator[Match]:
                 type="folder" if is_folder else "file",
                 name=name,
                 location=Location.LOCAL,
+                host=host(),
                 path=path,
                 size=None if is_folder else found.st_size,
                 modified_at=datetime.fromtimestamp(found.st_mtime, UTC),

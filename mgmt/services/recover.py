@@ -1,7 +1,8 @@
 """Settle what was interrupted and not run again: finish it, or undo it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from mgmt.archive import remove_partial
 from mgmt.catalog import (
@@ -20,7 +21,8 @@ from mgmt.errors import ConfigurationError, MgmtError, NotFoundError
 from mgmt.progress import Progress
 from mgmt.services.archives import OpenStore
 from mgmt.services.completed import PROVEN, finish_upload
-from mgmt.services.files import token
+from mgmt.services.elsewhere import finish_elsewhere, give_up_elsewhere, is_elsewhere, is_out_of_reach, left_there
+from mgmt.services.files import host, token
 from mgmt.services.free import finish_free
 from mgmt.services.indexes import OPERATION, look_up
 from mgmt.services.local_copy import remove_copy
@@ -42,21 +44,39 @@ class Settled:
     target: str
     action: str
     status: str
+    host: str | None = None
+    """Where it ran."""
+    heard_at: datetime | None = None
+    """When it was last heard of, before it was taken over."""
 
 
-def recover(*, open_store: OpenStore, catalog: Catalog, progress: Progress, dry_run: bool) -> list[Settled]:
+def recover(
+    *, open_store: OpenStore, catalog: Catalog, progress: Progress, dry_run: bool, dead_host: str | None = None
+) -> list[Settled]:
     """Settle every operation that a process which is gone left running, and remove uploads that nobody will finish.
 
-    Nothing of a living process is touched, nor of another host. What cannot be settled now (the store is down) is
-    reported with its reason, stays as it is, and can be tried again.
+    Nothing of a living process is touched, nor of another host, but for `dead_host`: the caller knows that it is dead,
+    and what it held is taken over and settled as far as it can be from here. What cannot be settled now (the store is
+    down) is reported with its reason, stays as it is, and can be tried again. Raises NotFoundError when no operation of
+    `dead_host` was ever recorded.
     """
     interrupted = catalog.journal.interrupted()
+    here = [each for each in interrupted if not is_elsewhere(each)]
+    elsewhere = [each for each in interrupted if is_elsewhere(each)]  # a `recover` for a dead host was cut off, too
+    if dead_host is not None:
+        if dead_host not in (hosts := catalog.metadata.hosts()):
+            known = ", ".join(hosts) or "none"
+            raise NotFoundError(f"nothing was ever done on {dead_host}; machines that are known: {known}")
+        elsewhere += [each for each in catalog.journal.left_by(dead_host) if each not in (*here, *elsewhere)]
     if dry_run:
-        settled = [_would(record) for record in interrupted] + [_leftover(each) for each in _abandoned(catalog)]
+        settled = [*map(_would, here), *map(_would_elsewhere, elsewhere)] + [
+            _leftover(each) for each in _abandoned(catalog)
+        ]
         return settled + list(_remove_probes(open_store, dry_run=True))
-    record = RecoverRecord(target_path=None, command_args={})
+    record = RecoverRecord(target_path=None, command_args={} if dead_host is None else {"host": dead_host})
     with catalog.journal.record(record):
-        settled = [_settle(each, open_store, catalog) for each in interrupted]
+        settled = [_settle(each, _finish_or_undo, open_store, catalog) for each in here]
+        settled += [_settle(each, _settle_elsewhere, open_store, catalog) for each in elsewhere]
         settled += _remove_abandoned(open_store, catalog)
         settled += _remove_probes(open_store, dry_run=False)
         remove_abandoned_scratch()
@@ -65,14 +85,32 @@ def recover(*, open_store: OpenStore, catalog: Catalog, progress: Progress, dry_
     return settled
 
 
-def _settle(record: OperationRecord, open_store: OpenStore, catalog: Catalog) -> Settled:
+_Way = Callable[[OperationRecord, OpenStore, Catalog], str]
+
+
+def _settle(record: OperationRecord, way: _Way, open_store: OpenStore, catalog: Catalog) -> Settled:
     may_stop()
+    heard_at = record.heard_at
     try:
         with catalog.journal.resume(record):
-            action = _finish_or_undo(record, open_store, catalog)
+            action = way(record, open_store, catalog)
     except MgmtError as exc:
         action = exc.message
-    return _settled(record, action)
+    return _settled(record, action, heard_at)
+
+
+def _settle_elsewhere(record: OperationRecord, open_store: OpenStore, catalog: Catalog) -> str:
+    """As `_finish_or_undo`, for what another machine has left: nothing on a disk is looked at, nor touched."""
+    record.details = {**record.details, "recovered_on": host()}
+    match record:
+        case UploadRecord() if record.stage == PROVEN:
+            return finish_elsewhere(record, catalog)
+        case UploadRecord() if not is_out_of_reach(record.store):
+            _remove_unproven(record, open_store, catalog)
+            return give_up_elsewhere(record, "what was sent is removed")
+        case DeleteRecord() if not is_out_of_reach(record.target_path):
+            return _finish_delete(record, open_store, catalog)
+    return give_up_elsewhere(record)
 
 
 def _finish_or_undo(record: OperationRecord, open_store: OpenStore, catalog: Catalog) -> str:
@@ -98,6 +136,10 @@ def _finish_or_undo(record: OperationRecord, open_store: OpenStore, catalog: Cat
 def _undo_upload(record: UploadRecord, open_store: OpenStore, catalog: Catalog) -> None:
     """Remove what an upload that was never proven has left; the original is where it was."""
     remove_copy(record)
+    _remove_unproven(record, open_store, catalog)
+
+
+def _remove_unproven(record: UploadRecord, open_store: OpenStore, catalog: Catalog) -> None:
     if record.store is None or record.s3_object_key is None:
         return
     store, key = open_store(record.store), record.s3_object_key
@@ -197,15 +239,22 @@ def _would(record: OperationRecord) -> Settled:
     return _settled(record, "would be finished" if finishes else "would be finished or undone, by what is found")
 
 
+def _would_elsewhere(record: OperationRecord) -> Settled:
+    left = left_there(record)
+    return _settled(record, f"would be taken over, and settled as far as it can be{left and f'; {left}'}")
+
+
 def _leftover(record: UploadRecord) -> Settled:
     return _settled(record, "what it left in the store, if anything, would be removed")
 
 
-def _settled(record: OperationRecord, action: str) -> Settled:
+def _settled(record: OperationRecord, action: str, heard_at: datetime | None = None) -> Settled:
     return Settled(
         operation_id=record.operation_id,
         operation_type=record.operation_type,
         target=record.target_path or "",
         action=action,
         status=record.status.value,
+        host=record.host,
+        heard_at=heard_at or record.heard_at,
     )

@@ -10,6 +10,7 @@ from itertools import islice
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Scope, SearchRecord
 from mgmt.errors import MgmtError
 from mgmt.progress import Progress
+from mgmt.services.files import host
 from mgmt.services.index_keys import SUFFIX
 from mgmt.storage import ObjectStore, StoredObject
 
@@ -22,6 +23,8 @@ class Match:
     name: str
     location: str
     path: str
+    host: str | None = None
+    """The machine; None for what is in a store."""
     archive: str | None = None
     size: int | None = None
     modified_at: datetime | None = None
@@ -35,6 +38,8 @@ class Query:
 
     keyword: str
     location: Scope = Scope.GLOBAL
+    host: str | None = None
+    """Whose local files; None for those of all machines."""
     status: FileStatus | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     since: datetime | None = None
@@ -84,9 +89,11 @@ def _matches(query: Query, local_dir: str | None, live: ObjectStore | None, cata
             for record in _records(query, location, catalog):
                 if query.status is None and record.status == FileStatus.DELETED:
                     continue  # it has moved to completed/, or its space was wanted
-                seen.add(record.path)
+                if record.host == host():
+                    seen.add(record.path)
                 yield as_match(record)
-        if local_dir is not None and query.status is None and not query.tags:
+        here = query.host in (host(), None)
+        if local_dir is not None and here and query.status is None and not query.tags:
             yield from (each for each in _on_disk(query, local_dir) if each.path not in seen)
     if query.location in (Scope.S3, Scope.GLOBAL):
         if live is not None:
@@ -101,6 +108,7 @@ def _records(query: Query, location: Location, catalog: Catalog) -> Iterator[Fil
         query.keyword,
         location,
         query.status,
+        host=query.host,
         tags=query.tags,
         since=query.since,
         until=query.until,
@@ -141,6 +149,7 @@ def as_match(record: FileRecord) -> Match:
         type="archive" if archive else "folder" if record.is_directory else "file",
         name=record.name,
         location=record.location,
+        host=record.host,
         path=record.path,
         archive=record.s3_object_key,
         size=record.size,
@@ -166,6 +175,7 @@ def _on_disk(query: Query, local_dir: str) -> Iterator[Match]:
                     type=kind,
                     name=name,
                     location=Location.LOCAL,
+                    host=host(),
                     path=path,
                     size=found.st_size if kind == "file" else None,
                     modified_at=modified,

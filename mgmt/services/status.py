@@ -35,15 +35,18 @@ class OperationReport:
 
 
 def status(
-    name: str, *, open_store: OpenStore, catalog: Catalog, progress: Progress
+    name: str, *, open_store: OpenStore, catalog: Catalog, progress: Progress, host: str | None
 ) -> FileStatusReport | OperationReport:
-    """Everything known of what `name` means. Raises NotFoundError when that is nothing."""
+    """Everything known of what `name` means. Raises NotFoundError when that is nothing.
+
+    A local file is looked for on the machine `host`, or on all of them for None.
+    """
     record = StatusRecord(target_path=name, target_name=name, command_args={})
     with catalog.journal.record(record, unrecorded=lambda error: note_unrecorded(error, progress)):
         try:
             operation = catalog.metadata.get_operation(name)
         except NotFoundError:
-            return _file_status(name, open_store, catalog)
+            return _file_status(name, open_store, catalog, host)
         return OperationReport(
             operation=operation,
             files=list({file.id: file for file, _ in catalog.metadata.files_of(operation)}.values()),
@@ -51,13 +54,13 @@ def status(
         )
 
 
-def _file_status(name: str, open_store: OpenStore, catalog: Catalog) -> FileStatusReport:
+def _file_status(name: str, open_store: OpenStore, catalog: Catalog, host: str | None) -> FileStatusReport:
     file: FileRecord | None
     stored, problem = None, None
     try:
         archive = find_archive(name, open_store, catalog)
     except MgmtError as exc:
-        known = _named(name, catalog)
+        known = _named(name, catalog, host)
         if not known:
             raise
         file, problem = known[0], exc.message
@@ -77,8 +80,8 @@ def _file_status(name: str, open_store: OpenStore, catalog: Catalog) -> FileStat
     )
 
 
-def _named(name: str, catalog: Catalog) -> list[FileRecord]:
+def _named(name: str, catalog: Catalog, host: str | None) -> list[FileRecord]:
     """Records of local files, completed copies and deleted archives with exactly this name, path or key."""
     path = os.path.abspath(os.path.expanduser(name))
-    found = catalog.metadata.search_files(os.path.basename(path), limit=None)
+    found = catalog.metadata.search_files(os.path.basename(path), host=host, limit=None)
     return [each for each in found if name in (each.name, each.path) or each.path == path]

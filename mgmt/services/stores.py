@@ -9,23 +9,31 @@ from mgmt.storage import Capabilities, ObjectStore, open_store
 
 
 def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectStore:
-    """The store at `url`, probed at most once per endpoint: what the probe saw is kept in the catalog."""
+    """The store at `url`, probed at most once per endpoint: what the probe saw is kept in the catalog.
+
+    Nothing is removed from it by an operation that another process has taken over.
+    """
     endpoint = _endpoint(url, settings)
     known = catalog.endpoints.recall(endpoint)
 
     def remember(seen: Capabilities) -> None:
         catalog.endpoints.remember(endpoint, checksum=seen.checksum, max_parts=seen.max_parts)
 
-    return _open(url, settings, Capabilities(known.checksum, known.max_parts) if known else None, remember)
+    remembered = Capabilities(known.checksum, known.max_parts) if known else None
+    return _open(url, settings, remembered, remember, before_removal=catalog.journal.confirm)
 
 
 def open_unremembered(url: str, settings: Settings) -> ObjectStore:
     """The store at `url`, probed when that is needed; nothing is written down."""
-    return _open(url, settings, None, lambda _: None)
+    return _open(url, settings, None, lambda _: None, before_removal=lambda: None)
 
 
 def _open(
-    url: str, settings: Settings, known: Capabilities | None, on_probed: Callable[[Capabilities], None]
+    url: str,
+    settings: Settings,
+    known: Capabilities | None,
+    on_probed: Callable[[Capabilities], None],
+    before_removal: Callable[[], None],
 ) -> ObjectStore:
     return open_store(
         url,
@@ -36,6 +44,7 @@ def _open(
         part_size=settings.part_size,
         capabilities=known,
         on_probed=on_probed,
+        before_removal=before_removal,
     )
 
 

@@ -138,14 +138,13 @@ def _key_to_go_on_with(record: UploadRecord, plan: Plan, store: ObjectStore, cat
             abort_unheard(store, record.s3_object_key, catalog)
         return record.s3_object_key
     record.requested_key = plan.key
-    earlier = next(
-        (each for each in catalog.metadata.get_upload_history(str(record.target_path)) if each is not record), None
-    )
+    history = catalog.metadata.get_upload_history(str(record.target_path), record.host)
+    earlier = next((each for each in history if each is not record), None)
     if (
         earlier is not None
         and earlier.status in (Status.FAILED, Status.CANCELLED)
         and earlier.stage != PROVEN
-        and (earlier.store, earlier.requested_key, earlier.host) == (store.url, plan.key, record.host)
+        and (earlier.store, earlier.requested_key) == (store.url, plan.key)
     ):
         # The archive's own id was fixed when its upload was created, so it stays the earlier operation's. Whatever
         # that one has left - parts, an index, an object whose answer was lost - is found by it, and used or replaced.
@@ -216,6 +215,7 @@ def _send(
             )
             _look_again(plan, archived)
             _put_index(store, record.index_key, os.path.join(folder, "index"), record)
+            catalog.journal.confirm()
             stored = sending.complete()
         except (SourceChangedError, ConflictError, IntegrityError):
             sending.abort()

@@ -31,19 +31,21 @@ def open_store(
     part_size: int | None = None,
     capabilities: Capabilities | None = None,
     on_probed: Callable[[Capabilities], None] | None = None,
+    before_removal: Callable[[], None] = lambda: None,
 ) -> ObjectStore:
     """Open the store that `url` names: `s3://bucket[/prefix]` or `file:///directory`. Nothing is requested yet.
 
     What follows `file://` is the path as it is, without percent-encoding. `endpoint_url`, `region` and `profile` are
     for S3 and otherwise come from boto3's own chain, as credentials always do. `threads` parts are sent at a time;
     `part_size` (bytes) replaces the default of 8 MiB. `capabilities`, when remembered from an earlier run, saves the
-    probe; `on_probed` is told what a probe has found, to remember it.
+    probe; `on_probed` is told what a probe has found, to remember it. `before_removal` is called each time just before
+    something is removed from the store, and may raise to prevent it.
 
     Raises ConfigurationError when the URL, the profile or the endpoint cannot be used.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "file":
-        return _open_directory(url, rest)
+        return _open_directory(url, rest, before_removal)
     if separator and scheme == "s3":
         bucket, _, prefix = rest.rstrip("/").partition("/")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", bucket):
@@ -60,18 +62,19 @@ def open_store(
             part_size=part_size,
             capabilities=capabilities,
             on_probed=on_probed,
+            before_removal=before_removal,
         )
     raise _unusable(url, "it must begin with s3:// or file:///")
 
 
-def _open_directory(url: str, path: str) -> ObjectStore:
+def _open_directory(url: str, path: str, before_removal: Callable[[], None]) -> ObjectStore:
     from mgmt.storage.directory import DirectoryStore
 
     if not path.startswith("/"):
         raise _unusable(url, "a directory store needs an absolute path: file:///directory")
     if "\0" in path or not path.strip("/"):
         raise _unusable(url, "that is not a directory to keep archives in")
-    return DirectoryStore(path)
+    return DirectoryStore(path, before_removal)
 
 
 def _unusable(url: str, why: str) -> ConfigurationError:

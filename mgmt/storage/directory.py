@@ -47,9 +47,10 @@ class DirectoryStore:
 
     bucket: str | None = None
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, before_removal: Callable[[], None]) -> None:
         self.path = os.path.normpath("/" + path.lstrip("/"))
         self.url = f"file://{self.path}"
+        self._before_removal = before_removal
         self._own = threading.local()
         """The `lock` of this thread, as far as it has had one."""
 
@@ -184,6 +185,7 @@ class DirectoryStore:
         """Remove a pending upload, if it is there, and the metadata that it may have left."""
         if not _UPLOAD_ID.fullmatch(upload_id):
             return
+        self._before_removal()
         with translated(self.location(key)), suppress(FileNotFoundError), self._locked() as root:
             with suppress(FileNotFoundError), open_parent(root, _upload_path(upload_id)) as (folder, name):
                 remove(folder, name)

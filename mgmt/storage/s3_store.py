@@ -40,6 +40,7 @@ class S3Store:
         part_size: int | None,
         capabilities: Capabilities | None,
         on_probed: Callable[[Capabilities], None] | None,
+        before_removal: Callable[[], None],
     ) -> None:
         self.url = bucket.url
         self.bucket: str | None = bucket.name
@@ -48,6 +49,7 @@ class S3Store:
         self._part_size = part_size
         self._capabilities = capabilities
         self._on_probed = on_probed
+        self._before_removal = before_removal
 
     def capabilities(self) -> Capabilities:
         """What was given to `open_store`, or what a probe finds: see docs/guide.md, "Proof"."""
@@ -148,6 +150,7 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         """Remove one object, if it is there. In a versioned bucket the older version stays."""
+        self._before_removal()
         self._bucket.delete(check_key(key))
 
     def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
@@ -156,6 +159,7 @@ class S3Store:
 
     def abort(self, key: str, upload_id: str) -> None:
         """Remove a pending upload, if it is there."""
+        self._before_removal()
         self._bucket.abort(check_key(key), upload_id)
 
     def clock(self) -> datetime | None:

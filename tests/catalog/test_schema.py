@@ -23,7 +23,7 @@ from mgmt.catalog.database import Database
 from mgmt.errors import CatalogError, ConfigurationError
 
 ROOT = Path(__file__).parents[2]
-OLD = ("0001", "0002")
+OLD = ("0001", "0002", "0003")
 WHERE_MEMBERS_ARE = {"member_ranges": [(2, 1, 4)], "directory_archives": [(1, 2), (2, 2)]}
 """What 0003 has worked out of the rows that were there; see old_catalogs.py."""
 
@@ -44,10 +44,13 @@ def old(before: str, tmp_path: Path) -> str:
     return str(path)
 
 
-def contents(path: str) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of every table of the records; not what only says where they are."""
+def contents(path: str) -> dict[str, list[dict[str, object]]]:
+    """Every fact of every row of the records, by its column; not what only says where they are, nor what is NULL."""
     with closing(sqlite3.connect(path)) as connection:
-        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        connection.row_factory = lambda cursor, row: {
+            column[0]: value for column, value in zip(cursor.description, row, strict=True) if value is not None
+        }
+        names = [row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         records = [name for name in names if name in Base.metadata.tables.keys() - WHERE_MEMBERS_ARE.keys()]
         return {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in records}
 
@@ -90,14 +93,24 @@ def test_every_step_goes_down_and_up_again(catalog: Catalog) -> None:
     assert schema.check(database) == []
 
 
+def parts(statement: str) -> list[str]:
+    """What a CREATE TABLE lists between its parentheses, and what is around them: a column may be added at the end."""
+    depth, found = 0, [""]
+    for character in " ".join(statement.split()):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if (depth, character) in ((1, "("), (1, ","), (0, ")")):
+            found.append("")
+        else:
+            found[-1] += character
+    return [part.strip() for part in found]
+
+
 def described(engine: Engine) -> dict[str, object]:
     """All there is in a schema: columns, constraints and indexes, with their conditions."""
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             made = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
-            found = {
-                name: sorted(line.strip(" ,\t") for line in sql.splitlines() if line.strip()) for name, sql in made
-            }
+            found = {name: sorted(parts(sql)) for name, sql in made}
         else:
             columns = connection.execute(
                 text(

@@ -38,12 +38,12 @@ def run_signalled(program: Program, arguments: list[str], at: "Moment | int", nu
     With `again`, the same signal arrives a second time, so many steps later. Returncode 0 may mean that there is no
     such moment: `at` is then beyond the end, or the command was done.
     """
-    return forked(program, arguments, lambda: sys.setprofile(_Trigger(at, number, again)))
+    return forked(program, arguments, lambda: sys.setprofile(Trigger(at, number, again)))
 
 
 def count_steps(program: Program, arguments: list[str]) -> int:
     """How many steps a run has in which nothing happens to it. The run takes place."""
-    counting = _Trigger(0, 0, 0)
+    counting = Trigger(0, 0, 0)
     sys.setprofile(counting)
     try:
         done = program.run(*arguments)
@@ -90,7 +90,7 @@ def forked(
     return Done(status, output.read_text(), errors.read_text())
 
 
-class _Trigger:
+class Trigger:
     """A profile function: it sees every call and return of a Python function, between which a signal may come."""
 
     def __init__(self, at: "Moment | int", number: int, again: int) -> None:

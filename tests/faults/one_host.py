@@ -1,0 +1,124 @@
+"""One host of test_many_hosts.py: several processes that begin a piece of work together, and what became of each.
+
+It is told what to do on stdin, a line of JSON for each piece of work. It says "ready" when its processes stand at the
+start, lets them go at the next line, whatever that is, and prints a JSON list of what they have to say at the end.
+"""
+
+import json
+import os
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from mgmt import cli
+from mgmt.catalog import Database, FileRecord, FileStatus, Location, Role, Status, UploadRecord, open_catalog
+from mgmt.errors import BusyError
+
+Said = dict[str, Any]
+
+
+class Waits:
+    """How long each transaction took, from asking for it to its end, but for the first, which opens the catalog."""
+
+    def __init__(self) -> None:
+        self.longest, self.count = 0.0, 0
+        transaction = Database.transaction
+
+        @contextmanager
+        def timed(database: Database) -> Iterator[Session]:
+            began = time.monotonic()
+            with transaction(database) as session:
+                yield session
+            self.longest = max(self.longest, time.monotonic() - began) if self.count else 0.0
+            self.count += 1
+
+        Database.transaction = timed  # type: ignore[method-assign]
+
+
+def share(number: int, *, url: str, targets: int) -> Said:
+    """Do what no process of any host has done, of the same targets for all."""
+    catalog = open_catalog(url)
+    mine = random.Random(f"{os.uname().nodename} {number}").sample(range(targets), targets)
+    done = busy = 0
+    for target in mine:
+        path = f"/shared/{target}"
+        try:
+            with catalog.journal.record(UploadRecord(target_path=path), claim=path) as upload:
+                if any(each.status is Status.SUCCESS for each in catalog.metadata.get_upload_history(path)):
+                    upload.status = Status.CANCELLED
+                    continue
+                upload.stage = "sending"
+                catalog.journal.checkpoint()
+                archive = FileRecord(path=path, location=Location.S3, store="file:///x", status=FileStatus.COMPLETED)
+                with catalog.transaction():
+                    catalog.journal.link(upload, catalog.metadata.save_file_record(archive), Role.ARCHIVE)
+                    catalog.journal.close(upload)
+                done += 1
+        except BusyError:
+            busy += 1
+    catalog.close()
+    return {"done": done, "busy": busy, "tried": targets}
+
+
+def upload(number: int, *, options: list[str], paths: list[str]) -> Said:
+    """Upload all of `paths`, beginning at another one than the other processes do."""
+    at = number * len(paths) // 4
+    listing = f"{os.environ['HOME']}/{os.uname().nodename}-{number}"
+    with open(listing, "wb") as file:
+        file.write(b"".join(os.fsencode(path) + b"\0" for path in paths[at:] + paths[:at]))
+    with open(f"{listing}.log", "w") as log:
+        sys.stdout = sys.stderr = log
+        status = cli.run(["-q", *options, "upload", "-0", "--files-from", listing])
+    with open(f"{listing}.log") as log:
+        return {"status": status, "log": log.read()}
+
+
+WORK: dict[str, Callable[..., Said]] = {"share": share, "upload": upload}
+
+
+def one(number: int, work: str, facts: Said, start: int, answer: int) -> None:
+    """A process: it waits at the start until nobody holds it any more, works, and says what became of it."""
+    try:
+        waits = Waits()
+        os.read(start, 1)
+        began = time.monotonic()
+        said = WORK[work](number, **facts)
+        said |= {"seconds": time.monotonic() - began, "longest": waits.longest, "transactions": waits.count}
+    except BaseException:
+        said = {"error": traceback.format_exc()}
+    os.write(answer, json.dumps(said).encode())
+    os._exit(0)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        order = json.loads(line)
+        start, held = os.pipe()
+        answers = []
+        for number in range(order["processes"]):
+            answer, told = os.pipe()
+            if os.fork() == 0:
+                os.close(held)
+                one(number, order["work"], order["facts"], start, told)
+            os.close(told)
+            answers.append(answer)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        os.close(held)
+        said = []
+        for answer in answers:
+            with open(answer, "rb") as file:
+                said.append(json.loads(file.read()))
+            os.wait()
+        os.close(start)
+        print(json.dumps(said), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""A machine that was said to be dead: what it held is settled from another one, and if it only slept, it stops."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mgmt.catalog import database
+from mgmt.catalog.owner import this_host
+from tests.conftest import Figure
+from tests.faults.signal_at import Moment, Trigger, count_steps, forked
+from tests.hosts import become, on_host
+from tests.postgresql import PostgreSQL
+from tests.program import Done, Program
+from tests.servers import Server
+
+LOST, SLEPT = 11, signal.SIGSTOP
+CLIP = b"precious" * 999
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def program(request: pytest.FixtureRequest, tmp_path: Path, seaweed: Server, new_bucket: Any) -> Iterator[Program]:
+    """The command with one store in S3 and one catalog, whichever machine it runs on."""
+    store = f"s3://{new_bucket(seaweed)}/archive"
+    if request.param == "sqlite":
+        yield ready(Program(tmp_path, store, seaweed.environment))
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql_server")
+    with server.database() as url:
+        yield ready(Program(tmp_path, store, {**seaweed.environment, "MGMT_CATALOG": url}))
+
+
+def ready(program: Program) -> Program:
+    (program.work / "clip").write_bytes(CLIP)
+    program.ok("ls")
+    return program
+
+
+def on_nas(
+    program: Program,
+    arguments: list[str],
+    at: Moment | int | None = None,
+    number: signal.Signals = SLEPT,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Done:
+    """Run on the host `nas`. At a moment, or step, it is killed, or put to sleep until something was done elsewhere."""
+
+    def arm() -> None:
+        become("nas")
+        if at is not None:
+            sys.setprofile(Trigger(at, number, 0))
+
+    def while_it_sleeps(child: int) -> None:
+        if at is None or number != SLEPT:
+            return
+        assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1]), f"it never came to {at}"
+        try:
+            meanwhile()
+        finally:
+            os.kill(child, signal.SIGCONT)
+
+    return forked(program, arguments, arm, while_it_sleeps)
+
+
+def log(program: Program, *arguments: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = program.json("log", *arguments)
+    return found
+
+
+def keys(program: Program) -> list[str]:
+    return [each["path"] for each in program.json("ls", "--live")]
+
+
+UPLOAD = ["-q", "upload", "clip"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "status", "kept"),
+    [
+        (Moment("_send"), "cancelled", False),
+        (Moment("Journal.confirm"), "cancelled", False),  # before the object is completed
+        (Moment("_prove_and_record"), "cancelled", False),
+        (Moment("finish_upload"), "partial", True),
+        (Moment("_move"), "partial", True),
+        (Moment("same_as_archived", "return", 2), "partial", True),
+    ],
+    ids=str,
+)
+def test_an_upload_that_slept_moves_nothing(moment: Moment, status: str, kept: bool, program: Program) -> None:
+    settled: list[Any] = []
+
+    def settle() -> None:
+        settled.extend(program.json("recover", "--host", "nas"))
+        settled.append(log(program, "--type", "upload")[0])
+
+    done = on_nas(program, UPLOAD, moment, meanwhile=settle)
+    assert done.returncode == LOST, done.stderr
+    assert f"on {this_host()}" in done.stderr
+    assert (program.work / "clip").read_bytes() == CLIP
+    assert not (program.work / "completed" / "clip").exists()
+
+    (report, record) = settled
+    assert (report["operation_type"], report["host"], report["status"]) == ("upload", "nas", status)
+    assert report["heard_at"] is not None
+    assert (record["status"], record["host"]) == (status, "nas")
+    assert "nas was said to be dead" in record["error_message"]
+    assert str(program.work / "clip") in record["error_message"]
+    assert log(program, "--type", "upload") == [record]
+    assert keys(program) == (["clip.tar.gz"] if kept else [])
+
+    again = on_nas(program, UPLOAD)
+    assert again.returncode == 0, again.stderr
+    assert (program.work / "completed" / "clip").read_bytes() == CLIP
+    assert log(program, "--status", "running") == []
+
+
+@pytest.mark.parametrize("moment", [Moment("S3Store.delete"), Moment("find_index", "return")], ids=str)
+def test_a_deletion_that_slept_deletes_nothing(moment: Moment, program: Program) -> None:
+    program.ok(*UPLOAD)
+    done = on_nas(
+        program,
+        ["-q", "delete", "clip", "--last-copy", "--yes"],
+        moment,
+        meanwhile=lambda: program.ok("recover", "--host", "nas"),
+    )
+    assert done.returncode == LOST, done.stderr
+    assert keys(program) == ["clip.tar.gz"]
+    (record,) = log(program, "--type", "delete")
+    assert (record["status"], record["error_message"]) == ("cancelled", "interrupted before anything was deleted")
+    assert [each["status"] for each in program.json("ls", "--location", "s3")] == ["completed"]
+
+
+def test_what_a_deletion_had_done_is_finished_from_another_machine(program: Program) -> None:
+    program.ok(*UPLOAD)
+    killed = Moment("_see_it_gone")
+    on_nas(program, ["-q", "delete", "clip", "--last-copy", "--yes"], killed, signal.SIGKILL)
+    busy = program.run("delete", "clip", "--last-copy", "--yes")
+    assert busy.returncode == LOST
+    assert "mgmt recover --host nas" in busy.stderr
+    assert program.json("recover") == []
+    (settled,) = program.json("recover", "--host", "nas")
+    assert settled["action"] == "finished: the archive is deleted"
+    assert program.json("ls", "--location", "s3") == []
+
+
+def test_a_free_that_slept_removes_nothing(program: Program) -> None:
+    assert on_nas(program, UPLOAD).returncode == 0
+    done = on_nas(
+        program,
+        ["-q", "free", "clip", "--yes"],
+        Moment("finish_free", "call", 2),
+        meanwhile=lambda: program.ok("recover", "--host", "nas"),
+    )
+    assert done.returncode == LOST, done.stderr
+    (record,) = log(program, "--type", "free")
+    assert record["status"] == "cancelled"
+    (hidden,) = (program.work / "completed").iterdir()
+    assert str(hidden) in record["error_message"]
+    assert hidden.read_bytes() == CLIP
+
+
+@pytest.mark.parametrize("dead", [Moment("_send"), Moment("_prove_and_record"), Moment("finish_upload")], ids=str)
+def test_an_upload_whose_machine_died(dead: Moment, program: Program) -> None:
+    assert on_nas(program, UPLOAD, dead, signal.SIGKILL).returncode == -signal.SIGKILL
+    (record,) = log(program, "--status", "running")
+    assert record["heard_at"] is not None
+    assert "nas" in program.ok("log", "--status", "running")
+    assert program.json("recover") == []
+    (would,) = program.json("recover", "-n", "--host", "nas")
+    assert "would be taken over" in would["action"]
+    assert log(program, "--status", "running") == [record]
+    (settled,) = program.json("recover", "--host", "nas")
+    assert (settled["operation_id"], settled["host"]) == (record["operation_id"], "nas")
+    assert program.json("recover", "--host", "nas") == []
+    assert (program.work / "clip").read_bytes() == CLIP
+    assert on_nas(program, UPLOAD).returncode == 0
+    assert (program.work / "completed" / "clip").read_bytes() == CLIP
+
+
+def test_a_copy_on_the_other_machines_disk_is_left_alone(program: Program) -> None:
+    """Here the same path may be something else."""
+    copies = program.work / "copies"
+    killed = on_nas(program, [*UPLOAD, "--keep-archive", str(copies)], Moment("finish_upload"), signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL
+    (partial,) = copies.iterdir()
+    program.ok("recover", "--host", "nas")
+    assert list(copies.iterdir()) == [partial]
+    assert partial.name in log(program, "--type", "upload")[0]["error_message"]
+
+
+def test_a_download_whose_machine_died(program: Program) -> None:
+    program.ok(*UPLOAD)
+    arguments = ["-q", "download", "clip", "--to", "back"]
+    on_nas(program, arguments, Moment("rename_noreplace"), signal.SIGKILL)
+    (partial,) = (program.work / "back").iterdir()
+    program.ok("recover", "--host", "nas")
+    (record,) = log(program, "--type", "download")
+    assert record["status"] == "cancelled"
+    assert partial.name in record["error_message"]
+    assert partial.exists()
+
+
+def test_a_store_in_a_directory_is_on_the_disk_of_its_machine(on_directory: Program) -> None:
+    program = ready(on_directory)
+    on_nas(program, UPLOAD, Moment("_put_index"), signal.SIGKILL)
+    (settled,) = (each for each in program.json("recover", "--host", "nas") if "given up" in each["action"])
+    assert f"what was sent is in {program.store}" in settled["action"]
+    assert on_nas(program, UPLOAD).returncode == 0
+
+
+def test_a_living_process_of_this_machine_is_not_taken_over(program: Program) -> None:
+    found: list[Any] = []
+    done = forked(
+        program,
+        UPLOAD,
+        lambda: sys.setprofile(Trigger(Moment("_send"), SLEPT, 0)),
+        lambda child: (
+            os.waitpid(child, os.WUNTRACED),
+            found.append(program.json("recover", "--host", this_host())),
+            os.kill(child, signal.SIGCONT),
+        )[0],
+    )
+    assert done.returncode == 0, done.stderr
+    assert found == [[]]
+
+
+def test_a_machine_that_nobody_knows(program: Program) -> None:
+    program.ok(*UPLOAD)
+    done = program.run("recover", "--host", "nsa")
+    assert done.returncode == 4
+    assert this_host() in done.stderr
+
+
+def test_a_process_on_another_host_has_its_name(program: Program) -> None:
+    done = subprocess.run(
+        on_host("nas", program.command("-q", "upload", "clip")), env=program.env(), cwd=program.work, check=False
+    )
+    assert done.returncode == 0
+    assert {each["host"] for each in log(program, "--type", "upload")} == {"nas"}
+
+
+@pytest.mark.parametrize("share", [0.002, pytest.param(0.1, marks=pytest.mark.torture)])
+def test_asleep_at_any_step(
+    share: float,
+    tmp_path: Path,
+    seaweed: Server,
+    new_bucket: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    figure: Figure,
+) -> None:
+    """Wherever it slept: the original is at its place, or its archive is proven; and what was settled stays so."""
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.2)  # it may sleep while it is writing
+    bucket = new_bucket(seaweed)
+
+    def new(name: str) -> Program:
+        return ready(Program(tmp_path / name, f"s3://{bucket}/{name}", seaweed.environment))
+
+    steps = count_steps(new("counted"), UPLOAD)
+    chosen = random.Random(5).sample(range(1, steps * 9 // 10), max(6, int(steps * share)))
+    lost = 0
+    for step in chosen:
+        program = new(str(step))
+        settled: list[dict[str, Any]] = []
+
+        def settle(program: Program = program, settled: list[dict[str, Any]] = settled) -> None:
+            if program.run("recover", "--host", "nas").returncode == 0:
+                settled.extend(each for each in log(program, "--type", "upload") if each["status"] != "running")
+
+        done = on_nas(program, UPLOAD, step, meanwhile=settle)
+        where = program.work / "clip"
+        moved = program.work / "completed" / "clip"
+        assert where.exists() != moved.exists(), step
+        assert (where if where.exists() else moved).read_bytes() == CLIP, step
+        if settled:
+            lost += 1
+            assert done.returncode == LOST, (step, done)
+            assert log(program, "--type", "upload") == settled, step
+        else:
+            assert done.returncode == 0, (step, done)
+        if moved.exists():
+            program.ok("verify", "clip")
+        else:
+            assert on_nas(program, UPLOAD).returncode == 0, step
+            assert moved.read_bytes() == CLIP
+    assert lost
+    what = "steps of an upload at which its machine sleeps, is said to be dead, and wakes"
+    figure(2, what, tried=len(chosen), violations=0, note=f"taken over at {lost} of them")

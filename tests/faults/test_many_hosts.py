@@ -1,0 +1,165 @@
+"""16 processes on 4 hosts with one catalog: every target is done once, nobody is told of a lock, nobody waits long."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mgmt.catalog import Catalog, Status, open_catalog
+from tests.conftest import Figure
+from tests.faults.test_many_processes import FOUND_DONE
+from tests.hosts import on_host
+from tests.postgresql import PostgreSQL
+from tests.program import Program
+
+HOSTS, EACH = ("ant", "bee", "cat", "dog"), 4
+LONGEST = 1.0
+"""Seconds that a transaction may take, from asking for it to its end."""
+
+ROOT = Path(__file__).parents[2]
+WHOLE = pytest.mark.torture
+
+
+class Host:
+    """A host of one_host.py."""
+
+    def __init__(self, name: str, program: Program) -> None:
+        self.name = name
+        command = on_host(name, [sys.executable, Path(__file__).with_name("one_host.py")])
+        self.process = subprocess.Popen(
+            command,
+            env={**program.env(), "PYTHONPATH": str(ROOT)},
+            cwd=program.work,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(60)
+        self.process.stdout.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def program(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Program]:
+    (tmp_path / "store").mkdir()
+    store = f"file://{tmp_path}/store"
+    if request.param == "sqlite":
+        yield Program(tmp_path, store, {"MGMT_CATALOG": f"sqlite:///{tmp_path}/catalog.db"})
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql_server")
+    with server.database() as url:
+        yield Program(tmp_path, store, {"MGMT_CATALOG": url})
+
+
+@pytest.fixture
+def catalog(program: Program) -> Iterator[Catalog]:
+    opened = open_catalog(program.environment["MGMT_CATALOG"])
+    opened.metadata.list_files()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def hosts(program: Program) -> Iterator[list[Host]]:
+    with ExitStack() as stack:
+        started = [Host(name, program) for name in HOSTS]
+        for each in started:
+            stack.callback(each.close)
+        yield started
+
+
+def together(hosts: list[Host], work: str, facts: dict[str, dict[str, Any]], processes: int = EACH) -> list[Any]:
+    """Let the processes of all `hosts` begin at once; what each says. `facts` are by the name of the host."""
+    for host in hosts:
+        host.tell(json.dumps({"work": work, "facts": facts[host.name], "processes": processes}))
+    assert [host.hear() for host in hosts] == ["ready"] * len(hosts)
+    for host in hosts:
+        host.tell("go")
+    said = [each for host in hosts for each in json.loads(host.hear())]
+    assert [each["error"] for each in said if "error" in each] == []
+    return said
+
+
+def rate(said: list[Any], count: int) -> float:
+    return count / max(each["seconds"] for each in said)
+
+
+@pytest.mark.parametrize("targets", [40, pytest.param(1000, marks=WHOLE)])
+def test_every_shared_target_is_done_once(
+    targets: int, program: Program, catalog: Catalog, hosts: list[Host], figure: Figure
+) -> None:
+    facts = {"url": program.environment["MGMT_CATALOG"], "targets": targets}
+    said = together(hosts, "share", dict.fromkeys(HOSTS, facts))
+    assert sum(each["done"] for each in said) == targets
+    found = catalog.metadata.list_operations("upload", limit=None)
+    assert Counter(each.target_path for each in found if each.status is Status.SUCCESS) == Counter(
+        f"/shared/{target}" for target in range(targets)
+    )
+    assert {each.status for each in found} <= {Status.SUCCESS, Status.CANCELLED}
+    assert {each.host for each in found} == set(HOSTS)
+    transactions = sum(each["transactions"] for each in said)
+    longest = max(each["longest"] for each in said)
+    facts["targets"] = targets * 2  # half of them are done
+    alone = together(hosts[:1], "share", dict.fromkeys(HOSTS, facts), processes=1)
+    of_one = rate(alone, alone[0]["transactions"])
+    note = f"{rate(said, transactions):.0f} transactions a second, one process {of_one:.0f}; "
+    note += f"the longest took {longest * 1000:.0f} ms"
+    kind = "SQLite" if catalog.database.is_sqlite else "PostgreSQL"
+    print(f"{kind}: {note}")
+    figure(4, f"targets shared by 16 processes on 4 hosts, {kind}", tried=targets, violations=0, note=note)
+    assert longest < LONGEST
+
+
+@pytest.mark.parametrize("files", [6, pytest.param(100, marks=WHOLE)])
+def test_every_file_is_archived_once(
+    files: int, program: Program, catalog: Catalog, hosts: list[Host], figure: Figure
+) -> None:
+    """The files of each host, by all processes of that host."""
+    paths: dict[str, list[str]] = {}
+    for name in HOSTS:
+        (program.work / name).mkdir()
+        for number in range(files):
+            path = program.work / name / f"{name} {number}"
+            path.write_text(f"contents of {name} {number}")
+            paths.setdefault(name, []).append(str(path))
+    said = together(hosts, "upload", {name: {"options": [], "paths": paths[name]} for name in HOSTS})
+    for each in said:
+        assert each["status"] in FOUND_DONE, each["log"]
+        assert "Traceback" not in each["log"]
+        assert "locked" not in each["log"]
+    done = catalog.metadata.list_operations("upload", Status.SUCCESS, limit=None)
+    assert Counter((each.host, each.target_path) for each in done) == Counter(
+        (name, path) for name in HOSTS for path in paths[name]
+    )
+    for name in HOSTS:
+        moved = {path.name: path.read_text() for path in (program.work / name / "completed").iterdir()}
+        assert moved == {f"{name} {number}": f"contents of {name} {number}" for number in range(files)}
+        assert len(catalog.metadata.list_files(location=None, host=name, limit=None)) >= 3 * files
+    assert len(list((program.home / "store").glob("*.tar.gz"))) == files * len(HOSTS)
+    assert catalog.journal.running() == []
+    longest = max(each["longest"] for each in said)
+    kind = "SQLite" if catalog.database.is_sqlite else "PostgreSQL"
+    note = f"{rate(said, len(done)):.1f} uploads a second; the longest transaction took {longest * 1000:.0f} ms"
+    print(f"{kind}: {note}")
+    what = f"files that 16 processes on 4 hosts archive, {kind}"
+    figure(4, what, tried=len(done), violations=0, note=note)
+    assert longest < LONGEST
