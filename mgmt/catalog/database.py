@@ -19,6 +19,13 @@ from mgmt.signals import held
 HEAD = "0003"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
+MIGRATING = (
+    "SET LOCAL lock_timeout = '10s'",  # whoever works meanwhile does not wait behind an upgrade that waits itself
+    "SET LOCAL statement_timeout = 0",  # a limit of the login is for its queries, not for ten million rows
+    "SELECT pg_advisory_xact_lock(hashtext('mgmt migrations'))",
+)
+"""What the transaction of an upgrade begins with on PostgreSQL, run by mgmt or written out for an administrator."""
+
 LOCK_SECONDS = 30.0
 """How long to stand in line behind other processes of mgmt that write: each of them takes milliseconds."""
 
@@ -160,8 +167,8 @@ class Database:
             try:
                 with connection.begin():
                     if not self.is_sqlite:
-                        connection.execute(text("SET LOCAL lock_timeout = '10s'"))
-                        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('mgmt migrations'))"))
+                        for statement in MIGRATING:
+                            connection.execute(text(statement))
                     yield connection
                     if self.is_sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first()):
                         raise CatalogError(
