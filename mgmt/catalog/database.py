@@ -2,11 +2,11 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, inspect, text
+from sqlalchemy import URL, Connection, Engine, event, inspect, text
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.columns import display
@@ -108,6 +108,10 @@ class Database:
             else:
                 self._ensure_current()
             yield self._session
+
+    def after_flush(self, listener: Callable[[Session], None]) -> None:
+        """Have `listener` see what is new and what has changed, each time that records are written."""
+        event.listen(self._session, "after_flush", lambda session, _: listener(session))
 
     def discard(self) -> None:
         """Forget all changes of records that are not committed."""
