@@ -44,6 +44,12 @@ def _choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def _yes_or_no(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("is true or false")
+    return text.lower() == "true"
+
+
 def _store_url(text: str) -> str:
     if not text.startswith(("s3://", "file:///")):
         raise ValueError("looks like s3://bucket/prefix or file:///directory")
@@ -82,6 +88,7 @@ class Settings:
     on_conflict: str = _setting("what to do when a name is taken", _choice(*ON_CONFLICT), "error")
     proof: str = _setting("how an archive is proven", _choice(*PROOFS), "auto")
     level: str = _setting("compression: fast or balanced", _choice(*LEVELS), "fast")
+    mirror: bool = _setting("keep the records as JSON beside the completed files, too", _yes_or_no, False)
     catalog: str | None = _setting("the catalog's URL, sqlite:///path or postgresql://...")
     part_size: int | None = _setting("bytes of a part of an upload", _between(5 << 20, 5 << 30, parse_size))
     threads: int = _setting("parts in flight at once", _between(1, 64), 4)

@@ -6,7 +6,7 @@ import platformdirs
 from alembic import context
 from sqlalchemy import URL, make_url
 
-from mgmt.catalog.database import Database
+from mgmt.catalog.database import MIGRATING, Database
 from mgmt.catalog.schema import OPTIONS
 
 
@@ -21,6 +21,8 @@ if context.is_offline_mode():
     dialect = context.config.attributes.get("dialect") or catalog_url().get_backend_name()
     context.configure(dialect_name=dialect, literal_binds=True, dialect_opts={"paramstyle": "named"}, **OPTIONS)
     with context.begin_transaction():
+        for statement in MIGRATING if dialect == "postgresql" else ():
+            context.execute(statement)
         context.run_migrations()
 else:
     database = context.config.attributes.get("database") or Database(catalog_url())

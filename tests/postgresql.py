@@ -75,7 +75,7 @@ class OwnPostgreSQL(PostgreSQL):
             "max_connections=100",
             *self.settings,
         ]
-        command = [self.programs / "postgres", "-D", self.home / "data"]
+        command: list[str | Path] = [self.programs / "postgres", "-D", self.home / "data"]
         for setting in settings:
             command += ["-c", setting]
         with (self.home / "log").open("ab") as log:
@@ -127,7 +127,7 @@ def own_postgresql(*settings: str) -> Iterator[OwnPostgreSQL]:
             owner = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             os.chown(home, nobody.pw_uid, nobody.pw_gid)
         programs = _programs(home)
-        command = [programs / "initdb", "-D", home / "data", "-U", "mgmt", "-A", "trust", "-N"]
+        command: list[str | Path] = [programs / "initdb", "-D", home / "data", "-U", "mgmt", "-A", "trust", "-N"]
         command += ["-E", "UTF8", "--locale=C.UTF-8"]
         made = subprocess.run(command, cwd=home, capture_output=True, text=True, **owner)
         if made.returncode:

@@ -55,7 +55,7 @@ class Program:
         return {**kept, **own, **self.environment}
 
     def command(self, *arguments: str | os.PathLike[str]) -> list[str]:
-        return [sys.executable, "-m", "mgmt", *map(os.fspath, arguments)]
+        return [sys.executable, "-m", "mgmt", *(os.fspath(each) for each in arguments)]
 
     def main(self, arguments: list[str]) -> int:
         """What the command does in this process; returns its exit status."""

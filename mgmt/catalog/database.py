@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, inspect, text
+from sqlalchemy import URL, Connection, Engine, event, inspect, text
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.columns import display
@@ -18,6 +18,13 @@ from mgmt.signals import held
 
 HEAD = "0004"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
+
+MIGRATING = (
+    "SET LOCAL lock_timeout = '10s'",  # whoever works meanwhile does not wait behind an upgrade that waits itself
+    "SET LOCAL statement_timeout = 0",  # a limit of the login is for its queries, not for ten million rows
+    "SELECT pg_advisory_xact_lock(hashtext('mgmt migrations'))",
+)
+"""What the transaction of an upgrade begins with on PostgreSQL, run by mgmt or written out for an administrator."""
 
 LOCK_SECONDS = 30.0
 """How long to stand in line behind other processes of mgmt that write: each of them takes milliseconds."""
@@ -131,6 +138,10 @@ class Database:
                 self._ensure_current()
             yield self._session
 
+    def after_flush(self, listener: Callable[[Session], None]) -> None:
+        """Have `listener` see what is new and what has changed, each time that records are written."""
+        event.listen(self._session, "after_flush", lambda session, _: listener(session))
+
     def discard(self) -> None:
         """Forget all changes of records that are not committed."""
         with self._mutex, translated(self.name), held():
@@ -189,8 +200,8 @@ class Database:
             try:
                 with connection.begin():
                     if not self.is_sqlite:
-                        connection.execute(text("SET LOCAL lock_timeout = '10s'"))
-                        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('mgmt migrations'))"))
+                        for statement in MIGRATING:
+                            connection.execute(text(statement))
                     yield connection
                     if self.is_sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first()):
                         raise CatalogError(

@@ -45,14 +45,17 @@ class Revision:
     is_head: bool
 
 
-def upgrade(database: Database, revision: str = "head") -> None:
-    """Bring the schema forward to `revision`, wholly or not at all, after a backup when there is something to lose."""
-    _migrate(command.upgrade, database, revision)
+def upgrade(database: Database, revision: str = "head") -> str | None:
+    """Bring the schema forward to `revision`, wholly or not at all.
+
+    An SQLite catalog that has a schema is backed up before. Returns the path of the backup; None when there is none.
+    """
+    return _migrate(command.upgrade, database, revision)
 
 
-def downgrade(database: Database, revision: str) -> None:
-    """Take the schema back to `revision` ("base": nothing is left), wholly or not at all, after a backup."""
-    _migrate(command.downgrade, database, revision)
+def downgrade(database: Database, revision: str) -> str | None:
+    """Take the schema back to `revision` ("base": nothing is left), as `upgrade` brings it forward."""
+    return _migrate(command.downgrade, database, revision)
 
 
 def current(database: Database) -> str | None:
@@ -116,7 +119,7 @@ def sql(dialect: str, revisions: str = "base:head") -> str:
     return text.getvalue()
 
 
-def _migrate(run: Any, database: Database, revision: str) -> None:
+def _migrate(run: Any, database: Database, revision: str) -> str | None:
     if revision not in ("base", "head", *(step.revision for step in history())):
         raise ConfigurationError(f"there is no revision {revision}", next_step="mgmt db history")
     found = database.revision()
@@ -125,16 +128,17 @@ def _migrate(run: Any, database: Database, revision: str) -> None:
         if found is not None:
             scripts.get_revision(found)
     if {"base": None, "head": HEAD}.get(revision, revision) == found:
-        return
+        return None
     with _refused(database):
         if database.is_sqlite and found is not None:
             with database.lock():
                 remove_cut_off(database)
                 moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-                backup(database, f"{database.path}.{found}-{moment}.backup")
+                path = backup(database, f"{database.path}.{found}-{moment}.backup")
                 run(_config(database=database), revision)
-        else:
-            run(_config(database=database), revision)
+            return path
+        run(_config(database=database), revision)
+    return None
 
 
 @contextmanager

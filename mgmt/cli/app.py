@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Self
 from mgmt.cli.progress import terminal_progress
 from mgmt.cli.render import Renderer
 from mgmt.config import Settings, default_path, load
+from mgmt.errors import MgmtError
 
 if TYPE_CHECKING:
     from mgmt.catalog import Catalog
+    from mgmt.services.mirror import Mirror
     from mgmt.storage import ObjectStore
 
 
@@ -26,6 +28,7 @@ class App:
         self.quiet = quiet
         self.progress = terminal_progress(quiet=quiet)
         self._stores: dict[str, ObjectStore] = {}
+        self._mirror: Mirror | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -34,6 +37,8 @@ class App:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.progress.stop()
+        if self._mirror is not None and (kind is None or issubclass(kind, MgmtError)):
+            self._mirror.write(self.progress)
         if "catalog" in self.__dict__:
             self.catalog.close()
 
@@ -61,7 +66,12 @@ class App:
         """The catalog, opened (and, when it is new, made) at first use."""
         from mgmt.catalog import open_catalog
 
-        return open_catalog(self.settings.catalog_url())
+        catalog = open_catalog(self.settings.catalog_url())
+        if self.settings.mirror:
+            from mgmt.services.mirror import Mirror
+
+            self._mirror = Mirror(catalog)
+        return catalog
 
     def store(self, url: str | None = None) -> "ObjectStore":
         """The store at `url`; without one, the configured store."""

@@ -39,10 +39,10 @@ def upgrade(app: App, revision: str) -> None:
     """
     from mgmt.catalog import HEAD, schema
 
-    schema.upgrade(app.catalog.database, revision)
+    backup = schema.upgrade(app.catalog.database, revision)
     if app.catalog.database.revision() == HEAD:
         app.catalog.members.index_names()
-    _show_current(app)
+    _show_current(app, backup=backup)
 
 
 @command.command()
@@ -57,8 +57,7 @@ def downgrade(app: App, revision: str) -> None:
     """
     from mgmt.catalog import schema
 
-    schema.downgrade(app.catalog.database, revision)
-    _show_current(app)
+    _show_current(app, backup=schema.downgrade(app.catalog.database, revision))
 
 
 @command.command()
@@ -73,14 +72,16 @@ def current(app: App) -> None:
     _show_current(app)
 
 
-def _show_current(app: App) -> None:
+def _show_current(app: App, **done: str | None) -> None:
     database = app.catalog.database
     from mgmt.catalog import HEAD
 
     found = database.revision()
-    facts = {"catalog": database.name, "current": found, "head": HEAD, "is_current": found == HEAD}
+    facts = {"catalog": database.name, "current": found, "head": HEAD, "is_current": found == HEAD, **done}
     if app.render.for_people:
         app.render.line(f"{found or 'base'}{' (head)' if found == HEAD else f', the head is {HEAD}'}  {database.name}")
+        if path := done.get("backup"):
+            app.render.line(f"before that it was copied to {path}")
     else:
         app.render.one(facts)
 

@@ -8,6 +8,7 @@ from mgmt.archive import Level, Survey, Tree, survey
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
 from mgmt.services.index_keys import SUFFIX
+from mgmt.services.mirror_files import is_mirror
 from mgmt.storage import ObjectStore, check_key, key_for
 
 FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
@@ -81,6 +82,8 @@ def plan_upload(target: str, options: UploadOptions, store: ObjectStore) -> Plan
     """
     if os.path.islink(target):
         raise ConfigurationError(f"{target} is a symbolic link", next_step=f"mgmt upload {os.path.realpath(target)}")
+    if is_mirror(target):
+        raise ConfigurationError(f"{target} is a mirror of the catalog, which mgmt makes by itself")
     if not os.path.exists(target):
         raise NotFoundError(f"{target}: there is no such file or folder")
     if not (os.path.isdir(target) or os.path.isfile(target)):
@@ -139,14 +142,14 @@ def _within(path: str, folder: str) -> bool:
 
 
 def expand_all(folder: str, setting: str) -> list[str]:
-    """Everything directly in `folder`, but for its completed folder: what `--all` means."""
+    """Everything directly in `folder`, but for its completed folder and a mirror of the catalog: what `--all` means."""
     folder = os.path.realpath(os.path.expanduser(folder))
     if not os.path.isdir(folder):
         raise NotFoundError(f"{folder}: there is no such folder")
     completed = os.path.realpath(os.path.join(folder, os.path.expanduser(setting)))
     names = sorted(os.listdir(folder), key=os.fsencode)
     paths = (os.path.join(folder, name) for name in names)
-    return [path for path in paths if not _within(completed, path) and not os.path.islink(path)]
+    return [path for path in paths if not (_within(completed, path) or os.path.islink(path) or is_mirror(path))]
 
 
 def read_list(data: bytes, *, nul: bool) -> Iterable[str]:

@@ -273,5 +273,7 @@ def is_an_operation(table: str) -> tuple[sa.PrimaryKeyConstraint, sa.ForeignKeyC
 
 
 def index(table: str, *columns: str, name: str | None = None, unique: bool = False, where: str | None = None) -> None:
-    partial = {} if where is None else {"sqlite_where": sa.text(where), "postgresql_where": sa.text(where)}
+    partial: dict[str, Any] = (
+        {} if where is None else {"sqlite_where": sa.text(where), "postgresql_where": sa.text(where)}
+    )
     op.create_index(name or f"ix_{table}_{'_'.join(columns)}", table, list(columns), unique=unique, **partial)

@@ -24,6 +24,8 @@ def upgrade() -> None:
         op.execute("CREATE TABLE member_names_mark (indexed_to INTEGER NOT NULL)")
         op.execute("INSERT INTO member_names_mark (indexed_to) VALUES (0)")
     else:
+        # An index CONCURRENTLY cannot be made inside the transaction that makes an upgrade whole or nothing: uploads
+        # wait while it is made, readers do not.
         op.execute(
             """
             DO $$ BEGIN

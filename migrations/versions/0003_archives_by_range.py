@@ -47,12 +47,14 @@ def upgrade() -> None:
         "INSERT INTO directory_archives (directory_id, archive_id) "
         "SELECT DISTINCT directory_id, archive_id FROM members"
     )
+    # Not CONCURRENTLY, which cannot be part of a transaction: readers wait from here to the commit, some milliseconds.
     op.drop_index("ix_members_directory_id", "members")
     op.drop_index("ix_members_archive_id", "members")
     forget_names()
 
 
 def downgrade() -> None:
+    # Not CONCURRENTLY, which cannot be part of a transaction: uploads wait for these two, readers do not.
     op.create_index("ix_members_archive_id", "members", ["archive_id"])
     op.create_index("ix_members_directory_id", "members", ["directory_id"])
     op.drop_table("directory_archives")

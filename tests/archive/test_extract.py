@@ -319,7 +319,12 @@ def test_where_the_system_lacks_what_linux_has(
     monkeypatch.setattr("mgmt.archive.restore.ONE_SYNC", False)
     synced: list[int] = []
     fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(descriptor) or fsync(descriptor))
+
+    def noted(descriptor: int) -> None:
+        synced.append(descriptor)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
     bring(written, out)
     assert describe(out / "photos") == describe(Path(tree.root))
     assert len(synced) == written.archived.files + written.archived.folders + 1

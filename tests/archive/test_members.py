@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -164,7 +165,7 @@ def test_a_tar_without_an_end_and_an_empty_one() -> None:
 def test_everything_is_read_so_that_what_follows_is_checked() -> None:
     given: list[int] = []
 
-    def chunks():  # type: ignore[no-untyped-def]
+    def chunks() -> Iterator[bytes]:
         for number, piece in enumerate([tar_with(info("a")), b"\0" * 5000, b"junk"]):
             given.append(number)
             yield piece

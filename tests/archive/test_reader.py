@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt.archive import BLOCK, HEADER, Tree, digest_members, inflate, read_blocks, read_member
+from mgmt.archive import BLOCK, HEADER, Member, Tree, digest_members, inflate, read_blocks, read_member
 from mgmt.errors import IntegrityError, NotFoundError
 from tests.archive.archives import Written, chunked, write
 from tests.trees import random_file
@@ -67,7 +67,7 @@ def test_the_whole_tar_comes_back_in_order(large: Written, threads: int) -> None
 
 def test_the_digest_of_what_comes_back(large: Written) -> None:
     members = list(large.index.members())
-    found = []
+    found: list[Member] = []
     contents = digest_members(read_blocks(large.index, large.fetch, 2), found.append)
     assert contents == (large.archived.digest, large.archived.members, large.archived.original_size)
     assert found == members

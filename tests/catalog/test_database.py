@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -107,11 +108,11 @@ def test_no_transaction_is_left_open(catalog: Catalog, reopen: Callable[[], Cata
     other.metadata.save_file_record(a_file())
     assert len(catalog.metadata.list_files()) == 1, "a snapshot was kept"
     with catalog.database.reading() as session:
-        connection = session.connection()
+        driver: Any = session.connection().connection.driver_connection
         if catalog.database.is_sqlite:
-            assert not connection.connection.driver_connection.in_transaction
+            assert not driver.in_transaction
         else:
-            assert connection.connection.driver_connection.info.transaction_status == 0  # IDLE
+            assert driver.info.transaction_status == 0  # IDLE
 
 
 def test_a_commit_that_fails_after_reading_is_rolled_back_without_a_word(sqlite_catalog: Catalog) -> None:

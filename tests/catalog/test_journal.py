@@ -320,7 +320,7 @@ def test_unrecorded(catalog: Catalog) -> None:
     with catalog.database.transaction() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     other = open_catalog(catalog.database.url.render_as_string(hide_password=False))
-    search, reasons = SearchRecord(keyword="a"), []
+    search, reasons = SearchRecord(keyword="a"), list[CatalogError]()
     with other.journal.record(search, unrecorded=reasons.append) as operation:
         assert operation is search
         operation.total_matches = 3

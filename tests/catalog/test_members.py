@@ -42,7 +42,7 @@ def paths(found: list[MemberRecord]) -> list[str]:
     return [member.path for member in found]
 
 
-ODD = [
+ODD: list[dict[str, Any]] = [
     {"path": "a", "type": "d", "mode": 0o7777, "sha256": None, "size": 0},
     {"path": "a/\udcff\udcfe", "mtime_ns": -1},
     {"path": "\udce9t\udce9/\udcff", "sha256": os.urandom(32)},

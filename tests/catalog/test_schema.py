@@ -176,10 +176,11 @@ def test_an_old_catalog_is_refused_then_upgraded_with_all_that_is_in_it(before: 
 def test_an_upgrade_leaves_a_backup_behind(old: str) -> None:
     before = contents(old)
     database = Database(f"sqlite:///{old}")
-    schema.upgrade(database)
-    schema.upgrade(database)
+    told = schema.upgrade(database)
+    assert schema.upgrade(database) is None
     (backup,) = [name for name in os.listdir(os.path.dirname(old)) if name.endswith(".backup")]
     path = f"{os.path.dirname(old)}/{backup}"
+    assert told == path
     assert re.fullmatch(r"catalog\.db\.0001-\d{8}T\d+Z\.backup", backup)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert contents(path) == before

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mgmt.services import doctor, probes
+from mgmt.storage import PROBE
 from tests.faults.endpoint import refusing
 from tests.program import Done, Program
 from tests.servers import Server, environment
@@ -216,7 +217,7 @@ def test_uploads_that_nobody_will_finish(on_seaweed: Program, seaweed: Server, m
     archived(on_seaweed)
     client, bucket = seaweed.client(), on_seaweed.store.split("/")[2]
     ids = {}
-    for key in ("movie.tar.gz", f"{probes.PROBE}0123", "of-another-catalog"):
+    for key in ("movie.tar.gz", f"{PROBE}0123", "of-another-catalog"):
         place = {"Bucket": bucket, "Key": f"archive/{key}"}
         ids[key] = client.create_multipart_upload(**place)["UploadId"]
         client.upload_part(**place, UploadId=ids[key], PartNumber=1, Body=b"mgmt")

@@ -280,7 +280,7 @@ def test_a_disk_that_dies(program: Callable[[str], Program], place: str, tmp_pat
 def killed_at_a_sync(mgmt: Program, when: int, trace: Path) -> "subprocess.CompletedProcess[str]":
     """An upload that is killed as it enters its `when`-th fsync or fdatasync, if there are so many."""
     inject = ["-e", "trace=fsync,fdatasync", "-e", f"inject=fsync,fdatasync:signal=SIGKILL:when={when}"]
-    command = ["strace", "-f", "-o", trace, *inject, *mgmt.command("upload", mgmt.work / "trip")]
+    command: list[str | Path] = ["strace", "-f", "-o", trace, *inject, *mgmt.command("upload", mgmt.work / "trip")]
     return subprocess.run(command, env=mgmt.env(), cwd="/", capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 

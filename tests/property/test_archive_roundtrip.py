@@ -62,7 +62,7 @@ def trees(draw: st.DrawFn) -> list[tuple[str, bytes, int, bytes, int, int]]:
 
 def make(root: Path, entries: list[tuple[str, bytes, int, bytes, int, int]]) -> None:
     root.mkdir()
-    folders, files = [root], []
+    folders, files = [root], list[Path]()
     made: list[tuple[Path, int, int]] = []
     for kind, name, number, data, mode, time in entries:
         path = raw(folders[number % len(folders)], name)

@@ -176,7 +176,11 @@ def test_what_is_odd_but_harmless_comes_out_inside(place: Program) -> None:
 
 
 Lines = list[dict[str, Any]]
-BAD_NUMBERS = (-1, 0, 1, 1 << 31, 1 << 63, 1 << 200, "8", None, 1.5, [], True)
+BAD_NUMBERS: tuple[object, ...] = (-1, 0, 1, 1 << 31, 1 << 63, 1 << 200, "8", None, 1.5, [], True)
+
+
+def put(line: int, key: str, value: object) -> Callable[[Lines], None]:
+    return lambda lines: lines[line].update({key: value})
 
 
 def lies(lines: Lines) -> dict[str, Lines]:
@@ -192,17 +196,17 @@ def lies(lines: Lines) -> dict[str, Lines]:
     members = [number for number, line in enumerate(lines) if "p" in line]
     for key in ("header", "block"):
         for value in BAD_NUMBERS:
-            lie(f"{key} = {value!r}", lambda all_, k=key, v=value: all_[0].update({k: v}))
+            lie(f"{key} = {value!r}", put(0, key, value))
     for key in ("size", "tar_size", "tar_crc32", "end", "blocks"):
         for value in BAD_NUMBERS:
-            lie(f"{key} = {value!r}", lambda all_, k=key, v=value: all_[-1].update({k: v}))
+            lie(f"{key} = {value!r}", put(-1, key, value))
     for value in ("0" * 64, "", None, 1):
-        lie(f"digest = {value!r}", lambda all_, v=value: all_[-1].update(digest=v))
+        lie(f"digest = {value!r}", put(-1, "digest", value))
     for value in (None, 1, [], {}, "../../outside/evil", "/etc/evil", "..", "", "a\0b", "r" * 300):
-        lie(f"the root's path = {value!r}", lambda all_, v=value: all_[members[0]].update(p=v))
+        lie(f"the root's path = {value!r}", put(members[0], "p", value))
     blocks = next(number for number, line in enumerate(lines) if "b" in line)
     for value in ("AAAA", "", None, "AAAAAAAAAAA=", "/////////////w==", 5, "é"):
-        lie(f"blocks {value!r}", lambda all_, v=value: all_[blocks].update(b=v))
+        lie(f"blocks {value!r}", put(blocks, "b", value))
     lie("no members", lambda all_: [all_.pop(number) for number in reversed(members)] and all_[-1].update(end=0))
     lie("one member less", lambda all_: (all_.pop(members[-1]), all_[-1].update(end=len(members) - 1)))
     lie("no end", lambda all_: all_.pop())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mgmt import archive
 from mgmt.services import completed, upload
 from mgmt.storage.directory import DirectoryStore
 from tests.program import Program
@@ -61,9 +62,8 @@ def test_proof_and_place_are_on_disk_before_the_move(
         seen.extend(recorded(on_directory, MOVING))
         seen.extend(recorded(on_directory, "SELECT status FROM files WHERE location = 's3'"))
         assert source == str(notes)
-        original_move(source, destination)
+        archive.move(source, destination)
 
-    original_move = completed.move
     monkeypatch.setattr(completed, "move", move)
     on_directory.ok("upload", notes)
     assert seen == [("running", "proven", str(on_directory.work / "completed" / "notes"), "read-back"), ("completed",)]
@@ -85,10 +85,8 @@ def test_success_is_not_recorded_before_the_move(
 def test_a_change_after_it_was_read_is_seen_before_the_archive_appears(
     on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_archive = upload.write_archive
-
     def write(*arguments: Any, **options: Any) -> Any:
-        archived = write_archive(*arguments, **options)
+        archived = archive.write_archive(*arguments, **options)
         notes.write_text("other")
         return archived
 

@@ -169,7 +169,7 @@ def test_amazon_itself_gets_virtual_hosts_and_others_get_paths(monkeypatch: pyte
 
     def url_of(**options: str) -> str:
         chosen = {"endpoint_url": None, "region": "eu-central-1", "profile": None, **options}
-        bucket = connect("bucket", "p", threads=4, **chosen)  # type: ignore[arg-type]
+        bucket = connect("bucket", "p", threads=4, **chosen)
         return str(bucket.client.generate_presigned_url("get_object", Params=bucket.place("k"))).partition("?")[0]
 
     assert url_of().startswith("https://bucket.s3.")
