@@ -35,7 +35,7 @@ def may_be_renamed() -> bool:
 
 def on_host(name: str, command: Sequence[str | os.PathLike[str]]) -> list[str]:
     """`command`, which begins with this Python, as the host `name` runs it."""
-    words = list(map(os.fspath, command))
+    words = [os.fspath(each) for each in command]
     assert words[0] == sys.executable
     if may_be_renamed():
         return ["unshare", "--uts", "sh", "-c", _NAMED, name, *words]

@@ -38,7 +38,7 @@ class Waits:
             self.longest = max(self.longest, time.monotonic() - began) if self.count else 0.0
             self.count += 1
 
-        Database.transaction = timed  # type: ignore[method-assign]
+        Database.transaction = timed  # type: ignore[method-assign, assignment]
 
 
 def share(number: int, *, url: str, targets: int) -> Said:

@@ -216,16 +216,13 @@ def test_a_store_in_a_directory_is_on_the_disk_of_its_machine(on_directory: Prog
 
 def test_a_living_process_of_this_machine_is_not_taken_over(program: Program) -> None:
     found: list[Any] = []
-    done = forked(
-        program,
-        UPLOAD,
-        lambda: sys.setprofile(Trigger(Moment("_send"), SLEPT, 0)),
-        lambda child: (
-            os.waitpid(child, os.WUNTRACED),
-            found.append(program.json("recover", "--host", this_host())),
-            os.kill(child, signal.SIGCONT),
-        )[0],
-    )
+
+    def look(child: int) -> None:
+        os.waitpid(child, os.WUNTRACED)
+        found.append(program.json("recover", "--host", this_host()))
+        os.kill(child, signal.SIGCONT)
+
+    done = forked(program, UPLOAD, lambda: sys.setprofile(Trigger(Moment("_send"), SLEPT, 0)), look)
     assert done.returncode == 0, done.stderr
     assert found == [[]]
 

@@ -100,7 +100,8 @@ def together(hosts: list[Host], work: str, facts: dict[str, dict[str, Any]], pro
 
 
 def rate(said: list[Any], count: int) -> float:
-    return count / max(each["seconds"] for each in said)
+    longest: float = max(each["seconds"] for each in said)
+    return count / longest
 
 
 @pytest.mark.parametrize("targets", [40, pytest.param(1000, marks=WHOLE)])

@@ -28,6 +28,10 @@ def fresh_url(server: Server) -> str:
     return f"s3://{BUCKET}/{uuid4().hex}"
 
 
+def _nothing() -> None:
+    """There is nobody to ask before an object is removed."""
+
+
 @dataclass
 class Connection:
     """One client for all tests of a session: to make one takes boto3 as long as a test."""
@@ -43,7 +47,7 @@ class Connection:
                 patch.setenv(name, value)
             made = connect(bucket, prefix, endpoint_url=endpoint_url, region=None, profile=None, threads=4)
             made.client.list_buckets()  # boto3 looks for the credentials now
-        store = S3Store(made, threads=4, part_size=PART, capabilities=None, on_probed=None)
+        store = S3Store(made, threads=4, part_size=PART, capabilities=None, on_probed=None, before_removal=_nothing)
         return cls(made, store.capabilities())
 
     def store(self, *, threads: int = 4, capabilities: Capabilities | None = None) -> ObjectStore:
@@ -53,6 +57,7 @@ class Connection:
             part_size=PART,
             capabilities=capabilities or self.capabilities,
             on_probed=None,
+            before_removal=_nothing,
         )
 
 
