@@ -222,15 +222,12 @@ def test_what_has_ended_is_not_asked_for_any_more(
 
 
 def test_a_row_that_a_dead_machine_has_locked_is_not_waited_for_for_ever(
-    url: str, catalog: Catalog, reopen: Reopen, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, reopen: Reopen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.05)
-    with catalog.journal.record(UploadRecord()) as operation:
-        take_over(reopen(), operation)
-    dead = reopen()
-    with dead.database.transaction() as session:
-        session.execute(text("UPDATE operations SET status = 'running', completed_at = NULL"))
-    other = reopen()
+    with pytest.raises(LostError):
+        lose(catalog, reopen, lambda _: None)
+    dead, other = reopen(), reopen()
     (left,) = other.journal.left_by("other")
     with dead.database.transaction() as session:
         session.execute(text("UPDATE operations SET stage = 'x'"))
