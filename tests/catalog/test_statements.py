@@ -27,7 +27,7 @@ KNOWN = {
     "0003 up": CONCURRENTLY,
     "0003 down": CONCURRENTLY,
 }
-GOING_BACK = {"ban-drop-table"}
+GOING_BACK = {"ban-drop-table", "ban-drop-column"}
 """A step back removes what the step has made."""
 
 
