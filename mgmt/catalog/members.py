@@ -288,8 +288,10 @@ def _of(session: Session, archive_id: int, after: int | None = None) -> ColumnEl
 
 def _ends(session: Session) -> tuple[int, int]:
     """The last id of the ranges, and that of members beyond them, which somebody else has written; 0 for none."""
-    end: int = session.scalar(select(func.coalesce(func.max(member_ranges.c.last_id), 0))) or 0
-    newest: int = session.scalar(select(func.coalesce(func.max(members.c.id), 0))) or 0
+    ends = select(func.coalesce(func.max(member_ranges.c.last_id), 0)).scalar_subquery()
+    newest_of_all = select(func.coalesce(func.max(members.c.id), 0)).scalar_subquery()
+    # In one statement: on PostgreSQL somebody may commit members, and their range, between two.
+    end, newest = session.execute(select(ends, newest_of_all)).one()
     return end, newest if newest > end else 0
 
 

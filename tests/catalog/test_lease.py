@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from mgmt.catalog import (
     BatchRecord,
@@ -215,9 +215,11 @@ def test_what_has_ended_is_not_asked_for_any_more(
         with catalog.transaction():
             catalog.journal.link(operation, catalog.metadata.save_file_record(make_archive("a")), Role.ARCHIVE)
             catalog.journal.close(operation)
-        take_over(reopen(), operation)
+        asked: list[str] = []
+        event.listen(catalog.database.bind(), "before_cursor_execute", lambda *said: asked.append(said[2]))
         catalog.metadata.save_file_record(make_archive("b"))
         catalog.journal.confirm()
+        assert [each for each in asked if "operations" in each and each.startswith("SELECT")] == []
     assert len(reopen().metadata.list_files()) == 2
 
 

@@ -154,6 +154,9 @@ def test_every_file_is_archived_once(
         assert each["status"] in FOUND_DONE, each["log"]
         assert "Traceback" not in each["log"]
         assert "locked" not in each["log"]
+    failed = catalog.metadata.list_operations("upload", Status.FAILED, limit=None)
+    assert {str(each.error_message).rpartition(": ")[2] for each in failed} <= {"no such file or folder"}
+    assert catalog.journal.running() == []
     done = catalog.metadata.list_operations("upload", Status.SUCCESS, limit=None)
     assert Counter((each.host, each.target_path) for each in done) == Counter(
         (name, path) for name in HOSTS for path in paths[name]
@@ -163,7 +166,6 @@ def test_every_file_is_archived_once(
         assert moved == {f"{name} {number}": f"contents of {name} {number}" for number in range(files)}
         assert len(catalog.metadata.list_files(location=None, host=name, limit=None)) >= 3 * files
     assert len(list((program.home / "store").glob("*.tar.gz"))) == files * len(HOSTS)
-    assert catalog.journal.running() == []
     longest = max(each["longest"] for each in said)
     kind = "SQLite" if catalog.database.is_sqlite else "PostgreSQL"
     note = f"{rate(said, len(done)):.1f} uploads a second; the longest wait {longest * 1000:.0f} ms"
