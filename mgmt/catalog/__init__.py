@@ -11,6 +11,7 @@ takes its time.
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from mgmt.catalog.audit import Audit
 from mgmt.catalog.database import HEAD, Database
 from mgmt.catalog.endpoints import Endpoints
 from mgmt.catalog.journal import Journal
@@ -32,11 +33,14 @@ from mgmt.catalog.models import (
     UploadRecord,
     VerifyRecord,
 )
+from mgmt.catalog.verification import Anchor, Finding, Tampering, Verification
 from mgmt.catalog.words import FileStatus, Location, Place, Role, Scope, Status
 
 __all__ = [
     "HEAD",
     "SORTS",
+    "Anchor",
+    "Audit",
     "BatchRecord",
     "Catalog",
     "ConfigRecord",
@@ -47,6 +51,7 @@ __all__ = [
     "Endpoints",
     "FileRecord",
     "FileStatus",
+    "Finding",
     "FreeRecord",
     "Journal",
     "Location",
@@ -63,7 +68,9 @@ __all__ = [
     "SearchRecord",
     "Status",
     "StatusRecord",
+    "Tampering",
     "UploadRecord",
+    "Verification",
     "VerifyRecord",
     "open_catalog",
 ]
@@ -78,6 +85,7 @@ class Catalog:
     members: Members
     journal: Journal
     endpoints: Endpoints
+    audit: Audit
 
     def transaction(self) -> AbstractContextManager[object]:
         """All that is written inside is committed together, or not at all."""
@@ -95,4 +103,11 @@ def open_catalog(url: str, *, create: bool = True) -> Catalog:
     every later use raises CatalogError when the database is unreachable, locked, damaged, older or newer.
     """
     database = Database(url, create=create)
-    return Catalog(database, MetadataManager(database), Members(database), Journal(database), Endpoints(database))
+    return Catalog(
+        database,
+        MetadataManager(database),
+        Members(database),
+        Journal(database),
+        Endpoints(database),
+        Audit(database),
+    )

@@ -10,13 +10,14 @@ from sqlalchemy import URL, Connection, Engine, inspect, text
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.columns import display
+from mgmt.catalog.ending import watch
 from mgmt.catalog.engine import connect, create_sqlite, is_writable, parse
 from mgmt.catalog.faults import translated
 from mgmt.catalog.lock import locked
 from mgmt.errors import CatalogError
 from mgmt.signals import held
 
-HEAD = "0003"
+HEAD = "0004"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
 LOCK_SECONDS = 30.0
@@ -42,6 +43,7 @@ class Database:
         self._create = create
         self._writer, self._reader = connect(self.url, wal=create)
         self._session = _RoutedSession(self)
+        watch(self._session)
         self._mutex = threading.RLock()
         self._depth = 0
         self._lock_depth = 0
@@ -176,6 +178,23 @@ class Database:
         """A connection to look with, whatever schema there is."""
         with self._mutex, translated(self.name), self._reader.connect() as connection:
             yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A connection that sees the catalog as it is at this moment, however long it looks; others go on writing."""
+        with self._mutex, translated(self.name):
+            self._ensure_current()
+            if self.is_sqlite:
+                with self._reader.connect() as connection:
+                    connection.exec_driver_sql("BEGIN")
+                    try:
+                        yield connection
+                    finally:
+                        connection.exec_driver_sql("ROLLBACK")
+                return
+            moment = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with moment.connect() as connection:
+                yield connection
 
     def revision(self) -> str | None:
         """The revision of the schema that is there; None when there is none, and nothing else either.
