@@ -92,7 +92,9 @@ class Catalog:
         return self.database.transaction()
 
     def close(self) -> None:
-        """Close every connection."""
+        """Seal what has ended, if any has ended here, and close every connection."""
+        if self.database.has_ended:
+            self.audit.seal_at_the_end()
         self.database.close()
 
 

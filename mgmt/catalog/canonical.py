@@ -78,11 +78,7 @@ def sub_tables() -> list[Table]:
 
 def plain_row(table: Table, row: Sequence[Any]) -> Facts:
     """The values of a row, which are those of the columns in their order, as the driver gives them."""
-    return {
-        name: plain(value)
-        for (name, plain), value in zip(_columns(table), row, strict=True)
-        if value is not None
-    }
+    return {name: plain(value) for (name, plain), value in zip(_columns(table), row, strict=True) if value is not None}
 
 
 def columns_of(table: Table, alias: str) -> str:
@@ -159,7 +155,7 @@ def _question(table: Table, condition: str) -> TextClause:
     if table is _operations():
         return text(f"SELECT {columns_of(table, 'o')} FROM operations o WHERE {condition} ORDER BY o.seq")  # noqa: S608
     joined = f"FROM operations o JOIN {table.name} t ON t.operation_id = o.operation_id"
-    return text(f"SELECT {columns_of(table, 't')} {joined} WHERE {condition}")  # noqa: S608
+    return text(f"SELECT {columns_of(table, 't')} {joined} WHERE {condition}")
 
 
 @cache

@@ -10,7 +10,7 @@ from sqlalchemy import URL, Connection, Engine, inspect, text
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.columns import display
-from mgmt.catalog.ending import watch
+from mgmt.catalog.ending import has_ended, watch
 from mgmt.catalog.engine import connect, create_sqlite, is_writable, parse
 from mgmt.catalog.faults import translated
 from mgmt.catalog.lock import locked
@@ -81,6 +81,11 @@ class Database:
                     raise
                 finally:
                     self._depth = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """An operation has ended through this object."""
+        return has_ended(self._session)
 
     def take_turns(self, key: str) -> None:
         """Inside a transaction: wait for whoever else has said the same `key`, until that transaction ends.

@@ -11,6 +11,7 @@ from mgmt.catalog.canonical import said
 from mgmt.catalog.models import OperationRecord
 
 _ENDED = "ended"
+_COMMITTED = "has ended"
 _HASH = text("UPDATE operations SET sha256 = :sha256 WHERE operation_id = :id AND sha256 IS NULL")
 
 
@@ -18,6 +19,11 @@ def watch(session: Session) -> None:
     """Hash what ends in `session`, at the end of its transaction: what is written of it by then is what it says."""
     event.listen(session, "before_commit", _hash)
     event.listen(session, "after_rollback", lambda rolled_back: rolled_back.info.pop(_ENDED, None))
+
+
+def has_ended(session: Session) -> bool:
+    """An operation has ended in `session` before."""
+    return _COMMITTED in session.info
 
 
 @event.listens_for(OperationRecord, "after_insert", propagate=True)
@@ -34,6 +40,7 @@ def _hash(session: Session) -> None:
     for operation_id, digest in _digests(session, ended):
         session.connection().execute(_HASH, {"sha256": digest, "id": operation_id})
         set_committed_value(ended[operation_id], "sha256", digest)
+        session.info[_COMMITTED] = True
 
 
 def _digests(session: Session, ended: dict[str, OperationRecord]) -> Iterator[tuple[str, bytes]]:

@@ -15,6 +15,11 @@ from mgmt.catalog.models import OperationFile, OperationRecord, SealRecord
 _FINAL = "a finished operation cannot be changed"
 _SEALED = "a seal cannot be changed"
 _LIVE = "('pending', 'running')"
+_REPLACES_WHAT_HAS_ENDED = (
+    "EXISTS (SELECT 1 FROM operations WHERE (operation_id = NEW.operation_id OR seq = NEW.seq OR rowid = NEW.rowid) "  # noqa: S608
+    f"AND status NOT IN {_LIVE})"
+)
+"""REPLACE would delete it without a word where recursive_triggers is off, as in the sqlite3 shell."""
 
 
 def expected(dialect: str) -> dict[str, str]:
@@ -39,7 +44,8 @@ def existing(connection: Connection) -> Mapping[str, str]:
         return {str(name): str(sql) for name, sql in made}
     functions = connection.execute(
         text(
-            "SELECT proname, 'CREATE FUNCTION ' || proname || '() RETURNS trigger LANGUAGE plpgsql AS $$' || prosrc || '$$'"
+            "SELECT proname, "
+            "'CREATE FUNCTION ' || proname || '() RETURNS trigger LANGUAGE plpgsql AS $$' || prosrc || '$$'"
             " FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'mgmt!_%' ESCAPE '!'"
         )
     )
@@ -50,7 +56,7 @@ def existing(connection: Connection) -> Mapping[str, str]:
         )
     )
     schema = connection.scalar(text("SELECT current_schema()"))
-    return {name: made for name, made in functions} | {
+    return {str(name): str(made) for name, made in functions} | {
         name: made.replace(f" ON {schema}.", " ON ").replace(f" FUNCTION {schema}.", " FUNCTION ")
         for name, made in triggers
     }
@@ -66,11 +72,7 @@ def _in_sqlite() -> dict[str, str]:
         _FINAL,
         {
             "delete": ("DELETE", f"OLD.status NOT IN {_LIVE}"),
-            "insert": (
-                "INSERT",
-                "EXISTS (SELECT 1 FROM operations WHERE (operation_id = NEW.operation_id OR seq = NEW.seq "
-                f"OR rowid = NEW.rowid) AND status NOT IN {_LIVE})",
-            ),
+            "insert": ("INSERT", _REPLACES_WHAT_HAS_ENDED),
             "update": (f"UPDATE OF {_facts_of_operations()}", f"OLD.status NOT IN {_LIVE}"),
             "number": ("UPDATE OF operation_id, seq", "OLD.operation_id <> NEW.operation_id OR OLD.seq <> NEW.seq"),
             "sha256": ("UPDATE OF sha256", f"OLD.sha256 IS NOT NULL OR NEW.status IN {_LIVE}"),

@@ -28,14 +28,18 @@ TIME = sa.DateTime().with_variant(sa.DateTime(timezone=True), "postgresql")
 BATCH = 1_000
 PARTS = ("downloads", "searches", "uploads", "verifications", "operation_files")
 FACTS = (
-    "operation_id operation_type target_path target_path_bytes target_name target_name_bytes started_at completed_at "
-    "status result_path result_path_bytes error_message metadata user command_args seq parent_id stage claim owner "
-    "host mgmt_version"
-).split()
+    *("operation_id", "operation_type", "target_path", "target_path_bytes", "target_name", "target_name_bytes"),
+    *("started_at", "completed_at", "status", "result_path", "result_path_bytes", "error_message", "metadata"),
+    *("user", "command_args", "seq", "parent_id", "stage", "claim", "owner", "host", "mgmt_version"),
+)
 
 FINAL = "a finished operation cannot be changed"
 SEALED = "a seal cannot be changed"
 LIVE = "('pending', 'running')"
+REPLACES_WHAT_HAS_ENDED = (
+    "EXISTS (SELECT 1 FROM operations WHERE (operation_id = NEW.operation_id OR seq = NEW.seq OR rowid = NEW.rowid) "
+    f"AND status NOT IN {LIVE})"
+)
 
 
 def upgrade() -> None:
@@ -136,7 +140,7 @@ def ended(connection: sa.Connection) -> Iterator[list[tuple[int, str, str]]]:
     }
     links = sa.text(
         "SELECT o.operation_id, l.role, f.location, coalesce(f.store, f.host), f.path, f.path_bytes FROM operations o "
-        f"JOIN operation_files l ON l.operation_id = o.operation_id LEFT JOIN files f ON f.id = l.file_id WHERE {inside}"
+        f"JOIN operation_files l ON l.operation_id = o.operation_id JOIN files f ON f.id = l.file_id WHERE {inside}"
     )
     after = -1
     while (until := connection.scalar(last, {"after": after})) is not None:
@@ -196,11 +200,7 @@ def events_of_a_part() -> dict[str, tuple[str, str]]:
 SQLITE_EVENTS: dict[str, dict[str, tuple[str, str]]] = {
     "operations": {
         "delete": ("DELETE", f"OLD.status NOT IN {LIVE}"),
-        "insert": (
-            "INSERT",
-            "EXISTS (SELECT 1 FROM operations WHERE (operation_id = NEW.operation_id OR seq = NEW.seq "
-            f"OR rowid = NEW.rowid) AND status NOT IN {LIVE})",
-        ),
+        "insert": ("INSERT", REPLACES_WHAT_HAS_ENDED),
         "update": ("UPDATE OF " + ", ".join(f'"{fact}"' for fact in FACTS), f"OLD.status NOT IN {LIVE}"),
         "number": ("UPDATE OF operation_id, seq", "OLD.operation_id <> NEW.operation_id OR OLD.seq <> NEW.seq"),
         "sha256": ("UPDATE OF sha256", f"OLD.sha256 IS NOT NULL OR NEW.status IN {LIVE}"),
