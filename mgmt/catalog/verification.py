@@ -67,11 +67,15 @@ class Verification:
     def findings(self) -> Iterator[Finding]:
         """All that was edited, removed, inserted or moved."""
         with self._database.snapshot() as connection:
-            for group in self._groups(connection):
-                yield from self._chain(connection, group)
-                yield from self._sealed(connection, group)
-            yield from self._beyond(connection)
-            yield from self._not_sealed(connection)
+            yield from self.findings_of(connection)
+
+    def findings_of(self, connection: Connection) -> Iterator[Finding]:
+        """The same of what `connection` sees, in a transaction of the caller's."""
+        for group in self._groups(connection):
+            yield from self._chain(connection, group)
+            yield from self._sealed(connection, group)
+        yield from self._beyond(connection)
+        yield from self._not_sealed(connection)
 
     def _groups(self, connection: Connection) -> Iterator[list[Seal]]:
         """Seals that together list as many operations as are looked at together, or somewhat more."""
