@@ -122,7 +122,7 @@ CREATE FUNCTION mgmt_keep_operation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
         IF OLD.status NOT IN {_LIVE} THEN
-            RAISE EXCEPTION '{_FINAL}';
+            RAISE EXCEPTION '{_FINAL}' USING ERRCODE = 'integrity_constraint_violation';
         END IF;
         RETURN OLD;
     END IF;
@@ -132,7 +132,7 @@ BEGIN
         OR (NEW.sha256 IS DISTINCT FROM OLD.sha256 AND (OLD.sha256 IS NOT NULL OR NEW.status IN {_LIVE}))
         OR (NEW.seal IS DISTINCT FROM OLD.seal AND (OLD.seal IS NOT NULL OR NEW.sha256 IS NULL))
     THEN
-        RAISE EXCEPTION '{_FINAL}';
+        RAISE EXCEPTION '{_FINAL}' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NEW;
 END
@@ -143,7 +143,7 @@ BEGIN
     IF (TG_OP <> 'INSERT' AND {_has_ended("OLD.operation_id")})
         OR (TG_OP <> 'DELETE' AND {_has_ended("NEW.operation_id")})
     THEN
-        RAISE EXCEPTION '{_FINAL}';
+        RAISE EXCEPTION '{_FINAL}' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     IF TG_OP = 'DELETE' THEN
         RETURN OLD;
@@ -154,7 +154,8 @@ $$""",
     "mgmt_refuse": f"""
 CREATE FUNCTION mgmt_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION USING MESSAGE = CASE TG_TABLE_NAME WHEN 'seals' THEN '{_SEALED}' ELSE '{_FINAL}' END;
+    RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation',
+        MESSAGE = CASE TG_TABLE_NAME WHEN 'seals' THEN '{_SEALED}' ELSE '{_FINAL}' END;
 END
 $$""",
 }

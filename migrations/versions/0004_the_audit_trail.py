@@ -230,7 +230,7 @@ FUNCTIONS = {
 BEGIN
     IF TG_OP = 'DELETE' THEN
         IF OLD.status NOT IN {LIVE} THEN
-            RAISE EXCEPTION '{FINAL}';
+            RAISE EXCEPTION '{FINAL}' USING ERRCODE = 'integrity_constraint_violation';
         END IF;
         RETURN OLD;
     END IF;
@@ -240,7 +240,7 @@ BEGIN
         OR (NEW.sha256 IS DISTINCT FROM OLD.sha256 AND (OLD.sha256 IS NOT NULL OR NEW.status IN {LIVE}))
         OR (NEW.seal IS DISTINCT FROM OLD.seal AND (OLD.seal IS NOT NULL OR NEW.sha256 IS NULL))
     THEN
-        RAISE EXCEPTION '{FINAL}';
+        RAISE EXCEPTION '{FINAL}' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NEW;
 END
@@ -250,7 +250,7 @@ BEGIN
     IF (TG_OP <> 'INSERT' AND {has_ended("OLD.operation_id")})
         OR (TG_OP <> 'DELETE' AND {has_ended("NEW.operation_id")})
     THEN
-        RAISE EXCEPTION '{FINAL}';
+        RAISE EXCEPTION '{FINAL}' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     IF TG_OP = 'DELETE' THEN
         RETURN OLD;
@@ -260,7 +260,8 @@ END
 """,
     "mgmt_refuse": f"""
 BEGIN
-    RAISE EXCEPTION USING MESSAGE = CASE TG_TABLE_NAME WHEN 'seals' THEN '{SEALED}' ELSE '{FINAL}' END;
+    RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation',
+        MESSAGE = CASE TG_TABLE_NAME WHEN 'seals' THEN '{SEALED}' ELSE '{FINAL}' END;
 END
 """,
 }
