@@ -160,8 +160,8 @@ INSERT_OR_REPLACE = (
 ON_CONFLICT = "ON CONFLICT (operation_id) DO UPDATE SET status = 'failed'"
 ONLY_SQLITE = [
     "REPLACE INTO operations SELECT * FROM operations WHERE operation_id = :id",
-    f"{INSERT_OR_REPLACE} (:id, 'delete', '2024', 'running', '{}', '{}', 4711)",
-    f"{INSERT_OR_REPLACE} ('another', 'delete', '2024', 'running', '{}', '{}', 1)",
+    f"{INSERT_OR_REPLACE} (:id, 'delete', '2024', 'running', '{{}}', '{{}}', 4711)",
+    f"{INSERT_OR_REPLACE} ('another', 'delete', '2024', 'running', '{{}}', '{{}}', 1)",
     "REPLACE INTO uploads SELECT * FROM uploads WHERE operation_id = :id",
     "REPLACE INTO operation_files SELECT * FROM operation_files",
     "REPLACE INTO seals SELECT * FROM seals",
