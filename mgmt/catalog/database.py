@@ -20,6 +20,9 @@ from mgmt.signals import held
 HEAD = "0004"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
+_FIRST_LOOK = text("SELECT version_num FROM alembic_version")
+"""The moment of a snapshot is that of its first query."""
+
 LOCK_SECONDS = 30.0
 """How long to stand in line behind other processes of mgmt that write: each of them takes milliseconds."""
 
@@ -193,12 +196,14 @@ class Database:
                 with self._reader.connect() as connection:
                     connection.exec_driver_sql("BEGIN")
                     try:
+                        connection.execute(_FIRST_LOOK)
                         yield connection
                     finally:
                         connection.exec_driver_sql("ROLLBACK")
                 return
             moment = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with moment.connect() as connection:
+                connection.execute(_FIRST_LOOK)
                 yield connection
 
     def revision(self) -> str | None:

@@ -130,8 +130,15 @@ class _Tally:
 
     def exchanged(self, *, new: int) -> Exchanged:
         """All of it together."""
-        counted = {name: self.counts.get(name, 0) for name in ("operations", "files", "members", "seals")}
-        return Exchanged(**counted, lines=self.lines, new=new, sha256=self._sha256.hexdigest())
+        return Exchanged(
+            operations=self.counts.get("operations", 0),
+            files=self.counts.get("files", 0),
+            members=self.counts.get("members", 0),
+            seals=self.counts.get("seals", 0),
+            lines=self.lines,
+            new=new,
+            sha256=self._sha256.hexdigest(),
+        )
 
 
 def _tables(*, members: bool) -> list[Table]:
@@ -228,7 +235,7 @@ def _add(connection: Connection, name: str, rows: Sequence[Facts], empty: set[st
     if name == _FINISHED:
         return _finish(connection, rows)
     table = next((each for each in _tables(members=True) if each.name == name), None)
-    if table is None or not all(isinstance(row, dict) and row.keys() <= table.c.keys() for row in rows):
+    if table is None or not all(isinstance(row, dict) and row.keys() <= set(table.c.keys()) for row in rows):
         raise ConfigurationError(f"this history is of a newer mgmt: {name} is not known", next_step="use a newer mgmt")
     known = {} if name in empty else _known(connection, table, rows)
     keys = [column.name for column in table.primary_key]

@@ -164,7 +164,8 @@ def resealed(lines: list[bytes]) -> bytes:
 SPOILT: list[tuple[str, Callable[[list[bytes]], bytes], type[MgmtError], str]] = [
     ("cut off", lambda lines: b"\n".join(lines[:-1]), IntegrityError, "its end is missing"),
     ("cut off in a line", lambda lines: b"\n".join(lines)[:-300], IntegrityError, "cannot be read"),
-    ("nothing", lambda _: b"", ConfigurationError, "no history"),
+    ("nothing", lambda _: b"", IntegrityError, "its end is missing"),
+    ("no history", lambda _: b'{"a":1}\n', ConfigurationError, "no history"),
     ("something else", lambda _: b"hello\nworld\n", IntegrityError, "cannot be read"),
     ("a list", lambda _: b"[1]\n", IntegrityError, "cannot be read"),
     ("a line less", lambda lines: b"\n".join(lines[:3] + lines[4:]), IntegrityError, "other lines"),
