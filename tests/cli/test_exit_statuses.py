@@ -324,14 +324,13 @@ def test_the_history_is_sound_after_all_kinds_of_commands(mgmt: Program) -> None
     archived(mgmt)
     for line, status in (
         ("upload notes photos --on-conflict rename", OK),
-        ("upload missing photos", PARTIAL),
+        ("upload missing", NOT_FOUND),
         ("download notes --to back", OK),
         ("search NOTE", OK),
         ("status notes", OK),
         ("verify --all", OK),
         ("free --all --yes", OK),
-        ("delete notes.tar.gz --yes", REFUSED),
-        ("delete notes.tar.gz --yes --last-copy", OK),
+        ("delete notes.tar.gz --yes", OK),
         ("config set level fast", OK),
         ("recover", OK),
         ("audit anchor", OK),

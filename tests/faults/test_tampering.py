@@ -156,7 +156,7 @@ class Tamperer:
 
     def other(self, table: str, column: str, now: Any) -> Any:
         kind, chance = TABLES[table].c[column], self.chance
-        if now is not None and kind.nullable and chance.random() < 0.3:
+        if now is not None and kind.nullable and table != "files" and chance.random() < 0.3:
             return None
         if (table, column) in WORDS:
             return chance.choice([word for word in WORDS[table, column] if word != now])
