@@ -122,15 +122,19 @@ class S3Store:
     def anchor(self, name: str, data: bytes) -> StoredObject:
         """An object under `.mgmt/anchors/`. A bucket with object lock keeps it as long as its default says."""
         key = ANCHORS + check_key(name)
-        self._put(key, BytesIO(data), len(data), {OPERATION: name})
+        # A bucket with object lock takes nothing without a checksum, be it one that nobody was seen to compare.
+        self._put(key, BytesIO(data), len(data), {OPERATION: name}, at_least="md5")
         return self._bucket.head(key)
 
     def anchors(self) -> Iterator[str]:
         """Names in the order of the service."""
         return (each.key.removeprefix(ANCHORS) for each in self._bucket.list(ANCHORS))
 
-    def _put(self, key: str, data: BinaryIO, size: int, metadata: Mapping[str, str]) -> StoredObject:
-        algorithm = self.capabilities().checksum
+    def _put(
+        self, key: str, data: BinaryIO, size: int, metadata: Mapping[str, str], at_least: str | None = None
+    ) -> StoredObject:
+        trusted = self.capabilities().checksum
+        algorithm = trusted or at_least
         own = {**metadata, CONTENT: sha256_of(data)}
         requests = NewObject(self._bucket, key, algorithm=algorithm, metadata=own)
         raw = checksum_of_file(algorithm, data) if algorithm else b""
@@ -140,7 +144,7 @@ class S3Store:
             publish=lambda: requests.put(data, raw),
             is_ours=lambda there: is_same(there, size, own),
         )
-        if algorithm is None:  # nobody but us compares
+        if trusted is None:  # nobody but us compares
             digest = sha256()
             for chunk in self._chunks(key, 0, size, stored.etag):
                 digest.update(chunk)
