@@ -93,9 +93,11 @@ class Catalog:
 
     def close(self) -> None:
         """Seal what has ended, if any has ended here, and close every connection."""
-        if self.database.has_ended:
-            self.audit.seal_at_the_end()
-        self.database.close()
+        try:
+            if self.database.has_ended:
+                self.audit.seal_at_the_end()
+        finally:
+            self.database.close()
 
 
 def open_catalog(url: str, *, create: bool = True) -> Catalog:
