@@ -194,12 +194,15 @@ class Database:
             self._ensure_current()
             if self.is_sqlite:
                 with self._reader.connect() as connection:
+                    driver: Any = connection.connection.driver_connection
+                    driver.text_factory = _readable  # what somebody has spoilt must not keep us from saying so
                     connection.exec_driver_sql("BEGIN")
                     try:
                         connection.execute(_FIRST_LOOK)
                         yield connection
                     finally:
                         connection.exec_driver_sql("ROLLBACK")
+                        driver.text_factory = str
                 return
             moment = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with moment.connect() as connection:
@@ -256,6 +259,10 @@ class Database:
                 next_step="use a newer mgmt",
             )
         self._is_current = True
+
+
+def _readable(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
 
 
 class _RoutedSession(Session):

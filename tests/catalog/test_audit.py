@@ -338,3 +338,15 @@ def test_memory_stays_flat(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) ->
     assert list(verification.findings()) == []
     assert (verification.operations, verification.unsealed) == (30, 17)
     assert max(asked) <= 6
+
+
+def test_text_that_is_none_is_an_edit_like_any_other(sqlite_catalog: Catalog) -> None:
+    with sqlite_catalog.journal.record(UploadRecord(operation_id="u", target_path="/a")):
+        pass
+    sqlite_catalog.audit.seal()
+    assert sqlite_catalog.database.path is not None
+    for spoilt in ("CAST(X'ff' AS TEXT)", "X'ff'", "4711", "'x'"):
+        with behind(sqlite_catalog.database.path) as connection:
+            connection.execute(f"UPDATE operations SET target_path = {spoilt}, started_at = {spoilt}")
+        (found,) = sqlite_catalog.audit.verification().findings()
+        assert (found.problem, found.operation_id) == (Tampering.EDITED, "u")
