@@ -1,11 +1,11 @@
 """Makes the catalogs of long ago that later versions of mgmt must be able to open.
 
-    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0002.sql
+    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0003.sql
 
-That is how 0002.sql was made, when 0002 was the newest revision; 0001.sql has no names to search. They hold two
-uploads (one of a name that is not UTF-8), a failed download, a running upload that was cut off, and an archive of
-four members. They are never made again: each revision that changes a table adds a file of its own, made before the
-change.
+That is how 0003.sql was made, when 0003 was the newest revision; 0002.sql has names to search in place of where the
+members are, 0001.sql has neither. They hold two uploads (one of a name that is not UTF-8), a failed download, a running
+upload that was cut off, and an archive of four members. They are never made again: each revision that changes a table
+adds a file of its own, made before the change.
 """
 
 from mgmt.catalog import schema
@@ -62,14 +62,14 @@ VALUES ('http://nas:8333', 'crc64nvme', 10000, '2024-02-29 23:59:59.000000');
 """
 
 
-NAMES = r"""
-INSERT INTO member_names (rowid, name) VALUES (1, 'caf\xe9'), (2, 'été.jpg'), (3, 'wedding.mov'), (4, 'link');
-UPDATE member_names_mark SET indexed_to = 4;
+WHERE_MEMBERS_ARE = """
+INSERT INTO member_ranges (archive_id, first_id, last_id) VALUES (2, 1, 4);
+INSERT INTO directory_archives (directory_id, archive_id) VALUES (1, 2), (2, 2);
 """
 
 
 def main() -> None:
-    print(schema.sql("sqlite", "base:0002"), ROWS, NAMES)
+    print(schema.sql("sqlite", "base:0003"), ROWS, WHERE_MEMBERS_ARE)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,30 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql
 
-from mgmt.catalog import HEAD, Catalog, FileStatus, Location, Status, open_catalog, schema, triggers
+from mgmt.catalog import (
+    HEAD,
+    Catalog,
+    DeleteRecord,
+    DownloadRecord,
+    FileRecord,
+    FileStatus,
+    Location,
+    OperationRecord,
+    Role,
+    SearchRecord,
+    Status,
+    UploadRecord,
+    VerifyRecord,
+    open_catalog,
+    schema,
+    triggers,
+)
 from mgmt.catalog.base import Base
 from mgmt.catalog.database import Database
 from mgmt.errors import CatalogError, ConfigurationError
 
 ROOT = Path(__file__).parents[2]
-OLD = ("0001", "0002")
+OLD = ("0001", "0002", "0003")
 WHERE_MEMBERS_ARE = {"member_ranges": [(2, 1, 4)], "directory_archives": [(1, 2), (2, 2)]}
 """What 0003 has worked out of the rows that were there; see old_catalogs.py."""
 SEALS = {("operations", "sha256"), ("operations", "seal")}
@@ -146,6 +163,9 @@ def test_an_old_catalog_is_refused_then_upgraded_with_all_that_is_in_it(before: 
     schema.upgrade(catalog.database)
     assert schema.check(catalog.database) == []
     assert contents(old) == held
+    history = catalog.audit.verification()
+    assert list(history.findings()) == []
+    assert (history.operations, history.seals, history.live) == (3, 1, 1)
     with closing(sqlite3.connect(old)) as connection:
         for name, rows in WHERE_MEMBERS_ARE.items():
             assert connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() == rows
@@ -164,6 +184,34 @@ def test_an_old_catalog_is_refused_then_upgraded_with_all_that_is_in_it(before: 
     schema.downgrade(catalog.database, before)
     assert (contents(old), objects(old)) == (held, made)
     catalog.close()
+
+
+def test_what_has_ended_before_is_sealed_as_if_it_ended_now(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    """The revision has a hash of its own, which must be that of mgmt/catalog/canonical.py."""
+    operations: list[OperationRecord] = [
+        UploadRecord(target_path="/films/caf\udce9", command_args={"é": [1.5, None]}, original_size=5_000_000_000),
+        DownloadRecord(target_path="a.tar.gz", local_path="/caf\udce9"),
+        SearchRecord(keyword="k", download_selected=True),
+        VerifyRecord(store="file:///store"),
+        DeleteRecord(result_path="x"),
+    ]
+    for operation in operations:
+        with catalog.journal.record(operation):
+            archive = FileRecord(path="caf\udce9.tar.gz", location=Location.S3, store="file:///store")
+            local = FileRecord(path="/caf\udce9", location=Location.LOCAL, host="nas")
+            for role, file in ((Role.ARCHIVE, archive), (Role.SOURCE, local)):
+                catalog.journal.link(operation, catalog.metadata.save_file_record(file), role)
+    catalog.metadata.save_operation(UploadRecord(target_path="/running"))
+    hashes = {operation.operation_id: operation.sha256 for operation in operations}
+
+    schema.downgrade(catalog.database, "0003")
+    schema.upgrade(catalog.database)
+    other = reopen()
+    found = [each for each in other.metadata.list_operations() if each.sha256 is not None]
+    assert {each.operation_id: each.sha256 for each in found} == hashes
+    assert [each.seal for each in found] == [1] * 5
+    assert list(other.audit.verification().findings()) == []
+    assert schema.check(catalog.database) == []
 
 
 def test_an_upgrade_leaves_a_backup_behind(old: str) -> None:
