@@ -11,6 +11,7 @@ takes its time.
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from mgmt.catalog.audit import Audit
 from mgmt.catalog.database import HEAD, Database
 from mgmt.catalog.endpoints import Endpoints
 from mgmt.catalog.journal import Journal
@@ -33,11 +34,14 @@ from mgmt.catalog.models import (
     VerifyRecord,
 )
 from mgmt.catalog.owner import this_host
+from mgmt.catalog.verification import Anchor, Finding, Tampering, Verification
 from mgmt.catalog.words import FileStatus, Location, Place, Role, Scope, Status
 
 __all__ = [
     "HEAD",
     "SORTS",
+    "Anchor",
+    "Audit",
     "BatchRecord",
     "Catalog",
     "ConfigRecord",
@@ -48,6 +52,7 @@ __all__ = [
     "Endpoints",
     "FileRecord",
     "FileStatus",
+    "Finding",
     "FreeRecord",
     "Journal",
     "Location",
@@ -64,7 +69,9 @@ __all__ = [
     "SearchRecord",
     "Status",
     "StatusRecord",
+    "Tampering",
     "UploadRecord",
+    "Verification",
     "VerifyRecord",
     "open_catalog",
     "this_host",
@@ -80,14 +87,19 @@ class Catalog:
     members: Members
     journal: Journal
     endpoints: Endpoints
+    audit: Audit
 
     def transaction(self) -> AbstractContextManager[object]:
         """All that is written inside is committed together, or not at all."""
         return self.database.transaction()
 
     def close(self) -> None:
-        """Close every connection."""
-        self.database.close()
+        """Seal what has ended, if any has ended here, and close every connection."""
+        try:
+            if self.database.has_ended:
+                self.audit.seal_at_the_end()
+        finally:
+            self.database.close()
 
 
 def open_catalog(url: str, *, create: bool = True) -> Catalog:
@@ -97,4 +109,11 @@ def open_catalog(url: str, *, create: bool = True) -> Catalog:
     every later use raises CatalogError when the database is unreachable, locked, damaged, older or newer.
     """
     database = Database(url, create=create)
-    return Catalog(database, MetadataManager(database), Members(database), Journal(database), Endpoints(database))
+    return Catalog(
+        database,
+        MetadataManager(database),
+        Members(database),
+        Journal(database),
+        Endpoints(database),
+        Audit(database),
+    )

@@ -12,7 +12,8 @@ from mgmt.catalog.database import Database
 from mgmt.catalog.faults import translated
 from mgmt.errors import CatalogError, ConfigurationError, ConflictError
 
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
+"""What a file is called, after its own name, until it is whole."""
 
 
 def backup(database: Database, file: str) -> str:
@@ -22,14 +23,26 @@ def backup(database: Database, file: str) -> str:
     """
     if not database.is_sqlite:
         raise ConfigurationError("a PostgreSQL catalog is not copied by mgmt", next_step="use pg_dump")
+    with new_file(file) as path:
+        _copy(database, path + PARTIAL)
+    return os.path.abspath(file)
+
+
+@contextmanager
+def new_file(file: str) -> Iterator[str]:
+    """The full path of `file`, which does not exist, and is there, synced, when the block is left in peace.
+
+    What it is to hold is written to the private file of the same name and PARTIAL. Raises ConflictError when `file`
+    exists.
+    """
     path = os.path.abspath(file)
     if os.path.lexists(path):
         raise _exists(path)
-    with _partial(path + _PARTIAL) as descriptor:
-        _copy(database, path + _PARTIAL)
+    with _partial(path + PARTIAL) as descriptor:
+        yield path
         os.fsync(descriptor)
         try:
-            _publish(path + _PARTIAL, path)
+            _publish(path + PARTIAL, path)
         except FileExistsError as error:
             raise _exists(path) from error
         except OSError as error:
@@ -39,12 +52,11 @@ def backup(database: Database, file: str) -> str:
         os.fsync(folder)
     finally:
         os.close(folder)
-    return path
 
 
 def remove_cut_off(database: Database) -> None:
     """Remove what killed upgrades have left of their backups; the caller has the catalog's lock, so none is at work."""
-    for path in glob(f"{escape(str(database.path))}.*-*T*Z.backup{_PARTIAL}*"):
+    for path in glob(f"{escape(str(database.path))}.*-*T*Z.backup{PARTIAL}*"):
         with suppress(FileNotFoundError):
             os.unlink(path)
 
@@ -60,7 +72,7 @@ def _partial(path: str) -> Iterator[int]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConflictError(f"{path}: another process is making this backup") from error
+            raise ConflictError(f"{path}: another process is writing this file") from error
         try:
             os.ftruncate(descriptor, 0)  # a killed process may have left some
             with suppress(FileNotFoundError):

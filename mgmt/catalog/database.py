@@ -10,13 +10,14 @@ from sqlalchemy import URL, Connection, Engine, event, inspect, text
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.columns import display
+from mgmt.catalog.ending import has_ended, watch
 from mgmt.catalog.engine import connect, create_sqlite, is_writable, parse
 from mgmt.catalog.faults import translated
 from mgmt.catalog.lock import locked, locked_at_once
 from mgmt.errors import CatalogError
 from mgmt.signals import held
 
-HEAD = "0004"
+HEAD = "0005"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
 MIGRATING = (
@@ -25,6 +26,8 @@ MIGRATING = (
     "SELECT pg_advisory_xact_lock(hashtext('mgmt migrations'))",
 )
 """What the transaction of an upgrade begins with on PostgreSQL, run by mgmt or written out for an administrator."""
+_FIRST_LOOK = text("SELECT version_num FROM alembic_version")
+"""The moment of a snapshot is that of its first query."""
 
 LOCK_SECONDS = 30.0
 """How long to stand in line behind other processes of mgmt that write: each of them takes milliseconds."""
@@ -49,6 +52,7 @@ class Database:
         self._create = create
         self._writer, self._reader = connect(self.url, wal=create)
         self._session = _RoutedSession(self)
+        watch(self._session)
         self._mutex = threading.RLock()
         self._depth = 0
         self._lock_depth = 0
@@ -107,6 +111,11 @@ class Database:
                     yield None
                     return
             yield stack.enter_context(self._writer.begin())
+
+    @property
+    def has_ended(self) -> bool:
+        """An operation has ended through this object."""
+        return has_ended(self._session)
 
     def take_turns(self, key: str) -> None:
         """Inside a transaction: wait for whoever else has said the same `key`, until that transaction ends.
@@ -217,6 +226,28 @@ class Database:
         with self._mutex, translated(self.name), self._reader.connect() as connection:
             yield connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A connection that sees the catalog as it is at this moment, however long it looks; others go on writing."""
+        with self._mutex, translated(self.name):
+            self._ensure_current()
+            if self.is_sqlite:
+                with self._reader.connect() as connection:
+                    driver: Any = connection.connection.driver_connection
+                    driver.text_factory = _readable  # what somebody has spoilt must not keep us from saying so
+                    connection.exec_driver_sql("BEGIN")
+                    try:
+                        connection.execute(_FIRST_LOOK)
+                        yield connection
+                    finally:
+                        connection.exec_driver_sql("ROLLBACK")
+                        driver.text_factory = str
+                return
+            moment = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with moment.connect() as connection:
+                connection.execute(_FIRST_LOOK)
+                yield connection
+
     def revision(self) -> str | None:
         """The revision of the schema that is there; None when there is none, and nothing else either.
 
@@ -267,6 +298,10 @@ class Database:
                 next_step="use a newer mgmt",
             )
         self._is_current = True
+
+
+def _readable(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
 
 
 class _RoutedSession(Session):

@@ -131,10 +131,15 @@ class OperationRecord(Base, kw_only=True, eq=False):
     """When its process last said that it is at work, by the database's clock (lease.py); None once it has ended."""
     host: Mapped[str | None] = mapped_column(default=None)
     mgmt_version: Mapped[str | None] = mapped_column(init=False, default=None)
+    sha256: Mapped[bytes | None] = mapped_column(init=False, repr=False, default=None)
+    """Of all that is recorded of it (canonical.py), from the moment that it has ended."""
+    seal: Mapped[int | None] = mapped_column(BigId, init=False, repr=False, default=None)
+    """The seal that it is part of; None until there is one."""
 
     computed: ClassVar[tuple[str, ...]] = ("duration_seconds",)
 
     __table_args__ = (
+        Index(None, "seal"),
         Index(
             "uq_operations_claim",
             "claim",
@@ -339,6 +344,21 @@ class OperationFile(Base, kw_only=True, eq=False):
     role: Mapped[Role] = mapped_column(primary_key=True)
     operation: Mapped[OperationRecord] = relationship()
     file: Mapped[FileRecord] = relationship()
+
+
+class SealRecord(Base, kw_only=True, eq=False):
+    """Operations that have ended, written down in a chain: see seals.py."""
+
+    __tablename__ = "seals"
+
+    sequence: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    sealed_at: Mapped[datetime] = mapped_column(default_factory=now)
+    operations: Mapped[str]
+    """JSON: the number, the id and the sha256 of each."""
+    previous: Mapped[bytes | None]
+    """The digest of the seal before; None for the first."""
+    digest: Mapped[bytes]
+    """The sha256 of all of this."""
 
 
 class EndpointRecord(Base, kw_only=True, eq=False):

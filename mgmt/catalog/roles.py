@@ -1,7 +1,8 @@
 """Three roles for a PostgreSQL catalog: who owns it and migrates, who works with it, and who only reads.
 
-The writer may change an operation while it is live, and in the transaction that ends it; never after. That is row-level
-security, which the owner of a table alone could lift. The roles have no login: an administrator grants them to people.
+The writer may change an operation while it is live, and in the transaction that ends it; after that it may note once in
+which seal the operation is, and the triggers see to it that it is no more than that. That is row-level security, which the
+owner of a table alone could lift. The roles have no login: an administrator grants them to people.
 """
 
 import re
@@ -108,7 +109,10 @@ def _of_operations(table: Table, schema: str, writer: str) -> Iterator[str]:
     yield f"GRANT INSERT ({_columns(table, {'seq'})}) ON {schema}.operations TO {writer}"
     yield f"GRANT UPDATE ({_columns(table, _FIXED)}) ON {schema}.operations TO {writer}"
     yield from _policies(
-        f"{schema}.operations", writer, insert="true", update=f"status IN ({_LIVE}) OR {_just_written('operations')}"
+        f"{schema}.operations",
+        writer,
+        insert="true",
+        update=f"status IN ({_LIVE}) OR seal IS NULL OR {_just_written('operations')}",
     )
 
 

@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
+from mgmt.catalog import triggers
 from mgmt.catalog.backup import backup, remove_cut_off
 from mgmt.catalog.base import Base
 from mgmt.catalog.database import HEAD, Database
@@ -90,6 +91,7 @@ def check(database: Database) -> list[str]:
             problems += [
                 f"schema: {difference}" for difference in compare_metadata(context, OPTIONS["target_metadata"])
             ]
+            problems += triggers.problems(connection)
         if database.is_sqlite:
             found_damage = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
             problems += [f"damage: {line}" for line in found_damage if line != "ok"]

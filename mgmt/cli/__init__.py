@@ -27,6 +27,7 @@ COMMANDS = {
     "recover": "mgmt.cli.recover",
     "config": "mgmt.cli.config",
     "db": "mgmt.cli.db",
+    "audit": "mgmt.cli.audit",
     "doctor": "mgmt.cli.doctor",
     "completion": "mgmt.cli.completion",
 }

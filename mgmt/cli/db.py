@@ -1,6 +1,9 @@
 """`mgmt db`."""
 
+import sys
+from contextlib import ExitStack
 from dataclasses import asdict
+from typing import BinaryIO, cast
 
 import click
 
@@ -18,7 +21,7 @@ HISTORY = (
 
 @click.group("db")
 def command() -> None:
-    """The catalog's database: its schema, its backup, and rebuilding it from the store.
+    """The catalog's database: its schema, its backup, its history as a file, and rebuilding it from the store.
 
     \b
     Example:
@@ -187,6 +190,56 @@ def backup(app: App, file: str) -> None:
         app.render.line(f"the catalog is copied to {path}")
     else:
         app.render.one({"catalog": app.catalog.database.name, "backup": path})
+
+
+@command.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), metavar="FILE|-")
+@click.option("--no-members", is_flag=True, help="Leave out what archives hold: `mgmt db rebuild` gives it back.")
+@click.pass_obj
+def export(app: App, file: str, no_members: bool) -> None:
+    """Write the whole history to FILE as JSON Lines, compressed when it ends with .gz; nothing is overwritten.
+
+    \b
+    Example:
+      mgmt db export history-2026-01-31.jsonl.gz
+      mgmt db export - | mgmt --catalog postgresql://localhost/mgmt db import -
+    """
+    from mgmt.catalog.backup import PARTIAL, new_file
+    from mgmt.catalog.exchange import compressed, export
+
+    database = app.catalog.database
+    app.catalog.audit.seal_at_the_end()
+    if file == "-":
+        export(database, sys.stdout.buffer, members=not no_members)
+        return
+    with new_file(file) as path, open(path + PARTIAL, "wb") as plain, ExitStack() as stack:
+        out = stack.enter_context(compressed(plain)) if file.endswith(".gz") else plain
+        exported = export(database, cast("BinaryIO", out), members=not no_members)
+    if app.render.for_people:
+        app.render.line(f"{exported.operations} operations in {exported.seals} seals are exported to {path}")
+    else:
+        app.render.one({"file": path, **asdict(exported), "type": "export"})
+
+
+@command.command("import")
+@click.argument("file", type=click.File("rb"), metavar="FILE|-")
+@click.pass_obj
+def import_(app: App, file: BinaryIO) -> None:
+    """Add the history in FILE to the catalog, all of it or nothing; what is there already must be the same.
+
+    \b
+    Example:
+      mgmt --catalog sqlite:////new/catalog.db db import history-2026-01-31.jsonl.gz
+    """
+    from mgmt.catalog.exchange import bring_in
+
+    imported = bring_in(app.catalog.database, file)
+    app.catalog.members.index_names()
+    if app.render.for_people:
+        counted = f"{imported.operations} operations in {imported.seals} seals"
+        app.render.line(f"{counted} are as they were sealed; {imported.new} rows are new")
+    else:
+        app.render.one({**asdict(imported), "type": "import"})
 
 
 @command.command()

@@ -36,6 +36,8 @@ class Column:
             return human_size(value)
         if isinstance(value, datetime):
             return rfc3339(value) if exact else human_time(value)
+        if isinstance(value, bytes):
+            return value.hex()
         if self.kind == "ratio" and isinstance(value, int | float):
             return f"{value:.0%}"
         return safe(str(value.value if isinstance(value, enum.Enum) else value))

@@ -1,9 +1,9 @@
 """The embedded store: a folder, no server.
 
 An object is a plain file at its key. What is no object yet, and what a file cannot say of itself, is in the folder
-`.mgmt` of the store: `uploads/ID` (an object under way), `uploads/ID.json` (its key), and `objects/SHA256-OF-KEY.json`
-(the metadata of an object, believed while the size beside it is that of the file). There are no storage classes and
-no tags.
+`.mgmt` of the store: `uploads/ID` (an object under way), `uploads/ID.json` (its key), `objects/SHA256-OF-KEY.json`
+(the metadata of an object, believed while the size beside it is that of the file), and `anchors/NAME` (what is written
+down for good). There are no storage classes and no tags.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from io import FileIO
 from stat import S_ISREG
 from typing import Any, BinaryIO
 
-from mgmt.errors import ConfigurationError, ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
+from mgmt.errors import ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
 from mgmt.storage.directory_upload import DirectoryUpload
 from mgmt.storage.folder import (
     open_parent,
@@ -32,12 +32,12 @@ from mgmt.storage.folder import (
     translated,
     write_new,
 )
-from mgmt.storage.keys import check_key, is_key
+from mgmt.storage.keys import ANCHORS, OWN, check_key, is_key
 from mgmt.storage.publish import CHUNK, CONTENT, is_same, sha256_of
 from mgmt.storage.store import Capabilities, PendingUpload, Sent, StoredObject
 
-OWN = ".mgmt"
 PART_SIZE = 8 << 20
+_HALF = ".partial"
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -64,7 +64,7 @@ class DirectoryStore:
 
     def head(self, key: str) -> StoredObject:
         """Raise NotFoundError when there is no such file."""
-        with translated(self.location(key)), self._parent(_checked(key)) as (folder, name):
+        with translated(self.location(key)), self._parent(check_key(key)) as (folder, name):
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if not S_ISREG(status.st_mode):
                 raise NotFoundError(f"{self.location(key)} is not a file")
@@ -92,7 +92,7 @@ class DirectoryStore:
     ) -> DirectoryUpload:
         """Begin to write one object. Here each new upload calls `on_started`, before anything is on disk."""
         part_size = part_size or PART_SIZE
-        where, upload_id = self.location(_checked(key)), resume or ""
+        where, upload_id = self.location(check_key(key)), resume or ""
         with translated(where):
             descriptor = self._found(upload_id)
         if descriptor is None:
@@ -114,7 +114,7 @@ class DirectoryStore:
     def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
         """Store the `size` bytes of `data`. The same content again, by the same operation, is no conflict."""
         own = {**metadata, CONTENT: sha256_of(data)}
-        upload_id = _put_id(_checked(key))
+        upload_id = _put_id(check_key(key))
         self.abort(key, upload_id)
         with translated(self.location(key)):
             descriptor = self._begin(key, upload_id)
@@ -127,6 +127,29 @@ class DirectoryStore:
         except BaseException:
             upload.abort()
             raise
+
+    def anchor(self, name: str, data: bytes) -> StoredObject:
+        """A file in `.mgmt/anchors`, which nobody may write."""
+        path = ANCHORS + check_key(name)
+        with translated(self.location(path)):
+            with self._parent(path, create=True):
+                pass
+            with self._locked() as root, open_parent(root, path) as (folder, leaf):
+                try:
+                    if read_all(folder, leaf) != data:
+                        raise ConflictError(f"{self.location(path)} exists already")
+                except FileNotFoundError:
+                    remove(folder, _HALF)  # a killed process may have left one
+                    write_new(folder, _HALF, data)
+                    os.chmod(_HALF, 0o444, dir_fd=folder)
+                    place((folder, _HALF), (folder, leaf))
+                    remove(folder, _HALF)
+                return _described(path, os.stat(leaf, dir_fd=folder), {})
+
+    def anchors(self) -> Iterator[str]:
+        """The names of files there, in their order."""
+        with translated(self.url), suppress(FileNotFoundError), self._parent(ANCHORS + _HALF) as (folder, half):
+            yield from sorted(name for name in os.listdir(folder) if name != half)
 
     def read(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
         """Raise IntegrityError where the file is shorter, or another."""
@@ -157,7 +180,7 @@ class DirectoryStore:
     def delete(self, key: str) -> None:
         """Remove a file, what is known or half written of it, and the folders that are empty then."""
         self.abort(key, _put_id(key))
-        with translated(self.location(_checked(key))), suppress(FileNotFoundError), self._locked() as root:
+        with translated(self.location(check_key(key))), suppress(FileNotFoundError), self._locked() as root:
             with suppress(FileNotFoundError, NotADirectoryError), open_parent(root, key) as (folder, name):
                 remove(folder, name)
             self._forget(root, key)
@@ -263,7 +286,7 @@ class DirectoryStore:
 
     @contextmanager
     def _opened(self, key: str, etag: str | None) -> Iterator[tuple[int, os.stat_result]]:
-        with self._parent(_checked(key)) as (folder, name):
+        with self._parent(check_key(key)) as (folder, name):
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         try:
             status = os.fstat(descriptor)
@@ -315,14 +338,6 @@ class DirectoryStore:
                 return _parsed(read_all(folder, name))
         except FileNotFoundError:
             return {}
-
-
-def _checked(key: str) -> str:
-    if check_key(key).split("/")[0].casefold() == OWN:
-        raise ConfigurationError(
-            f"cannot use {key!r} as a key: {OWN} is mgmt's own", next_step="choose another with --key"
-        )
-    return key
 
 
 def _described(key: str, status: os.stat_result, metadata: Mapping[str, str]) -> StoredObject:

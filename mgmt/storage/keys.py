@@ -6,6 +6,10 @@ from urllib.parse import quote_from_bytes
 from mgmt.errors import ConfigurationError
 
 MAX_KEY_BYTES = 900
+OWN = ".mgmt"
+"""What keys in a store begin with that are mgmt's own, and no archives'."""
+
+ANCHORS = f"{OWN}/anchors/"
 SUFFIX = ".tar.gz"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -45,6 +49,8 @@ def _problem(key: str) -> str | None:
         return f"it has {length} bytes, and {MAX_KEY_BYTES} is the most that a key may have"
     if any(part in {"", ".", ".."} for part in key.split("/")):
         return "it has an empty part, or one that is . or .."
+    if key.split("/")[0].casefold() == OWN:
+        return f"{OWN} is mgmt's own"
     if "\\" in key:
         return "it has a backslash"
     if _CONTROL.search(key):

@@ -162,6 +162,7 @@ class Bucket:
             },
             frozen=(storage_class in FROZEN_CLASSES or "ArchiveStatus" in answer) and not thawed,
             thawing='ongoing-request="true"' in restore,
+            locked_until=answer.get("ObjectLockRetainUntilDate"),
         )
 
     def checksums(self, key: str) -> tuple[int, dict[str, str]]:

@@ -4,14 +4,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
+from io import BytesIO
 from typing import BinaryIO
 from uuid import uuid4
 
 from mgmt.errors import IntegrityError, NotFoundError, StoreUnavailableError
 from mgmt.storage.checksums import checksum, checksum_of_file, proven_by
-from mgmt.storage.keys import check_key
+from mgmt.storage.keys import ANCHORS, OWN, check_key
 from mgmt.storage.multipart import MultipartUpload, plan_part_size
-from mgmt.storage.publish import CONTENT, is_same, publish_once, sha256_of
+from mgmt.storage.publish import CONTENT, OPERATION, is_same, publish_once, sha256_of
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.s3 import Bucket
 from mgmt.storage.s3_object import NewObject
@@ -74,7 +75,7 @@ class S3Store:
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """In the order of the service. What is frozen counts as frozen even while a thawed copy exists: ask `head`."""
-        return self._bucket.list(prefix)
+        return (each for each in self._bucket.list(prefix) if not each.key.startswith(f"{OWN}/"))
 
     def start_upload(
         self,
@@ -118,9 +119,26 @@ class S3Store:
 
     def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
         """Store the `size` bytes of `data`. The same content again, by the same operation, is no conflict."""
-        algorithm = self.capabilities().checksum
+        return self._put(check_key(key), data, size, metadata)
+
+    def anchor(self, name: str, data: bytes) -> StoredObject:
+        """An object under `.mgmt/anchors/`. A bucket with object lock keeps it as long as its default says."""
+        key = ANCHORS + check_key(name)
+        # A bucket with object lock takes nothing without a checksum, be it one that nobody was seen to compare.
+        self._put(key, BytesIO(data), len(data), {OPERATION: name}, at_least="md5")
+        return self._bucket.head(key)
+
+    def anchors(self) -> Iterator[str]:
+        """Names in the order of the service."""
+        return (each.key.removeprefix(ANCHORS) for each in self._bucket.list(ANCHORS))
+
+    def _put(
+        self, key: str, data: BinaryIO, size: int, metadata: Mapping[str, str], at_least: str | None = None
+    ) -> StoredObject:
+        trusted = self.capabilities().checksum
+        algorithm = trusted or at_least
         own = {**metadata, CONTENT: sha256_of(data)}
-        requests = NewObject(self._bucket, check_key(key), algorithm=algorithm, metadata=own)
+        requests = NewObject(self._bucket, key, algorithm=algorithm, metadata=own)
         raw = checksum_of_file(algorithm, data) if algorithm else b""
         stored = publish_once(
             requests.where,
@@ -128,18 +146,18 @@ class S3Store:
             publish=lambda: requests.put(data, raw),
             is_ours=lambda there: is_same(there, size, own),
         )
-        if algorithm is None:  # nobody but us compares
+        if trusted is None:  # nobody but us compares
             digest = sha256()
-            for chunk in self.stream(key, etag=stored.etag):
+            for chunk in self._chunks(key, 0, size, stored.etag):
                 digest.update(chunk)
             if digest.hexdigest() != own[CONTENT]:
-                self.delete(key)
+                self._bucket.delete(key)
                 raise IntegrityError(f"{requests.where} was damaged on its way into the store, and is removed")
         return stored
 
     def read(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
         """Ranged GETs; what is missing is asked for again when an answer breaks off."""
-        return b"".join(self._chunks(key, start, end, etag)) if end > start else b""
+        return b"".join(self._chunks(check_key(key), start, end, etag)) if end > start else b""
 
     def stream(self, key: str, *, etag: str | None = None) -> Iterator[bytes]:
         """The whole object, on the condition that it stays the same while it is read."""
@@ -169,7 +187,7 @@ class S3Store:
     def _chunks(self, key: str, start: int, end: int, etag: str | None) -> Iterator[bytes]:
         position, failures = start, 0
         while position < end:
-            etag, chunks = self._bucket.get(check_key(key), position, min(end, position + REQUEST), etag)
+            etag, chunks = self._bucket.get(key, position, min(end, position + REQUEST), etag)
             try:
                 for chunk in chunks:
                     position += len(chunk)

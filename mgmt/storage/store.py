@@ -23,6 +23,8 @@ class StoredObject:
     """It cannot be read before it is thawed."""
     thawing: bool = False
     """A restore of the frozen object is under way."""
+    locked_until: datetime | None = None
+    """The store itself lets nobody remove it before then; None where it does not say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,17 @@ class ObjectStore(Protocol):
 
     def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
         """Store a small object (an index) in the standard class, in one request. ConflictError if the key is taken."""
+        ...
+
+    def anchor(self, name: str, data: bytes) -> StoredObject:
+        """Write `data` down for good, apart from the objects. The same again, under the same name, is no conflict.
+
+        It is never overwritten: raises ConflictError when the name has something else.
+        """
+        ...
+
+    def anchors(self) -> Iterator[str]:
+        """The names of what `anchor` has written down."""
         ...
 
     def read(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:

@@ -1,11 +1,11 @@
 """Makes the catalogs of long ago that later versions of mgmt must be able to open.
 
-    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0003.sql
+    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0004.sql
 
-That is how 0003.sql was made, when 0003 was the newest revision. They hold two uploads (one of a name that is not
-UTF-8), a failed download, a running upload that was cut off, and an archive of four members; 0002.sql has their names
-to search, 0003.sql where they are. They are never made again: each revision that changes a table adds a file of its
-own, made before the change.
+That is how 0004.sql was made, when 0004 was the newest revision, and the others in their turn. They hold two uploads (one
+of a name that is not UTF-8), a failed download, a running upload that was cut off, and an archive of four members;
+0002.sql has their names to search, the later ones where they are. They are never made again: each revision that changes
+a table adds a file of its own, made before the change.
 """
 
 from mgmt.catalog import schema
@@ -69,7 +69,7 @@ INSERT INTO directory_archives (directory_id, archive_id) VALUES (1, 2), (2, 2);
 
 
 def main() -> None:
-    print(schema.sql("sqlite", "base:0003"), ROWS, RANGES)
+    print(schema.sql("sqlite", "base:0004"), ROWS, RANGES)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def test_the_owner_migrates(team: Team, program: Program) -> None:
     program.ok("db", "check")
 
 
-EVERYTHING = ("operations", "uploads", "downloads", "searches", "verifications", "operation_files")
+EVERYTHING = ("operations", "uploads", "downloads", "searches", "verifications", "operation_files", "seals")
 
 ENDED = "operation_id = '{id}'"
 """The statements below are filled in with facts of an upload that has ended."""
@@ -151,6 +151,12 @@ CHANGES = {
     "update of a search": "UPDATE searches SET keyword = 'x'",
     "update of a verification": "UPDATE verifications SET proof = 'x'",
     "update of a link": "UPDATE operation_files SET role = 'index'",
+    "update of a hash": "UPDATE operations SET sha256 = 'x' WHERE " + ENDED,
+    "update of where it is sealed": "UPDATE operations SET seal = seal + 1 WHERE " + ENDED,
+    "no longer sealed": "UPDATE operations SET seal = NULL, sha256 = NULL",
+    "update of a seal": "UPDATE seals SET digest = 'x'",
+    "delete of a seal": "DELETE FROM seals",
+    "truncate of the seals": "TRUNCATE seals",
     "delete": "DELETE FROM operations WHERE " + ENDED,
     "delete of an upload": "DELETE FROM uploads WHERE " + ENDED,
     "delete of everything": "DELETE FROM operations",

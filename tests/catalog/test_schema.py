@@ -17,15 +17,34 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql
 
-from mgmt.catalog import HEAD, Catalog, FileStatus, Location, Status, open_catalog, schema
+from mgmt.catalog import (
+    HEAD,
+    Catalog,
+    DeleteRecord,
+    DownloadRecord,
+    FileRecord,
+    FileStatus,
+    Location,
+    OperationRecord,
+    Role,
+    SearchRecord,
+    Status,
+    UploadRecord,
+    VerifyRecord,
+    open_catalog,
+    schema,
+    triggers,
+)
 from mgmt.catalog.base import Base
 from mgmt.catalog.database import Database
 from mgmt.errors import CatalogError, ConfigurationError
 
 ROOT = Path(__file__).parents[2]
-OLD = ("0001", "0002", "0003")
+OLD = ("0001", "0002", "0003", "0004")
 WHERE_MEMBERS_ARE = {"member_ranges": [(2, 1, 4)], "directory_archives": [(1, 2), (2, 2)]}
 """What 0003 has worked out of the rows that were there; see old_catalogs.py."""
+SEALS = {("operations", "sha256"), ("operations", "seal")}
+"""What 0005 has added to rows."""
 
 
 @pytest.fixture
@@ -45,14 +64,19 @@ def old(before: str, tmp_path: Path) -> str:
 
 
 def contents(path: str) -> dict[str, list[dict[str, object]]]:
-    """Every fact of every row of the records, by its column; not what only says where they are, nor what is NULL."""
+    """Every fact of every row of the records, by its column; not where they are, what seals them, nor what is NULL."""
     with closing(sqlite3.connect(path)) as connection:
         connection.row_factory = lambda cursor, row: {
             column[0]: value for column, value in zip(cursor.description, row, strict=True) if value is not None
         }
         names = [row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        records = [name for name in names if name in Base.metadata.tables.keys() - WHERE_MEMBERS_ARE.keys()]
-        return {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in records}
+        records = [name for name in names if name in Base.metadata.tables.keys() - WHERE_MEMBERS_ARE.keys() - {"seals"}]
+        found = {}
+        for name in records:
+            rows = connection.execute(f"SELECT * FROM {name}").fetchall()
+            facts = [{column: row[column] for column in row if (name, column) not in SEALS} for row in rows]
+            found[name] = sorted(facts, key=repr)
+        return found
 
 
 def objects(path: str) -> dict[str, str]:
@@ -106,7 +130,7 @@ def parts(statement: str) -> list[str]:
 
 
 def described(engine: Engine) -> dict[str, object]:
-    """All there is in a schema: columns, constraints and indexes, with their conditions."""
+    """All there is in a schema: columns, constraints, indexes and triggers, with their conditions."""
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             made = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
@@ -126,7 +150,7 @@ def described(engine: Engine) -> dict[str, object]:
             )
             indexes = connection.execute(text("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"))
             found = {f"{row[0]}.{row[1]}": list(row[2:]) for row in columns}
-            found |= {name: [said] for name, said in [*constraints, *indexes]}
+            found |= {name: [said] for name, said in [*constraints, *indexes, *triggers.existing(connection).items()]}
     return {name: said for name, said in found.items() if not name.startswith(("alembic", "member_names"))}
 
 
@@ -153,6 +177,9 @@ def test_an_old_catalog_is_refused_then_upgraded_with_all_that_is_in_it(before: 
     schema.upgrade(catalog.database)
     assert schema.check(catalog.database) == []
     assert contents(old) == held
+    history = catalog.audit.verification()
+    assert list(history.findings()) == []
+    assert (history.operations, history.seals, history.live) == (3, 1, 1)
     with closing(sqlite3.connect(old)) as connection:
         for name, rows in WHERE_MEMBERS_ARE.items():
             assert connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() == rows
@@ -171,6 +198,34 @@ def test_an_old_catalog_is_refused_then_upgraded_with_all_that_is_in_it(before: 
     schema.downgrade(catalog.database, before)
     assert (contents(old), objects(old)) == (held, made)
     catalog.close()
+
+
+def test_what_has_ended_before_is_sealed_as_if_it_ended_now(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    """The revision has a hash of its own, which must be that of mgmt/catalog/canonical.py."""
+    operations: list[OperationRecord] = [
+        UploadRecord(target_path="/films/caf\udce9", command_args={"é": [1.5, None]}, original_size=5_000_000_000),
+        DownloadRecord(target_path="a.tar.gz", local_path="/caf\udce9"),
+        SearchRecord(keyword="k", download_selected=True),
+        VerifyRecord(store="file:///store"),
+        DeleteRecord(result_path="x"),
+    ]
+    for operation in operations:
+        with catalog.journal.record(operation):
+            archive = FileRecord(path="caf\udce9.tar.gz", location=Location.S3, store="file:///store")
+            local = FileRecord(path="/caf\udce9", location=Location.LOCAL, host="nas")
+            for role, file in ((Role.ARCHIVE, archive), (Role.SOURCE, local)):
+                catalog.journal.link(operation, catalog.metadata.save_file_record(file), role)
+    catalog.metadata.save_operation(UploadRecord(target_path="/running"))
+    hashes = {operation.operation_id: operation.sha256 for operation in operations}
+
+    schema.downgrade(catalog.database, "0003")
+    schema.upgrade(catalog.database)
+    other = reopen()
+    found = [each for each in other.metadata.list_operations() if each.sha256 is not None]
+    assert {each.operation_id: each.sha256 for each in found} == hashes
+    assert [each.seal for each in found] == [1] * 5
+    assert list(other.audit.verification().findings()) == []
+    assert schema.check(catalog.database) == []
 
 
 def test_an_upgrade_leaves_a_backup_behind(old: str) -> None:
@@ -429,4 +484,4 @@ def test_a_revision_is_history_and_imports_nothing_that_changes(path: Path) -> N
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add(str(node.module).split(".")[0])
-    assert imported <= {"typing", "sqlalchemy", "alembic"}
+    assert imported <= {"sqlalchemy", "alembic"} | sys.stdlib_module_names

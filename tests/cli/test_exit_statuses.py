@@ -13,6 +13,7 @@ from mgmt.catalog import UploadRecord, open_catalog
 from mgmt.cli import COMMANDS, cli
 from mgmt.errors import ExitStatus
 from mgmt.services.files import claim
+from tests.behind import behind
 from tests.program import Program
 
 OK, FAILED, USAGE, PARTIAL, NOT_FOUND = 0, 1, 2, 3, 4
@@ -75,6 +76,35 @@ def not_a_database(mgmt: Program) -> None:
     nothing(mgmt)
     mgmt.catalog.parent.mkdir()
     mgmt.catalog.write_bytes(b"anything but a database" * 1000)
+
+
+def tampered(mgmt: Program) -> None:
+    archived(mgmt)
+    with behind(mgmt.catalog) as connection:
+        connection.execute("UPDATE operations SET user = 'somebody else'")
+
+
+def put_back(mgmt: Program) -> None:
+    """An older copy of the catalog, after the end of what came later was anchored."""
+    archived(mgmt)
+    mgmt.ok("db", "backup", "copy.db")
+    mgmt.ok("search", "notes")
+    mgmt.ok("audit", "anchor")
+    for path in mgmt.catalog.parent.iterdir():
+        path.unlink()
+    (mgmt.work / "copy.db").rename(mgmt.catalog)
+
+
+def exported(mgmt: Program) -> None:
+    archived(mgmt)
+    mgmt.ok("db", "export", "history.jsonl")
+
+
+def from_another_history(mgmt: Program) -> None:
+    exported(mgmt)
+    for path in mgmt.catalog.parent.iterdir():
+        path.unlink()
+    mgmt.ok("search", "notes")
 
 
 def no_store(mgmt: Program) -> None:
@@ -207,6 +237,17 @@ TABLE: list[tuple[Before, str, int]] = [
     (nothing, "config get region", NOT_FOUND),
     (nothing, "config init", REFUSED),
     (from_the_future, "config set level fast", OK),
+    (archived, "audit verify", OK),
+    (archived, "audit verify --no-anchors", OK),
+    (nothing, "audit verify", OK),
+    (tampered, "audit verify", INTEGRITY),
+    (put_back, "audit verify", INTEGRITY),
+    (put_back, "audit verify --no-anchors", OK),
+    (store_is_down, "audit verify", UNAVAILABLE),
+    (from_the_future, "audit verify", CATALOG),
+    (archived, "audit anchor", OK),
+    (nothing, "audit anchor", NOT_FOUND),
+    (no_store, "audit anchor", USAGE),
     (archived, "doctor", OK),
     (no_store, "doctor", USAGE),
     (archived, "doctor now", USAGE),
@@ -227,6 +268,14 @@ TABLE: list[tuple[Before, str, int]] = [
     (archived, "db roles", USAGE),
     (archived, "db backup copy.db", OK),
     (archived, "db backup notes", CONFLICT),
+    (archived, "db export history.jsonl.gz", OK),
+    (archived, "db export history.jsonl --no-members", OK),
+    (archived, "db export notes", CONFLICT),
+    (from_the_future, "db export history.jsonl", CATALOG),
+    (exported, "db import history.jsonl", OK),
+    (archived, "db import missing", USAGE),
+    (archived, "db import notes", INTEGRITY),
+    (from_another_history, "db import history.jsonl", CONFLICT),
     (archived, "db rebuild", OK),
     (foreign, "db rebuild", PARTIAL),
     (from_the_future, "db rebuild", CATALOG),
@@ -270,6 +319,58 @@ def test_the_table_has_every_command() -> None:
 def test_the_table_has_every_status_that_needs_no_special_server() -> None:
     elsewhere = {ExitStatus.FAILED, ExitStatus.NOT_READY}  # tests/integration: a changed file, a frozen object
     assert {status for _, _, status in TABLE} == set(ExitStatus) - elsewhere
+
+
+def test_the_history_is_sound_after_all_kinds_of_commands(mgmt: Program) -> None:
+    archived(mgmt)
+    for line, status in (
+        ("upload notes photos --on-conflict rename", OK),
+        ("upload missing", NOT_FOUND),
+        ("download notes --to back", OK),
+        ("search NOTE", OK),
+        ("status notes", OK),
+        ("verify --all", OK),
+        ("free --all --yes", OK),
+        ("delete notes.tar.gz --yes", OK),
+        ("config set level fast", OK),
+        ("recover", OK),
+        ("audit anchor", OK),
+        ("db rebuild", OK),
+        ("audit anchor", OK),
+    ):
+        assert mgmt.run(*shlex.split(line)).returncode == status, line
+    history = mgmt.json("audit", "verify")
+    assert (history["sound"], history["problems"], history["anchors"]) == (True, [], 2)
+    assert (history["unsealed"], history["running"]) == (0, 0)
+    assert history["operations"] == len(mgmt.json("log", "--limit", "1000"))
+    assert mgmt.json("ls", "--live") != []
+    assert mgmt.json("verify", "--all") != []
+
+
+def test_what_was_changed_is_named(mgmt: Program) -> None:
+    tampered(mgmt)
+    [upload] = mgmt.json("log")
+    done = mgmt.run("-o", "json", "audit", "verify")
+    [problem] = json.loads(done.stdout)["problems"]
+    assert (problem["operation_id"], problem["problem"]) == (upload["operation_id"], "edited")
+    done = mgmt.run("-o", "jsonl", "audit", "verify")
+    named, counted = map(json.loads, done.stdout.splitlines())
+    assert (named["type"], named["operation_id"]) == ("tampering", upload["operation_id"])
+    assert (counted["type"], counted["sound"], counted["operations"]) == ("history", False, 1)
+    done = mgmt.run("audit", "verify")
+    assert upload["operation_id"] in done.stdout
+    assert "NOT sound: 1 operations in 1 seals" in done.stdout
+
+
+def test_a_history_goes_through_a_pipe(mgmt: Program) -> None:
+    archived(mgmt)
+    out = mgmt.run_process("db", "export", "-")
+    (mgmt.work / "history").write_text(out.stdout)
+    other = f"sqlite:///{mgmt.home}/other/catalog.db"
+    with (mgmt.work / "history").open() as history:
+        done = mgmt.run_process("--catalog", other, "-o", "json", "db", "import", "-", stdin=history)
+    assert json.loads(done.stdout)["operations"] == 1, done.stderr
+    assert mgmt.run_process("--catalog", other, "db", "export", "-").stdout == out.stdout
 
 
 def test_a_catalog_from_the_future_is_left_alone(mgmt: Program) -> None:

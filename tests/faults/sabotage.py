@@ -18,6 +18,7 @@ class Sabotage:
 
 ORDER = "tests/services/test_upload_order.py"
 MOVE = "tests/archive/test_move.py"
+AUDIT = "tests/catalog/test_audit.py"
 FOLDERS = "    for folder in dict.fromkeys(folders):\n        fsync_folder(folder)\n"
 
 SABOTAGES = (
@@ -125,5 +126,26 @@ SABOTAGES = (
         "    finish_first()\n",
         "",
         ("tests/faults/test_signals.py::test_a_signal_at_each_stage",),
+    ),
+    Sabotage(
+        "end without a hash",
+        "mgmt/catalog/ending.py",
+        '    event.listen(session, "before_commit", _hash)\n',
+        "",
+        (f"{AUDIT}::test_the_hash_is_committed_with_the_end",),
+    ),
+    Sabotage(
+        "seal without the seal before",
+        "mgmt/catalog/audit.py",
+        "previous=None if head is None else head.right_digest,",
+        "previous=None,",
+        (f"{AUDIT}::test_seals_are_a_chain",),
+    ),
+    Sabotage(
+        "believe the hash that stands beside a record",
+        "mgmt/catalog/verification.py",
+        "if row.digest.hex() != listed.sha256:",
+        "if row.sha256 != bytes.fromhex(listed.sha256):",
+        ("tests/faults/test_tampering.py::test_whatever_is_bent_is_named",),
     ),
 )

@@ -1,13 +1,12 @@
 """The checker sees what is wrong, says which promise that breaks, and is silent otherwise."""
 
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.behind import behind
 from tests.faults.bad_archiver import BadArchiver
 from tests.faults.crash_points import killed_at, points, require_strace
 from tests.faults.history import look, violations
@@ -15,7 +14,7 @@ from tests.program import Program
 
 
 def execute(program: Program, statement: str) -> None:
-    with closing(sqlite3.connect(program.catalog)) as connection, connection:
+    with behind(program.catalog) as connection:
         connection.execute(statement)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.storage import open_store
+from tests.behind import REOPENED, behind
 from tests.faults.proxy import Fault, proxy
 from tests.program import Program
 from tests.servers import Server, environment
@@ -153,10 +154,9 @@ def test_a_move_that_was_announced_is_finished(on_directory: Program) -> None:
     """As a kill between the rename and the last commit leaves it."""
     (on_directory.work / "notes").write_text("precious")
     on_directory.ok("upload", "notes")
-    with closing(sqlite3.connect(on_directory.catalog)) as connection, connection:
+    with behind(on_directory.catalog) as connection:
         connection.execute(
-            "UPDATE operations SET status='running', completed_at=NULL, owner=replace(owner, ?, ?)"
-            " WHERE operation_type='upload'",
+            f"UPDATE operations SET {REOPENED}, owner=replace(owner, ?, ?) WHERE operation_type='upload'",
             (f"/{os.getpid()}/", "/999999/"),
         )
         connection.execute("DELETE FROM operation_files WHERE role = 'completed'")

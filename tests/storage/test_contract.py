@@ -336,6 +336,26 @@ def test_begun_anew_although_it_was_complete(store: ObjectStore) -> None:
     assert list(store.pending()) == []
 
 
+def test_an_anchor_is_written_once_and_is_no_object(store: ObjectStore) -> None:
+    assert list(store.anchors()) == []
+    first = store.anchor("0000000001-ab", b"one")
+    assert first.size == 3
+    assert first.key == ".mgmt/anchors/0000000001-ab"
+    assert store.anchor("0000000001-ab", b"one") == first
+    with pytest.raises(ConflictError):
+        store.anchor("0000000001-ab", b"two")
+    store.anchor("0000000002-cd", b"two")
+    assert sorted(store.anchors()) == ["0000000001-ab", "0000000002-cd"]
+    uploaded(store, b"ours")
+    assert [each.key for each in store.list()] == [KEY]
+    assert list(store.pending()) == []
+    with pytest.raises(ConfigurationError):
+        store.anchor("../x", b"one")
+    for call in (lambda: store.head(first.key), lambda: store.delete(first.key)):
+        with pytest.raises(ConfigurationError, match="mgmt's own"):
+            call()
+
+
 @pytest.mark.parametrize("key", ["/a", "a/", "a//b", "../a", "a/../../b", "a\\b", "a\nb", "", "x" * 901])
 def test_no_call_leaves_the_store(store: ObjectStore, key: str) -> None:
     calls: list[Callable[[], object]] = [

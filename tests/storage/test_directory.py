@@ -297,3 +297,15 @@ def test_a_lock_that_a_signal_has_kept_is_let_go(store: ObjectStore) -> None:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
     assert list(store.list()) == []
+
+
+def test_an_anchor_outlives_a_kill_and_cannot_be_written(store: ObjectStore, root: Path) -> None:
+    store.anchor("1-ab", b"one")
+    anchors = root / ".mgmt/anchors"
+    assert (anchors / "1-ab").stat().st_mode & 0o777 == 0o444
+    (anchors / ".partial").write_bytes(b"tw")  # as a killed process leaves it
+    (anchors / ".partial").chmod(0o444)
+    assert list(store.anchors()) == ["1-ab"]
+    store.anchor("2-cd", b"two")
+    assert (anchors / "2-cd").read_bytes() == b"two"
+    assert sorted(path.name for path in anchors.iterdir()) == ["1-ab", "2-cd"]
