@@ -77,7 +77,7 @@ def test_what_was_done_to_what_is_in_a_folder(mgmt: Program) -> None:
     files = {each["location"]: each for each in mirror(folder, "files")}
     copy, archive = files["completed"], files["s3"]
     assert (copy["path"], copy["status"]) == (str(folder / "notes"), "deleted")
-    assert archive == mgmt.json("status", "notes")["file"]
+    assert [archive] == mgmt.json("ls", "--location", "s3", "--status", "deleted")
 
 
 def test_nothing_is_written_when_nothing_changed(mgmt: Program) -> None:
