@@ -27,12 +27,13 @@ def fill(path: Path, count: int) -> None:
     """Add `count` operations of mixed kinds to the catalog, and an archive for each upload, by plain SQL."""
     with closing(sqlite3.connect(path)) as connection, connection:
         for number in range(1, count + 1):
-            for table, values in _operation(number):
+            for table, values in operation(number):
                 marks = ", ".join("?" * len(values))
                 connection.execute(f"INSERT INTO {table} ({TABLES[table]}) VALUES ({marks})", values)
 
 
-def _operation(number: int) -> Iterator[tuple[str, tuple[object, ...]]]:
+def operation(number: int) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """The rows of operation `number`, and of what it made: the table, and values in the order of `TABLES`."""
     chance = random.Random(number)
     kind = chance.choice(KINDS)
     id_ = str(uuid.UUID(int=chance.getrandbits(128), version=4))

@@ -89,6 +89,7 @@ def test_every_setting_has_an_environment_variable() -> None:
         "on_conflict": "skip",
         "proof": "read-back",
         "level": "balanced",
+        "mirror": "true",
         "part_size": "8M",
         "threads": "2",
     }
@@ -114,3 +115,12 @@ def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
 def test_infinity_is_no_size() -> None:
     with pytest.raises(ValueError, match="inf"):
         parse_size("infk")
+
+
+@pytest.mark.parametrize(("given", "meant"), [("true", True), ("True", True), ("false", False)])
+def test_yes_or_no(given: str, meant: bool, file: Path) -> None:
+    write(file, "mirror", given)
+    assert file.read_text() == f"mirror = {str(meant).lower()}\n"
+    assert load({}, file, {}).mirror is meant
+    with pytest.raises(ConfigurationError, match="it is true or false"):
+        load({}, file, {"MGMT_MIRROR": "1"})

@@ -117,18 +117,6 @@ def test_each_relative_link_leads_somewhere(page: Path) -> None:
             assert fragment in map(anchor, sections(target.read_text("utf-8"))), f"{page.name}: {link}"
 
 
-def test_each_query_of_the_catalog_page_runs(tmp_path: Path) -> None:
-    import sqlite3
-
-    program = Program(tmp_path, f"file://{tmp_path / 'store'}")
-    assert program.run("log").returncode == 0
-    queries = "".join(re.findall(r"```sql\n(.*?)```", CATALOG, re.DOTALL)).split(";")
-    connection = sqlite3.connect(program.catalog)
-    for query in filter(str.strip, queries):
-        connection.execute(query).fetchall()
-    connection.close()
-
-
 def test_the_example_of_the_digest_is_right() -> None:
     example = sections(FORMAT)["An example"]
     lines = re.findall(r"```\n(d\|.*?)```", example, re.DOTALL)[0]

@@ -1,8 +1,8 @@
 """Three roles for a PostgreSQL catalog: who owns it and migrates, who works with it, and who only reads.
 
-The writer may change an operation while it is live, and in the transaction that ends it; after that it may note once in
-which seal the operation is, and the triggers see to it that it is no more than that. That is row-level security, which the
-owner of a table alone could lift. The roles have no login: an administrator grants them to people.
+The writer may change an operation while it is live, and in the transaction that ends it. After that it may note once in
+which seal the operation is: the triggers see to it that this is all. That is row-level security, which the owner of a
+table alone could lift. The roles have no login: an administrator grants them to people.
 """
 
 import re

@@ -62,16 +62,19 @@ class Mirror:
             OPERATIONS: self._folders.operations,
             FILES: self._folders.files,
         }
+        stays = None
         with _locked(folder) as descriptor:
             for name, records in contents.items():
                 path, partial = os.path.join(folder, name), os.path.join(folder, PARTIAL)
                 with _private(partial) as file:
                     self._print(file, folder, records(folder))
-                if is_mirror(path):
-                    os.replace(partial, path)
-                else:
+                try:
                     _give_name(partial, path)
+                except ConflictError as error:
+                    stays = error  # the others are written all the same
             os.fsync(descriptor)
+        if stays is not None:
+            raise stays
 
     def _print(self, file: BinaryIO, folder: str, records: Iterable[dict[str, Any]]) -> None:
         facts = {"folder": folder, "host": host(), "catalog": self._name, "written_at": datetime.now(UTC)}
@@ -113,11 +116,16 @@ def _private(path: str) -> Iterator[BinaryIO]:
 
 
 def _give_name(partial: str, path: str) -> None:
+    if is_mirror(path):
+        os.replace(partial, path)
+        return
     try:
         rename_noreplace(partial, path)
-    except ConflictError as error:
+    except MgmtError as error:
         os.unlink(partial)
-        raise ConflictError(f"{path} is something else, and stays") from error
+        if isinstance(error, ConflictError):
+            raise ConflictError(f"{path} is something else, and stays") from error
+        raise
 
 
 def _json(value: object) -> str:

@@ -2,10 +2,10 @@
 
     python -m tests.catalog.old_catalogs > tests/assets/catalogs/0004.sql
 
-That is how 0004.sql was made, when 0004 was the newest revision, and the others in their turn. They hold two uploads (one
-of a name that is not UTF-8), a failed download, a running upload that was cut off, and an archive of four members;
-0002.sql has their names to search, the later ones where they are. They are never made again: each revision that changes
-a table adds a file of its own, made before the change.
+That is how 0004.sql was made, when 0004 was the newest revision, and the others in their turn. They hold two uploads
+(one of a name that is not UTF-8), a failed download, a running upload that was cut off, and an archive of four members;
+0002.sql has their names to search, the later ones where they are. They are never made again: each revision that
+changes a table adds a file of its own, made before the change.
 """
 
 from mgmt.catalog import schema

@@ -6,9 +6,11 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
-from mgmt.catalog import schema
+from mgmt.catalog import Catalog, database, schema
 from mgmt.catalog.database import MIGRATING
+from mgmt.errors import CatalogError
 
 ROOT = Path(__file__).parents[2]
 STEPS = {step.revision: step for step in schema.history()}
@@ -76,3 +78,20 @@ def test_the_statements_begin_with_what_keeps_others_from_waiting(revisions: str
 def test_squawk_sees_what_it_is_asked_for() -> None:
     bad = "BEGIN;\nALTER TABLE files ADD COLUMN x int NOT NULL DEFAULT random();\nCREATE INDEX i ON files (x);\nCOMMIT;"
     assert {rule for rule, _ in findings(bad)} >= {"require-lock-timeout", "require-concurrent-index-creation"}
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_an_upgrade_does_not_wait_behind_who_is_at_work(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = tuple(each.replace("10s", "100ms") for each in MIGRATING)
+    assert at_once != MIGRATING
+    monkeypatch.setattr(database, "MIGRATING", at_once)
+    schema.upgrade(catalog.database, "0002")
+    other = create_engine(catalog.database.url)
+    with other.connect() as at_work:
+        at_work.execute(text("LOCK TABLE members IN ACCESS SHARE MODE"))
+        with pytest.raises(CatalogError, match="lock timeout"):
+            schema.upgrade(catalog.database)
+        assert schema.current(catalog.database) == "0002"
+    other.dispose()
+    schema.upgrade(catalog.database)
+    assert schema.check(catalog.database) == []

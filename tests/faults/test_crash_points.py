@@ -173,7 +173,7 @@ def test_an_upgrade_killed_at_any_point(few: bool, tmp_path: Path, figure: Figur
     def begin() -> None:
         shutil.rmtree(program.home, ignore_errors=True)
         program.home.mkdir()
-        old_catalog(program.catalog, 200)
+        old_catalog(program.catalog, 200, 200)
 
     begin()
     _, _, rows = state(program.catalog)

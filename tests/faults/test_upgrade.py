@@ -18,9 +18,27 @@ from tests.program import Program
 OLD = Path(__file__).parents[1] / "assets" / "catalogs" / "0001.sql"
 RECORDS = ("operations", "uploads", "downloads", "files", "operation_files", "directories", "members")
 
+MORE = """
+CREATE TEMP TABLE counted AS
+    WITH RECURSIVE up(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM up WHERE n < {count}) SELECT n FROM up;
+INSERT INTO operations (operation_id, operation_type, target_path, target_name, started_at, completed_at, status,
+    metadata, user, command_args, seq, host, mgmt_version)
+    SELECT printf('%08x', n), CASE n % 2 WHEN 0 THEN 'upload' ELSE 'download' END, '/films/' || n, n,
+        '2024-03-05 10:00:00.000000', '2024-03-05 10:00:01.000000', 'success', '{{}}', 'ann', '{{}}', n + 4, 'nas',
+        '0.1.0'
+    FROM counted;
+INSERT INTO uploads (operation_id, compression_type, original_size, s3_object_key, digest, store)
+    SELECT printf('%08x', n), 'gzip', n, n || '.tar.gz', 'd' || n, 'file:///store' FROM counted WHERE n % 2 = 0;
+INSERT INTO downloads (operation_id, s3_object_key, local_path)
+    SELECT printf('%08x', n), n || '.tar.gz', '/back/' || n FROM counted WHERE n % 2 = 1;
+INSERT INTO operation_files (operation_id, file_id, role) SELECT printf('%08x', n), 2, 'archive' FROM counted;
+DROP TABLE counted;
+"""
+"""Finished operations of two types, all of them on an archive that is there."""
 
-def old_catalog(path: Path, members: int) -> None:
-    """A catalog of revision 0001 with so many more members."""
+
+def old_catalog(path: Path, members: int, operations: int) -> None:
+    """A catalog of revision 0001 with so many more members and operations."""
     path.parent.mkdir(mode=0o700)
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(OLD.read_text("utf-8"))
@@ -31,6 +49,7 @@ def old_catalog(path: Path, members: int) -> None:
             ((f"IMG_{n:07}.jpg", n, n * 1_000_003, n * 1024, n * 1024 + 512) for n in range(members)),
         )
         connection.commit()
+        connection.executescript(MORE.format(count=operations))
     path.chmod(0o600)
 
 
@@ -47,13 +66,15 @@ def state(path: Path) -> tuple[str, str, str]:
 
 
 @pytest.mark.parametrize(
-    ("members", "kills"), [(2_000, 4), pytest.param(1_000_000, 100, marks=pytest.mark.torture)], ids=["few", "million"]
+    ("members", "operations", "kills"),
+    [(2_000, 2_000, 4), pytest.param(1_000_000, 1_000_000, 100, marks=pytest.mark.torture)],
+    ids=["few", "million"],
 )
 def test_an_upgrade_that_is_killed_can_be_run_again_and_undone(
-    members: int, kills: int, on_directory: Program, figure: Figure
+    members: int, operations: int, kills: int, on_directory: Program, figure: Figure
 ) -> None:
     path = on_directory.catalog
-    old_catalog(path, members)
+    old_catalog(path, members, operations)
     rng = random.Random(members)
     before = state(path)
     assert before[:2] == ("0001", "ok")
@@ -84,4 +105,6 @@ def test_an_upgrade_that_is_killed_can_be_run_again_and_undone(
         path.name,
         f"{path.name}.lock",
     ]
-    figure(13, f"kills of `db upgrade` with {members:,} members", tried=killed, violations=0)
+    figure(
+        13, f"kills of `db upgrade` with {members:,} members and {operations:,} operations", tried=killed, violations=0
+    )

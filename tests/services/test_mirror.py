@@ -77,7 +77,7 @@ def test_what_was_done_to_what_is_in_a_folder(mgmt: Program) -> None:
     files = {each["location"]: each for each in mirror(folder, "files")}
     copy, archive = files["completed"], files["s3"]
     assert (copy["path"], copy["status"]) == (str(folder / "notes"), "deleted")
-    assert archive == mgmt.json("status", "notes")["file"]
+    assert [archive] == mgmt.json("ls", "--location", "s3", "--status", "deleted")
 
 
 def test_nothing_is_written_when_nothing_changed(mgmt: Program) -> None:
@@ -107,16 +107,19 @@ def test_every_name_is_exact_and_drives_no_terminal(mgmt: Program, name: str) ->
     assert ("É" in name) == ("É" in text)
 
 
-def test_a_file_of_the_users_that_has_the_name_stays(mgmt: Program) -> None:
-    mgmt.ok("upload", write(mgmt, ".files.json", "mine"))
-    assert (completed(mgmt) / ".files.json").read_text() == "mine"
+@pytest.mark.parametrize("name", [".uploads.json", ".files.json"])
+def test_a_file_of_the_users_that_has_the_name_stays(mgmt: Program, name: str) -> None:
+    mgmt.ok("upload", write(mgmt, name, "mine"))
+    assert (completed(mgmt) / name).read_text() == "mine"
     assert mirrors(completed(mgmt)) == NAMES
+    assert types(completed(mgmt)) == ["upload"]
     done = mgmt.run("upload", write(mgmt, "notes"))
     assert done.returncode == 0
     assert f"note: the mirror in {completed(mgmt)} is not up to date" in done.stderr
     assert "something else, and stays" in done.stderr
-    assert (completed(mgmt) / ".files.json").read_text() == "mine"
+    assert (completed(mgmt) / name).read_text() == "mine"
     assert mirrors(completed(mgmt)) == NAMES
+    assert types(completed(mgmt)) == ["upload", "upload"]
 
 
 def test_a_folder_that_cannot_be_written_fails_nothing(mgmt: Program) -> None:

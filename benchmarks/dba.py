@@ -1,0 +1,168 @@
+"""What an administrator waits for, and has to make room for, with a large catalog: the figures of docs/dba.md.
+
+`python -m benchmarks.dba [--operations N] [--members N] [--from REV] [--only sqlite|postgresql]` makes a catalog of
+that size on each database, measures, and prints a table. By default it is small: only to see that it works.
+PostgreSQL is the server that MGMT_TEST_POSTGRES_URL names, else one of our own, with fsync.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import JSON, Boolean, Column, DateTime, insert, text
+from sqlalchemy.types import TypeDecorator
+
+from benchmarks import collection, history
+from benchmarks.recorder import a_record
+from mgmt.catalog import HEAD, Catalog, Database, open_catalog, schema
+from mgmt.catalog.backup import backup
+from mgmt.catalog.base import Base
+from tests.postgresql import GIVEN, PostgreSQL, own_postgresql
+
+MEMBERS = 10_000
+"""Of each archive, as in the other benchmarks of the catalog."""
+
+CHUNK = 1_000
+MIB = 1 << 20
+Dump = Callable[[Path], object]
+
+
+def main(arguments: list[str]) -> int:
+    """Measure what is asked for and print it, a line as soon as it is known."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dba")
+    parser.add_argument("--operations", type=int, default=10_000)
+    parser.add_argument("--members", type=int, default=100_000)
+    parser.add_argument("--from", dest="old", default="0001", help="the revision that is upgraded from")
+    parser.add_argument("--only", choices=("sqlite", "postgresql"))
+    asked = parser.parse_args(arguments)
+    print(f"{asked.operations:,} operations, {asked.members:,} members, schema {asked.old} and {HEAD}\n")
+    print("| | | |\n|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory(prefix="mgmt-dba-") as temporary:
+        folder = Path(temporary)
+        if asked.only != "postgresql":
+            url = f"sqlite:///{folder}/catalog.db"
+            for what, figure in _measured(url, asked, folder, lambda copy: backup(Database(url), str(copy))):
+                print(f"| SQLite | {what} | {figure} |", flush=True)
+        if asked.only != "sqlite":
+            with _postgresql() as (url, dump):
+                for what, figure in _measured(url, asked, folder, dump):
+                    print(f"| PostgreSQL | {what} | {figure} |", flush=True)
+    return 0
+
+
+def _measured(url: str, asked: argparse.Namespace, folder: Path, dump: Dump | None) -> Iterator[tuple[str, str]]:
+    """Each figure and what it is of; on SQLite an upgrade and a downgrade begin with a backup of their own."""
+    with closing(open_catalog(url)) as catalog:
+        database = catalog.database
+        schema.upgrade(database)
+        yield "record the members", _seconds(lambda: _add_members(catalog, asked.members))
+        _add_operations(database, asked.operations)
+        yield "size", _size(database)
+        if dump is not None:
+            copy = folder / "copy"
+            yield f"back up ({'db backup' if database.is_sqlite else 'pg_dump -Fc'})", _seconds(lambda: dump(copy))
+            yield "size of the backup", f"{copy.stat().st_size / MIB:,.0f} MiB"
+            copy.unlink()
+        yield "db check", _seconds(lambda: _check(database))
+        yield f"db downgrade {asked.old}", _seconds(lambda: _without_copy(schema.downgrade(database, asked.old)))
+        yield f"size at {asked.old}", _size(database)
+        yield "db upgrade", _seconds(lambda: _without_copy(schema.upgrade(database)))
+        yield "index the names again", _seconds(catalog.members.index_names)
+        yield "size after it", _size(database)
+        _check(database)
+
+
+def _seconds(work: Callable[[], object]) -> str:
+    began = time.monotonic()
+    work()
+    return f"{time.monotonic() - began:,.1f} s"
+
+
+def _size(database: Database) -> str:
+    """On disk, when all that was written has come there."""
+    if database.path is not None:
+        database.close()  # which takes the write-ahead log into the file
+        return f"{os.path.getsize(database.path) / MIB:,.0f} MiB"
+    with database.connection() as connection:
+        size = connection.scalar(text("SELECT pg_database_size(current_database())"))
+    return f"{(size or 0) / MIB:,.0f} MiB"
+
+
+def _check(database: Database) -> None:
+    if problems := schema.check(database):
+        raise SystemExit(f"{database.name}: {problems}")
+
+
+def _without_copy(copy: str | None) -> None:
+    """Remove the copy that a change of the schema has made: here there is nothing to go back for."""
+    if copy is not None:
+        os.unlink(copy)
+
+
+def _add_members(catalog: Catalog, members: int) -> None:
+    for number, first in enumerate(range(0, members, MEMBERS)):
+        with catalog.transaction():
+            record = a_record(catalog, f"{number}.tar.gz")
+            catalog.members.record(record.id, collection.archive(number, min(MEMBERS, members - first)))
+    catalog.members.index_names()
+
+
+def _add_operations(database: Database, operations: int) -> None:
+    """The history of a busy team, the same on both databases."""
+    names = {table: [each.strip() for each in columns.split(",")] for table, columns in history.TABLES.items()}
+    for first in range(1, operations + 1, CHUNK):
+        rows: dict[str, list[dict[str, Any]]] = {table: [] for table in names}
+        for number in range(first, min(first + CHUNK, operations + 1)):
+            for table, values in history.operation(number):
+                columns = Base.metadata.tables[table].columns
+                pairs = zip(names[table], values, strict=True)
+                rows[table].append({name: _as_typed(columns[name], value) for name, value in pairs})
+        with database.transaction() as session:
+            for table, each in rows.items():
+                if each:
+                    session.execute(insert(Base.metadata.tables[table]), each)
+
+
+def _as_typed(column: Column[Any], value: Any) -> Any:
+    """SQLite's text or number as what the column holds: the history is written in SQLite's terms."""
+    kind = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+    match kind:
+        case DateTime():
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        case JSON():
+            return json.loads(value)
+        case Boolean():
+            return bool(value)
+        case _:
+            return value
+
+
+@contextmanager
+def _postgresql() -> Iterator[tuple[str, Dump | None]]:
+    """The URL of an empty database, and how it is dumped to a file, where there is a program that does it."""
+    if GIVEN:
+        with PostgreSQL(GIVEN).database() as url:
+            yield url, _pg_dump(shutil.which("pg_dump"), url)
+        return
+    with own_postgresql("fsync=on") as server, server.database() as url:
+        yield url, _pg_dump(shutil.which("pg_dump", path=server.programs), url)
+
+
+def _pg_dump(program: str | None, url: str) -> Dump | None:
+    if program is None:
+        return None
+    return lambda copy: subprocess.run([program, "-Fc", "-f", copy, url], check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
