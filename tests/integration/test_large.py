@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import tarfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,7 @@ def test_ten_thousand_files(on_seaweed: Program, seaweed: Server, tmp_path: Path
     assert tar_of(balanced) == tar_of(archive)
 
 
+@pytest.mark.sqlite  # or any other: they read what is in the store
 @pytest.mark.parametrize("tar", [tar for tar in TARS if tar.unpacking], ids=str)
 def test_other_readers_unpack_the_object(on_directory: Program, tmp_path: Path, tar: object) -> None:
     from tests.archive.tools import Tar
@@ -104,7 +106,7 @@ def test_one_small_member_moves_little(on_seaweed: Program, seaweed: Server) -> 
     (folder / "notes.txt").write_text("what to keep")
     on_seaweed.ok("upload", folder)
     with proxy(seaweed) as counting:
-        through = Program(on_seaweed.home, on_seaweed.store, environment(counting.endpoint_url))
+        through = replace(on_seaweed, environment=environment(counting.endpoint_url))
         through.ok("download", "shoot", "--member", "notes.txt", "--to", "back")
     assert (on_seaweed.work / "back" / "notes.txt").read_text() == "what to keep"
     assert 0 < counting.answered < 3 << 20

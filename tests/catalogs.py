@@ -1,0 +1,169 @@
+"""The catalogs that tests give to mgmt, of either kind: asked in plain SQL, and changed behind its back.
+
+A user's catalog belongs to the folder that is that user's home, so whoever makes another `Program` of the same home
+has the same catalog. None of mgmt's own code reads or writes here.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.postgresql import PostgreSQL
+
+Row = tuple[Any, ...]
+
+
+class Catalog(Protocol):
+    """What is recorded. In `statement` each `?` stands for one of `values`."""
+
+    @property
+    def url(self) -> str:
+        """Where mgmt finds it."""
+        ...
+
+    def rows(self, statement: str, *values: object) -> list[Row]:
+        """What another program sees in it now; nothing where there is none."""
+        ...
+
+    def change(self, statement: str, *values: object) -> int:
+        """Do it, without mgmt's knowing; returns how many rows that concerned."""
+        ...
+
+    def litter(self) -> list[str]:
+        """What mgmt has begun to write beside it, and has not ended."""
+        ...
+
+    def remove(self) -> None:
+        """Let it be as if nothing had ever been recorded."""
+        ...
+
+
+class Catalogs(Protocol):
+    """All catalogs of one kind."""
+
+    def at(self, home: Path) -> Catalog:
+        """That of whoever is at home there."""
+        ...
+
+    def copy(self, source: Path, target: Path) -> None:
+        """Let the catalog of the home `target` be what that of `source` is, which nobody uses now."""
+        ...
+
+
+class SQLiteCatalog:
+    """A file, which mgmt makes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    def rows(self, statement: str, *values: object) -> list[Row]:
+        if not self.path.exists():
+            return []
+        with closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def change(self, statement: str, *values: object) -> int:
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            return connection.execute(statement, values).rowcount
+
+    def litter(self) -> list[str]:
+        return sorted(map(str, self.path.parent.glob("*.partial*")))
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path.parent)
+
+
+class SQLiteCatalogs:
+    """One for each home, in a folder of its own there."""
+
+    def at(self, home: Path) -> SQLiteCatalog:
+        return SQLiteCatalog(home / "catalog" / "catalog.db")
+
+    def copy(self, source: Path, target: Path) -> None:
+        before, after = self.at(source).path.parent, self.at(target).path.parent
+        shutil.rmtree(after, ignore_errors=True)
+        shutil.copytree(before, after)
+
+
+class PostgreSQLCatalog:
+    """A database of a server."""
+
+    def __init__(self, server: PostgreSQL, url: str, empty: str) -> None:
+        self._server, self.url, self._empty = server, url, empty
+
+    def rows(self, statement: str, *values: object) -> list[Row]:
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            return connection.execute(_marked(statement), values or None).fetchall()
+
+    def change(self, statement: str, *values: object) -> int:
+        import psycopg
+
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(_marked(statement), values or None).rowcount
+
+    def litter(self) -> list[str]:
+        return []
+
+    def remove(self) -> None:
+        self._server.copy_database(self._empty, self.url)
+
+
+class PostgreSQLCatalogs:
+    """A database for each home, which has a catalog's schema, and no records."""
+
+    def __init__(self, server: PostgreSQL, empty: str) -> None:
+        """`empty` is the URL of one that has the schema."""
+        self._server, self._empty = server, empty
+        self._made: dict[Path, PostgreSQLCatalog] = {}
+
+    def at(self, home: Path) -> PostgreSQLCatalog:
+        if home not in self._made:
+            url = self._server.create_database(self._empty)
+            self._made[home] = PostgreSQLCatalog(self._server, url, self._empty)
+        return self._made[home]
+
+    def copy(self, source: Path, target: Path) -> None:
+        self._server.copy_database(self.at(source).url, self.at(target).url)
+
+    @contextmanager
+    def dropped(self) -> Iterator[None]:
+        """Those that are made meanwhile are gone afterwards."""
+        before = set(self._made)
+        yield
+        for home in self._made.keys() - before:
+            self._server.drop_database(self._made.pop(home).url)
+
+
+def _first_use(url: str) -> None:
+    from mgmt.catalog import open_catalog
+
+    catalog = open_catalog(url)
+    catalog.metadata.list_files()
+    catalog.close()
+
+
+def _marked(statement: str) -> bytes:
+    return statement.replace("?", "%s").encode()
+
+
+@contextmanager
+def catalogs_on(server: PostgreSQL) -> Iterator[PostgreSQLCatalogs]:
+    """Catalogs of this server, for as long as the `with` lasts."""
+    empty = server.create_database()
+    _first_use(empty)
+    made = PostgreSQLCatalogs(server, empty)
+    with made.dropped():
+        yield made
+    server.drop_database(empty)
+
+
+SQLITE = SQLiteCatalogs()
