@@ -6,6 +6,7 @@ has the same catalog. None of mgmt's own code reads or writes here.
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -40,6 +41,10 @@ class Catalog(Protocol):
         """Let it be as if nothing had ever been recorded."""
         ...
 
+    def wait(self) -> None:
+        """Until the server has ended what somebody began who is gone."""
+        ...
+
 
 class Catalogs(Protocol):
     """All catalogs of one kind."""
@@ -50,6 +55,10 @@ class Catalogs(Protocol):
 
     def copy(self, source: Path, target: Path) -> None:
         """Let the catalog of the home `target` be what that of `source` is, which nobody uses now."""
+        ...
+
+    def forget(self, home: Path) -> None:
+        """Nobody is at home there any more."""
         ...
 
 
@@ -79,6 +88,9 @@ class SQLiteCatalog:
     def remove(self) -> None:
         shutil.rmtree(self.path.parent)
 
+    def wait(self) -> None:
+        pass
+
 
 class SQLiteCatalogs:
     """One for each home, in a folder of its own there."""
@@ -90,6 +102,9 @@ class SQLiteCatalogs:
         before, after = self.at(source).path.parent, self.at(target).path.parent
         shutil.rmtree(after, ignore_errors=True)
         shutil.copytree(before, after)
+
+    def forget(self, home: Path) -> None:
+        shutil.rmtree(self.at(home).path.parent, ignore_errors=True)
 
 
 class PostgreSQLCatalog:
@@ -116,6 +131,10 @@ class PostgreSQLCatalog:
     def remove(self) -> None:
         self._server.copy_database(self._empty, self.url)
 
+    def wait(self) -> None:
+        while self.rows("SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"):
+            time.sleep(0.01)
+
 
 class PostgreSQLCatalogs:
     """A database for each home, which has a catalog's schema, and no records."""
@@ -127,12 +146,20 @@ class PostgreSQLCatalogs:
 
     def at(self, home: Path) -> PostgreSQLCatalog:
         if home not in self._made:
-            url = self._server.create_database(self._empty)
-            self._made[home] = PostgreSQLCatalog(self._server, url, self._empty)
+            self._made[home] = PostgreSQLCatalog(self._server, self._server.create_database(self._empty), self._empty)
         return self._made[home]
 
     def copy(self, source: Path, target: Path) -> None:
-        self._server.copy_database(self.at(source).url, self.at(target).url)
+        before = self.at(source).url
+        if target in self._made:
+            self._server.copy_database(before, self._made[target].url)
+        else:
+            after = self._server.create_database(before)
+            self._made[target] = PostgreSQLCatalog(self._server, after, self._empty)
+
+    def forget(self, home: Path) -> None:
+        if home in self._made:
+            self._server.drop_database(self._made.pop(home).url)
 
     @contextmanager
     def dropped(self) -> Iterator[None]:
@@ -140,7 +167,7 @@ class PostgreSQLCatalogs:
         before = set(self._made)
         yield
         for home in self._made.keys() - before:
-            self._server.drop_database(self._made.pop(home).url)
+            self.forget(home)
 
 
 def _first_use(url: str) -> None:

@@ -115,7 +115,7 @@ def moto(moto_server: Server, use_server: Callable[[Server], Server]) -> Server:
     return use_server(moto_server)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_bucket() -> Callable[[Server], str]:
     """Makes a fresh, empty bucket on a server and returns its name."""
 

@@ -31,13 +31,13 @@ class PostgreSQL:
     """Of a database that is there, for a login that may create others, and roles."""
 
     def create_database(self, like: str | None = None) -> str:
-        """The URL of a new database: empty, or as the one at the URL `like` is, which nobody uses now.
+        """The URL of a new database: empty, or as the one at the URL `like` is, whoever is still connected.
 
         Names sort by their bytes in it, as they do in SQLite.
         """
         name = f"mgmt_test_{os.getpid()}_{next(_databases)}"
         if like is None:
-            self._execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'")
+            self.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'")
         else:
             self._copy(_name(like), name)
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
@@ -45,17 +45,17 @@ class PostgreSQL:
     def copy_database(self, source: str, target: str) -> None:
         """Let the database at the URL `target` be what that at `source` is, whoever is still connected to either."""
         self.drop_database(target)
-        self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{_name(source)}'")
         self._copy(_name(source), _name(target))
 
     def drop_database(self, url: str) -> None:
         """Remove it, whoever is still connected."""
-        self._execute(f"DROP DATABASE {_name(url)} WITH (FORCE)")
+        self.execute(f"DROP DATABASE {_name(url)} WITH (FORCE)")
 
     def _copy(self, source: str, target: str) -> None:
         # By files it takes a third of the time, where the server can do it in two ways.
         strategy = "STRATEGY FILE_COPY" if self._version() >= 15 else ""
-        self._execute(f"CREATE DATABASE {target} TEMPLATE {source} {strategy}")
+        self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{source}'")
+        self.execute(f"CREATE DATABASE {target} TEMPLATE {source} {strategy}")
 
     def _version(self) -> int:
         import psycopg
@@ -70,11 +70,13 @@ class PostgreSQL:
         yield url
         self.drop_database(url)
 
-    def _execute(self, statement: str) -> None:
+    def execute(self, *statements: str, url: str | None = None) -> None:
+        """Do this, one after the other, in the database at `url`."""
         import psycopg
 
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(statement.encode())
+        with psycopg.connect(url or self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
 
 
 @dataclass
