@@ -16,7 +16,7 @@ from mgmt.catalog import (
     Status,
     UploadRecord,
 )
-from mgmt.errors import ConfigurationError, MgmtError, NotFoundError
+from mgmt.errors import CatalogError, ConfigurationError, MgmtError, NotFoundError
 from mgmt.progress import Progress
 from mgmt.services.archives import OpenStore
 from mgmt.services.completed import PROVEN, finish_upload
@@ -48,7 +48,7 @@ def recover(*, open_store: OpenStore, catalog: Catalog, progress: Progress, dry_
     """Settle every operation that a process which is gone left running, and remove uploads that nobody will finish.
 
     Nothing of a living process is touched, nor of another host. What cannot be settled now (the store is down) is
-    reported with its reason, stays as it is, and can be tried again.
+    reported with its reason, stays as it is, and can be tried again. Raises CatalogError when that is the catalog.
     """
     interrupted = catalog.journal.interrupted()
     if dry_run:
@@ -70,6 +70,8 @@ def _settle(record: OperationRecord, open_store: OpenStore, catalog: Catalog) ->
     try:
         with catalog.journal.resume(record):
             action = _finish_or_undo(record, open_store, catalog)
+    except CatalogError:
+        raise  # and nothing else can be settled either
     except MgmtError as exc:
         action = exc.message
     return _settled(record, action)
