@@ -19,6 +19,7 @@ from mgmt.catalog.backup import backup, remove_cut_off
 from mgmt.catalog.base import Base
 from mgmt.catalog.database import HEAD, Database
 from mgmt.catalog.names import is_ours
+from mgmt.catalog.trigrams import index_names
 from mgmt.errors import CatalogError, ConfigurationError
 
 
@@ -46,8 +47,13 @@ class Revision:
 
 
 def upgrade(database: Database, revision: str = "head") -> None:
-    """Bring the schema forward to `revision`, wholly or not at all, after a backup when there is something to lose."""
+    """Bring the schema forward to `revision`, wholly or not at all, after a backup when there is something to lose.
+
+    On PostgreSQL the index of names is made afterwards, if it could not be made before.
+    """
     _migrate(command.upgrade, database, revision)
+    if not database.is_sqlite and database.revision() == HEAD:
+        index_names(database)
 
 
 def downgrade(database: Database, revision: str) -> None:
