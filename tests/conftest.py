@@ -4,12 +4,14 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from tests import servers
+from tests.catalogs import SQLITE, Catalogs, PostgreSQLCatalogs, catalogs_on
 from tests.postgresql import PostgreSQL, postgresql
 from tests.program import Program
 from tests.servers import Server
@@ -50,6 +52,39 @@ def postgresql_server() -> Iterator[PostgreSQL]:
         yield server
 
 
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def catalogs(request: pytest.FixtureRequest) -> Iterator[Catalogs]:
+    """Who asks for it, and each `Program` below does, is run with catalogs of either kind."""
+    if request.param == "sqlite":
+        yield SQLITE
+    else:
+        with catalogs_on(request.getfixturevalue("postgresql_server")) as made:
+            yield made
+
+
+@pytest.fixture(autouse=True)
+def _catalogs_go_with_their_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A server would be full of them soon."""
+    made = request.getfixturevalue("catalogs") if "catalogs" in request.fixturenames else None
+    with made.dropped() if isinstance(made, PostgreSQLCatalogs) else nullcontext():
+        yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked `sqlite` is not run with another catalog; what is, is marked `postgresql`."""
+    on_postgresql = [item for item in items if isinstance(item, pytest.Function) and _kind(item) == "postgresql"]
+    left_out = {item for item in on_postgresql if item.get_closest_marker("sqlite")}
+    for item in on_postgresql:
+        item.add_marker("postgresql")
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _kind(item: pytest.Function) -> object:
+    return item.callspec.params.get("catalogs") if hasattr(item, "callspec") else None
+
+
 @pytest.fixture
 def use_server(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], Server]:
     """Give this test the endpoint and the credentials of a server, where boto3's own chain finds them."""
@@ -80,7 +115,7 @@ def moto(moto_server: Server, use_server: Callable[[Server], Server]) -> Server:
     return use_server(moto_server)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_bucket() -> Callable[[Server], str]:
     """Makes a fresh, empty bucket on a server and returns its name."""
 
@@ -93,28 +128,28 @@ def new_bucket() -> Callable[[Server], str]:
 
 
 @pytest.fixture
-def on_seaweed(tmp_path: Path, seaweed: Server, new_bucket: Callable[[Server], str]) -> Program:
-    return Program(tmp_path, f"s3://{new_bucket(seaweed)}/archive", seaweed.environment)
+def on_seaweed(tmp_path: Path, seaweed: Server, new_bucket: Callable[[Server], str], catalogs: Catalogs) -> Program:
+    return Program(tmp_path, f"s3://{new_bucket(seaweed)}/archive", seaweed.environment, catalogs)
 
 
 @pytest.fixture
-def on_rclone(tmp_path: Path, rclone: Server, new_bucket: Callable[[Server], str]) -> Program:
-    return Program(tmp_path, f"s3://{new_bucket(rclone)}/archive", rclone.environment)
+def on_rclone(tmp_path: Path, rclone: Server, new_bucket: Callable[[Server], str], catalogs: Catalogs) -> Program:
+    return Program(tmp_path, f"s3://{new_bucket(rclone)}/archive", rclone.environment, catalogs)
 
 
 @pytest.fixture
-def on_moto(tmp_path: Path, moto: Server, new_bucket: Callable[[Server], str]) -> Program:
-    return Program(tmp_path, f"s3://{new_bucket(moto)}/archive", moto.environment)
+def on_moto(tmp_path: Path, moto: Server, new_bucket: Callable[[Server], str], catalogs: Catalogs) -> Program:
+    return Program(tmp_path, f"s3://{new_bucket(moto)}/archive", moto.environment, catalogs)
 
 
 @pytest.fixture
-def on_directory(tmp_path: Path) -> Program:
+def on_directory(tmp_path: Path, catalogs: Catalogs) -> Program:
     (tmp_path / "store").mkdir()
-    return Program(tmp_path, f"file://{tmp_path}/store")
+    return Program(tmp_path, f"file://{tmp_path}/store", catalogs=catalogs)
 
 
-@pytest.fixture(params=["on_seaweed", "on_rclone", "on_directory"])
-def anywhere(request: pytest.FixtureRequest) -> Program:
+@pytest.fixture(params=["on_seaweed", pytest.param("on_rclone", marks=pytest.mark.sqlite), "on_directory"])
+def anywhere(request: pytest.FixtureRequest, catalogs: Catalogs) -> Program:
     """The command with a real server, with a dumb one, and with none."""
     program: Program = request.getfixturevalue(request.param)
     return program

@@ -30,15 +30,38 @@ class PostgreSQL:
     url: str
     """Of a database that is there, for a login that may create others, and roles."""
 
-    def create_database(self) -> str:
-        """The URL of a new, empty database. Names sort by their bytes in it, as they do in SQLite."""
+    def create_database(self, like: str | None = None) -> str:
+        """The URL of a new database: empty, or as the one at the URL `like` is, whoever is still connected.
+
+        Names sort by their bytes in it, as they do in SQLite.
+        """
         name = f"mgmt_test_{os.getpid()}_{next(_databases)}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'")
+        if like is None:
+            self.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'")
+        else:
+            self._copy(_name(like), name)
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
+
+    def copy_database(self, source: str, target: str) -> None:
+        """Let the database at the URL `target` be what that at `source` is, whoever is still connected to either."""
+        self.drop_database(target)
+        self._copy(_name(source), _name(target))
 
     def drop_database(self, url: str) -> None:
         """Remove it, whoever is still connected."""
-        self._execute(f"DROP DATABASE {urlsplit(url).path.strip('/')} WITH (FORCE)")
+        self.execute(f"DROP DATABASE {_name(url)} WITH (FORCE)")
+
+    def _copy(self, source: str, target: str) -> None:
+        # By files it takes a third of the time, where the server can do it in two ways.
+        strategy = "STRATEGY FILE_COPY" if self._version() >= 15 else ""
+        self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{source}'")
+        self.execute(f"CREATE DATABASE {target} TEMPLATE {source} {strategy}")
+
+    def _version(self) -> int:
+        import psycopg
+
+        with psycopg.connect(self.url) as connection:
+            return connection.info.server_version // 10000
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -47,11 +70,13 @@ class PostgreSQL:
         yield url
         self.drop_database(url)
 
-    def _execute(self, statement: str) -> None:
+    def execute(self, *statements: str, url: str | None = None) -> None:
+        """Do this, one after the other, in the database at `url`."""
         import psycopg
 
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(statement.encode())
+        with psycopg.connect(url or self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
 
 
 @dataclass
@@ -72,6 +97,10 @@ class OwnPostgreSQL(PostgreSQL):
             f"port={self.port}",
             f"unix_socket_directories={self.home}",
             "fsync=off",  # what a power cut does is tried elsewhere; a killed server loses nothing by it
+            "full_page_writes=off",
+            "wal_level=minimal",
+            "max_wal_senders=0",
+            "shared_buffers=32MB",  # each database that is made or dropped has all of them written
             "max_connections=100",
             *self.settings,
         ]
@@ -104,6 +133,10 @@ class OwnPostgreSQL(PostgreSQL):
         except psycopg.OperationalError:
             return False
         return True
+
+
+def _name(url: str) -> str:
+    return urlsplit(url).path.strip("/")
 
 
 @contextmanager

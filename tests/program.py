@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.catalogs import SQLITE, Catalog, Catalogs
+
 
 @dataclass(frozen=True)
 class Done:
@@ -30,10 +32,17 @@ class Program:
     home: Path
     store: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    catalogs: Catalogs = SQLITE
+
+    @property
+    def records(self) -> Catalog:
+        """What its catalog holds, of whichever kind that is."""
+        return self.catalogs.at(self.home)
 
     @property
     def catalog(self) -> Path:
-        return self.home / "catalog" / "catalog.db"
+        """The file, for tests of what only an SQLite catalog can suffer."""
+        return SQLITE.at(self.home).path
 
     @property
     def work(self) -> Path:
@@ -49,7 +58,7 @@ class Program:
             "XDG_DATA_HOME": str(self.home / "data"),
             "XDG_CACHE_HOME": str(self.home / "cache"),
             "MGMT_STORE": self.store,
-            "MGMT_CATALOG": f"sqlite:///{self.catalog}",
+            "MGMT_CATALOG": self.records.url,
             "PYTHONDEVMODE": "0",
         }
         return {**kept, **own, **self.environment}

@@ -14,6 +14,7 @@ from mgmt.catalog.ending import has_ended, watch
 from mgmt.catalog.engine import connect, create_sqlite, is_writable, parse
 from mgmt.catalog.faults import translated
 from mgmt.catalog.lock import locked, locked_at_once
+from mgmt.catalog.rereading import once_more, read_once_more
 from mgmt.errors import CatalogError
 from mgmt.signals import held
 
@@ -55,6 +56,8 @@ class Database:
         watch(self._session)
         self._mutex = threading.RLock()
         self._depth = 0
+        if not self.is_sqlite:
+            read_once_more(self._session, self.name, lambda: not self._depth)
         self._lock_depth = 0
         self._is_current = False
         self._check: Callable[[Session], None] = lambda _: None
@@ -255,16 +258,8 @@ class Database:
         """
         if self.path is not None and not os.path.exists(self.path):
             return None
-        with self.connection() as connection:
-            tables = inspect(connection).get_table_names()
-            if "alembic_version" in tables:
-                found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-                return found
-            if tables:
-                raise CatalogError(
-                    f"{self.name} is not a catalog of mgmt: it holds other tables", next_step="use --catalog URL"
-                )
-            return None
+        with translated(self.name):
+            return once_more(self._revision)
 
     def close(self) -> None:
         """Close every connection. The next use opens them again."""
@@ -275,6 +270,18 @@ class Database:
     def bind(self) -> Engine:
         """What the session's next statement goes to."""
         return self._writer if self._depth else self._reader
+
+    def _revision(self) -> str | None:
+        with self._mutex, self._reader.connect() as connection:
+            tables = inspect(connection).get_table_names()
+            if "alembic_version" in tables:
+                found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+                return found
+            if tables:
+                raise CatalogError(
+                    f"{self.name} is not a catalog of mgmt: it holds other tables", next_step="use --catalog URL"
+                )
+            return None
 
     def _ensure_current(self) -> None:
         if self._is_current:

@@ -49,6 +49,9 @@ def connect(url: URL, *, wal: bool = True) -> tuple[Engine, Engine]:
         raise ConfigurationError(
             "a PostgreSQL catalog needs psycopg", next_step="pip install 'mgmt-archive[postgres]'"
         ) from error
+    from mgmt.catalog.settling import settle_commits
+
+    settle_commits(engine)
     return engine, engine.execution_options(isolation_level="AUTOCOMMIT")
 
 

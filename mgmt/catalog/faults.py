@@ -27,6 +27,10 @@ _SQLITE = {
 # The class of an SQLSTATE is its first two characters (PostgreSQL, appendix A).
 _POSTGRESQL = {
     "08": ("cannot be reached", "check that the server runs"),
+    "08007": (
+        "is out of reach: the connection was lost at a COMMIT, and nobody can tell whether it happened",
+        "mgmt recover",
+    ),
     "57P": ("cannot be reached: the server is starting or stopping", "try again"),
     "28": ("cannot be used: the login was refused", "check user and password"),
     "3D": ("does not exist", "create the database"),
@@ -39,6 +43,14 @@ _POSTGRESQL = {
     "XX002": ("is damaged", "restore it from a backup"),
 }
 
+_FATAL = "FATAL:  "
+"""How a server begins that lets nobody in; psycopg knows no SQLSTATE of it."""
+
+_LOST = (
+    "is out of reach: the connection was lost, and what was not committed is undone",
+    "run the same command again: it goes on from there",
+)
+
 
 def describe(error: BaseException, name: str) -> CatalogError:
     """What the driver's (or SQLAlchemy's) `error` means for the catalog called `name`.
@@ -50,7 +62,13 @@ def describe(error: BaseException, name: str) -> CatalogError:
     if isinstance(cause, sqlite3.Error):
         known = _SQLITE.get(getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF)
     else:
-        known = _of_state(getattr(cause, "sqlstate", None), unreachable=type(cause).__name__ == "OperationalError")
+        state = getattr(cause, "sqlstate", None)
+        known = _of_state(state, unreachable=type(cause).__name__ == "OperationalError")
+        if state is None and isinstance(error, DBAPIError) and error.connection_invalidated:
+            known = _LOST
+        if state is None and _FATAL in str(cause):  # it was reached, and gives its reason
+            reason = str(cause).rpartition(_FATAL)[2].splitlines()[0]
+            known = (f"lets nobody in: {reason}", "check the catalog's URL, or try again later")
     if known is not None:
         return CatalogError(f"the catalog {name} {known[0]}", next_step=known[1])
     said = next(iter(str(cause).splitlines()), "") or type(cause).__name__

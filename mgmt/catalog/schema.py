@@ -20,6 +20,7 @@ from mgmt.catalog.backup import backup, remove_cut_off
 from mgmt.catalog.base import Base
 from mgmt.catalog.database import HEAD, Database
 from mgmt.catalog.names import is_ours
+from mgmt.catalog.trigrams import index_names
 from mgmt.errors import CatalogError, ConfigurationError
 
 
@@ -49,9 +50,13 @@ class Revision:
 def upgrade(database: Database, revision: str = "head") -> str | None:
     """Bring the schema forward to `revision`, wholly or not at all.
 
-    An SQLite catalog that has a schema is backed up before. Returns the path of the backup; None when there is none.
+    An SQLite catalog that has a schema is backed up before. Returns the path of the backup; None when there is none. On
+    PostgreSQL the index of names is made afterwards, if it could not be made before.
     """
-    return _migrate(command.upgrade, database, revision)
+    backup = _migrate(command.upgrade, database, revision)
+    if not database.is_sqlite and database.revision() == HEAD:
+        index_names(database)
+    return backup
 
 
 def downgrade(database: Database, revision: str) -> str | None:

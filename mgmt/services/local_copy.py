@@ -31,11 +31,14 @@ def local_copy(record: UploadRecord) -> Iterator[BinaryIO | None]:
     if record.compressed_file_path is None:
         yield None
         return
+    path = _temporary(record)
     try:
-        with open(_temporary(record), "wb") as file:
+        with open(path, "wb") as file:
             yield file
-    except BaseException:
-        remove_copy(record)
+    except BaseException:  # perhaps that the catalog is away: the record cannot be asked then
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        record.compressed_file_path = None
         raise
 
 

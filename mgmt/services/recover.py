@@ -17,7 +17,7 @@ from mgmt.catalog import (
     Status,
     UploadRecord,
 )
-from mgmt.errors import ConfigurationError, MgmtError, NotFoundError
+from mgmt.errors import CatalogError, ConfigurationError, MgmtError, NotFoundError
 from mgmt.progress import Progress
 from mgmt.services.archives import OpenStore
 from mgmt.services.completed import PROVEN, finish_upload
@@ -57,8 +57,8 @@ def recover(
 
     Nothing of a living process is touched, nor of another host, but for `dead_host`: the caller knows that it is dead,
     and what it held is taken over and settled as far as it can be from here. What cannot be settled now (the store is
-    down) is reported with its reason, stays as it is, and can be tried again. Raises NotFoundError when no operation of
-    `dead_host` was ever recorded.
+    down) is reported with its reason, stays as it is, and can be tried again. Raises CatalogError when what cannot be
+    used is the catalog, and NotFoundError when no operation of `dead_host` was ever recorded.
     """
     interrupted = catalog.journal.interrupted()
     here = [each for each in interrupted if not is_elsewhere(each)]
@@ -94,6 +94,8 @@ def _settle(record: OperationRecord, way: _Way, open_store: OpenStore, catalog: 
     try:
         with catalog.journal.resume(record):
             action = way(record, open_store, catalog)
+    except CatalogError:
+        raise  # and nothing else can be settled either
     except MgmtError as exc:
         action = exc.message
     return _settled(record, action, heard_at)

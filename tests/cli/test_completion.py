@@ -28,11 +28,13 @@ def test_names_of_archives_are_completed(completed: Program) -> None:
     assert complete(completed, "mgmt downl") == ["download"]
 
 
+@pytest.mark.sqlite
 def test_without_a_catalog_nothing_is_completed_nor_made(mgmt: Program) -> None:
     assert complete(mgmt, "mgmt download ho") == []
     assert not os.path.exists(mgmt.catalog)
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script(mgmt: Program, shell: str) -> None:
     assert "_MGMT_COMPLETE" in mgmt.ok("completion", shell)

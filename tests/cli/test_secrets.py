@@ -1,6 +1,7 @@
 """A canary of a secret goes into every place where secrets live, and must come out nowhere."""
 
 import os
+from dataclasses import replace
 
 from tests.program import Program
 
@@ -46,7 +47,7 @@ def test_a_secret_is_never_printed_nor_recorded(mgmt: Program) -> None:
         assert PASSWORD not in done.stdout + done.stderr, line
         assert "mgmt-probe" not in done.stderr or line.startswith("-vv"), line
     unset = {**mgmt.environment, "MGMT_CATALOG": f"postgresql://me:{PASSWORD}@127.0.0.1:9/catalog"}
-    elsewhere = Program(mgmt.home, mgmt.store, unset)
+    elsewhere = replace(mgmt, environment=unset)
     for line in ("log", "-o json doctor", "-o json upload notes", "db current", "config show"):
         done = elsewhere.run(*line.split())
         assert PASSWORD not in done.stdout + done.stderr, line

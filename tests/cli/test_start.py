@@ -13,6 +13,7 @@ HEAVY = (
 )  # fmt: skip
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["upload", "--help"], ["db", "--help"]], ids=" ".join)
 def test_nothing_heavy_is_imported_and_nothing_is_opened(mgmt: Program, arguments: list[str]) -> None:
     program = (
@@ -33,6 +34,7 @@ def test_nothing_heavy_is_imported_and_nothing_is_opened(mgmt: Program, argument
     assert done.stdout
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("arguments", [["ls"], ["log"], ["search", "clip"]], ids=" ".join)
 def test_looking_into_the_catalog_needs_neither_store_nor_archive(mgmt: Program, arguments: list[str]) -> None:
     (mgmt.work / "clip").write_text("clip")
@@ -50,6 +52,7 @@ def test_looking_into_the_catalog_needs_neither_store_nor_archive(mgmt: Program,
     assert "clip" in done.stdout
 
 
+@pytest.mark.sqlite
 def test_the_version_is_told_without_click(mgmt: Program) -> None:
     program = "import sys\nfrom mgmt.__main__ import main\nmain()\nassert 'click' not in sys.modules"
     done = subprocess.run(
@@ -59,6 +62,7 @@ def test_the_version_is_told_without_click(mgmt: Program) -> None:
     assert done.stdout == mgmt.ok("--version")
 
 
+@pytest.mark.sqlite
 def test_a_version_that_cannot_be_written_is_an_error(mgmt: Program) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(mgmt.command("--version"), env=mgmt.env(), stdout=full, stderr=subprocess.PIPE, text=True)
@@ -66,7 +70,7 @@ def test_a_version_that_cannot_be_written_is_an_error(mgmt: Program) -> None:
     assert done.stderr.startswith("mgmt: No space left on device\n")
 
 
-def test_every_command_has_an_example(mgmt: Program) -> None:
+def test_every_command_has_an_example() -> None:
     import click
 
     from mgmt.cli import COMMANDS, cli

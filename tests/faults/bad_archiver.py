@@ -2,9 +2,7 @@
 
 import gzip
 import os
-import sqlite3
 import tarfile
-from contextlib import closing
 from pathlib import Path
 
 from tests.program import Program
@@ -25,9 +23,10 @@ class BadArchiver(Program):
         key = f"{path.name}.tar.gz"
         with gzip.open(store / key, "wb") as compressed, tarfile.open(fileobj=compressed, mode="w") as tar:
             tar.add(completed, path.name)
-        with closing(sqlite3.connect(self.catalog)) as connection, connection:
-            connection.execute(
-                "INSERT INTO files (name, path, location, store, is_directory, tags, status, proof, recorded_at)"
-                " VALUES (?, ?, 's3', ?, 0, '{}', 'completed', 'hope', '2026-01-01')",
-                (key, key, self.store),
-            )
+        self.records.change(
+            "INSERT INTO files (name, path, location, store, is_directory, tags, status, proof, recorded_at)"
+            " VALUES (?, ?, 's3', ?, FALSE, '{}', 'completed', 'hope', '2026-01-01')",
+            key,
+            key,
+            self.store,
+        )

@@ -6,16 +6,14 @@ None of mgmt's own code is used: archives are read as tar itself reads them, the
 import gzip
 import io
 import json
-import sqlite3
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
+from tests.catalogs import Catalog, Row
 from tests.program import Program
 from tests.servers import Server
 
@@ -53,13 +51,10 @@ class World:
     unfinished: list[str]
     """What stands for an upload that has not ended: on the disk, in the store, in the folder of temporary files."""
 
-    catalog: Path
+    records: Catalog
 
-    def rows(self, query: str) -> list[Any]:
-        if not self.catalog.exists():
-            return []
-        with closing(sqlite3.connect(self.catalog)) as connection:
-            return connection.execute(query).fetchall()
+    def rows(self, query: str) -> list[Row]:
+        return self.records.rows(query)
 
 
 def look(program: Program, server: Server | None = None) -> World:
@@ -69,12 +64,12 @@ def look(program: Program, server: Server | None = None) -> World:
     own = list(program.home.rglob(".mgmt-*"))
     objects, pending = _in_folder(program) if server is None else _on_server(program, server)
     temporary = [path for path in (program.home / "tmp").glob("*") if path.name.startswith(("mgmt-", "tmp"))]
-    cut_off = list(program.catalog.parent.glob("*.partial*"))
+    program.records.wait()
     return World(
         places={path: content_of(path) for path in standing if path not in own},
         objects=objects,
-        unfinished=sorted(map(str, [*own, *pending, *temporary, *cut_off])),
-        catalog=program.catalog,
+        unfinished=sorted(map(str, [*own, *pending, *temporary, *program.records.litter()])),
+        records=program.records,
     )
 
 
@@ -154,7 +149,9 @@ def _one_at_a_time(_: World, now: World) -> Iterator[str]:
 def _last_copies(before: World, now: World) -> Iterator[str]:
     """7: an object that is gone was deleted by a command, and what it held is elsewhere, or was the user's to lose."""
     held = {*now.places.values(), *(archived(data) for data in now.objects.values())}
-    deletions = now.rows("SELECT target_name, command_args FROM operations WHERE operation_type = 'delete'")
+    deletions = now.rows(
+        "SELECT target_name, CAST(command_args AS TEXT) FROM operations WHERE operation_type = 'delete'"
+    )
     asked = {name: json.loads(arguments).get("last_copy", False) for name, arguments in deletions}
     for (key,) in now.rows("SELECT path FROM files WHERE location = 's3'"):
         if key in before.objects and key not in now.objects:

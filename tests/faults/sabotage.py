@@ -114,6 +114,20 @@ SABOTAGES = (
         ("tests/catalog/test_journal.py::test_intent_is_on_disk_before_the_work_and_success_after_it",),
     ),
     Sabotage(
+        "take a COMMIT without an answer for done",
+        "mgmt/catalog/settling.py",
+        "            if not self.closed or (number is not None and not self._is_committed(number)):\n",
+        "            if not self.closed:\n",
+        ("tests/faults/test_lost_connections.py::test_cut_at_any_question",),
+    ),
+    Sabotage(
+        "take a COMMIT without an answer for undone",
+        "mgmt/catalog/settling.py",
+        "            if not self.closed or (number is not None and not self._is_committed(number)):\n",
+        "            if True:\n",
+        ("tests/faults/test_lost_connections.py::test_cut_at_any_question",),
+    ),
+    Sabotage(
         "begin the work before the intent is on disk",
         "mgmt/catalog/journal.py",
         "        with self._closed_at_the_end(begun, taken_up=begun is not operation):\n            yield begun\n",

@@ -61,6 +61,7 @@ def forked(
 ) -> Done:
     """Run in a child process, which calls `arm` when all is ready to begin; this one calls `meanwhile` with its id."""
     output, errors = program.home / "stdout", program.home / "stderr"
+    environment = program.env()
     child = os.fork()
     if child == 0:  # never back into the test: whatever happens, it ends here
         status = 70
@@ -68,7 +69,7 @@ def forked(
             for number in SIGNALS:
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
             os.environ.clear()
-            os.environ.update(program.env())
+            os.environ.update(environment)
             os.chdir(program.work)
             with output.open("w") as out, errors.open("w") as err:
                 sys.stdout, sys.stderr = out, err
@@ -87,6 +88,7 @@ def forked(
             os._exit(status)
     meanwhile(child)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    program.records.wait()
     return Done(status, output.read_text(), errors.read_text())
 
 

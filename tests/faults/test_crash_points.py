@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.catalog import HEAD
+from tests.catalogs import SQLITE, Catalogs
 from tests.conftest import Figure
 from tests.faults.crash_points import killed_at, points, require_strace
 from tests.faults.history import look, violations
@@ -107,24 +108,25 @@ def beginning(
     tmp_path: Path,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
+    catalogs: Catalogs,
 ) -> Beginnings:
     """Prepares a scenario, each time in a folder and below a prefix of its own."""
     numbers = count()
-    empty = Program(tmp_path / "empty", f"file://{tmp_path}/empty/store")
+    empty = Program(tmp_path / "empty", f"file://{tmp_path}/empty/store", catalogs=catalogs)
     empty.ok("ls")
 
     def begin(scenario: Scenario) -> Program:
         home = tmp_path / str(next(numbers))
         for folder in ("store", "tmp"):
             (home / folder).mkdir(parents=True)
-        shutil.copytree(empty.catalog.parent, home / "catalog")
+        catalogs.copy(empty.home, home)
         monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp"))
         if scenario.store == "directory":
-            program = Program(home, f"file://{home}/store", {"TMPDIR": str(home / "tmp")})
+            program = Program(home, f"file://{home}/store", {"TMPDIR": str(home / "tmp")}, catalogs)
         else:
             on_seaweed: Program = request.getfixturevalue("on_seaweed")
             environment = {**on_seaweed.environment, "TMPDIR": str(home / "tmp"), "MGMT_PART_SIZE": "5MiB"}
-            program = Program(home, f"{on_seaweed.store}/{home.name}", environment)
+            program = Program(home, f"{on_seaweed.store}/{home.name}", environment, catalogs)
         scenario.prepare(program)
         return program
 
@@ -134,7 +136,12 @@ def beginning(
 @pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.torture)], ids=["few", "all"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "-"))
 def test_killed_at_any_point(
-    scenario: Scenario, few: bool, beginning: Beginnings, request: pytest.FixtureRequest, figure: Figure
+    scenario: Scenario,
+    few: bool,
+    beginning: Beginnings,
+    catalogs: Catalogs,
+    request: pytest.FixtureRequest,
+    figure: Figure,
 ) -> None:
     require_strace()
     server: Server | None = request.getfixturevalue("seaweed") if scenario.store == "seaweed" else None
@@ -142,7 +149,7 @@ def test_killed_at_any_point(
     rehearsed = beginning(scenario)
     tried = points(rehearsed, scenario.command, rehearsed.home / "log")
     if few:
-        tried = random.Random(scenario.name).sample(tried, A_FEW)
+        tried = random.Random(scenario.name).sample(tried, A_FEW if catalogs is SQLITE else A_FEW // 2)
     kills, broken = 0, []
     for number, point in enumerate(tried):
         program = beginning(scenario)
@@ -158,6 +165,7 @@ def test_killed_at_any_point(
             found += violations(before, look(program, server), settled=True)
         broken += [f"killed at {point}, then {'recover' if number % 2 else 'again'}: {each}" for each in found]
         shutil.rmtree(program.home)
+        catalogs.forget(program.home)
     assert not broken, "\n".join(broken)
     assert kills > len(tried) // 2
     figure("2", f"kills at each system call: {scenario.name}", tried=kills, violations=0)

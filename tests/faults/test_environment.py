@@ -2,19 +2,22 @@
 
 import json
 import os
-import sqlite3
+import re
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.catalogs import catalogs_on
 from tests.conftest import Figure
 from tests.faults.endpoint import refusing
+from tests.postgresql import PostgreSQL
 from tests.program import Program
 from tests.servers import Server, environment
 
@@ -143,14 +146,12 @@ def it_is_cut_short(mgmt: Program) -> AbstractContextManager[Program]:
 
 
 def _set_revision(mgmt: Program, revision: str) -> None:
-    with closing(sqlite3.connect(mgmt.catalog)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    mgmt.records.change("UPDATE alembic_version SET version_num = ?", revision)
 
 
 @contextmanager
 def a_newer_mgmt_has_upgraded_it(mgmt: Program) -> Iterator[Program]:
-    with closing(sqlite3.connect(mgmt.catalog)) as connection:
-        (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    [(revision,)] = mgmt.records.rows("SELECT version_num FROM alembic_version")
     _set_revision(mgmt, "9999")
     yield mgmt
     _set_revision(mgmt, revision)
@@ -162,12 +163,42 @@ def its_server_is_down(mgmt: Program) -> Iterator[Program]:
 
 
 @contextmanager
+def its_database_is_read_only(mgmt: Program) -> Iterator[Program]:
+    name = urlsplit(mgmt.records.url).path.strip("/")
+    mgmt.records.change(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    yield mgmt
+    mgmt.records.change(
+        f"SET TRANSACTION READ WRITE; ALTER DATABASE {name} RESET default_transaction_read_only",
+    )
+
+
+@contextmanager
+def another_session_keeps_writers_out(mgmt: Program) -> Iterator[Program]:
+    import psycopg
+
+    with psycopg.connect(mgmt.records.url) as connection:
+        connection.execute("LOCK TABLE operations IN EXCLUSIVE MODE")
+        yield mgmt
+
+
+@contextmanager
+def its_login_is_unknown(mgmt: Program) -> Iterator[Program]:
+    url = re.sub("//[^@]+@", "//nobody_at_all@", mgmt.records.url)
+    yield replace(mgmt, environment={**mgmt.environment, "MGMT_CATALOG": url})
+
+
+@contextmanager
+def its_database_is_unknown(mgmt: Program) -> Iterator[Program]:
+    yield replace(mgmt, environment={**mgmt.environment, "MGMT_CATALOG": f"{mgmt.records.url}_of_old"})
+
+
+@contextmanager
 def its_folder_is_a_file(mgmt: Program) -> Iterator[Program]:
     (mgmt.home / "file").write_text("in the way")
     yield replace(mgmt, environment={**mgmt.environment, "MGMT_CATALOG": f"sqlite:///{mgmt.home}/file/catalog.db"})
 
 
-CATALOG = [
+OF_A_FILE = [
     Broken(another_mgmt_writes, 12, 0, "is busy: another process has been writing for 0.1 s"),
     Broken(another_program_writes, 12, 0, "is locked by another program"),
     Broken(another_program_has_it_alone, 12, 12, "is locked by another program"),
@@ -176,9 +207,17 @@ CATALOG = [
     Broken(its_pages_are_damaged, 12, 12, "is damaged"),
     Broken(it_is_cut_short, 12, 12, "is damaged"),
     Broken(its_header_is_garbage, 12, 12, "is not an SQLite database"),
+    Broken(its_folder_is_a_file, 12, 12, "cannot be"),
+]
+CATALOG = [
     Broken(a_newer_mgmt_has_upgraded_it, 12, 12, "9999"),
     Broken(its_server_is_down, 12, 12, "cannot be reached"),
-    Broken(its_folder_is_a_file, 12, 12, "cannot be"),
+]
+OF_A_SERVER = [
+    Broken(its_database_is_read_only, 12, 0, "read-only"),
+    Broken(another_session_keeps_writers_out, 12, 0, "is locked by another session"),
+    Broken(its_login_is_unknown, 12, 12, "nobody_at_all"),
+    Broken(its_database_is_unknown, 12, 12, "does not exist"),
 ]
 
 # Faults of the store.
@@ -306,11 +345,28 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for half a minute in a test."""
     monkeypatch.setattr("mgmt.catalog.database.LOCK_SECONDS", 0.1)
     monkeypatch.setattr("mgmt.catalog.engine.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("mgmt.catalog.settling.LOCK_SECONDS", 0.1)
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("broken", CATALOG, ids=str)
+@pytest.mark.parametrize(
+    "broken", [*(pytest.param(each, marks=pytest.mark.sqlite) for each in OF_A_FILE), *CATALOG], ids=str
+)
 def test_no_catalog_no_side_effects(on_directory: Program, broken: Broken, figure: Figure) -> None:
+    try_without(on_directory, broken, figure)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("broken", OF_A_SERVER, ids=str)
+def test_no_server_no_side_effects(
+    tmp_path: Path, postgresql_server: PostgreSQL, broken: Broken, figure: Figure
+) -> None:
+    (tmp_path / "store").mkdir()
+    with catalogs_on(postgresql_server) as catalogs:
+        try_without(Program(tmp_path, f"file://{tmp_path}/store", catalogs=catalogs), broken, figure)
+
+
+def try_without(on_directory: Program, broken: Broken, figure: Figure) -> None:
     prepared(on_directory)
     before = files(on_directory.work), files(on_directory.home / "store")
     tried = try_everything(broken, on_directory)
@@ -333,6 +389,7 @@ def test_a_store_that_cannot_be_used(on_seaweed: Program, seaweed: Server, broke
     figure(10, "commands on a store that is away or refuses", tried=tried, violations=0)
 
 
+@pytest.mark.sqlite
 def test_a_disk_that_is_not_mounted(on_directory: Program, figure: Figure) -> None:
     (on_directory.home / "disk").mkdir()
     mgmt = replace(on_directory, store=f"file://{on_directory.home}/disk/store")
@@ -344,6 +401,7 @@ def test_a_disk_that_is_not_mounted(on_directory: Program, figure: Figure) -> No
     figure(10, "commands on a store that is away or refuses", tried=tried, violations=0)
 
 
+@pytest.mark.sqlite
 def test_json_errors_name_their_class(on_directory: Program) -> None:
     prepared(on_directory)
     with its_header_is_garbage(on_directory):

@@ -4,12 +4,14 @@ import itertools
 import random
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
 import pytest
 
 from mgmt.storage import s3_store
+from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.faults.proxy import ALWAYS, Fault, Proxy, proxy
 from tests.program import Program
@@ -48,10 +50,10 @@ def between(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def program(server: Server, request: pytest.FixtureRequest, between: Proxy) -> Program:
+def program(server: Server, request: pytest.FixtureRequest, between: Proxy, catalogs: Catalogs) -> Program:
     plain: Program = request.getfixturevalue(f"on_{server.name}")
     environment = {**plain.environment, "AWS_ENDPOINT_URL": between.endpoint_url, "MGMT_PART_SIZE": "5MiB"}
-    return Program(plain.home, plain.store, environment)
+    return replace(plain, environment=environment)
 
 
 def is_stored(server: Server, program: Program, data: bytes) -> bool:

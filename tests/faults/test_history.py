@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.behind import behind
 from tests.faults.bad_archiver import BadArchiver
 from tests.faults.crash_points import killed_at, points, require_strace
 from tests.faults.history import look, violations
 from tests.program import Program
 
+FIRST = "seq = (SELECT min(seq) FROM operations)"
+
 
 def execute(program: Program, statement: str) -> None:
-    with behind(program.catalog) as connection:
-        connection.execute(statement)
+    program.records.change(statement)
 
 
 def in_store(program: Program, name: str) -> Path:
@@ -33,7 +33,7 @@ def unrecorded(program: Program) -> None:
 
 
 def still_running(program: Program) -> None:
-    execute(program, "UPDATE operations SET status = 'running', completed_at = NULL WHERE seq = 1")
+    execute(program, f"UPDATE operations SET status = 'running', completed_at = NULL WHERE {FIRST}")
 
 
 def two_at_work(program: Program) -> None:
@@ -54,7 +54,7 @@ WRONG: list[tuple[str, str, Callable[[Program], object]]] = [
     ("2: litter", "a note is left", lambda program: in_store(program, ".mgmt/objects/x.json").write_text("x")),
     ("2: litter", "a partial file is left", lambda program: (program.work / ".mgmt-x.partial").write_text("x")),
     ("2: litter", "a temporary file is left", lambda program: (program.home / "tmp" / "mgmt-scratch-x").mkdir()),
-    ("3", "two ends", lambda program: execute(program, "UPDATE operations SET status = 'running' WHERE seq = 1")),
+    ("3", "two ends", lambda program: execute(program, f"UPDATE operations SET status = 'running' WHERE {FIRST}")),
     ("3", "still running", still_running),
     ("3", "a copy is recorded and not there", lambda program: (program.work / "completed" / "old").unlink()),
     ("3", "a move is not recorded", unrecorded),

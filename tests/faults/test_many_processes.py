@@ -1,9 +1,7 @@
 """Promise 4, and what follows from it: many processes, one catalog, and each file is archived exactly once."""
 
 import os
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,9 +28,8 @@ def run_together(program: Program, commands: list[list[str]]) -> None:
 
 def archives_of(program: Program) -> Counter[str]:
     """How many successful uploads each original has."""
-    with closing(sqlite3.connect(program.catalog)) as connection:
-        query = "SELECT target_path FROM operations WHERE operation_type = 'upload' AND status = 'success'"
-        return Counter(path for (path,) in connection.execute(query))
+    query = "SELECT target_path FROM operations WHERE operation_type = 'upload' AND status = 'success'"
+    return Counter(path for (path,) in program.records.rows(query))
 
 
 @pytest.mark.parametrize("each", [24, pytest.param(1000, marks=pytest.mark.torture)])

@@ -51,6 +51,7 @@ def test_there_are_as_many_as_is_said() -> None:
 
 @STEP
 @pytest.mark.parametrize("where", ["on_directory", "on_seaweed"])
+@pytest.mark.usefixtures("catalogs")
 def test_names_in_a_folder(where: str, step: int, request: pytest.FixtureRequest, figure: Figure) -> None:
     program: Program = request.getfixturevalue(where)
     names = names_of(step)
@@ -77,6 +78,7 @@ def test_names_in_a_folder(where: str, step: int, request: pytest.FixtureRequest
 
 @FEW
 @pytest.mark.parametrize("where", ["on_directory", "on_seaweed"])
+@pytest.mark.usefixtures("catalogs")
 def test_names_of_single_files(where: str, step: int, request: pytest.FixtureRequest, figure: Figure) -> None:
     program: Program = request.getfixturevalue(where)
     all_of_them = [name for name in names_of(step) if name != "completed"]

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def make_originals(program: Program, chance: random.Random) -> None:
 
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("where", ["on_directory", "on_seaweed"])
+@pytest.mark.usefixtures("catalogs")
 def test_killed_at_random_times(
     where: str, kills: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, figure: Figure
 ) -> None:
@@ -42,7 +44,7 @@ def test_killed_at_random_times(
         store = f"{on.store}/{number}" if server else f"file://{home}/store"
         if server is None:
             (home / "store").mkdir()
-        program = Program(home, store, {**on.environment, "TMPDIR": str(home / "tmp")})
+        program = replace(on, home=home, store=store, environment={**on.environment, "TMPDIR": str(home / "tmp")})
         program.ok("ls")
         make_originals(program, chance)
         before = look(program, server)

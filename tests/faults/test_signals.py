@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.faults.signal_at import SIGNALS, Moment, copy_of, count_steps, run_signalled
 from tests.program import Done, Program
@@ -68,9 +69,9 @@ COMMANDS = {
 class Trial:
     """One folder, put back to how it was before each try."""
 
-    def __init__(self, home: Path, name: str) -> None:
+    def __init__(self, home: Path, name: str, catalogs: Catalogs) -> None:
         self.command = COMMANDS[name]
-        self.program = Program(home, f"file://{home}/store")
+        self.program = Program(home, f"file://{home}/store", catalogs=catalogs)
         (home / "store").mkdir(parents=True)
         for path, data in CONTENTS.items():
             (self.program.work / path).parent.mkdir(exist_ok=True)
@@ -78,11 +79,13 @@ class Trial:
         for arguments in self.command.before or [("ls",)]:
             self.program.ok(*arguments)
         shutil.copytree(home, copy_of(home), symlinks=True)
+        catalogs.copy(home, copy_of(home))
         self.reset()
 
     def reset(self) -> None:
         shutil.rmtree(self.program.home)
         shutil.copytree(copy_of(self.program.home), self.program.home, symlinks=True)
+        self.program.catalogs.copy(copy_of(self.program.home), self.program.home)
         if self.command.arguments == ("recover",):  # of an upload that died when all but the move was done
             died = run_signalled(self.program, ["upload", "clip"], Moment("move"), signal.SIGKILL)
             assert died.returncode == -signal.SIGKILL
@@ -150,9 +153,9 @@ def _told(program: Program, command: Command, at: Moment | int, number: int, don
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_signal_at_each_stage(tmp_path: Path, name: str, figure: Figure) -> None:
+def test_a_signal_at_each_stage(tmp_path: Path, catalogs: Catalogs, name: str, figure: Figure) -> None:
     """The signals take turns; `make torture` tries all of them everywhere."""
-    trial = Trial(tmp_path / "home", name)
+    trial = Trial(tmp_path / "home", name, catalogs)
     moments = trial.command.moments()
     chosen = moments[:: 6 if name == "batch" else 3]
     stopped = [trial.attempt(moment, SIGNALS[turn % 3]) for turn, moment in enumerate(chosen)]
@@ -163,8 +166,10 @@ def test_a_signal_at_each_stage(tmp_path: Path, name: str, figure: Figure) -> No
 @pytest.mark.torture
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_signal_at_every_stage(tmp_path: Path, name: str, number: int, figure: Figure) -> None:
-    trial = Trial(tmp_path / "home", name)
+def test_every_signal_at_every_stage(
+    tmp_path: Path, catalogs: Catalogs, name: str, number: int, figure: Figure
+) -> None:
+    trial = Trial(tmp_path / "home", name, catalogs)
     stopped = [trial.attempt(moment, number) for moment in trial.command.moments()]
     assert any(stopped)
     figure(10, "signals at each stage", tried=len(stopped), violations=0)
@@ -172,18 +177,18 @@ def test_every_signal_at_every_stage(tmp_path: Path, name: str, number: int, fig
 
 @pytest.mark.torture
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_signal_between_any_two_calls(tmp_path: Path, name: str, figure: Figure) -> None:
+def test_a_signal_between_any_two_calls(tmp_path: Path, catalogs: Catalogs, name: str, figure: Figure) -> None:
     """Every function of mgmt is entered and left, some thousand times: a signal at each 23rd of these."""
-    trial = Trial(tmp_path / "home", name)
+    trial = Trial(tmp_path / "home", name, catalogs)
     steps = range(1, trial.steps(), 23)
     stopped = [trial.attempt(step, SIGNALS[step % 3]) for step in steps]
     assert any(stopped)
     figure(10, "signals between any two calls", tried=len(steps), violations=0)
 
 
-def test_impatience(tmp_path: Path, figure: Figure) -> None:
+def test_impatience(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
     """Ctrl-C again, while the first one is being seen to."""
-    trial = Trial(tmp_path / "home", "upload")
+    trial = Trial(tmp_path / "home", "upload", catalogs)
     steps = trial.steps()
     tried = [(step, later) for step in range(steps // 3, steps, steps // 4) for later in (1, 40)]
     stopped = [trial.attempt(step, signal.SIGINT, again=later) for step, later in tried]
@@ -193,8 +198,8 @@ def test_impatience(tmp_path: Path, figure: Figure) -> None:
 
 @pytest.mark.torture
 @pytest.mark.parametrize("name", COMMANDS)
-def test_impatience_anywhere(tmp_path: Path, name: str, figure: Figure) -> None:
-    trial = Trial(tmp_path / "home", name)
+def test_impatience_anywhere(tmp_path: Path, catalogs: Catalogs, name: str, figure: Figure) -> None:
+    trial = Trial(tmp_path / "home", name, catalogs)
     tried = [(step, 1 + step % 61) for step in range(1, trial.steps(), 61)]
     stopped = [trial.attempt(step, signal.SIGINT, again=later) for step, later in tried]
     assert any(stopped)

@@ -6,24 +6,22 @@ import io
 import os
 import random
 import re
-import shutil
-import sqlite3
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from botocore.retries.standard import ExponentialBackoff
 
 from mgmt.storage import s3, s3_store
+from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.faults.proxy import Fault, Proxy, proxy
 from tests.faults.store_faults import COMMANDS, FAULTS, StoreFault
 from tests.program import Done, Program
 from tests.servers import Server
 
-BUCKET = "faults"
 SMALL, LARGE = 100_000, 11 << 20
 PART = "5MiB"
 CASES = [(fault, command) for fault in FAULTS for command in COMMANDS]
@@ -47,11 +45,15 @@ class World:
     between: Proxy
     template: Program
 
+    @property
+    def bucket(self) -> str:
+        return self.template.store.split("/")[2]
+
     def program(self, home: Path) -> Program:
         """A user of the same store whose catalog begins as a copy."""
         home.mkdir(parents=True)
-        shutil.copytree(self.template.home / "catalog", home / "catalog")
-        return Program(home, self.template.store, self.template.environment)
+        self.template.catalogs.copy(self.template.home, home)
+        return replace(self.template, home=home)
 
     def spoil(self, fault: Fault) -> None:
         """From now on, until `heal`. Where nothing comes at all, a second is as good as a minute."""
@@ -65,19 +67,19 @@ class World:
         s3.READ_SECONDS = 60
 
     def stored(self, prefix: str) -> list[str]:
-        listed = self.server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"archive/{prefix}.")
+        listed = self.server.client().list_objects_v2(Bucket=self.bucket, Prefix=f"archive/{prefix}.")
         return [entry["Key"] for entry in listed.get("Contents", [])]
 
     def pending(self, prefix: str) -> list[int]:
         """The uploads that nobody has completed: how many parts each has."""
         client = self.server.client()
-        listed = client.list_multipart_uploads(Bucket=BUCKET, Prefix=f"archive/{prefix}.").get("Uploads", [])
-        uploads = [{"Bucket": BUCKET, "Key": each["Key"], "UploadId": each["UploadId"]} for each in listed]
+        listed = client.list_multipart_uploads(Bucket=self.bucket, Prefix=f"archive/{prefix}.").get("Uploads", [])
+        uploads = [{"Bucket": self.bucket, "Key": each["Key"], "UploadId": each["UploadId"]} for each in listed]
         return [len(client.list_parts(**each).get("Parts", [])) for each in uploads]
 
     def holds(self, name: str, data: bytes) -> bool:
         """Whether the object, read without the proxy and by Python's own tarfile, has exactly the original."""
-        body = self.server.client().get_object(Bucket=BUCKET, Key=f"archive/{name}.tar.gz")["Body"].read()
+        body = self.server.client().get_object(Bucket=self.bucket, Key=f"archive/{name}.tar.gz")["Body"].read()
         with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as tar:
             [member] = tar.getmembers()
             file = tar.extractfile(member)
@@ -85,11 +87,16 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(seaweed_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    seaweed_server.client().create_bucket(Bucket=BUCKET)
+def world(
+    seaweed_server: Server,
+    new_bucket: Callable[[Server], str],
+    tmp_path_factory: pytest.TempPathFactory,
+    catalogs: Catalogs,
+) -> Iterator[World]:
     with proxy(seaweed_server) as between:
         environment = {**seaweed_server.environment, "AWS_ENDPOINT_URL": between.endpoint_url, "MGMT_PART_SIZE": PART}
-        template = Program(tmp_path_factory.mktemp("template"), f"s3://{BUCKET}/archive", environment)
+        store = f"s3://{new_bucket(seaweed_server)}/archive"
+        template = Program(tmp_path_factory.mktemp("template"), store, environment, catalogs)
         original(template, "sound.bin", LARGE)
         template.ok("upload", "sound.bin")
         yield World(seaweed_server, between, template)
@@ -110,8 +117,7 @@ def check_words(done: Done) -> None:
 
 def check_settled(program: Program) -> None:
     """Every operation has ended."""
-    with sqlite3.connect(program.catalog) as connection:
-        states = {status for (status,) in connection.execute("SELECT status FROM operations")}
+    states = {status for (status,) in program.records.rows("SELECT status FROM operations")}
     assert states <= {"success", "failed", "partial", "cancelled"}, states
 
 
@@ -247,7 +253,7 @@ def try_rotten(world: World, home: Path, faults: list[StoreFault]) -> int:
     name = f"rotten-{len(faults)}.bin"
     original(program, name, SMALL)
     program.ok("upload", name)
-    client, place = world.server.client(), {"Bucket": BUCKET, "Key": f"archive/{name}.tar.gz"}
+    client, place = world.server.client(), {"Bucket": world.bucket, "Key": f"archive/{name}.tar.gz"}
     there = client.get_object(**place)
     body = bytearray(there["Body"].read())
     body[len(body) // 3] ^= 1

@@ -65,6 +65,7 @@ def state(path: Path) -> tuple[str, str, str]:
     return revision, verdict, digest.hexdigest()
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("members", "operations", "kills"),
     [(2_000, 2_000, 4), pytest.param(1_000_000, 1_000_000, 100, marks=pytest.mark.torture)],

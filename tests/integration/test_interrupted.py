@@ -4,16 +4,15 @@ import hashlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 from collections.abc import Callable
-from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mgmt.storage import open_store
-from tests.behind import REOPENED, behind
+from tests.behind import REOPENED
 from tests.faults.proxy import Fault, proxy
 from tests.program import Program
 from tests.servers import Server, environment
@@ -53,12 +52,13 @@ def interrupt(program: Program, file: Path, number: signal.Signals, after: Calla
     ("where", "number"),
     [
         ("on_seaweed", signal.SIGKILL),
-        ("on_rclone", signal.SIGKILL),
+        pytest.param("on_rclone", signal.SIGKILL, marks=pytest.mark.sqlite),
         ("on_directory", signal.SIGKILL),
-        ("on_seaweed", signal.SIGTERM),
+        pytest.param("on_seaweed", signal.SIGTERM, marks=pytest.mark.sqlite),
         ("on_directory", signal.SIGINT),
     ],
 )
+@pytest.mark.usefixtures("catalogs")
 def test_only_the_missing_parts_are_sent(request: pytest.FixtureRequest, where: str, number: signal.Signals) -> None:
     anywhere: Program = request.getfixturevalue(where)
     file = random_file(anywhere.work / "clip.mov", SIZE)
@@ -120,9 +120,8 @@ def test_half_an_index_of_a_failed_upload_is_removed(on_directory: Program) -> N
     """As an upload leaves it that is killed while it puts its index, is taken up, and fails before it comes there."""
     file = random_file(on_directory.work / "clip.mov", SIZE)
     interrupt(on_directory, file, signal.SIGKILL, lambda: parts_in(on_directory) >= 1)
-    with closing(sqlite3.connect(on_directory.catalog)) as connection, connection:
-        connection.execute("UPDATE operations SET status = 'failed' WHERE operation_type = 'upload'")
-        [(key,)] = connection.execute("SELECT index_key FROM uploads")
+    on_directory.records.change("UPDATE operations SET status = 'failed' WHERE operation_type = 'upload'")
+    [(key,)] = on_directory.records.rows("SELECT index_key FROM uploads")
     uploads = Path(on_directory.store.removeprefix("file://"), ".mgmt", "uploads")
     (uploads / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json").write_text(json.dumps({"key": key}))
     on_directory.ok("recover")
@@ -142,9 +141,8 @@ def test_an_upload_whose_beginning_nobody_heard_of_is_removed(
         store.abort(each.key, each.upload_id)
     bucket, _, prefix = on_seaweed.store.removeprefix("s3://").partition("/")
     seaweed.client().create_multipart_upload(Bucket=bucket, Key=f"{prefix}/clip.mov.tar.gz".lstrip("/"))
-    with closing(sqlite3.connect(on_seaweed.catalog)) as connection, connection:
-        connection.execute("UPDATE uploads SET upload_id = NULL")
-        connection.execute("UPDATE operations SET status = ? WHERE operation_type = 'upload'", [status])
+    on_seaweed.records.change("UPDATE uploads SET upload_id = NULL")
+    on_seaweed.records.change("UPDATE operations SET status = ? WHERE operation_type = 'upload'", status)
     assert [each.key for each in store.pending()] == ["clip.mov.tar.gz"]
     on_seaweed.ok(*then)
     assert list(store.pending()) == []
@@ -154,13 +152,13 @@ def test_a_move_that_was_announced_is_finished(on_directory: Program) -> None:
     """As a kill between the rename and the last commit leaves it."""
     (on_directory.work / "notes").write_text("precious")
     on_directory.ok("upload", "notes")
-    with behind(on_directory.catalog) as connection:
-        connection.execute(
-            f"UPDATE operations SET {REOPENED}, owner=replace(owner, ?, ?) WHERE operation_type='upload'",
-            (f"/{os.getpid()}/", "/999999/"),
-        )
-        connection.execute("DELETE FROM operation_files WHERE role = 'completed'")
-        connection.execute("DELETE FROM files WHERE location = 'completed'")
+    on_directory.records.change(
+        f"UPDATE operations SET {REOPENED}, owner=replace(owner, ?, ?) WHERE operation_type = 'upload'",
+        f"/{os.getpid()}/",
+        "/999999/",
+    )
+    on_directory.records.change("DELETE FROM operation_files WHERE role = 'completed'")
+    on_directory.records.change("DELETE FROM files WHERE location = 'completed'")
     [settled] = on_directory.json("recover")
     assert settled["status"] == "success"
     [upload] = on_directory.json("log", "--type", "upload")
@@ -178,7 +176,7 @@ def test_an_upload_that_the_store_refused_at_last_leaves_nothing_in_it(
     store = open_store(on_seaweed.store)
     with proxy(seaweed) as between:
         between.faults.append(Fault(r"^(PUT|POST) .*clip\.mov\.tar\.gz(\?|$)", "403", times=99))
-        through = Program(on_seaweed.home, on_seaweed.store, environment(between.endpoint_url))
+        through = replace(on_seaweed, environment=environment(between.endpoint_url))
         assert through.run("upload", file).returncode == 1
         assert len(list(store.list())) == 1, "the index is stored first"
     if settle == "again":

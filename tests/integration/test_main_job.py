@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import shutil
-import sqlite3
 import subprocess
 import tarfile
 from contextlib import suppress
@@ -130,15 +128,14 @@ def test_the_catalog_is_rebuilt_without_reading_an_archive(anywhere: Program) ->
     anywhere.ok("upload", "one", "two")
 
     def known() -> list[tuple[object, ...]]:
-        with sqlite3.connect(anywhere.catalog) as connection:
-            return connection.execute(
-                "SELECT f.path, f.size, f.digest, f.original_size, f.index_key, d.path, m.name, m.name_bytes, m.type,"
-                " m.size, m.sha256, m.data_offset, m.link FROM members m JOIN files f ON f.id = m.archive_id"
-                " JOIN directories d ON d.id = m.directory_id ORDER BY f.path, m.header_offset"
-            ).fetchall()
+        return anywhere.records.rows(
+            "SELECT f.path, f.size, f.digest, f.original_size, f.index_key, d.path, m.name, m.name_bytes, m.type,"
+            " m.size, m.sha256, m.data_offset, m.link FROM members m JOIN files f ON f.id = m.archive_id"
+            " JOIN directories d ON d.id = m.directory_id ORDER BY f.path, m.header_offset"
+        )
 
     before = known()
-    shutil.rmtree(anywhere.catalog.parent)
+    anywhere.records.remove()
     anywhere.ok("db", "rebuild")
     assert known() == before
     anywhere.ok("download", "one", "--to", "back")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, UploadRecord, open_catalog
 from mgmt.catalog import names as name_index
 from mgmt.catalog.columns import display, exact, exact_bytes
+from tests.catalogs import Catalogs
 
 names = st.binary(min_size=1, max_size=255).map(lambda b: b.replace(b"/", b"_").replace(b"\0", b"0")).map(
     os.fsdecode
@@ -25,8 +26,8 @@ few = settings(
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
-    opened = open_catalog(f"sqlite:///{tmp_path_factory.mktemp('catalog')}/catalog.db")
+def catalog(tmp_path_factory: pytest.TempPathFactory, catalogs: Catalogs) -> Iterator[Catalog]:
+    opened = open_catalog(catalogs.at(tmp_path_factory.mktemp("catalog")).url)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(name_index, "BLOCK", 2)  # so that a few names fill some
         yield opened
@@ -80,6 +81,7 @@ def test_members_keep_any_name_in_order(catalog: Catalog, wanted: list[str]) -> 
         assert catalog.members.find(kept.id, each.path) == each
 
 
+@pytest.mark.sqlite  # PostgreSQL 15 knows no case folding of more than one letter: that of "ß" is "ss"
 @few
 @given(st.lists(paths, min_size=1, max_size=10, unique=True), st.data())
 def test_a_search_finds_what_contains_the_keyword_and_nothing_else(

@@ -3,11 +3,10 @@
 import os
 import shutil
 import signal
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from mgmt.services.index_keys import SUFFIX, archive_key
+from tests.catalogs import Catalogs, Row
 from tests.conftest import Figure
 from tests.faults.history import Content, archived, content_of
 from tests.faults.signal_at import run_signalled
@@ -44,7 +44,7 @@ class Keeping(RuleBasedStateMachine):
     """Three originals, a directory store and a catalog; what the model knows is what the user put there."""
 
     folder: Path
-    template: Path
+    template: Program
     runs = 0
     steps = 0
     cut_off = 0
@@ -53,8 +53,9 @@ class Keeping(RuleBasedStateMachine):
         super().__init__()
         type(self).runs += 1
         home = self.folder / str(self.runs)
-        shutil.copytree(self.template, home)
-        self.program = Program(home, f"file://{home}/store")
+        shutil.copytree(self.template.home, home)
+        self.template.catalogs.copy(self.template.home, home)
+        self.program = replace(self.template, home=home, store=f"file://{home}/store")
         self.work, self.store = self.program.work, home / "store"
         self.versions = 0
         self.known: set[Content] = set()
@@ -151,6 +152,7 @@ class Keeping(RuleBasedStateMachine):
         for line in (["log", "--limit", "500"], ["ls"]):
             self.program.ok(*line)
         shutil.rmtree(self.program.home)
+        self.program.catalogs.forget(self.program.home)
 
     # The model
 
@@ -205,9 +207,8 @@ class Keeping(RuleBasedStateMachine):
         keys = self.rows("SELECT path, index_key FROM files WHERE location = 's3'")
         return {self.store / key for both in keys for key in both if key is not None}
 
-    def rows(self, query: str) -> list[Any]:
-        with closing(sqlite3.connect(self.program.catalog)) as connection:
-            return connection.execute(query).fetchall()
+    def rows(self, query: str) -> list[Row]:
+        return self.program.records.rows(query)
 
 
 def visible(folder: Path) -> list[Path]:
@@ -229,7 +230,7 @@ def another_uploads(program: Program, path: Path) -> Iterator[None]:
     if child == 0:
         try:
             os.close(go_on[1])
-            catalog = open_catalog(f"sqlite:///{program.catalog}")
+            catalog = open_catalog(program.records.url)
             upload = UploadRecord(target_path=str(path), store=program.store)
             with catalog.journal.record(upload, claim=claim(str(path))):
                 os.write(begun[1], b"!")
@@ -247,13 +248,13 @@ def another_uploads(program: Program, path: Path) -> Iterator[None]:
         os.waitpid(child, 0)
 
 
-def keep(tmp_path: Path, figure: Figure, bounds: settings) -> None:
-    first = Program(tmp_path / "template", f"file://{tmp_path}/template/store")
+def keep(tmp_path: Path, catalogs: Catalogs, figure: Figure, bounds: settings) -> None:
+    first = Program(tmp_path / "template", f"file://{tmp_path}/template/store", catalogs=catalogs)
     (tmp_path / "template" / "store").mkdir(parents=True)
     first.ok("ls")
 
     class Kept(Keeping):
-        folder, template = tmp_path, first.home
+        folder, template = tmp_path, first
 
     run_state_machine_as_test(Kept, settings=bounds)
     assert Kept.cut_off > 0
@@ -272,10 +273,10 @@ def bounded(examples: int, steps: int, *, derandomize: bool) -> settings:
     )
 
 
-def test_whatever_the_order(tmp_path: Path, figure: Figure) -> None:
-    keep(tmp_path, figure, bounded(12, 12, derandomize=True))
+def test_whatever_the_order(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
+    keep(tmp_path, catalogs, figure, bounded(12, 12, derandomize=True))
 
 
 @pytest.mark.torture
-def test_whatever_the_order_many_times(tmp_path: Path, figure: Figure) -> None:
-    keep(tmp_path, figure, bounded(200, 30, derandomize=False))
+def test_whatever_the_order_many_times(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
+    keep(tmp_path, catalogs, figure, bounded(200, 30, derandomize=False))

@@ -48,8 +48,8 @@ def test_only_what_is_on_the_list_is_recorded(mgmt: Program, figure: Figure) -> 
     url = f"file://{mgmt.home}/store"
     mgmt.environment = {"AWS_SECRET_ACCESS_KEY": PASSWORD, "MGMT_ENDPOINT_URL": f"http://me:{PASSWORD}@127.0.0.1:9"}
     for line in COMMANDS:
-        mgmt.run("--store", url, "--catalog", f"sqlite:///{mgmt.catalog}", "-v", *line.split(" "))
-    catalog = open_catalog(f"sqlite:///{mgmt.catalog}")
+        mgmt.run("--store", url, "--catalog", mgmt.records.url, "-v", *line.split(" "))
+    catalog = open_catalog(mgmt.records.url)
     seen: dict[str, set[str]] = {}
     for operation in catalog.metadata.list_operations(limit=None):
         names = set(operation.command_args)

@@ -249,8 +249,7 @@ def indexed(place: Program) -> tuple[Path, Lines]:
     (place.work / "r" / "first").write_text("first")
     (place.work / "r" / "second").write_text("second")
     place.ok("upload", "r")
-    for file in place.catalog.parent.iterdir():
-        file.unlink()
+    place.records.remove()
     (path,) = (place.home / "store").glob("*.index.jsonl.gz")
     return path, [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
 

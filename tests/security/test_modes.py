@@ -11,6 +11,8 @@ import pytest
 from tests.conftest import Figure
 from tests.program import Program
 
+pytestmark = pytest.mark.sqlite
+
 COMMANDS = (
     "upload notes",
     "upload folder --keep --keep-archive kept",

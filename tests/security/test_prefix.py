@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.archive.test_hostile import everything
+from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.faults.proxy import proxy
 from tests.program import Program
@@ -21,14 +22,21 @@ RECORDLESS = ("download", "verify", "status")
 
 
 def test_every_request_stays_below_the_prefix(
-    tmp_path: Path, seaweed: Server, new_bucket: Callable[[Server], str], figure: Figure
+    tmp_path: Path,
+    seaweed: Server,
+    new_bucket: Callable[[Server], str],
+    catalogs: Catalogs,
+    figure: Figure,
 ) -> None:
     bucket, client = new_bucket(seaweed), seaweed.client()
     for key in ("other/theirs.tar.gz", "archive-2/theirs.tar.gz", "theirs.tar.gz"):
         client.put_object(Bucket=bucket, Key=key, Body=b"theirs")
     with proxy(seaweed) as between:
         program = Program(
-            tmp_path, f"s3://{bucket}/archive", {**seaweed.environment, "AWS_ENDPOINT_URL": between.endpoint_url}
+            tmp_path,
+            f"s3://{bucket}/archive",
+            {**seaweed.environment, "AWS_ENDPOINT_URL": between.endpoint_url},
+            catalogs,
         )
         for name in ("one", "two", "..%2f", "%2e%2e", "?x#y&prefix="):
             (program.work / name).write_text(name)

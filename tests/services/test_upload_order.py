@@ -1,7 +1,5 @@
 """What must come before what in an upload, each seen at the very moment."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,6 @@ from mgmt.storage.directory import DirectoryStore
 from tests.program import Program
 
 MOVING = "SELECT status, stage, completed_dir_path, proof FROM operations NATURAL JOIN uploads"
-
-
-def recorded(program: Program, question: str) -> list[tuple[Any, ...]]:
-    """What another process would see in the catalog now."""
-    with closing(sqlite3.connect(program.catalog)) as connection:
-        return connection.execute(question).fetchall()
 
 
 @pytest.fixture
@@ -59,8 +51,8 @@ def test_proof_and_place_are_on_disk_before_the_move(
     seen: list[tuple[Any, ...]] = []
 
     def move(source: str, destination: str) -> None:
-        seen.extend(recorded(on_directory, MOVING))
-        seen.extend(recorded(on_directory, "SELECT status FROM files WHERE location = 's3'"))
+        seen.extend(on_directory.records.rows(MOVING))
+        seen.extend(on_directory.records.rows("SELECT status FROM files WHERE location = 's3'"))
         assert source == str(notes)
         archive.move(source, destination)
 
@@ -78,8 +70,8 @@ def test_success_is_not_recorded_before_the_move(
     monkeypatch.setattr(completed, "move", refuse)
     assert on_directory.run("upload", notes).returncode == 1
     assert notes.exists()
-    assert recorded(on_directory, "SELECT status FROM operations") == [("failed",)]
-    assert recorded(on_directory, "SELECT count(*) FROM files WHERE location = 'completed'") == [(0,)]
+    assert on_directory.records.rows("SELECT status FROM operations") == [("failed",)]
+    assert on_directory.records.rows("SELECT count(*) FROM files WHERE location = 'completed'") == [(0,)]
 
 
 def test_a_change_after_it_was_read_is_seen_before_the_archive_appears(

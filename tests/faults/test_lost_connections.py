@@ -1,0 +1,208 @@
+"""Promises 2, 3 and 11 when the connection to a PostgreSQL catalog is cut at any question, heard or unheard."""
+
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from mgmt.catalog import settling
+from tests.catalogs import PostgreSQLCatalogs, catalogs_on
+from tests.conftest import Figure
+from tests.faults.history import look, violations
+from tests.faults.postgresql_proxy import Cut, Proxy, proxy
+from tests.faults.signal_at import forked
+from tests.faults.test_crash_points import SCENARIOS, Scenario
+from tests.postgresql import PostgreSQL
+from tests.program import Done, Program
+
+A_FEW = 5
+"""So many questions of each command are tried by default, besides every COMMIT."""
+
+NAMES = ("upload of a folder", "download", "delete", "recover what was proven")
+COMMANDS = [scenario for scenario in SCENARIOS if scenario.name in NAMES]
+COMMIT = b"COMMIT\0"
+
+
+@dataclass(frozen=True)
+class Question:
+    """The `nth` that a command asks, and whether a transaction was open then."""
+
+    nth: int
+    text: bytes
+    inside: bool
+    connecting: bool
+
+    @property
+    def is_commit(self) -> bool:
+        return self.text.endswith(COMMIT)
+
+    def ends(self, *, after: bool) -> tuple[int, ...]:
+        """The exit statuses that are right when the connection is cut there."""
+        if self.is_commit:
+            return (0,) if after else (12,)
+        if self.connecting:  # if it is asked for by a question, it is asked for again
+            return (0, 12)
+        return (12,) if self.inside else (0,)
+
+    def __str__(self) -> str:
+        return f"question {self.nth}: {self.text[5:90]!r}"
+
+
+def questions(asked: list[bytes]) -> Iterator[Question]:
+    inside = connecting = False
+    for number, text in enumerate(asked, 1):
+        if not text[:1].isalpha():
+            connecting = True
+        elif b"alembic_version" in text or b"pg_class" in text:
+            connecting = False
+        inside = inside or text[5:].startswith(b"BEGIN")
+        if text[:1] != b"X":
+            yield Question(number, text, inside, connecting)
+        if text[5:].startswith((b"COMMIT", b"ROLLBACK")):
+            inside = False
+
+
+@pytest.fixture
+def on_a_server(postgresql_server: PostgreSQL) -> Iterator[PostgreSQLCatalogs]:
+    with catalogs_on(postgresql_server) as catalogs:
+        yield catalogs
+
+
+Beginning = Callable[[Scenario], Program]
+
+
+@pytest.fixture
+def beginning(tmp_path: Path, on_a_server: PostgreSQLCatalogs, monkeypatch: pytest.MonkeyPatch) -> Beginning:
+    """Prepares a command, each time in a folder of its own."""
+    numbers = count()
+
+    def begin(scenario: Scenario) -> Program:
+        home = tmp_path / str(next(numbers))
+        for folder in ("store", "tmp"):
+            (home / folder).mkdir(parents=True)
+        monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp"))
+        program = Program(home, f"file://{home}/store", {"TMPDIR": str(home / "tmp")}, on_a_server)
+        scenario.prepare(program)
+        return program
+
+    return begin
+
+
+def told_well(done: Done) -> None:
+    """One line says what happened, and one what to type."""
+    error, step = (each for each in done.stderr.splitlines() if not each.startswith("note: "))
+    assert error.startswith("mgmt: the catalog postgresql"), done
+    assert step.startswith("  try: "), done
+
+
+@contextmanager
+def through_a_proxy(program: Program, cut: Cut | None = None) -> Iterator[tuple[Program, Proxy]]:
+    with proxy(program.records.url) as between:
+        between.reset(cut)
+        yield replace(program, environment={**program.environment, "MGMT_CATALOG": between.url}), between
+
+
+def attempt(program: Program, scenario: Scenario, question: Question, *, after: bool) -> list[str]:
+    """What is wrong when the connection is cut there, once, and when the command is given again."""
+    before = look(program)
+    with through_a_proxy(program, Cut(question.nth, after=after)) as (through, between):
+        done = forked(through, scenario.command, lambda: None)  # whose process is gone afterwards
+        assert between.met == 1
+    found = violations(before, look(program), settled=False)
+    if done.returncode not in question.ends(after=after):
+        found.append(f"10: {done}")
+    if done.returncode == 12:
+        told_well(done)
+    again = program.run(*scenario.command)
+    if again.returncode not in scenario.again:
+        found.append(f"10: {scenario.command} again: {again}")
+    found += violations(before, look(program), settled=True)
+    return found
+
+
+@pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.torture)], ids=["few", "all"])
+@pytest.mark.parametrize("scenario", COMMANDS, ids=lambda scenario: scenario.name.replace(" ", "-"))
+def test_cut_at_any_question(
+    scenario: Scenario, few: bool, beginning: Beginning, on_a_server: PostgreSQLCatalogs, figure: Figure
+) -> None:
+    with through_a_proxy(beginning(scenario)) as (through, between):
+        through.ok(*scenario.command)
+    asked = list(questions(between.asked))
+    commits = [question for question in asked if question.is_commit]
+    assert commits
+    if few:
+        others = [question for question in asked if not question.is_commit]
+        asked = commits + random.Random(scenario.name).sample(others, A_FEW)
+    broken = []
+    for question in asked:
+        for after in (False, True):
+            program = beginning(scenario)
+            found = attempt(program, scenario, question, after=after)
+            broken += [f"{question}, {'heard' if after else 'unheard'}: {each}" for each in found]
+            shutil.rmtree(program.home)
+            on_a_server.forget(program.home)
+    assert not broken, "\n".join(broken)
+    figure("11", f"lost connections to PostgreSQL: {scenario.name}", tried=2 * len(asked), violations=0)
+
+
+def test_a_commit_that_nobody_can_tell_of(
+    beginning: Beginning, monkeypatch: pytest.MonkeyPatch, figure: Figure
+) -> None:
+    """The server does not come back in time: the record stays as it is, and the next run finds out."""
+    monkeypatch.setattr(settling, "PATIENCE", 0.2)
+    scenario = COMMANDS[0]
+    with through_a_proxy(beginning(scenario)) as (through, between):
+        through.ok(*scenario.command)
+    commits = [question for question in questions(between.asked) if question.is_commit]
+    for question in commits:
+        program = beginning(scenario)
+        before = look(program)
+        with through_a_proxy(program, Cut(question.nth, after=True, times=10_000)) as (through, _):
+            done = forked(through, scenario.command, lambda: None)
+        assert done.returncode == 12, done
+        assert "the connection was lost at a COMMIT" in done.stderr, done
+        assert "mgmt recover" in done.stderr
+        assert violations(before, look(program), settled=False) == []
+        program.ok("recover")
+        assert violations(before, look(program), settled=True) == []
+    figure("11", "COMMITs that nobody can tell of", tried=len(commits), violations=0)
+
+
+def test_a_server_that_has_not_noticed_does_not_keep_the_next_run_waiting(
+    beginning: Beginning, on_a_server: PostgreSQLCatalogs
+) -> None:
+    """A COMMIT that never arrived, from a client that is gone: its transaction is ended, not waited for."""
+    import psycopg
+
+    program = beginning(COMMANDS[0])
+    lost = psycopg.connect(program.records.url)
+    lost.execute("INSERT INTO endpoints (url, max_parts, probed_at) VALUES ('x', 1, now())")
+    row = lost.execute("SELECT txid_current_if_assigned()").fetchone()
+    assert row is not None
+    connection = settling.SettlingConnection.connect(program.records.url)
+    connection.again = lambda **options: psycopg.connect(program.records.url, **options)
+    assert connection._is_committed(row[0]) is False
+    connection.close()
+    assert program.records.rows("SELECT * FROM endpoints WHERE url = 'x'") == []
+    lost.close()
+
+
+def test_a_server_that_goes_without_a_word_is_missed(beginning: Beginning) -> None:
+    """What libpq is told, unless the URL tells it otherwise."""
+    from mgmt.catalog import open_catalog
+
+    url = beginning(COMMANDS[0]).records.url
+    for query, idle in (("", "30"), ("?keepalives_idle=7", "7")):
+        catalog = open_catalog(url + query)
+        with catalog.database.connection() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            assert driver.info.get_parameters()["keepalives_idle"] == idle
+            assert driver.info.get_parameters()["tcp_user_timeout"] == "60000"
+        catalog.close()

@@ -1,0 +1,197 @@
+"""Promises 1 to 3 and 13 when the PostgreSQL server of the catalog crashes, and comes back, at any moment."""
+
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mgmt.catalog import HEAD
+from tests.catalogs import Catalog, PostgreSQLCatalogs, catalogs_on
+from tests.conftest import Figure
+from tests.faults.history import look, violations
+from tests.faults.test_random_kills import NAMES, make_originals
+from tests.postgresql import OwnPostgreSQL, own_postgresql
+from tests.program import Program
+
+DONE, PARTIAL, CATALOG = 0, 3, 12
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OwnPostgreSQL]:
+    with own_postgresql() as server:
+        yield server
+
+
+@pytest.fixture
+def of_the_server(server: OwnPostgreSQL) -> Iterator[PostgreSQLCatalogs]:
+    with catalogs_on(server) as catalogs:
+        yield catalogs
+
+
+def crash(server: OwnPostgreSQL) -> None:
+    """All its processes end at once, and when it is started again it has to make up its mind."""
+    server.stop(signal.SIGQUIT)
+    server.start()
+
+
+def while_it_runs(program: Program, command: tuple[str, ...], moment: float, then: Callable[[], object]) -> int | None:
+    """The exit status of a run during which `then` happens, after so many seconds; None when it had ended before."""
+    with program.start(*command) as running:
+        try:
+            running.wait(moment)
+        except subprocess.TimeoutExpired:
+            then()
+            _, errors = running.communicate()
+            assert "Traceback" not in errors
+            return running.returncode
+        running.communicate()
+    return None
+
+
+def seconds_of(program: Program, *command: str) -> float:
+    began = time.monotonic()
+    assert program.run_process(*command).returncode == DONE
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("crashes", [3, pytest.param(100, marks=pytest.mark.torture)])
+def test_during_uploads(
+    crashes: int,
+    tmp_path: Path,
+    server: OwnPostgreSQL,
+    of_the_server: PostgreSQLCatalogs,
+    monkeypatch: pytest.MonkeyPatch,
+    figure: Figure,
+) -> None:
+    chance = random.Random(crashes)
+
+    def begin(number: int) -> Program:
+        home = tmp_path / str(number)
+        for folder in ("tmp", "store"):
+            (home / folder).mkdir(parents=True)
+        monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp"))
+        program = Program(home, f"file://{home}/store", {"TMPDIR": str(home / "tmp")}, of_the_server)
+        make_originals(program, chance)
+        return program
+
+    seconds = seconds_of(begin(0), "upload", *NAMES)
+    crashed = number = 0
+    ends = []
+    while crashed < crashes:
+        number += 1
+        program = begin(number)
+        before = look(program)
+        moment = chance.uniform(0.3 * seconds, seconds)
+        ended = while_it_runs(program, ("upload", *NAMES), moment, lambda: crash(server))
+        assert violations(before, look(program), settled=False) == []
+        if ended is not None:
+            crashed += 1
+            ends.append(ended)
+            assert ended in (DONE, PARTIAL, CATALOG)
+        program.ok("recover")
+        assert violations(before, look(program), settled=True) == []
+        if left := [name for name in NAMES if (program.work / name).exists()]:
+            assert ended != DONE
+            program.ok("upload", *left)
+        now = look(program)
+        assert violations(before, now, settled=True) == []
+        assert {path.name for path in now.places} == set(NAMES)
+        assert len(now.objects) == 2 * len(NAMES)
+        of_the_server.forget(program.home)
+    note = f"{ends.count(DONE)} ended well all the same"
+    figure("2", "crashes of PostgreSQL during uploads", tried=crashed, violations=0, note=note)
+
+
+KEPT = {
+    "operations": "operation_id, operation_type, target_path, status, started_at, seq",
+    "uploads": "operation_id, s3_object_key, digest, original_size",
+    "files": "id, path, store, size, status, operation_id",
+    "directories": "id, path",
+    "members": "id, archive_id, directory_id, name, size, mtime_ns",
+}
+
+
+def state(records: Catalog) -> tuple[str, list[object]]:
+    """The revision, and how many rows there are of each table, and a hash of all that they had in the beginning."""
+    [(revision,)] = records.rows("SELECT version_num FROM alembic_version")
+    hashes: list[object] = []
+    for table, columns in KEPT.items():
+        texts = f"SELECT md5(ROW({columns})::text) AS text FROM {table}"
+        hashes += records.rows(f"SELECT count(*), md5(string_agg(text, '' ORDER BY text)) FROM ({texts}) AS texts")
+    return revision, hashes
+
+
+def fill(records: Catalog, rows: int) -> None:
+    """So many uploads, each with an archive and a member."""
+    records.change(f"""
+        INSERT INTO operations (operation_id, operation_type, target_path, target_name, started_at, completed_at,
+            status, metadata, command_args, host)
+        SELECT 'operation ' || n, 'upload', '/films/' || n, n::text, now(), now(), 'success', '{{}}', '{{}}', 'nas'
+        FROM generate_series(1, {rows}) AS n;
+        INSERT INTO uploads (operation_id, compression_type, original_size, s3_object_key, digest, store)
+        SELECT 'operation ' || n, 'gzip', n, n || '.tar.gz', md5(n::text), 'file:///store'
+        FROM generate_series(1, {rows}) AS n;
+        INSERT INTO files (name, path, location, store, size, is_directory, tags, status, operation_id, recorded_at)
+        SELECT n || '.tar.gz', n || '.tar.gz', 's3', 'file:///store', n, false, '{{}}', 'completed', 'operation ' || n,
+            now()
+        FROM generate_series(1, {rows}) AS n;
+        INSERT INTO directories (path) VALUES ('films');
+        INSERT INTO members (archive_id, directory_id, name, type, mode, size, mtime_ns, header_offset, data_offset)
+        SELECT files.id, directories.id, 'IMG_' || files.id || '.jpg', 'f', 420, files.id, files.id, 0, 512
+        FROM files CROSS JOIN directories
+    """)
+
+
+@pytest.mark.parametrize("who", ["server", "mgmt"])
+@pytest.mark.parametrize(
+    ("rows", "times"), [(2_000, 3), pytest.param(1_000_000, 100, marks=pytest.mark.torture)], ids=["few", "million"]
+)
+def test_during_upgrades(
+    rows: int,
+    times: int,
+    who: str,
+    tmp_path: Path,
+    server: OwnPostgreSQL,
+    of_the_server: PostgreSQLCatalogs,
+    figure: Figure,
+) -> None:
+    """Whichever of the two is killed: an upgrade happens whole or not at all, and can be run again."""
+    program = Program(tmp_path / "home", f"file://{tmp_path}/store", catalogs=of_the_server)
+    records = program.records
+    program.ok("db", "downgrade", "0001")
+    fill(records, rows)
+    before = state(records)
+    assert before[0] == "0001"
+    of_the_server.copy(program.home, tmp_path / "old")
+    seconds = seconds_of(program, "db", "upgrade")
+    assert state(records) == (HEAD, before[1])
+    chance = random.Random(rows)
+    killed = 0
+    while killed < times:
+        of_the_server.copy(tmp_path / "old", program.home)
+        with program.start("db", "upgrade") as running:
+            try:
+                running.wait(chance.uniform(0.3 * seconds, seconds))
+            except subprocess.TimeoutExpired:
+                if who == "server":
+                    crash(server)
+                else:
+                    running.kill()
+                killed += 1
+            _, errors = running.communicate()
+        assert running.returncode in (DONE, CATALOG, -signal.SIGKILL)
+        assert "Traceback" not in errors
+        records.wait()
+        now = state(records)
+        assert now in (before, (HEAD, before[1]))
+        assert running.returncode != DONE or now[0] == HEAD
+        program.ok("db", "upgrade")
+        assert state(records) == (HEAD, before[1])
+        assert program.json("db", "check")["sound"]
+    said = "crashes of PostgreSQL" if who == "server" else "kills"
+    figure("13", f"{said} during `db upgrade` of {rows:,} operations on PostgreSQL", tried=killed, violations=0)
