@@ -380,3 +380,26 @@ def test_more_directories_than_are_kept_in_memory(
     wanted = [f"{n % 5}/{n}" for n in range(20)]
     catalog.members.record(archive.id, (make_member(path) for path in wanted))
     assert paths(catalog.members.list(archive.id)) == wanted
+
+
+def test_members_that_others_commit_meanwhile_are_theirs(
+    catalog: Catalog, archive: FileRecord, make_archive: Make, make_member: Member, reopen: Reopen
+) -> None:
+    """Two on PostgreSQL who both write down the range of a third would be in each other's way."""
+    if catalog.database.is_sqlite:
+        return  # nobody else writes meanwhile
+    others = reopen()
+    told: list[str] = []
+
+    def meanwhile(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        told.append(statement)
+        if "max(" in statement:
+            other = others.metadata.save_file_record(make_archive(f"{len(told)}"))
+            others.members.record(other.id, [make_member(f"{len(told)}/x")])
+
+    with catalog.database.transaction() as session:
+        event.listen(session.connection(), "before_cursor_execute", meanwhile)
+        catalog.members.record(archive.id, [make_member("a"), make_member("b")])
+    assert len([each for each in told if each.startswith("DELETE FROM member_ranges")]) == 1
+    assert paths(catalog.members.list(archive.id)) == ["a", "b"]
+    assert len(others.members.search("x")) > 1

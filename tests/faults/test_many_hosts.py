@@ -155,7 +155,7 @@ def test_every_file_is_archived_once(
         assert "Traceback" not in each["log"]
         assert "locked" not in each["log"]
     failed = catalog.metadata.list_operations("upload", Status.FAILED, limit=None)
-    assert {str(each.error_message).rpartition(": ")[2] for each in failed} <= {"no such file or folder"}
+    assert {str(each.error_message).rpartition(": ")[2] for each in failed} <= {"there is no such file or folder"}
     assert catalog.journal.running() == []
     done = catalog.metadata.list_operations("upload", Status.SUCCESS, limit=None)
     assert Counter((each.host, each.target_path) for each in done) == Counter(
