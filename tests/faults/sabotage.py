@@ -156,10 +156,10 @@ SABOTAGES = (
         (f"{AUDIT}::test_seals_are_a_chain",),
     ),
     Sabotage(
-        "believe the hash that stands beside a record",
+        "do not ask a seal for the one before it",
         "mgmt/catalog/verification.py",
-        "if row.digest.hex() != listed.sha256:",
-        "if row.sha256 != bytes.fromhex(listed.sha256):",
-        ("tests/faults/test_tampering.py::test_whatever_is_bent_is_named",),
+        "if number == expected and seal.previous != (before.digest if before else None):",
+        "if False:",
+        ("tests/faults/test_tampering.py::test_whatever_is_bent_is_named[sqlite-30]",),
     ),
 )
