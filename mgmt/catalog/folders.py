@@ -18,7 +18,7 @@ CHUNK = 500
 """Records that are in memory at a time; of the others it is a number each."""
 
 _OF_ALL = {each.columns[0].name for each in OperationRecord.__mapper__.column_attrs} | set(OperationRecord.computed)
-_INTERNAL = {"claim", "owner"}
+_INTERNAL = {"claim", "owner", "sha256", "seal"}
 
 
 class Folders:

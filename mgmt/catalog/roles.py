@@ -13,6 +13,7 @@ from sqlalchemy import Table, text
 
 from mgmt.catalog.base import Base
 from mgmt.catalog.database import Database
+from mgmt.catalog.triggers import FUNCTIONS
 from mgmt.catalog.words import LIVE
 from mgmt.errors import ConfigurationError
 
@@ -93,6 +94,8 @@ def _statements(database: Database, roles: Roles) -> Iterator[str]:
         yield f"ALTER TABLE {schema}.{each} OWNER TO {roles.owner}"
         yield f"REVOKE ALL ON {schema}.{each} FROM PUBLIC, {everyone}"
         yield f"GRANT SELECT ON {schema}.{each} TO {everyone}"
+    for function in FUNCTIONS:
+        yield f"ALTER FUNCTION {schema}.{function}() OWNER TO {roles.owner}"
     for table in Base.metadata.sorted_tables:
         if table.name == "operations":
             yield from _of_operations(table, schema, roles.writer)

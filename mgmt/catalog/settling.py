@@ -88,9 +88,13 @@ def settle_commits(engine: Engine) -> None:
         parameters = {**KEEPALIVE, **parameters}
         connection = SettlingConnection.connect(*arguments, **parameters)
         connection.again = partial(psycopg.Connection.connect, *arguments, **parameters)
-        connection.autocommit = True
-        connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_SECONDS * 1000:.0f}"])
-        connection.autocommit = False
+        try:
+            connection.autocommit = True
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_SECONDS * 1000:.0f}"])
+            connection.autocommit = False
+        except psycopg.Error:
+            connection.close()
+            raise
         return connection
 
     event.listen(engine, "do_connect", connect)

@@ -24,7 +24,7 @@ _REPLACES_WHAT_HAS_ENDED = (
 
 def expected(dialect: str) -> dict[str, str]:
     """The triggers by name, each as it is made; on PostgreSQL the functions too, which are made first."""
-    return _in_sqlite() if dialect == "sqlite" else {**_FUNCTIONS, **_in_postgresql()}
+    return _in_sqlite() if dialect == "sqlite" else {**FUNCTIONS, **_in_postgresql()}
 
 
 def problems(connection: Connection) -> list[str]:
@@ -116,9 +116,11 @@ def _has_ended(ids: str) -> str:
     return f"EXISTS (SELECT 1 FROM operations WHERE operation_id IN ({ids}) AND sha256 IS NOT NULL)"  # noqa: S608
 
 
-_FUNCTIONS = {
+FUNCTIONS = {
     "mgmt_keep_operation": f"""
 CREATE FUNCTION mgmt_keep_operation() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    kept operations := NEW;
 BEGIN
     IF TG_OP = 'DELETE' THEN
         IF OLD.status NOT IN {_LIVE} THEN
@@ -126,9 +128,10 @@ BEGIN
         END IF;
         RETURN OLD;
     END IF;
+    kept.sha256 := OLD.sha256;
+    kept.seal := OLD.seal;
     IF NEW.operation_id <> OLD.operation_id OR NEW.seq <> OLD.seq
-        OR (OLD.status NOT IN {_LIVE}
-            AND to_jsonb(NEW) - 'sha256' - 'seal' <> to_jsonb(OLD) - 'sha256' - 'seal')
+        OR (OLD.status NOT IN {_LIVE} AND kept::text <> OLD::text)
         OR (NEW.sha256 IS DISTINCT FROM OLD.sha256 AND (OLD.sha256 IS NOT NULL OR NEW.status IN {_LIVE}))
         OR (NEW.seal IS DISTINCT FROM OLD.seal AND (OLD.seal IS NOT NULL OR NEW.sha256 IS NULL))
     THEN

@@ -94,6 +94,7 @@ def test_each_connection_has_the_pragmas_that_are_listed(sqlite_catalog: Catalog
             connection.close()
 
 
+@pytest.mark.sqlite
 def test_a_copy_of_sqlite_is_put_in_place(on_directory: Program, tmp_path: Path) -> None:
     for name in ("before", "after"):
         (on_directory.work / name).write_text(name)

@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from mgmt.catalog import HEAD
 from tests.program import Program
 
 
+@pytest.mark.sqlite
 def test_where_the_backup_of_an_upgrade_is(on_directory: Program) -> None:
     assert on_directory.json("db", "upgrade")["backup"] is None
     back = on_directory.json("db", "downgrade", "0001")

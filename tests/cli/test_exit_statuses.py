@@ -98,8 +98,7 @@ def exported(mgmt: Program) -> None:
 
 def from_another_history(mgmt: Program) -> None:
     exported(mgmt)
-    for path in mgmt.catalog.parent.iterdir():
-        path.unlink()
+    mgmt.records.remove()
     mgmt.ok("search", "notes")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from tests.catalogs import catalogs_on
@@ -165,11 +166,10 @@ def its_server_is_down(mgmt: Program) -> Iterator[Program]:
 @contextmanager
 def its_database_is_read_only(mgmt: Program) -> Iterator[Program]:
     name = urlsplit(mgmt.records.url).path.strip("/")
-    mgmt.records.change(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    yield mgmt
-    mgmt.records.change(
-        f"SET TRANSACTION READ WRITE; ALTER DATABASE {name} RESET default_transaction_read_only",
-    )
+    with psycopg.connect(mgmt.records.url, autocommit=True) as administrator:
+        administrator.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
+        yield mgmt
+        administrator.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only".encode())
 
 
 @contextmanager
