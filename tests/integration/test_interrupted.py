@@ -78,7 +78,8 @@ def test_only_the_missing_parts_are_sent(request: pytest.FixtureRequest, where: 
     finally:
         del os.environ["MGMT_PART_SIZE"]
     assert record["status"] == "success"
-    assert record["metadata"]["parts_skipped"] >= there
+    half = where == "on_directory"  # what was being written to the file when it was cut off is written again
+    assert record["metadata"]["parts_skipped"] >= there - half
     assert record["metadata"]["parts_sent"] + record["metadata"]["parts_skipped"] == record["parts"]
     assert parts_in(anywhere) == 0
     first = stored(anywhere, "clip.mov.tar.gz")
