@@ -1,6 +1,5 @@
 """`mgmt audit`."""
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -90,7 +89,7 @@ def _anchors(app: App) -> "Iterator[Anchor]":
     from mgmt.services.audit import anchors_in
 
     if app.settings.store is None:
-        print("mgmt: no store is configured: there are no anchors to compare with", file=sys.stderr)
+        app.progress.note("note: no store is configured: there are no anchors to compare with")
         return iter(())
     return anchors_in(app.store())
 

@@ -33,7 +33,7 @@ def anchor(store: ObjectStore, catalog: Catalog) -> Anchored:
     catalog.audit.seal()
     head = catalog.audit.head()
     if head is None:
-        raise NotFoundError("there is nothing to anchor: no operation has ended yet")
+        raise NotFoundError("there is nothing to anchor: no operation has ended yet", next_step="mgmt upload TARGET")
     if head.digest != head.right_digest:
         raise CatalogError(f"seal {head.sequence} was edited: it is not anchored", next_step="mgmt audit verify")
     digest = head.right_digest.hex()

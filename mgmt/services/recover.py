@@ -66,7 +66,10 @@ def recover(
     if dead_host is not None:
         if dead_host not in (hosts := catalog.metadata.hosts()):
             known = ", ".join(hosts) or "none"
-            raise NotFoundError(f"nothing was ever done on {dead_host}; machines that are known: {known}")
+            raise NotFoundError(
+                f"nothing was ever done on {dead_host}; machines that are known: {known}",
+                next_step="mgmt log --status running",
+            )
         elsewhere += [each for each in catalog.journal.left_by(dead_host) if each not in (*here, *elsewhere)]
     if dry_run:
         settled = [*map(_would, here), *map(_would_elsewhere, elsewhere)] + [
