@@ -72,8 +72,12 @@ def state(path: Path) -> tuple[str, str, str]:
 @pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("members", "operations", "kills"),
-    [(2_000, 2_000, 4), pytest.param(1_000_000, 1_000_000, 100, marks=pytest.mark.torture)],
-    ids=["few", "million"],
+    [
+        (2_000, 2_000, 4),
+        pytest.param(50_000, 50_000, 100, marks=pytest.mark.torture),
+        pytest.param(1_000_000, 1_000_000, 100, marks=pytest.mark.hours),
+    ],
+    ids=["few", "many", "million"],
 )
 def test_an_upgrade_that_is_killed_can_be_run_again_and_undone(
     members: int, operations: int, kills: int, on_directory: Program, figure: Figure

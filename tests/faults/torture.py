@@ -43,7 +43,7 @@ def main() -> int:
         figures = Path(folder) / "figures"
         arguments = sys.argv[1:] or ["tests"]
         workers = str((os.cpu_count() or 1) + 1)  # the tests wait for disks and servers more than they compute
-        command = [sys.executable, "-m", "pytest", "-n", workers, "-m", "torture or not torture", "-rs", *arguments]
+        command = [sys.executable, "-m", "pytest", "-n", workers, "-m", "not hours", "-rs", *arguments]
         done = subprocess.run(
             command, env={**os.environ, "MGMT_FIGURES": str(figures)}, stdout=subprocess.PIPE, text=True
         )
