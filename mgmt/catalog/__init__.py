@@ -26,6 +26,7 @@ from mgmt.catalog.models import (
     FileRecord,
     FreeRecord,
     OperationRecord,
+    PruneRecord,
     RebuildRecord,
     RecoverRecord,
     SearchRecord,
@@ -33,6 +34,7 @@ from mgmt.catalog.models import (
     UploadRecord,
     VerifyRecord,
 )
+from mgmt.catalog.numbers import Numbers
 from mgmt.catalog.owner import this_host
 from mgmt.catalog.verification import Anchor, Finding, Tampering, Verification
 from mgmt.catalog.words import FileStatus, Location, Place, Role, Scope, Status
@@ -60,8 +62,10 @@ __all__ = [
     "MemberRecord",
     "Members",
     "MetadataManager",
+    "Numbers",
     "OperationRecord",
     "Place",
+    "PruneRecord",
     "RebuildRecord",
     "RecoverRecord",
     "Role",

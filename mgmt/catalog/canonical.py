@@ -21,6 +21,12 @@ from mgmt.catalog.models import FileRecord, OperationFile, OperationRecord
 
 FORMAT = 1
 
+CHUNK = 500
+"""Operations that are looked at together."""
+
+LOWEST = -(1 << 62)
+"""Below every number that there can be."""
+
 NOT_SAID = frozenset({"sha256", "seal"})
 """What is known only when all else is said."""
 
@@ -69,6 +75,18 @@ def said(connection: Connection, condition: str, values: Mapping[str, object]) -
             seal=noted["seal"],
             text=dumps({"format": FORMAT, "operations": facts, **more}).encode(),
         )
+
+
+def said_in_pages(connection: Connection, condition: str, values: Mapping[str, object]) -> Iterator[Said]:
+    """The operations `o` that fit `condition`, by number, of which CHUNK are in memory."""
+    beyond = f"{condition} AND o.seq > :after"
+    ends = text(
+        f"SELECT max(seq) FROM (SELECT o.seq FROM operations o WHERE {beyond} ORDER BY o.seq LIMIT {CHUNK}) page"  # noqa: S608
+    )
+    after = LOWEST
+    while (until := connection.scalar(ends, {**values, "after": after})) is not None:
+        yield from said(connection, f"{beyond} AND o.seq <= :until", {**values, "after": after, "until": until})
+        after = until
 
 
 def sub_tables() -> list[Table]:

@@ -1,6 +1,6 @@
 """The whole history as JSON Lines, out of one catalog and into another, SQLite or PostgreSQL.
 
-The first line says what it is: `{"history": {"format": 1, "schema": "0005"}}`. Each line after that is a row,
+The first line says what it is: `{"history": {"format": 1, "schema": "0006"}}`. Each line after that is a row,
 `{"TABLE": {column: value}}`, without the columns that are NULL, with values as in canonical.py. Rows come in an order
 in which each refers only to what came before; at last `finished` rows give back the sha256 and the seal of operations,
 which nobody can change from then on. The last line counts the others, and has their sha256: a file that was cut off is
@@ -59,7 +59,7 @@ def export(database: Database, out: BinaryIO, *, members: bool) -> Exchanged:
 
     Without `members` what archives hold is left out: `mgmt db rebuild` gives it back from their indexes.
     """
-    tally = _Tally()
+    tally = Tally()
     with database.snapshot() as connection:
         out.write(tally.add({"history": {"format": FORMAT, "schema": HEAD}}))
         for table in _tables(members=members):
@@ -67,7 +67,7 @@ def export(database: Database, out: BinaryIO, *, members: bool) -> Exchanged:
                 out.write(tally.add({table.name: row}))
         for row in _finished(connection):
             out.write(tally.add({_FINISHED: row}))
-    out.write(_line({"end": tally.end()}))
+    out.write(tally.last())
     return tally.exchanged(new=0)
 
 
@@ -87,7 +87,7 @@ def bring_in(database: Database, source: BinaryIO) -> Exchanged:
         connection = session.connection()
         if database.is_sqlite:
             connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
-        tally, new = _Tally(), 0
+        tally, new = Tally(), 0
         lines = _checked(_opened(source), tally)
         _check_header(next(lines, {}))
         empty = {table.name for table in _tables(members=True) if _is_empty(connection, table)}
@@ -105,7 +105,7 @@ def bring_in(database: Database, source: BinaryIO) -> Exchanged:
     return tally.exchanged(new=new)
 
 
-class _Tally:
+class Tally:
     """Counts lines, and hashes them."""
 
     def __init__(self) -> None:
@@ -124,8 +124,12 @@ class _Tally:
         self.lines += 1
         self._sha256.update(raw)
 
+    def last(self) -> bytes:
+        """The line that ends it."""
+        return _line({"end": self.end()})
+
     def end(self) -> dict[str, object]:
-        """What the last line says."""
+        """What that line says."""
         return {"lines": self.lines, "sha256": self._sha256.hexdigest()}
 
     def exchanged(self, *, new: int) -> Exchanged:
@@ -202,7 +206,7 @@ class _Joined:
         yield from self._rest
 
 
-def _checked(source: Iterable[bytes], tally: _Tally) -> Iterator[dict[str, Any]]:
+def _checked(source: Iterable[bytes], tally: Tally) -> Iterator[dict[str, Any]]:
     """The lines before the last, which must tell of them what is so."""
     try:
         for raw in source:

@@ -21,6 +21,9 @@ from mgmt.catalog.owner import Owner
 from mgmt.catalog.words import FileStatus, Location, Place, Role, Scope, Status
 from mgmt.errors import CatalogError
 
+PRUNE = "prune"
+"""The type of operation that removes others from the catalog."""
+
 _LIVE_CLAIM = "claim IS NOT NULL AND status IN ('pending', 'running')"
 
 
@@ -332,6 +335,25 @@ class RebuildRecord(OperationRecord, kw_only=True, eq=False):
     """The catalog, rebuilt from the indexes of a store."""
 
     __mapper_args__ = {"polymorphic_identity": "rebuild"}
+
+
+class PruneRecord(OperationRecord, kw_only=True, eq=False):
+    """Operations that were exported to `result_path`, and removed from the catalog."""
+
+    __tablename__ = "prunes"
+    __mapper_args__ = {"polymorphic_identity": PRUNE, "polymorphic_load": "inline"}
+
+    operation_id: Mapped[str] = mapped_column(
+        ForeignKey("operations.operation_id"), primary_key=True, default_factory=lambda: str(uuid.uuid4())
+    )
+    ended_before: Mapped[datetime]
+    """What had ended by then was to go."""
+    removed_count: Mapped[int] = mapped_column(BigId, default=0)
+    removed: Mapped[str] = mapped_column(default="")
+    """Their numbers, as `1-5,7`: what the seals list and is not here is looked for in it."""
+    export_size: Mapped[int | None] = mapped_column(BigId, default=None)
+    export_sha256: Mapped[str | None] = mapped_column(default=None)
+    """Of the export's bytes, as `sha256sum` gives it."""
 
 
 class OperationFile(Base, kw_only=True, eq=False):

@@ -1,27 +1,23 @@
 """Whether the history is what was sealed: each operation against its seal, each seal against the next, the last ones
 against anchors. Memory is bounded by what some hundreds of operations take."""
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from mgmt.catalog.canonical import Said, said
+from mgmt.catalog.canonical import CHUNK, LOWEST, Said, said, said_in_pages
 from mgmt.catalog.database import Database
+from mgmt.catalog.models import PRUNE
+from mgmt.catalog.numbers import Numbers
 from mgmt.catalog.seals import Seal, Sealed, seals
-from mgmt.catalog.words import LIVE
-
-CHUNK = 500
-"""Operations that are looked at together."""
+from mgmt.catalog.words import LIVE, Status
 
 SEALS = 50
 """Seals that are read together: each may list a thousand operations."""
-
-
-LOWEST = -(1 << 62)
-"""Below every number that there can be."""
 
 
 class Tampering(StrEnum):
@@ -61,7 +57,8 @@ class Verification:
         for anchor in anchors:
             self._anchors.setdefault(anchor.sequence, set()).add(anchor.digest)
         self.anchors = sum(map(len, self._anchors.values()))
-        self.operations = self.seals = self.unsealed = self.live = 0
+        self.operations = self.seals = self.unsealed = self.live = self.pruned = 0
+        self._prunes: list[Numbers] = []
         self.head: Seal | None = None
 
     def findings(self) -> Iterator[Finding]:
@@ -71,6 +68,7 @@ class Verification:
 
     def findings_of(self, connection: Connection) -> Iterator[Finding]:
         """The same of what `connection` sees, in a transaction of the caller's."""
+        self._prunes = list(_prunes(connection))
         for group in self._groups(connection):
             yield from self._chain(connection, group)
             yield from self._sealed(connection, group)
@@ -113,7 +111,7 @@ class Verification:
     def _gone(self, connection: Connection, first: int, last: int) -> Iterator[Finding]:
         names = f"seal {first} is" if first == last else f"seals {first} to {last} are"
         yield _of_seal(Tampering.REMOVED, first, f"{names} gone")
-        for each in _pages(connection, "o.seal BETWEEN :first AND :last", {"first": first, "last": last}):
+        for each in said_in_pages(connection, "o.seal BETWEEN :first AND :last", {"first": first, "last": last}):
             yield _lost(each)
 
     def _sealed(self, connection: Connection, group: list[Seal]) -> Iterator[Finding]:
@@ -124,6 +122,9 @@ class Verification:
             for listed in seal.listed():
                 self.operations += 1
                 row = rows.pop(listed.operation_id, None)
+                if row is None and any(listed.seq in each for each in self._prunes):
+                    self.pruned += 1
+                    continue
                 if row is None:
                     row = next(said(connection, "o.operation_id = :id", {"id": listed.operation_id}), None)
                 if (finding := _compared(listed, seal, row)) is not None:
@@ -135,7 +136,7 @@ class Verification:
     def _beyond(self, connection: Connection) -> Iterator[Finding]:
         """What is known of seals that are not there: of operations that name them, and of anchors."""
         last = self.head.sequence if self.head else 0
-        for each in _pages(connection, "(o.seal > :last OR o.seal < 1)", {"last": last}):
+        for each in said_in_pages(connection, "(o.seal > :last OR o.seal < 1)", {"last": last}):
             yield _lost(each)
         for number in sorted(self._anchors):
             yield _of_seal(
@@ -143,7 +144,7 @@ class Verification:
             )
 
     def _not_sealed(self, connection: Connection) -> Iterator[Finding]:
-        for each in _pages(connection, "o.seal IS NULL", {}):
+        for each in said_in_pages(connection, "o.seal IS NULL", {}):
             if each.sha256 is None:
                 if each.status in LIVE:
                     self.live += 1
@@ -153,6 +154,13 @@ class Verification:
                 self.unsealed += 1
                 if each.sha256 != each.digest:
                     yield _of(Tampering.EDITED, each, "it is not what was recorded when it ended")
+
+
+def _prunes(connection: Connection) -> Iterator[Numbers]:
+    """What was removed on record, by prunes that are as they were when they ended."""
+    for each in said_in_pages(connection, f"o.operation_type = '{PRUNE}'", {}):
+        if each.sha256 == each.digest and each.status == Status.SUCCESS:
+            yield Numbers.parse(str(json.loads(each.text).get("prunes", {}).get("removed", "")))
 
 
 def _compared(listed: Sealed, seal: Seal, row: Said | None) -> Finding | None:
@@ -173,18 +181,6 @@ def _compared(listed: Sealed, seal: Seal, row: Said | None) -> Finding | None:
     if row.seal != seal.sequence:
         return _of(Tampering.MOVED, row, f"seal {seal.sequence} lists it, and it names seal {row.seal}", seal)
     return None
-
-
-def _pages(connection: Connection, condition: str, values: dict[str, object]) -> Iterator[Said]:
-    """The operations that fit, by number: as many at a time as are looked at together."""
-    beyond = f"{condition} AND o.seq > :after"
-    ends = text(
-        f"SELECT max(seq) FROM (SELECT o.seq FROM operations o WHERE {beyond} ORDER BY o.seq LIMIT {CHUNK}) page"  # noqa: S608
-    )
-    after = LOWEST
-    while (until := connection.scalar(ends, {**values, "after": after})) is not None:
-        yield from said(connection, f"{beyond} AND o.seq <= :until", {**values, "after": after, "until": until})
-        after = until
 
 
 def _lost(row: Said) -> Finding:

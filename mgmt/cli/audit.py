@@ -102,6 +102,7 @@ def _counted(app: App, verification: "Verification", seen: "list[Finding]") -> d
         "sound": not seen,
         "operations": verification.operations,
         "seals": verification.seals,
+        "pruned": verification.pruned,
         "unsealed": verification.unsealed,
         "running": verification.live,
         "anchors": verification.anchors,
@@ -112,6 +113,6 @@ def _counted(app: App, verification: "Verification", seen: "list[Finding]") -> d
 def _sentence(verification: "Verification", *, sound: bool) -> str:
     counted = (
         f"{verification.operations} operations in {verification.seals} seals, {verification.anchors} anchors, "
-        f"{verification.unsealed} not sealed yet"
+        f"{verification.unsealed} not sealed yet" + (f", {verification.pruned} pruned" if verification.pruned else "")
     )
     return f"the history is {'sound' if sound else 'NOT sound'}: {counted}"

@@ -3,11 +3,13 @@
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict
+from datetime import datetime
 from typing import BinaryIO, cast
 
 import click
 
 from mgmt.cli.app import App
+from mgmt.cli.parameters import Moment, confirm, dry_run, given, yes
 from mgmt.cli.render import Column
 from mgmt.errors import CatalogError
 
@@ -17,6 +19,7 @@ HISTORY = (
     Column("HEAD", lambda each: "head" if each.is_head else None),
     Column("SUMMARY", "summary"),
 )
+PRUNABLE = (Column("REMOVE", "operation_type"), Column("OPERATIONS", "count", "count"))
 
 
 @click.group("db")
@@ -240,6 +243,47 @@ def import_(app: App, file: BinaryIO) -> None:
         app.render.line(f"{counted} are as they were sealed; {imported.new} rows are new")
     else:
         app.render.one({**asdict(imported), "type": "import"})
+
+
+@command.command()
+@click.option("--before", type=Moment(), required=True, metavar="TIME", help="What had ended by then: a date, or 2y.")
+@click.option("--type", "types", multiple=True, metavar="TYPE", help="Only of this type: search, download, ...")
+@click.option("--export", "file", type=click.Path(dir_okay=False), help="Export to this file, and not into the store.")
+@yes
+@dry_run
+@click.pass_context
+def prune(
+    ctx: click.Context, before: datetime, types: tuple[str, ...], file: str | None, yes: bool, dry_run: bool
+) -> None:
+    """Export old operations, prove the export, and remove them from the catalog; what explains what there is stays.
+
+    \b
+    Example:
+      mgmt db prune --before 2y --type search --type status -n
+      mgmt db prune --before 2024-01-01 --export operations-2023.jsonl.gz
+    """
+    from mgmt.catalog.pruning import Which, prunable
+    from mgmt.services.prune import prune
+
+    app: App = ctx.obj
+    which = Which(before, types)
+    found = prunable(app.catalog.database, which)
+    if dry_run or not found:
+        app.render.many(found, PRUNABLE, empty="there is nothing to prune")
+        return
+    confirm(f"Export {sum(each.count for each in found)} operations, and remove them from the catalog?", yes=yes)
+    record = prune(
+        which,
+        file,
+        open_store=app.store,
+        catalog=app.catalog,
+        progress=app.progress,
+        command_args=given(ctx, ("before", "types", "file")),
+    )
+    if app.render.for_people:
+        app.render.line(f"{record.removed_count} operations are exported to {record.result_path}, and removed")
+    else:
+        app.render.one(record)
 
 
 @command.command()

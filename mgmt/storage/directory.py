@@ -2,8 +2,8 @@
 
 An object is a plain file at its key. What is no object yet, and what a file cannot say of itself, is in the folder
 `.mgmt` of the store: `uploads/ID` (an object under way), `uploads/ID.json` (its key), `objects/SHA256-OF-KEY.json`
-(the metadata of an object, believed while the size beside it is that of the file), and `anchors/NAME` (what is written
-down for good). There are no storage classes and no tags.
+(the metadata of an object, believed while the size beside it is that of the file), `anchors/NAME` and `history/NAME`
+(what is written down for good). There are no storage classes and no tags.
 """
 
 import fcntl
@@ -15,8 +15,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
-from io import FileIO
+from io import BytesIO, FileIO
 from stat import S_ISREG
 from typing import Any, BinaryIO
 
@@ -29,10 +30,11 @@ from mgmt.storage.folder import (
     read_all,
     remove,
     remove_empty_parents,
+    sha256_of_file,
     translated,
     write_new,
 )
-from mgmt.storage.keys import ANCHORS, OWN, check_key, is_key
+from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key, is_key
 from mgmt.storage.publish import CHUNK, CONTENT, is_same, sha256_of
 from mgmt.storage.store import Capabilities, PendingUpload, Sent, StoredObject
 
@@ -130,17 +132,28 @@ class DirectoryStore:
 
     def anchor(self, name: str, data: bytes) -> StoredObject:
         """A file in `.mgmt/anchors`, which nobody may write."""
-        path = ANCHORS + check_key(name)
+        return self._keep(ANCHORS + check_key(name), BytesIO(data))
+
+    def keep(self, name: str, data: BinaryIO, *, size: int) -> StoredObject:
+        """A file in `.mgmt/history`, which nobody may write."""
+        return self._keep(HISTORY + check_key(name), data)
+
+    def _keep(self, path: str, data: BinaryIO) -> StoredObject:
+        digest = sha256_of(data)
         with translated(self.location(path)):
             with self._parent(path, create=True):
                 pass
             with self._locked() as root, open_parent(root, path) as (folder, leaf):
                 try:
-                    if read_all(folder, leaf) != data:
+                    if sha256_of_file(folder, leaf) != digest:
                         raise ConflictError(f"{self.location(path)} exists already")
                 except FileNotFoundError:
                     remove(folder, _HALF)  # a killed process may have left one
-                    write_new(folder, _HALF, data)
+                    data.seek(0)
+                    write_new(folder, _HALF, iter(partial(data.read, CHUNK), b""))
+                    if sha256_of_file(folder, _HALF) != digest:
+                        remove(folder, _HALF)
+                        raise IntegrityError(f"{self.location(path)} was damaged on its way to the disk") from None
                     os.chmod(_HALF, 0o444, dir_fd=folder)
                     place((folder, _HALF), (folder, leaf))
                     remove(folder, _HALF)
@@ -258,7 +271,7 @@ class DirectoryStore:
             with open_parent(root, _upload_path(upload_id)) as source:
                 os.stat(source[1], dir_fd=source[0])
                 with open_parent(root, _note_path(key), create=True) as (folder, name):
-                    write_new(folder, name, json.dumps(note).encode())
+                    write_new(folder, name, [json.dumps(note).encode()])
                 with open_parent(root, key, create=True) as target:
                     place(source, target)
         except FileNotFoundError as error:
@@ -269,7 +282,7 @@ class DirectoryStore:
 
     def _begin(self, key: str, upload_id: str) -> int:
         with self._parent(_upload_path(upload_id), create=True) as (folder, name):
-            write_new(folder, f"{name}.json", json.dumps({"key": key}).encode())
+            write_new(folder, f"{name}.json", [json.dumps({"key": key}).encode()])
         return self._open_upload(upload_id, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     def _found(self, upload_id: str) -> int | None:

@@ -1,8 +1,9 @@
 """Files below a folder that no path leads out of, and errors in mgmt's words."""
 
 import errno
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from mgmt.errors import ConflictError, NotFoundError, StoreError, StoreUnavailableError
@@ -48,11 +49,14 @@ def open_parent(root: int, path: str, *, create: bool = False) -> Iterator[tuple
         os.close(folder)
 
 
-def write_new(folder: int, name: str, data: bytes) -> None:
-    """Make `name` hold exactly `data`, on disk when this returns."""
+def write_new(folder: int, name: str, chunks: Iterable[bytes]) -> None:
+    """Make `name` hold exactly the `chunks`, on disk when this returns."""
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
-        write_all(descriptor, data, 0)
+        position = 0
+        for chunk in chunks:
+            write_all(descriptor, chunk, position)
+            position += len(chunk)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -72,6 +76,14 @@ def read_all(folder: int, name: str) -> bytes:
     """What a small file holds."""
     with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
         return file.read()
+
+
+def sha256_of_file(folder: int, name: str) -> str:
+    """In hex, of what the disk holds: what is cached of it in memory is dropped first, where that can be asked for."""
+    with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb", buffering=0) as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def place(source: tuple[int, str], target: tuple[int, str]) -> None:

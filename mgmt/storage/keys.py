@@ -10,6 +10,7 @@ OWN = ".mgmt"
 """What keys in a store begin with that are mgmt's own, and no archives'."""
 
 ANCHORS = f"{OWN}/anchors/"
+HISTORY = f"{OWN}/history/"
 SUFFIX = ".tar.gz"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from mgmt.errors import IntegrityError, NotFoundError, StoreUnavailableError
 from mgmt.storage.checksums import checksum, checksum_of_file, proven_by
-from mgmt.storage.keys import ANCHORS, OWN, check_key
+from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key
 from mgmt.storage.multipart import MultipartUpload, plan_part_size
 from mgmt.storage.publish import CONTENT, OPERATION, is_same, publish_once, sha256_of
 from mgmt.storage.refusals import UnsupportedError
@@ -123,14 +123,21 @@ class S3Store:
 
     def anchor(self, name: str, data: bytes) -> StoredObject:
         """An object under `.mgmt/anchors/`. A bucket with object lock keeps it as long as its default says."""
-        key = ANCHORS + check_key(name)
-        # A bucket with object lock takes nothing without a checksum, be it one that nobody was seen to compare.
-        self._put(key, BytesIO(data), len(data), {OPERATION: name}, at_least="md5")
-        return self._bucket.head(key)
+        return self._keep(ANCHORS, name, BytesIO(data), len(data))
 
     def anchors(self) -> Iterator[str]:
         """Names in the order of the service."""
         return (each.key.removeprefix(ANCHORS) for each in self._bucket.list(ANCHORS))
+
+    def keep(self, name: str, data: BinaryIO, *, size: int) -> StoredObject:
+        """An object under `.mgmt/history/`, in one request."""
+        return self._keep(HISTORY, name, data, size)
+
+    def _keep(self, where: str, name: str, data: BinaryIO, size: int) -> StoredObject:
+        key = where + check_key(name)
+        # A bucket with object lock takes nothing without a checksum, be it one that nobody was seen to compare.
+        self._put(key, data, size, {OPERATION: name}, at_least="md5")
+        return self._bucket.head(key)
 
     def _put(
         self, key: str, data: BinaryIO, size: int, metadata: Mapping[str, str], at_least: str | None = None

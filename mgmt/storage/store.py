@@ -173,6 +173,13 @@ class ObjectStore(Protocol):
         """The names of what `anchor` has written down."""
         ...
 
+    def keep(self, name: str, data: BinaryIO, *, size: int) -> StoredObject:
+        """Write a part of the history down as `anchor` does, and see that the store holds exactly that.
+
+        Raises ConflictError when the name has something else, IntegrityError when it is not what arrived.
+        """
+        ...
+
     def read(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
         """Bytes `start` to `end` (exclusive), exactly that many. With `etag`, IntegrityError if the object is another.
 

@@ -1,14 +1,20 @@
 """Makes the catalogs of long ago that later versions of mgmt must be able to open.
 
-    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0004.sql
+    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0005.sql
 
-That is how 0004.sql was made, when 0004 was the newest revision, and the others in their turn. They hold two uploads
+That is how 0005.sql was made, when 0005 was the newest revision, and the others in their turn. They hold two uploads
 (one of a name that is not UTF-8), a failed download, a running upload that was cut off, and an archive of four members;
-0002.sql has their names to search, the later ones where they are. They are never made again: each revision that
-changes a table adds a file of its own, made before the change.
+0002.sql has their names to search, the later ones where they are, and 0005.sql has what has ended sealed. They are
+never made again: each revision that changes a table adds a file of its own, made before the change.
 """
 
-from mgmt.catalog import schema
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+
+from mgmt.catalog import open_catalog, schema
+from mgmt.catalog.canonical import said
 
 ROWS = r"""
 INSERT INTO operations (operation_id, operation_type, target_path, target_path_bytes, target_name, target_name_bytes,
@@ -68,8 +74,29 @@ INSERT INTO directory_archives (directory_id, archive_id) VALUES (1, 2), (2, 2);
 """
 
 
+def hashes(path: str) -> Iterator[str]:
+    """The statements that give their hash to the operations that have ended in the catalog at `path`."""
+    catalog = open_catalog(f"sqlite:///{path}")
+    with catalog.database.connection() as connection:
+        for each in said(connection, "o.status NOT IN ('pending', 'running')", {}):
+            yield f"UPDATE operations SET sha256 = X'{each.digest.hex()}' WHERE seq = {each.seq};"
+    catalog.close()
+
+
 def main() -> None:
-    print(schema.sql("sqlite", "base:0004"), ROWS, RANGES)
+    statements = f"{schema.sql('sqlite', 'base:0005')}{ROWS}{RANGES}"
+    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/catalog.db")) as connection:
+        connection.executescript(statements)
+        finish = "\n".join(hashes(f"{folder}/catalog.db"))
+        connection.executescript(finish)
+        catalog = open_catalog(f"sqlite:///{folder}/catalog.db")
+        catalog.audit.seal()
+        catalog.close()
+        row = "SELECT sequence, quote(sealed_at), quote(operations), quote(digest) FROM seals"
+        [(sequence, sealed_at, operations, digest)] = connection.execute(row)
+    print(statements, finish)
+    print(f"INSERT INTO seals VALUES ({sequence}, {sealed_at}, {operations}, NULL, {digest});")
+    print(f"UPDATE operations SET seal = {sequence} WHERE sha256 IS NOT NULL;")
 
 
 if __name__ == "__main__":

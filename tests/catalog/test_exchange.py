@@ -155,7 +155,7 @@ def test_an_empty_history(catalog: Catalog, other: Catalog) -> None:
 
 def resealed(lines: list[bytes]) -> bytes:
     """A file whose last line is right again."""
-    tally = exchange._Tally()
+    tally = exchange.Tally()
     for line in lines:
         tally.note(line + b"\n", next(iter(json.loads(line))))
     return b"\n".join([*lines, json.dumps({"end": tally.end()}).encode()]) + b"\n"

@@ -178,6 +178,9 @@ CHANGES = {
     "insert of another part": "INSERT INTO downloads (operation_id) VALUES ('{id}')",
     "insert of another link": "INSERT INTO operation_files (operation_id, file_id, role) "
     "SELECT '{id}', max(id), 'index' FROM files",
+    "a prune of its own": "INSERT INTO operations (operation_id, operation_type, started_at, status, metadata, "
+    "command_args) VALUES ('x', 'prune', now(), 'running', '{{}}', '{{}}'); INSERT INTO prunes (operation_id, "
+    "ended_before, removed_count, removed) VALUES ('x', now(), 1, '1')",
     "merge": "MERGE INTO operations o USING (SELECT '{id}' AS id) x ON o.operation_id = x.id "
     "WHEN MATCHED THEN UPDATE SET status = 'failed'",
     "merge that deletes": "MERGE INTO uploads o USING (SELECT '{id}' AS id) x ON o.operation_id = x.id "
@@ -314,6 +317,23 @@ def test_what_is_live_a_writer_may_change_and_end(team: Team) -> None:
         assert connection.execute("UPDATE uploads SET digest = 'f'").rowcount == 0
         with pytest.raises(psycopg.errors.IntegrityConstraintViolation, match="a finished operation"):
             connection.execute("UPDATE operations SET status = 'failed'")  # no seal lists it yet
+
+
+def test_only_the_owner_prunes(program: Program, team: Team) -> None:
+    program.ok("search", "clip")
+    before = history(team)
+    prune = ("db", "prune", "--before", "0s", "--export", "old.jsonl.gz", "--yes")
+    done = program.run(*prune)
+    assert (done.returncode, "permission denied" in done.stderr) == (12, True), done.stderr
+    assert history(team) == before
+    assert not (program.work / "old.jsonl.gz").exists()
+    owner = Program(
+        program.home, program.store, {"MGMT_CATALOG": f"{team.owner}?options=-c%20role%3D{team.names.owner}"}
+    )
+    assert owner.json(*prune)["removed_count"] == 1
+    program.ok("search", "clip")
+    program.ok("audit", "verify")
+    program.ok("db", "check")
 
 
 @pytest.mark.sqlite

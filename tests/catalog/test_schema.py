@@ -40,7 +40,7 @@ from mgmt.catalog.database import Database
 from mgmt.errors import CatalogError, ConfigurationError
 
 ROOT = Path(__file__).parents[2]
-OLD = ("0001", "0002", "0003", "0004")
+OLD = ("0001", "0002", "0003", "0004", "0005")
 WHERE_MEMBERS_ARE = {"member_ranges": [(2, 1, 4)], "directory_archives": [(1, 2), (2, 2)]}
 """What 0003 has worked out of the rows that were there; see old_catalogs.py."""
 SEALS = {("operations", "sha256"), ("operations", "seal")}
@@ -75,7 +75,8 @@ def contents(path: str) -> dict[str, list[dict[str, object]]]:
         for name in records:
             rows = connection.execute(f"SELECT * FROM {name}").fetchall()
             facts = [{column: row[column] for column in row if (name, column) not in SEALS} for row in rows]
-            found[name] = sorted(facts, key=repr)
+            if facts:
+                found[name] = sorted(facts, key=repr)
         return found
 
 

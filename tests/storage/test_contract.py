@@ -356,6 +356,18 @@ def test_an_anchor_is_written_once_and_is_no_object(store: ObjectStore) -> None:
             call()
 
 
+def test_a_history_is_kept_once_and_is_no_object(store: ObjectStore) -> None:
+    data = content(3 << 20)
+    first = store.keep("a.jsonl.gz", io.BytesIO(data), size=len(data))
+    assert (first.key, first.size) == (".mgmt/history/a.jsonl.gz", len(data))
+    assert store.keep("a.jsonl.gz", io.BytesIO(data), size=len(data)) == first
+    with pytest.raises(ConflictError):
+        store.keep("a.jsonl.gz", io.BytesIO(data[1:]), size=len(data) - 1)
+    assert [*store.list(), *store.pending(), *store.anchors()] == []
+    with pytest.raises(ConfigurationError):
+        store.keep("../x", io.BytesIO(b""), size=0)
+
+
 @pytest.mark.parametrize("key", ["/a", "a/", "a//b", "../a", "a/../../b", "a\\b", "a\nb", "", "x" * 901])
 def test_no_call_leaves_the_store(store: ObjectStore, key: str) -> None:
     calls: list[Callable[[], object]] = [
