@@ -27,8 +27,8 @@ demo: $(VENV)/.demo                      ## the tour: real media to a real S3 se
 test: lint                               ## every test, against real servers on loopback
 	$(BIN)/python -m pytest -n $(JOBS)
 
-torture: $(VENV)/.dev                    ## every promise under every fault; writes docs/promises.md
-	$(BIN)/python -m tests.faults.torture
+torture: $(VENV)/.dev                    ## every promise under every fault, into docs/promises.md (CATALOG=postgresql: once more with that)
+	$(BIN)/python -m tests.faults.torture $(or $(CATALOG),sqlite)
 
 lint: $(VENV)/.dev                       ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

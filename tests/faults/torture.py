@@ -1,6 +1,8 @@
-"""The whole of tests/faults and what else is marked `torture`, and a report of what it saw: `make torture`.
+"""The whole of tests/faults and what else is marked `torture`, and a report of what it saw.
 
-It writes docs/promises.md between its two marks; the exit status is pytest's.
+`make torture` does it with SQLite catalogs, and tries what only PostgreSQL can suffer; `make torture CATALOG=postgresql`
+does once more with PostgreSQL what runs with both. Each writes its table into docs/promises.md between its two marks;
+the exit status is pytest's.
 """
 
 import json
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).parents[2] / "docs" / "promises.md"
-BEGIN, END = "<!-- the last run begins -->", "<!-- the last run ends -->"
+PART = {"sqlite": "not hours and not postgresql", "postgresql": "not hours and postgresql"}
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -39,11 +41,12 @@ def table(found: list[dict[str, Any]]) -> str:
 
 
 def main() -> int:
+    catalog, *arguments = sys.argv[1:]
+    begin, end = f"<!-- the last run on {catalog} begins -->", f"<!-- the last run on {catalog} ends -->"
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures"
-        arguments = sys.argv[1:] or ["tests"]
         workers = str((os.cpu_count() or 1) + 1)  # the tests wait for disks and servers more than they compute
-        command = [sys.executable, "-m", "pytest", "-n", workers, "-m", "not hours", "-rs", *arguments]
+        command = [sys.executable, "-m", "pytest", "-n", workers, "-m", PART[catalog], "-rs", *(arguments or ["tests"])]
         done = subprocess.run(
             command, env={**os.environ, "MGMT_FIGURES": str(figures)}, stdout=subprocess.PIPE, text=True
         )
@@ -58,10 +61,10 @@ def main() -> int:
         if skipped:
             lines += ["", "Skipped on this machine:", "", *(f"- `{line}`" for line in skipped)]
         report = "\n".join(lines)
-    before, rest = PAGE.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    if not sys.argv[1:]:
-        PAGE.write_text(f"{before}{BEGIN}\n{report}\n{END}{after}")
+    before, rest = PAGE.read_text().split(begin)
+    after = rest.split(end)[1]
+    if not arguments:
+        PAGE.write_text(f"{before}{begin}\n{report}\n{end}{after}")
     print(report)
     return done.returncode
 
