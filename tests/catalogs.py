@@ -16,6 +16,8 @@ from tests.behind import behind
 from tests.postgresql import PostgreSQL
 
 Row = tuple[Any, ...]
+LONGEST_GOODBYE = 120
+"""Seconds in which a server has seen that its client is gone, and undone what that had under way."""
 
 
 class Catalog(Protocol):
@@ -142,7 +144,12 @@ class PostgreSQLCatalog:
         self._server.copy_database(self._empty, self.url)
 
     def wait(self) -> None:
-        while self.rows("SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"):
+        others = (
+            "SELECT pid, query FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+        )
+        until = time.monotonic() + LONGEST_GOODBYE
+        while left := self.rows(others):
+            assert time.monotonic() < until, left
             time.sleep(0.01)
 
 
