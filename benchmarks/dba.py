@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NoReturn, cast
 
 from sqlalchemy import JSON, Boolean, Column, DateTime, insert, text
 from sqlalchemy.types import TypeDecorator
@@ -27,6 +27,10 @@ from benchmarks.recorder import a_record
 from mgmt.catalog import HEAD, Catalog, Database, open_catalog, schema
 from mgmt.catalog.backup import backup
 from mgmt.catalog.base import Base
+from mgmt.catalog.exchange import compressed, export
+from mgmt.catalog.pruning import Which
+from mgmt.progress import NoProgress
+from mgmt.services.prune import prune
 from tests.postgresql import GIVEN, PostgreSQL, own_postgresql
 
 MEMBERS = 10_000
@@ -80,6 +84,11 @@ def _measured(url: str, asked: argparse.Namespace, folder: Path, dump: Dump | No
         yield "index the names again", _seconds(catalog.members.index_names)
         yield "size after it", _size(database)
         _check(database)
+        yield "audit verify", _seconds(lambda: _verify(catalog))
+        yield "db export --no-members", _seconds(lambda: _export(database, folder / "export"))
+        yield "db prune of all that may go", _seconds(lambda: _prune(catalog, folder))
+        yield "operations that stay", _operations(catalog)
+        _check(database)
 
 
 def _seconds(work: Callable[[], object]) -> str:
@@ -101,6 +110,32 @@ def _size(database: Database) -> str:
 def _check(database: Database) -> None:
     if problems := schema.check(database):
         raise SystemExit(f"{database.name}: {problems}")
+
+
+def _verify(catalog: Catalog) -> None:
+    for finding in catalog.audit.verification().findings():
+        raise SystemExit(f"{finding}")
+
+
+def _export(database: Database, path: Path) -> None:
+    with open(path, "wb") as file, compressed(file) as out:
+        export(database, cast("BinaryIO", out), members=False)
+    path.unlink()
+
+
+def _prune(catalog: Catalog, folder: Path) -> None:
+    before = Which(datetime.now(UTC))
+    file = folder / f"pruned-{catalog.database.url.get_backend_name()}.gz"
+    prune(before, str(file), open_store=_no_store, catalog=catalog, progress=NoProgress(), command_args={})
+
+
+def _no_store(_: object) -> NoReturn:
+    raise SystemExit("nothing is stored here")
+
+
+def _operations(catalog: Catalog) -> str:
+    with catalog.database.connection() as connection:
+        return f"{connection.scalar(text('SELECT count(*) FROM operations')) or 0:,}"
 
 
 def _without_copy(copy: str | None) -> None:
@@ -131,6 +166,10 @@ def _add_operations(database: Database, operations: int) -> None:
             for table, each in rows.items():
                 if each:
                     session.execute(insert(Base.metadata.tables[table]), each)
+            if not database.is_sqlite:  # the numbers that come next
+                session.execute(
+                    text("SELECT setval(pg_get_serial_sequence('operations', 'seq'), max(seq)) FROM operations")
+                )
 
 
 def _as_typed(column: Column[Any], value: Any) -> Any:
