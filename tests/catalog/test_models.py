@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
@@ -15,6 +16,7 @@ from mgmt.catalog import (
     Location,
     OperationRecord,
     Place,
+    PruneRecord,
     SearchRecord,
     Status,
     UploadRecord,
@@ -36,7 +38,11 @@ UPLOAD = (
     "checksum_original checksum_compressed checksum_s3_etag completed_dir_path compressed_file_path"
 )
 DOWNLOAD = "s3_bucket s3_object_key s3_storage_class local_path downloaded_size checksum_s3_etag checksum_local"
-TYPES = "upload download search verify delete free status config batch recover rebuild"
+TYPES = "upload download search verify delete free status config batch recover rebuild prune"
+NEEDED: dict[type[OperationRecord], dict[str, Any]] = {
+    SearchRecord: {"keyword": "k"},
+    PruneRecord: {"ended_before": datetime(2026, 1, 1, tzinfo=UTC)},
+}
 SEARCH = "keyword location local_matches s3_matches total_matches download_selected status_checked"
 
 
@@ -61,7 +67,7 @@ def test_every_type_of_operation_comes_back_as_its_own_class(catalog: Catalog, r
     classes = [mapper.class_ for mapper in OperationRecord.__mapper__.self_and_descendants][1:]
     assert {cls.__mapper__.polymorphic_identity for cls in classes} >= set(TYPES.split())
     for cls in classes:
-        catalog.metadata.save_operation(cls(**({"keyword": "k"} if cls is SearchRecord else {})))
+        catalog.metadata.save_operation(cls(**NEEDED.get(cls, {})))
     assert [type(operation) for operation in reopen().metadata.list_operations()] == classes[::-1]
 
 

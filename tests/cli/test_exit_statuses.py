@@ -80,6 +80,17 @@ def tampered(mgmt: Program) -> None:
     mgmt.records.change("""UPDATE operations SET "user" = 'somebody else'""")
 
 
+def searched(mgmt: Program) -> None:
+    """Something may leave the catalog."""
+    archived(mgmt)
+    mgmt.ok("search", "notes")
+
+
+def searched_and_tampered(mgmt: Program) -> None:
+    searched(mgmt)
+    mgmt.records.change("""UPDATE operations SET "user" = 'somebody else'""")
+
+
 def put_back(mgmt: Program) -> None:
     """An older copy of the catalog, after the end of what came later was anchored."""
     archived(mgmt)
@@ -272,6 +283,17 @@ TABLE: list[tuple[Before, str, int]] = [
     (archived, "db import missing", USAGE),
     (archived, "db import notes", INTEGRITY),
     (from_another_history, "db import history.jsonl", CONFLICT),
+    (archived, "db prune --before 0s -n", OK),
+    (archived, "db prune --before 2000-01-01", OK),
+    (searched, "db prune --before 0s --yes", OK),
+    (searched, "db prune --before 0s --yes --export old.jsonl.gz", OK),
+    (searched, "db prune --before 0s --yes --export notes", CONFLICT),
+    (searched, "db prune --before 0s", REFUSED),
+    (searched_and_tampered, "db prune --before 0s --yes", INTEGRITY),
+    (archived, "db prune", USAGE),
+    (archived, "db prune --before yesterday", USAGE),
+    (archived, "db prune --before 0s --type films", USAGE),
+    (from_the_future, "db prune --before 0s --yes", CATALOG),
     (archived, "db rebuild", OK),
     (foreign, "db rebuild", PARTIAL),
     (from_the_future, "db rebuild", CATALOG),
