@@ -27,7 +27,7 @@ demo: $(VENV)/.demo                      ## the tour: real media to a real S3 se
 test: lint                               ## every test, against real servers on loopback
 	$(BIN)/python -m pytest -n $(JOBS)
 
-torture: $(VENV)/.dev                    ## every promise under every fault, into docs/promises.md (CATALOG=postgresql: once more with that)
+torture: $(VENV)/.dev                    ## every promise under every fault, into docs/promises.md (CATALOG=postgresql: with that)
 	$(BIN)/python -m tests.faults.torture $(or $(CATALOG),sqlite)
 
 lint: $(VENV)/.dev                       ## ruff, mypy, import-linter

@@ -73,16 +73,22 @@ def _catalogs_go_with_their_test(request: pytest.FixtureRequest) -> Iterator[Non
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is marked `sqlite` is not run with another catalog; what is, is marked `postgresql`."""
-    on_postgresql = [item for item in items if isinstance(item, pytest.Function) and _kind(item) == "postgresql"]
-    left_out = {item for item in on_postgresql if item.get_closest_marker("sqlite")}
-    for item in on_postgresql:
-        item.add_marker("postgresql")
+    functions = [item for item in items if isinstance(item, pytest.Function)]
+    left_out = {item for item in functions if _kind(item) == "postgresql" and item.get_closest_marker("sqlite")}
+    for item in functions:
+        if {"postgresql", "postgresql_server"} & {*_parameters(item).values(), *item.fixturenames}:
+            item.add_marker("postgresql")
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
 
 
 def _kind(item: pytest.Function) -> object:
-    return item.callspec.params.get("catalogs") if hasattr(item, "callspec") else None
+    return _parameters(item).get("catalogs")
+
+
+def _parameters(item: pytest.Function) -> dict[str, str]:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return {name: value for name, value in parameters.items() if isinstance(value, str)}
 
 
 @pytest.fixture

@@ -101,6 +101,7 @@ class Journal:
         with self._database.transaction() as session:
             operation.status, operation.completed_at = status, now()
             operation.error_message = message or operation.error_message
+            self._lease.end(operation)
             session.flush()
             logger.info("%s of %s ends: %s", operation.operation_type, operation.target_path, operation.status)
 
@@ -155,17 +156,16 @@ class Journal:
 
     def _fence(self, session: Session) -> None:
         """What is under way here has no other owner, and will get none before the transaction ends."""
-        live = []
-        for each in self._lease.held:
-            if each.operation.completed_at is None:
-                live.append(each)
-            elif each.operation.owner != each.owner:  # it was read again, and another has ended it
-                raise _lost(each.operation_id, each.operation.owner)
-        if live:
-            known = operations.c.operation_id.in_([each.operation_id for each in live])
-            query = select(operations.c.operation_id, operations.c.owner).where(known).with_for_update(key_share=True)
-            owners = {row.operation_id: row.owner for row in session.execute(query)}
-            for each in live:
+        live = [each for each in self._lease.held if each.operation.completed_at is None]
+        # A query may have read a record again, with an end that another has given it.
+        doubtful = [each for each in self._lease.held if each not in live and not self._lease.has_ended(each)]
+        for some in (live, doubtful):
+            known = operations.c.operation_id.in_([each.operation_id for each in some])
+            query = select(operations.c.operation_id, operations.c.owner).where(known)
+            if some is live:
+                query = query.with_for_update(key_share=True)
+            owners = {row.operation_id: row.owner for row in session.execute(query)} if some else {}
+            for each in some:
                 if (owner := owners.get(each.operation_id)) != each.owner:
                     raise _lost(each.operation_id, owner)
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select, update
 
@@ -44,6 +45,7 @@ class Lease:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self.held: tuple[Held, ...] = ()
+        self._ends: dict[str, datetime | None] = {}
 
     @contextmanager
     def on(self, operation: OperationRecord) -> Iterator[None]:
@@ -62,10 +64,19 @@ class Lease:
         finally:
             with held():
                 self.held = tuple(each for each in self.held if each is not lease)
+                self._ends.pop(lease.operation_id, None)
                 if not self.held and self._thread is not None:
                     self._ended.set()
                     self._thread.join()
                     self._thread = None
+
+    def end(self, operation: OperationRecord) -> None:
+        """Remember how we end it."""
+        self._ends[operation.operation_id] = operation.completed_at
+
+    def has_ended(self, lease: Held) -> bool:
+        """The operation has ended, and as we have said."""
+        return lease.operation.completed_at == self._ends.get(lease.operation_id)
 
     def _renew(self, ended: threading.Event) -> None:
         seconds = RENEW_SECONDS

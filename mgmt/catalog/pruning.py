@@ -185,9 +185,8 @@ def _remove_from_sqlite(connection: Connection) -> None:
 
 def _remove_from_postgresql(connection: Connection) -> None:
     tables = [*(each.name for each in _parts()), "operations"]
-    connection.exec_driver_sql(
-        "SET LOCAL lock_timeout = '10s'"
-    )  # who works meanwhile does not stand behind us for long
+    # Whoever works meanwhile does not stand in line behind us for long.
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
     for table in tables:
         connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE TRIGGER {table}_keep")
     connection.exec_driver_sql("ANALYZE pruned")

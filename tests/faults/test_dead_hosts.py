@@ -83,6 +83,7 @@ UPLOAD = ["-q", "upload", "clip"]
 @pytest.mark.parametrize(
     ("moment", "status", "kept"),
     [
+        (Moment("_key_to_go_on_with"), "cancelled", False),  # before its own record is read again
         (Moment("_send"), "cancelled", False),
         (Moment("Journal.confirm"), "cancelled", False),  # before the object is completed
         (Moment("_prove_and_record"), "cancelled", False),

@@ -18,6 +18,8 @@ from tests.faults.test_random_kills import NAMES, make_originals
 from tests.postgresql import OwnPostgreSQL, own_postgresql
 from tests.program import Program
 
+pytestmark = pytest.mark.postgresql
+
 DONE, PARTIAL, CATALOG = 0, 3, 12
 
 

@@ -1,8 +1,7 @@
 """The whole of tests/faults and what else is marked `torture`, and a report of what it saw.
 
-`make torture` does it with SQLite catalogs, and tries what only PostgreSQL can suffer;
-`make torture CATALOG=postgresql` does once more with PostgreSQL what runs with both. Each writes its table into
-docs/promises.md between its two marks; the exit status is pytest's.
+`make torture` does it with SQLite catalogs, `make torture CATALOG=postgresql` with PostgreSQL's, and with what only a
+server can suffer. Each writes its table into docs/promises.md between its two marks; the exit status is pytest's.
 """
 
 import json
