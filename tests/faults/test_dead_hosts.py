@@ -1,5 +1,6 @@
 """A machine that was said to be dead: what it held is settled from another one, and if it only slept, it stops."""
 
+import json
 import os
 import random
 import signal
@@ -267,8 +268,10 @@ def test_asleep_at_any_step(
         settled: list[dict[str, Any]] = []
 
         def settle(program: Program = program, settled: list[dict[str, Any]] = settled) -> None:
-            if program.run("recover", "--host", "nas").returncode == 0:
-                settled.extend(each for each in log(program, "--type", "upload") if each["status"] != "running")
+            done = program.run("-o", "json", "recover", "--host", "nas")
+            reported = json.loads(done.stdout) if done.returncode == 0 else []
+            if any(each["operation_type"] == "upload" for each in reported):  # it had not come to its end
+                settled.extend(log(program, "--type", "upload"))
 
         done = on_nas(program, UPLOAD, step, meanwhile=settle)
         where = program.work / "clip"
