@@ -260,6 +260,9 @@ def test_asleep_at_any_step(
     def new(name: str) -> Program:
         return ready(Program(tmp_path / name, f"s3://{bucket}/{name}", seaweed.environment))
 
+    rehearsed = new("rehearsed")  # what is imported here is imported for all
+    rehearsed.ok(*UPLOAD)
+    rehearsed.ok("recover")
     steps = count_steps(new("counted"), UPLOAD)
     chosen = random.Random(5).sample(range(1, steps * 9 // 10), max(4, int(steps * share)))
     lost = 0
