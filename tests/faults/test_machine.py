@@ -379,6 +379,7 @@ def jump(tmp_path: Path) -> Path:
     return library
 
 
+@pytest.mark.usefixtures("catalogs")
 @pytest.mark.parametrize("where", ["on_directory"])
 @pytest.mark.parametrize("seconds", [3600])
 def test_the_clock_jumps(
