@@ -15,10 +15,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	$(BIN)/python -m compileall -q mgmt migrations
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev,demo,postgres]'
+	$(BIN)/python -m compileall -q mgmt migrations    # as pip does with what it copies
 	touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo                      ## the tour: real media to a real S3 server and back (STORE=file:///... for none)

@@ -5,6 +5,7 @@ Without --quick they also take the place of the last ones in docs/benchmarks.md.
 
 import argparse
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
     if unknown := set(asked.families) - set(FAMILIES):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(FAMILIES)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # of those in Python, mgmt alone runs where it was not installed
     FOLDER.mkdir(parents=True, exist_ok=True)
     peers = Peers(FOLDER / "peers")
     if asked.quick:

@@ -56,8 +56,7 @@ class Database:
         watch(self._session)
         self._mutex = threading.RLock()
         self._depth = 0
-        if not self.is_sqlite:
-            read_once_more(self._session, self.name, lambda: not self._depth)
+        read_once_more(self._session, self.name, lambda: not self._depth)
         self._lock_depth = 0
         self._is_current = False
         self._check: Callable[[Session], None] = lambda _: None

@@ -159,8 +159,21 @@ class Verification:
 def _prunes(connection: Connection) -> Iterator[Numbers]:
     """What was removed on record, by prunes that are as they were when they ended."""
     for each in said_in_pages(connection, f"o.operation_type = '{PRUNE}'", {}):
-        if each.sha256 == each.digest and each.status == Status.SUCCESS:
+        if each.sha256 == each.digest and each.status == Status.SUCCESS and _is_as_sealed(connection, each):
             yield Numbers.parse(str(json.loads(each.text).get("prunes", {}).get("removed", "")))
+
+
+def _is_as_sealed(connection: Connection, row: Said) -> bool:
+    """Whether its seal lists what it is; also of what names no seal yet."""
+    if row.seal is None:
+        return True
+    if not isinstance(row.seal, int):
+        return False
+    return any(
+        listed.operation_id == row.operation_id and _compared(listed, seal, row) is None
+        for seal in seals(connection, row.seal - 1, 1)
+        for listed in seal.listed()
+    )
 
 
 def _compared(listed: Sealed, seal: Seal, row: Said | None) -> Finding | None:

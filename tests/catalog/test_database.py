@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from mgmt.catalog import HEAD, Catalog, FileRecord, Location, UploadRecord, engine, open_catalog
 from mgmt.errors import CatalogError, ConfigurationError, ExitStatus, NotFoundError
+from tests.behind import behind
 
 
 def mode(path: Path | str) -> int:
@@ -266,6 +267,19 @@ def test_a_catalog_that_may_not_be_read(path: str, as_nobody: Callable[[], Abstr
     with as_nobody():
         error = refused(open_catalog(f"sqlite:///{path}"), write=False)
     assert error.message == f"the catalog {path} cannot be opened"
+
+
+def test_a_record_that_cannot_be_looked_at_again(path: str) -> None:
+    catalog = open_catalog(f"sqlite:///{path}")
+    record = catalog.metadata.save_file_record(a_file())
+    with suppress(InterruptedError), catalog.database.transaction() as session:
+        session.add(a_file("/b"))
+        raise InterruptedError  # and records forget what they knew
+    with behind(path) as connection:
+        connection.execute("ALTER TABLE files RENAME TO elsewhere")
+    with pytest.raises(CatalogError) as caught:
+        _ = record.path
+    assert caught.value.exit_status == ExitStatus.CATALOG
 
 
 def test_a_folder_that_may_not_be_written(

@@ -31,6 +31,7 @@ from mgmt.catalog import (
     open_catalog,
     schema,
 )
+from mgmt.catalog.canonical import said
 from mgmt.catalog.pruning import Which, export, exported, prunable, remove
 from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, StoreError
 from mgmt.progress import NoProgress
@@ -186,8 +187,21 @@ def test_who_removes_more_is_found_out(history: Catalog, tmp_path: Path, reopen:
     found = findings(reopen())
     assert ("edited", prunes) in found  # and a record that was edited excuses nothing
     assert {("removed", each) for each in (number, *removed)} <= set(found)
+    hash_again(reopen(), record.operation_id)
+    assert findings(reopen()) == found
     change(reopen(), "DELETE FROM prunes", "DELETE FROM operations WHERE operation_type = 'prune'")
     assert ("removed", prunes) in findings(reopen())
+
+
+def hash_again(catalog: Catalog, operation_id: str) -> None:
+    """As somebody does who knows how."""
+    with catalog.database.snapshot() as connection:
+        (row,) = said(connection, "o.operation_id = :id", {"id": operation_id})
+    quoted = f"X'{row.digest.hex()}'" if catalog.database.is_sqlite else f"'\\x{row.digest.hex()}'"
+    change(catalog, f"UPDATE operations SET sha256 = {quoted} WHERE operation_id = '{operation_id}'")
+    with catalog.database.snapshot() as connection:
+        (row,) = said(connection, "o.operation_id = :id", {"id": operation_id})
+    assert row.sha256 == row.digest
 
 
 def change(catalog: Catalog, *statements: str) -> None:

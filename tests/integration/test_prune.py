@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Figure
 from tests.faults.crash_points import killed_at, points, require_strace
+from tests.faults.signal_at import Moment, run_signalled
 from tests.program import Program
 
 
@@ -127,12 +128,29 @@ def test_killed_at_any_point(few: bool, tmp_path: Path, on_directory: Program, f
     figure("5", "kills at each system call: db prune", tried=kills, violations=0)
 
 
-def test_ctrl_c_leaves_what_was_there(on_directory: Program) -> None:
-    before = with_a_past(on_directory)
-    with on_directory.start("db", "prune", "--before", "0s", "--export", "old.jsonl.gz", "--yes") as running:
-        running.send_signal(signal.SIGINT)
-        running.communicate()
-    if running.returncode != 0:
-        now = {each["operation_id"] for each in on_directory.json("log")}
-        assert {each["operation_id"] for each in before} <= now
-    on_directory.ok("audit", "verify")
+MOMENTS = (
+    Moment("export"),
+    Moment("exported", "return"),
+    Moment("remove"),
+    Moment("remove", "return"),
+    Moment("Journal.close", "return"),
+)
+
+
+@pytest.mark.parametrize("at", MOMENTS, ids=str)
+def test_ctrl_c(at: Moment, on_directory: Program) -> None:
+    before = {each["operation_id"] for each in with_a_past(on_directory)}
+    there = set(on_directory.work.iterdir())
+    command = ["db", "prune", "--before", "0s", "--export", "old.jsonl.gz", "--yes"]
+    done = run_signalled(on_directory, command, at, signal.SIGINT)
+    assert done.returncode == 128 + signal.SIGINT, done.stderr
+    left = {each["operation_id"] for each in on_directory.json("log")}
+    export = on_directory.work / "old.jsonl.gz"
+    assert before <= left or before - left == set(operations_in(export.read_bytes())) & before
+    assert on_directory.json("audit", "verify")["sound"]
+    on_directory.ok("db", "check")
+    export.unlink(missing_ok=True)
+    assert set(on_directory.work.iterdir()) == there
+    on_directory.ok(*command)
+    assert len(on_directory.json("log")) < len(left)
+    assert on_directory.json("audit", "verify")["sound"]
