@@ -27,7 +27,7 @@ from benchmarks.recorder import a_record
 from mgmt.catalog import HEAD, Catalog, Database, open_catalog, schema
 from mgmt.catalog.backup import backup
 from mgmt.catalog.base import Base
-from mgmt.catalog.exchange import compressed, export
+from mgmt.catalog.exchange import bring_in, compressed, export
 from mgmt.catalog.pruning import Which
 from mgmt.progress import NoProgress
 from mgmt.services.prune import prune
@@ -55,17 +55,23 @@ def main(arguments: list[str]) -> int:
         folder = Path(temporary)
         if asked.only != "postgresql":
             url = f"sqlite:///{folder}/catalog.db"
-            for what, figure in _measured(url, asked, folder, lambda copy: backup(Database(url), str(copy))):
+            other = f"sqlite:///{folder}/other.db"
+            for what, figure in _measured(url, other, asked, folder, lambda copy: backup(Database(url), str(copy))):
                 print(f"| SQLite | {what} | {figure} |", flush=True)
         if asked.only != "sqlite":
-            with _postgresql() as (url, dump):
-                for what, figure in _measured(url, asked, folder, dump):
+            with _postgresql() as (url, other, dump):
+                for what, figure in _measured(url, other, asked, folder, dump):
                     print(f"| PostgreSQL | {what} | {figure} |", flush=True)
     return 0
 
 
-def _measured(url: str, asked: argparse.Namespace, folder: Path, dump: Dump | None) -> Iterator[tuple[str, str]]:
-    """Each figure and what it is of; on SQLite an upgrade and a downgrade begin with a backup of their own."""
+def _measured(
+    url: str, other: str, asked: argparse.Namespace, folder: Path, dump: Dump | None
+) -> Iterator[tuple[str, str]]:
+    """Each figure and what it is of; on SQLite an upgrade and a downgrade begin with a backup of their own.
+
+    `url` and `other` are of empty databases.
+    """
     with closing(open_catalog(url)) as catalog:
         database = catalog.database
         schema.upgrade(database)
@@ -85,7 +91,9 @@ def _measured(url: str, asked: argparse.Namespace, folder: Path, dump: Dump | No
         yield "size after it", _size(database)
         _check(database)
         yield "audit verify", _seconds(lambda: _verify(catalog))
-        yield "db export --no-members", _seconds(lambda: _export(database, folder / "export"))
+        exported = folder / "export"
+        yield "db export --no-members", _seconds(lambda: _export(database, exported))
+        yield "db import of that into an empty catalog", _seconds(lambda: _import(other, exported))
         yield "db prune of all that may go", _seconds(lambda: _prune(catalog, folder))
         yield "operations that stay", _operations(catalog)
         _check(database)
@@ -120,6 +128,12 @@ def _verify(catalog: Catalog) -> None:
 def _export(database: Database, path: Path) -> None:
     with open(path, "wb") as file, compressed(file) as out:
         export(database, cast("BinaryIO", out), members=False)
+
+
+def _import(url: str, path: Path) -> None:
+    with closing(open_catalog(url)) as catalog, open(path, "rb") as file:
+        schema.upgrade(catalog.database)
+        bring_in(catalog.database, file)
     path.unlink()
 
 
@@ -187,14 +201,15 @@ def _as_typed(column: Column[Any], value: Any) -> Any:
 
 
 @contextmanager
-def _postgresql() -> Iterator[tuple[str, Dump | None]]:
-    """The URL of an empty database, and how it is dumped to a file, where there is a program that does it."""
+def _postgresql() -> Iterator[tuple[str, str, Dump | None]]:
+    """The URLs of two empty databases, and how the first is dumped to a file, where there is a program that does it."""
     if GIVEN:
-        with PostgreSQL(GIVEN).database() as url:
-            yield url, _pg_dump(shutil.which("pg_dump"), url)
+        given = PostgreSQL(GIVEN)
+        with given.database() as url, given.database() as other:
+            yield url, other, _pg_dump(shutil.which("pg_dump"), url)
         return
-    with own_postgresql("fsync=on") as server, server.database() as url:
-        yield url, _pg_dump(shutil.which("pg_dump", path=server.programs), url)
+    with own_postgresql("fsync=on") as server, server.database() as url, server.database() as other:
+        yield url, other, _pg_dump(shutil.which("pg_dump", path=server.programs), url)
 
 
 def _pg_dump(program: str | None, url: str) -> Dump | None:

@@ -279,7 +279,7 @@ def _finish(connection: Connection, rows: Sequence[Facts]) -> int:
     """Give operations their hashes and seals, or see that they have them."""
     ids = [row["operation_id"] for row in rows]
     there = {id_: (digest, seal) for id_, digest, seal in connection.execute(_HASHES, {"ids": ids})}
-    changed = 0
+    changed, lacking = 0, []
     for row in rows:
         wanted = bytes.fromhex(row["sha256"]), row["seal"]
         digest, seal = there.get(row["operation_id"], (None, None))
@@ -287,8 +287,10 @@ def _finish(connection: Connection, rows: Sequence[Facts]) -> int:
             continue
         if digest not in (None, wanted[0]) or seal is not None:
             raise _differs("operations", [row["operation_id"]])
-        connection.execute(_FINISH, {"id": row["operation_id"], "sha256": wanted[0], "seal": wanted[1]})
+        lacking.append({"id": row["operation_id"], "sha256": wanted[0], "seal": wanted[1]})
         changed += digest is not None
+    if lacking:
+        connection.execute(_FINISH, lacking)
     return changed
 
 

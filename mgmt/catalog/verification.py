@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from mgmt.catalog.canonical import CHUNK, LOWEST, Said, said, said_in_pages
+from mgmt.catalog.canonical import CHUNK, Said, said, said_in_pages
 from mgmt.catalog.database import Database
 from mgmt.catalog.models import PRUNE
 from mgmt.catalog.numbers import Numbers
@@ -18,6 +18,9 @@ from mgmt.catalog.words import LIVE, Status
 
 SEALS = 50
 """Seals that are read together: each may list a thousand operations."""
+
+_LOWEST = -(1 << 62)
+"""Below every number that there can be."""
 
 
 class Tampering(StrEnum):
@@ -78,7 +81,7 @@ class Verification:
     def _groups(self, connection: Connection) -> Iterator[list[Seal]]:
         """Seals that together list as many operations as are looked at together, or somewhat more."""
         group: list[Seal] = []
-        count, after = 0, LOWEST
+        count, after = 0, _LOWEST
         while page := seals(connection, after, SEALS):
             for seal in page:
                 group.append(seal)
