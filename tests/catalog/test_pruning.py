@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import event, text
+from sqlalchemy import Engine, event, text
 
 from mgmt.catalog import (
     BatchRecord,
@@ -272,6 +272,25 @@ def exports(catalog: Catalog) -> bytes:
     out = io.BytesIO()
     export(catalog.database, Which(LATER), PruneRecord(ended_before=LATER), out)
     return out.getvalue()
+
+
+def test_what_may_go_is_asked_once_however_many_pages_it_is(history: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = gzip.decompress(exports(history)).splitlines()[1:-1]
+    monkeypatch.setattr("mgmt.catalog.canonical.CHUNK", 2)
+    assert len(MAY_GO) > 2
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        in_pages = gzip.decompress(exports(history)).splitlines()[1:-1]
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert in_pages == whole
+    assert sum("NOT EXISTS" in each for each in asked) == 2  # of the operations, and of the seals that list them
+    assert sum(each.startswith("SELECT o.") and "o.seq IN" in each for each in asked) > 2  # pages
 
 
 def test_an_export_that_is_not_whole_is_not_taken_for_one(history: Catalog) -> None:
