@@ -2,6 +2,7 @@
 
 from mgmt.archive.blocks import BLOCK, HEADER, Data, Level, compressor, largest_object
 from mgmt.archive.extract import Extracted, Limits, extract, remove_partial
+from mgmt.archive.folders import remove_tree
 from mgmt.archive.index import Index, IndexEnd, IndexHeader, IndexWriter
 from mgmt.archive.inflate import inflate
 from mgmt.archive.member import Digest, Member
@@ -49,6 +50,7 @@ __all__ = [
     "read_selection",
     "rebuild_index",
     "remove_partial",
+    "remove_tree",
     "rename_noreplace",
     "select",
     "survey",

@@ -1,8 +1,12 @@
 """Moving about in a tree of folders by descriptor, where no link can lead astray and no depth is too deep."""
 
+import errno
 import os
 import stat
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
 
 from mgmt.errors import IntegrityError
 
@@ -56,28 +60,107 @@ class Folders:
         self._here = _switch(self._here, descriptor)
 
 
-def remove_tree(folder: str, name: str) -> None:
-    """Remove what is called `name` in `folder`, with everything in it, however deep and whatever its modes."""
-    here = os.open(folder, OPEN_FOLDER & ~os.O_NOFOLLOW)
+def remove_tree(folder: str | int, name: str) -> None:
+    """Remove what is called `name` in `folder`, with everything in it, however deep and whatever its modes.
+
+    `folder` is a path, or a descriptor, which stays open. No link is followed and no other file system entered: what
+    is mounted in the tree stays as it is. Raises OSError with the path of the first thing that cannot be removed; what
+    was removed until then is gone, and calling it again goes on with the rest.
+    """
+    if isinstance(folder, int):
+        _Removal(os.dup(folder), []).remove(os.fsencode(name))
+    else:
+        _Removal(os.open(folder, OPEN_FOLDER & ~os.O_NOFOLLOW), [os.fsencode(folder)]).remove(os.fsencode(name))
+
+
+class _Level(NamedTuple):
+    """A folder on the way: its name in the one above, what that one is, and what else is to be removed there."""
+
+    name: bytes
+    above: tuple[int, int]
+    names: list[bytes]
+
+
+class _Removal:
+    """Takes a tree apart from the bottom, in a loop, with one descriptor."""
+
+    def __init__(self, here: int, place: list[bytes]) -> None:
+        self._here = here
+        self._place = place
+        self._levels: list[_Level] = []
+        self._mount: tuple[int, bytes] | None = None  # that of the root
+
+    def remove(self, name: bytes) -> None:
+        names = [name]
+        try:
+            while names or self._levels:
+                if not names:
+                    name, above, names = self._levels.pop()
+                    self._go_back(above)
+                    os.rmdir(name, dir_fd=self._here)
+                    continue
+                name = names.pop()
+                if stat.S_ISDIR(os.lstat(name, dir_fd=self._here).st_mode):
+                    above = _identity(self._here)
+                    self._enter(name)
+                    self._levels.append(_Level(name, above, names))
+                    names = [os.fsencode(each) for each in os.listdir(self._here)]
+                else:
+                    os.unlink(name, dir_fd=self._here)
+        except OSError as error:
+            path = b"/".join([*self._place, *(level.name for level in self._levels), name])
+            raise OSError(error.errno, error.strerror, os.fsdecode(path)) from error
+        finally:
+            os.close(self._here)
+
+    def _go_back(self, above: tuple[int, int]) -> None:
+        self._here = _switch(self._here, os.open("..", OPEN_FOLDER, dir_fd=self._here))
+        if _identity(self._here) != above:
+            raise OSError(errno.ESTALE, "was moved while it was removed")
+
+    def _enter(self, name: bytes) -> None:
+        try:
+            folder = os.open(name, OPEN_FOLDER, dir_fd=self._here)
+        except PermissionError:
+            _allow_all(name, self._here)
+            folder = os.open(name, OPEN_FOLDER, dir_fd=self._here)
+        try:
+            self._refuse_mount(folder)
+            if os.fstat(folder).st_mode & 0o700 != 0o700:
+                with suppress(PermissionError):  # not ours; whether it can be emptied all the same, unlink says
+                    os.fchmod(folder, 0o700)
+        except OSError:
+            os.close(folder)
+            raise
+        self._here = _switch(self._here, folder)
+
+    def _refuse_mount(self, folder: int) -> None:
+        mount = _mount(folder)
+        self._mount = self._mount or mount
+        if mount != self._mount:
+            raise OSError(errno.EBUSY, "is where another file system is mounted")
+
+
+def _allow_all(name: bytes, folder: int) -> None:
+    """Let the owner do everything in the folder `name`, and follow no link that took its place."""
+    if sys.platform != "linux":
+        os.chmod(name, 0o700, dir_fd=folder, follow_symlinks=False)
+        return
+    descriptor = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
-        above: list[tuple[bytes, list[bytes]]] = []
-        names = [os.fsencode(name)]
-        while names or above:
-            if not names:
-                here = _switch(here, os.open("..", OPEN_FOLDER, dir_fd=here))
-                gone, names = above.pop()
-                os.rmdir(gone, dir_fd=here)
-                continue
-            child = names.pop()
-            if stat.S_ISDIR(os.lstat(child, dir_fd=here).st_mode):
-                os.chmod(child, 0o700, dir_fd=here)
-                here = _switch(here, os.open(child, OPEN_FOLDER, dir_fd=here))
-                above.append((child, names))
-                names = [os.fsencode(each) for each in os.listdir(here)]
-            else:
-                os.unlink(child, dir_fd=here)
+        os.chmod(f"/proc/self/fd/{descriptor}", 0o700)
     finally:
-        os.close(here)
+        os.close(descriptor)
+
+
+def _mount(folder: int) -> tuple[int, bytes]:
+    """The file system that a folder is on, and, where the system tells, the mount: one may be mounted twice."""
+    try:
+        with open(f"/proc/self/fdinfo/{folder}", "rb") as file:
+            lines = file.read().split(b"\n")
+    except OSError:
+        lines = []
+    return os.fstat(folder).st_dev, next((line for line in lines if line.startswith(b"mnt_id:")), b"")
 
 
 def _switch(old: int, new: int) -> int:

@@ -16,15 +16,22 @@ ONE_SYNC = hasattr(_LIBC, "syncfs")
 """Whether the system can put a whole filesystem on disk with one call, cheaper than one a file (syncfs(2))."""
 
 
-def rename_noreplace(source: str, destination: str) -> None:
+def rename_noreplace(
+    source: str, destination: str, *, source_folder: int | None = None, destination_folder: int | None = None
+) -> None:
     """Rename a file, link or folder to a name that is free, in one step where the system can.
+
+    With a descriptor of the folder that holds it, `source` or `destination` is found by its last part in that folder
+    alone; what stands before it only tells people where that is.
 
     Raises ConflictError when the name is taken, and MgmtError, with the system's reason, when it cannot be done.
     Where the system has no such step (renameat2(2)), a file gets its new name before it loses the old one.
     """
+    old = source if source_folder is None else os.path.basename(source)
+    new = destination if destination_folder is None else os.path.basename(destination)
     try:
-        if not _rename_in_one_step(source, destination):
-            _rename_in_two_steps(source, destination)
+        if not _rename_in_one_step(old, new, source_folder, destination_folder):
+            _rename_in_two_steps(old, new, source_folder, destination_folder)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
             raise ConflictError(f"{destination} exists already, and nothing is ever overwritten") from error
@@ -33,9 +40,12 @@ def rename_noreplace(source: str, destination: str) -> None:
         raise MgmtError(f"{source} cannot be moved to {destination}: {error.strerror}") from error
 
 
-def fsync_folder(path: str) -> None:
-    """Have the names in a folder on disk before anything else happens."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def fsync_folder(folder: str | int) -> None:
+    """Have the names in a folder on disk before anything else happens; it is given by path or open descriptor."""
+    if isinstance(folder, int):
+        os.fsync(folder)
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
@@ -56,10 +66,15 @@ def make_folders(path: str) -> None:
         fsync_folder(os.path.dirname(os.path.abspath(folder)))
 
 
-def move(source: str, destination: str) -> None:
+def move(
+    source: str, destination: str, *, source_folder: int | None = None, destination_folder: int | None = None
+) -> None:
     """`rename_noreplace`, and on return the change is on disk, in both folders."""
-    rename_noreplace(source, destination)
-    folders = [os.path.dirname(os.path.abspath(destination)), os.path.dirname(os.path.abspath(source))]
+    rename_noreplace(source, destination, source_folder=source_folder, destination_folder=destination_folder)
+    folders: list[str | int] = [
+        os.path.dirname(os.path.abspath(destination)) if destination_folder is None else destination_folder,
+        os.path.dirname(os.path.abspath(source)) if source_folder is None else source_folder,
+    ]
     for folder in dict.fromkeys(folders):
         fsync_folder(folder)
 
@@ -70,11 +85,14 @@ def sync_filesystem(descriptor: int) -> None:
         raise _last_error()
 
 
-def _rename_in_one_step(source: str, destination: str) -> bool:
+def _rename_in_one_step(
+    source: str, destination: str, source_folder: int | None, destination_folder: int | None
+) -> bool:
     if not hasattr(_LIBC, "renameat2"):
         return False
     old, new = os.fsencode(source), os.fsencode(destination)
-    if _LIBC.renameat2(_AT_FDCWD, old, _AT_FDCWD, new, ctypes.c_uint(_RENAME_NOREPLACE)) == 0:
+    from_, to = (_AT_FDCWD if folder is None else folder for folder in (source_folder, destination_folder))
+    if _LIBC.renameat2(from_, old, to, new, ctypes.c_uint(_RENAME_NOREPLACE)) == 0:
         return True
     error = _last_error()
     if error.errno in _UNSUPPORTED:
@@ -82,17 +100,19 @@ def _rename_in_one_step(source: str, destination: str) -> bool:
     raise error
 
 
-def _rename_in_two_steps(source: str, destination: str) -> None:
-    if stat.S_ISDIR(os.lstat(source).st_mode):
-        os.mkdir(destination, 0o700)
+def _rename_in_two_steps(
+    source: str, destination: str, source_folder: int | None = None, destination_folder: int | None = None
+) -> None:
+    if stat.S_ISDIR(os.stat(source, dir_fd=source_folder, follow_symlinks=False).st_mode):
+        os.mkdir(destination, 0o700, dir_fd=destination_folder)
         try:
-            os.rename(source, destination)
+            os.rename(source, destination, src_dir_fd=source_folder, dst_dir_fd=destination_folder)
         except OSError:
-            os.rmdir(destination)
+            os.rmdir(destination, dir_fd=destination_folder)
             raise
     else:
-        os.link(source, destination, follow_symlinks=False)
-        os.unlink(source)
+        os.link(source, destination, src_dir_fd=source_folder, dst_dir_fd=destination_folder, follow_symlinks=False)
+        os.unlink(source, dir_fd=source_folder)
 
 
 def _last_error() -> OSError:

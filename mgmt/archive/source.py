@@ -80,6 +80,8 @@ class Source:
             if found.type == "d":
                 descriptor = os.open(found.entry.path, OPEN_FOLDER, dir_fd=found.entry.folder)
             try:
+                if _identity(os.fstat(descriptor))[:2] != _identity(found.entry.stat)[:2]:
+                    raise self._tree.changed(found.entry.name)
                 return {os.fsencode(name): os.getxattr(descriptor, name) for name in os.listxattr(descriptor)}
             finally:
                 if found.type == "d":

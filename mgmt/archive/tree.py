@@ -15,11 +15,14 @@ from mgmt.errors import ConfigurationError, MgmtError, NotFoundError, RefusedErr
 
 _REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-_LONG = 2048  # bytes of path; Linux refuses 4096, so from here on a path begins at a folder that is held open
+_HELD = 32  # folders held open above the current one; a tree may be deeper than a process may have descriptors
 
 
 class Entry(NamedTuple):
-    """One thing found on disk: open it with `path` and `dir_fd=folder`; `name` is its path in the archive."""
+    """One thing found on disk: open it with `path` and `dir_fd=folder`; `name` is its path in the archive.
+
+    The descriptor `folder` is good until the next entry is asked for.
+    """
 
     folder: int | None
     path: bytes
@@ -40,16 +43,23 @@ class Tree:
 
     See `Patterns` for the globs. With `include`, files and links count only when they, or a folder above them, are
     matched; folders are always kept. `exclude` wins over `include`. The root itself is never left out.
+
+    With `folder`, a descriptor of the folder that holds the root, the root is found by its name in that folder alone;
+    its path only tells people where it is. Below the root every folder is opened by its name in the one above, and no
+    link is followed: whoever may write to a folder on the way cannot lead a walk elsewhere.
     """
 
     root: str
     name: str
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    folder: int | None = None
 
     def __post_init__(self) -> None:
         if self.name in ("", ".", "..") or "/" in self.name or "\0" in self.name:
             raise ConfigurationError(f"{self.root} cannot be archived as {self.name!r}, which is not a name")
+        if self.folder is not None and os.path.basename(self.root) in ("", ".", ".."):
+            raise ConfigurationError(f"{self.root} does not end with the name of a file or folder")
 
     def walk(self, on_skip: Callable[[Skipped], None]) -> Generator[Entry]:
         """Everything to archive, depth first, each folder before what it holds, siblings by the bytes of their names.
@@ -57,7 +67,7 @@ class Tree:
         Memory is bounded by the names of the folders above the entry. Raises NotFoundError without a root,
         RefusedError when it is a socket, a FIFO or a device, SourceChangedError when something vanishes meanwhile.
         """
-        root = Entry(None, os.fsencode(os.path.abspath(self.root)), self.name, self._stat_root())
+        root = self._root()
         if not stat.S_ISDIR(root.stat.st_mode):
             if reason := _special(root.stat.st_mode):
                 raise RefusedError(f"{self.root} is {reason}, which cannot be archived")
@@ -67,6 +77,8 @@ class Tree:
         try:
             stack = [_Folder(root, included=not include)]
         except OSError as error:
+            if error.errno in _REPLACED:
+                raise self.changed(self.name) from error
             raise MgmtError(f"{self.root} cannot be read: {error.strerror}") from error
         try:
             yield root
@@ -74,13 +86,13 @@ class Tree:
                 folder = stack[-1]
                 name = next(folder.names, None)
                 if name is None:
-                    stack.pop().close()
+                    stack.pop()
+                    self._go_back(folder, stack)
                     continue
-                path = folder.prefix + name
                 inside = f"{folder.name}/{decode(name)}"
                 relative = inside[len(self.name) + 1 :]
                 try:
-                    status = os.stat(path, dir_fd=folder.base, follow_symlinks=False)
+                    status = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
                     mode = status.st_mode
                     is_folder = stat.S_ISDIR(mode)
                     included = folder.included or include.match(relative, folder=is_folder)
@@ -90,16 +102,28 @@ class Tree:
                     if reason := _special(mode):
                         on_skip(Skipped(self.disk_path(inside), reason))
                         continue
-                    entry = Entry(folder.base, path, inside, status)
+                    entry = Entry(folder.descriptor, name, inside, status)
                     if is_folder:
                         stack.append(_Folder(entry, included=included))
                 except OSError as error:
                     on_skip(self.unreadable(inside, error))
                     continue
                 yield entry
+                if len(stack) > _HELD:
+                    stack[-1 - _HELD].close()
         finally:
             for folder in stack:
                 folder.close()
+
+    def _go_back(self, folder: "_Folder", stack: "list[_Folder]") -> None:
+        """Leave `folder`, of which all was seen, for the one above it, the last of `stack`."""
+        try:
+            if stack and stack[-1].descriptor is None:
+                stack[-1].open("..", folder.descriptor)
+        except OSError as error:
+            raise self.changed(stack[-1].name) from error
+        finally:
+            folder.close()
 
     def unreadable(self, name: str, error: OSError) -> Skipped:
         """What it means that the member `name` cannot be looked at or opened: it is skipped, and this says why.
@@ -123,37 +147,46 @@ class Tree:
         """Where the member called `name` is on disk, to tell people."""
         return os.path.abspath(self.root) + os.fsdecode(encode(name[len(self.name) :]))
 
-    def _stat_root(self) -> os.stat_result:
+    def _root(self) -> Entry:
+        path = os.path.abspath(self.root) if self.folder is None else os.path.basename(self.root)
         try:
-            return os.lstat(os.path.abspath(self.root))
+            status = os.stat(path, dir_fd=self.folder, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(f"{self.root}: no such file or folder") from error
         except OSError as error:
             raise MgmtError(f"{self.root} cannot be read: {error.strerror}") from error
+        return Entry(self.folder, os.fsencode(path), self.name, status)
 
 
 class _Folder:
-    """A folder that is being walked."""
+    """A folder that is being walked; `descriptor` is None while it is not held open."""
 
     def __init__(self, entry: Entry, *, included: bool) -> None:
         self.name = entry.name
         self.included = included
-        self.base = entry.folder
-        self.prefix = entry.path + b"/"
-        self._own: int | None = None
-        descriptor = os.open(entry.path, OPEN_FOLDER, dir_fd=entry.folder)
+        self.descriptor: int | None = None
+        self._identity = entry.stat.st_dev, entry.stat.st_ino
+        descriptor = self.open(entry.path, entry.folder)
         try:
             self.names = iter(sorted(map(os.fsencode, os.listdir(descriptor))))
-            if len(self.prefix) > _LONG:
-                self.base = self._own = descriptor
-                self.prefix = b""
-        finally:
-            if self._own is None:
-                os.close(descriptor)
+        except OSError:
+            self.close()
+            raise
+
+    def open(self, path: bytes | str, folder: int | None) -> int:
+        """Hold it open: it is at `path`, seen from `folder`. Raises OSError when something else is there."""
+        descriptor = os.open(path, OPEN_FOLDER, dir_fd=folder)
+        status = os.fstat(descriptor)
+        if (status.st_dev, status.st_ino) != self._identity:
+            os.close(descriptor)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        self.descriptor = descriptor
+        return descriptor
 
     def close(self) -> None:
-        if self._own is not None:
-            os.close(self._own)
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
 
 
 class Tally:

@@ -1,4 +1,5 @@
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -58,8 +59,8 @@ def test_a_name_that_is_taken_meanwhile_by_a_full_folder(tmp_path: Path, monkeyp
     put(tmp_path / "a", "full folder")
     mkdir = os.mkdir
 
-    def and_someone_else_fills_it(path: str, mode: int) -> None:
-        mkdir(path, mode)
+    def and_someone_else_fills_it(path: str, mode: int, dir_fd: int | None = None) -> None:
+        mkdir(path, mode, dir_fd=dir_fd)
         Path(path, "someone else's").write_text("")
 
     monkeypatch.setattr(os, "mkdir", and_someone_else_fills_it)
@@ -108,6 +109,54 @@ def test_another_filesystem(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match="on another filesystem"):
         rename_noreplace(os.fspath(tmp_path / "a"), os.fspath(other / f"mgmt-test-{os.getpid()}"))
     assert look(tmp_path / "a") == "content"
+
+
+@pytest.mark.parametrize("one_step", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_moved_is_what_the_descriptors_hold(
+    tmp_path: Path, kind: str, one_step: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both folders are swapped for links to others after they were opened."""
+    if not one_step:
+        monkeypatch.setattr(sys.modules[rename_in_two_steps.__module__], "_rename_in_one_step", lambda *_: False)
+    for folder in ("here", "there", "secret", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    put(tmp_path / "here" / "it", kind, "ours")
+    put(tmp_path / "secret" / "it", kind, "not ours")
+    before = look(tmp_path / "here" / "it")
+    here, there = (os.open(tmp_path / folder, os.O_RDONLY) for folder in ("here", "there"))
+    for folder, other in (("here", "secret"), ("there", "elsewhere")):
+        (tmp_path / folder).rename(tmp_path / f"real {folder}")
+        (tmp_path / folder).symlink_to(other)
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(descriptor)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    try:
+        move(
+            os.fspath(tmp_path / "here" / "it"),
+            os.fspath(tmp_path / "there" / "moved"),
+            source_folder=here,
+            destination_folder=there,
+        )
+        with pytest.raises(MgmtError, match=r"here/it cannot be moved to .*/there/moved: No such file"):
+            rename_noreplace(
+                f"{tmp_path}/here/it", f"{tmp_path}/there/moved", source_folder=here, destination_folder=there
+            )
+        assert synced == [there, here]
+        put(tmp_path / "real here" / "it", kind)
+        with pytest.raises(ConflictError, match="there/moved exists already"):
+            move("it", f"{tmp_path}/there/moved", source_folder=here, destination_folder=there)
+    finally:
+        os.close(here)
+        os.close(there)
+    assert look(tmp_path / "real there" / "moved") == before
+    assert os.listdir(tmp_path / "secret") == ["it"]
+    assert os.listdir(tmp_path / "elsewhere") == []
 
 
 def test_names_of_any_bytes(tmp_path: Path) -> None:

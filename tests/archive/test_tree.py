@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from mgmt.archive import Skipped, Tree, survey
+from mgmt.archive import Skipped, Tree, hash_tree, remove_tree, survey
 from mgmt.archive.patterns import Patterns
 from mgmt.archive.tree import Entry
 from mgmt.errors import ConfigurationError, MgmtError, NotFoundError, RefusedError, SourceChangedError
-from tests.archive.archives import raw
+from mgmt.progress import NoProgress
+from tests.archive.archives import raw, write
 
 
 def make(root: Path, *paths: str) -> Path:
@@ -145,6 +146,80 @@ def test_a_walk_that_is_left_lets_go_of_everything(tmp_path: Path) -> None:
         next(walking)
     walking.close()
     assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_walk_below_a_descriptor_is_not_led_elsewhere(tmp_path: Path) -> None:
+    """The folder above the root is swapped for a link to another, which has the same names."""
+    make(tmp_path, "parent/r/a/x", "parent/r/b")
+    make(tmp_path, "secret/r/a/x", "secret/r/b")
+    (tmp_path / "secret/r/b").write_text("of somebody else")
+    parent = os.open(tmp_path / "parent", os.O_RDONLY)
+    try:
+        tree = Tree(os.fspath(tmp_path / "parent" / "r"), "r", folder=parent)
+        before, hashed = survey(tree), hash_tree(tree, NoProgress())
+        (tmp_path / "parent").rename(tmp_path / "away")
+        (tmp_path / "parent").symlink_to("secret")
+        assert survey(tree) == before
+        assert hash_tree(tree, NoProgress()) == hashed
+        assert hash_tree(Tree(tree.root, "r"), NoProgress()).digest != hashed.digest
+        assert write(tree, tmp_path / "index").archived.digest == hashed.digest
+        (tmp_path / "away" / "r").rename(tmp_path / "away" / "gone")
+        with pytest.raises(NotFoundError, match="parent/r: no such file"):
+            survey(tree)
+        with pytest.raises(ConfigurationError, match="does not end with the name"):
+            Tree(f"{tmp_path}/parent/..", "r", folder=parent)
+    finally:
+        os.close(parent)
+
+
+@pytest.mark.parametrize("swapped", ["r", "r/a"])
+def test_a_folder_that_is_swapped_for_a_link_while_it_is_walked(tmp_path: Path, swapped: str) -> None:
+    make(tmp_path, "r/a/b/x", "r/a/c", "secret/b/x", "secret/a/b/x", "secret/a/secret")
+    names = []
+    for entry in Tree(os.fspath(tmp_path / "r"), "r").walk(lambda skipped: None):
+        names.append(entry.name)
+        if entry.name == "r/a":
+            (tmp_path / swapped).rename(tmp_path / "away")
+            (tmp_path / swapped).symlink_to(tmp_path / "secret")
+    assert names == ["r", "r/a", "r/a/b", "r/a/b/x", "r/a/c"]
+
+
+def test_a_folder_that_is_swapped_just_before_it_is_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "r/a/x", "other/x")
+    stat = os.stat
+
+    def and_swap(path: bytes, **arguments: int | None) -> os.stat_result:
+        status = stat(path, **arguments)  # type: ignore[arg-type]
+        if path == b"a":
+            (tmp_path / "r" / "a").rename(tmp_path / "away")
+            (tmp_path / "other").rename(tmp_path / "r" / "a")
+        return status
+
+    monkeypatch.setattr(os, "stat", and_swap)
+    with pytest.raises(SourceChangedError, match="r/a changed"):
+        walk(Tree(os.fspath(tmp_path / "r"), "r"))
+
+
+def test_a_tree_may_be_deeper_than_there_are_descriptors_or_calls(tmp_path: Path) -> None:
+    here, depth = os.open(tmp_path, os.O_RDONLY), 1200
+    for level in range(depth):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        if level % 100 == 0:
+            os.close(os.open("z", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+        os.close(here)
+        here = below
+    os.close(here)
+    tree = Tree(os.fspath(tmp_path / "d"), "r")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/dev/fd"))) + 60, hard))
+    try:
+        found, hashed = survey(tree), hash_tree(tree, NoProgress())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (found.folders, found.files) == (hashed.folders, hashed.files) == (depth, 11)
+    assert found.source_state == hashed.source_state
+    remove_tree(os.fspath(tmp_path), "d")
 
 
 FILES = ("a.tmp", "a.jpg", "cache/x", "sub/cache/y", "sub/b.tmp", "sub/deep/er/c.jpg", "sub/keep/d.mov", "cache.txt")
