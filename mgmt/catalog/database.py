@@ -18,7 +18,7 @@ from mgmt.catalog.rereading import once_more, read_once_more
 from mgmt.errors import CatalogError
 from mgmt.signals import held
 
-HEAD = "0006"
+HEAD = "0007"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
 MIGRATING = (

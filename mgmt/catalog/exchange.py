@@ -1,19 +1,20 @@
 """The whole history as JSON Lines, out of one catalog and into another, SQLite or PostgreSQL.
 
-The first line says what it is: `{"history": {"format": 1, "schema": "0006"}}`. Each line after that is a row,
+The first line says what it is: `{"history": {"format": 1, "schema": "0007"}}`. Each line after that is a row,
 `{"TABLE": {column: value}}`, without the columns that are NULL, with values as in canonical.py. Rows come in an order
 in which each refers only to what came before; at last `finished` rows give back the sha256 and the seal of operations,
 which nobody can change from then on. The last line counts the others, and has their sha256: a file that was cut off is
 not taken for a short history. The same history is the same bytes, whichever database it comes from.
 
-What endpoints were seen to do is left out: it is no history, and is seen again.
+What endpoints were seen to do is left out: it is no history, and is seen again. An operation that had not ended when
+it was exported may have ended since, where it runs: it comes in as running, but of a process that nobody can see.
 """
 
 import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from itertools import groupby, islice
@@ -26,7 +27,9 @@ from mgmt.catalog.base import Base
 from mgmt.catalog.canonical import NOT_SAID, Facts, bytes_of, columns_of, dumps, plain_row, sub_tables
 from mgmt.catalog.columns import UTCDateTime
 from mgmt.catalog.database import HEAD, Database
+from mgmt.catalog.owner import Owner
 from mgmt.catalog.verification import Verification
+from mgmt.catalog.words import LIVE
 from mgmt.errors import ConfigurationError, ConflictError, IntegrityError
 
 FORMAT = 1
@@ -246,9 +249,10 @@ def _add(connection: Connection, name: str, rows: Sequence[Facts], empty: set[st
     new = []
     for row in rows:
         there = known.get(tuple(row.get(key) for key in keys))
+        taken_in = _of_an_unseen_process(row) if name == "operations" else row
         if there is None:
-            new.append({column.name: _value(column.type, row.get(column.name)) for column in table.columns})
-        elif there != row:
+            new.append({column.name: _value(column.type, taken_in.get(column.name)) for column in table.columns})
+        elif there not in (row, taken_in):
             raise _differs(name, [row.get(key) for key in keys])
     if new:
         try:
@@ -259,6 +263,13 @@ def _add(connection: Connection, name: str, rows: Sequence[Facts], empty: set[st
                 next_step="import it into an empty catalog: mgmt --catalog URL db import FILE",
             ) from error
     return len(new)
+
+
+def _of_an_unseen_process(operation: Facts) -> Facts:
+    """An operation as it was exported; one that has not ended has an owner whose boot, and so whose fate, is unknown."""
+    if operation.get("status") not in LIVE or operation.get("owner") is None:
+        return operation
+    return {**operation, "owner": str(replace(Owner.parse(operation["owner"]), boot=""))}
 
 
 def _known(connection: Connection, table: Table, rows: Sequence[Facts]) -> dict[tuple[object, ...], Facts]:

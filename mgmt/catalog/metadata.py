@@ -1,14 +1,15 @@
 """The catalog's face: saving, getting, listing and searching records of files and operations."""
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.database import Database
-from mgmt.catalog.models import FileRecord, OperationFile, OperationRecord, UploadRecord, operations
+from mgmt.catalog.models import FileRecord, FreeRecord, OperationFile, OperationRecord, UploadRecord, operations
 from mgmt.catalog.queries import containing, named, starting, tagged
 from mgmt.catalog.words import LIVE, FileStatus, Location, Place, Role, Status
 from mgmt.errors import CatalogError, ConfigurationError, NotFoundError
@@ -123,11 +124,14 @@ class MetadataManager:
     # Files
 
     def save_file_record(self, record: FileRecord) -> FileRecord:
-        """Insert `record`, or write its facts over those of the file at its place. Returns the one that is kept."""
+        """Insert `record`, or write its facts over those of the file at its place. Returns the one that is kept.
+
+        An archive is never written over another one: what stood at its key is recorded as deleted then.
+        """
         with self._database.transaction() as session:
             if record not in session:
                 self._database.take_turns("/".join(record.place))
-                kept = _at(session, record.place)
+                kept = _same(session, record)
                 if kept is not None:
                     for attribute in FileRecord.__mapper__.column_attrs:
                         if attribute.key not in ("id", "recorded_at"):
@@ -138,7 +142,10 @@ class MetadataManager:
             return record
 
     def get_file_record(self, file: int | Place) -> FileRecord:
-        """The file with this id, or at this place. Raises NotFoundError when there is none."""
+        """The file with this id, or at this place. Raises NotFoundError when there is none.
+
+        Of the archives that had a key one after another, it is the one that has it now, or else had it last.
+        """
         with self._database.reading() as session:
             found = session.get(FileRecord, file) if isinstance(file, int) else _at(session, file)
         if found is None:
@@ -233,6 +240,37 @@ class MetadataManager:
         with self._database.reading() as session:
             return list(session.scalars(query))
 
+    def archives_of(self, digest: str) -> list[FileRecord]:
+        """Archives with this digest that are stored, as far as is known; in any store, the newest first."""
+        query = select(FileRecord).where(FileRecord.digest == digest, _is_archive())
+        query = query.where(FileRecord.status == FileStatus.COMPLETED).order_by(FileRecord.id.desc())
+        with self._database.reading() as session:
+            return list(session.scalars(query))
+
+    def unfinished_removals(self, host: str, path: str | None = None) -> list[FreeRecord]:
+        """Removals of copies on `host` that failed after they had begun (`result_path` is what is left), newest first.
+
+        With `path` only those of the copy that was there.
+        """
+        query = select(FreeRecord).where(
+            FreeRecord.status == Status.FAILED, FreeRecord.host == host, FreeRecord.result_path.is_not(None)
+        )
+        if path is not None:
+            query = query.where(_targets(path))
+        with self._database.reading() as session:
+            return list(session.scalars(query.order_by(FreeRecord.seq.desc())))
+
+    def completed_folders(self, host: str) -> list[str]:
+        """The folders on `host` that hold, or held, completed copies."""
+        copies = select(FileRecord).where(FileRecord.location == Location.COMPLETED, FileRecord.host == host)
+        folder = func.substr(FileRecord.path, 1, func.length(FileRecord.path) - func.length(FileRecord.name) - 1)
+        named = copies.where(FileRecord.path_bytes.is_(None)).with_only_columns(folder).distinct()
+        with self._database.reading() as session:
+            folders = set(session.scalars(named))
+            for copy in session.scalars(copies.where(FileRecord.path_bytes.is_not(None))):
+                folders.add(os.path.dirname(copy.path))
+        return sorted(folders)
+
     def stores(self) -> list[str]:
         """The URL of each store that an archive is, or was, recorded in."""
         query = select(FileRecord.store).where(FileRecord.store.is_not(None)).distinct().order_by(FileRecord.store)
@@ -263,12 +301,13 @@ class MetadataManager:
             raise NotFoundError(f"there is no archive of {target_path}", next_step="mgmt ls")
         return found
 
-    def find(self, name: str, host: str | None = None) -> list[FileRecord]:
+    def find(self, name: str, host: str | None = None, *, strictly: bool = False) -> list[FileRecord]:
         """The archives that `name` can mean, the newest first; none, one, or several to choose from.
 
         In this order, the first that fits anything: the id of the upload, the key or the full URL, the archive's
         name with or without `.tar.gz`, the path or the name of the original, of one on `host` rather than of one
-        elsewhere. Deleted ones only when nothing else fits.
+        elsewhere. Deleted ones only when nothing else fits; `strictly`, they count as others do: a word that meant an
+        archive yesterday means no other one today because that one is deleted.
         """
         names = (name, f"{name}.tar.gz")
         # Each is one that an index answers: there may be a million archives.
@@ -291,6 +330,8 @@ class MetadataManager:
                 found = list(session.scalars(query))
                 if stored := [file for file in found if file.status is not FileStatus.DELETED]:
                     return stored
+                if strictly and found:
+                    return found
                 deleted = deleted or found
         return deleted
 
@@ -316,10 +357,34 @@ def _targets(path: str) -> ColumnElement[bool]:
 
 
 def _at(session: Session, place: Place) -> FileRecord | None:
+    """What is at `place`; of deleted archives that were, the last one."""
+    is_deleted = case((FileRecord.status == FileStatus.DELETED, 1), else_=0)
+    return session.scalars(_all_at(place).order_by(is_deleted, FileRecord.id.desc()).limit(1)).first()
+
+
+def _same(session: Session, record: FileRecord) -> FileRecord | None:
+    """What is recorded of the same file. Of another archive that stood at the same key, it is recorded that it is gone.
+
+    Archives are the same by their ids; an id that nobody knows may be any, unless the contents differ.
+    """
+    if record.location is not Location.S3:
+        return _at(session, record.place)
+    for known in session.scalars(_all_at(record.place).order_by(FileRecord.id.desc())).all():
+        if None not in (known.archive_id, record.archive_id):
+            if known.archive_id == record.archive_id:
+                return known
+        elif known.status is not FileStatus.DELETED and (
+            known.digest == record.digest or None in (known.digest, record.digest)
+        ):
+            return known
+        known.status = FileStatus.DELETED
+        session.flush()
+    return None
+
+
+def _all_at(place: Place) -> Select[FileRecord]:
     where = FileRecord.store if place.location is Location.S3 else FileRecord.host
-    return session.scalar(
-        select(FileRecord).where(
-            and_(FileRecord.location == place.location, where == place.where),
-            named(FileRecord.path, FileRecord.path_bytes, place.path),
-        )
+    return select(FileRecord).where(
+        and_(FileRecord.location == place.location, where == place.where),
+        named(FileRecord.path, FileRecord.path_bytes, place.path),
     )

@@ -66,8 +66,13 @@ class FileRecord(Base, kw_only=True, eq=False):
     object_checksum: Mapped[str | None] = mapped_column(default=None)
     """What the store should say of the object: "crc64nvme:...", or alternatives separated by spaces."""
     index_key: Mapped[str | None] = mapped_column(default=None)
+    archive_id: Mapped[str | None] = mapped_column(default=None)
+    """Of an archive: the id that the object itself carries, which no other object has (docs/catalog.md). None where
+    an older mgmt recorded it and nobody has looked at it since."""
     digest: Mapped[str | None] = mapped_column(default=None, index=True)
     """The portable identity of what was archived (docs/format.md)."""
+    kept: Mapped[str | None] = mapped_column(default=None)
+    """What of the content was kept besides: owners, extended attributes; "" for neither. None where that is unknown."""
     original_size: Mapped[int | None] = mapped_column(BigId, default=None)
     member_count: Mapped[int | None] = mapped_column(BigId, default=None)
     proof: Mapped[str | None] = mapped_column(default=None)
@@ -82,7 +87,8 @@ class FileRecord(Base, kw_only=True, eq=False):
         # NULLs differ from one another, so one constraint over all of these columns would hold nothing.
         Index(None, "host", "location", "path", unique=True, **only_where("path_bytes IS NULL")),
         Index(None, "host", "location", "path_bytes", unique=True, **only_where("path_bytes IS NOT NULL")),
-        Index(None, "store", "path", unique=True, **only_where("store IS NOT NULL")),
+        # A key is used again when its archive was deleted; what is deleted stays, and is another archive.
+        Index(None, "store", "path", unique=True, **only_where("store IS NOT NULL AND status <> 'deleted'")),
         Index(None, "location", "path"),
     )
 
@@ -92,7 +98,7 @@ class FileRecord(Base, kw_only=True, eq=False):
 
     @property
     def place(self) -> Place:
-        """What this record is unique by."""
+        """What this record is unique by; deleted archives have the place that they had."""
         return Place(self.location, self.store or self.host or "", self.path)
 
 
@@ -216,6 +222,8 @@ class UploadRecord(OperationRecord, kw_only=True, eq=False):
     parts: Mapped[int | None] = mapped_column(default=None)
     proof: Mapped[str | None] = mapped_column(default=None)
     digest: Mapped[str | None] = mapped_column(default=None, index=True)
+    kept: Mapped[str | None] = mapped_column(default=None)
+    """What of the content was kept besides, as in FileRecord."""
     source_state: Mapped[str | None] = mapped_column(default=None)
     """What the original looked like when it was read: it is compared just before the original moves."""
     root_ctime_ns: Mapped[int | None] = mapped_column(BigId, default=None)
@@ -302,7 +310,7 @@ class DeleteRecord(OperationRecord, kw_only=True, eq=False):
 
 
 class FreeRecord(OperationRecord, kw_only=True, eq=False):
-    """A completed copy that was removed to get its space back."""
+    """A completed copy that was removed to get its space back; `result_path` is the name under which it is removed."""
 
     __mapper_args__ = {"polymorphic_identity": "free"}
 

@@ -1,10 +1,10 @@
 """Makes the catalogs of long ago that later versions of mgmt must be able to open.
 
-    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0005.sql
+    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0006.sql
 
-That is how 0005.sql was made, when 0005 was the newest revision, and the others in their turn. They hold two uploads
+That is how 0006.sql was made, when 0006 was the newest revision, and the others in their turn. They hold two uploads
 (one of a name that is not UTF-8), a failed download, a running upload that was cut off, and an archive of four members;
-0002.sql has their names to search, the later ones where they are, and 0005.sql has what has ended sealed. They are
+0002.sql has their names to search, the later ones where they are, and from 0005.sql on what has ended is sealed. They are
 never made again: each revision that changes a table adds a file of its own, made before the change.
 """
 
@@ -84,7 +84,7 @@ def hashes(path: str) -> Iterator[str]:
 
 
 def main() -> None:
-    statements = f"{schema.sql('sqlite', 'base:0005')}{ROWS}{RANGES}"
+    statements = f"{schema.sql('sqlite', 'base:0006')}{ROWS}{RANGES}"
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/catalog.db")) as connection:
         connection.executescript(statements)
         finish = "\n".join(hashes(f"{folder}/catalog.db"))

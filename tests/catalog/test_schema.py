@@ -40,11 +40,17 @@ from mgmt.catalog.database import Database
 from mgmt.errors import CatalogError, ConfigurationError
 
 ROOT = Path(__file__).parents[2]
-OLD = ("0001", "0002", "0003", "0004", "0005")
+OLD = ("0001", "0002", "0003", "0004", "0005", "0006")
 WHERE_MEMBERS_ARE = {"member_ranges": [(2, 1, 4)], "directory_archives": [(1, 2), (2, 2)]}
 """What 0003 has worked out of the rows that were there; see old_catalogs.py."""
-SEALS = {("operations", "sha256"), ("operations", "seal")}
-"""What 0005 has added to rows."""
+WORKED_OUT = {
+    ("operations", "sha256"),
+    ("operations", "seal"),
+    ("files", "archive_id"),
+    ("files", "kept"),
+    ("uploads", "kept"),
+}
+"""What 0005 and 0007 have added to rows."""
 
 
 @pytest.fixture
@@ -64,7 +70,7 @@ def old(before: str, tmp_path: Path) -> str:
 
 
 def contents(path: str) -> dict[str, list[dict[str, object]]]:
-    """Every fact of every row of the records, by its column; not where they are, what seals them, nor what is NULL."""
+    """Every fact of every row of the records, by its column; not where they are, what later revisions work out, nor what is NULL."""
     with closing(sqlite3.connect(path)) as connection:
         connection.row_factory = lambda cursor, row: {
             column[0]: value for column, value in zip(cursor.description, row, strict=True) if value is not None
@@ -74,7 +80,7 @@ def contents(path: str) -> dict[str, list[dict[str, object]]]:
         found = {}
         for name in records:
             rows = connection.execute(f"SELECT * FROM {name}").fetchall()
-            facts = [{column: row[column] for column in row if (name, column) not in SEALS} for row in rows]
+            facts = [{column: row[column] for column in row if (name, column) not in WORKED_OUT} for row in rows]
             if facts:
                 found[name] = sorted(facts, key=repr)
         return found

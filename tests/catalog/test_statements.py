@@ -30,6 +30,8 @@ KNOWN = {
     "0003 down": CONCURRENTLY,
     "0005 up": CONCURRENTLY,
     "0005 down": CONCURRENTLY,
+    "0007 up": CONCURRENTLY,
+    "0007 down": CONCURRENTLY,
 }
 GOING_BACK = {"ban-drop-table", "ban-drop-column", "ban-drop-function"}
 """A step back removes what the step has made."""
