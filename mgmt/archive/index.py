@@ -25,12 +25,16 @@ _FLUSH = 1 << 16
 _STRIDE = 1024
 _LONGEST_BLOCK = 64 << 20
 _BEYOND = 1 << 63  # no size and no time is
+_KEPT = re.compile("(?:[a-z]+:[0-9a-f]{64}(?: [a-z]+:[0-9a-f]{64})*)?")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class IndexHeader:
-    """What is known when an archive is begun. `created_at` is RFC 3339, in UTC; sizes are in bytes."""
+    """What is known when an archive is begun. `created_at` is RFC 3339, in UTC; sizes are in bytes.
+
+    `owners` and `xattrs` say whether they are kept; older indexes do not say it (see `IndexEnd.kept`).
+    """
 
     key: str
     operation_id: str
@@ -42,11 +46,16 @@ class IndexHeader:
     compressor: str
     header_size: int = len(HEADER)
     block_size: int = BLOCK
+    owners: bool = False
+    xattrs: bool = False
 
 
 @dataclass(frozen=True)
 class IndexEnd:
-    """What is known when an archive is complete. Sizes in bytes; `checksum` is the object's, `ALGORITHM:VALUE`."""
+    """What is known when an archive is complete. Sizes in bytes; `checksum` is the object's, `ALGORITHM:VALUE`.
+
+    `kept` tells the owners and extended attributes that are kept (see `Kept`); None in older indexes, which do not say.
+    """
 
     members: int
     blocks: int
@@ -56,6 +65,7 @@ class IndexEnd:
     tar_size: int
     tar_crc32: int
     part_size: int
+    kept: str | None = None
 
 
 class IndexWriter:
@@ -84,6 +94,7 @@ class IndexWriter:
                 "block": header.block_size,
                 "level": header.level,
                 "compressor": header.compressor,
+                **{name: True for name in ("owners", "xattrs") if getattr(header, name)},
             }
         )
 
@@ -114,6 +125,7 @@ class IndexWriter:
         part_size: int,
         members: int,
         blocks: int,
+        kept: str | None = "",
     ) -> None:
         """Write the last line and close the file; see IndexEnd."""
         if self._blocks:
@@ -129,6 +141,7 @@ class IndexWriter:
                 "tar_size": tar_size,
                 "tar_crc32": tar_crc32,
                 "part_size": part_size,
+                **({} if kept is None else {"kept": kept}),
                 "sha256": self._hash.hexdigest(),
             }
         )
@@ -303,6 +316,18 @@ def _sha256(value: object) -> str:
     return _text(value)
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r:.80} where true or false belongs")  # noqa: TRY004 - as above
+    return value
+
+
+def _kept(value: object) -> str | None:
+    if value is not None and not _KEPT.fullmatch(_text(value)):
+        raise ValueError(f"{value!r:.80} where what is kept belongs")
+    return None if value is None else _text(value)
+
+
 def _header(path: str, facts: dict[str, Any]) -> IndexHeader:
     if facts["mgmt"] != "index" or facts["v"] != 1:
         raise IntegrityError(f"{path} is not an index of version 1, the only one that this mgmt knows")
@@ -317,6 +342,8 @@ def _header(path: str, facts: dict[str, Any]) -> IndexHeader:
         compressor=_text(facts["compressor"]),
         header_size=_count(facts["header"]),
         block_size=_count(facts["block"], 1, _LONGEST_BLOCK),
+        owners=_flag(facts.get("owners", False)),
+        xattrs=_flag(facts.get("xattrs", False)),
     )
 
 
@@ -330,6 +357,7 @@ def _end(facts: dict[str, Any]) -> IndexEnd:
         tar_size=_count(facts["tar_size"]),
         tar_crc32=_count(facts["tar_crc32"], most=0xFFFFFFFF),
         part_size=_count(facts["part_size"]),
+        kept=_kept(facts.get("kept")),
     )
 
 

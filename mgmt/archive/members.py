@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from mgmt.archive.blocks import Data
 from mgmt.archive.header import RECORD, byte_sum, padding
+from mgmt.archive.kept import Ids
 from mgmt.archive.member import Member, Type, decode
 from mgmt.errors import IntegrityError
 
@@ -23,11 +24,12 @@ Skip = Callable[[str, str], None]
 class Content:
     """What is in a member, in pieces as they come; nothing, for all but files. Read it before the next member."""
 
-    def __init__(self, stream: "_Stream", size: int, pax: dict[bytes, bytes]) -> None:
+    def __init__(self, stream: "_Stream", size: int, pax: dict[bytes, bytes], ustar: bytes) -> None:
         self._stream = stream
         self._left = size
         self._padding = padding(size)
         self._pax = pax
+        self._ustar = ustar
 
     def __iter__(self) -> Iterator[Data]:
         return self
@@ -40,13 +42,38 @@ class Content:
         return piece
 
     def xattrs(self) -> dict[bytes, bytes]:
-        """The extended attributes that the archive keeps with the member."""
+        """The extended attributes that the archive keeps with the member.
+
+        Raises IntegrityError when one has a name that nothing can have.
+        """
         start = b"SCHILY.xattr."
-        return {
+        xattrs = {
             keyword[len(start) :].replace(b"%3D", b"=").replace(b"%25", b"%"): value
             for keyword, value in self._pax.items()
             if keyword.startswith(start)
         }
+        for name in xattrs:
+            if not name or b"\0" in name:
+                raise IntegrityError(f"the archive holds an attribute {name!r}, which nothing can have")
+        return xattrs
+
+    def ids(self) -> Ids:
+        """Whose the member is, by number, as far as the archive says so: 0 where it does not, or says no number."""
+        return Ids(self._id(b"uid", 108), self._id(b"gid", 116))
+
+    def is_owned(self) -> bool:
+        """Whether the archive says anything of whose the member is."""
+        names = self._pax.get(b"uname") or self._pax.get(b"gname")
+        if self._ustar[257:262] == b"ustar":
+            names = names or self._ustar[265:329].strip(b"\0")
+        return bool(names) or self.ids() != (0, 0)
+
+    def _id(self, keyword: bytes, at: int) -> int:
+        try:
+            value = self._pax.get(keyword)
+            return _decimal(value) if value else _number(self._ustar[at : at + 8])
+        except IntegrityError:
+            return 0
 
     def skip(self) -> None:
         """Pass over what was not read."""
@@ -94,7 +121,7 @@ def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[t
             sha256=None,
             link=_link(kind, pax.get(b"linkpath") or _text(ustar[157:257])),
         )
-        content = Content(stream, size, pax)
+        content = Content(stream, size, pax, ustar)
         yield member, content
         content.skip()
     stream.drain()
