@@ -15,16 +15,14 @@ from typing import Any, Self, cast
 
 from isal import isal_zlib
 
+from mgmt.archive import limits
 from mgmt.archive.blocks import BLOCK, HEADER, trailer
 from mgmt.archive.member import Member, Type
 from mgmt.errors import IntegrityError, NotFoundError
 
-_BLOCKS_A_LINE = 8192
-_LONGEST_LINE = 1 << 20
 _FLUSH = 1 << 16
 _STRIDE = 1024
-_LONGEST_BLOCK = 64 << 20
-_BEYOND = 1 << 63  # no size and no time is
+_COUNT = (1 << 63) - 1
 _KEPT = re.compile("(?:[a-z]+:[0-9a-f]{64}(?: [a-z]+:[0-9a-f]{64})*)?")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -101,11 +99,13 @@ class IndexWriter:
     def add_block(self, length: int, crc32: int) -> None:
         """The next block takes `length` bytes in the object, and its part of the tar has this crc32."""
         self._blocks += (length, crc32)
-        if len(self._blocks) == 2 * _BLOCKS_A_LINE:
+        if len(self._blocks) == 2 * limits.BLOCKS_A_LINE:
             self._add_blocks()
 
     def add_member(self, member: Member) -> None:
-        """The next member of the tar."""
+        """The next member of the tar. Raises IntegrityError when it has names that no line has room for."""
+        if not limits.are_names(member.path, member.link or ""):
+            raise IntegrityError(f"the archive holds {member.path[:80]!r}…, a path too long for an index")
         line = f'{{"p":{quote(member.path)},"t":"{member.type}","o":{member.header_offset},"d":{member.data_offset}'
         if member.sha256 is not None:
             line += f',"s":{member.size},"h":"{member.sha256.hex()}"'
@@ -281,11 +281,13 @@ def _lines(path: str) -> Iterator[bytes]:
         try:
             while data := file.read(_FLUSH):
                 while data and not inflater.eof:
-                    *lines, rest = (rest + inflater.decompress(data, _LONGEST_LINE)).split(b"\n")
+                    *lines, rest = (rest + inflater.decompress(data, limits.LINE)).split(b"\n")
                     data = inflater.unconsumed_tail
                     for line in lines:
+                        if len(line) >= limits.LINE:
+                            raise IntegrityError(f"the index {path} is damaged: it has a line that is too long")
                         yield line + b"\n"
-                    if len(rest) > _LONGEST_LINE:
+                    if len(rest) >= limits.LINE:
                         raise IntegrityError(f"the index {path} is damaged: it has a line that is too long")
         except zlib.error as error:
             raise IntegrityError(f"the index {path} is damaged: {error}") from error
@@ -298,7 +300,7 @@ def _check_root(path: object) -> None:
         raise ValueError(f"{path!r:.80} is not the name of a root")
 
 
-def _count(value: object, least: int = 0, most: int = _BEYOND - 1) -> int:
+def _count(value: object, least: int = 0, most: int = _COUNT) -> int:
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{value!r:.80} where a number from {least} to {most} belongs")
     return value
@@ -341,7 +343,7 @@ def _header(path: str, facts: dict[str, Any]) -> IndexHeader:
         level=_text(facts["level"]),
         compressor=_text(facts["compressor"]),
         header_size=_count(facts["header"]),
-        block_size=_count(facts["block"], 1, _LONGEST_BLOCK),
+        block_size=_count(facts["block"], 1, limits.BLOCK),
         owners=_flag(facts.get("owners", False)),
         xattrs=_flag(facts.get("xattrs", False)),
     )
@@ -352,9 +354,9 @@ def _end(facts: dict[str, Any]) -> IndexEnd:
         members=_count(facts["end"]),
         blocks=_count(facts["blocks"]),
         digest=_sha256(facts["digest"]),
-        size=_count(facts["size"]),
+        size=_count(facts["size"], most=limits.SIZE - 1),
         checksum=_text(facts["checksum"]),
-        tar_size=_count(facts["tar_size"]),
+        tar_size=_count(facts["tar_size"], most=limits.SIZE - 1),
         tar_crc32=_count(facts["tar_crc32"], most=0xFFFFFFFF),
         part_size=_count(facts["part_size"]),
         kept=_kept(facts.get("kept")),
@@ -370,7 +372,7 @@ def _member(facts: dict[str, Any], end: IndexEnd) -> Member:
         path=_text(facts["p"]),
         type=cast(Type, type_),
         mode=_count(facts["m"], most=0o7777),
-        mtime_ns=_count(facts["n"], -_BEYOND),
+        mtime_ns=_count(facts["n"], -limits.TIME_NS, limits.TIME_NS - 1),
         size=size,
         header_offset=_count(facts["o"], most=end.tar_size),
         data_offset=_count(facts["d"], most=end.tar_size - size),

@@ -4,15 +4,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from mgmt.archive import limits
 from mgmt.archive.blocks import Data
 from mgmt.archive.header import RECORD, byte_sum, padding
 from mgmt.archive.kept import Ids
 from mgmt.archive.member import Member, Type, decode
 from mgmt.errors import IntegrityError
 
-_EXTENDED_AT_MOST = 1 << 20  # bytes; Linux allows 64 KiB for all attributes of a file, and 4 KiB for a path
-_EXTENDED_IN_A_ROW = 16
-_BEYOND = 1 << 62  # no size and no time is
 _TYPES: dict[bytes, Type] = {b"0": "f", b"\0": "f", b"7": "f", b"1": "h", b"2": "l", b"5": "d"}
 _NOT_KEPT = {b"3": "a character device", b"4": "a block device", b"6": "a FIFO"}
 _PAX_RECORD = re.compile(rb"(\d{1,7}) ")
@@ -95,7 +93,7 @@ def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[t
         if typeflag == b"V":  # a label for all of it
             continue
         size = _decimal(pax[b"size"]) if b"size" in pax else _number(ustar[124:136])
-        if not 0 <= size < _BEYOND:
+        if not limits.is_size(size):
             raise IntegrityError(f"a tar header has {size} for a size")
         path = _path(pax.get(b"path") or _name(ustar))
         kind = _TYPES.get(typeflag)
@@ -114,7 +112,7 @@ def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[t
             path=path,
             type=kind,
             mode=_number(ustar[100:108]) & 0o7777,
-            mtime_ns=_time(pax[b"mtime"]) if b"mtime" in pax else _seconds(_number(ustar[136:148])),
+            mtime_ns=_time(pax[b"mtime"]) if b"mtime" in pax else _checked(_number(ustar[136:148]) * 10**9),
             size=size,
             header_offset=header.offset,
             data_offset=stream.offset,
@@ -139,7 +137,7 @@ def _next_header(stream: "_Stream", common: dict[bytes, bytes]) -> _Header | Non
     """The next member's header; None at the end of the tar. `common` takes up what is said for all that follow."""
     offset = stream.offset
     pax = dict(common)
-    for extended in range(_EXTENDED_IN_A_ROW):
+    for extended in range(limits.EXTENDED_IN_A_ROW):
         header = stream.header()
         if header is None:
             if extended:
@@ -211,7 +209,7 @@ class _Stream:
         return header
 
     def extension(self, size: int) -> bytes:
-        if not 0 <= size <= _EXTENDED_AT_MOST:
+        if not 0 <= size <= limits.EXTENDED:
             raise IntegrityError(f"the tar has an extended header of {size} bytes at offset {self.offset}")
         body = self.exactly(size)
         self.skip(padding(size))
@@ -244,14 +242,14 @@ def _time(value: bytes) -> int:
     if match is None:
         raise IntegrityError(f"an extended header has {value[:40]!r} for a time")
     sign, seconds, fraction = match.groups(b"")
-    nanoseconds = _seconds(int(seconds)) + int(fraction[:9].ljust(9, b"0"))
-    return -nanoseconds if sign else nanoseconds
+    nanoseconds = int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
+    return _checked(-nanoseconds if sign else nanoseconds)
 
 
-def _seconds(seconds: int) -> int:
-    if abs(seconds) >= _BEYOND:
-        raise IntegrityError(f"a tar header has {seconds} for a time")
-    return seconds * 10**9
+def _checked(mtime_ns: int) -> int:
+    if not limits.is_time(mtime_ns):
+        raise IntegrityError(f"a tar header has {mtime_ns} ns for a time, which no member can have")
+    return mtime_ns
 
 
 def _pax_records(body: bytes) -> dict[bytes, bytes]:
@@ -287,7 +285,10 @@ def _path(path: bytes) -> str:
     """A path as members have it: without a slash at its end, nor the `./` that some tools begin each one with."""
     while path.startswith(b"./") and len(path) > 2:
         path = path[2:]
-    return decode(path.rstrip(b"/") or path[:1])
+    path = path.rstrip(b"/") or path[:1]
+    if path.count(b"/") >= limits.DEPTH:
+        raise IntegrityError(f"the archive holds a path of more than {limits.DEPTH} parts")
+    return decode(path)
 
 
 def _text(field: bytes) -> bytes:

@@ -1,6 +1,5 @@
 """Reading a tree: each file opened and watched, so that nothing torn is ever taken for what was there."""
 
-import errno
 import os
 import stat
 import time
@@ -9,12 +8,12 @@ from contextlib import closing
 from typing import NamedTuple
 
 from mgmt.archive.flush import clean_pages
-from mgmt.archive.folders import OPEN_FOLDER
+from mgmt.archive.folders import OPEN_FILE, OPEN_FOLDER
 from mgmt.archive.member import Type, decode
 from mgmt.archive.tree import Entry, Skipped, Tally, Tree
+from mgmt.archive.xattrs import read_xattrs
 from mgmt.errors import MgmtError
 
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _TICK_NS = 20_000_000
 
 
@@ -84,20 +83,18 @@ class Source:
             try:
                 if _identity(os.fstat(descriptor))[:2] != _identity(found.entry.stat)[:2]:
                     raise self._tree.changed(found.entry.name)
-                return {os.fsencode(name): os.getxattr(descriptor, name) for name in os.listxattr(descriptor)}
+                return read_xattrs(descriptor)
             finally:
                 if found.type == "d":
                     os.close(descriptor)
         except OSError as error:
-            if error.errno == errno.ENOTSUP:
-                return {}
             raise MgmtError(
                 f"the extended attributes of {self._tree.disk_path(found.entry.name)} cannot be read: {error.strerror}"
             ) from error
 
     def _open(self, entry: Entry) -> int | None:
         try:
-            descriptor = os.open(entry.path, _OPEN_FILE, dir_fd=entry.folder)
+            descriptor = os.open(entry.path, OPEN_FILE, dir_fd=entry.folder)
         except OSError as error:
             self.skipped.append(self._tree.unreadable(entry.name, error))
             return None

@@ -67,7 +67,8 @@ def write_archive(
 
     `sink` is called in this thread and may block; memory is bounded by a few blocks a thread. `progress` advances by
     bytes of tar. Raises SourceChangedError, naming the file, when one changes while it is read; MgmtError when one
-    cannot be read to its end; NotFoundError and RefusedError for the root (see Tree.walk).
+    cannot be read to its end; NotFoundError and RefusedError for the root (see Tree.walk); RefusedError for what could
+    not be read again (see `survey`, which finds it before).
     """
     source = Source(tree)
     account = _Account(source, owners=owners, xattrs=xattrs)
@@ -77,6 +78,8 @@ def write_archive(
             size = status.st_size if found.type == "f" else 0
             header_offset = blocks.tar_size
             attributes = source.xattrs(found) if xattrs else {}
+            owner = owner_of(status) if owners else None
+            tree.check(found.entry, found.type, found.link, owner, attributes)
             blocks.write(
                 pack_header(
                     encode(found.entry.name),
@@ -85,7 +88,7 @@ def write_archive(
                     mtime_ns=status.st_mtime_ns,
                     size=size,
                     link=encode(found.link or ""),
-                    owner=owner_of(status) if owners else None,
+                    owner=owner,
                     xattrs=attributes,
                 )
             )
