@@ -6,6 +6,7 @@ from mgmt.archive.folders import remove_tree
 from mgmt.archive.index import Index, IndexEnd, IndexHeader, IndexWriter
 from mgmt.archive.inflate import inflate
 from mgmt.archive.kept import covers
+from mgmt.archive.limits import largest_index
 from mgmt.archive.member import Digest, Member
 from mgmt.archive.members import read_members
 from mgmt.archive.move import fsync_folder, make_folders, move, rename_noreplace
@@ -43,6 +44,7 @@ __all__ = [
     "fsync_folder",
     "hash_tree",
     "inflate",
+    "largest_index",
     "largest_object",
     "make_folders",
     "move",

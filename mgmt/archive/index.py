@@ -22,6 +22,8 @@ from mgmt.errors import IntegrityError, NotFoundError
 
 _FLUSH = 1 << 16
 _STRIDE = 1024
+_MEMBER, _BLOCKS, _END = b'{"p":', b'{"b":', b'{"end":'
+_SHORTEST_MEMBER = 40
 _COUNT = (1 << 63) - 1
 _KEPT = re.compile("(?:[a-z]+:[0-9a-f]{64}(?: [a-z]+:[0-9a-f]{64})*)?")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -205,36 +207,24 @@ class Index:
         return len(self.lengths)
 
     @classmethod
-    def open(cls, path: str) -> "Index":
-        """Read the index in the file `path`. Raises IntegrityError when it is damaged, cut short, or not an index."""
-        lengths, crcs = array("I"), array("I")
-        digest = hashlib.sha256()
-        first = last = b""
-        members = 0
+    def open(cls, path: str, *, object_size: int | None = None) -> "Index":
+        """Read the index in the file `path`. Raises IntegrityError when it is damaged, cut short, or not an index.
+
+        `object_size` is that of the archive, as its store says. An index that lists more than an archive of that size
+        can hold is refused where it does so: an index takes memory of about 1 % of its archive's size at most. Without
+        it the index is held against the size that it states itself, which takes a second reading.
+        """
         with _damage(path):
-            for line in _lines(path):
-                first = first or line
-                digest.update(last)
-                last = line
-                if line.startswith(b'{"p":'):
-                    members += 1
-                    if members == 1:
-                        _check_root(json.loads(line)["p"])
-                elif line.startswith(b'{"b":'):
-                    for length, crc in struct.iter_unpack("<II", base64.b64decode(json.loads(line)["b"])):
-                        lengths.append(length)
-                        crcs.append(crc)
-            if not last.startswith(b'{"end":'):
+            if object_size is None:
+                object_size = _stated_size(path)
+            reading = _Reading(path, object_size)
+            for line in _lines(path, limits.largest_index(object_size)):
+                reading.take(line)
+            end = reading.end()
+            if reading.header is None:
                 raise IntegrityError(f"the index {path} is cut short")
-            facts = json.loads(last)
-            if facts["sha256"] != digest.hexdigest():
-                raise IntegrityError(f"the index {path} is damaged: its lines are not those that were written")
-            end = _end(facts)
-            if (members, len(lengths)) != (end.members, end.blocks):
-                raise IntegrityError(f"the index {path} is damaged: it does not list as much as it says")
-            header = _header(path, json.loads(first))
-            index = cls(path, header, end, lengths, crcs)
-            if not members or (lengths and not index._adds_up()):
+            index = cls(path, reading.header, end, reading.lengths, reading.crcs)
+            if reading.lengths and not index._adds_up():
                 raise IntegrityError(f"the index {path} is damaged: its numbers do not add up")
             return index
 
@@ -264,6 +254,79 @@ class Index:
         raise NotFoundError(f"{self.header.key} has no member {path}")
 
 
+class _Reading:
+    """An index on its way into memory, refused as soon as it has more than an object of that size can hold."""
+
+    def __init__(self, path: str, object_size: int) -> None:
+        self.lengths, self.crcs = array("I"), array("I")
+        self.members = 0
+        self.header: IndexHeader | None = None
+        self._path = path
+        self._object_size = object_size
+        self._most_members = limits.most_members(object_size)
+        self._digest = hashlib.sha256()
+        self._last = b""
+        self._end = len(trailer(0, 0))  # where the object ends, by the blocks so far
+        self._least = 0
+
+    def take(self, line: bytes) -> None:
+        """The next line."""
+        self._digest.update(self._last)
+        if self._last.startswith(_END):
+            raise IntegrityError(f"the index {self._path} is damaged: it goes on after its end")
+        self._last = line
+        if self.header is None:
+            self.header = _header(self._path, json.loads(line))
+            self._end += self.header.header_size
+            self._least = -(-self.header.block_size // limits.RATIO)
+        elif line.startswith(_MEMBER) and len(line) >= _SHORTEST_MEMBER:
+            self.members += 1
+            if self.members == 1:
+                _check_root(json.loads(line)["p"])
+            if self.members > self._most_members:
+                raise IntegrityError(f"the index {self._path} is damaged: more members than fit in its archive")
+        elif line.startswith(_BLOCKS):
+            self._take_blocks(base64.b64decode(json.loads(line)["b"]))
+        elif not line.startswith(_END):
+            raise IntegrityError(f"the index {self._path} is damaged: it has a line {line[:40]!r}")
+
+    def _take_blocks(self, numbers: bytes) -> None:
+        if len(numbers) > 8 * limits.BLOCKS_A_LINE:
+            raise IntegrityError(f"the index {self._path} is damaged: it has too many blocks in a line")
+        for length, crc in struct.iter_unpack("<II", numbers):
+            if self.lengths and self.lengths[-1] < self._least:  # only the last one may be short
+                raise IntegrityError(f"the index {self._path} is damaged: a block is shorter than any can be")
+            self._end += length
+            self.lengths.append(length)
+            self.crcs.append(crc)
+        if self._end > self._object_size:
+            raise IntegrityError(f"the index {self._path} is damaged: more blocks than fit in its archive")
+
+    def end(self) -> IndexEnd:
+        """The last line, found to fit all others."""
+        if not self._last.startswith(_END):
+            raise IntegrityError(f"the index {self._path} is cut short")
+        facts = json.loads(self._last)
+        if facts["sha256"] != self._digest.hexdigest():
+            raise IntegrityError(f"the index {self._path} is damaged: its lines are not those that were written")
+        end = _end(facts)
+        if (self.members, len(self.lengths)) != (end.members, end.blocks):
+            raise IntegrityError(f"the index {self._path} is damaged: it does not list as much as it says")
+        if not 0 < self.members <= end.tar_size // limits.RECORD or end.tar_size > limits.RATIO * end.size:
+            raise IntegrityError(f"the index {self._path} is damaged: its numbers do not add up")
+        if end.size != self._object_size:
+            raise IntegrityError(f"the index {self._path} is of an archive of {end.size} bytes, and this is another")
+        return end
+
+
+def _stated_size(path: str) -> int:
+    """The size of the object as the last line has it, found in flat memory."""
+    last = _last_line(path)
+    if not last.startswith(_END):
+        raise IntegrityError(f"the index {path} is cut short")
+    return _count(json.loads(last)["size"], most=limits.SIZE - 1)
+
+
 @contextmanager
 def _damage(path: str) -> Iterator[None]:
     """What a line lacks, or has of the wrong kind, means a damaged index."""
@@ -273,25 +336,46 @@ def _damage(path: str) -> Iterator[None]:
         raise IntegrityError(f"the index {path} is damaged: {error}") from error
 
 
-def _lines(path: str) -> Iterator[bytes]:
-    """The lines of a gzip file; the gzip trailer is checked."""
+def _lines(path: str, most: int | None = None) -> Iterator[bytes]:
+    """The lines of a gzip file; the gzip trailer is checked. There may be `most` bytes of them."""
+    size = 0
+    rest = b""
+    for piece in _inflated(path):
+        size += len(piece)
+        if most is not None and size > most:
+            raise IntegrityError(f"the index {path} is damaged: it is longer than its archive allows")
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if len(line) >= limits.LINE:
+                raise IntegrityError(f"the index {path} is damaged: it has a line that is too long")
+            yield line + b"\n"
+        if len(rest) >= limits.LINE:
+            raise IntegrityError(f"the index {path} is damaged: it has a line that is too long")
+    if rest:
+        raise IntegrityError(f"the index {path} is cut short")
+
+
+def _last_line(path: str) -> bytes:
+    """The last line of a gzip file, without a look at the others."""
+    last = b""
+    for piece in _inflated(path):
+        last = (last + piece)[-limits.LINE :]
+        last = last[last.rfind(b"\n", 0, -1) + 1 :]
+    return last
+
+
+def _inflated(path: str) -> Iterator[bytes]:
+    """What is in a gzip file, at most 1 MiB at a time."""
     with open(path, "rb") as file:
         inflater = zlib.decompressobj(31)
-        rest = b""
         try:
             while data := file.read(_FLUSH):
                 while data and not inflater.eof:
-                    *lines, rest = (rest + inflater.decompress(data, limits.LINE)).split(b"\n")
+                    yield inflater.decompress(data, limits.LINE)
                     data = inflater.unconsumed_tail
-                    for line in lines:
-                        if len(line) >= limits.LINE:
-                            raise IntegrityError(f"the index {path} is damaged: it has a line that is too long")
-                        yield line + b"\n"
-                    if len(rest) >= limits.LINE:
-                        raise IntegrityError(f"the index {path} is damaged: it has a line that is too long")
         except zlib.error as error:
             raise IntegrityError(f"the index {path} is damaged: {error}") from error
-    if not inflater.eof or rest:
+    if not inflater.eof:
         raise IntegrityError(f"the index {path} is cut short")
 
 
@@ -343,7 +427,7 @@ def _header(path: str, facts: dict[str, Any]) -> IndexHeader:
         level=_text(facts["level"]),
         compressor=_text(facts["compressor"]),
         header_size=_count(facts["header"]),
-        block_size=_count(facts["block"], 1, limits.BLOCK),
+        block_size=_count(facts["block"], limits.SMALLEST_BLOCK, limits.LARGEST_BLOCK),
         owners=_flag(facts.get("owners", False)),
         xattrs=_flag(facts.get("xattrs", False)),
     )

@@ -27,11 +27,15 @@ than 512 others."""
 BLOCKS_A_LINE = 8192
 """Blocks on one line of an index."""
 
-BLOCK = 64 << 20
+SMALLEST_BLOCK = 1 << 20
+LARGEST_BLOCK = 64 << 20
 """Bytes of tar in a block that an index may speak of."""
 
 RATIO = 1032
 """Bytes that deflate can make of one (RFC 1951: 258 bytes from two bits)."""
+
+RECORD = 512
+"""Bytes of tar that a member takes at least."""
 
 _SHORT = 2 * DEPTH  # characters of names that are within all limits
 
@@ -60,6 +64,20 @@ def are_names(path: str, link: str) -> bool:
     if len(path) + len(link) < _SHORT:
         return True
     return path.count("/") < DEPTH and len(quote(path)) + len(quote(link)) <= NAMES
+
+
+def most_members(object_size: int) -> int:
+    """The most members that an object of `object_size` bytes can hold."""
+    return object_size * RATIO // RECORD
+
+
+def largest_index(object_size: int) -> int:
+    """The most bytes that the lines of the index of an object of `object_size` bytes can have.
+
+    Whatever is in a line of a member is in the tar too, and takes at most 6 times as much when it is escaped; numbers
+    and hashes take less than what a header has besides. Blocks take less than the object. The first line may be long.
+    """
+    return 7 * RATIO * object_size + object_size + 2 * LINE
 
 
 def check_facts(path: str, link: str, *, mtime_ns: int, size: int, extended: int, has_xattrs: bool) -> None:

@@ -61,7 +61,7 @@ def is_read(path: bytes = b"r", **facts: object) -> bool:
 def indexed(path: Path, member: Member, tar_size: int = 1 << 20) -> bool:
     """Whether an index takes the member, and gives it back."""
     root = Member("root", "d", 0o755, 0, 0, 0, 0, None, None)
-    facts = IndexEnd(2, 0, "0" * 64, 0, "", tar_size, 0, 0, "")
+    facts = IndexEnd(2, 0, "0" * 64, limits.SIZE - 1, "", tar_size, 0, 0, "")
     try:
         with IndexWriter(os.fspath(path), header()) as writer:
             writer.add_member(root)
@@ -147,7 +147,7 @@ def test_lines(over: int, tmp_path: Path) -> None:
                 continue
             assert first == limits.LINE + over
             writer.add_member(a_member())
-            writer.finish(**vars(IndexEnd(1, 0, "0" * 64, 0, "", 1 << 20, 0, 0, "")))
+            writer.finish(**vars(IndexEnd(1, 0, "0" * 64, 1 << 20, "", 1 << 20, 0, 0, "")))
     if over <= 0:
         assert Index.open(os.fspath(path)).header.key == host
     else:

@@ -23,6 +23,7 @@ from mgmt.archive import (
     extract,
     hash_tree,
     inflate,
+    limits,
     read_blocks,
     read_member,
     read_members,
@@ -208,7 +209,7 @@ def test_owners_and_extended_attributes_are_part_of_the_content(
     path=st.lists(NAMES, min_size=1, max_size=12).map(b"/".join),
     kind=st.sampled_from(["f", "d", "l", "h"]),
     mode=st.integers(0, 0o7777),
-    mtime_ns=st.integers(-(10**25), 10**25),
+    mtime_ns=st.integers(-limits.TIME_NS, limits.TIME_NS - 1),
     size=st.integers(0, 1 << 61),
     link=st.binary(min_size=1, max_size=600).filter(lambda link: b"\0" not in link),
 )
