@@ -5,6 +5,8 @@ from mgmt.archive.extract import Extracted, Limits, extract, remove_partial
 from mgmt.archive.folders import remove_tree
 from mgmt.archive.index import Index, IndexEnd, IndexHeader, IndexWriter
 from mgmt.archive.inflate import inflate
+from mgmt.archive.kept import covers
+from mgmt.archive.limits import largest_index
 from mgmt.archive.member import Digest, Member
 from mgmt.archive.members import read_members
 from mgmt.archive.move import fsync_folder, make_folders, move, rename_noreplace
@@ -36,11 +38,13 @@ __all__ = [
     "Survey",
     "Tree",
     "compressor",
+    "covers",
     "digest_members",
     "extract",
     "fsync_folder",
     "hash_tree",
     "inflate",
+    "largest_index",
     "largest_object",
     "make_folders",
     "move",

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from mgmt.archive.member import Type
+from mgmt.archive import limits
+from mgmt.archive.member import Type, encode
 
 RECORD = 512
 """Headers and content are padded with zeros to a multiple of this many bytes."""
@@ -72,6 +73,29 @@ def pack_header(
         link[:100],
         owner or _NOBODY,
     )
+
+
+def check_member(
+    path: str,
+    kind: Type,
+    *,
+    mtime_ns: int,
+    size: int = 0,
+    link: str = "",
+    owner: Owner | None = None,
+    xattrs: Mapping[bytes, bytes] | None = None,
+) -> int:
+    """Refuse what `pack_header` would write, and no reader of ours take; give the size of the extended records, or 0
+    where they are short. Raises OverLimitError.
+    """
+    extended = 0
+    if xattrs or len(path) + len(link) > 4096:
+        name = encode(path) + (b"/" if kind == "d" else b"")
+        fits = len(name) <= 100 or bool(_split(name)[0])
+        records = _records(name, fits, encode(link), mtime_ns, size, owner or _NOBODY, xattrs or {})
+        extended = sum(_record_size(keyword, value) for keyword, value in records.items())
+    limits.check_facts(path, link, mtime_ns=mtime_ns, size=size, extended=extended, has_xattrs=bool(xattrs))
+    return extended
 
 
 def byte_sum(header: bytes) -> int:
@@ -142,12 +166,15 @@ def _extended(records: dict[bytes, bytes]) -> bytes:
 
 
 def _record(keyword: bytes, value: bytes) -> bytes:
-    """`LENGTH KEYWORD=VALUE` and a newline, where LENGTH counts its own digits too."""
+    """`LENGTH KEYWORD=VALUE` and a newline."""
+    return b"%d %s=%s\n" % (_record_size(keyword, value), keyword, value)
+
+
+def _record_size(keyword: bytes, value: bytes) -> int:
+    """The length of a record, which counts its own digits too."""
     rest = len(keyword) + len(value) + 3
     length = rest + len(str(rest))
-    if rest + len(str(length)) != length:
-        length += 1
-    return b"%d %s=%s\n" % (length, keyword, value)
+    return length if rest + len(str(length)) == length else length + 1
 
 
 @lru_cache(maxsize=256)

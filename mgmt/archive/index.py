@@ -15,22 +15,26 @@ from typing import Any, Self, cast
 
 from isal import isal_zlib
 
+from mgmt.archive import limits
 from mgmt.archive.blocks import BLOCK, HEADER, trailer
 from mgmt.archive.member import Member, Type
 from mgmt.errors import IntegrityError, NotFoundError
 
-_BLOCKS_A_LINE = 8192
-_LONGEST_LINE = 1 << 20
 _FLUSH = 1 << 16
 _STRIDE = 1024
-_LONGEST_BLOCK = 64 << 20
-_BEYOND = 1 << 63  # no size and no time is
+_MEMBER, _BLOCKS, _END = b'{"p":', b'{"b":', b'{"end":'
+_SHORTEST_MEMBER = 40
+_COUNT = (1 << 63) - 1
+_KEPT = re.compile("(?:[a-z]+:[0-9a-f]{64}(?: [a-z]+:[0-9a-f]{64})*)?")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class IndexHeader:
-    """What is known when an archive is begun. `created_at` is RFC 3339, in UTC; sizes are in bytes."""
+    """What is known when an archive is begun. `created_at` is RFC 3339, in UTC; sizes are in bytes.
+
+    `owners` and `xattrs` say whether they are kept; older indexes do not say it (see `IndexEnd.kept`).
+    """
 
     key: str
     operation_id: str
@@ -42,11 +46,16 @@ class IndexHeader:
     compressor: str
     header_size: int = len(HEADER)
     block_size: int = BLOCK
+    owners: bool = False
+    xattrs: bool = False
 
 
 @dataclass(frozen=True)
 class IndexEnd:
-    """What is known when an archive is complete. Sizes in bytes; `checksum` is the object's, `ALGORITHM:VALUE`."""
+    """What is known when an archive is complete. Sizes in bytes; `checksum` is the object's, `ALGORITHM:VALUE`.
+
+    `kept` tells the owners and extended attributes that are kept (see `Kept`); None in older indexes, which do not say.
+    """
 
     members: int
     blocks: int
@@ -56,6 +65,7 @@ class IndexEnd:
     tar_size: int
     tar_crc32: int
     part_size: int
+    kept: str | None = None
 
 
 class IndexWriter:
@@ -84,17 +94,20 @@ class IndexWriter:
                 "block": header.block_size,
                 "level": header.level,
                 "compressor": header.compressor,
+                **{name: True for name in ("owners", "xattrs") if getattr(header, name)},
             }
         )
 
     def add_block(self, length: int, crc32: int) -> None:
         """The next block takes `length` bytes in the object, and its part of the tar has this crc32."""
         self._blocks += (length, crc32)
-        if len(self._blocks) == 2 * _BLOCKS_A_LINE:
+        if len(self._blocks) == 2 * limits.BLOCKS_A_LINE:
             self._add_blocks()
 
     def add_member(self, member: Member) -> None:
-        """The next member of the tar."""
+        """The next member of the tar. Raises IntegrityError when it has names that no line has room for."""
+        if not limits.are_names(member.path, member.link or ""):
+            raise IntegrityError(f"the archive holds {member.path[:80]!r}…, a path too long for an index")
         line = f'{{"p":{quote(member.path)},"t":"{member.type}","o":{member.header_offset},"d":{member.data_offset}'
         if member.sha256 is not None:
             line += f',"s":{member.size},"h":"{member.sha256.hex()}"'
@@ -114,6 +127,7 @@ class IndexWriter:
         part_size: int,
         members: int,
         blocks: int,
+        kept: str | None = "",
     ) -> None:
         """Write the last line and close the file; see IndexEnd."""
         if self._blocks:
@@ -129,6 +143,7 @@ class IndexWriter:
                 "tar_size": tar_size,
                 "tar_crc32": tar_crc32,
                 "part_size": part_size,
+                **({} if kept is None else {"kept": kept}),
                 "sha256": self._hash.hexdigest(),
             }
         )
@@ -192,36 +207,24 @@ class Index:
         return len(self.lengths)
 
     @classmethod
-    def open(cls, path: str) -> "Index":
-        """Read the index in the file `path`. Raises IntegrityError when it is damaged, cut short, or not an index."""
-        lengths, crcs = array("I"), array("I")
-        digest = hashlib.sha256()
-        first = last = b""
-        members = 0
+    def open(cls, path: str, *, object_size: int | None = None) -> "Index":
+        """Read the index in the file `path`. Raises IntegrityError when it is damaged, cut short, or not an index.
+
+        `object_size` is that of the archive, as its store says. An index that lists more than an archive of that size
+        can hold is refused where it does so: an index takes memory of about 1 % of its archive's size at most. Without
+        it the index is held against the size that it states itself, which takes a second reading.
+        """
         with _damage(path):
-            for line in _lines(path):
-                first = first or line
-                digest.update(last)
-                last = line
-                if line.startswith(b'{"p":'):
-                    members += 1
-                    if members == 1:
-                        _check_root(json.loads(line)["p"])
-                elif line.startswith(b'{"b":'):
-                    for length, crc in struct.iter_unpack("<II", base64.b64decode(json.loads(line)["b"])):
-                        lengths.append(length)
-                        crcs.append(crc)
-            if not last.startswith(b'{"end":'):
+            if object_size is None:
+                object_size = _stated_size(path)
+            reading = _Reading(path, object_size)
+            for line in _lines(path, limits.largest_index(object_size)):
+                reading.take(line)
+            end = reading.end()
+            if reading.header is None:
                 raise IntegrityError(f"the index {path} is cut short")
-            facts = json.loads(last)
-            if facts["sha256"] != digest.hexdigest():
-                raise IntegrityError(f"the index {path} is damaged: its lines are not those that were written")
-            end = _end(facts)
-            if (members, len(lengths)) != (end.members, end.blocks):
-                raise IntegrityError(f"the index {path} is damaged: it does not list as much as it says")
-            header = _header(path, json.loads(first))
-            index = cls(path, header, end, lengths, crcs)
-            if not members or (lengths and not index._adds_up()):
+            index = cls(path, reading.header, end, reading.lengths, reading.crcs)
+            if reading.lengths and not index._adds_up():
                 raise IntegrityError(f"the index {path} is damaged: its numbers do not add up")
             return index
 
@@ -251,6 +254,79 @@ class Index:
         raise NotFoundError(f"{self.header.key} has no member {path}")
 
 
+class _Reading:
+    """An index on its way into memory, refused as soon as it has more than an object of that size can hold."""
+
+    def __init__(self, path: str, object_size: int) -> None:
+        self.lengths, self.crcs = array("I"), array("I")
+        self.members = 0
+        self.header: IndexHeader | None = None
+        self._path = path
+        self._object_size = object_size
+        self._most_members = limits.most_members(object_size)
+        self._digest = hashlib.sha256()
+        self._last = b""
+        self._end = len(trailer(0, 0))  # where the object ends, by the blocks so far
+        self._least = 0
+
+    def take(self, line: bytes) -> None:
+        """The next line."""
+        self._digest.update(self._last)
+        if self._last.startswith(_END):
+            raise IntegrityError(f"the index {self._path} is damaged: it goes on after its end")
+        self._last = line
+        if self.header is None:
+            self.header = _header(self._path, json.loads(line))
+            self._end += self.header.header_size
+            self._least = -(-self.header.block_size // limits.RATIO)
+        elif line.startswith(_MEMBER) and len(line) >= _SHORTEST_MEMBER:
+            self.members += 1
+            if self.members == 1:
+                _check_root(json.loads(line)["p"])
+            if self.members > self._most_members:
+                raise IntegrityError(f"the index {self._path} is damaged: more members than fit in its archive")
+        elif line.startswith(_BLOCKS):
+            self._take_blocks(base64.b64decode(json.loads(line)["b"]))
+        elif not line.startswith(_END):
+            raise IntegrityError(f"the index {self._path} is damaged: it has a line {line[:40]!r}")
+
+    def _take_blocks(self, numbers: bytes) -> None:
+        if len(numbers) > 8 * limits.BLOCKS_A_LINE:
+            raise IntegrityError(f"the index {self._path} is damaged: it has too many blocks in a line")
+        for length, crc in struct.iter_unpack("<II", numbers):
+            if self.lengths and self.lengths[-1] < self._least:  # only the last one may be short
+                raise IntegrityError(f"the index {self._path} is damaged: a block is shorter than any can be")
+            self._end += length
+            self.lengths.append(length)
+            self.crcs.append(crc)
+        if self._end > self._object_size:
+            raise IntegrityError(f"the index {self._path} is damaged: more blocks than fit in its archive")
+
+    def end(self) -> IndexEnd:
+        """The last line, found to fit all others."""
+        if not self._last.startswith(_END):
+            raise IntegrityError(f"the index {self._path} is cut short")
+        facts = json.loads(self._last)
+        if facts["sha256"] != self._digest.hexdigest():
+            raise IntegrityError(f"the index {self._path} is damaged: its lines are not those that were written")
+        end = _end(facts)
+        if (self.members, len(self.lengths)) != (end.members, end.blocks):
+            raise IntegrityError(f"the index {self._path} is damaged: it does not list as much as it says")
+        if not 0 < self.members <= end.tar_size // limits.RECORD or end.tar_size > limits.RATIO * end.size:
+            raise IntegrityError(f"the index {self._path} is damaged: its numbers do not add up")
+        if end.size != self._object_size:
+            raise IntegrityError(f"the index {self._path} is of an archive of {end.size} bytes, and this is another")
+        return end
+
+
+def _stated_size(path: str) -> int:
+    """The size of the object as the last line has it, found in flat memory."""
+    last = _last_line(path)
+    if not last.startswith(_END):
+        raise IntegrityError(f"the index {path} is cut short")
+    return _count(json.loads(last)["size"], most=limits.SIZE - 1)
+
+
 @contextmanager
 def _damage(path: str) -> Iterator[None]:
     """What a line lacks, or has of the wrong kind, means a damaged index."""
@@ -260,23 +336,46 @@ def _damage(path: str) -> Iterator[None]:
         raise IntegrityError(f"the index {path} is damaged: {error}") from error
 
 
-def _lines(path: str) -> Iterator[bytes]:
-    """The lines of a gzip file; the gzip trailer is checked."""
+def _lines(path: str, most: int | None = None) -> Iterator[bytes]:
+    """The lines of a gzip file; the gzip trailer is checked. There may be `most` bytes of them."""
+    size = 0
+    rest = b""
+    for piece in _inflated(path):
+        size += len(piece)
+        if most is not None and size > most:
+            raise IntegrityError(f"the index {path} is damaged: it is longer than its archive allows")
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if len(line) >= limits.LINE:
+                raise IntegrityError(f"the index {path} is damaged: it has a line that is too long")
+            yield line + b"\n"
+        if len(rest) >= limits.LINE:
+            raise IntegrityError(f"the index {path} is damaged: it has a line that is too long")
+    if rest:
+        raise IntegrityError(f"the index {path} is cut short")
+
+
+def _last_line(path: str) -> bytes:
+    """The last line of a gzip file, without a look at the others."""
+    last = b""
+    for piece in _inflated(path):
+        last = (last + piece)[-limits.LINE :]
+        last = last[last.rfind(b"\n", 0, -1) + 1 :]
+    return last
+
+
+def _inflated(path: str) -> Iterator[bytes]:
+    """What is in a gzip file, at most 1 MiB at a time."""
     with open(path, "rb") as file:
         inflater = zlib.decompressobj(31)
-        rest = b""
         try:
             while data := file.read(_FLUSH):
                 while data and not inflater.eof:
-                    *lines, rest = (rest + inflater.decompress(data, _LONGEST_LINE)).split(b"\n")
+                    yield inflater.decompress(data, limits.LINE)
                     data = inflater.unconsumed_tail
-                    for line in lines:
-                        yield line + b"\n"
-                    if len(rest) > _LONGEST_LINE:
-                        raise IntegrityError(f"the index {path} is damaged: it has a line that is too long")
         except zlib.error as error:
             raise IntegrityError(f"the index {path} is damaged: {error}") from error
-    if not inflater.eof or rest:
+    if not inflater.eof:
         raise IntegrityError(f"the index {path} is cut short")
 
 
@@ -285,7 +384,7 @@ def _check_root(path: object) -> None:
         raise ValueError(f"{path!r:.80} is not the name of a root")
 
 
-def _count(value: object, least: int = 0, most: int = _BEYOND - 1) -> int:
+def _count(value: object, least: int = 0, most: int = _COUNT) -> int:
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{value!r:.80} where a number from {least} to {most} belongs")
     return value
@@ -303,6 +402,18 @@ def _sha256(value: object) -> str:
     return _text(value)
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r:.80} where true or false belongs")  # noqa: TRY004 - as above
+    return value
+
+
+def _kept(value: object) -> str | None:
+    if value is not None and not _KEPT.fullmatch(_text(value)):
+        raise ValueError(f"{value!r:.80} where what is kept belongs")
+    return None if value is None else _text(value)
+
+
 def _header(path: str, facts: dict[str, Any]) -> IndexHeader:
     if facts["mgmt"] != "index" or facts["v"] != 1:
         raise IntegrityError(f"{path} is not an index of version 1, the only one that this mgmt knows")
@@ -316,7 +427,9 @@ def _header(path: str, facts: dict[str, Any]) -> IndexHeader:
         level=_text(facts["level"]),
         compressor=_text(facts["compressor"]),
         header_size=_count(facts["header"]),
-        block_size=_count(facts["block"], 1, _LONGEST_BLOCK),
+        block_size=_count(facts["block"], limits.SMALLEST_BLOCK, limits.LARGEST_BLOCK),
+        owners=_flag(facts.get("owners", False)),
+        xattrs=_flag(facts.get("xattrs", False)),
     )
 
 
@@ -325,11 +438,12 @@ def _end(facts: dict[str, Any]) -> IndexEnd:
         members=_count(facts["end"]),
         blocks=_count(facts["blocks"]),
         digest=_sha256(facts["digest"]),
-        size=_count(facts["size"]),
+        size=_count(facts["size"], most=limits.SIZE - 1),
         checksum=_text(facts["checksum"]),
-        tar_size=_count(facts["tar_size"]),
+        tar_size=_count(facts["tar_size"], most=limits.SIZE - 1),
         tar_crc32=_count(facts["tar_crc32"], most=0xFFFFFFFF),
         part_size=_count(facts["part_size"]),
+        kept=_kept(facts.get("kept")),
     )
 
 
@@ -342,7 +456,7 @@ def _member(facts: dict[str, Any], end: IndexEnd) -> Member:
         path=_text(facts["p"]),
         type=cast(Type, type_),
         mode=_count(facts["m"], most=0o7777),
-        mtime_ns=_count(facts["n"], -_BEYOND),
+        mtime_ns=_count(facts["n"], -limits.TIME_NS, limits.TIME_NS - 1),
         size=size,
         header_offset=_count(facts["o"], most=end.tar_size),
         data_offset=_count(facts["d"], most=end.tar_size - size),

@@ -54,14 +54,14 @@ class Digest:
         if member.type == "f":
             last = (member.sha256 or b"").hex().encode()
         elif member.type == "h":
-            last = _relative(member.link or "", root)
+            last = relative(member.link or "", root)
         else:
             last = encode(member.link or "")
         self._hash.update(
             b"%s\0%s\0%o\0%d\0%d\0%s\n"
             % (
                 member.type.encode(),
-                _relative(member.path, root),
+                relative(member.path, root),
                 member.mode,
                 member.mtime_ns,
                 member.size,
@@ -74,5 +74,6 @@ class Digest:
         return self._hash.hexdigest()
 
 
-def _relative(path: str, root: str) -> bytes:
+def relative(path: str, root: str) -> bytes:
+    """The path of a member as its digest has it: from below the root, which itself is a dot."""
     return b"." if path == root else encode(path.removeprefix(root + "/"))

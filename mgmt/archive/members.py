@@ -4,14 +4,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from mgmt.archive import limits
 from mgmt.archive.blocks import Data
 from mgmt.archive.header import RECORD, byte_sum, padding
+from mgmt.archive.kept import Ids
 from mgmt.archive.member import Member, Type, decode
 from mgmt.errors import IntegrityError
 
-_EXTENDED_AT_MOST = 1 << 20  # bytes; Linux allows 64 KiB for all attributes of a file, and 4 KiB for a path
-_EXTENDED_IN_A_ROW = 16
-_BEYOND = 1 << 62  # no size and no time is
 _TYPES: dict[bytes, Type] = {b"0": "f", b"\0": "f", b"7": "f", b"1": "h", b"2": "l", b"5": "d"}
 _NOT_KEPT = {b"3": "a character device", b"4": "a block device", b"6": "a FIFO"}
 _PAX_RECORD = re.compile(rb"(\d{1,7}) ")
@@ -23,11 +22,12 @@ Skip = Callable[[str, str], None]
 class Content:
     """What is in a member, in pieces as they come; nothing, for all but files. Read it before the next member."""
 
-    def __init__(self, stream: "_Stream", size: int, pax: dict[bytes, bytes]) -> None:
+    def __init__(self, stream: "_Stream", size: int, pax: dict[bytes, bytes], ustar: bytes) -> None:
         self._stream = stream
         self._left = size
         self._padding = padding(size)
         self._pax = pax
+        self._ustar = ustar
 
     def __iter__(self) -> Iterator[Data]:
         return self
@@ -40,13 +40,38 @@ class Content:
         return piece
 
     def xattrs(self) -> dict[bytes, bytes]:
-        """The extended attributes that the archive keeps with the member."""
+        """The extended attributes that the archive keeps with the member.
+
+        Raises IntegrityError when one has a name that nothing can have.
+        """
         start = b"SCHILY.xattr."
-        return {
+        xattrs = {
             keyword[len(start) :].replace(b"%3D", b"=").replace(b"%25", b"%"): value
             for keyword, value in self._pax.items()
             if keyword.startswith(start)
         }
+        for name in xattrs:
+            if not name or b"\0" in name:
+                raise IntegrityError(f"the archive holds an attribute {name!r}, which nothing can have")
+        return xattrs
+
+    def ids(self) -> Ids:
+        """Whose the member is, by number, as far as the archive says so: 0 where it does not, or says no number."""
+        return Ids(self._id(b"uid", 108), self._id(b"gid", 116))
+
+    def is_owned(self) -> bool:
+        """Whether the archive says anything of whose the member is."""
+        names = self._pax.get(b"uname") or self._pax.get(b"gname")
+        if self._ustar[257:262] == b"ustar":
+            names = names or self._ustar[265:329].strip(b"\0")
+        return bool(names) or self.ids() != (0, 0)
+
+    def _id(self, keyword: bytes, at: int) -> int:
+        try:
+            value = self._pax.get(keyword)
+            return _decimal(value) if value else _number(self._ustar[at : at + 8])
+        except IntegrityError:
+            return 0
 
     def skip(self) -> None:
         """Pass over what was not read."""
@@ -68,7 +93,7 @@ def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[t
         if typeflag == b"V":  # a label for all of it
             continue
         size = _decimal(pax[b"size"]) if b"size" in pax else _number(ustar[124:136])
-        if not 0 <= size < _BEYOND:
+        if not limits.is_size(size):
             raise IntegrityError(f"a tar header has {size} for a size")
         path = _path(pax.get(b"path") or _name(ustar))
         kind = _TYPES.get(typeflag)
@@ -87,14 +112,14 @@ def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[t
             path=path,
             type=kind,
             mode=_number(ustar[100:108]) & 0o7777,
-            mtime_ns=_time(pax[b"mtime"]) if b"mtime" in pax else _seconds(_number(ustar[136:148])),
+            mtime_ns=_time(pax[b"mtime"]) if b"mtime" in pax else _checked(_number(ustar[136:148]) * 10**9),
             size=size,
             header_offset=header.offset,
             data_offset=stream.offset,
             sha256=None,
             link=_link(kind, pax.get(b"linkpath") or _text(ustar[157:257])),
         )
-        content = Content(stream, size, pax)
+        content = Content(stream, size, pax, ustar)
         yield member, content
         content.skip()
     stream.drain()
@@ -112,7 +137,7 @@ def _next_header(stream: "_Stream", common: dict[bytes, bytes]) -> _Header | Non
     """The next member's header; None at the end of the tar. `common` takes up what is said for all that follow."""
     offset = stream.offset
     pax = dict(common)
-    for extended in range(_EXTENDED_IN_A_ROW):
+    for extended in range(limits.EXTENDED_IN_A_ROW):
         header = stream.header()
         if header is None:
             if extended:
@@ -184,7 +209,7 @@ class _Stream:
         return header
 
     def extension(self, size: int) -> bytes:
-        if not 0 <= size <= _EXTENDED_AT_MOST:
+        if not 0 <= size <= limits.EXTENDED:
             raise IntegrityError(f"the tar has an extended header of {size} bytes at offset {self.offset}")
         body = self.exactly(size)
         self.skip(padding(size))
@@ -217,14 +242,14 @@ def _time(value: bytes) -> int:
     if match is None:
         raise IntegrityError(f"an extended header has {value[:40]!r} for a time")
     sign, seconds, fraction = match.groups(b"")
-    nanoseconds = _seconds(int(seconds)) + int(fraction[:9].ljust(9, b"0"))
-    return -nanoseconds if sign else nanoseconds
+    nanoseconds = int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
+    return _checked(-nanoseconds if sign else nanoseconds)
 
 
-def _seconds(seconds: int) -> int:
-    if abs(seconds) >= _BEYOND:
-        raise IntegrityError(f"a tar header has {seconds} for a time")
-    return seconds * 10**9
+def _checked(mtime_ns: int) -> int:
+    if not limits.is_time(mtime_ns):
+        raise IntegrityError(f"a tar header has {mtime_ns} ns for a time, which no member can have")
+    return mtime_ns
 
 
 def _pax_records(body: bytes) -> dict[bytes, bytes]:
@@ -260,7 +285,10 @@ def _path(path: bytes) -> str:
     """A path as members have it: without a slash at its end, nor the `./` that some tools begin each one with."""
     while path.startswith(b"./") and len(path) > 2:
         path = path[2:]
-    return decode(path.rstrip(b"/") or path[:1])
+    path = path.rstrip(b"/") or path[:1]
+    if path.count(b"/") >= limits.DEPTH:
+        raise IntegrityError(f"the archive holds a path of more than {limits.DEPTH} parts")
+    return decode(path)
 
 
 def _text(field: bytes) -> bytes:

@@ -10,6 +10,7 @@ import deflate
 
 from mgmt.archive.blocks import HEADER, Data, crc32_combine, trailer, unpack
 from mgmt.archive.index import Index
+from mgmt.archive.kept import Kept
 from mgmt.archive.member import Digest, Member
 from mgmt.archive.members import read_members
 from mgmt.errors import IntegrityError, NotFoundError
@@ -21,11 +22,23 @@ _AT_ONCE = 6  # blocks fetched together: fewer make more requests, and more take
 
 
 class Contents(NamedTuple):
-    """What an archive was found to hold: its digest in hex, and how many members with how many bytes of content."""
+    """What an archive was found to hold: its digest in hex, and how many members with how many bytes of content.
+
+    `owners` and `xattrs` are the tokens of what the tar says (see `Kept`), whether or not it was meant to be kept.
+    `kept` has those of them that can be seen to be: of owners when any is named, or not 0; of extended attributes when
+    there are any.
+    """
 
     digest: str
     members: int
     original_size: int
+    owners: str
+    xattrs: str
+    kept: str
+
+    def holds(self, kept: str) -> bool:
+        """Whether the archive was found to keep what `kept` says: each of its tokens is one of those found."""
+        return all(token in (self.owners, self.xattrs) for token in kept.split())
 
 
 def read_member(index: Index, member: Member, fetch: Fetch, threads: int = 1) -> Iterator[Data]:
@@ -102,9 +115,12 @@ def _ordered(index: Index, fetch: Fetch, threads: int, first: int, stop: int) ->
 
 def digest_members(tar: Iterable[Data], on_member: Callable[[Member], None] | None = None) -> Contents:
     """Hash every member. `on_member` is called with each member, its sha256 filled in."""
-    digest = Digest()
+    digest, kept = Digest(), Kept()
     count = size = 0
+    owned = False
     for member, content in read_members(tar):
+        kept.add(member, content.ids(), content.xattrs() if member.type in "fd" else {})
+        owned = owned or content.is_owned()
         if member.type == "f":
             hasher = hashlib.sha256()
             for piece in content:
@@ -115,7 +131,14 @@ def digest_members(tar: Iterable[Data], on_member: Callable[[Member], None] | No
         size += member.size
         if on_member is not None:
             on_member(member)
-    return Contents(digest.hexdigest(), count, size)
+    return Contents(
+        digest.hexdigest(),
+        count,
+        size,
+        owners=kept.tokens(xattrs=False),
+        xattrs=kept.tokens(owners=False),
+        kept=kept.tokens(owners=owned, xattrs=kept.has_xattrs),
+    )
 
 
 def _fetch_blocks(index: Index, fetch: Fetch, first: int, stop: int) -> list[bytearray]:

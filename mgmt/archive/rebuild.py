@@ -21,22 +21,23 @@ def rebuild_index(chunks: Iterable[Data], writer: IndexWriter, *, checksum: str 
     """Write the whole index of the archive that `chunks` are the bytes of, and finish `writer`.
 
     The index has the same members and blocks as the one that was written with the archive; a foreign tar.gz gets
-    members and no blocks. `checksum` and `part_size` are passed on (see IndexEnd). Raises IntegrityError when the
-    bytes are no tar.gz, damaged or cut short.
+    members and no blocks. `checksum` and `part_size` are passed on (see IndexEnd); `kept` is what the archive can be
+    seen to keep (see Contents). Raises IntegrityError when the bytes are no tar.gz, damaged or cut short.
     """
     archive = _Archive(chunks)
-    digest, members, _ = digest_members(archive.tar(), writer.add_member)
+    contents = digest_members(archive.tar(), writer.add_member)
     for length, crc in zip(archive.lengths, archive.crcs, strict=True):
         writer.add_block(length, crc)
     end = IndexEnd(
-        members=members,
+        members=contents.members,
         blocks=len(archive.lengths),
-        digest=digest,
+        digest=contents.digest,
         size=archive.size,
         checksum=checksum,
         tar_size=archive.tar_size,
         tar_crc32=archive.tar_crc32,
         part_size=part_size,
+        kept=contents.kept,
     )
     writer.finish(**vars(end))
     return end

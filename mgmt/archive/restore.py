@@ -135,15 +135,16 @@ class Restoration:
         if place in self._links:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         above = place[:-1]
-        if above and above not in self._folders:
-            self._put_folder(above, _Facts(_IMPLIED_MODE, None, {}))
+        made = len(above)
+        while made and above[:made] not in self._folders:
+            made -= 1
+        for implied in range(made + 1, len(above) + 1):
+            self._put_folder(above[:implied], _Facts(_IMPLIED_MODE, None, {}))
         return self._top.enter(above)
 
 
 def _set(descriptor: int, facts: _Facts) -> None:
     for name, value in facts.xattrs.items():
-        if b"\0" in name:
-            raise IntegrityError(f"the archive holds an attribute {name!r}, which nothing can have")
         try:
             os.setxattr(descriptor, name, value)
         except OSError as error:

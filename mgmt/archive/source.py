@@ -1,6 +1,5 @@
 """Reading a tree: each file opened and watched, so that nothing torn is ever taken for what was there."""
 
-import errno
 import os
 import stat
 import time
@@ -8,12 +7,13 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import NamedTuple
 
-from mgmt.archive.folders import OPEN_FOLDER
+from mgmt.archive.flush import clean_pages
+from mgmt.archive.folders import OPEN_FILE, OPEN_FOLDER
 from mgmt.archive.member import Type, decode
 from mgmt.archive.tree import Entry, Skipped, Tally, Tree
+from mgmt.archive.xattrs import read_xattrs
 from mgmt.errors import MgmtError
 
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _TICK_NS = 20_000_000
 
 
@@ -38,7 +38,8 @@ class Source:
         """Every member in the order of the walk. A file must be read to its end before the next one is asked for.
 
         What cannot be opened is skipped and listed. Raises SourceChangedError for a file that is not, after it was
-        read, what it was before: another inode, size, mtime or ctime.
+        read, what it was before: another inode, size, mtime or ctime. A file that is written through a mapping is
+        found too, but on tmpfs.
         """
         with closing(self._tree.walk(self.skipped.append)) as walk:
             for entry in walk:
@@ -82,35 +83,44 @@ class Source:
             try:
                 if _identity(os.fstat(descriptor))[:2] != _identity(found.entry.stat)[:2]:
                     raise self._tree.changed(found.entry.name)
-                return {os.fsencode(name): os.getxattr(descriptor, name) for name in os.listxattr(descriptor)}
+                return read_xattrs(descriptor)
             finally:
                 if found.type == "d":
                     os.close(descriptor)
         except OSError as error:
-            if error.errno == errno.ENOTSUP:
-                return {}
             raise MgmtError(
                 f"the extended attributes of {self._tree.disk_path(found.entry.name)} cannot be read: {error.strerror}"
             ) from error
 
     def _open(self, entry: Entry) -> int | None:
         try:
-            descriptor = os.open(entry.path, _OPEN_FILE, dir_fd=entry.folder)
+            descriptor = os.open(entry.path, OPEN_FILE, dir_fd=entry.folder)
         except OSError as error:
             self.skipped.append(self._tree.unreadable(entry.name, error))
             return None
+        try:
+            self._watch(descriptor, entry)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _watch(self, descriptor: int, entry: Entry) -> None:
+        """Look once more, and see to it that from here on whatever writes to the file moves its times."""
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or _identity(status) != _identity(entry.stat):
-            os.close(descriptor)
             raise self._tree.changed(entry.name)
         # The kernel's timestamps move in ticks of up to 10 ms. A file written a moment ago could be written again
         # within the same tick, and its times would not show it; so let the tick pass before the reading begins.
         if abs(time.time_ns() - status.st_ctime_ns) < _TICK_NS:
             time.sleep(_TICK_NS / 1e9)
             if _identity(os.fstat(descriptor)) != _identity(status):
-                os.close(descriptor)
                 raise self._tree.changed(entry.name)
-        return descriptor
+        # Last, for a page that is written to within that tick is dirty again, and its times are what they were.
+        try:
+            clean_pages(descriptor)
+        except OSError as error:
+            raise MgmtError(f"{self._tree.disk_path(entry.name)} cannot be read: {error.strerror}") from error
 
     def _target(self, entry: Entry) -> str:
         try:

@@ -4,17 +4,22 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mgmt.archive.folders import OPEN_FOLDER
+from mgmt.archive import limits
+from mgmt.archive.folders import OPEN_FILE, OPEN_FOLDER
+from mgmt.archive.header import Owner, check_member
 from mgmt.archive.member import Type, decode, encode
+from mgmt.archive.owners import owner_of
 from mgmt.archive.patterns import Patterns
+from mgmt.archive.xattrs import read_xattrs
 from mgmt.errors import ConfigurationError, MgmtError, NotFoundError, RefusedError, SourceChangedError
 
 _REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_LONG = 4096  # characters of a path; with a shorter one the target of a link is within all limits
 _HELD = 32  # folders held open above the current one; a tree may be deeper than a process may have descriptors
 
 
@@ -143,6 +148,27 @@ class Tree:
             f"{self.disk_path(name)} changed while it was read", next_step="run it again when nothing writes there"
         )
 
+    def check(
+        self, entry: Entry, kind: Type, link: str | None, owner: Owner | None, xattrs: Mapping[bytes, bytes]
+    ) -> int:
+        """Refuse what an archive cannot keep so that it can be read again; give the bytes of its extended records.
+
+        Raises RefusedError, which names the member, the limit, and what can be done.
+        """
+        try:
+            return check_member(
+                entry.name,
+                kind,
+                mtime_ns=entry.stat.st_mtime_ns,
+                size=entry.stat.st_size if kind == "f" else 0,
+                link=link or "",
+                owner=owner,
+                xattrs=xattrs,
+            )
+        except limits.OverLimitError as error:
+            path = self.disk_path(entry.name)
+            raise RefusedError(f"{path} cannot be archived: {error.reason}", next_step=error.mend) from error
+
     def disk_path(self, name: str) -> str:
         """Where the member called `name` is on disk, to tell people."""
         return os.path.abspath(self.root) + os.fsdecode(encode(name[len(self.name) :]))
@@ -252,8 +278,8 @@ class Tally:
 class Survey:
     """What a walk finds without opening a file; sizes in bytes.
 
-    `size` is that of the regular files, `tar_size` an upper estimate of the tar (without extended attributes),
-    `links` counts symbolic and hard links. See `Tally.state` for `source_state`.
+    `size` is that of the regular files, `tar_size` an upper estimate of the tar (with extended attributes only when the
+    survey was asked for them), `links` counts symbolic and hard links. See `Tally.state` for `source_state`.
     """
 
     files: int
@@ -266,20 +292,31 @@ class Survey:
     root_ctime_ns: int
 
 
-def survey(tree: Tree) -> Survey:
-    """Look at a tree with stat alone. A file that cannot be opened is only found when it is read."""
+def survey(tree: Tree, *, owners: bool = False, xattrs: bool = False) -> Survey:
+    """Look at a tree with stat alone. A file that cannot be opened is only found when it is read.
+
+    With `xattrs` the extended attributes are read too, which opens each file. Raises RefusedError for what an archive
+    with these `owners` and `xattrs` could not keep so that it can be read again: a time, a size, names or attributes
+    beyond a limit (see `limits`).
+    """
     tally = Tally(tree)
     skipped: list[Skipped] = []
     tar_size = 20 * 512
     for entry in tree.walk(skipped.append):
         tally.see(entry)
-        kind, _ = tally.type_of(entry)
+        kind, link = tally.type_of(entry)
+        if kind == "l" and len(entry.name) > _LONG:
+            link = _target(tree, entry)
+        attributes = _xattrs(tree, entry) if xattrs and kind in "fd" else {}
+        extended = tree.check(entry, kind, link, owner_of(entry.stat) if owners else None, attributes)
         tally.count(entry, kind)
-        tar_size += 2048 + 3 * len(entry.name)
+        tar_size += 2048 + 3 * len(entry.name) + extended
         if kind == "f":
             tar_size += entry.stat.st_size + 512
         elif kind == "l":
             tar_size += entry.stat.st_size
+    if not limits.is_size(tar_size):
+        raise RefusedError(f"{tree.root} cannot be archived: it has {tar_size} bytes", next_step="archive parts of it")
     return Survey(
         files=tally.files,
         folders=tally.folders,
@@ -290,6 +327,30 @@ def survey(tree: Tree) -> Survey:
         source_state=tally.state(),
         root_ctime_ns=tally.root_ctime_ns,
     )
+
+
+def _target(tree: Tree, entry: Entry) -> str:
+    try:
+        return decode(os.fsencode(os.readlink(entry.path, dir_fd=entry.folder)))
+    except OSError as error:
+        raise tree.changed(entry.name) from error
+
+
+def _xattrs(tree: Tree, entry: Entry) -> dict[bytes, bytes]:
+    """Those of a file or folder; none, when it cannot be opened, which is found again when it is read."""
+    try:
+        descriptor = os.open(entry.path, OPEN_FILE, dir_fd=entry.folder)
+    except OSError as error:
+        tree.unreadable(entry.name, error)
+        return {}
+    try:
+        return read_xattrs(descriptor)
+    except OSError as error:
+        raise MgmtError(
+            f"the extended attributes of {tree.disk_path(entry.name)} cannot be read: {error.strerror}"
+        ) from error
+    finally:
+        os.close(descriptor)
 
 
 def _special(mode: int) -> str | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from typing import Self
 from mgmt.archive.blocks import BLOCK, HEADER, Level, crc32_combine, pack, trailer
 from mgmt.archive.header import end, pack_header, padding
 from mgmt.archive.index import IndexWriter
+from mgmt.archive.kept import Ids, Kept
 from mgmt.archive.member import Digest, Member, encode
 from mgmt.archive.owners import owner_of
 from mgmt.archive.source import Found, Source
@@ -23,11 +24,13 @@ from mgmt.progress import Progress
 class Hashed:
     """What one reading of a tree found; sizes in bytes.
 
-    `digest` is the portable identity, `file_sha256` (hex) is there when the tree is a single file, `links` counts
+    `digest` is the portable identity, and `kept` that of the owners and extended attributes that were asked for (see
+    `Kept`): together they are the content. `file_sha256` (hex) is there when the tree is a single file, `links` counts
     symbolic and hard links. `source_state` and `root_ctime_ns` are to be compared with those of a later `survey`.
     """
 
     digest: str
+    kept: str
     file_sha256: str | None
     files: int
     folders: int
@@ -64,15 +67,19 @@ def write_archive(
 
     `sink` is called in this thread and may block; memory is bounded by a few blocks a thread. `progress` advances by
     bytes of tar. Raises SourceChangedError, naming the file, when one changes while it is read; MgmtError when one
-    cannot be read to its end; NotFoundError and RefusedError for the root (see Tree.walk).
+    cannot be read to its end; NotFoundError and RefusedError for the root (see Tree.walk); RefusedError for what could
+    not be read again (see `survey`, which finds it before).
     """
     source = Source(tree)
-    account = _Account(source)
+    account = _Account(source, owners=owners, xattrs=xattrs)
     with _Blocks(sink, level, threads, index, progress) as blocks, closing(source.members()) as members:
         for found in members:
             status = found.entry.stat
             size = status.st_size if found.type == "f" else 0
             header_offset = blocks.tar_size
+            attributes = source.xattrs(found) if xattrs else {}
+            owner = owner_of(status) if owners else None
+            tree.check(found.entry, found.type, found.link, owner, attributes)
             blocks.write(
                 pack_header(
                     encode(found.entry.name),
@@ -81,8 +88,8 @@ def write_archive(
                     mtime_ns=status.st_mtime_ns,
                     size=size,
                     link=encode(found.link or ""),
-                    owner=owner_of(status) if owners else None,
-                    xattrs=source.xattrs(found) if xattrs else None,
+                    owner=owner,
+                    xattrs=attributes,
                 )
             )
             data_offset = blocks.tar_size
@@ -90,24 +97,26 @@ def write_archive(
             if found.type == "f":
                 sha256 = blocks.copy(source, found, size)
                 blocks.write(bytes(padding(size)))
-            index.add_member(account.add(found, header_offset, data_offset, sha256))
+            index.add_member(account.add(found, header_offset, data_offset, sha256, attributes))
         blocks.finish()
     return Archived(
         **vars(account.hashed()), tar_size=blocks.tar_size, tar_crc32=blocks.crc, size=blocks.size, blocks=blocks.count
     )
 
 
-def hash_tree(tree: Tree, progress: Progress) -> Hashed:
+def hash_tree(tree: Tree, progress: Progress, *, owners: bool = False, xattrs: bool = False) -> Hashed:
     """Read `tree` as `write_archive` does, with the same care and the same errors, and only hash it.
 
-    `progress` advances by bytes of content.
+    `progress` advances by bytes of content. An archive of it, with the same `owners` and `xattrs`, has the same
+    `digest` and the same `kept`.
     """
     source = Source(tree)
-    account = _Account(source)
+    account = _Account(source, owners=owners, xattrs=xattrs)
     buffer = memoryview(bytearray(BLOCK))
     with closing(source.members()) as members:
         for found in members:
             sha256 = None
+            attributes = source.xattrs(found) if xattrs else {}
             if found.type == "f":
                 hasher = hashlib.sha256()
                 left = found.entry.stat.st_size
@@ -117,20 +126,30 @@ def hash_tree(tree: Tree, progress: Progress) -> Hashed:
                     left -= count
                     progress.advance(count)
                 sha256 = hasher.digest()
-            account.add(found, 0, 0, sha256)
+            account.add(found, 0, 0, sha256, attributes)
     return account.hashed()
 
 
 class _Account:
     """What a reading has found so far."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, owners: bool, xattrs: bool) -> None:
         self._source = source
+        self._owners = owners
+        self._xattrs = xattrs
         self._digest = Digest()
+        self._kept = Kept()
         self._root: Member | None = None
         self._members = 0
 
-    def add(self, found: Found, header_offset: int, data_offset: int, sha256: bytes | None) -> Member:
+    def add(
+        self,
+        found: Found,
+        header_offset: int,
+        data_offset: int,
+        sha256: bytes | None,
+        xattrs: Mapping[bytes, bytes],
+    ) -> Member:
         member = Member(
             path=found.entry.name,
             type=found.type,
@@ -143,6 +162,8 @@ class _Account:
             link=found.link,
         )
         self._digest.add(member)
+        if self._owners or self._xattrs:
+            self._kept.add(member, Ids(found.entry.stat.st_uid, found.entry.stat.st_gid), xattrs)
         self._root = self._root or member
         self._members += 1
         return member
@@ -153,6 +174,7 @@ class _Account:
             raise MgmtError(f"{skipped[0].path} cannot be archived: {skipped[0].reason}")
         return Hashed(
             digest=self._digest.hexdigest(),
+            kept=self._kept.tokens(owners=self._owners, xattrs=self._xattrs),
             file_sha256=self._root.sha256.hex() if self._root.sha256 else None,
             files=tally.files,
             folders=tally.folders,

@@ -212,6 +212,7 @@ def _send(
                 part_size=sent.part_size,
                 members=archived.members,
                 blocks=archived.blocks,
+                kept=archived.kept,
             )
             _look_again(plan, archived)
             _put_index(store, record.index_key, os.path.join(folder, "index"), record)
@@ -358,6 +359,8 @@ def _index_header(record: UploadRecord, options: UploadOptions) -> IndexHeader:
         created_at=record.started_at.isoformat(),
         level=options.level,
         compressor=compressor(options.level),
+        owners=options.owners,
+        xattrs=options.xattrs,
     )
 
 

@@ -9,7 +9,7 @@ from mgmt.archive import Archived, Index, IndexHeader, IndexWriter, Level, Tree,
 from mgmt.progress import NoProgress
 
 
-def header(key: str = "photos.tar.gz") -> IndexHeader:
+def header(key: str = "photos.tar.gz", *, owners: bool = False, xattrs: bool = False) -> IndexHeader:
     return IndexHeader(
         key=key,
         operation_id="0123456789ab",
@@ -19,6 +19,8 @@ def header(key: str = "photos.tar.gz") -> IndexHeader:
         created_at="2026-01-02T03:04:05+00:00",
         level="fast",
         compressor="isal 1",
+        owners=owners,
+        xattrs=xattrs,
     )
 
 
@@ -47,7 +49,7 @@ def write(
     xattrs: bool = False,
 ) -> Written:
     pieces: list[bytes] = []
-    with IndexWriter(os.fspath(index_path), header()) as writer:
+    with IndexWriter(os.fspath(index_path), header(owners=owners, xattrs=xattrs)) as writer:
         archived = write_archive(
             tree,
             pieces.append,
@@ -67,6 +69,7 @@ def write(
             part_size=8 << 20,
             members=archived.members,
             blocks=archived.blocks,
+            kept=archived.kept,
         )
     return Written(archived, b"".join(pieces), Index.open(os.fspath(index_path)), index_path)
 

@@ -1,15 +1,22 @@
+import base64
 import gzip
 import hashlib
 import json
 import os
+import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from mgmt.archive import Index, IndexWriter, Member
+from mgmt.archive import Index, IndexEnd, IndexWriter, Member
 from mgmt.archive.blocks import HEADER, trailer
+from mgmt.archive.index import _Reading
 from mgmt.errors import IntegrityError, NotFoundError
 from tests.archive.archives import Written, header
+
+SHORTEST = 1017
+"""Bytes that a block of 1 MiB has at least."""
 
 MEMBERS = [
     Member("root", "d", 0o755, 5, 0, 0, 512, None, None),
@@ -22,7 +29,7 @@ MEMBERS = [
 def finish(writer: IndexWriter, *, members: int, blocks: int) -> None:
     writer.finish(
         digest="d" * 64,
-        size=len(HEADER) + blocks * (blocks + 1) // 2 + len(trailer(0, 0)),
+        size=len(HEADER) + blocks * (blocks + 1) // 2 + blocks * SHORTEST + len(trailer(0, 0)),
         checksum="sha256:x",
         tar_size=blocks << 20,
         tar_crc32=77,
@@ -35,7 +42,7 @@ def finish(writer: IndexWriter, *, members: int, blocks: int) -> None:
 def write(path: Path, *, blocks: int = 3) -> Path:
     with IndexWriter(os.fspath(path), header()) as writer:
         for number in range(blocks):
-            writer.add_block(number + 1, 0xFFFFFFFF - number)
+            writer.add_block(SHORTEST + number + 1, 0xFFFFFFFF - number)
         for member in MEMBERS:
             writer.add_member(member)
         finish(writer, members=len(MEMBERS), blocks=blocks)
@@ -46,7 +53,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     index = Index.open(os.fspath(write(tmp_path / "index")))
     assert list(index.members()) == MEMBERS
     assert index.header == header()
-    assert (list(index.lengths), list(index.crcs)) == ([1, 2, 3], [0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD])
+    assert (list(index.lengths), list(index.crcs)) == (
+        [SHORTEST + 1, SHORTEST + 2, SHORTEST + 3],
+        [0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD],
+    )
     assert (index.end.members, index.end.blocks, index.end.tar_crc32) == (4, 3, 77)
     for member in MEMBERS:
         assert index.find(member.path) == member
@@ -89,7 +99,7 @@ def test_many_blocks_take_several_lines_and_know_their_places(tmp_path: Path) ->
     for block in range(20_000):
         if block % 997 < 2 or block % 1024 < 2:
             assert index.block_offset(block) == offset
-        offset += block + 1
+        offset += SHORTEST + block + 1
     assert index.block_offset(20_000) == offset
 
 
@@ -187,3 +197,104 @@ def test_members_are_about_70_bytes(written: Written) -> None:
             writer.add_member(Member(name, "f", 0o644, 10**18 + number**3, number * 7, 0, number << 12, sha256, None))
         finish(writer, members=members, blocks=0)
     assert path.stat().st_size < 80 * members
+
+
+@pytest.mark.parametrize("object_size", [None, -1, 0, 1])
+def test_the_size_of_the_object_is_what_the_index_says(object_size: int | None, tmp_path: Path) -> None:
+    path = os.fspath(write(tmp_path / "index"))
+    size = Index.open(path).end.size
+    if object_size in (None, 0):
+        assert Index.open(path, object_size=None if object_size is None else size).end.size == size
+        return
+    with pytest.raises(IntegrityError, match=r"(is another|more blocks than fit)"):
+        Index.open(path, object_size=size + object_size)
+
+
+SIZE = 50_000
+FIRST = json.dumps(
+    {
+        "mgmt": "index",
+        "v": 1,
+        **dict.fromkeys(["key", "operation_id", "source", "host", "user", "created_at", "level", "compressor"], ""),
+        "header": 31,
+        "block": 1 << 20,
+    }
+)
+A_MEMBER = b'{"p":"r","t":"d","o":0,"d":0,"m":0,"n":0}\n'
+
+
+def bomb(path: Path, line: bytes, times: int, size: int) -> Path:
+    """An index of the same line, a million times, that states to be of an object of `size` bytes."""
+    digest = hashlib.sha256(FIRST.encode() + b"\n")
+    with gzip.open(path, "wb") as file:
+        file.write(FIRST.encode() + b"\n")
+        many = line * 100
+        for _ in range(times // 100):
+            file.write(many)
+            digest.update(many)
+        facts = {
+            "end": 0,
+            "blocks": 0,
+            "digest": "0" * 64,
+            "size": size,
+            "checksum": "",
+            "tar_size": size,
+            "tar_crc32": 0,
+        }
+        file.write(json.dumps({**facts, "part_size": 0, "sha256": digest.hexdigest()}).encode() + b"\n")
+    return path
+
+
+BLOCK_LINE = b'{"b":"' + base64.b64encode(struct.pack("<II", SHORTEST, 0) * 8192) + b'"}\n'
+BOMBS = {
+    "blocks": (BLOCK_LINE, 1000, "more blocks than fit"),
+    "blocks of no length": (BLOCK_LINE.replace(b"+QMA", b"AAAA"), 1000, "shorter than any"),
+    "more blocks in a line": (BLOCK_LINE.replace(b'"}', b"AAAAAAAAAAA=") + b'"}\n', 1000, "damaged"),
+    "members": (A_MEMBER, 300_000, "more members than fit"),
+    "short members": (b'{"p":1\n', 1_000_000, "it has a line"),
+    "empty lines": (b"\n", 1_000_000, "it has a line"),
+    "other lines": (b'{"x":1}\n', 1_000_000, "it has a line"),
+    "long names": (b'{"p":"' + b"n" * 900_000 + b'"' + b" " * 40 + b"}\n", 500, "longer than its archive allows"),
+    "ends": (b'{"end":1}\n', 1_000_000, "goes on after its end"),
+}
+
+
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_where_it_goes_off(
+    name: str, stated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, times, reason = BOMBS[name]
+    path = bomb(tmp_path / "bomb", line, times, SIZE)
+    assert path.stat().st_size < 1 << 20
+    taken: list[int] = []
+    take = _Reading.take
+
+    def counted(reading: _Reading, line: bytes) -> None:
+        taken.append(len(line))
+        take(reading, line)
+
+    monkeypatch.setattr(_Reading, "take", counted)
+    tracemalloc.start()
+    try:
+        with pytest.raises(IntegrityError, match=reason):
+            Index.open(os.fspath(path), object_size=SIZE if stated else None)
+        assert tracemalloc.get_traced_memory()[1] < 30 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(taken) <= SIZE * 1032 // 512 + 10
+
+
+def test_as_many_blocks_and_members_as_fit(tmp_path: Path) -> None:
+    """An object of nothing but zeros, as well compressed as can be, and one of nothing but empty members."""
+    for blocks, members in ((300, 1), (1, 2048)):
+        path = tmp_path / f"{blocks}"
+        size = len(HEADER) + blocks * SHORTEST + len(trailer(0, 0))
+        with IndexWriter(os.fspath(path), header()) as writer:
+            for _ in range(blocks):
+                writer.add_block(SHORTEST, 0)
+            for number in range(members):
+                writer.add_member(Member("r" if not number else f"r/{number}", "d", 0, 0, 0, 0, 0, None, None))
+            facts = IndexEnd(members, blocks, "0" * 64, size, "", blocks << 20, 0, 0)
+            writer.finish(**vars(facts))
+        assert Index.open(os.fspath(path), object_size=size).end == facts

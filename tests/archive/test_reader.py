@@ -69,7 +69,7 @@ def test_the_digest_of_what_comes_back(large: Written) -> None:
     members = list(large.index.members())
     found: list[Member] = []
     contents = digest_members(read_blocks(large.index, large.fetch, 2), found.append)
-    assert contents == (large.archived.digest, large.archived.members, large.archived.original_size)
+    assert contents[:3] == (large.archived.digest, large.archived.members, large.archived.original_size)
     assert found == members
 
 

@@ -267,12 +267,15 @@ def test_lying_indexes_are_refused_and_leave_nothing(
         if done.returncode != (1 if name in BY_THE_DISK else 8):
             wrong[name] = done
     assert wrong == {}
+    first = json.dumps(lines[0]).encode() + b"\n"
     raw = {
         "nothing": b"",
         "no gzip": b"{}",
         "cut short": path.read_bytes()[:-9],
         "a bomb of one line": gzip.compress(b'{"p":"' + bytes(32 << 20), 1),
         "nested without end": gzip.compress(b'{"p":' + b"[" * 100_000 + b"\n", 1),
+        "a bomb of blocks": gzip.compress(first + (b'{"b":"' + b"AAAQAAAAAAA" * 95_000 + b'="}\n') * 70),
+        "a bomb of short lines": gzip.compress(first + b"\n" * (70 << 20), 1),
         "blocks of odd length": gzip.compress(b'{"b":"' + b"A" * 4 + b'"}\n'),
     }
     for name, data in raw.items():

@@ -1,0 +1,70 @@
+"""What an archive keeps of its members besides the digest: the other half of a content's identity (docs/format.md)."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from mgmt.archive.member import Member, relative
+
+_OWNERS = "owners:"
+_XATTRS = "xattrs:"
+_NO_XATTRS = _XATTRS + hashlib.sha256().hexdigest()
+
+
+class Ids(NamedTuple):
+    """Whose a member is, by number."""
+
+    uid: int
+    gid: int
+
+
+class Kept:
+    """Owners and extended attributes of members, as tokens: the same ones have the same, whatever the root's name.
+
+    A token is `owners:` or `xattrs:` and a sha256 in hex. What is kept is told by those of what was asked for, sorted
+    and separated by a space; by nothing when neither was.
+    """
+
+    def __init__(self) -> None:
+        self._owners = hashlib.sha256()
+        self._xattrs = hashlib.sha256()
+        self._root: str | None = None
+        self._has_xattrs = False
+
+    def add(self, member: Member, ids: Ids, xattrs: Mapping[bytes, bytes]) -> None:
+        """Take in the next member, in tar order; the first one is the root. A hard link has nothing of its own."""
+        root = self._root = self._root if self._root is not None else member.path
+        if member.type == "h":
+            return
+        path = relative(member.path, root)
+        self._owners.update(b"%s\0%d\0%d\n" % (path, *ids))
+        if xattrs:
+            self._has_xattrs = True
+            self._xattrs.update(b"%s\0%d\0" % (path, len(xattrs)))
+            for name, value in sorted(xattrs.items()):
+                self._xattrs.update(b"%s\0%d\0" % (name, len(value)))
+                self._xattrs.update(value)
+            self._xattrs.update(b"\n")
+
+    @property
+    def has_xattrs(self) -> bool:
+        """Whether any member so far has extended attributes."""
+        return self._has_xattrs
+
+    def tokens(self, *, owners: bool = True, xattrs: bool = True) -> str:
+        """The tokens of the members so far, of owners, extended attributes, both or neither."""
+        tokens = [_OWNERS + self._owners.hexdigest()] if owners else []
+        if xattrs:
+            tokens.append(_XATTRS + self._xattrs.hexdigest())
+        return " ".join(tokens)
+
+
+def covers(kept: str, wanted: str) -> bool:
+    """Whether an archive that keeps `kept` has all that `wanted` asks for.
+
+    That is each of its tokens; but where there are no extended attributes at all, an archive without any has them all,
+    whether or not it was told to keep them.
+    """
+    tokens = kept.split()
+    bare = not any(token.startswith(_XATTRS) for token in tokens)
+    return all(token in tokens or (bare and token == _NO_XATTRS) for token in wanted.split())
