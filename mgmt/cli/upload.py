@@ -8,10 +8,10 @@ import click
 
 from mgmt.cli.app import App
 from mgmt.cli.outcomes import show_outcomes
-from mgmt.cli.parameters import Size, dry_run, given, tag
+from mgmt.cli.parameters import Command, Size, dry_run, given, tag
 from mgmt.cli.render import Column
 from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
-from mgmt.errors import ConfigurationError
+from mgmt.errors import ConfigurationError, MgmtError
 
 RECORDED = (
     "all_of", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
@@ -37,7 +37,7 @@ PLAN = (
 )
 
 
-@click.command("upload")
+@click.command("upload", cls=Command)
 @click.argument("paths", nargs=-1, metavar="PATH...")
 @click.option("--all", "all_of", is_flag=False, flag_value=".", metavar="[DIR]", help="Everything in DIR (here).")
 @click.option("--files-from", type=click.File("rb"), metavar="FILE|-", help="Read paths from FILE, one a line.")
@@ -153,7 +153,21 @@ def _targets(
         targets += read_list(files_from.read(), nul=null)
     if not targets and all_of is None:
         raise ConfigurationError("nothing to upload was named", next_step="mgmt upload PATH   (or: --all DIR)")
-    return list(dict.fromkeys(targets))
+    return _once_each(targets)
+
+
+def _once_each(paths: Sequence[str]) -> list[str]:
+    """`paths` without those that mean the same target as one before: `s`, `./s` and `s/`."""
+    from mgmt.paths import canonical
+
+    targets: dict[str, str] = {}
+    for path in paths:
+        try:
+            meant = canonical(path)
+        except MgmtError:  # reported when its turn comes, as with any other target
+            meant = path
+        targets.setdefault(meant, path)
+    return list(targets.values())
 
 
 def _sentences(record: object) -> list[str]:

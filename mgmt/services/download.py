@@ -26,6 +26,7 @@ from mgmt.archive import (
 )
 from mgmt.catalog import Catalog, DownloadRecord, FileStatus, Location, Role, Status
 from mgmt.errors import ConflictError, IntegrityError, NotReadyError
+from mgmt.paths import folder_to_make
 from mgmt.progress import NoProgress, Progress
 from mgmt.services.archives import Archive, OpenStore, find_archive
 from mgmt.services.files import claim, describe, token
@@ -59,7 +60,7 @@ def download(
 
     Nothing appears under its own name before all of it is proven; on any error nothing is left behind.
     """
-    folder = os.path.realpath(os.path.expanduser(options.to))
+    folder = folder_to_make(options.to)
     record = DownloadRecord(
         target_path=name, target_name=name, member=options.member, command_args=dict(command_args), parent_id=parent
     )
@@ -279,7 +280,7 @@ def preview(name: str, options: DownloadOptions, *, open_store: OpenStore, catal
     found = find_archive(name, open_store, catalog)
     stored = found.store.head(found.key)
     refuse_frozen(found.store, stored)
-    folder = os.path.realpath(os.path.expanduser(options.to))
+    folder = folder_to_make(options.to)
     size, restored = stored.size, posixpath.basename(found.key) if options.archive else _root_name(found.key)
     with _index_if_any(found.store, stored) as index:
         if index is not None and index.lengths and not options.archive:

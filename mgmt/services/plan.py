@@ -1,12 +1,14 @@
 """What an upload is going to do, decided before anything is done."""
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mgmt.archive import Level, Survey, Tree, survey
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
+from mgmt.paths import canonical, folder_to_make, real_folder
 from mgmt.services.index_keys import SUFFIX
 from mgmt.services.mirror_files import is_mirror
 from mgmt.storage import ObjectStore, check_key, key_for
@@ -63,25 +65,13 @@ class Plan:
         return self.survey.size + entries * (1536 + 256)
 
 
-def canonical(path: str) -> str:
-    """The absolute path of a target, its folders resolved, its own name as it is.
-
-    Raises NotFoundError, and ConfigurationError for what is no file or folder of its own.
-    """
-    path = os.path.abspath(os.path.expanduser(path))
-    folder, name = os.path.split(path)
-    if not name:
-        raise ConfigurationError(f"{path} is a whole file system", next_step="mgmt upload --all /")
-    return os.path.join(os.path.realpath(folder), name)
-
-
 def plan_upload(target: str, options: UploadOptions, store: ObjectStore) -> Plan:
     """Refuse now what could not be archived, proven or moved later; say what will be done with the rest.
 
     `target` is canonical. Reads no contents, changes nothing.
     """
     if os.path.islink(target):
-        raise ConfigurationError(f"{target} is a symbolic link", next_step=f"mgmt upload {os.path.realpath(target)}")
+        raise ConfigurationError(f"{target} is a symbolic link", next_step=_upload_of(os.path.realpath(target)))
     if is_mirror(target):
         raise ConfigurationError(f"{target} is a mirror of the catalog, which mgmt makes by itself")
     if not os.path.exists(target):
@@ -123,7 +113,7 @@ def completed_dir(target: str, setting: str) -> str:
 
     Raises ConfigurationError when a move there would not be one rename.
     """
-    folder = os.path.realpath(os.path.join(os.path.dirname(target), os.path.expanduser(setting)))
+    folder = folder_to_make(os.path.join(os.path.dirname(target), setting))
     mend = "mgmt config set completed_dir DIRECTORY   (or: mgmt upload --keep ...)"
     if _within(folder, target):
         raise ConfigurationError(f"completed_dir {folder} is inside {target}", next_step=mend)
@@ -137,16 +127,18 @@ def completed_dir(target: str, setting: str) -> str:
     return folder
 
 
+def _upload_of(path: str) -> str:
+    return f"mgmt upload {shlex.quote(path)}"
+
+
 def _within(path: str, folder: str) -> bool:
     return os.path.commonpath([path, folder]) == folder
 
 
 def expand_all(folder: str, setting: str) -> list[str]:
     """Everything directly in `folder`, but for its completed folder and a mirror of the catalog: what `--all` means."""
-    folder = os.path.realpath(os.path.expanduser(folder))
-    if not os.path.isdir(folder):
-        raise NotFoundError(f"{folder}: there is no such folder")
-    completed = os.path.realpath(os.path.join(folder, os.path.expanduser(setting)))
+    folder = real_folder(folder)
+    completed = folder_to_make(os.path.join(folder, setting))
     names = sorted(os.listdir(folder), key=os.fsencode)
     paths = (os.path.join(folder, name) for name in names)
     return [path for path in paths if not (_within(completed, path) or os.path.islink(path) or is_mirror(path))]
