@@ -110,6 +110,11 @@ class Settings:
 
         return f"sqlite:///{platformdirs.user_data_path('mgmt') / 'catalog.db'}"
 
+    def catalog_file(self) -> str | None:
+        """The path of the catalog where it is a file; None for one on a server."""
+        url = self.catalog_url()
+        return url.partition(":///")[2].partition("?")[0] if url.startswith("sqlite") else None
+
     def store_url(self) -> str:
         """The configured store's URL. Raises ConfigurationError when there is none."""
         if self.store is None:

@@ -99,6 +99,40 @@ def folder_to_make(path: str) -> str:
             missing.append(name)
 
 
+def is_inside(path: str, folder: str) -> bool:
+    """Whether `path`, which need not exist, is `folder` or below it: by name, or by what the folders on the way are.
+
+    Symbolic links, and another mount of `folder` itself, are seen through. A mount of a part of `folder` elsewhere has
+    nothing above it that could be compared: what is in there does not count as inside.
+    """
+    real = os.path.realpath(folder)
+    if os.path.commonpath([os.path.realpath(path), real]) == real:
+        return True
+    try:
+        wanted = os.stat(folder)
+    except OSError:
+        return False
+    return (wanted.st_dev, wanted.st_ino) in on_the_way(path)
+
+
+def on_the_way(path: str) -> list[tuple[int, int]]:
+    """Device and inode of `path` and of all folders above it, the nearest first, as far as they exist.
+
+    Where symbolic links are on the way, those above the links and those above what they lead to.
+    """
+    found = dict[tuple[int, int], None]()
+    for each in (os.path.realpath(path), absolute(path)):
+        while True:
+            try:
+                status = os.stat(each)
+                found[status.st_dev, status.st_ino] = None
+            except OSError:  # not there, or not to be seen
+                pass
+            if each == (each := os.path.dirname(each)):
+                break
+    return list(found)
+
+
 def absolute(path: str) -> str:
     """`path` from the root on. Every `..` is kept, since what it means is for the kernel to say."""
     if ".." in path.split("/"):

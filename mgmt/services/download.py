@@ -31,8 +31,11 @@ from mgmt.progress import NoProgress, Progress
 from mgmt.services.archives import Archive, OpenStore, find_archive
 from mgmt.services.files import claim, describe, token
 from mgmt.services.indexes import find_index, open_index
+from mgmt.services.overlaps import refuse_in_store
 from mgmt.signals import finish_first
 from mgmt.storage import ObjectStore, StoredObject
+
+_ELSEWHERE = "mgmt download --to DIR ...   (a folder outside of the store)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,7 @@ def download(
             record.local_path = folder
             catalog.journal.checkpoint()
             refuse_frozen(found.store, stored)
+            refuse_in_store(folder, "--to", found.store.url, next_step=_ELSEWHERE)
             make_folders(folder)
             remove_partial(folder, token(record.operation_id))  # of an interrupted run of this very operation
             try:
@@ -281,6 +285,7 @@ def preview(name: str, options: DownloadOptions, *, open_store: OpenStore, catal
     stored = found.store.head(found.key)
     refuse_frozen(found.store, stored)
     folder = folder_to_make(options.to)
+    refuse_in_store(folder, "--to", found.store.url, next_step=_ELSEWHERE)
     size, restored = stored.size, posixpath.basename(found.key) if options.archive else _root_name(found.key)
     with _index_if_any(found.store, stored) as index:
         if index is not None and index.lengths and not options.archive:
