@@ -48,7 +48,7 @@ PLAN = (
     is_flag=False,
     flag_value=".",
     metavar="[DIR]",
-    help="Everything in DIR (here) but what mgmt needs.",
+    help="Everything in DIR (here), except completed/ and what mgmt itself needs.",
 )
 @click.option("--files-from", type=click.File("rb"), metavar="FILE|-", help="Read paths from FILE, one a line.")
 @click.option("-0", "--null", is_flag=True, help="The paths in FILE are separated by NUL.")

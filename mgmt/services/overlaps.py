@@ -65,7 +65,8 @@ def refuse_in_store(folder: str, what: str, store_url: str, *, next_step: str) -
     """Raise ConfigurationError when `folder`, which is `what`, is in the directory of the store, or is that."""
     root = store_folder(store_url)
     if root is not None and is_inside(folder, root):
-        raise ConfigurationError(f"{what} {folder} is in the store {root}", next_step=next_step)
+        where = f"in the store {root}" if not is_inside(root, folder) else "the store"
+        raise ConfigurationError(f"{what} {folder} is {where}", next_step=next_step)
 
 
 def not_leading_to(others: Sequence[Needed]) -> Callable[[str], bool]:
