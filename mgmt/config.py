@@ -53,7 +53,15 @@ def _yes_or_no(text: str) -> bool:
 def _store_url(text: str) -> str:
     if not text.startswith(("s3://", "file:///")):
         raise ValueError("looks like s3://bucket/prefix or file:///directory")
+    path = text.removeprefix("file://")
+    if ".." in path.split("/") and os.path.realpath(path) != os.path.realpath(os.path.normpath(path)):
+        raise ValueError("is a path where '..' follows a symbolic link; write it without '..'")
     return text.rstrip("/")
+
+
+def _catalog_url(text: str) -> str:
+    scheme, separator, path = text.partition(":///")
+    return f"{scheme}{separator}{os.path.expanduser(path)}" if scheme.startswith("sqlite") else text
 
 
 def _between(low: int, high: int, parse: Callable[[str], int] = int) -> Callable[[str], int]:
@@ -89,7 +97,7 @@ class Settings:
     proof: str = _setting("how an archive is proven", _choice(*PROOFS), "auto")
     level: str = _setting("compression: fast or balanced", _choice(*LEVELS), "fast")
     mirror: bool = _setting("keep the records as JSON beside the completed files, too", _yes_or_no, False)
-    catalog: str | None = _setting("the catalog's URL, sqlite:///path or postgresql://...")
+    catalog: str | None = _setting("the catalog's URL, sqlite:///path or postgresql://...", _catalog_url)
     part_size: int | None = _setting("bytes of a part of an upload", _between(5 << 20, 5 << 30, parse_size))
     threads: int = _setting("parts in flight at once", _between(1, 64), 4)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -101,6 +109,11 @@ class Settings:
         import platformdirs
 
         return f"sqlite:///{platformdirs.user_data_path('mgmt') / 'catalog.db'}"
+
+    def catalog_file(self) -> str | None:
+        """The path of the catalog where it is a file; None for one on a server."""
+        url = self.catalog_url()
+        return url.partition(":///")[2].partition("?")[0] if url.startswith("sqlite") else None
 
     def store_url(self) -> str:
         """The configured store's URL. Raises ConfigurationError when there is none."""
@@ -166,8 +179,20 @@ def load(flags: Mapping[str, str | None], path: Path, environ: Mapping[str, str]
         if value := environ.get(f"MGMT_{name.upper()}"):
             take(name, value, f"environment MGMT_{name.upper()}")
         if flag := flags.get(name):
+            if name == "catalog":
+                _refuse_tilde(flag)
             take(name, flag, "flag")
     return Settings(**values, origins=origins)
+
+
+def _refuse_tilde(catalog: str) -> None:
+    """On the command line `~` is the shell's, which leaves it alone in a URL: a folder named `~` is hardly meant."""
+    meant = _catalog_url(catalog)
+    if catalog.startswith("sqlite") and ":///~" in catalog:
+        raise ConfigurationError(
+            f"--catalog {catalog}: the shell does not expand the ~ in a URL, and neither does mgmt",
+            next_step=f"--catalog {meant}   (or, for a folder named ~: {catalog.replace(':///', ':///./', 1)})",
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from mgmt.catalog.database import Database
 from mgmt.catalog.faults import translated
 from mgmt.errors import CatalogError, ConfigurationError, ConflictError
+from mgmt.paths import absolute
 
 PARTIAL = ".partial"
 """What a file is called, after its own name, until it is whole."""
@@ -25,7 +26,7 @@ def backup(database: Database, file: str) -> str:
         raise ConfigurationError("a PostgreSQL catalog is not copied by mgmt", next_step="use pg_dump")
     with new_file(file) as path:
         _copy(database, path + PARTIAL)
-    return os.path.abspath(file)
+    return absolute(file)
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def new_file(file: str) -> Iterator[str]:
     What it is to hold is written to the private file of the same name and PARTIAL. Raises ConflictError when `file`
     exists.
     """
-    path = os.path.abspath(file)
+    path = absolute(file)
     if os.path.lexists(path):
         raise _exists(path)
     with _partial(path + PARTIAL) as descriptor:

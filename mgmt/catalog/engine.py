@@ -8,6 +8,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from mgmt.errors import CatalogError, ConfigurationError
+from mgmt.paths import absolute
 
 BUSY_SECONDS = 10.0
 """How long to wait for a program that does not know our lock, such as the sqlite3 shell."""
@@ -24,7 +25,7 @@ def parse(url: str | URL) -> URL:
             "the catalog's URL cannot be understood", next_step="use sqlite:////path/to/catalog.db"
         ) from error
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
-        return parsed.set(database=os.path.abspath(os.path.expanduser(parsed.database)))
+        return parsed.set(database=absolute(parsed.database))
     if parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     raise ConfigurationError(

@@ -110,8 +110,16 @@ class Journal:
         return [operation for operation in self.running() if _fate(operation) is Fate.GONE]
 
     def left_by(self, host: str) -> list[OperationRecord]:
-        """Operations whose process runs, or ran, on `host`, unless it is seen from here to be alive; oldest first."""
-        return [each for each in self.running() if _host(each) == host and _fate(each) is not Fate.ALIVE]
+        """Operations whose process runs, or ran, on `host`, unless it is seen from here to be there; oldest first."""
+        return [each for each in self.running() if _host(each) == host and not _is_there(each)]
+
+    def unknown(self) -> list[tuple[OperationRecord, str]]:
+        """Operations of which it cannot be seen from here whether their process lives, and what decides that."""
+        return [
+            (each, Owner.parse(each.owner).advice(each.user))
+            for each in self.running()
+            if each.owner is not None and _fate(each) is Fate.ELSEWHERE
+        ]
 
     def running(self) -> list[OperationRecord]:
         """Operations that have not ended, as far as the catalog knows, the oldest first."""
@@ -127,7 +135,7 @@ class Journal:
         with self._database.transaction() as session:
             self._database.wait_no_longer()
             session.refresh(operation)
-            if operation.status.is_terminal or _fate(operation) is Fate.ALIVE or not _swap_owner(session, operation):
+            if operation.status.is_terminal or _is_there(operation) or not _swap_owner(session, operation):
                 raise _busy(operation)
             return operation
 
@@ -244,6 +252,13 @@ def _fate(operation: OperationRecord) -> Fate:
     return Fate.GONE if operation.owner is None else Owner.parse(operation.owner).fate()
 
 
+def _is_there(operation: OperationRecord) -> bool:
+    """Its process is alive, or exists on this host but is hidden from us: that this host is down cannot be right."""
+    fate = _fate(operation)
+    near = fate is Fate.ELSEWHERE and operation.owner is not None and Owner.parse(operation.owner).is_near()
+    return fate is Fate.ALIVE or near
+
+
 def _busy(operation: OperationRecord) -> BusyError:
     owner = Owner.parse(operation.owner) if operation.owner else None
     by = f" by process {owner.pid} on {owner.host}" if owner else ""
@@ -251,7 +266,7 @@ def _busy(operation: OperationRecord) -> BusyError:
     heard = f", last heard of {operation.heard_at.isoformat(timespec='seconds')}" if operation.heard_at else ""
     next_step = f"wait for it, or look at it with `mgmt status {operation.operation_id}`"
     if owner is not None and owner.fate() is Fate.ELSEWHERE:
-        next_step += f"; if {owner.host} is dead: mgmt recover --host {owner.host}"
+        next_step += f"; {owner.advice(operation.user)}"
     return BusyError(
         f"{operation.target_path}: {operation.operation_type} {operation.operation_id} is under way{by} "
         f"since {since}{heard}",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from mgmt import __version__, signals
+from mgmt.cli.parameters import Group, expand_from_environment
 from mgmt.cli.render import OUTPUTS, safe
 from mgmt.errors import ExitStatus, Interrupted, MgmtError
 
@@ -33,7 +34,7 @@ COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """Imports a command when it is used, so that starting up costs only what is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -57,7 +58,14 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--store", metavar="URL", help="Where archives live: s3://bucket/prefix or file:///directory.")
 @click.option("--catalog", metavar="URL", help="The catalog: sqlite:///path or postgresql://...")
-@click.option("--config", "config_file", metavar="FILE", envvar="MGMT_CONFIG", help="Another configuration file.")
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    envvar="MGMT_CONFIG",
+    callback=expand_from_environment,
+    help="Another configuration file.",
+)
 @click.option("-o", "--output", type=click.Choice(OUTPUTS), default="table", is_eager=True, help="How results look.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes.")
 @click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv for every request.")

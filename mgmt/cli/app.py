@@ -50,7 +50,7 @@ class App:
     @cached_property
     def config_path(self) -> Path:
         """The configuration file in use."""
-        return Path(self._config_file).expanduser() if self._config_file else default_path()
+        return Path(self._config_file) if self._config_file else default_path()
 
     @cached_property
     def settings(self) -> Settings:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgmt.cli.app import App
+from mgmt.cli.parameters import Group
 from mgmt.cli.render import Column
 from mgmt.errors import IntegrityError
 
@@ -21,7 +22,7 @@ FINDINGS = (
 )
 
 
-@click.group("audit")
+@click.group("audit", cls=Group)
 def command() -> None:
     """The history of operations: whether it is as it was sealed, and a note of that which the catalog cannot reach.
 

@@ -4,9 +4,10 @@ import click
 from click.shell_completion import get_completion_class
 
 from mgmt.cli.app import App
+from mgmt.cli.parameters import Command
 
 
-@click.command("completion")
+@click.command("completion", cls=Command)
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @click.pass_obj
 def command(app: App, shell: str) -> None:

@@ -5,6 +5,7 @@ import sys
 import click
 
 from mgmt.cli.app import App
+from mgmt.cli.parameters import Group
 from mgmt.cli.render import Column
 from mgmt.config import DESCRIPTIONS, NAMES, check_name
 from mgmt.errors import NotFoundError, RefusedError
@@ -17,7 +18,7 @@ COLUMNS = (
 )
 
 
-@click.group("config")
+@click.group("config", cls=Group)
 def command() -> None:
     """Show and change settings. A flag beats MGMT_<NAME> beats the configuration file beats the default.
 

@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.parameters import Moment, confirm, dry_run, given, yes
+from mgmt.cli.parameters import Group, Moment, confirm, dry_run, given, yes
 from mgmt.cli.render import Column
 from mgmt.errors import CatalogError
 
@@ -22,7 +22,7 @@ HISTORY = (
 PRUNABLE = (Column("REMOVE", "operation_type"), Column("OPERATIONS", "count", "count"))
 
 
-@click.group("db")
+@click.group("db", cls=Group)
 def command() -> None:
     """The catalog's database: its schema, its backup, its history as a file, and rebuilding it from the store.
 

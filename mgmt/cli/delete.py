@@ -5,7 +5,7 @@ import click
 from mgmt.cli.app import App
 from mgmt.cli.names import complete_name
 from mgmt.cli.outcomes import show_outcomes
-from mgmt.cli.parameters import confirm, dry_run, given, yes
+from mgmt.cli.parameters import Command, confirm, dry_run, given, yes
 from mgmt.cli.render import Column
 
 COLUMNS = (
@@ -18,7 +18,7 @@ COLUMNS = (
 PLAN = (Column("DELETE", "object"), Column("SIZE", "size", "size"), Column("INDEX", "index"))
 
 
-@click.command("delete")
+@click.command("delete", cls=Command)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_name)
 @click.option("--last-copy", is_flag=True, help="Even if it is the last proven copy.")
 @yes

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from mgmt.cli.app import App
+from mgmt.cli.parameters import Command
 
 if TYPE_CHECKING:
     from mgmt.services.doctor import Finding
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Command)
 @click.pass_obj
 def command(app: App) -> None:
     """Look at the machine, the settings, the catalog and the store: what is wrong, and the command that mends it.

@@ -5,7 +5,7 @@ import click
 from mgmt.cli.app import App
 from mgmt.cli.names import complete_name
 from mgmt.cli.outcomes import show_outcomes
-from mgmt.cli.parameters import dry_run, given
+from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
 from mgmt.config import ON_CONFLICT
 from mgmt.errors import ConfigurationError
@@ -26,7 +26,7 @@ PLAN = (
 )
 
 
-@click.command("download")
+@click.command("download", cls=Command)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_name)
 @click.option("--to", default=".", show_default=True, metavar="DIR", help="Where to put it.")
 @click.option("--member", "members", multiple=True, metavar="PATH", help="Only this member, by byte range.")

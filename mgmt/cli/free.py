@@ -7,7 +7,7 @@ import click
 from mgmt.cli.app import App
 from mgmt.cli.names import complete_name
 from mgmt.cli.outcomes import show_outcomes
-from mgmt.cli.parameters import Duration, confirm, dry_run, given, yes
+from mgmt.cli.parameters import Command, Duration, confirm, dry_run, given, yes
 from mgmt.cli.render import Column
 from mgmt.errors import ConfigurationError
 
@@ -19,7 +19,7 @@ COLUMNS = (
 PLAN = (Column("REMOVE", "path"), Column("SIZE", "original_size", "size"), Column("ARCHIVED", "recorded_at", "time"))
 
 
-@click.command("free")
+@click.command("free", cls=Command)
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=complete_name)
 @click.option("--all", "all_of_them", is_flag=True, help="Every copy in completed/ on this machine.")
 @click.option("--older-than", type=Duration(), metavar="AGE", help="Only copies archived longer ago, as 30d.")

@@ -5,7 +5,7 @@ from datetime import datetime
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.parameters import limit, period
+from mgmt.cli.parameters import Command, limit, period
 from mgmt.cli.render import Column
 
 COLUMNS = (
@@ -30,7 +30,7 @@ UNDER_WAY = (
 STATUSES = ("pending", "running", "success", "failed", "partial", "cancelled")
 
 
-@click.command("log")
+@click.command("log", cls=Command)
 @click.option("--type", "operation_type", metavar="TYPE", help="Only this type: upload, download, search, ...")
 @click.option("--status", type=click.Choice(STATUSES), help="Only with this status.")
 @click.option("--user", help="Only this user's.")

@@ -4,7 +4,7 @@ import click
 
 from mgmt.cli.app import App
 from mgmt.cli.names import complete_name
-from mgmt.cli.parameters import chosen_host, host, limit
+from mgmt.cli.parameters import Command, chosen_host, host, limit
 from mgmt.cli.render import Column
 from mgmt.errors import ConfigurationError
 
@@ -24,7 +24,7 @@ MEMBERS = (
 )
 
 
-@click.command("ls")
+@click.command("ls", cls=Command)
 @click.argument("prefix", default="", metavar="[PREFIX]")
 @click.option(
     "--location", type=click.Choice(("local", "s3", "completed", "global")), default="global", help="Only there."

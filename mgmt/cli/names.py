@@ -15,7 +15,7 @@ def complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: s
     from mgmt.catalog import FileStatus, Location, open_catalog
 
     given = ctx.find_root().params
-    path = Path(given["config_file"]).expanduser() if given.get("config_file") else default_path()
+    path = Path(given["config_file"]) if given.get("config_file") else default_path()
     try:
         settings = load({"catalog": given.get("catalog")}, path)
         catalog = open_catalog(settings.catalog_url(), create=False)

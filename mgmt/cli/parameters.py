@@ -1,5 +1,6 @@
 """What options can be, beyond what Click knows: moments, durations, sizes and tags."""
 
+import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -18,6 +19,52 @@ def parse_duration(text: str) -> timedelta:
     if unit not in _DURATIONS or unit == text:
         raise ValueError(f"{text!r} is not a duration such as 30d, 12h or 90min")
     return timedelta(seconds=float(text.removesuffix(unit)) * _DURATIONS[unit])
+
+
+class Command(click.Command):
+    """A command that refuses an empty word wherever one is given: `mgmt upload "$UNSET"` means nothing, not all of it.
+
+    Every command of mgmt is one (or a `Group`); its own code never sees an empty argument or option.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As Click does. Raises EmptyWordError before anything is looked at, let alone opened."""
+        _refuse_empty(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+
+class Group(click.Group):
+    """A group whose commands are each a `Command`, as is it itself."""
+
+    command_class = Command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As `Command.parse_args`."""
+        _refuse_empty(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+
+class EmptyWordError(click.UsageError):
+    """An empty string stands where a word is expected."""
+
+
+def _refuse_empty(command: click.Command, ctx: click.Context, args: list[str]) -> None:
+    if "" not in args and not any(word.endswith("=") for word in args):
+        return
+    given, _, _ = command.make_parser(ctx).parse_args(list(args))
+    for parameter in command.params:
+        value = given.get(parameter.name or "")
+        if value == "" or (isinstance(value, list | tuple) and "" in value):
+            hint = parameter.get_error_hint(ctx)
+            raise EmptyWordError(f"{hint} is an empty string; is a variable unset?", ctx)
+
+
+def expand_from_environment(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Click callback: `~` is expanded in a value from the environment; on the command line the shell has done that."""
+    source = ctx.get_parameter_source(parameter.name or "")
+    if value is None or source is None or source.name != "ENVIRONMENT":
+        return value
+    return os.path.expanduser(value)
 
 
 class Duration(click.ParamType[timedelta]):
@@ -81,13 +128,13 @@ def as_tags(_ctx: click.Context, _param: click.Parameter, values: Iterable[str])
     return tags
 
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def options(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
     """Several options that commands share, as one decorator."""
 
-    def apply(command: Command) -> Command:
+    def apply(command: Decorated) -> Decorated:
         for decorator in reversed(decorators):
             command = decorator(command)
         return command

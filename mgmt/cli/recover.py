@@ -3,7 +3,7 @@
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.parameters import dry_run
+from mgmt.cli.parameters import Command, dry_run
 from mgmt.cli.render import Column
 
 COLUMNS = (
@@ -18,7 +18,7 @@ COLUMNS = (
 FROM_ELSEWHERE = (*COLUMNS, Column("HOST", "host"), Column("LAST HEARD OF", "heard_at", "time"))
 
 
-@click.command("recover")
+@click.command("recover", cls=Command)
 @click.option("--host", metavar="NAME", help="The machine NAME is dead, you say: settle what it has left, too.")
 @dry_run
 @click.pass_obj

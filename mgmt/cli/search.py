@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.parameters import chosen_host, given, host, limit, period, tag
+from mgmt.cli.parameters import Command, chosen_host, given, host, limit, period, tag
 from mgmt.cli.render import Column, safe
 from mgmt.errors import RefusedError
 
@@ -28,7 +28,7 @@ COLUMNS = (
 OF_HOSTS = (*COLUMNS[:-2], Column("HOST", "host"), *COLUMNS[-2:])
 
 
-@click.command("search")
+@click.command("search", cls=Command)
 @click.argument("keyword")
 @click.option("--location", type=click.Choice(("local", "s3", "global")), default="global", help="Only there.")
 @click.option(

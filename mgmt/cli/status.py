@@ -8,14 +8,14 @@ import click
 from mgmt.cli import log, ls
 from mgmt.cli.app import App
 from mgmt.cli.names import complete_name
-from mgmt.cli.parameters import chosen_host, host
+from mgmt.cli.parameters import Command, chosen_host, host
 from mgmt.cli.render import Column
 
 if TYPE_CHECKING:
     from mgmt.services.status import FileStatusReport
 
 
-@click.command("status")
+@click.command("status", cls=Command)
 @click.argument("name", shell_complete=complete_name)
 @host
 @click.option("-l", "--long", is_flag=True, help="Exact values, and empty fields, too.")

@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from mgmt.cli.app import App
 from mgmt.cli.outcomes import show_outcomes
-from mgmt.cli.parameters import Size, dry_run, given, tag
+from mgmt.cli.parameters import Command, Size, dry_run, given, tag
 from mgmt.cli.render import Column
 from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
-from mgmt.errors import ConfigurationError
+from mgmt.errors import ConfigurationError, MgmtError
+
+if TYPE_CHECKING:
+    from mgmt.services.overlaps import Needed
 
 RECORDED = (
     "all_of", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
@@ -37,9 +40,16 @@ PLAN = (
 )
 
 
-@click.command("upload")
+@click.command("upload", cls=Command)
 @click.argument("paths", nargs=-1, metavar="PATH...")
-@click.option("--all", "all_of", is_flag=False, flag_value=".", metavar="[DIR]", help="Everything in DIR (here).")
+@click.option(
+    "--all",
+    "all_of",
+    is_flag=False,
+    flag_value=".",
+    metavar="[DIR]",
+    help="Everything in DIR (here), except completed/ and what mgmt itself needs.",
+)
 @click.option("--files-from", type=click.File("rb"), metavar="FILE|-", help="Read paths from FILE, one a line.")
 @click.option("-0", "--null", is_flag=True, help="The paths in FILE are separated by NUL.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only what matches.")
@@ -86,12 +96,14 @@ def command(
       mgmt upload --all ~/Videos --exclude '*.tmp' -n
     """
     from mgmt.services.batch import run_batch
+    from mgmt.services.overlaps import needed
     from mgmt.services.plan import UploadOptions
     from mgmt.services.upload import upload
 
     app: App = ctx.obj
     settings = app.settings
-    targets = _targets(paths, all_of, files_from, settings.completed_dir, null=null)
+    own = needed(settings.store, settings.catalog_file(), keep_archive)
+    targets = _targets(paths, all_of, files_from, settings.completed_dir, own, null=null)
     if key is not None and len(targets) > 1:
         raise ConfigurationError("--key names one archive, but there are several targets", next_step="leave it out")
     options = UploadOptions.from_settings(
@@ -137,7 +149,13 @@ def command(
 
 
 def _targets(
-    paths: Sequence[str], all_of: str | None, files_from: BinaryIO | None, completed_dir: str, *, null: bool
+    paths: Sequence[str],
+    all_of: str | None,
+    files_from: BinaryIO | None,
+    completed_dir: str,
+    own: "Sequence[Needed]",
+    *,
+    null: bool,
 ) -> list[str]:
     """The paths that the command line means, each once, in their order."""
     from mgmt.services.plan import expand_all, read_list
@@ -148,12 +166,26 @@ def _targets(
         raise ConfigurationError("--all and paths exclude each other", next_step="mgmt upload --all=DIR")
     targets = list(paths)
     if all_of is not None:
-        targets += expand_all(all_of, completed_dir)
+        targets += expand_all(all_of, completed_dir, own)
     if files_from is not None:
         targets += read_list(files_from.read(), nul=null)
     if not targets and all_of is None:
         raise ConfigurationError("nothing to upload was named", next_step="mgmt upload PATH   (or: --all DIR)")
-    return list(dict.fromkeys(targets))
+    return _once_each(targets)
+
+
+def _once_each(paths: Sequence[str]) -> list[str]:
+    """`paths` without those that mean the same target as one before: `s`, `./s` and `s/`."""
+    from mgmt.paths import canonical
+
+    targets: dict[str, str] = {}
+    for path in paths:
+        try:
+            meant = canonical(path)
+        except MgmtError:  # reported when its turn comes, as with any other target
+            meant = path
+        targets.setdefault(meant, path)
+    return list(targets.values())
 
 
 def _sentences(record: object) -> list[str]:

@@ -8,7 +8,7 @@ import click
 from mgmt.cli.app import App
 from mgmt.cli.names import complete_name
 from mgmt.cli.outcomes import show_outcomes
-from mgmt.cli.parameters import given
+from mgmt.cli.parameters import Command, given
 from mgmt.cli.render import Column
 from mgmt.errors import ConfigurationError
 
@@ -24,7 +24,7 @@ COLUMNS = (
 )
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_name)
 @click.option(
     "--all", "all_of_them", is_flag=True, help="Every archive in the catalog, and whether the store has others."

@@ -26,12 +26,16 @@ from mgmt.archive import (
 )
 from mgmt.catalog import Catalog, DownloadRecord, FileStatus, Location, Role, Status
 from mgmt.errors import ConflictError, IntegrityError, NotReadyError
+from mgmt.paths import folder_to_make
 from mgmt.progress import NoProgress, Progress
 from mgmt.services.archives import Archive, OpenStore, find_archive
 from mgmt.services.files import claim, describe, token
 from mgmt.services.indexes import find_index, open_index
+from mgmt.services.overlaps import refuse_in_store
 from mgmt.signals import finish_first
 from mgmt.storage import ObjectStore, StoredObject
+
+_ELSEWHERE = "mgmt download --to DIR ...   (a folder outside of the store)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +63,7 @@ def download(
 
     Nothing appears under its own name before all of it is proven; on any error nothing is left behind.
     """
-    folder = os.path.realpath(os.path.expanduser(options.to))
+    folder = folder_to_make(options.to)
     record = DownloadRecord(
         target_path=name, target_name=name, member=options.member, command_args=dict(command_args), parent_id=parent
     )
@@ -73,6 +77,7 @@ def download(
             record.local_path = folder
             catalog.journal.checkpoint()
             refuse_frozen(found.store, stored)
+            refuse_in_store(folder, "--to", found.store.url, next_step=_ELSEWHERE)
             make_folders(folder)
             remove_partial(folder, token(record.operation_id))  # of an interrupted run of this very operation
             try:
@@ -279,7 +284,8 @@ def preview(name: str, options: DownloadOptions, *, open_store: OpenStore, catal
     found = find_archive(name, open_store, catalog)
     stored = found.store.head(found.key)
     refuse_frozen(found.store, stored)
-    folder = os.path.realpath(os.path.expanduser(options.to))
+    folder = folder_to_make(options.to)
+    refuse_in_store(folder, "--to", found.store.url, next_step=_ELSEWHERE)
     size, restored = stored.size, posixpath.basename(found.key) if options.archive else _root_name(found.key)
     with _index_if_any(found.store, stored) as index:
         if index is not None and index.lengths and not options.archive:

@@ -7,6 +7,8 @@ import stat
 from datetime import UTC, datetime
 
 from mgmt.catalog import FileRecord, FileStatus, Location, this_host
+from mgmt.errors import MgmtError
+from mgmt.paths import canonical
 
 
 def host() -> str:
@@ -25,6 +27,14 @@ def user() -> str:
 def claim(path: str) -> str:
     """What an operation claims when it works on the local `path`: no two live operations may."""
     return f"{host()}:{path}"
+
+
+def paths_meant(name: str) -> set[str]:
+    """The paths in the catalog that a NAME can mean: as it is written, and as this machine resolves it now."""
+    try:
+        return {name, canonical(name)}
+    except MgmtError:  # it may be no path at all
+        return {name}
 
 
 def token(operation_id: str) -> str:

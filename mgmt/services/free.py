@@ -11,7 +11,7 @@ from mgmt.errors import NotFoundError, RefusedError
 from mgmt.progress import Progress
 from mgmt.services.archives import Archive, OpenStore, find_archive
 from mgmt.services.delete import holds
-from mgmt.services.files import claim, host, token
+from mgmt.services.files import claim, host, paths_meant, token
 from mgmt.services.verify import prove_again
 from mgmt.signals import finish_first
 
@@ -33,13 +33,13 @@ def _copies(catalog: Catalog) -> list[FileRecord]:
 
 def find_copy(name: str, open_store: OpenStore, catalog: Catalog) -> tuple[FileRecord, Archive]:
     """The completed copy that `name` means, and the archive that holds the same. Raises NotFoundError."""
-    path = os.path.abspath(os.path.expanduser(name))
     copies = _copies(catalog)
-    by_path = [each for each in copies if each.path == path]
+    paths = paths_meant(name)
+    by_path = [each for each in copies if each.path in paths]
     if by_path:
         copy = by_path[0]
         if copy.operation_id is None:
-            raise NotFoundError(f"{path}: no upload of it is recorded")
+            raise NotFoundError(f"{copy.path}: no upload of it is recorded")
         return copy, find_archive(copy.operation_id, open_store, catalog)
     archive = find_archive(name, open_store, catalog)
     for each in copies:

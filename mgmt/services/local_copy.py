@@ -11,13 +11,15 @@ from typing import BinaryIO
 from mgmt.archive import fsync_folder, make_folders, rename_noreplace
 from mgmt.catalog import UploadRecord
 from mgmt.errors import ConflictError
+from mgmt.paths import folder_to_make
 from mgmt.services.files import token
 
 
 def announce_copy(record: UploadRecord, folder: str, key: str) -> None:
     """Say in the record where the copy is going to be. Raises ConflictError when the name is taken."""
+    folder = folder_to_make(folder)
     make_folders(folder)
-    path = os.path.join(os.path.realpath(folder), os.path.basename(key))
+    path = os.path.join(folder, os.path.basename(key))
     if os.path.lexists(path):
         raise ConflictError(
             f"{path} exists, and nothing is ever overwritten", next_step="mgmt upload --keep-archive DIR ..."

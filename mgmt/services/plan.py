@@ -1,16 +1,20 @@
 """What an upload is going to do, decided before anything is done."""
 
 import os
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mgmt.archive import Level, Survey, Tree, survey
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
+from mgmt.paths import canonical, folder_to_make, is_inside, real_folder
 from mgmt.services.index_keys import SUFFIX
 from mgmt.services.mirror_files import is_mirror
+from mgmt.services.overlaps import Needed, needed, not_leading_to, refuse_in_store, refuse_overlap, watched
 from mgmt.storage import ObjectStore, check_key, key_for
 
+_MEND = "mgmt config set completed_dir DIRECTORY   (or: mgmt upload --keep ...)"
 FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
@@ -34,6 +38,8 @@ class UploadOptions:
     completed_dir: str = "completed"
     threads: int = 4
     part_size: int | None = None
+    catalog_file: str | None = None
+    """The catalog, where it is a file: not to be archived."""
 
     @classmethod
     def from_settings(cls, settings: Settings, **given: object) -> "UploadOptions":
@@ -42,6 +48,7 @@ class UploadOptions:
             name: getattr(settings, name)
             for name in ("storage_class", "level", "proof", "on_conflict", "completed_dir", "threads", "part_size")
         }
+        values["catalog_file"] = settings.catalog_file()
         values.update({name: value for name, value in given.items() if value is not None})
         return cls(**values)  # type: ignore[arg-type]
 
@@ -63,44 +70,40 @@ class Plan:
         return self.survey.size + entries * (1536 + 256)
 
 
-def canonical(path: str) -> str:
-    """The absolute path of a target, its folders resolved, its own name as it is.
-
-    Raises NotFoundError, and ConfigurationError for what is no file or folder of its own.
-    """
-    path = os.path.abspath(os.path.expanduser(path))
-    folder, name = os.path.split(path)
-    if not name:
-        raise ConfigurationError(f"{path} is a whole file system", next_step="mgmt upload --all /")
-    return os.path.join(os.path.realpath(folder), name)
-
-
 def plan_upload(target: str, options: UploadOptions, store: ObjectStore) -> Plan:
     """Refuse now what could not be archived, proven or moved later; say what will be done with the rest.
 
     `target` is canonical. Reads no contents, changes nothing.
     """
     if os.path.islink(target):
-        raise ConfigurationError(f"{target} is a symbolic link", next_step=f"mgmt upload {os.path.realpath(target)}")
+        raise ConfigurationError(f"{target} is a symbolic link", next_step=_upload_of(os.path.realpath(target)))
     if is_mirror(target):
         raise ConfigurationError(f"{target} is a mirror of the catalog, which mgmt makes by itself")
     if not os.path.exists(target):
         raise NotFoundError(f"{target}: there is no such file or folder")
     if not (os.path.isdir(target) or os.path.isfile(target)):
         raise ConfigurationError(f"{target} is neither a file nor a folder")
+    own = needed(store.url, options.catalog_file, options.keep_archive)
+    refuse_overlap(target, own)
+    if options.keep_archive is not None:
+        folder = folder_to_make(options.keep_archive)
+        refuse_in_store(folder, "--keep-archive", store.url, next_step="name a folder outside of it")
     _refuse_unprovable(options, store)
     if options.key is not None and options.key.endswith(SUFFIX):
         raise ConfigurationError(f"a key ending in {SUFFIX} would be taken for an index", next_step="use another --key")
     tree = Tree(target, os.path.basename(target), include=options.include, exclude=options.exclude)
-    found = survey(tree)
+    found = survey(watched(tree, own))
     if not os.path.isdir(target) and found.skipped:
         raise ConfigurationError(f"{target} cannot be archived: {found.skipped[0].reason}")
     stays = options.keep or bool(found.skipped)
+    completed = None if stays else completed_dir(target, options.completed_dir)
+    if completed is not None:
+        refuse_in_store(completed, "completed_dir", store.url, next_step=_MEND)
     return Plan(
         tree=tree,
         survey=found,
         key=check_key(options.key) if options.key else key_for(tree.name),
-        completed_dir=None if stays else completed_dir(target, options.completed_dir),
+        completed_dir=completed,
     )
 
 
@@ -123,33 +126,37 @@ def completed_dir(target: str, setting: str) -> str:
 
     Raises ConfigurationError when a move there would not be one rename.
     """
-    folder = os.path.realpath(os.path.join(os.path.dirname(target), os.path.expanduser(setting)))
-    mend = "mgmt config set completed_dir DIRECTORY   (or: mgmt upload --keep ...)"
-    if _within(folder, target):
-        raise ConfigurationError(f"completed_dir {folder} is inside {target}", next_step=mend)
-    if _within(target, folder):
-        raise ConfigurationError(f"{target} is already inside completed_dir {folder}", next_step=mend)
+    folder = folder_to_make(os.path.join(os.path.dirname(target), setting))
+    if is_inside(folder, target):
+        raise ConfigurationError(f"completed_dir {folder} is inside {target}", next_step=_MEND)
+    if is_inside(target, folder):
+        raise ConfigurationError(f"{target} is already inside completed_dir {folder}", next_step=_MEND)
     existing = folder
     while not os.path.isdir(existing):
         existing = os.path.dirname(existing)
     if os.stat(existing).st_dev != os.lstat(target).st_dev:
-        raise ConfigurationError(f"completed_dir {folder} is on another file system than {target}", next_step=mend)
+        raise ConfigurationError(f"completed_dir {folder} is on another file system than {target}", next_step=_MEND)
     return folder
 
 
-def _within(path: str, folder: str) -> bool:
-    return os.path.commonpath([path, folder]) == folder
+def _upload_of(path: str) -> str:
+    return f"mgmt upload {shlex.quote(path)}"
 
 
-def expand_all(folder: str, setting: str) -> list[str]:
-    """Everything directly in `folder`, but for its completed folder and a mirror of the catalog: what `--all` means."""
-    folder = os.path.realpath(os.path.expanduser(folder))
-    if not os.path.isdir(folder):
-        raise NotFoundError(f"{folder}: there is no such folder")
-    completed = os.path.realpath(os.path.join(folder, os.path.expanduser(setting)))
+def expand_all(folder: str, setting: str, own: Sequence[Needed] = ()) -> list[str]:
+    """Everything directly in `folder`, but for its completed folder and a mirror of the catalog: what `--all` means.
+
+    What mgmt itself works with, its `own`, is left out as well. Raises ConfigurationError for a folder in the store.
+    """
+    folder = real_folder(folder)
+    for each in own:
+        if each.what == "the store":
+            refuse_in_store(folder, "--all", f"file://{each.path}", next_step="name a folder with originals")
+    completed = folder_to_make(os.path.join(folder, setting))
     names = sorted(os.listdir(folder), key=os.fsencode)
     paths = (os.path.join(folder, name) for name in names)
-    return [path for path in paths if not (_within(completed, path) or os.path.islink(path) or is_mirror(path))]
+    may_go = not_leading_to([Needed("completed_dir", completed), *own])
+    return [path for path in paths if not (os.path.islink(path) or is_mirror(path)) and may_go(path)]
 
 
 def read_list(data: bytes, *, nul: bool) -> Iterable[str]:

@@ -9,6 +9,7 @@ from mgmt.catalog import Catalog, Numbers, PruneRecord
 from mgmt.catalog.backup import PARTIAL, new_file
 from mgmt.catalog.pruning import Which, export, exported, remove
 from mgmt.errors import ConfigurationError, IntegrityError
+from mgmt.paths import absolute
 from mgmt.progress import Progress
 from mgmt.services.archives import OpenStore
 from mgmt.services.scratch import scratch_folder
@@ -30,7 +31,7 @@ def prune(
     sealed, or the export not what was written, ConflictError when `file` exists, ConfigurationError when it cannot be
     made, CatalogError when the login may not remove operations.
     """
-    if file is not None and not os.access(folder := os.path.dirname(os.path.abspath(file)), os.W_OK):
+    if file is not None and not os.access(folder := os.path.dirname(absolute(file)), os.W_OK):
         raise ConfigurationError(f"no file can be made in {folder}", next_step="name another with --export")
     catalog.audit.seal()
     record = PruneRecord(

@@ -1,7 +1,7 @@
 """Settle what was interrupted and not run again: finish it, or undo it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mgmt.archive import remove_partial
@@ -75,7 +75,7 @@ def recover(
         settled = [*map(_would, here), *map(_would_elsewhere, elsewhere)] + [
             _leftover(each) for each in _abandoned(catalog)
         ]
-        return settled + list(_remove_probes(open_store, dry_run=True))
+        return settled + list(_remove_probes(open_store, dry_run=True)) + _left_alone(catalog, elsewhere)
     record = RecoverRecord(target_path=None, command_args={} if dead_host is None else {"host": dead_host})
     with catalog.journal.record(record):
         settled = [_settle(each, _finish_or_undo, open_store, catalog) for each in here]
@@ -84,6 +84,7 @@ def recover(
         settled += _remove_probes(open_store, dry_run=False)
         remove_abandoned_scratch()
         record.details = {"settled": len(settled)}
+    settled += _left_alone(catalog, elsewhere)
     progress.stop()
     return settled
 
@@ -237,6 +238,15 @@ def _left_behind(record: UploadRecord, store: ObjectStore, catalog: Catalog) -> 
         store.delete(record.index_key)
         left.append("the index")
     return left
+
+
+def _left_alone(catalog: Catalog, elsewhere: list[OperationRecord]) -> list[Settled]:
+    """What is left as it is, as nobody here can see whether its process lives, and the command that decides."""
+    return [
+        replace(_settled(each, f"left as it is: {advice}"), type="unknown")
+        for each, advice in catalog.journal.unknown()
+        if each not in elsewhere
+    ]
 
 
 def _would(record: OperationRecord) -> Settled:

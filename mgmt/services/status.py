@@ -7,6 +7,7 @@ from mgmt.catalog import Catalog, FileRecord, OperationRecord, StatusRecord
 from mgmt.errors import MgmtError, NotFoundError
 from mgmt.progress import Progress
 from mgmt.services.archives import OpenStore, find_archive
+from mgmt.services.files import paths_meant
 from mgmt.services.search import note_unrecorded
 from mgmt.storage import StoredObject
 
@@ -82,6 +83,10 @@ def _file_status(name: str, open_store: OpenStore, catalog: Catalog, host: str |
 
 def _named(name: str, catalog: Catalog, host: str | None) -> list[FileRecord]:
     """Records of local files, completed copies and deleted archives with exactly this name, path or key."""
-    path = os.path.abspath(os.path.expanduser(name))
-    found = catalog.metadata.search_files(os.path.basename(path), host=host, limit=None)
-    return [each for each in found if name in (each.name, each.path) or each.path == path]
+    paths = paths_meant(name)
+    found = [
+        each
+        for word in {os.path.basename(path.rstrip("/")) for path in paths} - {""}
+        for each in catalog.metadata.search_files(word, host=host, limit=None)
+    ]
+    return list({each.id: each for each in found if each.name == name or each.path in paths}.values())

@@ -20,6 +20,7 @@ from mgmt.archive import (
 )
 from mgmt.catalog import Catalog, FileStatus, Location, Role, Status, UploadRecord
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, SourceChangedError
+from mgmt.paths import canonical
 from mgmt.progress import Progress
 from mgmt.services.archives import save_archive
 from mgmt.services.completed import PROVEN, announce, announce_again, finish_upload
@@ -27,7 +28,7 @@ from mgmt.services.files import claim, describe, host, user
 from mgmt.services.index_keys import index_key
 from mgmt.services.indexes import OPERATION, any_index, look_up
 from mgmt.services.local_copy import announce_copy, local_copy, on_disk, remove_copy
-from mgmt.services.plan import Plan, UploadOptions, canonical, completed_dir, plan_upload
+from mgmt.services.plan import Plan, UploadOptions, completed_dir, plan_upload
 from mgmt.services.proof import prove
 from mgmt.services.scratch import remove_abandoned_scratch, scratch_folder
 from mgmt.services.unheard import abort_unheard

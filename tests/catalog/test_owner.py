@@ -1,13 +1,16 @@
 """Telling a process from any other that ever has its number."""
 
+import json
 import os
 import subprocess
 import sys
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from mgmt.catalog import owner
 from mgmt.catalog.owner import Fate, Owner
+from tests import hidden
 
 
 def test_this_process_is_alive() -> None:
@@ -55,3 +58,65 @@ def test_where_there_is_no_proc_ps_tells(monkeypatch: pytest.MonkeyPatch) -> Non
         assert other.fate() is Fate.ALIVE
         child.kill()
     assert other.fate() is Fate.GONE
+
+
+needs_namespaces = pytest.mark.skipif(
+    not hidden.may_hide(), reason="needs root, for namespaces and mounts: a hidden process was NOT tried"
+)
+
+
+@needs_namespaces
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_process_that_proc_hides_is_unknown(level: int) -> None:
+    """With hidepid, another user's process looks as if there were none (2), or may not be looked at (1)."""
+    found = hidden.run(hidden.HIDDEN.format(level), "fates")
+    advice = found.pop("advice")
+    assert found == {
+        "nobody": "elsewhere",
+        "nobody, of one before it": "elsewhere",
+        "somebody": "alive",
+        "root": "alive",
+        "root, of one before it": "gone",
+        "itself": "alive",
+        "nobody, when it is gone": "gone",
+    }
+    assert "of user somebody on this host" in advice
+    assert "--host" not in advice
+
+
+@needs_namespaces
+def test_where_nothing_is_hidden() -> None:
+    found = hidden.run("true", "fates")
+    assert (found["nobody"], found["nobody, of one before it"]) == ("alive", "gone")
+
+
+@needs_namespaces
+@pytest.mark.parametrize("path", [None, "/nowhere"])
+def test_without_proc_nothing_is_known(path: str | None) -> None:
+    """Not even the boot: it may be another one. Neither must `ps` and `sysctl` be there."""
+    mount = hidden.EMPTY if path is None else f"{hidden.EMPTY} && export PATH={path}"
+    found = hidden.run(mount, "fates")
+    advice = found.pop("advice")
+    assert set(found.values()) == {"elsewhere"}
+    assert "only if it has ended: mgmt recover --host" in advice
+
+
+@needs_namespaces
+def test_an_operation_of_a_process_that_proc_hides_is_left_and_told() -> None:
+    with TemporaryDirectory() as home:
+        found = hidden.run(hidden.HIDDEN.format(2), "recovering", home)
+    for way in ("recover -n", "recover", "recover --host"):
+        status, out, _ = found[way]
+        (left,) = json.loads(out)
+        assert (status, left["type"], left["status"]) == (0, "unknown", "running")
+        assert "left as it is" in left["action"]
+        assert f"process {found['pid']} of user root on this host" in left["action"]
+        assert "--host" not in left["action"]
+    status, _, err = found["upload"]
+    assert status == 11
+    error = json.loads(err)["error"]
+    assert f"process {found['pid']}" in error["message"]
+    assert "user root" in error["next"]
+    assert "--host" not in error["next"]
+    status, out, _ = found["recover afterwards"]
+    assert (status, [each["action"] for each in json.loads(out)]) == (0, ["undone"])

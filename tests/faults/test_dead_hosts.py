@@ -145,7 +145,9 @@ def test_what_a_deletion_had_done_is_finished_from_another_machine(program: Prog
     busy = program.run("delete", "clip", "--last-copy", "--yes")
     assert busy.returncode == LOST
     assert "mgmt recover --host nas" in busy.stderr
-    assert program.json("recover") == []
+    (left,) = program.json("recover")
+    assert (left["type"], left["status"]) == ("unknown", "running")
+    assert "only if that host is down: mgmt recover --host nas" in left["action"]
     (settled,) = program.json("recover", "--host", "nas")
     assert settled["action"] == "finished: the archive is deleted"
     assert program.json("ls", "--location", "s3") == []
@@ -173,7 +175,9 @@ def test_an_upload_whose_machine_died(dead: Moment, program: Program) -> None:
     (record,) = log(program, "--status", "running")
     assert record["heard_at"] is not None
     assert "nas" in program.ok("log", "--status", "running")
-    assert program.json("recover") == []
+    (left,) = program.json("recover")
+    assert (left["type"], left["status"]) == ("unknown", "running")
+    assert "only if that host is down: mgmt recover --host nas" in left["action"]
     (would,) = program.json("recover", "-n", "--host", "nas")
     assert "would be taken over" in would["action"]
     assert log(program, "--status", "running") == [record]

@@ -1,0 +1,222 @@
+"""Paths mean what was typed: the kernel resolves them, and nothing else rewrites them.
+
+`~` is the shell's to expand, and `..` the kernel's to resolve: behind a symbolic link, the parent is another folder
+than the text of the path suggests (path_resolution(7)).
+"""
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mgmt.errors import ConfigurationError, MgmtError, NotFoundError
+
+_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+_TILDE = 'use "$HOME/..."; the shell expands ~ only at the beginning of a word that is not quoted'
+
+
+@contextmanager
+def held_parent(path: str) -> Iterator[tuple[str, int]]:
+    """The canonical path of the target `path`, and a descriptor of its folder, open while the block lasts.
+
+    The folder is the one that the kernel finds now, whatever happens to its path afterwards: use the descriptor with
+    the last part of the canonical path, which is the target's own name. The target itself need not exist, and may be a
+    symbolic link; `.` and `..` at the end, and a trailing slash, mean the folder under its real name. In a folder that
+    may be searched but not read, the descriptor cannot be read or synced (O_PATH).
+
+    Raises ConfigurationError for what cannot be the path of a file or folder, NotFoundError when its folder does not
+    exist, MgmtError when that cannot be reached.
+    """
+    _check(path)
+    folder, name = os.path.split(path.rstrip("/"))
+    if path.startswith("/") and not folder and not name:
+        raise _file_system(path)
+    if path.startswith("/") and not folder:
+        folder = "/"
+    if name in (".", ".."):
+        with _opened(path, path) as target, _opened("..", path, at=target) as parent:
+            found = path_of(target, path)
+            if found == "/":
+                raise _file_system(path)
+            if not _is_in(parent, os.path.basename(found), target):
+                raise _moved(path)
+            yield found, parent
+        return
+    with _opened(folder or ".", path) as parent:
+        if path.endswith("/") and _is_file(parent, name):
+            raise NotFoundError(f"{path} is not a folder", next_step=f"leave out the slash: {shlex.quote(name)}")
+        yield os.path.join(path_of(parent, folder or "."), name), parent
+
+
+def canonical(path: str) -> str:
+    """The absolute path of a target: its folder without symbolic links, its own name as it is.
+
+    Raises as `held_parent` does.
+    """
+    with held_parent(path) as (found, _):
+        return found
+
+
+def real_folder(path: str) -> str:
+    """The absolute path of a folder that exists, without symbolic links. Raises NotFoundError, and as `held_parent`."""
+    _check(path)
+    with _opened(path, path, what="folder") as folder:
+        return path_of(folder, path)
+
+
+def folder_to_make(path: str) -> str:
+    """The absolute path of a folder that exists or can be made: what exists of it is without symbolic links.
+
+    Raises ConfigurationError when something else is there, when `..` follows what does not exist, and when what would
+    be made is a folder called `~` here: that the shell has not expanded it is rarely meant.
+    """
+    _check(path)
+    existing, missing = path, list[str]()
+    while True:
+        existing = existing.rstrip("/") or ("/" if path.startswith("/") else ".")
+        try:
+            folder = _open_folder(existing)
+        except _ABSENT as error:
+            if os.path.lexists(existing):
+                raise ConfigurationError(f"{existing} is not a folder", next_step="name another folder") from error
+        except OSError as error:
+            raise _unreachable(path, error) from error
+        else:
+            try:
+                return os.path.join(path_of(folder, existing), *reversed(missing))
+            finally:
+                os.close(folder)
+        existing, name = os.path.split(existing)
+        if name == "..":
+            raise ConfigurationError(f"{path}: there is no folder {existing}", next_step=f"mkdir -p {existing}")
+        if name[:1] == "~" and existing == "" and path[:1] == "~":
+            raise ConfigurationError(
+                f"{path}: there is no folder {name} here", next_step=f"{_TILDE}, or mkdir ./{name}"
+            )
+        if name != ".":
+            missing.append(name)
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Whether `path`, which need not exist, is `folder` or below it: by name, or by what the folders on the way are.
+
+    Symbolic links, and another mount of `folder` itself, are seen through. A mount of a part of `folder` elsewhere has
+    nothing above it that could be compared: what is in there does not count as inside.
+    """
+    real = os.path.realpath(folder)
+    if os.path.commonpath([os.path.realpath(path), real]) == real:
+        return True
+    try:
+        wanted = os.stat(folder)
+    except OSError:
+        return False
+    return (wanted.st_dev, wanted.st_ino) in on_the_way(path)
+
+
+def on_the_way(path: str) -> list[tuple[int, int]]:
+    """Device and inode of `path` and of all folders above it, the nearest first, as far as they exist.
+
+    Where symbolic links are on the way, those above the links and those above what they lead to.
+    """
+    found = dict[tuple[int, int], None]()
+    for each in (os.path.realpath(path), absolute(path)):
+        while True:
+            try:
+                status = os.stat(each)
+                found[status.st_dev, status.st_ino] = None
+            except OSError:  # not there, or not to be seen
+                pass
+            if each == (each := os.path.dirname(each)):
+                break
+    return list(found)
+
+
+def absolute(path: str) -> str:
+    """`path` from the root on. Every `..` is kept, since what it means is for the kernel to say."""
+    if ".." in path.split("/"):
+        return os.path.join(os.getcwd(), path)
+    return os.path.abspath(path)
+
+
+def path_of(folder: int, typed: str) -> str:
+    """The path, without symbolic links, of the open `folder`, which was opened as `typed`.
+
+    Raises NotFoundError when it has none, as it was removed, or moved by somebody just now.
+    """
+    found = os.fstat(folder)
+    try:
+        path = os.readlink(f"/proc/self/fd/{folder}")
+        if os.path.samestat(os.stat(path), found):
+            return path
+    except OSError:  # no /proc here
+        pass
+    try:
+        path = os.path.realpath(typed)
+        if os.path.samestat(os.stat(path), found):
+            return path
+    except OSError:
+        pass
+    raise _moved(typed)
+
+
+def _check(path: str) -> None:
+    if not path:
+        raise ConfigurationError("an empty string is not a path", next_step="name a file or a folder")
+    if "\0" in path:
+        next_step = "use -0 with --files-from if its paths are separated by NUL"
+        raise ConfigurationError(f"{path[:80]!r} is not a path: it contains a NUL character", next_step=next_step)
+
+
+@contextmanager
+def _opened(path: str, typed: str, *, at: int | None = None, what: str = "file or folder") -> Iterator[int]:
+    """`_open_folder`, with errors that name what the user has typed."""
+    try:
+        folder = _open_folder(path, at)
+    except _ABSENT as error:
+        hint = _TILDE if typed[0] == "~" else None
+        raise NotFoundError(f"{typed}: there is no such {what}", next_step=hint) from error
+    except OSError as error:
+        raise _unreachable(typed, error) from error
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _open_folder(path: str, at: int | None = None) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | _FOLDER, dir_fd=at)
+    except PermissionError:
+        if not hasattr(os, "O_PATH"):
+            raise
+        return os.open(path, os.O_PATH | _FOLDER, dir_fd=at)
+
+
+def _is_file(folder: int, name: str) -> bool:
+    """There is something of this `name` that is neither a folder nor a symbolic link."""
+    try:
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except OSError:  # whoever looks at the target says why
+        return False
+    return not (stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
+
+
+def _is_in(folder: int, name: str, target: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(target))
+    except OSError:
+        return False
+
+
+def _file_system(path: str) -> ConfigurationError:
+    return ConfigurationError(f"{path} is a whole file system", next_step="mgmt upload --all /")
+
+
+def _moved(path: str) -> NotFoundError:
+    return NotFoundError(f"{path}: the folder was moved or removed", next_step="look where it is now: ls -la")
+
+
+def _unreachable(path: str, error: OSError) -> MgmtError:
+    return MgmtError(f"{path} cannot be reached: {error.strerror}", next_step="check the folders above it: ls -ld")

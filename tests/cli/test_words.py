@@ -1,0 +1,268 @@
+"""What is typed is what is meant: words, paths and lists as the command takes them."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from mgmt.cli import COMMANDS, cli
+from mgmt.cli.parameters import Command, Group
+from tests.program import Program
+
+pytestmark = pytest.mark.sqlite
+
+
+def every_command(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from every_command(command, *words, name)
+        yield (*words, name), command
+
+
+EVERY = dict(every_command(cli))
+
+
+def test_every_command_refuses_empty_words() -> None:
+    assert {words[0] for words in EVERY} == set(COMMANDS)
+    for words, command in EVERY.items():
+        assert isinstance(command, Command | Group), words
+
+
+def with_an_empty_word() -> Iterator[tuple[str, ...]]:
+    for words, command in {(): cli, **EVERY}.items():
+        for parameter in command.params:
+            if isinstance(parameter, click.Argument):
+                yield (*words, "")
+                if parameter.nargs == -1:
+                    yield (*words, "notes", "")
+                    yield (*words, "--", "")
+            elif isinstance(parameter, click.Option) and not parameter.is_flag and not parameter.count:
+                for name in parameter.opts:
+                    yield (*words, name, "")
+                    if name.startswith("--"):
+                        yield (*words, f"{name}=")
+
+
+@pytest.mark.parametrize(
+    "words", list(with_an_empty_word()), ids=lambda words: " ".join(word or "''" for word in words)
+)
+def test_an_empty_word_is_refused_before_anything_starts(mgmt: Program, words: tuple[str, ...]) -> None:
+    (mgmt.work / "notes").write_text("precious")
+    before = sorted(mgmt.home.rglob("*"))
+    done = mgmt.run(*words, *(["ls"] if words[0].startswith("-") else []))
+    assert done.returncode == 2, done.stderr
+    assert "is an empty string" in done.stderr
+    assert "--help" in done.stderr  # what to type next
+    assert sorted(mgmt.home.rglob("*")) == before
+
+
+def test_an_empty_setting_of_the_environment_is_none(mgmt: Program) -> None:
+    mgmt.environment = {"MGMT_LEVEL": "", "MGMT_CONFIG": ""}
+    mgmt.ok("ls")
+
+
+@pytest.fixture
+def homes(mgmt: Program) -> list[Path]:
+    """Homes with something in them, for whoever expands a `~`."""
+    home = mgmt.home / "home"
+    home.mkdir()
+    (home / "letters").write_text("to stay")
+    mgmt.environment = {"HOME": str(home)}
+    return [home]
+
+
+NAMES = ("~", "~root", "$HOME", "-rf", "two\nlines", " ", "a\tb", "*", "~/", "all")
+WAYS = ("argument", "list", "list with NUL", "--all")
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [(name, way) for name in NAMES for way in WAYS if way != "list" or "\n" not in name],
+)
+def test_a_name_is_taken_as_it_is(mgmt: Program, homes: list[Path], name: str, way: str) -> None:
+    folder = mgmt.work / "folder"
+    folder.mkdir()
+    if name.endswith("/"):
+        (folder / name).mkdir()
+        (folder / name / "x").write_text("x")
+    else:
+        (folder / name).write_text("x")
+    match way:
+        case "argument":
+            mgmt.ok("upload", "--", name, cwd=folder)
+        case "list":
+            (mgmt.work / "list").write_text(f"{name}\n")
+            mgmt.ok("upload", "--files-from", mgmt.work / "list", cwd=folder)
+        case "list with NUL":
+            (mgmt.work / "list").write_text(f"{name}\0")
+            mgmt.ok("upload", "--files-from", mgmt.work / "list", "-0", cwd=folder)
+        case _:
+            mgmt.ok("upload", "--all", folder)
+    assert os.listdir(folder) == ["completed"]
+    assert os.listdir(folder / "completed") == [name.rstrip("/")]
+    assert (homes[0] / "letters").read_text() == "to stay"
+    (upload,) = mgmt.json("log", "--type", "upload")
+    assert upload["target_path"] == str(folder / name.rstrip("/"))
+
+
+def test_options_take_paths_as_they_are(mgmt: Program, homes: list[Path]) -> None:
+    """What the shell has left of `~` names a folder here, if there is one, and else none: none is made."""
+    (mgmt.work / "notes").write_text("notes")
+    commands = {
+        "--keep-archive": ("upload", "notes"),
+        "--to": ("download", "notes"),
+        "--all": ("upload",),
+    }
+    for option, command in commands.items():
+        done = mgmt.run(*command, option, "~/kept")
+        assert done.returncode in (2, 4), done.stderr
+        assert "$HOME" in done.stderr
+        if option == "--keep-archive":
+            mgmt.ok(*command)
+    assert mgmt.run("upload", "~/letters").returncode == 4
+    assert not (mgmt.work / "~").exists()
+    (mgmt.work / "~").mkdir()
+    mgmt.ok("download", "notes", "--to", "~")
+    assert (mgmt.work / "~" / "notes").read_text() == "notes"
+    mgmt.ok("upload", "~/notes", "--keep-archive", "~", "--on-conflict", "rename", "--key", "second.tar.gz")
+    assert (mgmt.work / "~" / "second.tar.gz").is_file()
+    mgmt.ok("db", "backup", "~/copy.db")
+    mgmt.ok("db", "export", "~/history.jsonl")
+    assert {"copy.db", "history.jsonl"} <= set(os.listdir(mgmt.work / "~"))
+    assert os.listdir(homes[0]) == ["letters"]
+
+
+def test_a_tilde_in_the_url_of_a_catalog(mgmt: Program, homes: list[Path]) -> None:
+    """Neither a folder `~` nor one in the home: an empty catalog beside the right one would be taken for it."""
+    done = mgmt.run("--catalog", "sqlite:///~/catalog.db", "ls")
+    assert done.returncode == 2
+    assert f"sqlite:///{homes[0]}/catalog.db" in done.stderr
+    assert os.listdir(homes[0]) == ["letters"]
+    assert not (mgmt.work / "~").exists()
+    mgmt.ok("--catalog", "sqlite:///./~/catalog.db", "ls")
+    assert (mgmt.work / "~" / "catalog.db").exists()
+
+
+def test_settings_keep_their_tilde(mgmt: Program, homes: list[Path]) -> None:
+    """No shell has seen what stands in a file, or in the environment of a cron job."""
+    (homes[0] / "config.toml").write_text('completed_dir = "~/done"\ncatalog = "sqlite:///~/own.db"\n')
+    mgmt.environment = {**mgmt.environment, "MGMT_CONFIG": "~/config.toml", "MGMT_CATALOG": ""}
+    (mgmt.work / "notes").write_text("notes")
+    mgmt.ok("upload", "notes")
+    assert (homes[0] / "done" / "notes").exists()
+    assert (homes[0] / "own.db").exists()
+    done = mgmt.run("--config", "~/config.toml", "config", "path")
+    assert done.stdout.strip() == "~/config.toml"  # from the command line: as it is
+
+
+def test_dot_dot_is_the_parent_that_the_kernel_finds(mgmt: Program) -> None:
+    (mgmt.work / "real" / "parent" / "inner").mkdir(parents=True)
+    (mgmt.work / "real" / "parent" / "here").write_text("archived")
+    (mgmt.work / "other").mkdir()
+    (mgmt.work / "other" / "link").symlink_to("../real/parent/inner")
+    (mgmt.work / "other" / "untouched").write_text("stays")
+    mgmt.ok("upload", "other/link/..")
+    assert (mgmt.work / "real" / "completed" / "parent" / "here").read_text() == "archived"
+    assert (mgmt.work / "other" / "untouched").read_text() == "stays"
+    assert mgmt.json("ls", "--location", "s3")[0]["path"] == "parent.tar.gz"
+
+
+def test_dot_dot_in_options(mgmt: Program) -> None:
+    (mgmt.work / "real" / "inner").mkdir(parents=True)
+    (mgmt.work / "other").mkdir()
+    (mgmt.work / "other" / "link").symlink_to("../real/inner")
+    (mgmt.work / "notes").write_text("notes")
+    (mgmt.work / "real" / "one").write_text("one")
+    (mgmt.work / "other" / "two").write_text("two")
+    mgmt.ok("upload", "notes", "--keep-archive", "other/link/..")
+    mgmt.ok("download", "notes", "--to", "other/link/../back")
+    mgmt.ok("db", "backup", "other/link/../copy.db")
+    mgmt.ok("db", "export", "other/link/../history.jsonl")
+    assert {"notes.tar.gz", "back", "copy.db", "history.jsonl"} <= set(os.listdir(mgmt.work / "real"))
+    mgmt.ok("--catalog", "sqlite:///other/link/../c.db", "ls")
+    assert (mgmt.work / "real" / "c.db").exists()
+    mgmt.ok("free", "real/../completed/notes", "--yes")
+    assert not (mgmt.work / "completed" / "notes").exists()
+    mgmt.ok("upload", "--all", "other/link/..", "--exclude", "inner", "-n")
+    mgmt.run("upload", "--all", "other/link/..")
+    assert not (mgmt.work / "real" / "one").exists()
+    assert sorted(os.listdir(mgmt.work / "other")) == ["link", "two"]
+
+
+def test_dot_dot_after_what_does_not_exist(mgmt: Program) -> None:
+    (mgmt.work / "notes").write_text("notes")
+    for words in (["upload", "missing/../notes"], ["upload", "--all", "missing/.."], ["upload", "notes/../notes"]):
+        assert mgmt.run(*words).returncode == 4
+    mgmt.ok("upload", "notes", "--keep")
+    assert mgmt.run("download", "notes", "--to", "missing/..").returncode == 2
+    assert (mgmt.work / "notes").read_text() == "notes"
+
+
+def test_dot_dot_in_the_url_of_a_store(mgmt: Program) -> None:
+    (mgmt.work / "real" / "inner").mkdir(parents=True)
+    (mgmt.work / "link").symlink_to("real/inner")
+    done = mgmt.run("--store", f"file://{mgmt.work}/link/../store", "ls", "--live")
+    assert done.returncode == 2
+    assert "symbolic link" in done.stderr
+    mgmt.ok("--store", f"file://{mgmt.work}/real/../store", "ls", "--live")
+
+
+@pytest.mark.parametrize(
+    ("where", "typed"), [("folder", "."), ("folder/inner", ".."), ("folder", "./"), ("", "folder/.")]
+)
+def test_a_folder_by_its_dots_is_archived_under_its_real_name(mgmt: Program, where: str, typed: str) -> None:
+    (mgmt.work / "folder" / "inner").mkdir(parents=True)
+    mgmt.ok("upload", typed, cwd=mgmt.work / where)
+    assert mgmt.json("ls", "--location", "s3")[0]["path"] == "folder.tar.gz"
+    assert (mgmt.work / "completed" / "folder" / "inner").is_dir()
+
+
+@pytest.mark.parametrize("typed", ["link", "link/", "link//"])
+def test_a_symbolic_link_is_refused(mgmt: Program, typed: str) -> None:
+    (mgmt.work / "a folder").mkdir()
+    (mgmt.work / "link").symlink_to("a folder")
+    done = mgmt.run("-o", "json", "upload", typed)
+    assert done.returncode == 2
+    error = json.loads(done.stderr)["error"]
+    assert "symbolic link" in error["message"]
+    assert error["next"] == f"mgmt upload '{mgmt.work}/a folder'"
+    assert (mgmt.work / "a folder").is_dir()
+
+
+def test_a_file_with_a_slash_is_no_folder(mgmt: Program) -> None:
+    (mgmt.work / "notes").write_text("notes")
+    done = mgmt.run("upload", "notes/")
+    assert done.returncode == 4
+    assert "is not a folder" in done.stderr
+
+
+def test_the_same_target_twice_is_done_once(mgmt: Program) -> None:
+    (mgmt.work / "s").mkdir()
+    (mgmt.work / "t").write_text("t")
+    (mgmt.work / "here").symlink_to(".")
+    (mgmt.work / "list").write_text("s\ns/\n./s\n\nhere/s\nt\ns/.\n")
+    mgmt.ok("upload", "t", mgmt.work / "t", "--files-from", "list")
+    uploads = mgmt.json("log", "--type", "upload")
+    assert sorted(each["target_name"] for each in uploads) == ["s", "t"]
+
+
+def test_a_list_that_is_separated_by_nul_after_all(mgmt: Program) -> None:
+    (mgmt.work / "notes").write_text("notes")
+    (mgmt.work / "list").write_bytes(b"notes\0other\0")
+    done = mgmt.run("upload", "--files-from", "list")
+    assert done.returncode == 2
+    assert "-0" in done.stderr
+    assert (mgmt.work / "notes").exists()
+
+
+def test_status_by_another_way_to_the_same_file(mgmt: Program) -> None:
+    (mgmt.work / "notes").write_text("notes")
+    (mgmt.work / "folder").mkdir()
+    mgmt.ok("upload", "notes")
+    assert mgmt.json("status", "folder/../completed/notes")["file"]["location"] == "completed"
+    assert mgmt.run("status", "/").returncode == 2

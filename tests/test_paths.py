@@ -1,0 +1,181 @@
+"""A path means what the kernel makes of it, and nothing else."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from mgmt.errors import ConfigurationError, MgmtError, NotFoundError
+from mgmt.paths import absolute, canonical, folder_to_make, held_parent, path_of, real_folder
+
+NOBODY = 65534
+
+
+@pytest.fixture(params=["with /proc", "without /proc"])
+def here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with `real/inner`, a link to it, and a file `file`; `elsewhere` is its sibling."""
+    base = tmp_path.resolve() / "here"
+    (base / "real" / "inner").mkdir(parents=True)
+    (base / "link").symlink_to("real/inner")
+    (base / "dangling").symlink_to("nowhere")
+    (base / "file").write_text("file")
+    (base.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(base)
+    if request.param == "without /proc":
+
+        def no_links(path: str, *, dir_fd: int | None = None) -> str:
+            if path.startswith("/proc/"):
+                raise FileNotFoundError(path)
+            return readlink(path, dir_fd=dir_fd)
+
+        readlink = os.readlink
+        monkeypatch.setattr(os, "readlink", no_links)
+    return base
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("file", "file"),
+        ("./file", "file"),
+        ("missing", "missing"),
+        ("real", "real"),
+        ("real/", "real"),
+        ("real///", "real"),
+        ("real/.", "real"),
+        ("real/inner/..", "real"),
+        ("link", "link"),
+        ("link/", "link"),
+        ("link/.", "real/inner"),
+        ("link/..", "real"),
+        ("link/../file", "real/file"),
+        ("link/../../file", "file"),
+        (".", ""),
+        ("..", ".."),
+        ("../elsewhere", "../elsewhere"),
+        ("~", "~"),
+        ("~root", "~root"),
+        ("$HOME", "$HOME"),
+        ("-rf", "-rf"),
+        ("two\nlines", "two\nlines"),
+        (" ", " "),
+    ],
+)
+def test_canonical(here: Path, typed: str, meant: str) -> None:
+    assert canonical(typed) == os.path.normpath(here / meant)
+
+
+@pytest.mark.parametrize("typed", ["missing/x", "missing/..", "file/x", "file/..", "file/", "dangling/x", "~/x"])
+def test_where_there_is_no_such_folder(here: Path, typed: str) -> None:
+    with pytest.raises(NotFoundError):
+        canonical(typed)
+
+
+@pytest.mark.parametrize("typed", ["", "/", "//", "/.", "/..", "a\0b"])
+def test_what_is_not_the_path_of_a_file_or_folder(here: Path, typed: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        canonical(typed)
+    assert error.value.next_step
+
+
+@pytest.mark.parametrize("typed", ["file", "link/../file", "real/inner", "link/..", ".", "missing"])
+def test_the_folder_that_is_held_is_the_one_that_the_target_is_in(here: Path, typed: str) -> None:
+    with held_parent(typed) as (path, folder):
+        assert os.path.samestat(os.fstat(folder), os.stat(os.path.dirname(path)))
+        assert not os.get_inheritable(folder)
+        if os.path.lexists(typed):
+            assert os.path.samestat(os.stat(os.path.basename(path), dir_fd=folder), os.stat(typed))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(folder)
+
+
+def test_a_folder_that_is_held_stays_the_same_when_its_path_is_another(here: Path) -> None:
+    (here / "real" / "target").write_text("ours")
+    with held_parent("real/target") as (path, folder):
+        (here / "real").rename(here / "moved")
+        (here / "real").mkdir()
+        (here / "real" / "target").write_text("theirs")
+        with open(os.open(os.path.basename(path), os.O_RDONLY, dir_fd=folder)) as file:
+            assert file.read() == "ours"
+
+
+def test_a_folder_without_a_path(here: Path) -> None:
+    folder = os.open("real/inner", os.O_RDONLY)
+    try:
+        assert path_of(folder, "real/inner") == str(here / "real" / "inner")
+        (here / "real" / "inner").rmdir()
+        with pytest.raises(NotFoundError, match="moved or removed"):
+            path_of(folder, "real/inner")
+        (here / "real" / "inner").mkdir()  # another one
+        with pytest.raises(NotFoundError, match="moved or removed"):
+            path_of(folder, "real/inner")
+    finally:
+        os.close(folder)
+
+
+def test_a_current_folder_that_was_removed(here: Path) -> None:
+    os.chdir("real/inner")
+    (here / "real" / "inner").rmdir()
+    for typed in (".", "x"):
+        with pytest.raises(MgmtError):
+            canonical(typed)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_a_folder_that_may_be_searched_but_not_read() -> None:
+    with TemporaryDirectory() as base:
+        os.chmod(base, 0o711)
+        os.mkdir(f"{base}/inner")
+        for typed, meant in (("inner", "/inner"), (".", ""), ("inner/..", "")):
+            child = os.fork()
+            if child == 0:
+                try:
+                    os.setresuid(NOBODY, NOBODY, NOBODY)
+                    os._exit(canonical(f"{base}/{typed}") != base + meant)
+                finally:
+                    os._exit(2)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, typed
+
+
+def test_real_folder(here: Path) -> None:
+    assert real_folder("link") == real_folder("link/") == str(here / "real" / "inner")
+    assert real_folder("link/..") == str(here / "real")
+    assert real_folder("/") == "/"
+    for typed in ("missing", "missing/..", "file", "file/..", "dangling", "~"):
+        with pytest.raises(NotFoundError):
+            real_folder(typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("real", "real"),
+        ("link", "real/inner"),
+        ("link/..", "real"),
+        ("link/../new", "real/new"),
+        ("new/./sub/", "new/sub"),
+        ("./~/x", "~/x"),
+        (".", ""),
+    ],
+)
+def test_a_folder_to_make(here: Path, typed: str, meant: str) -> None:
+    assert folder_to_make(typed) == os.path.join(here, meant).rstrip("/")
+
+
+@pytest.mark.parametrize("typed", ["", "file", "file/x", "dangling", "dangling/x", "new/..", "new/../x", "~", "~/x"])
+def test_a_folder_that_cannot_be_made(here: Path, typed: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        folder_to_make(typed)
+    assert error.value.next_step
+
+
+def test_a_folder_called_tilde_is_used_where_there_is_one(here: Path) -> None:
+    (here / "~").mkdir()
+    assert folder_to_make("~/x") == str(here / "~" / "x")
+
+
+def test_absolute_keeps_dot_dot(here: Path) -> None:
+    assert absolute("./a//b") == str(here / "a" / "b")
+    assert absolute("link/../x") == f"{here}/link/../x"
+    assert absolute("/a/../b") == "/a/../b"
