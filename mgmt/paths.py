@@ -5,15 +5,17 @@ than the text of the path suggests (path_resolution(7)).
 """
 
 import os
+import re
 import shlex
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from mgmt.errors import ConfigurationError, MgmtError, NotFoundError
+from mgmt.errors import ConfigurationError, MgmtError, NotFoundError, RefusedError
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _ABSENT = (FileNotFoundError, NotADirectoryError)
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 _TILDE = 'use "$HOME/..."; the shell expands ~ only at the beginning of a word that is not quoted'
 
 
@@ -48,6 +50,30 @@ def held_parent(path: str) -> Iterator[tuple[str, int]]:
         if path.endswith("/") and _is_file(parent, name):
             raise NotFoundError(f"{path} is not a folder", next_step=f"leave out the slash: {shlex.quote(name)}")
         yield os.path.join(path_of(parent, folder or "."), name), parent
+
+
+@contextmanager
+def held_folder(path: str, *, make: bool = False) -> Iterator[int]:
+    """A descriptor of the folder at the absolute `path`, which was found without symbolic links once.
+
+    With `make`, what is missing of it is made, and the name of each new folder is on disk. No link is followed: where
+    one has taken the place of a folder meanwhile, RefusedError says so, and nothing is made behind it. Raises
+    NotFoundError when there is no such folder, MgmtError when it cannot be reached.
+    """
+    folder, here = os.open("/", os.O_RDONLY | _FOLDER), ""
+    try:
+        for name in filter(None, path.split("/")):
+            above, here = folder, f"{here}/{name}"
+            try:
+                folder = _made(name, above) if make else _open_folder(name, above, os.O_NOFOLLOW)
+            except OSError as error:
+                raise _not_held(here, path, error, _is_link(name, above)) from error
+            finally:
+                if folder != above:
+                    os.close(above)
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def canonical(path: str) -> str:
@@ -133,6 +159,20 @@ def on_the_way(path: str) -> list[tuple[int, int]]:
     return list(found)
 
 
+def mounted_in(path: str) -> list[str]:
+    """Where something is mounted at the canonical `path` or below it; nothing where the system does not tell."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            points = [os.fsdecode(_OCTAL.sub(_byte, line.split(b" ")[4])) for line in file]
+    except OSError:
+        return []
+    return sorted(point for point in points if os.path.commonpath([point, path]) == path)
+
+
+def _byte(escaped: re.Match[bytes]) -> bytes:
+    return bytes([int(escaped[1], 8)])
+
+
 def absolute(path: str) -> str:
     """`path` from the root on. Every `..` is kept, since what it means is for the kernel to say."""
     if ".." in path.split("/"):
@@ -185,13 +225,42 @@ def _opened(path: str, typed: str, *, at: int | None = None, what: str = "file o
         os.close(folder)
 
 
-def _open_folder(path: str, at: int | None = None) -> int:
+def _open_folder(path: str, at: int | None = None, flags: int = 0) -> int:
     try:
-        return os.open(path, os.O_RDONLY | _FOLDER, dir_fd=at)
+        return os.open(path, os.O_RDONLY | _FOLDER | flags, dir_fd=at)
     except PermissionError:
         if not hasattr(os, "O_PATH"):
             raise
-        return os.open(path, os.O_PATH | _FOLDER, dir_fd=at)
+        return os.open(path, os.O_PATH | _FOLDER | flags, dir_fd=at)
+
+
+def _made(name: str, at: int) -> int:
+    """The folder `name`, open; it is made where there is none."""
+    try:
+        return _open_folder(name, at, os.O_NOFOLLOW)
+    except FileNotFoundError:
+        with suppress(FileExistsError):  # somebody was quicker
+            os.mkdir(name, dir_fd=at)
+            os.fsync(at)
+        return _open_folder(name, at, os.O_NOFOLLOW)
+
+
+def _is_link(name: str, at: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def _not_held(here: str, path: str, error: OSError, is_link: bool) -> MgmtError:
+    if is_link:
+        return RefusedError(
+            f"{here} is a symbolic link, and was a folder before: nothing is done behind it",
+            next_step=f"ls -ld {shlex.quote(here)}",
+        )
+    if isinstance(error, _ABSENT):
+        return NotFoundError(f"{path}: there is no folder {here}", next_step=f"ls -ld {shlex.quote(here)}")
+    return _unreachable(path, error)
 
 
 def _is_file(folder: int, name: str) -> bool:

@@ -14,7 +14,7 @@ from mgmt.archive.reader import Contents, Fetch, digest_members, read_blocks, re
 from mgmt.archive.rebuild import rebuild_index
 from mgmt.archive.selection import Selection, read_selection, select
 from mgmt.archive.tree import Skipped, Survey, Tree, survey
-from mgmt.archive.writer import Archived, Hashed, hash_tree, write_archive
+from mgmt.archive.writer import Archived, Hashed, hash_tree, look_again, write_archive
 
 __all__ = [
     "BLOCK",
@@ -46,6 +46,7 @@ __all__ = [
     "inflate",
     "largest_index",
     "largest_object",
+    "look_again",
     "make_folders",
     "move",
     "read_blocks",

@@ -2,8 +2,10 @@
 
 import ctypes
 import errno
+import fcntl
 import os
 import stat
+from contextlib import ExitStack
 
 from mgmt.errors import ConflictError, MgmtError
 
@@ -69,14 +71,34 @@ def make_folders(path: str) -> None:
 def move(
     source: str, destination: str, *, source_folder: int | None = None, destination_folder: int | None = None
 ) -> None:
-    """`rename_noreplace`, and on return the change is on disk, in both folders."""
-    rename_noreplace(source, destination, source_folder=source_folder, destination_folder=destination_folder)
-    folders: list[str | int] = [
-        os.path.dirname(os.path.abspath(destination)) if destination_folder is None else destination_folder,
-        os.path.dirname(os.path.abspath(source)) if source_folder is None else source_folder,
-    ]
-    for folder in dict.fromkeys(folders):
-        fsync_folder(folder)
+    """`rename_noreplace`, and on return the change is on disk, in both folders.
+
+    Raises MgmtError before anything is moved when one of them cannot be read, since it could not be synced then.
+    """
+    with ExitStack() as stack:
+        folders = [
+            _syncable(os.path.dirname(os.path.abspath(path)), folder, stack)
+            for path, folder in ((destination, destination_folder), (source, source_folder))
+        ]
+        rename_noreplace(source, destination, source_folder=source_folder, destination_folder=destination_folder)
+        for folder in dict.fromkeys(folders):
+            os.fsync(folder)
+
+
+def _syncable(path: str, folder: int | None, stack: ExitStack) -> int:
+    """A descriptor of the folder at `path`, or the open one, that can be synced."""
+    try:
+        if folder is None:
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, folder)
+        elif fcntl.fcntl(folder, fcntl.F_GETFL) & getattr(os, "O_PATH", 0):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise MgmtError(
+            f"{path} cannot be opened, so nothing can be moved there, or from there: {error.strerror}",
+            next_step=f"ls -ld {path}   (it must be readable, too)",
+        ) from error
+    return folder
 
 
 def sync_filesystem(descriptor: int) -> None:

@@ -15,8 +15,8 @@ from mgmt.archive.kept import Ids, Kept
 from mgmt.archive.member import Digest, Member, encode
 from mgmt.archive.owners import owner_of
 from mgmt.archive.source import Found, Source
-from mgmt.archive.tree import Skipped, Tree
-from mgmt.errors import MgmtError
+from mgmt.archive.tree import Skipped, Tree, survey
+from mgmt.errors import MgmtError, SourceChangedError
 from mgmt.progress import Progress
 
 
@@ -128,6 +128,15 @@ def hash_tree(tree: Tree, progress: Progress, *, owners: bool = False, xattrs: b
                 sha256 = hasher.digest()
             account.add(found, 0, 0, sha256, attributes)
     return account.hashed()
+
+
+def look_again(tree: Tree, seen: Hashed) -> None:
+    """Raise SourceChangedError unless `tree` looks as it did when it was read, or gained or lost anything since."""
+    now = survey(tree)
+    if (now.source_state, now.root_ctime_ns) != (seen.source_state, seen.root_ctime_ns):
+        raise SourceChangedError(
+            f"{tree.root} changed while it was read", next_step="run it again when nothing writes there"
+        )
 
 
 class _Account:

@@ -6,15 +6,16 @@ in which each refers only to what came before; at last `finished` rows give back
 which nobody can change from then on. The last line counts the others, and has their sha256: a file that was cut off is
 not taken for a short history. The same history is the same bytes, whichever database it comes from.
 
-What endpoints were seen to do is left out: it is no history, and is seen again. An operation that had not ended when
-it was exported may have ended since, where it runs: it comes in as running, but of a process that nobody can see.
+What endpoints were seen to do is left out: it is no history, and is seen again. An upload that had not ended when it
+was exported may have ended since, or go on: it comes in without what it has in hand in the store (parts, an index), as
+that is another catalog's to remove. Whether its archive is complete, only the store can tell.
 """
 
 import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from itertools import groupby, islice
@@ -27,7 +28,7 @@ from mgmt.catalog.base import Base
 from mgmt.catalog.canonical import NOT_SAID, Facts, bytes_of, columns_of, dumps, plain_row, sub_tables
 from mgmt.catalog.columns import UTCDateTime
 from mgmt.catalog.database import HEAD, Database
-from mgmt.catalog.owner import Owner
+from mgmt.catalog.models import UploadRecord
 from mgmt.catalog.verification import Verification
 from mgmt.catalog.words import LIVE
 from mgmt.errors import ConfigurationError, ConflictError, IntegrityError
@@ -40,6 +41,8 @@ _GZIP = b"\x1f\x8b"
 _FINISHED = "finished"
 _COUNTED = {"operations": "seq", "files": "id", "directories": "id", "members": "id"}
 """What PostgreSQL counts by itself, and must go on counting from what was brought in."""
+_IN_HAND = frozenset({"upload_id", "index_key"})
+"""What an upload that has not ended may remove from its store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +96,12 @@ def bring_in(database: Database, source: BinaryIO) -> Exchanged:
         tally, new = Tally(), 0
         lines = _checked(_opened(source), tally)
         _check_header(next(lines, {}))
+        under_way: set[str] = set()
         empty = {table.name for table in _tables(members=True) if _is_empty(connection, table)}
         for name, group in groupby(lines, key=lambda line: next(iter(line))):
             rows = (line[name] for line in group)
             while batch := list(islice(rows, BATCH)):
-                new += _add(connection, name, batch, empty)
+                new += _add(connection, name, batch, empty, under_way)
         for table, column in () if database.is_sqlite else _COUNTED.items():
             connection.execute(text(_COUNT_ON.format(table=table, column=column)))
         for finding in Verification(database, ()).findings_of(connection):
@@ -237,7 +241,7 @@ def _check_header(line: Mapping[str, Any]) -> None:
         )
 
 
-def _add(connection: Connection, name: str, rows: Sequence[Facts], empty: set[str]) -> int:
+def _add(connection: Connection, name: str, rows: Sequence[Facts], empty: set[str], under_way: set[str]) -> int:
     """Insert what is new of `rows`; returns how many that were."""
     if name == _FINISHED:
         return _finish(connection, rows)
@@ -249,7 +253,7 @@ def _add(connection: Connection, name: str, rows: Sequence[Facts], empty: set[st
     new = []
     for row in rows:
         there = known.get(tuple(row.get(key) for key in keys))
-        taken_in = _of_an_unseen_process(row) if name == "operations" else row
+        taken_in = _empty_handed(name, row, under_way)
         if there is None:
             new.append({column.name: _value(column.type, taken_in.get(column.name)) for column in table.columns})
         elif there not in (row, taken_in):
@@ -265,11 +269,13 @@ def _add(connection: Connection, name: str, rows: Sequence[Facts], empty: set[st
     return len(new)
 
 
-def _of_an_unseen_process(operation: Facts) -> Facts:
-    """An operation as it was exported; one that has not ended has an owner whose boot, and so whose fate, is unknown."""
-    if operation.get("status") not in LIVE or operation.get("owner") is None:
-        return operation
-    return {**operation, "owner": str(replace(Owner.parse(operation["owner"]), boot=""))}
+def _empty_handed(name: str, row: Facts, under_way: set[str]) -> Facts:
+    """A row as it is taken in; `under_way` has the operations that have not ended."""
+    if name == "operations" and row.get("status") in LIVE:
+        under_way.add(row["operation_id"])
+    if name != UploadRecord.__tablename__ or row["operation_id"] not in under_way:
+        return row
+    return {column: value for column, value in row.items() if column not in _IN_HAND}
 
 
 def _known(connection: Connection, table: Table, rows: Sequence[Facts]) -> dict[tuple[object, ...], Facts]:
@@ -329,8 +335,8 @@ def _is_empty(connection: Connection, table: Table) -> bool:
 
 def _differs(name: str, key: Sequence[object]) -> ConflictError:
     return ConflictError(
-        f"the catalog has another {name} {'/'.join(map(str, key))}: nothing was imported",
-        next_step="mgmt audit verify, where it comes from and here",
+        f"{name} {'/'.join(map(str, key))} differs from the catalog's: nothing was imported",
+        next_step="export again when nothing is running there; if it differs still: mgmt audit verify, there and here",
     )
 
 

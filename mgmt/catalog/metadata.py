@@ -247,6 +247,12 @@ class MetadataManager:
         with self._database.reading() as session:
             return list(session.scalars(query))
 
+    def has_archive_of(self, original_size: int) -> bool:
+        """Whether an archive is stored of an original of this size in bytes."""
+        query = select(FileRecord.id).where(FileRecord.original_size == original_size, _is_archive())
+        with self._database.reading() as session:
+            return session.scalar(query.where(FileRecord.status == FileStatus.COMPLETED).limit(1)) is not None
+
     def unfinished_removals(self, host: str, path: str | None = None) -> list[FreeRecord]:
         """Removals of copies on `host` that failed after they had begun (`result_path` is what is left), newest first.
 

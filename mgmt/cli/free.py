@@ -34,7 +34,9 @@ def command(
     yes: bool,
     dry_run: bool,
 ) -> None:
-    """Remove copies in completed/ to get their space back, each after its archive is proven again.
+    """Remove copies in completed/ to get their space back.
+
+    Each copy is compared with what was archived, and an archive of the same content is proven again before it goes.
 
     \b
     Example:
@@ -49,7 +51,7 @@ def command(
         raise ConfigurationError("say which copies: NAME, --all or --older-than", next_step="mgmt free --all -n")
     targets = list(names) or [each.path for each in completed_copies(app.catalog, older_than)]
     if not targets or dry_run:
-        copies = [find_copy(name, app.store, app.catalog)[0] for name in targets]
+        copies = [find_copy(name, app.store, app.catalog) for name in targets]
         app.render.many(copies, PLAN, empty="there is nothing to free")
         return
     confirm(f"Remove {len(targets)} completed copies?", yes=yes)

@@ -25,6 +25,9 @@ FROM_ELSEWHERE = (*COLUMNS, Column("HOST", "host"), Column("LAST HEARD OF", "hea
 def command(app: App, host: str | None, dry_run: bool) -> None:
     """Settle what was interrupted and not run again: finish it, or undo it.
 
+    A complete archive is proven and recorded, never removed. Copies in completed/ that no record names are recorded if
+    an archive holds them.
+
     \b
     Example:
       mgmt recover -n

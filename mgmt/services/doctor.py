@@ -21,8 +21,10 @@ from mgmt.catalog import HEAD, Catalog, OperationRecord, UploadRecord, open_cata
 from mgmt.catalog.engine import is_writable
 from mgmt.config import Settings, load
 from mgmt.errors import CatalogError, ConfigurationError, ExitStatus, MgmtError, StoreUnavailableError
+from mgmt.services.files import host
 from mgmt.services.probes import abandoned_probes
 from mgmt.services.stores import open_unremembered
+from mgmt.services.unrecorded import unnamed
 from mgmt.storage import ObjectStore, PendingUpload
 
 State = Literal["ok", "warning", "problem"]
@@ -247,6 +249,19 @@ def _catalog(catalog: Catalog, uploads: dict[str, UploadRecord]) -> Iterator[Fin
         )
     else:
         yield Finding(area="catalog", what="operations", detail="none was interrupted and is still to be settled")
+    yield _copies(catalog)
+
+
+def _copies(catalog: Catalog) -> Finding:
+    """Copies in completed folders that need `recover`: half removed, or in no record."""
+    left = [str(each.result_path) for each in catalog.metadata.unfinished_removals(host())]
+    left = [path for path in dict.fromkeys(left) if os.path.lexists(path)]
+    unrecorded = unnamed(catalog)
+    if not left and not unrecorded:
+        return Finding(area="catalog", what="copies", detail="each completed copy here is recorded")
+    told = [f"{len(left)} half removed, the first {left[0]}"] if left else []
+    told += [f"{len(unrecorded)} in no record, the first {unrecorded[0]}"] if unrecorded else []
+    return Finding(area="catalog", what="copies", state="warning", detail="; ".join(told), next="mgmt recover")
 
 
 def _catalog_file(path: str) -> Iterator[Finding]:

@@ -25,15 +25,16 @@ from mgmt.archive import (
     select,
 )
 from mgmt.catalog import Catalog, DownloadRecord, FileStatus, Location, Role, Status
-from mgmt.errors import ConflictError, IntegrityError, NotReadyError
+from mgmt.errors import ConflictError, IntegrityError
 from mgmt.paths import folder_to_make
 from mgmt.progress import NoProgress, Progress
 from mgmt.services.archives import Archive, OpenStore, find_archive
 from mgmt.services.files import claim, describe, token
 from mgmt.services.indexes import find_index, open_index
 from mgmt.services.overlaps import refuse_in_store
+from mgmt.services.proof import refuse_frozen
 from mgmt.signals import finish_first
-from mgmt.storage import ObjectStore, StoredObject
+from mgmt.storage import StoredObject
 
 _ELSEWHERE = "mgmt download --to DIR ...   (a folder outside of the store)"
 
@@ -103,21 +104,6 @@ def download(
     return record
 
 
-def refuse_frozen(store: ObjectStore, stored: StoredObject) -> None:
-    """Raise NotReadyError when `stored` cannot be read now."""
-    where = store.location(stored.key)
-    if stored.thawing:
-        raise NotReadyError(
-            f"{where} is frozen ({stored.storage_class}); a restore is under way", next_step="try later"
-        )
-    if stored.frozen:
-        raise NotReadyError(
-            f"{where} is frozen ({stored.storage_class}) and must be restored before it can be read",
-            next_step=f"aws s3api restore-object --bucket {store.bucket} --key {where.split('/', 3)[-1]} "
-            "--restore-request Days=7",
-        )
-
-
 def _bring_members(
     record: DownloadRecord,
     found: Archive,
@@ -135,7 +121,7 @@ def _bring_members(
         return data
 
     counting = threading.Lock()
-    with _index_if_any(found.store, stored) as index:
+    with _index_if_any(found, stored) as index:
         expected = _expected_digest(found, index)
         member, limits = options.member, None
         on_content: Progress = NoProgress()  # what is read is counted where it is read, but for what is left out of it
@@ -182,7 +168,7 @@ def _bring_archive(
     """The tar.gz itself; it gets its name when all that is in it has been compared."""
     path = os.path.join(folder, _free_name(folder, posixpath.basename(found.key), options.on_conflict))
     temporary = os.path.join(folder, f".mgmt-{token(record.operation_id)}.partial")
-    with _index_if_any(found.store, stored) as index:
+    with _index_if_any(found, stored) as index:
         expected = _expected_digest(found, index)
     progress.start(f"download {found.key}", stored.size)
     try:
@@ -259,12 +245,13 @@ def _advancing(tar: Iterable[Data], progress: Progress) -> Iterator[Data]:
 
 
 @contextmanager
-def _index_if_any(store: ObjectStore, stored: StoredObject) -> Iterator[Index | None]:
-    key = find_index(store, stored)
+def _index_if_any(found: Archive, stored: StoredObject) -> Iterator[Index | None]:
+    key = find_index(found.store, stored)
     if key is None:
         yield None
         return
-    with open_index(store, key) as index:
+    size = found.record.size if found.record is not None else None
+    with open_index(found.store, key, stored.size if size is None else size) as index:
         yield index
 
 
@@ -287,7 +274,7 @@ def preview(name: str, options: DownloadOptions, *, open_store: OpenStore, catal
     folder = folder_to_make(options.to)
     refuse_in_store(folder, "--to", found.store.url, next_step=_ELSEWHERE)
     size, restored = stored.size, posixpath.basename(found.key) if options.archive else _root_name(found.key)
-    with _index_if_any(found.store, stored) as index:
+    with _index_if_any(found, stored) as index:
         if index is not None and index.lengths and not options.archive:
             restored = next(index.members()).path
             if options.member is not None:

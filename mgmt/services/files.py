@@ -42,9 +42,13 @@ def token(operation_id: str) -> str:
     return operation_id.replace("-", "")[:12]
 
 
-def describe(path: str, location: Location, status: FileStatus) -> FileRecord:
-    """A record of what is at `path` now. Times are UTC; `created_at` only where the system tells it."""
-    found = os.lstat(path)
+def describe(path: str, location: Location, status: FileStatus, folder: int | None = None) -> FileRecord:
+    """A record of what is at `path` now, in the open `folder` that holds it, if that is given.
+
+    Times are UTC; `created_at` only where the system tells it.
+    """
+    name = path if folder is None else os.path.basename(path)
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     folder = stat.S_ISDIR(found.st_mode)
     born = getattr(found, "st_birthtime", None)
     return FileRecord(

@@ -2,6 +2,9 @@
 
 SUFFIX = ".index.jsonl.gz"
 
+OPERATION = "mgmt-operation"
+"""The metadata by which an archive carries its id: that of the operation which began it."""
+
 
 def index_key(key: str, operation_id: str) -> str:
     """The key of the index that the operation `operation_id` wrote for the archive `key`."""

@@ -4,13 +4,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mgmt.archive import Index, IndexHeader, IndexWriter, rebuild_index
+from mgmt.archive import Index, IndexHeader, IndexWriter, largest_index, rebuild_index
 from mgmt.errors import IntegrityError, NotFoundError
-from mgmt.services.index_keys import SUFFIX, index_key
+from mgmt.services.index_keys import OPERATION, SUFFIX, index_key
 from mgmt.services.scratch import scratch_folder
 from mgmt.storage import ObjectStore, StoredObject
-
-OPERATION = "mgmt-operation"
 
 
 def look_up(store: ObjectStore, key: str) -> StoredObject | None:
@@ -30,14 +28,24 @@ def find_index(store: ObjectStore, archive: StoredObject) -> str | None:
 
 
 @contextmanager
-def open_index(store: ObjectStore, key: str) -> Iterator[Index]:
-    """The index at `key`, as a local file while it is used. Raises NotFoundError, IntegrityError."""
+def open_index(store: ObjectStore, key: str, object_size: int) -> Iterator[Index]:
+    """The index at `key` of an archive of `object_size` bytes, as a local file while it is used.
+
+    It takes no more room than an index of such an archive may. Raises NotFoundError, IntegrityError.
+    """
     with scratch_folder() as folder:
         path = os.path.join(folder, "index")
+        room = largest_index(object_size)
         with open(path, "wb") as file:
             for chunk in store.stream(key):
+                if (room := room - len(chunk)) < 0:
+                    raise IntegrityError(f"{store.location(key)} is larger than an index of its archive can be")
                 file.write(chunk)
-        yield Index.open(path)
+        try:
+            index = Index.open(path, object_size=object_size)
+        except IntegrityError as exc:
+            raise IntegrityError(exc.message.replace(path, store.location(key)), next_step=exc.next_step) from exc
+        yield index
 
 
 @contextmanager
@@ -57,14 +65,12 @@ def made_index(store: ObjectStore, archive: StoredObject) -> Iterator[Index]:
         )
         with IndexWriter(path, header) as writer:
             rebuild_index(store.stream(archive.key, etag=archive.etag), writer)
-        yield Index.open(path)
+        yield Index.open(path, object_size=archive.size)
 
 
 @contextmanager
 def any_index(store: ObjectStore, archive: StoredObject) -> Iterator[Index]:
     """The index of `archive`; made by reading all of it where the store has none."""
     key = find_index(store, archive)
-    with open_index(store, key) if key else made_index(store, archive) as index:
-        if index.end.size != archive.size:
-            raise IntegrityError(f"{archive.key} has {archive.size} bytes, but its index says {index.end.size}")
+    with open_index(store, key, archive.size) if key else made_index(store, archive) as index:
         yield index

@@ -14,6 +14,9 @@ from mgmt.errors import ConflictError
 from mgmt.paths import folder_to_make
 from mgmt.services.files import token
 
+GZIP = "application/gzip"
+"""The type of a copy that is an archive itself."""
+
 
 def announce_copy(record: UploadRecord, folder: str, key: str) -> None:
     """Say in the record where the copy is going to be. Raises ConflictError when the name is taken."""

@@ -2,13 +2,14 @@
 
 import os
 import shlex
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mgmt.archive import Level, Survey, Tree, survey
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
-from mgmt.paths import canonical, folder_to_make, is_inside, real_folder
+from mgmt.paths import canonical, folder_to_make, held_folder, is_inside, real_folder
 from mgmt.services.index_keys import SUFFIX
 from mgmt.services.mirror_files import is_mirror
 from mgmt.services.overlaps import Needed, needed, not_leading_to, refuse_in_store, refuse_overlap, watched
@@ -70,41 +71,72 @@ class Plan:
         return self.survey.size + entries * (1536 + 256)
 
 
-def plan_upload(target: str, options: UploadOptions, store: ObjectStore) -> Plan:
+def plan_upload(target: str, options: UploadOptions, store: ObjectStore, folder: int | None = None) -> Plan:
     """Refuse now what could not be archived, proven or moved later; say what will be done with the rest.
 
-    `target` is canonical. Reads no contents, changes nothing.
+    `target` is canonical, and in the open `folder`, if that is given. Reads no contents, changes nothing.
     """
-    if os.path.islink(target):
+    mode = _mode(target, folder)
+    if stat.S_ISLNK(mode):
         raise ConfigurationError(f"{target} is a symbolic link", next_step=_upload_of(os.path.realpath(target)))
     if is_mirror(target):
         raise ConfigurationError(f"{target} is a mirror of the catalog, which mgmt makes by itself")
-    if not os.path.exists(target):
-        raise NotFoundError(f"{target}: there is no such file or folder")
-    if not (os.path.isdir(target) or os.path.isfile(target)):
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         raise ConfigurationError(f"{target} is neither a file nor a folder")
     own = needed(store.url, options.catalog_file, options.keep_archive)
     refuse_overlap(target, own)
     if options.keep_archive is not None:
-        folder = folder_to_make(options.keep_archive)
-        refuse_in_store(folder, "--keep-archive", store.url, next_step="name a folder outside of it")
+        kept_in = folder_to_make(options.keep_archive)
+        refuse_in_store(kept_in, "--keep-archive", store.url, next_step="name a folder outside of it")
     _refuse_unprovable(options, store)
     if options.key is not None and options.key.endswith(SUFFIX):
         raise ConfigurationError(f"a key ending in {SUFFIX} would be taken for an index", next_step="use another --key")
-    tree = Tree(target, os.path.basename(target), include=options.include, exclude=options.exclude)
-    found = survey(watched(tree, own))
-    if not os.path.isdir(target) and found.skipped:
+    tree = Tree(target, os.path.basename(target), include=options.include, exclude=options.exclude, folder=folder)
+    found = survey(watched(tree, own), owners=options.owners, xattrs=options.xattrs)
+    if not stat.S_ISDIR(mode) and found.skipped:
         raise ConfigurationError(f"{target} cannot be archived: {found.skipped[0].reason}")
     stays = options.keep or bool(found.skipped)
-    completed = None if stays else completed_dir(target, options.completed_dir)
+    completed = None if stays else completed_dir(target, options.completed_dir, folder)
     if completed is not None:
         refuse_in_store(completed, "completed_dir", store.url, next_step=_MEND)
+        _refuse_unmovable(target, folder)
     return Plan(
         tree=tree,
         survey=found,
-        key=check_key(options.key) if options.key else key_for(tree.name),
+        key=key_of(target, options),
         completed_dir=completed,
     )
+
+
+def key_of(target: str, options: UploadOptions) -> str:
+    """The key of the archive of `target`, unless it is taken. Raises ConfigurationError for one that cannot be."""
+    return check_key(options.key) if options.key else key_for(os.path.basename(target))
+
+
+def _mode(target: str, folder: int | None) -> int:
+    name = target if folder is None else os.path.basename(target)
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundError(f"{target}: there is no such file or folder") from error
+
+
+def _refuse_unmovable(target: str, folder: int | None) -> None:
+    """Raise RefusedError for what can be seen to stay where it is at the end: its contents would be sent for nothing.
+
+    A folder that gets another parent must be writable itself, and so must the one that it is in; that is synced, too.
+    """
+    name, parent = (target, None) if folder is None else (os.path.basename(target), folder)
+    is_folder = stat.S_ISDIR(_mode(target, folder))
+    for path, where in ((os.path.dirname(target), "."), *([(target, name)] if is_folder else [])):
+        looked_at = path if parent is None else where
+        if not os.access(
+            looked_at, os.R_OK | os.W_OK, dir_fd=parent, effective_ids=os.access in os.supports_effective_ids
+        ):
+            raise RefusedError(
+                f"{target} cannot be moved when it is archived, as {path} may not be read and written",
+                next_step=f"chmod u+rw {shlex.quote(path)}   (or: mgmt upload --keep ...)",
+            )
 
 
 def _refuse_unprovable(options: UploadOptions, store: ObjectStore) -> None:
@@ -121,12 +153,18 @@ def _refuse_unprovable(options: UploadOptions, store: ObjectStore) -> None:
         )
 
 
-def completed_dir(target: str, setting: str) -> str:
+def completed_dir(target: str, setting: str, held: int | None = None) -> str:
     """The folder that `target` is moved to when it is safe: beside it, unless the setting is absolute.
 
-    Raises ConfigurationError when a move there would not be one rename.
+    `held` is the open folder of the target. Raises ConfigurationError when a move there would not be one rename,
+    RefusedError when beside the target is elsewhere by now.
     """
-    folder = folder_to_make(os.path.join(os.path.dirname(target), setting))
+    beside = os.path.dirname(target)
+    folder = folder_to_make(os.path.join(beside, setting))
+    if held is not None and not os.path.isabs(setting):
+        with held_folder(beside) as found:
+            if not os.path.samestat(os.fstat(found), os.fstat(held)):
+                raise RefusedError(f"{beside} is another folder than a moment ago", next_step=f"ls -ld {beside}")
     if is_inside(folder, target):
         raise ConfigurationError(f"completed_dir {folder} is inside {target}", next_step=_MEND)
     if is_inside(target, folder):
@@ -134,7 +172,8 @@ def completed_dir(target: str, setting: str) -> str:
     existing = folder
     while not os.path.isdir(existing):
         existing = os.path.dirname(existing)
-    if os.stat(existing).st_dev != os.lstat(target).st_dev:
+    name = target if held is None else os.path.basename(target)
+    if os.stat(existing).st_dev != os.stat(name, dir_fd=held, follow_symlinks=False).st_dev:
         raise ConfigurationError(f"completed_dir {folder} is on another file system than {target}", next_step=_MEND)
     return folder
 

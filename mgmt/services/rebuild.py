@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 
 from mgmt.archive import Index
-from mgmt.catalog import Catalog, RebuildRecord, Role
-from mgmt.errors import IntegrityError, NotFoundError, PartialError
-from mgmt.progress import Progress
+from mgmt.catalog import Catalog, Location, Place, RebuildRecord, Role
+from mgmt.errors import IntegrityError, NotFoundError, NotReadyError, PartialError
+from mgmt.progress import NoProgress, Progress
+from mgmt.services.adoption import contradiction, prove_claimed
 from mgmt.services.archives import save_archive
-from mgmt.services.index_keys import SUFFIX, archive_key, index_key
-from mgmt.services.indexes import OPERATION, open_index
+from mgmt.services.index_keys import OPERATION, SUFFIX, archive_key, index_key
+from mgmt.services.indexes import open_index
 from mgmt.storage import ObjectStore, StoredObject
 
 
@@ -29,7 +30,7 @@ def rebuild(
             for stored, indexes in _archives(store):
                 try:
                     key = _own_index(store, stored, indexes)
-                    with open_index(store, key) as index:
+                    with open_index(store, key, stored.size) as index:
                         members += _record(stored, key, index, store, catalog, record)
                         archives += 1
                 except (IntegrityError, NotFoundError) as exc:
@@ -73,11 +74,28 @@ def _record(
 ) -> int:
     if index.end.size != stored.size:
         raise IntegrityError(f"it has {stored.size} bytes, its index says {index.end.size}")
+    try:
+        known = catalog.metadata.get_file_record(Place(Location.S3, store.url, stored.key))
+    except NotFoundError:
+        known = None
+    proof = None
+    if known is not None and known.proof is not None and (wrong := contradiction(known, index)):
+        # Whose archive this is, the object says itself; where it does not, another one has another tag.
+        carried = store.head(stored.key).metadata.get(OPERATION)
+        if known.archive_id == carried if carried is not None else known.etag == stored.etag:
+            proof = _read(stored, index, store, wrong)
     with catalog.transaction():
         size = sum(member.size for member in index.members())
         archive = save_archive(
-            stored, store, index, key, catalog, original_size=size, operation_id=None, proof=None, tags={}
+            stored, store, index, key, catalog, original_size=size, operation_id=None, proof=proof, tags={}, anew=True
         )
-        catalog.members.record(archive.id, index.members())
         catalog.journal.link(record, archive, Role.RESULT)
     return index.end.members
+
+
+def _read(stored: StoredObject, index: Index, store: ObjectStore, wrong: str) -> str:
+    """The catalog and the index contradict each other: if the archive is what the index says, a record was changed."""
+    try:
+        return prove_claimed(store, stored, index, NoProgress())[0]
+    except (IntegrityError, NotReadyError) as exc:
+        raise IntegrityError(f"its index is not its own ({wrong}): what was proven stays recorded") from exc

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from mgmt.archive import (
     Archived,
@@ -13,28 +14,43 @@ from mgmt.archive import (
     IndexWriter,
     Skipped,
     compressor,
+    covers,
     hash_tree,
     largest_object,
-    survey,
+    look_again,
     write_archive,
 )
-from mgmt.catalog import Catalog, FileStatus, Location, Role, Status, UploadRecord
-from mgmt.errors import ConflictError, IntegrityError, MgmtError, SourceChangedError
-from mgmt.paths import canonical
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Role, Status, UploadRecord
+from mgmt.errors import (
+    ConflictError,
+    IntegrityError,
+    MgmtError,
+    NotFoundError,
+    NotReadyError,
+    RefusedError,
+    SourceChangedError,
+)
+from mgmt.paths import held_parent
 from mgmt.progress import Progress
-from mgmt.services.archives import save_archive
-from mgmt.services.completed import PROVEN, announce, announce_again, finish_upload
+from mgmt.services.adoption import adopt_left, contradiction, is_recorded, prove_claimed, proven_record
+from mgmt.services.archives import archive_id, save_archive
+from mgmt.services.completed import PROVEN, announce, announce_again, finish_upload, same_as_archived
 from mgmt.services.files import claim, describe, host, user
-from mgmt.services.index_keys import index_key
-from mgmt.services.indexes import OPERATION, any_index, look_up
+from mgmt.services.index_keys import OPERATION, index_key
+from mgmt.services.indexes import any_index, look_up
 from mgmt.services.local_copy import announce_copy, local_copy, on_disk, remove_copy
-from mgmt.services.plan import Plan, UploadOptions, completed_dir, plan_upload
+from mgmt.services.plan import Plan, UploadOptions, completed_dir, key_of, plan_upload
 from mgmt.services.proof import prove
+from mgmt.services.removal import remove_index, take_back
 from mgmt.services.scratch import remove_abandoned_scratch, scratch_folder
 from mgmt.services.unheard import abort_unheard
 from mgmt.storage import ObjectStore, Sent, StoredObject
 
 SENDING = "sending"
+"""The stage of an upload whose parts are on their way."""
+
+SENT = "sent"
+"""The stage of an upload that has sent all of it: what it is is recorded, and the object appears at any moment."""
 
 
 class _SupersededError(MgmtError):
@@ -56,297 +72,364 @@ def upload(
     A run that was interrupted before is gone on with, from wherever it was. On any error the original stays where it
     is, the record says why, and the error is raised.
     """
-    target = canonical(path)
-    record = UploadRecord(
-        target_path=target,
-        target_name=os.path.basename(target),
-        store=store.url,
-        s3_bucket=store.bucket,
-        s3_storage_class=options.storage_class,
-        command_args=dict(command_args),
-        parent_id=parent,
-    )
-    try:
-        with catalog.journal.record(record, claim=claim(target)) as record:
-            if record.stage == PROVEN:
-                remove_abandoned_scratch()
-                if os.path.lexists(target):  # else it has been moved
-                    announce_again(record, None if options.keep else completed_dir(target, options.completed_dir))
+    with held_parent(path) as (target, folder):
+        asked = UploadRecord(
+            target_path=target,
+            target_name=os.path.basename(target),
+            store=store.url,
+            s3_bucket=store.bucket,
+            s3_storage_class=options.storage_class,
+            command_args=dict(command_args),
+            parent_id=parent,
+        )
+        again = False
+        try:
+            with catalog.journal.record(asked, claim=claim(target)) as record:
+                if record.stage == PROVEN:
+                    remove_abandoned_scratch()
+                    again = _settle_proven(record, options, store, folder)
                     catalog.journal.checkpoint()
-            else:
-                _plan_and_archive(record, options, store, catalog, progress)
-            if record.status != Status.CANCELLED:
-                finish_upload(record, catalog)
-        catalog.members.index_names()
-    except _SupersededError:
-        return upload(
-            path, options, store=store, catalog=catalog, progress=progress, command_args=command_args, parent=parent
-        )
-    finally:
-        progress.stop()
-    return record
+                else:
+                    plan = plan_upload(target, options, store, folder)
+                    remove_copy(record)  # a killed run may have left some of it
+                    under_way = _Upload(record, plan, options, store, catalog, progress, fresh=record is asked)
+                    _archive_or_skip(under_way)
+                if record.status != Status.CANCELLED:
+                    finish_upload(record, catalog, folder)
+            catalog.members.index_names()
+        except _SupersededError:
+            again = True
+        finally:
+            progress.stop()
+    if not again:
+        return record
+    return upload(
+        path, options, store=store, catalog=catalog, progress=progress, command_args=command_args, parent=parent
+    )
 
 
-def _plan_and_archive(
-    record: UploadRecord, options: UploadOptions, store: ObjectStore, catalog: Catalog, progress: Progress
-) -> None:
-    plan = plan_upload(str(record.target_path), options, store)
-    remove_copy(record)  # a killed run may have left some of it
-    try:
-        _archive(record, plan, options, store, catalog, progress)
-    except ConflictError as exc:
-        if options.on_conflict != "skip":
-            raise
-        record.status, record.error_message = Status.CANCELLED, f"skipped: {exc.message}"
+def _settle_proven(record: UploadRecord, options: UploadOptions, store: ObjectStore, folder: int) -> bool:
+    """Let a proven upload that was cut off end as it is asked to now; returns whether another one has to follow.
 
-
-def _archive(
-    record: UploadRecord,
-    plan: Plan,
-    options: UploadOptions,
-    store: ObjectStore,
-    catalog: Catalog,
-    progress: Progress,
-) -> None:
-    """Get the target into the store under a key of its own, prove it, and record it (stage `proven`)."""
-    key = _key_to_go_on_with(record, plan, store, catalog)
-    while True:
-        record.s3_object_key = key
-        record.index_key = index_key(key, archive_id(record))
-        try:
-            if options.keep_archive is not None:
-                announce_copy(record, options.keep_archive, key)
-            catalog.journal.checkpoint()
-            existing = look_up(store, key)
-            if existing is None:
-                _send(record, plan, options, store, catalog, progress)
-            elif not _adopt(record, plan, options, existing, store, catalog, progress):
-                continue
-            return
-        except ConflictError:
-            if options.on_conflict != "rename":
-                raise
-            key = _next_key(plan.key, key)
-
-
-def _key_to_go_on_with(record: UploadRecord, plan: Plan, store: ObjectStore, catalog: Catalog) -> str:
-    """The key to use; what an earlier run of this very upload left in the store unproven is taken over."""
-    if record.s3_object_key is not None:  # an interrupted run's row, taken up
-        renamed = record.s3_object_key != plan.key and record.requested_key == plan.key
-        if record.store != store.url or not (renamed or record.s3_object_key == plan.key):
-            raise _SupersededError(f"given up for an upload to {store.location(plan.key)}")
-        if record.upload_id is None:
-            abort_unheard(store, record.s3_object_key, catalog)
-        return record.s3_object_key
-    record.requested_key = plan.key
-    history = catalog.metadata.get_upload_history(str(record.target_path), record.host)
-    earlier = next((each for each in history if each is not record), None)
-    if (
-        earlier is not None
-        and earlier.status in (Status.FAILED, Status.CANCELLED)
-        and earlier.stage != PROVEN
-        and (earlier.store, earlier.requested_key) == (store.url, plan.key)
-    ):
-        # The archive's own id was fixed when its upload was created, so it stays the earlier operation's. Whatever
-        # that one has left - parts, an index, an object whose answer was lost - is found by it, and used or replaced.
-        record.archive_id = archive_id(earlier)
-        record.upload_id, record.part_size = earlier.upload_id, earlier.part_size
-        key = earlier.s3_object_key or plan.key
-        if record.upload_id is None:
-            abort_unheard(store, key, catalog)
-        return key
-    return plan.key
-
-
-def _send(
-    record: UploadRecord,
-    plan: Plan,
-    options: UploadOptions,
-    store: ObjectStore,
-    catalog: Catalog,
-    progress: Progress,
-) -> None:
-    """Stream the archive into the store, its index before it is completed; then prove and record it."""
-    assert record.s3_object_key is not None and record.index_key is not None  # noqa: S101, PT018 - set by _archive
-    key = record.s3_object_key
-
-    def started(upload_id: str, part_size: int) -> None:
-        record.upload_id, record.part_size, record.stage = upload_id, part_size, SENDING
-        catalog.journal.checkpoint()
-
-    with ExitStack() as stack:
-        folder = stack.enter_context(scratch_folder())
-        index = stack.enter_context(IndexWriter(os.path.join(folder, "index"), _index_header(record, options)))
-        sending = store.start_upload(
-            key,
-            metadata={OPERATION: archive_id(record), "mgmt-format": "1"},
-            planned_size=largest_object(plan.survey.tar_size),
-            storage_class=options.storage_class,
-            tags=options.tags,
-            resume=record.upload_id,
-            part_size=record.part_size or options.part_size,
-            on_started=started,
-        )
-        stack.callback(sending.close)
-        copy = stack.enter_context(local_copy(record))
-        progress.start(f"upload {record.target_name}", plan.expected_tar_size)
-        sinks: list[Callable[[bytes], object]] = [sending.write, copy.write] if copy else [sending.write]
-        try:
-            archived = write_archive(
-                plan.tree,
-                _sink(sinks, options.bandwidth),
-                level=options.level,
-                threads=options.threads,
-                index=index,
-                progress=progress,
-                owners=options.owners,
-                xattrs=options.xattrs,
-            )
-            progress.start(f"complete {record.target_name}")
-            sent = sending.finish()
-            index.finish(
-                digest=archived.digest,
-                size=sent.size,
-                checksum=sent.checksum or "",
-                tar_size=archived.tar_size,
-                tar_crc32=archived.tar_crc32,
-                part_size=sent.part_size,
-                members=archived.members,
-                blocks=archived.blocks,
-                kept=archived.kept,
-            )
-            _look_again(plan, archived)
-            _put_index(store, record.index_key, os.path.join(folder, "index"), record)
-            catalog.journal.confirm()
-            stored = sending.complete()
-        except (SourceChangedError, ConflictError, IntegrityError):
-            sending.abort()
-            store.delete(record.index_key)
-            record.upload_id = None
-            catalog.journal.checkpoint()
-            raise
-        record.details = {**record.details, "parts_sent": sending.parts_sent, "parts_skipped": sending.parts_skipped}
-        if copy:
-            on_disk(copy)
-        _prove_and_record(
-            record, plan, options, archived, Index.open(os.path.join(folder, "index")), stored, store, catalog, progress
-        )
-
-
-def _adopt(
-    record: UploadRecord,
-    plan: Plan,
-    options: UploadOptions,
-    existing: StoredObject,
-    store: ObjectStore,
-    catalog: Catalog,
-    progress: Progress,
-) -> bool:
-    """The key is taken: if by the same contents, prove and record them without sending anything.
-
-    Returns False when what stood there was this operation's own, unproven and no longer the original: it is gone then.
-    Raises ConflictError when it is something else.
+    That is so when its original has moved and another has its name, or when another store or key is asked for.
     """
-    assert record.index_key is not None  # noqa: S101
-    with ExitStack() as stack:
+    target, moved_to = str(record.target_path), record.completed_dir_path
+    if not _is_there(target, folder):  # it has been moved
+        return False
+    if moved_to is not None and same_as_archived(moved_to, record, moved=True):
+        return True
+    wanted = (store.url, key_of(target, options))
+    if (record.store, record.requested_key or record.s3_object_key) != wanted:
+        announce_again(record, None)
+        return True
+    announce_again(record, None if options.keep else completed_dir(target, options.completed_dir, folder))
+    return False
+
+
+def _is_there(target: str, folder: int) -> bool:
+    try:
+        os.stat(os.path.basename(target), dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _archive_or_skip(under_way: "_Upload") -> None:
+    try:
+        under_way.archive()
+    except ConflictError as exc:
+        if under_way.options.on_conflict != "skip":
+            raise
+        under_way.record.status, under_way.record.error_message = Status.CANCELLED, f"skipped: {exc.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """One target on its way into the store; `fresh` unless an interrupted run is gone on with."""
+
+    record: UploadRecord
+    plan: Plan
+    options: UploadOptions
+    store: ObjectStore
+    catalog: Catalog
+    progress: Progress
+    fresh: bool
+
+    def archive(self) -> None:
+        """Get the target into the store under a key of its own, prove it, and record it (stage `proven`)."""
+        record, key = self.record, self._first_key()
+        while True:
+            record.s3_object_key = key
+            record.index_key = index_key(key, archive_id(record))
+            try:
+                if self.options.keep_archive is not None:
+                    announce_copy(record, self.options.keep_archive, key)
+                self.catalog.journal.checkpoint()
+                existing = look_up(self.store, key)
+                if existing is None:
+                    self._send(key, record.index_key)
+                else:
+                    self._adopt(existing)
+                return
+            except ConflictError:
+                if self.options.on_conflict != "rename":
+                    raise
+                key = _next_key(self.plan.key, key)
+
+    def _first_key(self) -> str:
+        """The key to use; what an earlier run of this very upload left in the store unproven is taken over."""
+        record, plan, store, catalog = self.record, self.plan, self.store, self.catalog
+        if record.s3_object_key is not None:  # an interrupted run's row, taken up
+            renamed = record.s3_object_key != plan.key and record.requested_key == plan.key
+            if record.store != store.url or not (renamed or record.s3_object_key == plan.key):
+                raise _SupersededError(f"given up for an upload to {store.location(plan.key)}")
+            if record.upload_id is None:
+                abort_unheard(store, record.s3_object_key, catalog)
+            return record.s3_object_key
+        record.requested_key = plan.key
+        earlier = self._earlier()
+        if (
+            earlier is not None
+            and earlier.status in (Status.FAILED, Status.CANCELLED)
+            and earlier.stage != PROVEN
+            and (earlier.store, earlier.requested_key) == (store.url, plan.key)
+        ):
+            # The archive's own id was fixed when its upload was created, so it stays the earlier operation's. Whatever
+            # that one has left - parts, an index, an object whose answer was lost - is found by it.
+            record.archive_id = archive_id(earlier)
+            record.upload_id, record.part_size = earlier.upload_id, earlier.part_size
+            key = earlier.s3_object_key or plan.key
+            if record.upload_id is None:
+                abort_unheard(store, key, catalog)
+            return key
+        return plan.key
+
+    def _earlier(self) -> UploadRecord | None:
+        history = self.catalog.metadata.get_upload_history(str(self.record.target_path), self.record.host)
+        return next((each for each in history if each is not self.record), None)
+
+    def _send(self, key: str, index_key: str) -> None:
+        """Stream the archive into the store, its index before it is completed; then prove and record it."""
+        record, options, store, journal = self.record, self.options, self.store, self.catalog.journal
+
+        def started(upload_id: str, part_size: int) -> None:
+            record.upload_id, record.part_size, record.stage = upload_id, part_size, SENDING
+            journal.checkpoint()
+
+        with ExitStack() as stack:
+            folder = stack.enter_context(scratch_folder())
+            path = os.path.join(folder, "index")
+            index = stack.enter_context(IndexWriter(path, _index_header(record, options)))
+            sending = store.start_upload(
+                key,
+                metadata={OPERATION: archive_id(record), "mgmt-format": "1"},
+                planned_size=largest_object(self.plan.survey.tar_size),
+                storage_class=options.storage_class,
+                tags=options.tags,
+                resume=record.upload_id,
+                part_size=record.part_size or options.part_size,
+                on_started=started,
+            )
+            stack.callback(sending.close)
+            copy = stack.enter_context(local_copy(record))
+            sinks: list[Callable[[bytes], object]] = [sending.write, copy.write] if copy else [sending.write]
+            try:
+                archived = self._write(index, _sink(sinks, options.bandwidth))
+                self.progress.start(f"complete {record.target_name}")
+                sent = sending.finish()
+                _finish_index(index, archived, sent)
+                look_again(self.plan.tree, archived)
+                if copy:
+                    on_disk(copy)
+                _put_index(store, key, index_key, path, archive_id(record))
+                self._note(archived, sent)
+                record.stage = SENT
+                journal.checkpoint()
+                stored = sending.complete()
+            except (SourceChangedError, ConflictError, IntegrityError, RefusedError):
+                sending.abort()
+                remove_index(store, key, index_key, archive_id(record))
+                record.upload_id, record.stage = None, None
+                journal.checkpoint()
+                raise
+            sizes = {"parts_sent": sending.parts_sent, "parts_skipped": sending.parts_skipped}
+            record.details = {**record.details, **sizes}
+            self._prove_what_was_sent(stored, sent, archived, index_key)
+            self._record(archived, Index.open(path, object_size=stored.size), stored)
+
+    def _write(self, index: IndexWriter, sink: Callable[[bytes], None]) -> Archived:
+        self.progress.start(f"upload {self.record.target_name}", self.plan.expected_tar_size)
+        return write_archive(
+            self.plan.tree,
+            sink,
+            level=self.options.level,
+            threads=self.options.threads,
+            index=index,
+            progress=self.progress,
+            owners=self.options.owners,
+            xattrs=self.options.xattrs,
+        )
+
+    def _prove_what_was_sent(self, stored: StoredObject, sent: Sent, archived: Archived, index_key: str) -> None:
         try:
-            index = stack.enter_context(any_index(store, existing))
-        except IntegrityError as exc:
-            raise _taken(store, existing.key, "something that is not an archive of ours") from exc
-        progress.start(f"compare {record.target_name}", plan.survey.size)
-        hashed = hash_tree(plan.tree, progress)
-        progress.stop()
-        own = existing.metadata.get(OPERATION) == archive_id(record)
-        if hashed.digest == index.end.digest:
+            self.record.proof = prove(self.store, stored.key, sent, archived.digest, self.options.proof, self.progress)
+        except IntegrityError:
+            if self.fresh and self.record.archive_id is None:
+                # Nobody else can have made it: it is worth nothing, and would stand in the way of the next try.
+                take_back(self.store, stored.key, index_key, archive_id(self.record))
+                self.record.stage = None
+            raise
+
+    def _adopt(self, existing: StoredObject) -> None:
+        """The key is taken: if by the same contents, prove and record them without sending anything.
+
+        What stands there stays in any case. Raises ConflictError when it is something else.
+        """
+        record, store = self.record, self.store
+        with ExitStack() as stack:
+            try:
+                index = stack.enter_context(any_index(store, existing))
+            except IntegrityError as exc:
+                raise _taken(store, existing.key, "something that is not an archive of ours") from exc
+            self.progress.start(f"compare {record.target_name}", self.plan.survey.size)
+            hashed = hash_tree(self.plan.tree, self.progress, owners=self.options.owners, xattrs=self.options.xattrs)
+            look_again(self.plan.tree, hashed)
+            self.progress.stop()
+            known = proven_record(store, existing, self.catalog)
+            if known is not None and contradiction(known, index):
+                raise _taken(store, existing.key, "an archive whose index is not its own")
+            if hashed.digest != (known.digest if known is not None else index.end.digest):
+                self._leave_to_others(existing)
+                raise _taken(store, existing.key, "other contents")
+            self._prove_what_is_there(existing, index, hashed, known)
             if record.upload_id is not None:
                 store.abort(existing.key, record.upload_id)  # an interrupted run may have left it beside the object
-            record.index_key = index_key(existing.key, index.header.operation_id) if index.header.operation_id else None
+            made_by = index.header.operation_id
+            record.index_key = index_key(existing.key, made_by) if made_by else None
+            own = existing.metadata.get(OPERATION) == archive_id(record)
             record.details = {**record.details, "already_archived": not own}
             if copy := stack.enter_context(local_copy(record)):
                 for chunk in store.stream(existing.key, etag=existing.etag):
                     copy.write(chunk)
                 on_disk(copy)
-            _prove_and_record(record, plan, options, hashed, index, existing, store, catalog, progress)
-            return True
-    if not own:
-        raise _taken(store, existing.key, "other contents")
-    store.delete(existing.key)
-    store.delete(record.index_key)
-    return False
+            self._note(hashed, _as_sent(index))
+            self._record(hashed, index, existing)
+
+    def _prove_what_is_there(
+        self, existing: StoredObject, index: Index, hashed: Hashed, known: FileRecord | None
+    ) -> None:
+        """Prove that `existing` holds what was `hashed`, with all that is asked to be kept of it."""
+        record, store, method = self.record, self.store, self.options.proof
+        own = record.digest == hashed.digest and existing.metadata.get(OPERATION) == archive_id(record)
+        kept = known.kept if known is not None else record.kept if own else None
+        if kept is None and hashed.kept:
+            known, own = None, False  # only the archive itself can tell
+        try:
+            if known is not None:
+                sent = Sent(known.size or existing.size, known.object_checksum, parts=0, part_size=0)
+                record.proof = prove(store, existing.key, sent, hashed.digest, method, self.progress)
+            elif own and record.checksum_compressed is not None:
+                sent = Sent(record.compressed_size or existing.size, record.checksum_compressed, parts=0, part_size=0)
+                record.proof = prove(store, existing.key, sent, hashed.digest, method, self.progress)
+            else:
+                record.proof, kept = prove_claimed(store, existing, index, self.progress)
+        except IntegrityError as exc:
+            raise _taken(store, existing.key, "an archive that is damaged, or not what its index says") from exc
+        if not covers(kept or "", hashed.kept):
+            raise _taken(
+                store,
+                existing.key,
+                "the same contents, archived without the owners or extended attributes that are to be kept",
+            )
+
+    def _leave_to_others(self, existing: StoredObject) -> None:
+        """If an earlier run of this upload has made `existing`, of other contents: that is an archive of its own.
+
+        Somebody may rely on it. It is recorded if it can be proven, and this run makes another one.
+        """
+        record, own = self.record, archive_id(self.record)
+        if existing.metadata.get(OPERATION) != own:
+            return
+        made_by = record if record.archive_id is None else self._earlier()
+        try:
+            if (
+                made_by is not None
+                and archive_id(made_by) == own
+                and not is_recorded(self.store, existing, self.catalog)
+            ):
+                archive = adopt_left(made_by, existing, self.store, self.catalog, self.progress)
+                self.catalog.journal.link(record, archive, Role.ARCHIVE)
+        except (IntegrityError, NotReadyError, RefusedError, NotFoundError):
+            pass  # what cannot be proven now stays all the same, and `mgmt verify --all` names it
+        if record.archive_id is None:
+            record.stage = PROVEN
+            raise _SupersededError(f"its archive is complete, as {self.store.location(existing.key)}")
+        record.archive_id = None
+
+    def _note(self, seen: Hashed, sent: Sent) -> None:
+        """Put down what was read and what the object of it is, and where the original is going to be."""
+        record = self.record
+        record.digest, record.kept = seen.digest, seen.kept
+        record.source_state, record.root_ctime_ns = seen.source_state, seen.root_ctime_ns
+        record.original_size, record.checksum_original = seen.original_size, seen.file_sha256 or seen.digest
+        record.file_count, record.folder_count, record.link_count = seen.files, seen.folders, seen.links
+        record.compressed_size, record.checksum_compressed, record.parts = sent.size, sent.checksum, sent.parts
+        record.skipped_count = len(seen.skipped)
+        if seen.skipped:
+            record.details = {**record.details, "skipped": _listed(seen.skipped)}
+        record.completed_dir_path = None
+        if self.plan.completed_dir is not None and not seen.skipped:
+            announce(record, self.plan.completed_dir)
+
+    def _record(self, seen: Hashed, index: Index, stored: StoredObject) -> None:
+        """Put what is proven into the catalog, in one transaction."""
+        record, catalog = self.record, self.catalog
+        record.checksum_s3_etag = stored.etag
+        record.s3_storage_class = stored.storage_class or self.options.storage_class
+        record.result_path = self.store.location(stored.key)
+        with catalog.transaction():
+            source = describe(str(record.target_path), Location.LOCAL, FileStatus.COMPLETED, self.plan.tree.folder)
+            source.size, source.checksum, source.digest = seen.original_size, record.checksum_original, seen.digest
+            source.kept, source.original_size, source.operation_id = (
+                seen.kept,
+                seen.original_size,
+                record.operation_id,
+            )
+            catalog.journal.link(record, catalog.metadata.save_file_record(source), Role.SOURCE)
+            archive = save_archive(
+                stored,
+                self.store,
+                index,
+                record.index_key,
+                catalog,
+                original_size=seen.original_size,
+                operation_id=record.operation_id,
+                proof=record.proof,
+                tags=self.options.tags,
+            )
+            catalog.journal.link(record, archive, Role.ARCHIVE)
+            record.stage, record.upload_id = PROVEN, None
+            catalog.journal.checkpoint()
 
 
-def _prove_and_record(
-    record: UploadRecord,
-    plan: Plan,
-    options: UploadOptions,
-    seen: Archived | Hashed,
-    index: Index,
-    stored: StoredObject,
-    store: ObjectStore,
-    catalog: Catalog,
-    progress: Progress,
-) -> None:
-    """Prove that the store holds what was `seen`; put it into the catalog in one transaction."""
+def _as_sent(index: Index) -> Sent:
     end = index.end
     parts = -(-end.size // end.part_size) if end.part_size else 1
-    sent = Sent(size=end.size, checksum=end.checksum or None, parts=parts, part_size=end.part_size)
-    try:
-        record.proof = prove(store, stored.key, sent, seen.digest, options.proof, progress)
-    except IntegrityError:
-        if stored.metadata.get(OPERATION) == archive_id(record):
-            # What arrived is not what was sent: it is worth nothing, and would stand in the way of the next try.
-            store.delete(stored.key)
-            if record.index_key:
-                store.delete(record.index_key)
-        raise
-    record.digest, record.source_state, record.root_ctime_ns = seen.digest, seen.source_state, seen.root_ctime_ns
-    record.original_size, record.compressed_size = seen.original_size, stored.size
-    record.checksum_original = seen.file_sha256 or seen.digest
-    record.checksum_compressed, record.checksum_s3_etag = end.checksum or None, stored.etag
-    record.s3_storage_class = stored.storage_class or options.storage_class
-    record.file_count, record.folder_count, record.link_count = seen.files, seen.folders, seen.links
-    record.parts = parts
-    record.result_path = store.location(stored.key)
-    record.skipped_count = len(seen.skipped)
-    if seen.skipped:
-        record.details = {**record.details, "skipped": _listed(seen.skipped)}
-    with catalog.transaction():
-        source = describe(str(record.target_path), Location.LOCAL, FileStatus.COMPLETED)
-        source.size, source.checksum, source.digest = seen.original_size, record.checksum_original, seen.digest
-        source.original_size, source.operation_id = seen.original_size, record.operation_id
-        catalog.journal.link(record, catalog.metadata.save_file_record(source), Role.SOURCE)
-        archive = save_archive(
-            stored,
-            store,
-            index,
-            record.index_key,
-            catalog,
-            original_size=seen.original_size,
-            operation_id=record.operation_id,
-            proof=record.proof,
-            tags=options.tags,
-        )
-        catalog.journal.link(record, archive, Role.ARCHIVE)
-        if catalog.members.count(archive.id) != end.members:
-            catalog.members.record(archive.id, index.members())
-        if plan.completed_dir is not None and not seen.skipped:
-            announce(record, plan.completed_dir)
-        record.stage, record.upload_id = PROVEN, None
-        catalog.journal.checkpoint()
+    return Sent(size=end.size, checksum=end.checksum or None, parts=parts, part_size=end.part_size)
 
 
-def archive_id(record: UploadRecord) -> str:
-    """The id that the archive carries: that of the operation which began it."""
-    return record.archive_id or record.operation_id
-
-
-def _look_again(plan: Plan, archived: Archived) -> None:
-    now = survey(plan.tree)
-    if (now.source_state, now.root_ctime_ns) != (archived.source_state, archived.root_ctime_ns):
-        raise SourceChangedError(
-            f"{plan.tree.root} changed while it was archived; the archive is discarded, the original is untouched",
-            next_step=f"mgmt upload {plan.tree.root}",
-        )
+def _finish_index(index: IndexWriter, archived: Archived, sent: Sent) -> None:
+    index.finish(
+        digest=archived.digest,
+        kept=archived.kept,
+        size=sent.size,
+        checksum=sent.checksum or "",
+        tar_size=archived.tar_size,
+        tar_crc32=archived.tar_crc32,
+        part_size=sent.part_size,
+        members=archived.members,
+        blocks=archived.blocks,
+    )
 
 
 def _index_header(record: UploadRecord, options: UploadOptions) -> IndexHeader:
@@ -365,17 +448,16 @@ def _index_header(record: UploadRecord, options: UploadOptions) -> IndexHeader:
     )
 
 
-def _put_index(store: ObjectStore, key: str, path: str, record: UploadRecord) -> None:
+def _put_index(store: ObjectStore, key: str, index_key: str, path: str, own_id: str) -> None:
     """Store the index. Its name holds this archive's own id: what an interrupted run left there is replaced."""
     for attempt in (1, 2):
         with open(path, "rb") as file:
             try:
-                store.put(key, file, size=os.path.getsize(path), metadata={OPERATION: archive_id(record)})
+                store.put(index_key, file, size=os.path.getsize(path), metadata={OPERATION: own_id})
                 return
             except ConflictError:
-                if attempt == 2:
+                if attempt == 2 or not remove_index(store, key, index_key, own_id):
                     raise
-                store.delete(key)
 
 
 def _next_key(wanted: str, taken: str) -> str:

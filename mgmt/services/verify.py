@@ -8,14 +8,15 @@ from itertools import islice, zip_longest
 
 from mgmt.archive import Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, Role, Status, VerifyRecord
-from mgmt.errors import ConfigurationError, IntegrityError, NotFoundError, Problem, ProblemError
+from mgmt.errors import ConfigurationError, IntegrityError, Problem, ProblemError
 from mgmt.progress import Progress
+from mgmt.services.adoption import contradiction, prove_claimed
 from mgmt.services.archives import Archive, OpenStore, find_archive
 from mgmt.services.batch import Outcome
-from mgmt.services.download import refuse_frozen
+from mgmt.services.index_keys import OPERATION
 from mgmt.services.indexes import any_index, find_index, look_up, open_index
-from mgmt.services.proof import prove
-from mgmt.storage import ObjectStore, Sent, StoredObject
+from mgmt.services.proof import prove_again, still_there
+from mgmt.storage import ObjectStore
 
 _BATCH = 500
 _COMPARED = ("path", "type", "mode", "size", "mtime_ns", "header_offset", "data_offset", "sha256", "link")
@@ -58,21 +59,6 @@ def verify(
     finally:
         progress.stop()
     return record
-
-
-def prove_again(archive: Archive, method: str, progress: Progress) -> str:
-    """Prove `archive` against what was recorded of it; returns how it was proven.
-
-    Raises ProblemError when the store holds something else, or nothing; NotReadyError when it must be read but is
-    frozen.
-    """
-    stored, known = _stored(archive), archive.record
-    if known is not None and known.digest is not None:
-        size, checksum, digest = known.size or stored.size, known.object_checksum, known.digest
-    else:
-        with any_index(archive.store, stored) as index:
-            size, checksum, digest = index.end.size, index.end.checksum or None, index.end.digest
-    return _prove(archive, stored, Sent(size=size, checksum=checksum, parts=0, part_size=0), digest, method, progress)
 
 
 def sample_of(catalog: Catalog, share: float) -> list[str]:
@@ -123,55 +109,47 @@ def _unknown(store: ObjectStore, key: str) -> ProblemError:
 
 
 def _check(archive: Archive, method: str, catalog: Catalog, progress: Progress) -> str:
-    stored = _stored(archive)
-    if archive.record is None or archive.record.index_key is None:
-        return prove_again(archive, method, progress)
-    key = find_index(archive.store, stored)
+    record, store = archive.record, archive.store
+    if record is None:
+        stored = store.head(archive.key)
+        with any_index(store, stored) as index:
+            return prove_claimed(store, stored, index, progress)[0]
+    if record.index_key is None:
+        return prove_again(store, record, method, progress)[1]
+    stored = still_there(store, record)
+    key = find_index(store, stored)
     if key is None:
         raise ProblemError(
             Problem.MISSING,
-            f"{archive.store.location(archive.record.index_key)}, an index, is missing from the store",
+            f"{store.location(record.index_key)}, an index, is missing from the store",
             next_step=f"mgmt status {archive.key}",
         )
     try:
-        with open_index(archive.store, key) as index:
-            sent = Sent(size=index.end.size, checksum=index.end.checksum or None, parts=0, part_size=0)
-            proof = _prove(archive, stored, sent, index.end.digest, method, progress)
-            difference = _difference(archive.record, key, index, catalog)
+        with open_index(store, key, stored.size) as index:
+            if record.proof is None or record.size != index.end.size or contradiction(record, index):
+                # What only an index claims, or a record denies, only the archive itself can tell.
+                proof, _ = prove_claimed(store, stored, index, progress)
+            else:
+                _, proof = prove_again(store, record, method, progress)
+            difference = _difference(record, key, index, catalog)
+            if difference is not None and record.archive_id is None and record.digest == index.end.digest:
+                # An older mgmt may have left the members of a deleted archive with the one that took its key.
+                catalog.members.record(record.id, index.members())
+                difference = _difference(record, key, index, catalog)
+            if difference is None and record.archive_id is None:
+                record.archive_id = stored.metadata.get(OPERATION) or index.header.operation_id or None
+                record.kept = index.end.kept if record.kept is None else record.kept
     except ProblemError:
         raise
     except IntegrityError as exc:
-        raise ProblemError(Problem.CORRUPT, f"{archive.store.location(key)}: {exc.message}") from exc
+        raise ProblemError(Problem.CORRUPT, exc.message, next_step=exc.next_step) from exc
     if difference is not None:
         raise ProblemError(
             Problem.CHANGED,
-            f"{archive.store.location(archive.key)} is sound, but its record is not: {difference}",
-            next_step=f"mgmt --store {archive.store.url} db rebuild",
+            f"{store.location(archive.key)} is sound, but its record is not: {difference}",
+            next_step=f"mgmt --store {store.url} db rebuild",
         )
     return proof
-
-
-def _stored(archive: Archive) -> StoredObject:
-    try:
-        return archive.store.head(archive.key)
-    except NotFoundError as exc:
-        raise ProblemError(
-            Problem.MISSING,
-            f"{archive.store.location(archive.key)} is missing from the store",
-            next_step=f"mgmt status {archive.key}",
-        ) from exc
-
-
-def _prove(archive: Archive, stored: StoredObject, sent: Sent, digest: str, method: str, progress: Progress) -> str:
-    where = archive.store.location(archive.key)
-    if stored.size != sent.size:
-        raise ProblemError(Problem.CORRUPT, f"{where} has {stored.size} bytes, not {sent.size} as recorded")
-    if method == "read-back" or archive.store.capabilities().checksum is None:
-        refuse_frozen(archive.store, stored)
-    try:
-        return prove(archive.store, archive.key, sent, digest, method, progress)
-    except IntegrityError as exc:
-        raise ProblemError(Problem.CORRUPT, exc.message, next_step=exc.next_step) from exc
 
 
 def _difference(record: FileRecord, index_key: str, index: Index, catalog: Catalog) -> str | None:
@@ -182,6 +160,7 @@ def _difference(record: FileRecord, index_key: str, index: Index, catalog: Catal
         "path": (record.path, record.s3_object_key),
         "size": (record.size, end.size),
         "digest": (record.digest, end.digest),
+        "kept": (record.kept, end.kept if end.kept is not None else record.kept),
         "checksum": (record.checksum, checksum),
         "object_checksum": (record.object_checksum, checksum),
         "member_count": (record.member_count, end.members),

@@ -35,7 +35,7 @@ from mgmt.storage.folder import (
     write_new,
 )
 from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key, is_key
-from mgmt.storage.publish import CHUNK, CONTENT, is_same, sha256_of
+from mgmt.storage.publish import CHUNK, CONTENT, is_same, refuse_another, sha256_of
 from mgmt.storage.store import Capabilities, PendingUpload, Sent, StoredObject
 
 PART_SIZE = 8 << 20
@@ -190,10 +190,12 @@ class DirectoryStore:
             if left or _etag(os.fstat(descriptor)) != _etag(status):
                 raise IntegrityError(f"{self.location(key)} changed while it was read")
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, only: str | None = None) -> None:
         """Remove a file, what is known or half written of it, and the folders that are empty then."""
         self.abort(key, _put_id(key))
         with translated(self.location(check_key(key))), suppress(FileNotFoundError), self._locked() as root:
+            if only is not None and self._is_there(key):
+                refuse_another(self.location(key), self.head(key).etag, only)
             with suppress(FileNotFoundError, NotADirectoryError), open_parent(root, key) as (folder, name):
                 remove(folder, name)
             self._forget(root, key)

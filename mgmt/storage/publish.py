@@ -31,6 +31,12 @@ def is_same(there: StoredObject, size: int, metadata: Mapping[str, str]) -> bool
     return there.size == size and all(there.metadata.get(name) == metadata.get(name) for name in (OPERATION, CONTENT))
 
 
+def refuse_another(where: str, etag: str, only: str) -> None:
+    """Raise ConflictError unless the object at `where` is the one that was meant, by its ETag."""
+    if etag != only:
+        raise ConflictError(f"{where} is another object by now", next_step="mgmt verify")
+
+
 def publish_once(
     where: str,
     *,

@@ -12,7 +12,7 @@ from mgmt.errors import IntegrityError, NotFoundError, StoreUnavailableError
 from mgmt.storage.checksums import checksum, checksum_of_file, proven_by
 from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key
 from mgmt.storage.multipart import MultipartUpload, plan_part_size
-from mgmt.storage.publish import CONTENT, OPERATION, is_same, publish_once, sha256_of
+from mgmt.storage.publish import CONTENT, OPERATION, is_same, publish_once, refuse_another, sha256_of
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.s3 import Bucket
 from mgmt.storage.s3_object import NewObject
@@ -173,8 +173,13 @@ class S3Store:
             raise IntegrityError(f"{self.location(key)} is not the object that was recorded")
         yield from self._chunks(key, 0, there.size, there.etag)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, only: str | None = None) -> None:
         """Remove one object, if it is there. In a versioned bucket the older version stays."""
+        if only is not None:
+            try:
+                refuse_another(self.location(key), self.head(key).etag, only)
+            except NotFoundError:
+                return
         self._before_removal()
         self._bucket.delete(check_key(key))
 

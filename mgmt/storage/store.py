@@ -194,8 +194,12 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def delete(self, key: str) -> None:
-        """Remove one object. Removing what is not there is not an error."""
+    def delete(self, key: str, *, only: str | None = None) -> None:
+        """Remove one object. Removing what is not there is not an error.
+
+        With `only`, an ETag, no other object than that: raises ConflictError when another one stands at `key`. A
+        directory looks and removes in one step; on S3 the look comes just before.
+        """
         ...
 
     def pending(self, prefix: str = "") -> Iterator[PendingUpload]:

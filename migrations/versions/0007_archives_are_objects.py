@@ -58,7 +58,7 @@ def upgrade() -> None:
     op.add_column("files", sa.Column("archive_id", TEXT))
     op.add_column("files", sa.Column("kept", TEXT))
     op.add_column("uploads", sa.Column("kept", TEXT))
-    # Not CONCURRENTLY, which cannot be part of a transaction: uploads wait for it, readers do not.
+    # Not CONCURRENTLY, which cannot be part of a transaction: from the first statement to the commit others wait.
     op.drop_index("ix_files_store_path", "files")
     keys_in_use(LIVE)
     op.execute(NAMED)

@@ -201,3 +201,18 @@ def test_both_folders_are_on_disk_after_a_move(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "fsync", noted)
     move(os.fspath(tmp_path / "here" / "it"), os.fspath(tmp_path / "there" / "it"))
     assert synced == [os.fspath(tmp_path / "there"), os.fspath(tmp_path / "here")]
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="this system opens no folder that cannot be read")
+@pytest.mark.parametrize("side", ["source_folder", "destination_folder"])
+def test_nothing_is_moved_that_could_not_be_synced(tmp_path: Path, side: str) -> None:
+    (tmp_path / "file").write_text("here")
+    folders = {"source_folder": os.O_RDONLY, "destination_folder": os.O_RDONLY} | {side: os.O_PATH}
+    opened = {each: os.open(tmp_path, flags) for each, flags in folders.items()}
+    try:
+        with pytest.raises(MgmtError, match="cannot be opened"):
+            move(f"{tmp_path}/file", f"{tmp_path}/other", **opened)
+    finally:
+        for descriptor in opened.values():
+            os.close(descriptor)
+    assert (tmp_path / "file").read_text() == "here"

@@ -4,8 +4,8 @@
 
 That is how 0006.sql was made, when 0006 was the newest revision, and the others in their turn. They hold two uploads
 (one of a name that is not UTF-8), a failed download, a running upload that was cut off, and an archive of four members;
-0002.sql has their names to search, the later ones where they are, and from 0005.sql on what has ended is sealed. They are
-never made again: each revision that changes a table adds a file of its own, made before the change.
+0002.sql has their names to search, the later ones where they are, and from 0005.sql on what has ended is sealed. They
+are never made again: each revision that changes a table adds a file of its own, made before the change.
 """
 
 import sqlite3

@@ -362,3 +362,52 @@ def test_any_tag_can_be_asked_for(key: str, catalog: Catalog) -> None:
     catalog.metadata.save_file_record(local("/b", tags={"z": "véalue"}))
     assert paths(catalog.metadata.search_files("", tags={key: "véalue"})) == ["/a"]
     assert paths(catalog.metadata.search_files("", tags={key: "x"})) == []
+
+
+def test_an_archive_under_a_key_used_again_has_a_record_of_its_own(
+    catalog: Catalog, make_archive: Callable[..., FileRecord]
+) -> None:
+    metadata = catalog.metadata
+    first = metadata.save_file_record(make_archive("a.tar.gz", archive_id="1", digest="one"))
+    assert metadata.save_file_record(make_archive("a.tar.gz", archive_id="1", digest="one", size=2)) is first
+    first.status = FileStatus.DELETED
+    second = metadata.save_file_record(make_archive("a.tar.gz", archive_id="2", digest="two"))
+    assert second is not first
+    assert (first.digest, first.status) == ("one", FileStatus.DELETED)
+    assert metadata.get_file_record(first.place) is second
+    assert metadata.find("a.tar.gz") == metadata.find("a.tar.gz", strictly=True) == [second]
+    # Somebody has put another object there behind our back.
+    third = metadata.save_file_record(make_archive("a.tar.gz", archive_id="3", digest="three"))
+    assert [each.status for each in (first, second, third)] == [*[FileStatus.DELETED] * 2, FileStatus.COMPLETED]
+    # And the first is back.
+    assert metadata.save_file_record(make_archive("a.tar.gz", archive_id="1", digest="one")) is first
+    assert [each.status for each in (first, second, third)] == [FileStatus.COMPLETED, *[FileStatus.DELETED] * 2]
+
+
+def test_an_archive_that_was_recorded_without_an_id_is_known_by_its_digest(
+    catalog: Catalog, make_archive: Callable[..., FileRecord]
+) -> None:
+    metadata = catalog.metadata
+    old = metadata.save_file_record(make_archive("a.tar.gz", digest="one"))
+    assert metadata.save_file_record(make_archive("a.tar.gz", archive_id="1", digest="one")) is old
+    assert old.archive_id == "1"
+    other = metadata.save_file_record(make_archive("a.tar.gz", digest="two"))
+    assert other is not old
+    assert old.status is FileStatus.DELETED
+
+
+def test_a_word_that_meant_a_deleted_archive_means_no_other_one_strictly(
+    catalog: Catalog, make_archive: Callable[..., FileRecord]
+) -> None:
+    with catalog.journal.record(UploadRecord(target_path="/films/a")) as upload:
+        deleted = saved(catalog, make_archive, "a.tar.gz", FileStatus.DELETED)
+        other = saved(catalog, make_archive, "b.tar.gz", FileStatus.COMPLETED, operation_id=upload.operation_id)
+    assert catalog.metadata.find("a") == [other]
+    assert catalog.metadata.find("a", strictly=True) == [deleted]
+    assert catalog.metadata.find("/films/a", strictly=True) == [other]
+
+
+def saved(
+    catalog: Catalog, make_archive: Callable[..., FileRecord], key: str, status: FileStatus, **facts: str
+) -> FileRecord:
+    return catalog.metadata.save_file_record(make_archive(key, status=status, **facts))

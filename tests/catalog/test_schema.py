@@ -70,7 +70,7 @@ def old(before: str, tmp_path: Path) -> str:
 
 
 def contents(path: str) -> dict[str, list[dict[str, object]]]:
-    """Every fact of every row of the records, by its column; not where they are, what later revisions work out, nor what is NULL."""
+    """Every fact of every row of the records, by its column, but for NULLs and for what later revisions work out."""
     with closing(sqlite3.connect(path)) as connection:
         connection.row_factory = lambda cursor, row: {
             column[0]: value for column, value in zip(cursor.description, row, strict=True) if value is not None

@@ -265,4 +265,4 @@ def test_status_by_another_way_to_the_same_file(mgmt: Program) -> None:
     (mgmt.work / "folder").mkdir()
     mgmt.ok("upload", "notes")
     assert mgmt.json("status", "folder/../completed/notes")["file"]["location"] == "completed"
-    assert mgmt.run("status", "/").returncode == 2
+    assert mgmt.run("status", "/").returncode == 4

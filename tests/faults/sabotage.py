@@ -19,6 +19,7 @@ class Sabotage:
 ORDER = "tests/services/test_upload_order.py"
 MOVE = "tests/archive/test_move.py"
 AUDIT = "tests/catalog/test_audit.py"
+SEQUENCES = "tests/integration/test_sequences.py"
 FOLDERS = "    for folder in dict.fromkeys(folders):\n        fsync_folder(folder)\n"
 
 SABOTAGES = (
@@ -33,8 +34,8 @@ SABOTAGES = (
     Sabotage(
         "move before the commit",
         "mgmt/services/upload.py",
-        "        record.stage, record.upload_id = PROVEN, None\n        catalog.journal.checkpoint()\n",
-        "        record.stage, record.upload_id = PROVEN, None\n        finish_upload(record, catalog)\n",
+        "            record.stage, record.upload_id = PROVEN, None\n            catalog.journal.checkpoint()\n",
+        "            record.stage, record.upload_id = PROVEN, None\n            finish_upload(record, catalog)\n",
         (f"{ORDER}::test_proof_and_place_are_on_disk_before_the_move",),
         quick=True,
     ),
@@ -56,8 +57,8 @@ SABOTAGES = (
     Sabotage(
         "rename over what is there",
         "mgmt/archive/move.py",
-        "        if not _rename_in_one_step(source, destination):\n",
-        "        os.rename(source, destination)\n        if False:\n",
+        "        if not _rename_in_one_step(old, new, source_folder, destination_folder):\n",
+        "        os.rename(old, new, src_dir_fd=source_folder, dst_dir_fd=destination_folder)\n        if False:\n",
         (f"{MOVE}::test_nothing_is_ever_replaced",),
     ),
     Sabotage(
@@ -80,7 +81,7 @@ SABOTAGES = (
     Sabotage(
         "skip the second look",
         "mgmt/services/upload.py",
-        "            _look_again(plan, archived)\n",
+        "                look_again(self.plan.tree, archived)\n",
         "",
         (f"{ORDER}::test_a_change_after_it_was_read_is_seen_before_the_archive_appears",),
     ),
@@ -102,7 +103,7 @@ SABOTAGES = (
     Sabotage(
         "delete the last copy",
         "mgmt/services/delete.py",
-        "            copy = None if last_copy else _require_other_copy(archive, catalog, progress)\n",
+        "            copy = None if last_copy else Copies(open_store, catalog, progress).other_copy(archive)\n",
         "            copy = None\n",
         (f"{ORDER}::test_the_last_copy_is_not_deleted",),
     ),
@@ -161,5 +162,57 @@ SABOTAGES = (
         "if number == expected and seal.previous != (before.digest if before else None):",
         "if False:",
         ("tests/faults/test_tampering.py::test_whatever_is_bent_is_named[sqlite-30]",),
+    ),
+    Sabotage(
+        "take any archive for proof of a copy",
+        "mgmt/services/copies.py",
+        "        for record in self.catalog.metadata.archives_of(seen.digest):\n",
+        "        for record in self.catalog.metadata.list_files(prefix=os.path.basename(path)):\n",
+        (f"{SEQUENCES}::test_free_refuses_a_copy_whose_archive_was_deleted",),
+    ),
+    Sabotage(
+        "write a new archive over the record of the old one",
+        "mgmt/catalog/metadata.py",
+        "            if known.archive_id == record.archive_id:\n",
+        "            if True:\n",
+        ("tests/catalog/test_metadata.py::test_an_archive_under_a_key_used_again_has_a_record_of_its_own",),
+    ),
+    Sabotage(
+        "let two removals of one content go side by side",
+        "mgmt/services/copies.py",
+        '    return f"content {digest}"\n',
+        '    return f"content {digest} {os.getpid()}"\n',
+        (f"{SEQUENCES}::test_of_delete_and_free_at_once_one_is_refused",),
+    ),
+    Sabotage(
+        "remove a complete archive in recover",
+        "mgmt/services/recover.py",
+        "            archive = proven_record(store, stored, catalog) or adopt_left(\n",
+        '            store.delete(key)\n            return ""\n            archive = adopt_left(\n',
+        (
+            f"{SEQUENCES}::test_recover_keeps_an_archive_whose_upload_ended_after_the_backup",
+            f"{SEQUENCES}::test_recover_keeps_an_archive_that_another_upload_relies_on",
+        ),
+    ),
+    Sabotage(
+        "do not look again when all is compared",
+        "mgmt/services/copies.py",
+        "        look_again(tree, seen)\n",
+        "",
+        (f"{SEQUENCES}::test_a_copy_that_changes_while_it_is_compared_is_refused",),
+    ),
+    Sabotage(
+        "take a word for another archive when its own is deleted",
+        "mgmt/services/archives.py",
+        "    known = _known(name, catalog, strictly=strictly)\n",
+        "    known, strictly = _known(name, catalog, strictly=False), False\n",
+        (f"{SEQUENCES}::test_a_word_never_falls_back_to_another_archive",),
+    ),
+    Sabotage(
+        "ask nobody what was kept besides",
+        "mgmt/services/upload.py",
+        '        if not covers(kept or "", hashed.kept):\n',
+        "        if False:\n",
+        (f"{SEQUENCES}::test_an_archive_without_what_was_asked_for_is_not_the_same",),
     ),
 )

@@ -17,7 +17,7 @@ from tests.program import Program
 
 OLD = Path(__file__).parents[1] / "assets" / "catalogs" / "0001.sql"
 RECORDS = ("operations", "uploads", "downloads", "files", "operation_files", "directories", "members")
-ADDED = ('"sha256"', '"seal"', '"heard_at"')
+ADDED = ('"sha256"', '"seal"', '"heard_at"', '"archive_id"', '"kept"')
 """What an upgrade adds to the rows of operations."""
 
 MORE = """

@@ -50,11 +50,11 @@ def test_proof_and_place_are_on_disk_before_the_move(
 ) -> None:
     seen: list[tuple[Any, ...]] = []
 
-    def move(source: str, destination: str) -> None:
+    def move(source: str, destination: str, **folders: int | None) -> None:
         seen.extend(on_directory.records.rows(MOVING))
         seen.extend(on_directory.records.rows("SELECT status FROM files WHERE location = 's3'"))
         assert source == str(notes)
-        archive.move(source, destination)
+        archive.move(source, destination, **folders)
 
     monkeypatch.setattr(completed, "move", move)
     on_directory.ok("upload", notes)
@@ -64,7 +64,7 @@ def test_proof_and_place_are_on_disk_before_the_move(
 def test_success_is_not_recorded_before_the_move(
     on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(source: str, destination: str) -> None:
+    def refuse(source: str, destination: str, **_: int | None) -> None:
         raise OSError(5, "Input/output error", source)
 
     monkeypatch.setattr(completed, "move", refuse)

@@ -1,0 +1,167 @@
+"""What is small in the store and large in memory, and folders deeper than a call stack: no command breaks on them."""
+
+import base64
+import gzip
+import io
+import os
+import random
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mgmt.archive import Tree, hash_tree, remove_tree
+from mgmt.progress import NoProgress
+from mgmt.services.index_keys import SUFFIX
+from mgmt.storage import open_store
+from tests.program import Done, Program
+
+INTEGRITY, CONFLICT, PARTIAL = 8, 10, 3
+ROOM, LARGEST = 32 << 20, 256 << 20
+"""Bytes that a command may have in one file, and in memory. A bomb has 60 MB as it is, or 300 MB inflated."""
+
+DEPTH = 1200
+
+
+def lines(first: bytes, line: bytes, size: int) -> bytes:
+    """A first line, and others of `size` bytes together."""
+    data = io.BytesIO()
+    with gzip.open(data, "wb", compresslevel=1) as file:
+        file.write(first + b"\n")
+        many = line * (1_000_000 // len(line))
+        for _ in range(size // len(many)):
+            file.write(many)
+    return data.getvalue()
+
+
+def no_end(first: bytes) -> bytes:
+    """One line of 300 MB."""
+    return lines(first, b" ", 300 << 20)
+
+
+def members(first: bytes) -> bytes:
+    return lines(first, b'{"p":"notes","t":"d","o":0,"d":0,"m":0,"n":0}\n', 300 << 20)
+
+
+def blocks(first: bytes) -> bytes:
+    return lines(first, b'{"b":"' + base64.b64encode(struct.pack("<II", 1017, 0) * 8192) + b'"}\n', 300 << 20)
+
+
+def noise(first: bytes) -> bytes:
+    """What does not inflate is too large as it lies there."""
+    data = gzip.compress(first + b"\n")
+    return data + random.Random(1).randbytes(60 << 20)
+
+
+BOUNDED = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({ROOM}, {ROOM}))
+from mgmt import cli
+status = cli.run(sys.argv[1:])
+sys.stdout.flush()
+[peak] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]  # not the parent
+print("peak", peak, file=sys.stderr)
+sys.exit(int(status))
+"""
+COMMANDS = {
+    ("verify", "notes.tar.gz"): INTEGRITY,
+    ("download", "notes.tar.gz", "--to", "back"): INTEGRITY,
+    ("download", "notes.tar.gz", "--member", "notes", "--to", "back"): INTEGRITY,
+    ("db", "rebuild"): PARTIAL,
+    ("upload", "notes"): CONFLICT,
+}
+BOMBS = {"one line": no_end, "members": members, "blocks": blocks, "noise": noise}
+
+
+@pytest.fixture(params=BOMBS)
+def bombed(request: pytest.FixtureRequest, anywhere: Program) -> Program:
+    """`notes` was uploaded, and somebody has put a bomb in the place of its index."""
+    (anywhere.work / "notes").write_text("precious")
+    anywhere.ok("upload", "--keep", "notes")
+    store = open_store(anywhere.store)
+    [name] = [each.key for each in store.list() if each.key.endswith(SUFFIX)]
+    first = gzip.decompress(b"".join(store.stream(name))).splitlines()[0]
+    metadata, bomb = store.head(name).metadata, BOMBS[request.param](first)
+    store.delete(name)
+    store.put(name, io.BytesIO(bomb), size=len(bomb), metadata=metadata)
+    return anywhere
+
+
+def bounded(program: Program, *words: str) -> Done:
+    """Run a command in a process that may not have more than ROOM on disk in one file, and has LARGEST in memory."""
+    done = subprocess.run(
+        [sys.executable, "-c", BOUNDED, *words], cwd=program.work, env=program.env(), capture_output=True, text=True
+    )
+    said, _, peak = done.stderr.rpartition("peak ")
+    assert "Traceback" not in said
+    assert int(peak) << 10 < LARGEST, f"{int(peak) >> 10} MiB"
+    return Done(done.returncode, done.stdout, said)
+
+
+def assert_named(program: Program) -> None:
+    for words, status in COMMANDS.items():
+        done = bounded(program, *words)
+        assert done.returncode == status, (words, done)
+        assert "notes.tar.gz" in done.stdout + done.stderr, words
+        assert "scratch" not in done.stdout + done.stderr, words
+    assert not (program.work / "back" / "notes").exists()
+    assert (program.work / "notes").read_text() == "precious"
+
+
+def test_an_index_that_is_a_bomb_is_named(bombed: Program) -> None:
+    """By who has proven the archive, and by who knows nothing."""
+    assert_named(bombed)
+    assert bombed.json("status", "notes.tar.gz")["file"]["proof"]
+    bombed.records.remove()
+    assert_named(bombed)
+    assert bombed.json("ls", "--location", "s3") == []
+
+
+@pytest.fixture(params=["short names", "names longer than any path"])
+def deep(request: pytest.FixtureRequest, anywhere: Program) -> Iterator[str]:
+    """A folder in the working folder that is DEPTH deep, with files in it here and there; returns the digest of it."""
+    name = "d" if request.param == "short names" else "a-long-name"
+    here = os.open(anywhere.work, os.O_RDONLY)
+    for level, each in enumerate(["deep", *[name] * DEPTH]):
+        os.mkdir(each, dir_fd=here)
+        below = os.open(each, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+        if level % 100 == 0:
+            with open(os.open(f"file{level}", os.O_CREAT | os.O_WRONLY, dir_fd=here), "w") as file:
+                file.write(f"at level {level}")
+    os.close(here)
+    yield digest(anywhere.work / "deep")
+    remove_tree(os.fspath(anywhere.home), "work")  # what pytest would remove them with recurses
+
+
+def digest(path: Path) -> str:
+    return hash_tree(Tree(os.fspath(path), path.name), NoProgress()).digest
+
+
+def test_a_folder_deeper_than_the_stack_is_kept(anywhere: Program, deep: str) -> None:
+    """Archived, compared, freed and deleted, proven and brought back."""
+    assert sys.getrecursionlimit() < DEPTH
+    anywhere.ok("upload", "-n", "deep")
+    anywhere.ok("upload", "deep")
+    copy = anywhere.work / "completed" / "deep"
+    assert digest(copy) == deep
+    anywhere.ok("delete", "--yes", "deep")
+    copy.rename(anywhere.work / "deep")
+    anywhere.ok("upload", "deep")
+    anywhere.ok("verify", "--all", "--read-back")
+    anywhere.ok("free", "--yes", copy)
+    assert os.listdir(copy.parent) == []
+    anywhere.ok("download", "deep", "--to", "back")
+    assert digest(anywhere.work / "back" / "deep") == deep
+    assert len(anywhere.json("ls", "--members", "deep", "--limit", "9999")) == DEPTH + 1 + DEPTH // 100 + 1
+    anywhere.records.remove()
+    anywhere.ok("db", "rebuild")
+    anywhere.ok("verify", "--all")
+    (anywhere.work / "back" / "deep").rename(anywhere.work / "deep")
+    anywhere.ok("upload", "deep")  # by what is there already
+    anywhere.ok("recover")
+    assert digest(copy) == deep

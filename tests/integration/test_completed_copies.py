@@ -1,0 +1,93 @@
+"""What a user does to the copies in completed/ by hand, and what mgmt makes of it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.program import Program
+
+NOT_FOUND, REFUSED = 4, 7
+
+
+@pytest.fixture
+def copy(on_directory: Program) -> Path:
+    """A completed copy, and another beside it."""
+    for name in ("clip", "other"):
+        (on_directory.work / name).write_text(name * 100)
+        on_directory.ok("upload", name)
+    return on_directory.work / "completed" / "clip"
+
+
+@pytest.mark.parametrize("absolute", [False, True], ids=["beside", "absolute"])
+def test_an_edited_copy_is_archived_where_it_is_and_freed_then(
+    on_directory: Program, copy: Path, absolute: bool
+) -> None:
+    if absolute:
+        on_directory.ok("config", "set", "completed_dir", copy.parent)
+    copy.write_text("edited" * 50)
+    refused = on_directory.run("free", copy, "--yes")
+    assert refused.returncode == REFUSED
+    assert f"mgmt upload --keep --on-conflict rename {copy}" in refused.stderr
+    on_directory.ok("upload", "--keep", "--on-conflict", "rename", copy)
+    on_directory.ok("free", copy, "--yes")
+    assert not copy.exists()
+    for key, content in (("clip.tar.gz", "clip" * 100), ("clip-2.tar.gz", "edited" * 50)):
+        on_directory.ok("download", key, "--to", f"back/{key}")
+        assert (on_directory.work / "back" / key / "clip").read_text() == content
+
+
+def test_a_copy_that_is_uploaded_and_moved_is_recorded_where_it_is_then(on_directory: Program, copy: Path) -> None:
+    copy.write_text("edited" * 50)
+    on_directory.ok("upload", "--on-conflict", "rename", copy)
+    assert (copy.parent / "completed" / "clip").read_text() == "edited" * 50
+    on_directory.ok("free", "--all", "--yes")
+    assert on_directory.json("ls", "--location", "completed", "--status", "completed") == []
+
+
+def test_free_all_passes_over_what_was_removed_by_hand(on_directory: Program, copy: Path) -> None:
+    copy.unlink()
+    on_directory.ok("free", "--all", "--yes")
+    assert list(copy.parent.iterdir()) == []
+    for _ in range(2):
+        assert on_directory.run("free", copy, "--yes").returncode == NOT_FOUND
+    assert on_directory.run("delete", "clip", "--yes").returncode == REFUSED, "its archive is the last copy now"
+
+
+def test_a_folder_that_is_away_is_no_reason_to_forget_its_copies(on_directory: Program, copy: Path) -> None:
+    away = copy.parent.rename(copy.parent.with_name("unmounted"))
+    assert on_directory.run("free", copy, "--yes").returncode == NOT_FOUND
+    on_directory.ok("free", "--all", "--yes")
+    away.rename(copy.parent)
+    on_directory.ok("free", "--all", "--yes")
+    assert list(copy.parent.iterdir()) == []
+
+
+def test_a_kept_archive_is_a_copy(on_directory: Program) -> None:
+    path = on_directory.work / "clip"
+    path.write_text("precious" * 100)
+    on_directory.ok("upload", "clip", "--keep-archive", "kept")
+    on_directory.ok("free", "clip", "--yes")
+    kept = on_directory.work / "kept" / "clip.tar.gz"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-9] + b"x" + whole[-8:])
+    assert on_directory.run("delete", "clip", "--yes").returncode == REFUSED
+    kept.write_bytes(whole)
+    on_directory.ok("delete", "clip", "--yes")
+    assert (on_directory.home / "store" / "clip.tar.gz").exists() is False
+    shutil.unpack_archive(kept, on_directory.work / "back")
+    assert (on_directory.work / "back" / "clip").read_text() == "precious" * 100
+
+
+def test_another_archive_of_the_same_content_is_a_copy(on_directory: Program) -> None:
+    path = on_directory.work / "clip"
+    path.write_text("precious" * 100)
+    on_directory.ok("upload", "clip", "--keep")
+    on_directory.ok("--store", f"file://{on_directory.home}/other", "upload", "clip")
+    on_directory.ok("free", "completed/clip", "--yes")
+    assert not (on_directory.work / "completed" / "clip").exists()
+    there = f"file://{on_directory.home}/other/clip.tar.gz"
+    on_directory.ok("delete", there, "--yes")
+    refused = on_directory.run("delete", "clip.tar.gz", "--yes")
+    assert refused.returncode == REFUSED
+    on_directory.ok("verify", "--all")

@@ -1,0 +1,116 @@
+"""Catalogs in which an older mgmt has made one record of two archives: the one that was deleted, and its successor.
+
+tests/assets/mixed was made by the last version of schema 0006, in /films: `a` was uploaded and deleted, and another `a`
+uploaded, which took its key; `b` was uploaded once.
+"""
+
+import gzip
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mgmt.catalog import this_host
+from tests.program import Program
+
+MIXED = Path(__file__).parents[1] / "assets" / "mixed"
+FORMER, LATTER, ALONE = "0a586f756c93", "89b95e507dbb", "20dff81f8791"
+
+
+@pytest.fixture
+def as_it_was(tmp_path: Path) -> Program:
+    """The catalog of then, with its store and its completed copies."""
+    program = Program(tmp_path / "home", f"file://{tmp_path}/store")
+    shutil.copytree(MIXED / "store", tmp_path / "store")
+    shutil.copytree(MIXED / "completed", program.work / "completed")
+    program.catalog.parent.mkdir(mode=0o700)
+    program.catalog.write_bytes(gzip.decompress((MIXED / "catalog.db.gz").read_bytes()))
+    program.catalog.chmod(0o600)
+    return program
+
+
+@pytest.fixture
+def mixed(as_it_was: Program) -> Program:
+    """The same, of this machine and where its store is now."""
+    program = as_it_was
+    with closing(sqlite3.connect(program.catalog)) as connection:
+        connection.execute("UPDATE files SET store = ? WHERE store IS NOT NULL", [program.store])
+        moved = "UPDATE files SET host = ?, path = replace(path, '/films/work', ?) WHERE host IS NOT NULL"
+        connection.execute(moved, [this_host(), str(program.work)])
+        times = connection.execute(
+            "SELECT d.path, m.name, m.mtime_ns FROM members m JOIN directories d ON d.id = m.directory_id"
+        ).fetchall()
+        connection.commit()
+    for folder, name, mtime_ns in times:
+        path = program.work / "completed" / folder / name
+        if path.exists():  # what git has not kept
+            os.utime(path, ns=(mtime_ns, mtime_ns))
+    return program
+
+
+@pytest.mark.sqlite
+def test_an_upgrade_gives_the_deleted_archive_its_record_back(mixed: Program) -> None:
+    mixed.ok("db", "upgrade")
+    mixed.ok("db", "check")
+    rows = mixed.records.rows(
+        "SELECT path, status, substr(digest, 1, 12), kept, archive_id IS NULL FROM files WHERE store IS NOT NULL"
+    )
+    assert sorted(rows) == [
+        ("a.tar.gz", "completed", LATTER, "", 1),  # whose its members are is not known yet
+        ("a.tar.gz", "deleted", FORMER, "", 0),
+        ("b.tar.gz", "completed", ALONE, "", 0),
+    ]
+
+
+@pytest.mark.sqlite
+def test_an_upgrade_changes_nothing_that_was_sealed(as_it_was: Program) -> None:
+    as_it_was.ok("db", "upgrade")
+    as_it_was.ok("audit", "verify")
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("mend", [["verify", "--all"], ["verify", "a"], ["db", "rebuild"]], ids=" ".join)
+def test_verify_and_rebuild_mend_the_members(mixed: Program, mend: list[str]) -> None:
+    assert mixed.run("verify", "--all").returncode == 12, "it is to be upgraded first"
+    mixed.ok("db", "upgrade")
+    mixed.ok(*mend)
+    mixed.ok("verify", "--all")
+    listed = mixed.json("ls", "--members", "a.tar.gz")
+    assert [each["path"] for each in listed] == ["a", "a/y"]
+    assert mixed.records.rows("SELECT count(*) FROM files WHERE store IS NOT NULL AND archive_id IS NULL") == [(0,)]
+
+
+@pytest.mark.sqlite
+def test_free_refuses_the_copy_of_which_the_archive_was_deleted(mixed: Program) -> None:
+    mixed.ok("db", "upgrade")
+    former = mixed.work / "completed" / "a"
+    (latter,) = (mixed.work / "completed").glob("a-*")
+    assert mixed.run("free", former, "--yes").returncode == 7
+    assert (former / "x").read_text() == "one\n"
+    mixed.ok("download", "a", "--to", "back")
+    assert (mixed.work / "back" / "a" / "y").read_text() == "two\n"
+    assert mixed.run("free", latter, "--yes").returncode in (0, 7)  # git keeps neither times nor all modes
+
+
+@pytest.mark.sqlite
+def test_an_upgrade_that_nothing_relies_on_can_be_undone(mixed: Program) -> None:
+    before = mixed.records.rows("SELECT id, name, path, status, digest FROM files ORDER BY id")
+    mixed.ok("db", "upgrade")
+    mixed.ok("db", "downgrade", "0006")
+    assert mixed.records.rows("SELECT id, name, path, status, digest FROM files ORDER BY id") == before
+
+
+@pytest.mark.sqlite
+def test_a_downgrade_refuses_keys_that_were_used_again(on_directory: Program) -> None:
+    for content in ("one", "two"):
+        (on_directory.work / "a").write_text(content)
+        on_directory.ok("upload", "a", "--keep")
+        if content == "one":
+            on_directory.ok("delete", "a.tar.gz", "--yes")
+    done = on_directory.run("db", "downgrade", "0006")
+    assert done.returncode == 12
+    assert "used again" in done.stderr
+    on_directory.ok("verify", "--all")

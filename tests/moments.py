@@ -1,0 +1,67 @@
+"""Something that happens in the middle of a command: others act, or the command dies, at one of its calls."""
+
+import os
+import pkgutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.program import Program
+
+When = Callable[..., bool]
+
+
+def always(*_: object, **__: object) -> bool:
+    return True
+
+
+def of_file(name: str) -> When:
+    """The first argument is the descriptor of a file that is called `name` now."""
+    return lambda descriptor, *_: os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")) == name
+
+
+@dataclass
+class Happening:
+    """Whether what was to happen has happened."""
+
+    happened: bool = False
+
+
+@contextmanager
+def meanwhile(where: str, do: Callable[[], object], *, when: When = always, after: bool = False) -> Iterator[Happening]:
+    """`do` happens once, just before (or `after`) the first call of the function `where` that `when` is true of."""
+    module, name = pkgutil.resolve_name(where.rpartition(".")[0]), where.rpartition(".")[2]
+    call, it = getattr(module, name), Happening()
+
+    def called(*arguments: Any, **options: Any) -> Any:
+        now = not it.happened and when(*arguments, **options)
+        it.happened = it.happened or now
+        if now and not after:
+            do()
+        result = call(*arguments, **options)
+        if now and after:
+            do()
+        return result
+
+    setattr(module, name, called)
+    try:
+        yield it
+    finally:
+        setattr(module, name, call)
+
+
+def killed(program: Program, *words: str | os.PathLike[str], at: str, when: When = always, after: bool = False) -> None:
+    """Run a command that is killed just before (or `after`) it calls `at`."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with meanwhile(at, lambda: os.kill(os.getpid(), signal.SIGKILL), when=when, after=after):
+                print(program.run(*words), flush=True)
+        finally:
+            os._exit(70)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status), f"{words} came to its end: {at} was never called"
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    program.records.wait()
