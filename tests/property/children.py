@@ -4,12 +4,15 @@ A child may be told to die, or to stop until it is let go on, at one of its step
 to the store, or the beginning or the end of a transaction.
 """
 
+import fcntl
 import os
 import signal
+import sqlite3
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -224,18 +227,25 @@ def _become_command(
 def _is_locked(catalog: Catalog) -> bool:
     """Somebody is in the middle of a transaction, so that another one would have to wait."""
     if isinstance(catalog, SQLiteCatalog):
-        import sqlite3
-        from contextlib import closing
+        return catalog.path.exists() and (_has_flock(f"{catalog.path}.lock") or _is_written(catalog.path))
+    return isinstance(catalog, PostgreSQLCatalog) and bool(catalog.rows(_OPEN_TRANSACTION))
 
-        if not catalog.path.exists():
-            return False
-        with closing(sqlite3.connect(catalog.path, timeout=0, isolation_level=None)) as connection:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.execute("ROLLBACK")
-            except sqlite3.OperationalError:
-                return True
-        return False
-    if isinstance(catalog, PostgreSQLCatalog):
-        return bool(catalog.rows(_OPEN_TRANSACTION))
+
+def _has_flock(path: str) -> bool:
+    """Writers of an SQLite catalog stand in line for this."""
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _is_written(path: Path) -> bool:
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return True
     return False

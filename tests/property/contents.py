@@ -184,8 +184,11 @@ class World:
         self.removals_known: dict[Path, int] = {}
         self.is_older = False
         """The catalog has not seen all that was deleted."""
-        self.edited = False
-        """The user did something while the last command ran."""
+        self.was_replaced = False
+        """The catalog may not have seen all that was uploaded."""
+        self.under_way: list[Before] = []
+        self.disturbed = False
+        """Something else was done while the last command ran."""
         self.half_deleted = False
         """A deletion has not ended, so that an archive may be missing that is recorded."""
         self._is_child = False
@@ -275,14 +278,16 @@ class World:
         half_deleted = self.half_deleted
         try:
             child.stopped()
+            self.under_way.append(before)
             self.half_deleted = half_deleted or before.command == "delete"
             self.owed |= self._all_owed(self.held())
             for other in others:
                 self._play(other, [])
-            self.edited = any(not other.startswith(("mgmt", "on ")) for other in others)
+            self.disturbed = True
         except BaseException:
             child.kill()
             raise
+        self.under_way.pop()
         self.half_deleted = half_deleted
         child.go_on()
 
@@ -330,7 +335,7 @@ class World:
         line = f"mgmt {' '.join(before.words)} ended with {done.returncode}"
         if "Traceback" in done.stderr:
             raise ViolationError("traceback", f"{line}\n{done.stderr}")
-        allowed = ANSWERS | {8} if self.is_older or self.half_deleted else ANSWERS
+        allowed = ANSWERS | {8} if self.is_older or self.was_replaced or self.half_deleted else ANSWERS
         if done.returncode not in allowed and done.returncode != -signal.SIGKILL:
             raise ViolationError(f"exit status {done.returncode}", f"{line}\n{done.stdout}{done.stderr}")
         objects = self.objects()
@@ -340,7 +345,8 @@ class World:
         self.removals_known[self.desk] = self.removals
         if before.command != "delete" and gone and self.only_delete_removes:
             raise ViolationError("removed", f"{line}, and {sorted(gone)} went by it")
-        self._forgive(before, gone)
+        for each in (before, *self.under_way):
+            self._forgive(each, {where for where, data in each.objects.items() if objects.get(where) != data})
         held = self.held()
         lost = self.owed - held
         if lost:
@@ -369,8 +375,8 @@ class World:
                 self.owed -= every(content)
 
     def _see_done(self, before: "Before", done: Done, objects: dict[Object, bytes]) -> None:
-        if done.returncode != 0 or self.edited:
-            self.edited = False
+        disturbed, self.disturbed = self.disturbed, False
+        if done.returncode != 0 or disturbed:
             return
         line = f"mgmt {' '.join(before.words)}"
         if before.command == "upload" and before.target is not None and before.content is not None:
@@ -389,7 +395,7 @@ class World:
         """What the user does in the end: after that nothing is open, and all is proven."""
         for host in sorted(self.hosts, key=str):
             self._finally("recover", f"on {host}: mgmt recover" if host else "mgmt recover")
-        if self.desk != self.program.home or self.is_older:
+        if self.was_replaced:
             for line in ("mgmt db rebuild", "mgmt --store OTHER db rebuild"):
                 self._play(line, [])
         running = self._finally("log", "mgmt -o jsonl log --status running --limit 500").stdout
@@ -501,7 +507,7 @@ class World:
         """The catalog is lost, and what the newest backup holds is put in its place."""
         if not self.backups:
             return
-        snapshot = self.backups[-1]
+        snapshot, self.was_replaced = self.backups[-1], True
         if isinstance(self.catalog, SQLiteCatalog):
             path = self.catalog.path
             for each in path.parent.glob("catalog.db*"):
@@ -520,7 +526,7 @@ class World:
         """The newest export is brought into a second catalog, which is used from now on."""
         if not self.exports:
             return
-        snapshot = self.exports[-1]
+        snapshot, self.was_replaced = self.exports[-1], True
         self.other_desk, self.desk = self.desk, self.program.home / f"desk{self.commands}-{len(self.script)}"
         self.desks.add(self.desk)
         done = self._command("db", "import", str(snapshot.place))
@@ -532,12 +538,14 @@ class World:
         """The catalog that was used before is used again."""
         if self.other_desk is not None:
             self.desk, self.other_desk = self.other_desk, self.desk
+            self.was_replaced = True
             known = self.removals_known.get(self.desk, 0)
             self.is_older = self.is_older or known != self.removals
 
     def lose(self) -> None:
         """The catalog is lost, and made again from both stores."""
         self.catalog.remove()
+        self.was_replaced = True
         self._command("db", "rebuild")
         self._command("--store", self.other_store, "db", "rebuild")
 
