@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from tests.catalogs import Catalog, PostgreSQLCatalog, SQLiteCatalog
 from tests.hosts import become
@@ -36,11 +36,12 @@ _OPEN_TRANSACTION = (
 
 @dataclass(frozen=True)
 class Moment:
-    """When a child gets a signal: at its step `step`, or when it opens a file of the user's for the time `look`, or as
-    soon as `stored` says yes; never with none of them."""
+    """When a child gets a signal: at its step `step`, or when it opens a file of the user's for the time `look`, or the
+    one called `opens`, or as soon as `stored` says yes; never with none of them."""
 
     step: int = 0
     look: int = 0
+    opens: str = ""
     stored: Callable[[], bool] | None = None
 
 
@@ -73,16 +74,16 @@ class _Steps:
             return
         path = arguments[0] if arguments else None
         path = os.fsdecode(path) if isinstance(path, bytes) else path
-        if name == "open" and isinstance(path, str) and os.path.basename(path) in self._names:
+        if name == "open" and self._is_ours(path) and os.path.basename(path) in self._names:
             self._looks += 1
-            self.step(is_look=True)
+            self.step(opened=os.path.basename(path))
         elif name == _SENT or (name in _EVENTS and self._is_ours(path)):
             self.step()
 
-    def _is_ours(self, path: object) -> bool:
+    def _is_ours(self, path: object) -> TypeGuard[str]:
         return isinstance(path, str) and (not path.startswith("/") or path.startswith(self._home))
 
-    def step(self, *, is_look: bool = False) -> None:
+    def step(self, *, opened: str | None = None) -> None:
         if self._inside or not self._number:
             return
         self._inside = True
@@ -90,7 +91,7 @@ class _Steps:
         first = not self._come
         self._come = self._come or (
             self.count == self._moment.step
-            or (is_look and self._looks == self._moment.look)
+            or (opened is not None and (self._looks == self._moment.look or opened == self._moment.opens))
             or (self._moment.stored is not None and self._moment.stored())
         )
         if self._come and (first or (self._number == signal.SIGSTOP and self._held.exists())):

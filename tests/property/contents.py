@@ -33,6 +33,7 @@ NAMES = frozenset({"a", "b", "f", "1", "2", "3"})
 NOTE = "user.note"
 PLAIN = ""
 XATTRS = "xattrs"
+OWNERS = "owners"
 BOTH = "xattrs, owners"
 
 Entry = tuple[str, bytes | None, str | None, int | None]
@@ -40,7 +41,7 @@ Entry = tuple[str, bytes | None, str | None, int | None]
 
 Content = tuple[Entry, ...]
 Said = tuple[str, Content]
-"""What of a content is meant (PLAIN, XATTRS or BOTH), and that."""
+"""What of a content is meant (PLAIN, XATTRS, OWNERS or BOTH), and that."""
 
 Object = tuple[str, str]
 """A store and a key."""
@@ -58,12 +59,13 @@ def seen_as(content: Content, what: str) -> Said:
     """Of a content that which is meant."""
     if what == PLAIN:
         return what, tuple((path, data, None, None) for path, data, _, _ in content)
-    owners = what == BOTH
-    return what, tuple((path, data, note, owner if owners else None) for path, data, note, owner in content)
+    notes, owners = what != OWNERS, what != XATTRS
+    kept = [(path, data, note if notes else None, owner if owners else None) for path, data, note, owner in content]
+    return what, tuple(kept)
 
 
 def every(content: Content) -> set[Said]:
-    return {seen_as(content, what) for what in (PLAIN, XATTRS, BOTH)}
+    return {seen_as(content, what) for what in (PLAIN, XATTRS, OWNERS, BOTH)}
 
 
 def on_disk(root: Path) -> Content:
@@ -186,6 +188,8 @@ class World:
         """The catalog has not seen all that was deleted."""
         self.was_replaced = False
         """The catalog may not have seen all that was uploaded."""
+        self.was_cut = False
+        """A command was killed, or seen by others while it ran."""
         self.under_way: list[Before] = []
         self.disturbed = False
         """Something else was done while the last command ran."""
@@ -214,8 +218,8 @@ class World:
 
         `mgmt WORDS` runs a command ("OTHER" is the other store), `on HOST: LINE` runs it on another machine, `kill N:
         LINE` kills it at its step N, and `stop N: LINE | LINE | ...` stops it there while the other lines are played.
-        Instead of N: `look N`, when it opens a file of the user's for the Nth time, or `stored`, as soon as there is
-        another archive in a store.
+        Instead of N: `look N`, when it opens a file of the user's for the Nth time, `open NAME`, when it opens that one
+        of them, or `stored`, as soon as there is another archive in a store.
         All other lines are the user's, or the administrator's; see `_deeds`.
         """
         done = Done(0, "", "")
@@ -247,7 +251,9 @@ class World:
         if kind == "stored":
             before = self.objects()
             return Moment(stored=lambda: self._shelved_again() != before)
-        return Moment(look=int(value)) if kind == "look" else Moment(step=int(kind))
+        if kind == "look":
+            return Moment(look=int(value))
+        return Moment(opens=value) if kind == "open" else Moment(step=int(kind))
 
     def _shelved_again(self) -> dict[Object, bytes]:
         """As `objects`, in a child, which has connections of its own."""
@@ -260,6 +266,7 @@ class World:
         self.hosts.add(host)
         self.commands += 1
         before = Before(self, words)
+        self.was_cut = self.was_cut or number != 0
         self.runner.catalog = self.catalog
         child = self.runner.start(words, host=host, moment=moment, number=number)
         if others:
@@ -288,6 +295,8 @@ class World:
             child.kill()
             raise
         self.under_way.pop()
+        if not before.last_copy:
+            before.objects = self.objects()  # what went meanwhile did not go by this command
         self.half_deleted = half_deleted
         child.go_on()
 
@@ -350,7 +359,7 @@ class World:
         held = self.held()
         lost = self.owed - held
         if lost:
-            raise ViolationError("lost", f"{line}, and nobody holds {in_words(min(lost))}\n{done.stderr}")
+            raise ViolationError("lost", f"{line}, and nobody holds {in_words(min(lost, key=str))}\n{done.stderr}")
         self._see_done(before, done, objects)
         self.owed = self._all_owed(held)
 
@@ -393,14 +402,15 @@ class World:
 
     def end(self) -> None:
         """What the user does in the end: after that nothing is open, and all is proven."""
-        for host in sorted(self.hosts, key=str):
+        for host in sorted(self.hosts, key=str) if self.was_cut else ():
             self._finally("recover", f"on {host}: mgmt recover" if host else "mgmt recover")
         if self.was_replaced:
             for line in ("mgmt db rebuild", "mgmt --store OTHER db rebuild"):
                 self._play(line, [])
-        running = self._finally("log", "mgmt -o jsonl log --status running --limit 500").stdout
-        if '"running"' in running:
-            raise ViolationError("still running", running)
+        if self.was_cut:
+            running = self._finally("log", "mgmt -o jsonl log --status running --limit 500").stdout
+            if '"running"' in running:
+                raise ViolationError("still running", running)
         if not self.is_older:
             self._finally("verify", "mgmt verify --all")
         self._finally("audit", "mgmt audit verify")
@@ -576,7 +586,7 @@ class Before:
         self.last_copy = "--last-copy" in plain
         self.meant = world.meant_by(self.word) if self.last_copy else []
         self.skips = "skip" in plain
-        self.what = BOTH if "--owners" in plain else XATTRS if "--xattrs" in plain else PLAIN
+        self.what = ", ".join(option for option in (XATTRS, OWNERS) if f"--{option}" in plain)
         if self.command == "upload" and self.word:
             self.target = world.work / self.word
             self.content = on_disk(self.target) if self.target.exists() else None

@@ -57,8 +57,9 @@ changes = (
 )
 plainly = lines("mgmt upload {}", paths)
 with_options = lines("mgmt upload {} {}", paths, st.sampled_from(OPTIONS))
-uploads = plainly | plainly | with_options | lines("mgmt --store OTHER upload {}", paths)
-deletions = lines("mgmt delete {} --yes{}", names, st.sampled_from(("", "", " --last-copy")))
+elsewhere = lines("mgmt --store OTHER upload {}", paths)
+uploads = st.one_of([plainly] * 6 + [with_options] * 3 + [elsewhere])
+deletions = lines("mgmt delete {} --yes{}", names, st.sampled_from(("", " --last-copy")))
 frees = lines("mgmt free {} --yes", st.just("--all") | copies | names)
 removals = deletions | frees
 others = (
@@ -99,7 +100,7 @@ class Playing(RuleBasedStateMachine):
     def upload(self, line: str, content: str) -> None:
         self.play(line, content)
 
-    @rule(line=uploads | with_options, content=contents)
+    @rule(line=with_options | with_options | elsewhere, content=contents)
     def upload_in_some_way(self, line: str, content: str) -> None:
         self.play(line, content)
 
@@ -112,6 +113,16 @@ class Playing(RuleBasedStateMachine):
     @rule(line=frees)
     def free(self, line: str) -> None:
         self.play(line)
+
+    @precondition(lambda self: self.has_copies())
+    @rule()
+    def delete_what_is_copied(self) -> None:
+        self.play("mgmt delete a --yes")
+
+    @precondition(lambda self: self.has_copies())
+    @rule()
+    def free_all(self) -> None:
+        self.play("mgmt free --all --yes")
 
     @rule(line=others | lines("on nas: {}", commands), content=contents)
     def do_another_thing(self, line: str, content: str) -> None:
@@ -140,7 +151,7 @@ class Playing(RuleBasedStateMachine):
     def upload_meanwhile(self, line: str, content: str) -> None:
         self.play(line, content)
 
-    @rule(line=lines("stop {}: {} | {}", moments, plainly | uploads, st.sampled_from(("backup", "export"))))
+    @rule(line=lines("stop {}: {} | {}", moments, plainly | with_options, st.sampled_from(("backup", "export"))))
     def save_meanwhile(self, line: str) -> None:
         self.play(line, "same")
 
@@ -149,7 +160,7 @@ class Playing(RuleBasedStateMachine):
         self.play(line)
 
     @precondition(lambda self: self.world.backups or self.world.exports)
-    @rule(line=st.sampled_from(("restore", "import", "switch")))
+    @rule(line=st.sampled_from(("restore", "restore", "import", "import", "switch")))
     def use_what_was_saved(self, line: str) -> None:
         self.play(line)
 
