@@ -36,11 +36,13 @@ _OPEN_TRANSACTION = (
 
 @dataclass(frozen=True)
 class Moment:
-    """When a child gets a signal: at its step `step`, or when it opens a file of the user's for the time `look`, or the
-    one called `opens`, or as soon as `stored` says yes; never with none of them."""
+    """When a child gets a signal: at its step `step`, or when it opens a file of the user's for the time `look`, or at
+    the next step `past` so many, or when it opens the one called `opens`, or as soon as `stored` says yes; never with
+    none of them."""
 
     step: int = 0
     look: int = 0
+    past: int = 0
     opens: str = ""
     stored: Callable[[], bool] | None = None
 
@@ -92,6 +94,7 @@ class _Steps:
         self._come = self._come or (
             self.count == self._moment.step
             or (opened is not None and (self._looks == self._moment.look or opened == self._moment.opens))
+            or (opened is None and self._looks >= self._moment.past > 0)
             or (self._moment.stored is not None and self._moment.stored())
         )
         if self._come and (first or (self._number == signal.SIGSTOP and self._held.exists())):

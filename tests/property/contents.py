@@ -218,8 +218,9 @@ class World:
 
         `mgmt WORDS` runs a command ("OTHER" is the other store), `on HOST: LINE` runs it on another machine, `kill N:
         LINE` kills it at its step N, and `stop N: LINE | LINE | ...` stops it there while the other lines are played.
-        Instead of N: `look N`, when it opens a file of the user's for the Nth time, `open NAME`, when it opens that one
-        of them, or `stored`, as soon as there is another archive in a store.
+        Instead of N: `look N`, when it opens a file of the user's for the Nth time, `past N`, when it has read that and
+        does something else, `open NAME`, when it opens that one of them, or `stored`, as soon as there is another
+        archive in a store.
         All other lines are the user's, or the administrator's; see `_deeds`.
         """
         done = Done(0, "", "")
@@ -251,9 +252,14 @@ class World:
         if kind == "stored":
             before = self.objects()
             return Moment(stored=lambda: self._shelved_again() != before)
-        if kind == "look":
-            return Moment(look=int(value))
-        return Moment(opens=value) if kind == "open" else Moment(step=int(kind))
+        match kind:
+            case "look":
+                return Moment(look=int(value))
+            case "past":
+                return Moment(past=int(value))
+            case "open":
+                return Moment(opens=value)
+        return Moment(step=int(kind))
 
     def _shelved_again(self) -> dict[Object, bytes]:
         """As `objects`, in a child, which has connections of its own."""

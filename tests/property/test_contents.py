@@ -70,7 +70,7 @@ others = (
 )
 commands = uploads | removals | others
 looks = st.integers(1, 4).map("look {}".format)
-moments = st.integers(1, 130).map(str) | looks | st.just("stored")
+moments = st.integers(1, 130).map(str) | looks | st.just("stored") | st.sampled_from(("past 1", "past 2"))
 
 
 class Playing(RuleBasedStateMachine):
