@@ -13,6 +13,7 @@ import shlex
 import shutil
 import signal
 import tarfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -52,7 +53,9 @@ class ViolationError(AssertionError):
 
     def __init__(self, kind: str, what: str) -> None:
         super().__init__(f"{kind}: {what}")
-        self.kind = kind
+        self.kind, self.what = kind, what
+        self.script: list[str] = []
+        """What had been played."""
 
 
 def seen_as(content: Content, what: str) -> Said:
@@ -622,6 +625,19 @@ _deeds: dict[str, Callable[..., None]] = {
 }
 
 
+def _without_a_line(script: list[str]) -> list[list[str]]:
+    return [script[:at] + script[at + 1 :] for at in reversed(range(len(script)))]
+
+
+def _with_a_simpler_line(script: list[str]) -> list[list[str]]:
+    """What is killed or stopped, or done meanwhile, or elsewhere, as if it were all that is done."""
+    simpler = []
+    for at, line in enumerate(script):
+        parts = [part.rpartition(": ")[2] for part in line.split(" | ")]
+        simpler += [[*script[:at], part, *script[at + 1 :]] for part in parts if part != line]
+    return simpler
+
+
 def _bytes(word: str) -> bytes:
     return f"{word}\n".encode() * 300
 
@@ -654,6 +670,7 @@ class Worlds:
 
     program: Program
     server: Server | None = None
+    only_delete_removes: bool = True
     count: int = 0
 
     def __post_init__(self) -> None:
@@ -661,17 +678,42 @@ class Worlds:
         self._template = self._user("template")
         self._template.ok("ls")
 
-    def new(self, *, only_delete_removes: bool = True) -> World:
+    def new(self) -> World:
         self.count += 1
         user = self._user(str(self.count))
         user.catalogs.copy(self._template.home, user.home)
-        return World(user, self.server, only_delete_removes)
+        return World(user, self.server, self.only_delete_removes)
 
     def forget(self, world: World) -> None:
         """It has been played to the end."""
         for home in (world.program.home, *world.desks):
             world.program.catalogs.forget(home)
         shutil.rmtree(world.program.home)
+
+    def shortest(self, found: ViolationError, seconds: float = 120) -> ViolationError:
+        """The same violation, by as few lines as are found to be needed in that time."""
+        until, script = time.monotonic() + seconds, found.script
+        shorter = True
+        while shorter:
+            shorter = False
+            for each in [*_without_a_line(script), *_with_a_simpler_line(script)]:
+                if time.monotonic() < until and (again := self._violation(each, found)) is not None:
+                    found, script, shorter = again, each, True
+                    break
+        told = ViolationError(found.kind, "\n".join([found.what, *script]))
+        told.script = script
+        return told
+
+    def _violation(self, script: list[str], like: ViolationError) -> ViolationError | None:
+        world = self.new()
+        try:
+            world.play(*script)
+            world.end()
+        except ViolationError as error:
+            return error if error.kind == like.kind else None
+        finally:
+            self.forget(world)
+        return None
 
     def _user(self, name: str) -> Program:
         home = self.program.home / name

@@ -4,11 +4,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, note, settings
+from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
@@ -16,6 +16,7 @@ from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.program import Program
 from tests.property.contents import ViolationError, World, Worlds
+from tests.property.evenly import EVENLY
 
 PATHS = ("a", "a", "other/a")
 COPIES = ("completed/a", "completed/a", "other/completed/a")
@@ -77,12 +78,11 @@ class Playing(RuleBasedStateMachine):
     """Each rule plays a line of `World.play`; that judges it."""
 
     worlds: Worlds
-    only_delete_removes = True
     sequences = tried = cut_off = 0
 
     def __init__(self) -> None:
         super().__init__()
-        self.world: World = self.worlds.new(only_delete_removes=self.only_delete_removes)
+        self.world: World = self.worlds.new()
         self.is_over = self.is_folder = False
 
     @initialize(is_folder=st.booleans(), other=st.sampled_from(("", "copy a other/a", "write other/a two")))
@@ -189,6 +189,8 @@ class Playing(RuleBasedStateMachine):
     def violated(self, error: BaseException) -> None:
         for line in self.world.script:
             note(line)
+        if isinstance(error, ViolationError):
+            error.script = list(self.world.script)
         raise error
 
     def teardown(self) -> None:
@@ -223,42 +225,62 @@ def bounded(examples: int, steps: int, *, derandomize: bool) -> settings:
         derandomize=derandomize,
         deadline=None,
         database=None,
+        backend=EVENLY,
+        phases=[Phase.generate],  # `shortest` is quicker
         suppress_health_check=list(HealthCheck),
     )
 
 
-@contextmanager
-def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder where an fsync costs nothing, and extended attributes may be: what is killed here is processes."""
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Where an fsync costs nothing, and extended attributes may be: what is killed here is processes."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="mgmt-played-", dir="/dev/shm"))
     except OSError:
         folder = tmp_path / "played"
         folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
+    yield folder
+    shutil.rmtree(folder)
 
 
-def keep(program: Program, catalogs: Catalogs, figure: Figure, bounds: settings) -> None:
+def keep(worlds: Worlds, figure: Figure, bounds: settings) -> None:
     class Played(Playing):
-        worlds = Worlds(program)
+        pass
 
-    run_state_machine_as_test(Played, settings=bounds)
+    Played.worlds = worlds
+    try:
+        run_state_machine_as_test(Played, settings=bounds)
+    except ViolationError as error:
+        raise worlds.shortest(error) from None
     assert Played.cut_off > 0
     told = f"{Played.sequences:,} sequences, {Played.cut_off:,} commands cut off"
     figure(18, "commands in any order", tried=Played.tried, violations=0, note=told)
 
 
-def test_no_sequence_of_commands_loses_a_content(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
-    with in_memory(tmp_path) as folder:
-        program = Program(folder, f"file://{folder}/stores", catalogs=catalogs)
-        keep(program, catalogs, figure, bounded(40, 12, derandomize=True))
+@pytest.fixture
+def worlds(request: pytest.FixtureRequest, folder: Path, catalogs: Catalogs) -> Worlds:
+    if request.param == "directory":
+        return Worlds(Program(folder, f"file://{folder}/stores", catalogs=catalogs))
+    program: Program = request.getfixturevalue(f"on_{request.param}")
+    return Worlds(replace(program, home=folder), request.getfixturevalue(request.param))
+
+
+@pytest.mark.parametrize(
+    ("worlds", "examples"),
+    [
+        ("directory", 30),
+        pytest.param("seaweed", 12, marks=pytest.mark.sqlite),
+        pytest.param("rclone", 12, marks=pytest.mark.sqlite),
+    ],
+    indirect=["worlds"],
+)
+def test_no_sequence_of_commands_loses_a_content(worlds: Worlds, figure: Figure, examples: int) -> None:
+    keep(worlds, figure, bounded(examples, 12, derandomize=True))
 
 
 @pytest.mark.torture
-def test_no_sequence_of_commands_loses_a_content_in_an_hour(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
-    with in_memory(tmp_path) as folder:
-        program = Program(folder, f"file://{folder}/stores", catalogs=catalogs)
-        keep(program, catalogs, figure, bounded(2500, 16, derandomize=False))
+@pytest.mark.parametrize(
+    ("worlds", "examples"), [("directory", 1200), ("seaweed", 300), ("rclone", 300)], indirect=["worlds"]
+)
+def test_no_sequence_of_commands_loses_a_content_in_an_hour(worlds: Worlds, figure: Figure, examples: int) -> None:
+    keep(worlds, figure, bounded(examples, 16, derandomize=False))
