@@ -183,3 +183,36 @@ def test_an_archive_without_what_was_asked_for_is_not_the_same(noted: World, opt
     assert len(noted.objects()) == 2
     noted.play("mgmt free --all --yes")
     noted.end()
+
+
+# What the machine that plays found besides
+
+
+def test_what_stands_where_a_killed_upload_moved_its_original_away_is_archived_itself(world: World) -> None:
+    """Killed when the original was in completed/, and that was not recorded yet."""
+    world.play("write a one", "kill moved: mgmt upload a", "write a two")
+    assert world.play("mgmt upload a").returncode in (0, CONFLICT)
+    if world.statuses[-1] == CONFLICT:
+        assert world.play("mgmt recover", "mgmt upload a --on-conflict rename").returncode == 0
+    world.end()
+
+
+def test_delete_removes_no_archive_that_a_restored_catalog_does_not_know(world: World) -> None:
+    """The copy of what the catalog believes to stand under that key proves nothing about what stands there now."""
+    world.play("write a one", "mgmt upload a", "backup", "mgmt delete a --yes")
+    world.play("write other/a two", "mgmt upload other/a", "mgmt free other/completed/a --yes", "restore")
+    assert world.play("mgmt delete a --yes").returncode != 0
+    assert len(world.objects()) == 1
+
+
+def test_recover_of_another_machine_keeps_what_this_one_completed(world: World) -> None:
+    world.play("write a one", "on nas: kill stored: mgmt upload a", "mgmt upload a", "mgmt free completed/a --yes")
+    assert world.play("on nas: mgmt recover").returncode == 0
+    world.end()
+
+
+@pytest.mark.parametrize("change", ["remove a", "edit a two"])
+def test_recover_keeps_the_only_archive_of_what_the_user_removed(world: World, change: str) -> None:
+    world.play("write a one", "kill stored: mgmt upload a", change)
+    assert world.play("mgmt recover").returncode == 0
+    world.end()

@@ -37,14 +37,14 @@ _OPEN_TRANSACTION = (
 @dataclass(frozen=True)
 class Moment:
     """When a child gets a signal: at its step `step`, or when it opens a file of the user's for the time `look`, or at
-    the next step `past` so many, or when it opens the one called `opens`, or as soon as `stored` says yes; never with
+    the next step `past` so many, or when it opens the one called `opens`, or as soon as `when` says yes; never with
     none of them."""
 
     step: int = 0
     look: int = 0
     past: int = 0
     opens: str = ""
-    stored: Callable[[], bool] | None = None
+    when: Callable[[], bool] | None = None
 
 
 NEVER = Moment()
@@ -95,7 +95,7 @@ class _Steps:
             self.count == self._moment.step
             or (opened is not None and (self._looks == self._moment.look or opened == self._moment.opens))
             or (opened is None and self._looks >= self._moment.past > 0)
-            or (self._moment.stored is not None and self._moment.stored())
+            or (self._moment.when is not None and self._moment.when())
         )
         if self._come and (first or (self._number == signal.SIGSTOP and self._held.exists())):
             os.kill(os.getpid(), self._number)

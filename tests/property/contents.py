@@ -222,8 +222,8 @@ class World:
         `mgmt WORDS` runs a command ("OTHER" is the other store), `on HOST: LINE` runs it on another machine, `kill N:
         LINE` kills it at its step N, and `stop N: LINE | LINE | ...` stops it there while the other lines are played.
         Instead of N: `look N`, when it opens a file of the user's for the Nth time, `past N`, when it has read that and
-        does something else, `open NAME`, when it opens that one of them, or `stored`, as soon as there is another
-        archive in a store.
+        does something else, `open NAME`, when it opens that one of them, `stored`, as soon as there is another archive
+        in a store, or `moved`, as soon as there is another copy in completed/.
         All other lines are the user's, or the administrator's; see `_deeds`.
         """
         done = Done(0, "", "")
@@ -254,7 +254,10 @@ class World:
     def _moment(self, kind: str, value: str = "") -> Moment:
         if kind == "stored":
             before = self.objects()
-            return Moment(stored=lambda: self._shelved_again() != before)
+            return Moment(when=lambda: self._shelved_again() != before)
+        if kind == "moved":
+            moved = self.copies(all_of_them=True)
+            return Moment(when=lambda: self.copies(all_of_them=True) != moved)
         match kind:
             case "look":
                 return Moment(look=int(value))
@@ -337,11 +340,12 @@ class World:
         there = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
         return [path for path in there if path not in mine and not path.name.startswith(".mgmt")]
 
-    def copies(self) -> list[str]:
-        """What lies in completed/, as a line calls it."""
+    def copies(self, *, all_of_them: bool = False) -> list[str]:
+        """What lies in completed/, as a line calls it, or each by its own name."""
         folders = [name for name in ("completed", "other/completed") if (self.work / name).is_dir()]
         names = [(folder, path.name) for folder in folders for path in (self.work / folder).iterdir()]
-        return sorted({f"{folder}/{name.split('-')[0]}" for folder, name in names if not name.startswith(".mgmt")})
+        names = [(folder, name) for folder, name in names if not name.startswith(".mgmt")]
+        return sorted({f"{folder}/{name if all_of_them else name.split('-')[0]}" for folder, name in names})
 
     def objects(self) -> dict[Object, bytes]:
         return {(shelf.url, key): data for shelf in self.shelves for key, data in shelf.archives().items()}

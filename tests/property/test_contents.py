@@ -71,7 +71,12 @@ others = (
 )
 commands = uploads | removals | others
 looks = st.integers(1, 4).map("look {}".format)
-moments = st.integers(1, 130).map(str) | looks | st.just("stored") | st.sampled_from(("past 1", "past 2"))
+moments = (
+    st.integers(1, 130).map(str)
+    | looks
+    | st.sampled_from(("stored", "stored", "moved"))
+    | st.sampled_from(("past 1", "past 2"))
+)
 
 
 class Playing(RuleBasedStateMachine):
