@@ -130,14 +130,14 @@ class Child:
         return self.done
 
     def stopped(self) -> bool:
-        """Wait until it stands at its step, and nobody waits for it in the catalog; False when it ended before."""
+        """Wait until it stands at its step, and nobody has to wait for it; False when it ended before."""
         deadline = time.monotonic() + PATIENCE
         while self.done is None:
             _, status = os.waitpid(self.pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 self._note(status)
                 return False
-            if not _is_locked(self.catalog):
+            if not _is_in_the_way(self.pid, self.catalog):
                 return True
             assert time.monotonic() < deadline, self.words
             os.kill(self.pid, signal.SIGCONT)
@@ -228,15 +228,17 @@ def _become_command(
         os._exit(status)
 
 
-def _is_locked(catalog: Catalog) -> bool:
-    """Somebody is in the middle of a transaction, so that another one would have to wait."""
+def _is_in_the_way(pid: int, catalog: Catalog) -> bool:
+    """It is in the middle of something for which others have to wait: a transaction, or a change of a store."""
+    opened = [os.path.realpath(entry) for entry in os.scandir(f"/proc/{pid}/fd")]
+    if any(path.endswith("lock") and _has_flock(path) for path in opened):
+        return True
     if isinstance(catalog, SQLiteCatalog):
-        return catalog.path.exists() and (_has_flock(f"{catalog.path}.lock") or _is_written(catalog.path))
+        return catalog.path.exists() and _is_written(catalog.path)
     return isinstance(catalog, PostgreSQLCatalog) and bool(catalog.rows(_OPEN_TRANSACTION))
 
 
 def _has_flock(path: str) -> bool:
-    """Writers of an SQLite catalog stand in line for this."""
     with open(path, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
