@@ -38,6 +38,10 @@ OPTIONS = (
     "--keep --on-conflict rename --xattrs",
 )
 
+FIRST = ("note a x", "copy a other/a", "write other/a two")
+ORDINARY = ("mgmt delete a --yes", "mgmt free completed/a --yes", "mgmt free --all --yes", "mgmt upload a")
+"""Removals that need a proof, and an upload: what two people may do at once, or one while a copy changes."""
+
 _NAME = re.compile(r"\ba\b")
 
 
@@ -78,6 +82,9 @@ moments = (
     | st.sampled_from(("past 1", "past 2"))
 )
 
+early = st.integers(1, 60).map(str) | st.sampled_from(("look 1", "look 2", "past 1", "past 2"))
+ordinary = st.sampled_from(ORDINARY)
+
 
 class Playing(RuleBasedStateMachine):
     """Each rule plays a line of `World.play`; that judges it."""
@@ -90,12 +97,11 @@ class Playing(RuleBasedStateMachine):
         self.world: World = self.worlds.new()
         self.is_over = self.is_folder = False
 
-    @initialize(is_folder=st.booleans(), other=st.sampled_from(("", "copy a other/a", "write other/a two")))
-    def begin(self, is_folder: bool, other: str) -> None:
+    @initialize(is_folder=st.booleans(), others=st.lists(st.sampled_from(FIRST), max_size=2, unique=True))
+    def begin(self, is_folder: bool, others: list[str]) -> None:
         self.is_folder = is_folder
-        self.play("write a one")
-        if other:
-            self.play(other)
+        for line in ("write a one", *others):
+            self.play(line)
 
     @rule(line=changes | edits)
     def change(self, line: str) -> None:
@@ -148,7 +154,12 @@ class Playing(RuleBasedStateMachine):
         self.play(line, content)
 
     @precondition(lambda self: self.has_copies())
-    @rule(line=lines("stop {}: {} | {}", looks, removals, edits))
+    @rule(line=lines("stop {}: {} | {}", early, ordinary, ordinary), content=contents)
+    def two_ordinary_ones_at_once(self, line: str, content: str) -> None:
+        self.play(line, content)
+
+    @precondition(lambda self: self.has_copies())
+    @rule(line=lines("stop {}: {} | {}", looks, ordinary, edits))
     def edit_meanwhile(self, line: str) -> None:
         self.play(line)
 
