@@ -18,7 +18,6 @@ from mgmt.archive import (
     Limits,
     Member,
     Tree,
-    covers,
     digest_members,
     extract,
     hash_tree,
@@ -155,54 +154,6 @@ def test_python_lists_what_the_index_lists_and_every_member_is_where_it_says(
                 content = b"".join(read_member(written.index, member, written.fetch))
                 assert content == tar[member.data_offset : member.data_offset + member.size]
                 assert content == raw(here, encode(member.path)).read_bytes()
-
-
-ATTRIBUTES = st.dictionaries(
-    st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name), st.binary(max_size=300), max_size=3
-)
-IDS = st.sampled_from([0, 1, 1000, 0o7777777, 0o10000000, 3_000_000_000])
-
-
-@given(trees(), st.lists(st.tuples(ATTRIBUTES, IDS, IDS), max_size=8), st.booleans(), st.booleans(), st.data())
-@archive_settings
-def test_owners_and_extended_attributes_are_part_of_the_content(
-    entries: list[tuple[str, bytes, int, bytes, int, int]],
-    besides: list[tuple[dict[bytes, bytes], int, int]],
-    owners: bool,
-    xattrs: bool,
-    data: st.DataObject,
-) -> None:
-    with place() as here:
-        make(here / "root", entries)
-        able = [path for path in walk(here / "root") if not path.is_symlink()]
-        for path, (attributes, uid, gid) in zip(able, besides, strict=False):
-            status = path.stat()
-            if os.geteuid() == 0:
-                os.chown(path, uid, gid)
-            for name, value in attributes.items():
-                os.setxattr(path, b"user." + name, value)
-            os.chmod(path, status.st_mode & 0o7777)
-        tree = Tree(os.fspath(here / "root"), "root")
-        written = write(tree, here / "index", owners=owners, xattrs=xattrs)
-        kept, contents = written.archived.kept, digest_members(inflate([written.object]))
-        assert [token.split(":")[0] for token in kept.split()] == ["owners"] * owners + ["xattrs"] * xattrs
-        assert written.index.end.kept == kept
-        assert contents.holds(kept)
-        assert covers(kept, contents.kept)
-        assert covers(contents.kept, kept) or owners  # where nobody is named and all numbers are 0, nothing is seen
-        both = hash_tree(tree, NoProgress(), owners=True, xattrs=True)
-        assert hash_tree(tree, NoProgress(), owners=owners, xattrs=xattrs).kept == kept
-        assert set(kept.split()) <= set(both.kept.split())
-        (here / "root").rename(here / "renamed")
-        renamed = Tree(os.fspath(here / "renamed"), "another name")
-        assert hash_tree(renamed, NoProgress(), owners=True, xattrs=True).kept == both.kept
-
-        chosen = here / "renamed" / data.draw(st.sampled_from(able)).relative_to(here / "root")
-        os.setxattr(chosen, b"user.one more", data.draw(st.binary(max_size=9)))
-        after = hash_tree(renamed, NoProgress(), owners=True, xattrs=True)
-        assert after.digest == both.digest
-        assert [was == now for was, now in zip(both.kept.split(), after.kept.split(), strict=True)] == [True, False]
-        assert covers(kept, hash_tree(renamed, NoProgress(), owners=owners, xattrs=xattrs).kept) == (not xattrs)
 
 
 @given(

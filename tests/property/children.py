@@ -1,0 +1,257 @@
+"""Commands of mgmt, each in a forked child: cheap as in this process, alone as in one of its own.
+
+A child may be told to die, or to stop until it is let go on, at one of its steps: something that it does to a file, or
+to the store, or the beginning or the end of a transaction.
+"""
+
+import fcntl
+import os
+import signal
+import sqlite3
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from tests.catalogs import Catalog, PostgreSQLCatalog, SQLiteCatalog
+from tests.hosts import become
+from tests.program import Done, Program
+
+PATIENCE = 60.0
+"""Seconds that a command may take: after that it waits for somebody."""
+
+_EVENTS = frozenset(
+    ["open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "os.scandir", "os.listdir"]
+)
+_SENT = "http.client.send"
+_OPEN_TRANSACTION = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+    " AND state LIKE 'idle in transaction%'"
+)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a child gets a signal: at its step `step`, or when it opens a file of the user's for the time `look`, or at
+    the next step `past` so many, or when it opens the one called `opens`, or as soon as `when` says yes; never with
+    none of them."""
+
+    step: int = 0
+    look: int = 0
+    past: int = 0
+    opens: str = ""
+    when: Callable[[], bool] | None = None
+
+
+NEVER = Moment()
+
+
+class _Steps:
+    """Counts the steps of this process, and sends it `number` when the moment has come.
+
+    SIGSTOP it sends again at each step after that, for as long as the file `held` exists.
+    """
+
+    def __init__(self, moment: Moment, number: int, home: Path, names: frozenset[str]) -> None:
+        self._moment, self._number, self._home, self._names = moment, number, str(home), names
+        self._held = home / "held"
+        self._inside = self._come = False
+        self.count = self._looks = 0
+
+    def watch(self) -> None:
+        from sqlalchemy import Engine, event
+
+        sys.addaudithook(self._audit)
+        os.fsync = lambda fd: self.step()  # only processes die here, so nothing is lost that is not on disk
+        if self._number == signal.SIGKILL:  # who stops in there would keep others from the catalog
+            event.listen(Engine, "begin", lambda _: self.step())
+            event.listen(Engine, "commit", lambda _: self.step())
+
+    def _audit(self, name: str, arguments: tuple[Any, ...]) -> None:
+        if self._inside:
+            return
+        path = arguments[0] if arguments else None
+        path = os.fsdecode(path) if isinstance(path, bytes) else path
+        if name == "open" and self._is_ours(path) and os.path.basename(path) in self._names:
+            self._looks += 1
+            self.step(opened=os.path.basename(path))
+        elif name == _SENT or (name in _EVENTS and self._is_ours(path)):
+            self.step()
+
+    def _is_ours(self, path: object) -> TypeGuard[str]:
+        return isinstance(path, str) and (not path.startswith("/") or path.startswith(self._home))
+
+    def step(self, *, opened: str | None = None) -> None:
+        if self._inside or not self._number:
+            return
+        self._inside = True
+        self.count += 1
+        first = not self._come
+        self._come = self._come or (
+            self.count == self._moment.step
+            or (opened is not None and (self._looks == self._moment.look or opened == self._moment.opens))
+            or (opened is None and self._looks >= self._moment.past > 0)
+            or (self._moment.when is not None and self._moment.when())
+        )
+        if self._come and (first or (self._number == signal.SIGSTOP and self._held.exists())):
+            os.kill(os.getpid(), self._number)
+        self._inside = False
+
+
+@dataclass
+class Child:
+    """A command that has begun."""
+
+    words: Sequence[str]
+    pid: int
+    output: Path
+    errors: Path
+    catalog: Catalog
+    held: Path
+    done: Done | None = field(default=None)
+
+    def wait(self) -> Done:
+        """How it ended."""
+        deadline, pause = time.monotonic() + PATIENCE, 0.0005
+        while self.done is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._note(status)
+            elif time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"{' '.join(self.words)}: no end after {PATIENCE:g} s")
+            else:
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.01)
+        return self.done
+
+    def stopped(self) -> bool:
+        """Wait until it stands at its step, and nobody has to wait for it; False when it ended before."""
+        deadline = time.monotonic() + PATIENCE
+        while self.done is None:
+            _, status = os.waitpid(self.pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                self._note(status)
+                return False
+            if not _is_in_the_way(self.pid, self.catalog):
+                return True
+            assert time.monotonic() < deadline, self.words
+            os.kill(self.pid, signal.SIGCONT)
+        return False
+
+    def go_on(self) -> None:
+        """Let it go on, to the end."""
+        self.held.unlink(missing_ok=True)
+        if self.done is None:
+            os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Let it be gone, whatever it does."""
+        if self.done is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self._note(os.waitpid(self.pid, 0)[1])
+
+    def _note(self, status: int) -> None:
+        self.done = Done(os.waitstatus_to_exitcode(status), self.output.read_text(), self.errors.read_text())
+        self.held.unlink(missing_ok=True)
+        if self.done.returncode < 0:
+            self.catalog.wait()
+
+
+@dataclass
+class Runner:
+    """Runs commands for the user of `program`, each with the catalog that `catalog` is then."""
+
+    program: Program
+    catalog: Catalog
+    names: frozenset[str]
+    """What the user's files are called."""
+    count: int = 0
+
+    def start(self, words: Sequence[str], *, host: str | None = None, moment: Moment = NEVER, number: int = 0) -> Child:
+        """Begin a command, which gets the signal `number` at some moment."""
+        self.count += 1
+        folder = self.program.home / "said"
+        folder.mkdir(exist_ok=True)
+        output, errors = folder / f"{self.count}.out", folder / f"{self.count}.err"
+        held = self.program.home / "held"
+        if number == signal.SIGSTOP:
+            held.touch()
+        program = replace(self.program, environment={**self.program.environment, "MGMT_CATALOG": self.catalog.url})
+        environment = program.env()
+        pid = os.fork()
+        if pid == 0:
+            steps = _Steps(moment, number, program.home, self.names)
+            _become_command(program, words, environment, output, errors, host, steps)
+        return Child(words, pid, output, errors, self.catalog, held)
+
+    def run(self, words: Sequence[str]) -> Done:
+        """Run a command to the end."""
+        return self.start(words).wait()
+
+
+def _become_command(
+    program: Program,
+    words: Sequence[str],
+    environment: dict[str, str],
+    output: Path,
+    errors: Path,
+    host: str | None,
+    steps: _Steps,
+) -> None:
+    """Never back into the test: whatever happens, this process ends here."""
+    status = 70
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(program.work)
+        if host is not None:
+            become(host)
+        with output.open("w") as out, errors.open("w") as err, open(os.devnull) as nothing:
+            sys.stdout, sys.stderr, sys.stdin = out, err, nothing
+            warnings.simplefilter("ignore")
+            steps.watch()
+            status = program.main(list(words))
+    except BaseException as error:
+        with errors.open("a") as err:
+            err.write(f"\nTraceback: escaped: {error!r}\n")
+    finally:
+        if os.environ.get("MGMT_STEPS"):
+            with errors.open("a") as err:
+                err.write(f"\nsteps: {steps.count}\n")
+        os._exit(status)
+
+
+def _is_in_the_way(pid: int, catalog: Catalog) -> bool:
+    """It is in the middle of something for which others have to wait: a transaction, or a change of a store."""
+    opened = [os.path.realpath(entry) for entry in os.scandir(f"/proc/{pid}/fd")]
+    if any(path.endswith("lock") and _has_flock(path) for path in opened):
+        return True
+    if isinstance(catalog, SQLiteCatalog):
+        return catalog.path.exists() and _is_written(catalog.path)
+    return isinstance(catalog, PostgreSQLCatalog) and bool(catalog.rows(_OPEN_TRANSACTION))
+
+
+def _has_flock(path: str) -> bool:
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _is_written(path: Path) -> bool:
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return True
+    return False
