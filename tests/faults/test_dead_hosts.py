@@ -84,13 +84,13 @@ UPLOAD = ["-q", "upload", "clip"]
 @pytest.mark.parametrize(
     ("moment", "status", "kept"),
     [
-        (Moment("_key_to_go_on_with"), "cancelled", False),  # before its own record is read again
-        (Moment("_send"), "cancelled", False),
-        (Moment("Journal.confirm"), "cancelled", False),  # before the object is completed
-        (Moment("_prove_and_record"), "cancelled", False),
+        (Moment("_Upload._first_key"), "cancelled", False),  # before its own record is read again
+        (Moment("_Upload._send"), "cancelled", False),
+        (Moment("_Upload._note"), "cancelled", False),  # before the object is completed
+        (Moment("_Upload._prove_what_was_sent"), "partial", True),
         (Moment("finish_upload"), "partial", True),
         (Moment("_move"), "partial", True),
-        (Moment("same_as_archived", "return", 2), "partial", True),
+        (Moment("same_as_archived", "return"), "partial", True),
     ],
     ids=str,
 )
@@ -169,7 +169,9 @@ def test_a_free_that_slept_removes_nothing(program: Program) -> None:
     assert hidden.read_bytes() == CLIP
 
 
-@pytest.mark.parametrize("dead", [Moment("_send"), Moment("_prove_and_record"), Moment("finish_upload")], ids=str)
+@pytest.mark.parametrize(
+    "dead", [Moment("_Upload._send"), Moment("_Upload._prove_what_was_sent"), Moment("finish_upload")], ids=str
+)
 def test_an_upload_whose_machine_died(dead: Moment, program: Program) -> None:
     assert on_nas(program, UPLOAD, dead, signal.SIGKILL).returncode == -signal.SIGKILL
     (record,) = log(program, "--status", "running")
@@ -228,7 +230,7 @@ def test_a_living_process_of_this_machine_is_not_taken_over(program: Program) ->
         found.append(program.json("recover", "--host", this_host()))
         os.kill(child, signal.SIGCONT)
 
-    done = forked(program, UPLOAD, lambda: sys.setprofile(Trigger(Moment("_send"), SLEPT, 0)), look)
+    done = forked(program, UPLOAD, lambda: sys.setprofile(Trigger(Moment("_Upload._send"), SLEPT, 0)), look)
     assert done.returncode == 0, done.stderr
     assert found == [[]]
 
