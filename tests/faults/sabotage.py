@@ -20,7 +20,7 @@ ORDER = "tests/services/test_upload_order.py"
 MOVE = "tests/archive/test_move.py"
 AUDIT = "tests/catalog/test_audit.py"
 SEQUENCES = "tests/integration/test_sequences.py"
-FOLDERS = "    for folder in dict.fromkeys(folders):\n        fsync_folder(folder)\n"
+FOLDERS = "        for folder in dict.fromkeys(folders):\n            os.fsync(folder)\n"
 
 SABOTAGES = (
     Sabotage(
@@ -197,8 +197,8 @@ SABOTAGES = (
     Sabotage(
         "do not look again when all is compared",
         "mgmt/services/copies.py",
-        "        look_again(tree, seen)\n",
-        "",
+        "        look_again(tree, seen)\n        return seen\n",
+        "        return seen\n",
         (f"{SEQUENCES}::test_a_copy_that_changes_while_it_is_compared_is_refused",),
     ),
     Sabotage(
