@@ -104,3 +104,20 @@ def test_another_archive_under_the_same_key_stays(on_directory: Program, notes: 
     assert on_directory.run("upload", notes).returncode == 10
     assert notes.read_text() == "something else"
     assert (on_directory.home / "store" / "notes.tar.gz").read_bytes() == before
+
+
+def test_a_file_that_takes_the_name_just_before_the_move_is_moved_back(
+    on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def move(source: str, destination: str, **folders: int | None) -> None:
+        if source == str(notes):
+            notes.unlink()
+            notes.write_text("another")
+        archive.move(source, destination, **folders)
+
+    monkeypatch.setattr(completed, "move", move)
+    done = on_directory.run("upload", notes)
+    assert done.returncode == 1
+    assert "changed after it was read" in done.stderr
+    assert notes.read_text() == "another"
+    assert not (on_directory.work / "completed" / "notes").exists()
