@@ -217,6 +217,6 @@ def test_a_file_that_has_changed_since_is_refused(full: Catalog, other: Catalog)
     (archive,) = full.metadata.find("caf\udce9-2.tar.gz")
     archive.status = FileStatus.DELETED
     full.journal.checkpoint()
-    with pytest.raises(ConflictError, match=f"another files {archive.id}"):
+    with pytest.raises(ConflictError, match=f"files {archive.id} differs from"):
         brought_in(other, exported(full))
     assert exported(other) == before
