@@ -24,11 +24,12 @@ from sqlalchemy.types import TypeDecorator
 
 from benchmarks import collection, history
 from benchmarks.recorder import a_record
-from mgmt.catalog import HEAD, Catalog, Database, open_catalog, schema
-from mgmt.catalog.backup import backup
-from mgmt.catalog.base import Base
-from mgmt.catalog.exchange import bring_in, compressed, export
-from mgmt.catalog.pruning import Which
+from mgmt.catalog import HEAD, Catalog, Database, open_catalog
+from mgmt.catalog.audit.export import bring_in, compressed, export
+from mgmt.catalog.audit.prune import Which
+from mgmt.catalog.records.base import Base
+from mgmt.catalog.schema import migrate as schema
+from mgmt.catalog.schema.backup import backup
 from mgmt.progress import NoProgress
 from mgmt.services.prune import prune
 from tests.postgresql import GIVEN, PostgreSQL, own_postgresql

@@ -6,8 +6,8 @@ import platformdirs
 from alembic import context
 from sqlalchemy import URL, make_url
 
-from mgmt.catalog.database import MIGRATING, Database
-from mgmt.catalog.schema import OPTIONS
+from mgmt.catalog.db.database import MIGRATING, Database
+from mgmt.catalog.schema.migrate import OPTIONS
 
 
 def catalog_url() -> URL:

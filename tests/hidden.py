@@ -71,7 +71,7 @@ def _become(uid: int) -> None:
 
 def fates() -> dict[str, str]:
     """Of a process of somebody's: what nobody, it itself and root think of it, alive, dead and replaced."""
-    from mgmt.catalog.owner import Owner
+    from mgmt.catalog.records.process import Owner
 
     Owner.current().fate()  # whatever is imported later could not be read by others
     reading, writing = os.pipe()
@@ -108,7 +108,7 @@ def fates() -> dict[str, str]:
 def recovering(home: str) -> dict[str, Any]:
     """What nobody's mgmt says and does while an upload of root's is under way, and when that is over."""
     from mgmt.catalog import UploadRecord, open_catalog, this_host
-    from mgmt.services.files import claim
+    from mgmt.services.steps.local_files import claim
 
     url, target = f"sqlite:///{home}/catalog/own.db", f"{home}/work/notes"
     os.environ |= {"MGMT_CATALOG": url, "MGMT_STORE": f"file://{home}/store", "HOME": home}

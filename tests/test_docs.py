@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from mgmt.catalog.base import Base
+from mgmt.catalog.records.base import Base
 from mgmt.cli import cli
 from mgmt.config import NAMES
 from mgmt.errors import ExitStatus

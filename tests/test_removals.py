@@ -9,7 +9,7 @@ import pytest
 import mgmt
 
 ROOT = Path(mgmt.__file__).parent
-REMOVAL = "services/removal.py"
+REMOVAL = "services/steps/removal.py"
 CATALOG = frozenset({"catalog", "members", "metadata", "session", "database", "connection"})
 """What is called so is no store: its rows are deleted, where mgmt/catalog does that."""
 CALLERS = {"remove_archive": {"services/delete.py"}, "take_back": {"services/upload.py"}}

@@ -1,18 +1,18 @@
 """The tar.gz format (docs/format.md): trees to archives and back. Knows files and bytes only."""
 
 from mgmt.archive.blocks import BLOCK, HEADER, Data, Level, compressor, largest_object
+from mgmt.archive.dirfd import remove_tree
 from mgmt.archive.extract import Extracted, Limits, extract, remove_partial
-from mgmt.archive.folders import remove_tree
 from mgmt.archive.index import Index, IndexEnd, IndexHeader, IndexWriter
 from mgmt.archive.inflate import inflate
 from mgmt.archive.kept import covers
 from mgmt.archive.limits import largest_index
 from mgmt.archive.member import Digest, Member
-from mgmt.archive.members import read_members
 from mgmt.archive.move import fsync_folder, make_folders, move, rename_noreplace
 from mgmt.archive.reader import Contents, Fetch, digest_members, read_blocks, read_member
 from mgmt.archive.rebuild import rebuild_index
 from mgmt.archive.selection import Selection, read_selection, select
+from mgmt.archive.tar_stream import read_members
 from mgmt.archive.tree import Skipped, Survey, Tree, survey
 from mgmt.archive.writer import Archived, Hashed, hash_tree, look_again, write_archive
 

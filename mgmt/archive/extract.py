@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mgmt.archive.blocks import Data
-from mgmt.archive.folders import remove_tree
+from mgmt.archive.dirfd import remove_tree
 from mgmt.archive.index import IndexEnd
 from mgmt.archive.member import Digest, Member, decode, encode
 from mgmt.archive.move import fsync_folder, rename_noreplace

@@ -12,7 +12,7 @@ from mgmt.archive.blocks import HEADER, Data, crc32_combine, trailer, unpack
 from mgmt.archive.index import Index
 from mgmt.archive.kept import Kept
 from mgmt.archive.member import Digest, Member
-from mgmt.archive.members import read_members
+from mgmt.archive.tar_stream import read_members
 from mgmt.errors import IntegrityError, NotFoundError
 
 Fetch = Callable[[int, int], bytes]

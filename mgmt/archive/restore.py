@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from mgmt.archive.blocks import Data
-from mgmt.archive.folders import OPEN_FOLDER, Folders
+from mgmt.archive.dirfd import OPEN_FOLDER, Folders
 from mgmt.archive.member import Member, encode
-from mgmt.archive.members import Content
 from mgmt.archive.move import ONE_SYNC, sync_filesystem
+from mgmt.archive.tar_stream import Content
 from mgmt.errors import IntegrityError
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

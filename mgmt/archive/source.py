@@ -7,8 +7,8 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import NamedTuple
 
+from mgmt.archive.dirfd import OPEN_FILE, OPEN_FOLDER
 from mgmt.archive.flush import clean_pages
-from mgmt.archive.folders import OPEN_FILE, OPEN_FOLDER
 from mgmt.archive.member import Type, decode
 from mgmt.archive.tree import Entry, Skipped, Tally, Tree
 from mgmt.archive.xattrs import read_xattrs

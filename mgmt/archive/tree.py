@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mgmt.archive import limits
-from mgmt.archive.folders import OPEN_FILE, OPEN_FOLDER
+from mgmt.archive.dirfd import OPEN_FILE, OPEN_FOLDER
 from mgmt.archive.header import Owner, check_member
 from mgmt.archive.member import Type, decode, encode
 from mgmt.archive.owners import owner_of

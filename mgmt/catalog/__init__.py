@@ -4,20 +4,23 @@
     with catalog.journal.record(UploadRecord(target_path=path), claim=path) as upload:
         ...
 
-This is the only package that knows SQLAlchemy and Alembic. `mgmt.catalog.schema` is imported by who needs it: Alembic
-takes its time.
+This is the only package that knows SQLAlchemy and Alembic. `mgmt.catalog.schema.migrate` is imported where it is
+needed: Alembic takes its time.
 """
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from mgmt.catalog.audit import Audit
-from mgmt.catalog.database import HEAD, Database
-from mgmt.catalog.endpoints import Endpoints
-from mgmt.catalog.journal import Journal
-from mgmt.catalog.members import MemberFacts, MemberRecord, Members
-from mgmt.catalog.metadata import SORTS, MetadataManager
-from mgmt.catalog.models import (
+from mgmt.catalog.audit.chain import Audit
+from mgmt.catalog.audit.ranges import Numbers
+from mgmt.catalog.audit.verification import Anchor, Finding, Tampering, Verification
+from mgmt.catalog.db.database import HEAD, Database
+from mgmt.catalog.files.endpoints import Endpoints
+from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
+from mgmt.catalog.files.metadata import SORTS, MetadataManager
+from mgmt.catalog.operations.journal import Journal
+from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
+from mgmt.catalog.records.models import (
     BatchRecord,
     ConfigRecord,
     DeleteRecord,
@@ -34,10 +37,7 @@ from mgmt.catalog.models import (
     UploadRecord,
     VerifyRecord,
 )
-from mgmt.catalog.numbers import Numbers
-from mgmt.catalog.owner import this_host
-from mgmt.catalog.verification import Anchor, Finding, Tampering, Verification
-from mgmt.catalog.words import FileStatus, Location, Place, Role, Scope, Status
+from mgmt.catalog.records.process import this_host
 
 __all__ = [
     "HEAD",

@@ -90,7 +90,7 @@ def cli(
       mgmt download holiday --to /tmp
     """
     from mgmt.cli.app import App
-    from mgmt.cli.logs import show
+    from mgmt.cli.log_output import show
 
     show(verbose)
     flags = {"store": store, "catalog": catalog}
@@ -134,7 +134,7 @@ def _status_of(args: Sequence[str], output: str) -> int:
             return 128 + signum
         return _interrupted(signum, output)
     except OSError as exc:
-        from mgmt.services.batch import system_says
+        from mgmt.services.steps.batch import system_says
 
         _report(system_says(exc), "MgmtError", output)
         return ExitStatus.FAILED

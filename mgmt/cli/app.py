@@ -77,13 +77,13 @@ class App:
         """The store at `url`; without one, the configured store."""
         url = url or self.settings.store_url()
         if url not in self._stores:
-            from mgmt.services.stores import open_remembered
+            from mgmt.services.steps.open_store import open_remembered
 
             self._stores[url] = open_remembered(url, self.settings, self.catalog)
         return self._stores[url]
 
     def store_to_look_at(self) -> "ObjectStore":
         """The configured store for a dry run, which leaves nothing behind: no catalog, and nothing in it."""
-        from mgmt.services.stores import open_unremembered
+        from mgmt.services.steps.open_store import open_unremembered
 
         return open_unremembered(self.settings.store_url(), self.settings)

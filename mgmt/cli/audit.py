@@ -77,7 +77,7 @@ def anchor(app: App) -> None:
     Example:
       mgmt audit anchor
     """
-    from mgmt.services.audit import anchor
+    from mgmt.services.history import anchor
 
     written = anchor(app.store(), app.catalog)
     if app.render.for_people:
@@ -87,7 +87,7 @@ def anchor(app: App) -> None:
 
 
 def _anchors(app: App) -> "Iterator[Anchor]":
-    from mgmt.services.audit import anchors_in
+    from mgmt.services.history import anchors_in
 
     if app.settings.store is None:
         app.progress.note("note: no store is configured: there are no anchors to compare with")

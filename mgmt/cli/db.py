@@ -43,7 +43,8 @@ def upgrade(app: App, revision: str) -> None:
     Example:
       mgmt db upgrade
     """
-    from mgmt.catalog import HEAD, schema
+    from mgmt.catalog import HEAD
+    from mgmt.catalog.schema import migrate as schema
 
     backup = schema.upgrade(app.catalog.database, revision)
     if app.catalog.database.revision() == HEAD:
@@ -61,7 +62,7 @@ def downgrade(app: App, revision: str) -> None:
     Example:
       mgmt db downgrade 0001
     """
-    from mgmt.catalog import schema
+    from mgmt.catalog.schema import migrate as schema
 
     _show_current(app, backup=schema.downgrade(app.catalog.database, revision))
 
@@ -101,7 +102,7 @@ def history(app: App) -> None:
     Example:
       mgmt db history
     """
-    from mgmt.catalog import schema
+    from mgmt.catalog.schema import migrate as schema
 
     app.render.many(schema.history(), HISTORY)
 
@@ -115,7 +116,7 @@ def check(app: App) -> None:
     Example:
       mgmt db check
     """
-    from mgmt.catalog import schema
+    from mgmt.catalog.schema import migrate as schema
 
     problems = schema.check(app.catalog.database)
     if not app.render.for_people:
@@ -140,7 +141,7 @@ def sql(app: App, revisions: str, dialect: str | None) -> None:
     Example:
       mgmt db sql base:head --dialect postgresql
     """
-    from mgmt.catalog import schema
+    from mgmt.catalog.schema import migrate as schema
 
     chosen = dialect or ("sqlite" if app.catalog.database.is_sqlite else "postgresql")
     text = schema.sql(chosen, revisions)
@@ -162,7 +163,7 @@ def roles(app: App, apply: bool, prefix: str) -> None:
       mgmt db roles
       mgmt db roles --apply
     """
-    from mgmt.catalog import roles as catalog_roles
+    from mgmt.catalog.schema import roles as catalog_roles
 
     database, names = app.catalog.database, catalog_roles.Roles.named(prefix)
     statements = catalog_roles.sql(database, names)
@@ -186,7 +187,7 @@ def backup(app: App, file: str) -> None:
     Example:
       mgmt db backup ~/catalog-2026-01-31.db
     """
-    from mgmt.catalog.backup import backup as copy
+    from mgmt.catalog.schema.backup import backup as copy
 
     path = copy(app.catalog.database, file)
     if app.render.for_people:
@@ -207,8 +208,8 @@ def export(app: App, file: str, no_members: bool) -> None:
       mgmt db export history-2026-01-31.jsonl.gz
       mgmt db export - | mgmt --catalog postgresql://localhost/mgmt db import -
     """
-    from mgmt.catalog.backup import PARTIAL, new_file
-    from mgmt.catalog.exchange import compressed, export
+    from mgmt.catalog.audit.export import compressed, export
+    from mgmt.catalog.schema.backup import PARTIAL, new_file
 
     database = app.catalog.database
     app.catalog.audit.seal_at_the_end()
@@ -234,7 +235,7 @@ def import_(app: App, file: BinaryIO) -> None:
     Example:
       mgmt --catalog sqlite:////new/catalog.db db import history-2026-01-31.jsonl.gz
     """
-    from mgmt.catalog.exchange import bring_in
+    from mgmt.catalog.audit.export import bring_in
 
     imported = bring_in(app.catalog.database, file)
     app.catalog.members.index_names()
@@ -262,7 +263,7 @@ def prune(
       mgmt db prune --before 2y --type search --type status -n
       mgmt db prune --before 2024-01-01 --export operations-2023.jsonl.gz
     """
-    from mgmt.catalog.pruning import Which, prunable
+    from mgmt.catalog.audit.prune import Which, prunable
     from mgmt.services.prune import prune
 
     app: App = ctx.obj

@@ -3,7 +3,7 @@
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.names import complete_name
+from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import show_outcomes
 from mgmt.cli.parameters import Command, confirm, dry_run, given, yes
 from mgmt.cli.render import Column
@@ -34,8 +34,8 @@ def command(ctx: click.Context, names: tuple[str, ...], last_copy: bool, yes: bo
     Example:
       mgmt delete holiday --yes
     """
-    from mgmt.services.batch import run_batch
     from mgmt.services.delete import delete, preview
+    from mgmt.services.steps.batch import run_batch
 
     app: App = ctx.obj
     if dry_run:

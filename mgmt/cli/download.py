@@ -3,7 +3,7 @@
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.names import complete_name
+from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import show_outcomes
 from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
@@ -50,8 +50,8 @@ def command(
       mgmt download holiday --to /tmp
       mgmt download holiday --member beach/IMG_0001.jpg
     """
-    from mgmt.services.batch import run_batch
     from mgmt.services.download import DownloadOptions, download, preview
+    from mgmt.services.steps.batch import run_batch
 
     app: App = ctx.obj
     if members and (archive or len(names) > 1):

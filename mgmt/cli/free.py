@@ -5,7 +5,7 @@ from datetime import timedelta
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.names import complete_name
+from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import show_outcomes
 from mgmt.cli.parameters import Command, Duration, confirm, dry_run, given, yes
 from mgmt.cli.render import Column
@@ -43,8 +43,8 @@ def command(
       mgmt free holiday
       mgmt free --older-than 30d --yes
     """
-    from mgmt.services.batch import run_batch
     from mgmt.services.free import completed_copies, find_copy, free
+    from mgmt.services.steps.batch import run_batch
 
     app: App = ctx.obj
     if bool(names) == (all_of_them or older_than is not None):

@@ -3,7 +3,7 @@
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.names import complete_name
+from mgmt.cli.archive_names import complete_name
 from mgmt.cli.parameters import Command, chosen_host, host, limit
 from mgmt.cli.render import Column
 from mgmt.errors import ConfigurationError

@@ -11,7 +11,7 @@ from mgmt.errors import ProblemError
 
 if TYPE_CHECKING:
     from mgmt.catalog import OperationRecord
-    from mgmt.services.batch import Outcome, Record
+    from mgmt.services.steps.batch import Outcome, Record
 
 
 def show_outcomes(
@@ -24,7 +24,7 @@ def show_outcomes(
     sentences: "Callable[[OperationRecord], list[str]] | None" = None,
 ) -> None:
     """Print each outcome; raise the error that stands for them when not everything was done."""
-    from mgmt.services.batch import verdict
+    from mgmt.services.steps.batch import verdict
 
     seen: list[Outcome[Record]] = []
 

@@ -155,7 +155,7 @@ tag = click.option("--tag", "tags", multiple=True, callback=as_tags, metavar="KE
 
 def chosen_host(given: str | None) -> str | None:
     """The machine that `host` means; None for all of them."""
-    from mgmt.services.files import host
+    from mgmt.services.steps.local_files import host
 
     return None if given == "*" else given or host()
 

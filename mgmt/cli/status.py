@@ -7,7 +7,7 @@ import click
 
 from mgmt.cli import log, ls
 from mgmt.cli.app import App
-from mgmt.cli.names import complete_name
+from mgmt.cli.archive_names import complete_name
 from mgmt.cli.parameters import Command, chosen_host, host
 from mgmt.cli.render import Column
 

@@ -14,7 +14,7 @@ from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
 from mgmt.errors import ConfigurationError, MgmtError
 
 if TYPE_CHECKING:
-    from mgmt.services.overlaps import Needed
+    from mgmt.services.steps.overlaps import Needed
 
 RECORDED = (
     "all_of", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
@@ -95,9 +95,9 @@ def command(
       mgmt upload ~/Videos/holiday
       mgmt upload --all ~/Videos --exclude '*.tmp' -n
     """
-    from mgmt.services.batch import run_batch
-    from mgmt.services.overlaps import needed
-    from mgmt.services.plan import UploadOptions
+    from mgmt.services.steps.batch import run_batch
+    from mgmt.services.steps.overlaps import needed
+    from mgmt.services.steps.plan import UploadOptions
     from mgmt.services.upload import upload
 
     app: App = ctx.obj
@@ -123,7 +123,7 @@ def command(
         bandwidth=bwlimit,
     )
     if dry_run:
-        from mgmt.services.plan import preview
+        from mgmt.services.steps.plan import preview
 
         looked_at = app.store_to_look_at()
         app.render.many([preview(each, options, looked_at) for each in targets], PLAN)
@@ -158,7 +158,7 @@ def _targets(
     null: bool,
 ) -> list[str]:
     """The paths that the command line means, each once, in their order."""
-    from mgmt.services.plan import expand_all, read_list
+    from mgmt.services.steps.plan import expand_all, read_list
 
     if list(paths) == ["all"] and not os.path.lexists("all"):
         paths, all_of = [], "."

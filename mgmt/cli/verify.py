@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.names import complete_name
+from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import show_outcomes
 from mgmt.cli.parameters import Command, given
 from mgmt.cli.render import Column
@@ -14,7 +14,7 @@ from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mgmt.catalog import VerifyRecord
-    from mgmt.services.batch import Outcome
+    from mgmt.services.steps.batch import Outcome
 
 COLUMNS = (
     Column("STATUS", "status"),
@@ -40,7 +40,7 @@ def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sampl
       mgmt verify holiday
       mgmt verify --sample 5% --read-back
     """
-    from mgmt.services.batch import run_batch
+    from mgmt.services.steps.batch import run_batch
     from mgmt.services.verify import find_unknown, sample_of, verify
 
     app: App = ctx.obj

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from mgmt.catalog import Catalog, DeleteRecord, FileStatus, Role
 from mgmt.errors import ConflictError, MgmtError, ProblemError, RefusedError
 from mgmt.progress import Progress
-from mgmt.services.archives import Archive, OpenStore, find_archive
-from mgmt.services.copies import Copies, OtherCopy, content_claim
-from mgmt.services.indexes import find_index, look_up
-from mgmt.services.proof import still_there
-from mgmt.services.removal import remove_archive, remove_remains
+from mgmt.services.steps.copies import Copies, OtherCopy, content_claim
+from mgmt.services.steps.indexes import find_index, look_up
+from mgmt.services.steps.proof import still_there
+from mgmt.services.steps.removal import remove_archive, remove_remains
+from mgmt.services.steps.resolve import Archive, OpenStore, find_archive
 from mgmt.signals import finish_first
 from mgmt.storage import StoredObject
 

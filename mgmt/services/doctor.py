@@ -18,13 +18,13 @@ from typing import Literal
 
 import mgmt
 from mgmt.catalog import HEAD, Catalog, OperationRecord, UploadRecord, open_catalog
-from mgmt.catalog.engine import is_writable
+from mgmt.catalog.db.engine import is_writable
 from mgmt.config import Settings, load
 from mgmt.errors import CatalogError, ConfigurationError, ExitStatus, MgmtError, StoreUnavailableError
-from mgmt.services.files import host
-from mgmt.services.probes import abandoned_probes
-from mgmt.services.stores import open_unremembered
-from mgmt.services.unrecorded import unnamed
+from mgmt.services.steps.local_files import host
+from mgmt.services.steps.open_store import open_unremembered
+from mgmt.services.steps.probes import abandoned_probes
+from mgmt.services.steps.unrecorded import unnamed
 from mgmt.storage import ObjectStore, PendingUpload
 
 State = Literal["ok", "warning", "problem"]
@@ -223,7 +223,7 @@ def _catalog(catalog: Catalog, uploads: dict[str, UploadRecord]) -> Iterator[Fin
         if found != HEAD:
             yield _other_schema(database.name, found)
             return
-        from mgmt.catalog import schema
+        from mgmt.catalog.schema import migrate as schema
 
         problems = schema.check(database)
         if problems:

@@ -28,11 +28,11 @@ from mgmt.catalog import Catalog, DownloadRecord, FileStatus, Location, Role, St
 from mgmt.errors import ConflictError, IntegrityError
 from mgmt.paths import folder_to_make
 from mgmt.progress import NoProgress, Progress
-from mgmt.services.archives import Archive, OpenStore, find_archive
-from mgmt.services.files import claim, describe, token
-from mgmt.services.indexes import find_index, open_index
-from mgmt.services.overlaps import refuse_in_store
-from mgmt.services.proof import refuse_frozen
+from mgmt.services.steps.indexes import find_index, open_index
+from mgmt.services.steps.local_files import claim, describe, token
+from mgmt.services.steps.overlaps import refuse_in_store
+from mgmt.services.steps.proof import refuse_frozen
+from mgmt.services.steps.resolve import Archive, OpenStore, find_archive
 from mgmt.signals import finish_first
 from mgmt.storage import StoredObject
 

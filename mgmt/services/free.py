@@ -11,10 +11,10 @@ from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, 
 from mgmt.errors import ConflictError, MgmtError, NotFoundError, ProblemError, RefusedError
 from mgmt.paths import held_folder, held_parent, mounted_in
 from mgmt.progress import Progress
-from mgmt.services.archives import AmbiguousNameError, OpenStore, find_archive
-from mgmt.services.copies import Copies, content_claim
-from mgmt.services.files import host, paths_meant, token
-from mgmt.services.proof import still_there
+from mgmt.services.steps.copies import Copies, content_claim
+from mgmt.services.steps.local_files import host, paths_meant, token
+from mgmt.services.steps.proof import still_there
+from mgmt.services.steps.resolve import AmbiguousNameError, OpenStore, find_archive
 from mgmt.signals import finish_first
 
 SET_ASIDE = "set-aside"

@@ -9,10 +9,10 @@ from typing import Any
 
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord
 from mgmt.errors import NotFoundError
-from mgmt.services.archives import OpenStore, find_archive
-from mgmt.services.files import host
-from mgmt.services.index_keys import SUFFIX
 from mgmt.services.search import Match, from_store
+from mgmt.services.steps.index_keys import SUFFIX
+from mgmt.services.steps.local_files import host
+from mgmt.services.steps.resolve import OpenStore, find_archive
 from mgmt.storage import ObjectStore
 
 ORDERS = {"name": ("path", False), "size": ("size", True), "time": ("modified", True)}

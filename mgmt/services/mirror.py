@@ -10,12 +10,12 @@ from typing import Any, BinaryIO
 
 from mgmt.archive import rename_noreplace
 from mgmt.catalog import Catalog
-from mgmt.catalog.folders import Folders
-from mgmt.catalog.lock import locked
+from mgmt.catalog.db.flock import locked
+from mgmt.catalog.files.completed_folders import Folders
 from mgmt.errors import BusyError, ConflictError, MgmtError
 from mgmt.progress import Progress
-from mgmt.services.files import host
-from mgmt.services.mirror_files import BEGINNING, DOWNLOADS, FILES, OPERATIONS, PARTIAL, UPLOADS, is_mirror
+from mgmt.services.steps.local_files import host
+from mgmt.services.steps.mirror_files import BEGINNING, DOWNLOADS, FILES, OPERATIONS, PARTIAL, UPLOADS, is_mirror
 from mgmt.signals import finish_first
 
 _BEYOND_ASCII = re.compile("[^\x00-\x7e]")

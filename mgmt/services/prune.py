@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from mgmt.catalog import Catalog, Numbers, PruneRecord
-from mgmt.catalog.backup import PARTIAL, new_file
-from mgmt.catalog.pruning import Which, export, exported, remove
+from mgmt.catalog.audit.prune import Which, export, exported, remove
+from mgmt.catalog.schema.backup import PARTIAL, new_file
 from mgmt.errors import ConfigurationError, IntegrityError
 from mgmt.paths import absolute
 from mgmt.progress import Progress
-from mgmt.services.archives import OpenStore
-from mgmt.services.scratch import scratch_folder
+from mgmt.services.steps.resolve import OpenStore
+from mgmt.services.steps.scratch import scratch_folder
 
 
 def prune(

@@ -6,10 +6,10 @@ from mgmt.archive import Index
 from mgmt.catalog import Catalog, Location, Place, RebuildRecord, Role
 from mgmt.errors import IntegrityError, NotFoundError, NotReadyError, PartialError
 from mgmt.progress import NoProgress, Progress
-from mgmt.services.adoption import contradiction, prove_claimed
-from mgmt.services.archives import save_archive
-from mgmt.services.index_keys import OPERATION, SUFFIX, archive_key, index_key
-from mgmt.services.indexes import open_index
+from mgmt.services.steps.adoption import contradiction, prove_claimed
+from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key
+from mgmt.services.steps.indexes import open_index
+from mgmt.services.steps.resolve import save_archive
 from mgmt.storage import ObjectStore, StoredObject
 
 

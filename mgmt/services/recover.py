@@ -21,20 +21,20 @@ from mgmt.catalog import (
 )
 from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, MgmtError, NotFoundError, NotReadyError
 from mgmt.progress import Progress
-from mgmt.services.adoption import adopt_left, proven_record
-from mgmt.services.archives import OpenStore, archive_id
-from mgmt.services.completed import PROVEN, finish_upload
-from mgmt.services.elsewhere import finish_elsewhere, give_up_elsewhere, is_elsewhere, is_out_of_reach, left_there
-from mgmt.services.files import host, token
 from mgmt.services.free import finish_earlier, finish_free
-from mgmt.services.index_keys import OPERATION
-from mgmt.services.indexes import look_up
-from mgmt.services.local_copy import remove_copy
-from mgmt.services.probes import abandoned_probes
-from mgmt.services.removal import remove_index, remove_remains
-from mgmt.services.scratch import remove_abandoned_scratch
-from mgmt.services.unheard import abort_unheard
-from mgmt.services.unrecorded import record_found, unnamed, was_set_aside
+from mgmt.services.steps.adoption import adopt_left, proven_record
+from mgmt.services.steps.dead_host import finish_elsewhere, give_up_elsewhere, is_elsewhere, is_out_of_reach, left_there
+from mgmt.services.steps.index_keys import OPERATION
+from mgmt.services.steps.indexes import look_up
+from mgmt.services.steps.local_copy import remove_copy
+from mgmt.services.steps.local_files import host, token
+from mgmt.services.steps.move_original import PROVEN, finish_upload
+from mgmt.services.steps.orphans import abort_unheard
+from mgmt.services.steps.probes import abandoned_probes
+from mgmt.services.steps.removal import remove_index, remove_remains
+from mgmt.services.steps.resolve import OpenStore, archive_id
+from mgmt.services.steps.scratch import remove_abandoned_scratch
+from mgmt.services.steps.unrecorded import record_found, unnamed, was_set_aside
 from mgmt.signals import may_stop
 from mgmt.storage import ObjectStore
 

@@ -10,8 +10,8 @@ from itertools import islice
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Scope, SearchRecord
 from mgmt.errors import MgmtError
 from mgmt.progress import Progress
-from mgmt.services.files import host
-from mgmt.services.index_keys import SUFFIX
+from mgmt.services.steps.index_keys import SUFFIX
+from mgmt.services.steps.local_files import host
 from mgmt.storage import ObjectStore, StoredObject
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from mgmt.catalog import Catalog, FileRecord, OperationRecord, StatusRecord
 from mgmt.errors import MgmtError, NotFoundError
 from mgmt.progress import Progress
-from mgmt.services.archives import OpenStore, find_archive
-from mgmt.services.files import paths_meant
 from mgmt.services.search import note_unrecorded
+from mgmt.services.steps.local_files import paths_meant
+from mgmt.services.steps.resolve import OpenStore, find_archive
 from mgmt.storage import StoredObject
 
 

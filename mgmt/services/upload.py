@@ -32,18 +32,18 @@ from mgmt.errors import (
 )
 from mgmt.paths import held_parent
 from mgmt.progress import Progress
-from mgmt.services.adoption import adopt_left, contradiction, is_recorded, prove_claimed, proven_record
-from mgmt.services.archives import archive_id, save_archive
-from mgmt.services.completed import PROVEN, announce, announce_again, finish_upload, same_as_archived
-from mgmt.services.files import claim, describe, host, user
-from mgmt.services.index_keys import OPERATION, index_key
-from mgmt.services.indexes import any_index, look_up
-from mgmt.services.local_copy import announce_copy, local_copy, on_disk, remove_copy
-from mgmt.services.plan import Plan, UploadOptions, completed_dir, key_of, plan_upload
-from mgmt.services.proof import prove
-from mgmt.services.removal import remove_index, take_back
-from mgmt.services.scratch import remove_abandoned_scratch, scratch_folder
-from mgmt.services.unheard import abort_unheard
+from mgmt.services.steps.adoption import adopt_left, contradiction, is_recorded, prove_claimed, proven_record
+from mgmt.services.steps.index_keys import OPERATION, index_key
+from mgmt.services.steps.indexes import any_index, look_up
+from mgmt.services.steps.local_copy import announce_copy, local_copy, on_disk, remove_copy
+from mgmt.services.steps.local_files import claim, describe, host, user
+from mgmt.services.steps.move_original import PROVEN, announce, announce_again, finish_upload, same_as_archived
+from mgmt.services.steps.orphans import abort_unheard
+from mgmt.services.steps.plan import Plan, UploadOptions, completed_dir, key_of, plan_upload
+from mgmt.services.steps.proof import prove
+from mgmt.services.steps.removal import remove_index, take_back
+from mgmt.services.steps.resolve import archive_id, save_archive
+from mgmt.services.steps.scratch import remove_abandoned_scratch, scratch_folder
 from mgmt.storage import ObjectStore, Sent, StoredObject
 
 SENDING = "sending"

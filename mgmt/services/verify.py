@@ -10,12 +10,12 @@ from mgmt.archive import Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, Role, Status, VerifyRecord
 from mgmt.errors import ConfigurationError, IntegrityError, Problem, ProblemError
 from mgmt.progress import Progress
-from mgmt.services.adoption import contradiction, prove_claimed
-from mgmt.services.archives import Archive, OpenStore, find_archive
-from mgmt.services.batch import Outcome
-from mgmt.services.index_keys import OPERATION
-from mgmt.services.indexes import any_index, find_index, look_up, open_index
-from mgmt.services.proof import prove_again, still_there
+from mgmt.services.steps.adoption import contradiction, prove_claimed
+from mgmt.services.steps.batch import Outcome
+from mgmt.services.steps.index_keys import OPERATION
+from mgmt.services.steps.indexes import any_index, find_index, look_up, open_index
+from mgmt.services.steps.proof import prove_again, still_there
+from mgmt.services.steps.resolve import Archive, OpenStore, find_archive
 from mgmt.storage import ObjectStore
 
 _BATCH = 500

@@ -22,8 +22,7 @@ from stat import S_ISREG
 from typing import Any, BinaryIO
 
 from mgmt.errors import ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
-from mgmt.storage.directory_upload import DirectoryUpload
-from mgmt.storage.folder import (
+from mgmt.storage.beneath import (
     open_parent,
     open_root,
     place,
@@ -34,6 +33,7 @@ from mgmt.storage.folder import (
     translated,
     write_new,
 )
+from mgmt.storage.directory_upload import DirectoryUpload
 from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key, is_key
 from mgmt.storage.publish import CHUNK, CONTENT, is_same, refuse_another, sha256_of
 from mgmt.storage.store import Capabilities, PendingUpload, Sent, StoredObject

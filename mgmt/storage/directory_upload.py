@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable
 from io import FileIO
 
+from mgmt.storage.beneath import translated, write_all
 from mgmt.storage.checksums import Crc64Nvme
-from mgmt.storage.folder import translated, write_all
 from mgmt.storage.store import Sent, StoredObject
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.archive.header import Owner, pack_header
-from mgmt.archive.members import read_members
+from mgmt.archive.tar_stream import read_members
 from tests.archive.tools import TARS, Tar
 
 SECOND = 10**9

@@ -13,8 +13,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 
-from mgmt.catalog import open_catalog, schema
-from mgmt.catalog.canonical import said
+from mgmt.catalog import open_catalog
+from mgmt.catalog.audit.canonical import said
+from mgmt.catalog.schema import migrate as schema
 
 ROWS = r"""
 INSERT INTO operations (operation_id, operation_type, target_path, target_path_bytes, target_name, target_name_bytes,

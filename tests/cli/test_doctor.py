@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from mgmt.services import doctor, probes
+from mgmt.services import doctor
+from mgmt.services.steps import probes
 from mgmt.storage import PROBE
 from tests.faults.endpoint import refusing
 from tests.program import Done, Program

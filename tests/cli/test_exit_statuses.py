@@ -11,7 +11,7 @@ import pytest
 from mgmt.catalog import UploadRecord, open_catalog
 from mgmt.cli import COMMANDS, cli
 from mgmt.errors import ExitStatus
-from mgmt.services.files import claim
+from mgmt.services.steps.local_files import claim
 from tests.program import Program
 
 OK, FAILED, USAGE, PARTIAL, NOT_FOUND = 0, 1, 2, 3, 4

@@ -18,14 +18,14 @@ class Sabotage:
 
 ORDER = "tests/services/test_upload_order.py"
 MOVE = "tests/archive/test_move.py"
-AUDIT = "tests/catalog/test_audit.py"
+AUDIT = "tests/catalog/audit/test_chain.py"
 SEQUENCES = "tests/integration/test_sequences.py"
 FOLDERS = "        for folder in dict.fromkeys(folders):\n            os.fsync(folder)\n"
 
 SABOTAGES = (
     Sabotage(
         "skip the proof",
-        "mgmt/services/proof.py",
+        "mgmt/services/steps/proof.py",
         "    read_back(store, key, sent.checksum, digest, progress)\n",
         "",
         (f"{ORDER}::test_what_the_store_spoils_is_not_moved",),
@@ -109,77 +109,77 @@ SABOTAGES = (
     ),
     Sabotage(
         "end without a commit",
-        "mgmt/catalog/database.py",
+        "mgmt/catalog/db/database.py",
         "                        self._session.commit()\n",
         "                        self._session.flush()\n",
-        ("tests/catalog/test_journal.py::test_intent_is_on_disk_before_the_work_and_success_after_it",),
+        ("tests/catalog/operations/test_journal.py::test_intent_is_on_disk_before_the_work_and_success_after_it",),
     ),
     Sabotage(
         "take a COMMIT without an answer for done",
-        "mgmt/catalog/settling.py",
+        "mgmt/catalog/db/commit_recovery.py",
         "            if not self.closed or (number is not None and not self._is_committed(number)):\n",
         "            if not self.closed:\n",
         ("tests/faults/test_lost_connections.py::test_cut_at_any_question",),
     ),
     Sabotage(
         "take a COMMIT without an answer for undone",
-        "mgmt/catalog/settling.py",
+        "mgmt/catalog/db/commit_recovery.py",
         "            if not self.closed or (number is not None and not self._is_committed(number)):\n",
         "            if True:\n",
         ("tests/faults/test_lost_connections.py::test_cut_at_any_question",),
     ),
     Sabotage(
         "begin the work before the intent is on disk",
-        "mgmt/catalog/journal.py",
+        "mgmt/catalog/operations/journal.py",
         "        with self._closed_at_the_end(begun, taken_up=begun is not operation):\n            yield begun\n",
         "        yield begun\n",
-        ("tests/catalog/test_journal.py::test_intent_is_on_disk_before_the_work_and_success_after_it",),
+        ("tests/catalog/operations/test_journal.py::test_intent_is_on_disk_before_the_work_and_success_after_it",),
     ),
     Sabotage(
         "call cancelled what has moved",
-        "mgmt/services/completed.py",
+        "mgmt/services/steps/move_original.py",
         "    finish_first()\n",
         "",
         ("tests/faults/test_signals.py::test_a_signal_at_each_stage",),
     ),
     Sabotage(
         "end without a hash",
-        "mgmt/catalog/ending.py",
+        "mgmt/catalog/audit/hashing.py",
         '    event.listen(session, "before_commit", _hash)\n',
         "",
         (f"{AUDIT}::test_the_hash_is_committed_with_the_end",),
     ),
     Sabotage(
         "seal without the seal before",
-        "mgmt/catalog/audit.py",
+        "mgmt/catalog/audit/chain.py",
         "previous=None if head is None else head.right_digest,",
         "previous=None,",
         (f"{AUDIT}::test_seals_are_a_chain",),
     ),
     Sabotage(
         "do not ask a seal for the one before it",
-        "mgmt/catalog/verification.py",
+        "mgmt/catalog/audit/verification.py",
         "if number == expected and seal.previous != (before.digest if before else None):",
         "if False:",
         ("tests/faults/test_tampering.py::test_whatever_is_bent_is_named[sqlite-30]",),
     ),
     Sabotage(
         "take any archive for proof of a copy",
-        "mgmt/services/copies.py",
+        "mgmt/services/steps/copies.py",
         "        for record in self.catalog.metadata.archives_of(seen.digest):\n",
         "        for record in self.catalog.metadata.list_files(prefix=os.path.basename(path)):\n",
         (f"{SEQUENCES}::test_free_refuses_a_copy_whose_archive_was_deleted",),
     ),
     Sabotage(
         "write a new archive over the record of the old one",
-        "mgmt/catalog/metadata.py",
+        "mgmt/catalog/files/metadata.py",
         "            if known.archive_id == record.archive_id:\n",
         "            if True:\n",
-        ("tests/catalog/test_metadata.py::test_an_archive_under_a_key_used_again_has_a_record_of_its_own",),
+        ("tests/catalog/files/test_metadata.py::test_an_archive_under_a_key_used_again_has_a_record_of_its_own",),
     ),
     Sabotage(
         "let two removals of one content go side by side",
-        "mgmt/services/copies.py",
+        "mgmt/services/steps/copies.py",
         '    return f"content {digest}"\n',
         '    return f"content {digest} {os.getpid()}"\n',
         (f"{SEQUENCES}::test_of_delete_and_free_at_once_one_is_refused",),
@@ -196,14 +196,14 @@ SABOTAGES = (
     ),
     Sabotage(
         "do not look again when all is compared",
-        "mgmt/services/copies.py",
+        "mgmt/services/steps/copies.py",
         "        look_again(tree, seen)\n        return seen\n",
         "        return seen\n",
         (f"{SEQUENCES}::test_a_copy_that_changes_while_it_is_compared_is_refused",),
     ),
     Sabotage(
         "take a word for another archive when its own is deleted",
-        "mgmt/services/archives.py",
+        "mgmt/services/steps/resolve.py",
         "    known = _known(name, catalog, strictly=strictly)\n",
         "    known, strictly = _known(name, catalog, strictly=False), False\n",
         (f"{SEQUENCES}::test_a_word_never_falls_back_to_another_archive",),

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from mgmt.catalog import database
-from mgmt.catalog.owner import this_host
+from mgmt.catalog.db import database
+from mgmt.catalog.records.process import this_host
 from tests.conftest import Figure
 from tests.faults.signal_at import Moment, Trigger, count_steps, forked
 from tests.hosts import become, on_host

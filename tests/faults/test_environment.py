@@ -343,9 +343,9 @@ def succeed(mgmt: Program) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for half a minute in a test."""
-    monkeypatch.setattr("mgmt.catalog.database.LOCK_SECONDS", 0.1)
-    monkeypatch.setattr("mgmt.catalog.engine.BUSY_SECONDS", 0.1)
-    monkeypatch.setattr("mgmt.catalog.settling.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("mgmt.catalog.db.database.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("mgmt.catalog.db.engine.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("mgmt.catalog.db.commit_recovery.LOCK_SECONDS", 0.1)
 
 
 @pytest.mark.usefixtures("impatient")

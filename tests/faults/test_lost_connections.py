@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt.catalog import settling
+from mgmt.catalog.db import commit_recovery as settling
 from tests.catalogs import PostgreSQLCatalogs, catalogs_on
 from tests.conftest import Figure
 from tests.faults.history import look, violations

@@ -33,14 +33,14 @@ from mgmt.catalog import (
     UploadRecord,
     Verification,
     VerifyRecord,
-    audit,
     open_catalog,
-    triggers,
 )
-from mgmt.catalog.base import Base
-from mgmt.catalog.canonical import said
-from mgmt.catalog.columns import UTCDateTime
-from mgmt.catalog.seals import digest_of, seals
+from mgmt.catalog.audit import chain as audit
+from mgmt.catalog.audit import triggers
+from mgmt.catalog.audit.canonical import said
+from mgmt.catalog.audit.seals import digest_of, seals
+from mgmt.catalog.records.base import Base
+from mgmt.catalog.records.types import UTCDateTime
 from mgmt.errors import StoreError
 from tests.conftest import Figure
 from tests.postgresql import PostgreSQL

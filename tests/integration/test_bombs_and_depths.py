@@ -15,7 +15,7 @@ import pytest
 
 from mgmt.archive import Tree, hash_tree, remove_tree
 from mgmt.progress import NoProgress
-from mgmt.services.index_keys import SUFFIX
+from mgmt.services.steps.index_keys import SUFFIX
 from mgmt.storage import open_store
 from tests.program import Done, Program
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mgmt.services.index_keys import SUFFIX
+from mgmt.services.steps.index_keys import SUFFIX
 from mgmt.storage import open_store
 from tests.program import Program
 

@@ -14,7 +14,7 @@ STAGES = {
     "when it had begun": "mgmt.services.upload.plan_upload",
     "when the object stood": "mgmt.services.upload.prove",
     "when it was proven": "mgmt.services.upload.finish_upload",
-    "just before it was moved": "mgmt.services.completed.move",
+    "just before it was moved": "mgmt.services.steps.move_original.move",
 }
 
 

@@ -23,7 +23,7 @@ MOMENTS = {
     "while it is read": "os.readv",
     "before it is proven": "mgmt.services.upload.prove",
     "before it is moved": "mgmt.services.upload.finish_upload",
-    "just before it is moved": "mgmt.services.completed.move",
+    "just before it is moved": "mgmt.services.steps.move_original.move",
 }
 OURS, THEIRS = "what was meant", "somebody else's"
 
@@ -145,7 +145,7 @@ def test_recover_does_not_move_by_a_link(on_directory: Program, kind: str, name:
     (on_directory.work / "theirs" / "in" / "completed").mkdir()
     put(on_directory.work / "theirs" / "in" / "target", kind, OURS)  # not even what looks the same
     theirs = describe(on_directory.work / "theirs")
-    killed(on_directory, "upload", "top/in/target", at="mgmt.services.completed.move")
+    killed(on_directory, "upload", "top/in/target", at="mgmt.services.steps.move_original.move")
     swap(on_directory, name)()
     [settled] = on_directory.json("recover")
     assert "symbolic link" in settled["action"]
@@ -160,7 +160,7 @@ def test_recover_does_not_move_by_a_link(on_directory: Program, kind: str, name:
 
 FREEING = {
     "while it is compared": "os.readv",
-    "before its archive is proven": "mgmt.services.copies.prove_again",
+    "before its archive is proven": "mgmt.services.steps.copies.prove_again",
     "before it is set aside": "mgmt.services.free.move",
     "when it is set aside": "mgmt.services.free._is_whole",
     "before it is removed": "mgmt.services.free.remove_tree",

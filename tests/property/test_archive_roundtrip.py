@@ -31,7 +31,7 @@ from mgmt.archive import (
 from mgmt.archive.blocks import BLOCK, pack, unpack
 from mgmt.archive.header import pack_header
 from mgmt.archive.member import decode, encode
-from mgmt.archive.members import read_members as parse
+from mgmt.archive.tar_stream import read_members as parse
 from mgmt.progress import NoProgress
 from tests.archive.archives import chunked, header, raw, write
 from tests.trees import describe, walk

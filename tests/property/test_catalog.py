@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, UploadRecord, open_catalog
-from mgmt.catalog import names as name_index
-from mgmt.catalog.columns import display, exact, exact_bytes
+from mgmt.catalog.files import name_index as name_index
+from mgmt.catalog.records.types import display, exact, exact_bytes
 from tests.catalogs import Catalogs
 
 names = st.binary(min_size=1, max_size=255).map(lambda b: b.replace(b"/", b"_").replace(b"\0", b"0")).map(

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from mgmt.services.index_keys import SUFFIX, archive_key
+from mgmt.services.steps.index_keys import SUFFIX, archive_key
 from tests.catalogs import Catalogs, Row
 from tests.conftest import Figure
 from tests.faults.history import Content, archived, content_of
@@ -223,7 +223,7 @@ def visible(folder: Path) -> list[Path]:
 def another_uploads(program: Program, path: Path) -> Iterator[None]:
     """Another process has begun to upload `path`, for as long as the block lasts; then it dies."""
     from mgmt.catalog import UploadRecord, open_catalog
-    from mgmt.services.files import claim
+    from mgmt.services.steps.local_files import claim
 
     begun, go_on = os.pipe(), os.pipe()
     child = os.fork()

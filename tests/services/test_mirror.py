@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from mgmt.services.files import host
-from mgmt.services.mirror_files import PARTIAL
+from mgmt.services.steps.local_files import host
+from mgmt.services.steps.mirror_files import PARTIAL
 from tests.program import Program
 
 NAMES = [".downloads.json", ".files.json", ".operations.json", ".uploads.json"]

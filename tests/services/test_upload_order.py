@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from mgmt import archive
-from mgmt.services import completed, upload
+from mgmt.services import upload
+from mgmt.services.steps import move_original as completed
 from mgmt.storage.directory import DirectoryStore
 from tests.program import Program
 

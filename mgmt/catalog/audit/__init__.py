@@ -1,0 +1,1 @@
+"""The audit trail: hashes, seals, verification, export and prune."""

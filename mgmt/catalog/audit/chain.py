@@ -1,0 +1,99 @@
+"""Keeps the history of operations so that nobody can change it unnoticed: seals it, and holds it against its seals."""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.orm import Session
+
+from mgmt.catalog.audit.canonical import dumps, plain_time
+from mgmt.catalog.audit.seals import Seal, digest_of, last_seal
+from mgmt.catalog.audit.verification import Anchor, Verification
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.records.base import now
+from mgmt.catalog.records.models import SealRecord
+from mgmt.errors import CatalogError
+
+BATCH = 1_000
+"""Operations of one seal, at most."""
+
+logger = logging.getLogger(__name__)
+
+_UNSEALED = "seal IS NULL AND sha256 IS NOT NULL"
+_BEHIND = text(f"SELECT 1 FROM operations WHERE {_UNSEALED} LIMIT 1")  # noqa: S608
+_NEXT = text(f"SELECT seq, operation_id, sha256 FROM operations WHERE {_UNSEALED} ORDER BY seq LIMIT :limit")  # noqa: S608
+_MARK = text(f"UPDATE operations SET seal = :seal WHERE {_UNSEALED} AND operation_id IN :ids").bindparams(  # noqa: S608
+    bindparam("ids", expanding=True)
+)
+_TRY = text("SELECT pg_try_advisory_xact_lock(hashtextextended('mgmt seals', 0))")
+
+
+class Audit:
+    """The chain of seals over the operations that have ended."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def seal(self) -> int:
+        """Write what has ended since the last seal into the chain; returns how many operations that were.
+
+        On PostgreSQL whoever comes first does it for all, and nobody waits: 0 when another one is at it.
+        """
+        total = 0
+        while self._is_behind() and (count := self._seal_some()):
+            total += count
+        return total
+
+    def seal_at_the_end(self) -> None:
+        """`seal`, when a command has done its work: what cannot be sealed now is sealed by the next."""
+        try:
+            self.seal()
+        except CatalogError as error:
+            logger.info("what has ended is not sealed yet: %s", error)
+
+    def head(self) -> Seal | None:
+        """The last seal; None before there is one."""
+        with self._database.reading() as session:
+            return last_seal(session.connection())
+
+    def verification(self, anchors: Iterable[Anchor] = ()) -> Verification:
+        """What holds the history against its seals, and those against the `anchors` that were kept elsewhere."""
+        return Verification(self._database, anchors)
+
+    def _is_behind(self) -> bool:
+        with self._database.reading() as session:
+            return session.execute(_BEHIND).first() is not None
+
+    def _seal_some(self) -> int:
+        with self._database.transaction() as session:
+            if not self._database.is_sqlite and not session.scalar(_TRY):
+                return 0
+            rows = session.execute(_NEXT, {"limit": BATCH}).all()
+            if rows:
+                listed = [(seq, operation_id, digest.hex()) for seq, operation_id, digest in rows]
+                sequence = _append(session, dumps(listed))
+                ids = [operation_id for _, operation_id, _ in listed]
+                marked: Any = session.execute(_MARK, {"seal": sequence, "ids": ids})
+                if marked.rowcount != len(ids):
+                    raise CatalogError(
+                        f"the catalog {self._database.name} does not let this login seal what has ended",
+                        next_step="mgmt db roles --apply   (as its owner)",
+                    )
+            return len(rows)
+
+
+def _append(session: Session, operations: str) -> int:
+    head = last_seal(session.connection())
+    seal = SealRecord(
+        sequence=1 if head is None else head.sequence + 1,
+        operations=operations,
+        previous=None if head is None else head.right_digest,
+        digest=b"",
+        sealed_at=now(),
+    )
+    seal.digest = digest_of(seal.sequence, plain_time(seal.sealed_at), seal.operations, seal.previous)
+    session.add(seal)
+    session.flush()
+    session.expunge(seal)
+    return seal.sequence

@@ -1,0 +1,198 @@
+"""What the database itself refuses: to change an operation that has ended, what belongs to it, or a seal.
+
+The migrations have texts of their own, as all history has. These are what those must come to (tests/catalog/
+test_schema.py), and what `mgmt db check` looks for.
+"""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, Table, event, text
+
+from mgmt.catalog.audit.canonical import NOT_SAID, sub_tables
+from mgmt.catalog.records.base import Base
+from mgmt.catalog.records.models import OperationFile, OperationRecord, SealRecord
+
+_FINAL = "a finished operation cannot be changed"
+_SEALED = "a seal cannot be changed"
+_LIVE = "('pending', 'running')"
+_REPLACES_WHAT_HAS_ENDED = (
+    "EXISTS (SELECT 1 FROM operations WHERE (operation_id = NEW.operation_id OR seq = NEW.seq OR rowid = NEW.rowid) "  # noqa: S608
+    f"AND status NOT IN {_LIVE})"
+)
+"""REPLACE would delete it without a word where recursive_triggers is off, as in the sqlite3 shell."""
+
+
+def expected(dialect: str) -> dict[str, str]:
+    """The triggers by name, each as it is made; on PostgreSQL the functions too, which are made first."""
+    return _in_sqlite() if dialect == "sqlite" else {**FUNCTIONS, **_in_postgresql()}
+
+
+def problems(connection: Connection) -> list[str]:
+    """What is missing, switched off, or another one than it should be."""
+    found = existing(connection)
+    return [
+        f"trigger {name} is {'changed' if name in found else 'missing'}"
+        for name, made in expected(connection.dialect.name).items()
+        if _spaced(found.get(name, "")) != _spaced(made)
+    ]
+
+
+def existing(connection: Connection) -> Mapping[str, str]:
+    """The triggers that are there, by name, as they were made."""
+    if connection.dialect.name == "sqlite":
+        made = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
+        return {str(name): str(sql) for name, sql in made}
+    functions = connection.execute(
+        text(
+            "SELECT proname, "
+            "'CREATE FUNCTION ' || proname || '() RETURNS trigger LANGUAGE plpgsql AS $$' || prosrc || '$$'"
+            " FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'mgmt!_%' ESCAPE '!'"
+        )
+    )
+    triggers = connection.execute(
+        text(
+            "SELECT tgname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+            "WHERE NOT tgisinternal AND tgenabled = 'O' AND c.relnamespace = current_schema()::regnamespace"
+        )
+    )
+    schema = connection.scalar(text("SELECT current_schema()"))
+    return {str(name): str(made) for name, made in functions} | {
+        name: made.replace(f" ON {schema}.", " ON ").replace(f" FUNCTION {schema}.", " FUNCTION ")
+        for name, made in triggers
+    }
+
+
+def _spaced(made: str) -> str:
+    return " ".join(made.split())
+
+
+def _in_sqlite() -> dict[str, str]:
+    made = _sqlite(
+        "operations",
+        _FINAL,
+        {
+            "delete": ("DELETE", f"OLD.status NOT IN {_LIVE}"),
+            "insert": ("INSERT", _REPLACES_WHAT_HAS_ENDED),
+            "update": (f"UPDATE OF {_facts_of_operations()}", f"OLD.status NOT IN {_LIVE}"),
+            "number": ("UPDATE OF operation_id, seq", "OLD.operation_id <> NEW.operation_id OR OLD.seq <> NEW.seq"),
+            "sha256": ("UPDATE OF sha256", f"OLD.sha256 IS NOT NULL OR NEW.status IN {_LIVE}"),
+            "seal": ("UPDATE OF seal", "OLD.seal IS NOT NULL OR NEW.sha256 IS NULL"),
+        },
+    )
+    for table in _parts():
+        made |= _sqlite(
+            table.name,
+            _FINAL,
+            {
+                "delete": ("DELETE", _has_ended("OLD.operation_id")),
+                "insert": ("INSERT", _has_ended("NEW.operation_id")),
+                "update": ("UPDATE", _has_ended("OLD.operation_id, NEW.operation_id")),
+            },
+        )
+    return made | _sqlite(
+        "seals",
+        _SEALED,
+        {
+            "delete": ("DELETE", "TRUE"),
+            "insert": ("INSERT", "EXISTS (SELECT 1 FROM seals WHERE sequence = NEW.sequence)"),
+            "update": ("UPDATE", "TRUE"),
+        },
+    )
+
+
+def _sqlite(table: str, says: str, refused: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    return {
+        f"{table}_{what}": f"CREATE TRIGGER {table}_{what} BEFORE {event} ON {table} WHEN {when}\n"
+        f"BEGIN SELECT RAISE(ABORT, '{says}'); END"
+        for what, (event, when) in refused.items()
+    }
+
+
+def _facts_of_operations() -> str:
+    return ", ".join(f'"{column.name}"' for column in _table(OperationRecord).columns if column.name not in NOT_SAID)
+
+
+def _has_ended(ids: str) -> str:
+    return f"EXISTS (SELECT 1 FROM operations WHERE operation_id IN ({ids}) AND sha256 IS NOT NULL)"  # noqa: S608
+
+
+FUNCTIONS = {
+    "mgmt_keep_operation": f"""
+CREATE FUNCTION mgmt_keep_operation() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    kept operations := NEW;
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        IF OLD.status NOT IN {_LIVE} THEN
+            RAISE EXCEPTION '{_FINAL}' USING ERRCODE = 'integrity_constraint_violation';
+        END IF;
+        RETURN OLD;
+    END IF;
+    kept.sha256 := OLD.sha256;
+    kept.seal := OLD.seal;
+    IF NEW.operation_id <> OLD.operation_id OR NEW.seq <> OLD.seq
+        OR (OLD.status NOT IN {_LIVE} AND kept::text <> OLD::text)
+        OR (NEW.sha256 IS DISTINCT FROM OLD.sha256 AND (OLD.sha256 IS NOT NULL OR NEW.status IN {_LIVE}))
+        OR (NEW.seal IS DISTINCT FROM OLD.seal AND (OLD.seal IS NOT NULL OR NEW.sha256 IS NULL))
+    THEN
+        RAISE EXCEPTION '{_FINAL}' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END
+$$""",
+    "mgmt_keep_facts": f"""
+CREATE FUNCTION mgmt_keep_facts() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (TG_OP <> 'INSERT' AND {_has_ended("OLD.operation_id")})
+        OR (TG_OP <> 'DELETE' AND {_has_ended("NEW.operation_id")})
+    THEN
+        RAISE EXCEPTION '{_FINAL}' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
+END
+$$""",
+    "mgmt_refuse": f"""
+CREATE FUNCTION mgmt_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation',
+        MESSAGE = CASE TG_TABLE_NAME WHEN 'seals' THEN '{_SEALED}' ELSE '{_FINAL}' END;
+END
+$$""",
+}
+
+
+def _in_postgresql() -> dict[str, str]:
+    made = {"operations_keep": _postgresql("operations", "keep", "DELETE OR UPDATE", "ROW", "mgmt_keep_operation")}
+    made |= {
+        f"{table.name}_keep": _postgresql(table.name, "keep", "INSERT OR DELETE OR UPDATE", "ROW", "mgmt_keep_facts")
+        for table in _parts()
+    }
+    made["seals_keep"] = _postgresql("seals", "keep", "DELETE OR UPDATE", "ROW", "mgmt_refuse")
+    for table in [_table(OperationRecord), *_parts(), _table(SealRecord)]:
+        name = f"{table.name}_truncate"
+        made[name] = _postgresql(table.name, "truncate", "TRUNCATE", "STATEMENT", "mgmt_refuse")
+    return made
+
+
+def _postgresql(table: str, what: str, events: str, each: str, function: str) -> str:
+    return f"CREATE TRIGGER {table}_{what} BEFORE {events} ON {table} FOR EACH {each} EXECUTE FUNCTION {function}()"
+
+
+def _parts() -> list[Table]:
+    """What belongs to an operation, in tables of its own."""
+    return [*sub_tables(), _table(OperationFile)]
+
+
+def _table(record: type[Base]) -> Table:
+    table = record.__table__
+    assert isinstance(table, Table)  # noqa: S101
+    return table
+
+
+@event.listens_for(Base.metadata, "after_create")
+def _create(_metadata: object, connection: Connection, **_: object) -> None:
+    for made in expected(connection.dialect.name).values():
+        connection.exec_driver_sql(made)

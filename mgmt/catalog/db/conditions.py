@@ -1,0 +1,151 @@
+"""Conditions that mean the same on SQLite and PostgreSQL. Whatever a user typed is bound, never part of the text."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, ColumnElement, TableValuedAlias, and_, cast, literal, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from mgmt.catalog.records.types import UTCDateTime, display, exact_bytes
+
+
+class _Like(FunctionElement[bool]):
+    """Arguments: the text, a folded pattern, the pattern as it was given."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_Like, "sqlite")
+def _in_sqlite(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
+    text, folded, _ = (compiler.process(clause, **options) for clause in element.clauses)
+    # LIKE knows the case of ASCII by itself, and nearly every name is; casefold takes ten times as long.
+    is_ascii = f"length({text}) = length(CAST({text} AS BLOB))"
+    return f"(CASE WHEN {is_ascii} THEN {text} ELSE casefold({text}) END LIKE {folded} ESCAPE '!')"
+
+
+@compiles(_Like, "postgresql")
+def _in_postgresql(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
+    text, _, pattern = (compiler.process(clause, **options) for clause in element.clauses)
+    # The columns sort by code point, a collation that knows the case of ASCII only.
+    return f"""(({text}) COLLATE "default" ILIKE {pattern} ESCAPE '!')"""
+
+
+def _like(text: Any, keyword: str, before: str, after: str) -> ColumnElement[bool]:
+    shown = display(keyword)
+    folded, given = (t.replace("!", "!!").replace("%", "!%").replace("_", "!_") for t in (shown.casefold(), shown))
+    return _Like(text, literal(f"{before}{folded}{after}"), literal(f"{before}{given}{after}"))
+
+
+def containing(text: Any, keyword: str) -> ColumnElement[bool]:
+    """`text` has `keyword` in it, whatever the case of either; a `%` is a `%`."""
+    return _like(text, keyword, "%", "%")
+
+
+def beginning(text: Any, keyword: str) -> ColumnElement[bool]:
+    """`text` begins with `keyword`, whatever the case of either."""
+    return _like(text, keyword, "", "%")
+
+
+def ending(text: Any, keyword: str) -> ColumnElement[bool]:
+    """`text` ends with `keyword`, whatever the case of either."""
+    return _like(text, keyword, "%", "")
+
+
+class _Tagged(FunctionElement[bool]):
+    """Arguments: a JSON object, a key, a value."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_Tagged, "sqlite")
+def _tagged_in_sqlite(element: _Tagged, compiler: SQLCompiler, **options: Any) -> str:
+    # Its JSON paths cannot name every key; and `->>` does not see through the escapes of what is not ASCII.
+    tags, key, value = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"EXISTS (SELECT 1 FROM json_each({tags}) AS tag WHERE tag.key = {key} AND tag.value = {value})"  # noqa: S608
+
+
+@compiles(_Tagged, "postgresql")
+def _tagged_in_postgresql(element: _Tagged, compiler: SQLCompiler, **options: Any) -> str:
+    tags, key, value = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"(({tags} ->> {key}) = {value})"
+
+
+def tagged(tags: Any, key: str, value: str) -> ColumnElement[bool]:
+    """`tags` has `key` with exactly this `value`."""
+    return _Tagged(tags, literal(display(key)), literal(display(value)))
+
+
+class _Elements(FunctionElement[str]):
+    """Argument: a JSON list. A table of its elements, in the column `value`."""
+
+    inherit_cache = True
+
+
+@compiles(_Elements, "sqlite")
+def _elements_in_sqlite(element: _Elements, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Elements, "postgresql")
+def _elements_in_postgresql(element: _Elements, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
+
+
+def table_of(numbers: Sequence[int]) -> TableValuedAlias:
+    """`numbers` as a table, in its column `value`; there may be more of them than a statement can have parameters."""
+    return _Elements(literal(json.dumps(list(numbers)))).table_valued("value")
+
+
+def among(number: ColumnElement[int], numbers: Sequence[int]) -> ColumnElement[bool]:
+    """`number` is one of `numbers`, of which there may be many."""
+    return number.in_(select(cast(table_of(numbers).c.value, BigInteger)))
+
+
+def starting(text: ColumnElement[str] | InstrumentedAttribute[Any], prefix: str) -> ColumnElement[bool]:
+    """`text` begins with `prefix`, in exactly this case: a range, so that an index serves it."""
+    shown = display(prefix)
+    following = _following(shown)
+    return and_(text >= shown, text < following) if following is not None else text >= shown
+
+
+def _following(prefix: str) -> str | None:
+    """The least text that is greater than all that begins with `prefix`, by code points."""
+    for end in range(len(prefix), 0, -1):
+        code = ord(prefix[end - 1])
+        if code < 0x10FFFF:
+            # Surrogates are no characters: no database would take one.
+            return prefix[: end - 1] + chr(0xE000 if code == 0xD7FF else code + 1)
+    return None
+
+
+def named(text: Any, raw: Any, name: str) -> ColumnElement[bool]:
+    """The pair of columns `text` and `raw` holds exactly `name`."""
+    exact = exact_bytes(name)
+    return and_(text == name, raw.is_(None) if exact is None else raw == exact)
+
+
+class _Clock(FunctionElement[datetime]):
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+@compiles(_Clock, "sqlite")
+def _clock_in_sqlite(_element: _Clock, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+@compiles(_Clock, "postgresql")
+def _clock_in_postgresql(_element: _Clock, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "clock_timestamp()"
+
+
+def clock() -> ColumnElement[datetime]:
+    """This moment by the database's clock, which is the same for all who ask."""
+    return _Clock()

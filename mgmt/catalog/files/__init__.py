@@ -1,0 +1,1 @@
+"""Records of files and of the members of archives: saved, found, searched."""

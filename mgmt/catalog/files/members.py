@@ -1,0 +1,357 @@
+"""The members of archives: written a million at a time, found again one by one."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+from sqlalchemy import ColumnElement, Connection, CursorResult, Row, Select, and_, delete, func, or_, select, text
+from sqlalchemy.orm import Session
+
+from mgmt.catalog.db.conditions import among, beginning, containing, ending, named, starting
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.files.name_index import NameIndex
+from mgmt.catalog.records.member_tables import directories, directory_archives, member_ranges, members
+from mgmt.catalog.records.models import FileRecord
+from mgmt.catalog.records.types import display, exact, exact_bytes
+from mgmt.errors import NotFoundError
+
+BATCH = 1_000
+"""Members that are in memory at a time, and are written by one statement: SQLite takes 32,766 values in one."""
+
+COLUMNS = (
+    "archive_id",
+    "directory_id",
+    "name",
+    "name_bytes",
+    "type",
+    "mode",
+    "size",
+    "mtime_ns",
+    "header_offset",
+    "data_offset",
+    "sha256",
+    "link",
+    "link_bytes",
+)
+
+
+class MemberFacts(Protocol):
+    """What there is to know of a member. Names are `str` with surrogateescape, offsets are in the tar."""
+
+    @property
+    def path(self) -> str: ...  # noqa: D102
+    @property
+    def type(self) -> str: ...  # noqa: D102
+    @property
+    def mode(self) -> int: ...  # noqa: D102
+    @property
+    def mtime_ns(self) -> int: ...  # noqa: D102
+    @property
+    def size(self) -> int: ...  # noqa: D102
+    @property
+    def header_offset(self) -> int: ...  # noqa: D102
+    @property
+    def data_offset(self) -> int: ...  # noqa: D102
+    @property
+    def sha256(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def link(self) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRecord:
+    """A member as the catalog has it."""
+
+    id: int
+    archive_id: int
+    path: str
+    type: str
+    mode: int
+    size: int
+    mtime_ns: int
+    header_offset: int
+    data_offset: int
+    sha256: bytes | None
+    link: str | None
+
+
+_Found = list[tuple[MemberRecord, FileRecord]]
+
+
+class Members:
+    """Lists page by key: `after` is the id of the last member of the page before."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._names = NameIndex(database)
+
+    def record(self, archive_id: int, facts: Iterable[MemberFacts]) -> int:
+        """Write down the members of an archive, in place of those it had; returns how many. Memory stays flat.
+
+        Inside a transaction of the caller's they are committed with it.
+        """
+        with self._database.transaction() as session:
+            session.flush()
+            self._forget(session, archive_id)
+            _adopt(session)
+            connection = session.connection()
+            known = _Directories(connection, archive_id)
+            before = self._last_id(session)
+            count = 0
+            remaining = iter(facts)
+            while batch := list(islice(remaining, BATCH)):
+                self._insert(connection, _values(archive_id, batch, known))
+                count += len(batch)
+            if count:
+                _stand(session, archive_id, before + 1, self._last_id(session))
+            return count
+
+    def list(
+        self, archive_id: int, prefix: str | None = None, limit: int | None = 50, after: int | None = None
+    ) -> list[MemberRecord]:
+        """The members whose path begins with `prefix`, in the order of the archive."""
+        query = _select().order_by(members.c.id).limit(limit)
+        if prefix:
+            folder, name = os.path.split(prefix)
+            inside = and_(named(directories.c.path, directories.c.path_bytes, folder), starting(members.c.name, name))
+            query = query.where(or_(starting(directories.c.path, prefix), inside))
+        with self._database.reading() as session:
+            return [_member(row) for row in session.execute(query.where(_of(session, archive_id, after)))]
+
+    def find(self, archive_id: int, path: str) -> MemberRecord:
+        """The member of this exact path. Raises NotFoundError when the archive has none."""
+        folder, name = os.path.split(path)
+        query = _select().where(
+            named(directories.c.path, directories.c.path_bytes, folder),
+            named(members.c.name, members.c.name_bytes, name),
+        )
+        with self._database.reading() as session:
+            row = session.execute(query.where(_of(session, archive_id))).first()
+        if row is None:
+            raise NotFoundError(f"the archive has no member {path}", next_step="mgmt ls --members KEY")
+        return _member(row)
+
+    def search(self, keyword: str, limit: int | None = 50, after: int | None = None) -> _Found:
+        """Members whose name contains `keyword`, in any case, each with its archive; those recorded last come first.
+
+        A keyword with slashes in it is held against the path, up to the name: `2023/img` finds photos/2023/IMG_1.jpg.
+        """
+        with self._database.reading() as session:
+            rows: list[Row[Any]] = []
+            for query in self._searches(session, keyword, after):
+                left = None if limit is None else limit - len(rows)
+                if left == 0:
+                    break
+                rows += session.execute(query.limit(left)).all()
+            found = [_member(row) for row in rows]
+            wanted = select(FileRecord).where(FileRecord.id.in_({member.archive_id for member in found}))
+            archives = {archive.id: archive for archive in session.scalars(wanted)}
+        return [(member, archives[member.archive_id]) for member in found]
+
+    def index_names(self) -> int:
+        """Make what was recorded quick to search, in short transactions of its own; returns how many names were new.
+
+        It takes some 2 s for a million members, may be cut off anywhere, and goes on from there. Until then, and
+        without it, they are found all the same, by looking at each.
+        """
+        return self._names.catch_up()
+
+    def _searches(self, session: Session, keyword: str, after: int | None) -> Iterator[Select[Any]]:
+        """Queries that together, one after the other, give all there is."""
+        folder, slash, name = keyword.rpartition("/")
+        newest = _select().order_by(members.c.id.desc())
+        if slash:
+            ends = select(directories.c.id).where(directories.c.path != "", ending(directories.c.path, folder))
+            inside = session.scalars(ends).all()
+            newest = newest.where(among(members.c.directory_id, inside), beginning(members.c.name, name))
+            for first, last in _stretches(session, inside):
+                yield newest.where(members.c.id.between(first, last if after is None else min(last, after - 1)))
+            return
+        fits = containing(members.c.name, name)
+        newest = newest.where(fits) if after is None else newest.where(fits, members.c.id < after)
+        if not self._names.can_sift(name):
+            yield newest
+            return
+        mark = self._names.mark(session)
+        yield newest.where(members.c.id > mark)
+        end = mark if after is None else min(mark, after - 1)
+        yield from self._names.sift(session, _select().where(fits), name, end)
+
+    def count(self, archive_id: int) -> int:
+        """How many members of the archive are recorded."""
+        with self._database.reading() as session:
+            return session.scalar(select(func.count()).where(_of(session, archive_id))) or 0
+
+    def _forget(self, session: Session, archive_id: int) -> None:
+        removed: Any = session.execute(delete(members).where(_of(session, archive_id)))
+        if removed.rowcount:
+            self._names.lower(session)
+            for table in (member_ranges, directory_archives):
+                session.execute(delete(table).where(table.c.archive_id == archive_id))
+
+    def _last_id(self, session: Session) -> int:
+        """All ids that were given are up to this one, and all that will be are beyond it."""
+        if self._database.is_sqlite:
+            return session.scalar(select(func.coalesce(func.max(members.c.id), 0))) or 0
+        # Other transactions take ids meanwhile, so this one is taken too.
+        return int(session.scalar(text("SELECT nextval(pg_get_serial_sequence('members', 'id'))")) or 0)
+
+    def _insert(self, connection: Connection, values: tuple[Any, ...]) -> None:
+        """Add rows, whose values stand one after another.
+
+        SQLite takes two thirds of the time for one statement of many rows; psycopg, which looks for each mark in it,
+        takes two fifths for many of one row, which it sends together.
+        """
+        columns = f"INSERT INTO members ({', '.join(COLUMNS)}) VALUES"
+        if self._database.is_sqlite:
+            row = f"({', '.join('?' * len(COLUMNS))})"
+            connection.exec_driver_sql(f"{columns} {', '.join([row] * (len(values) // len(COLUMNS)))}", values)
+        else:
+            rows = list(zip(*[iter(values)] * len(COLUMNS), strict=True))
+            connection.exec_driver_sql(f"{columns} ({', '.join(['%s'] * len(COLUMNS))})", rows)
+
+
+class _Directories:
+    """The ids of directories. A tree is walked depth first, so the ones that matter are the last ones asked for."""
+
+    KEPT = 10_000
+
+    def __init__(self, connection: Connection, archive_id: int) -> None:
+        self._connection = connection
+        self._is_sqlite = connection.dialect.name == "sqlite"
+        self._archive_id = archive_id
+        self._ids: dict[str, int] = {}
+
+    def ids_of(self, paths: set[str]) -> dict[str, int]:
+        """The ids of all `paths`, and of some others; those that have none get one."""
+        if new := paths - self._ids.keys():
+            if len(self._ids) + len(new) > self.KEPT:
+                self._ids.clear()
+                new = paths
+            self._add(sorted(new))
+        return self._ids
+
+    def _add(self, paths: list[str]) -> None:
+        names = [(display(path), exact_bytes(path)) for path in paths]
+        self._run("INSERT INTO directories (path, path_bytes) VALUES (?, ?) ON CONFLICT DO NOTHING", names)
+        plain = [shown for shown, raw in names if raw is None]
+        hidden = [raw for _, raw in names if raw is not None]
+        found = [*self._known("path_bytes IS NULL AND path", plain), *self._known("path_bytes", hidden)]
+        ids = {exact(shown, raw): id_ for id_, shown, raw in found}
+        pairs = [(ids[path], self._archive_id) for path in paths]
+        self._run(
+            "INSERT INTO directory_archives (directory_id, archive_id) VALUES (?, ?) ON CONFLICT DO NOTHING", pairs
+        )
+        self._ids |= ids
+
+    def _known(self, column: str, names: Sequence[str | bytes]) -> Sequence[Any]:
+        if not names:
+            return []
+        marks = ", ".join("?" * len(names))
+        known = f"SELECT id, path, path_bytes FROM directories WHERE {column} IN ({marks})"  # noqa: S608
+        return self._run(known, tuple(names)).all()
+
+    def _run(self, statement: str, values: Any) -> CursorResult[Any]:
+        """The ORM takes as long to put such a statement together as SQLite takes for a hundred rows."""
+        return self._connection.exec_driver_sql(statement if self._is_sqlite else statement.replace("?", "%s"), values)
+
+
+def _values(archive_id: int, batch: list[MemberFacts], known: _Directories) -> tuple[Any, ...]:
+    values: list[Any] = []
+    paths = [fact.path.rpartition("/") for fact in batch]
+    ids = known.ids_of({folder for folder, _, _ in paths})
+    for fact, (folder, _, name) in zip(batch, paths, strict=True):
+        link = fact.link
+        values += (
+            archive_id,
+            ids[folder],
+            display(name),
+            exact_bytes(name),
+            fact.type,
+            fact.mode,
+            fact.size,
+            fact.mtime_ns,
+            fact.header_offset,
+            fact.data_offset,
+            fact.sha256,
+            None if link is None else display(link),
+            None if link is None else exact_bytes(link),
+        )
+    return tuple(values)
+
+
+def _of(session: Session, archive_id: int, after: int | None = None) -> ColumnElement[bool]:
+    """It is a member of this archive, whoever wrote it: what is compared with an index is all that there is.
+
+    It has an id beyond `after`, which is why that is not another condition: SQLite would start from either.
+    """
+    known = select(member_ranges.c.first_id, member_ranges.c.last_id).where(member_ranges.c.archive_id == archive_id)
+    end, newest = _ends(session)
+    first, last = session.execute(known).first() or (end + 1, end)
+    first = first if after is None else max(first, after + 1)
+    return and_(members.c.id.between(first, max(last, newest)), members.c.archive_id == archive_id)
+
+
+def _ends(session: Session) -> tuple[int, int]:
+    """The last id of the ranges, and that of members beyond them, which somebody else has written; 0 for none."""
+    ends = select(func.coalesce(func.max(member_ranges.c.last_id), 0)).scalar_subquery()
+    newest_of_all = select(func.coalesce(func.max(members.c.id), 0)).scalar_subquery()
+    # In one statement: on PostgreSQL somebody may commit members, and their range, between two.
+    end, newest = session.execute(select(ends, newest_of_all)).one()
+    return end, newest if newest > end else 0
+
+
+def _adopt(session: Session) -> None:
+    """Let no member be beyond the last range, before members are added there."""
+    end, newest = _ends(session)
+    if newest:
+        found = select(members.c.archive_id, func.min(members.c.id), func.max(members.c.id))
+        for archive_id, first, last in session.execute(
+            found.where(members.c.id > end).group_by(members.c.archive_id)
+        ).all():
+            _stand(session, archive_id, first, last)
+
+
+def _stand(session: Session, archive_id: int, first: int, last: int) -> None:
+    """Members of the archive have ids from `first` to `last`, too."""
+    known = select(member_ranges.c.first_id).where(member_ranges.c.archive_id == archive_id)
+    stands = {"archive_id": archive_id, "first_id": session.scalar(known) or first, "last_id": last}
+    session.execute(delete(member_ranges).where(member_ranges.c.archive_id == archive_id))
+    session.execute(member_ranges.insert().values(stands))
+
+
+def _stretches(session: Session, inside: Sequence[int]) -> list[tuple[int, int]]:
+    """From which to which id the archives are that have members in these directories; the newest first, none twice."""
+    archives = select(directory_archives.c.archive_id).where(among(directory_archives.c.directory_id, inside))
+    ranges = select(member_ranges.c.first_id, member_ranges.c.last_id).where(member_ranges.c.archive_id.in_(archives))
+    found: list[tuple[int, int]] = []
+    for first, last in session.execute(ranges.order_by(member_ranges.c.last_id.desc())):
+        if found and found[-1][0] <= last + 1:
+            after, end = found.pop()
+            first, last = min(first, after), end
+        found.append((first, last))
+    return found
+
+
+def _select() -> Select[Any]:
+    found = select(members, directories.c.path, directories.c.path_bytes)
+    return found.join(directories, directories.c.id == members.c.directory_id)
+
+
+def _member(row: Row[Any]) -> MemberRecord:
+    folder, name = exact(row.path, row.path_bytes), exact(row.name, row.name_bytes)
+    return MemberRecord(
+        id=row.id,
+        archive_id=row.archive_id,
+        path=f"{folder}/{name}" if folder else name,
+        type=row.type,
+        mode=row.mode,
+        size=row.size,
+        mtime_ns=row.mtime_ns,
+        header_offset=row.header_offset,
+        data_offset=row.data_offset,
+        sha256=row.sha256,
+        link=None if row.link is None else exact(row.link, row.link_bytes),
+    )

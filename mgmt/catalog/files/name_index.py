@@ -1,0 +1,126 @@
+"""The names of members by trigram: how a search finds one of ten million at once.
+
+SQLite's FTS5 keeps the trigrams of folded names, and nothing else. It is a sieve, not a judge: it never misses a
+name, and whoever asks looks at what it lets through again. So it need not tell neighbours apart: it knows blocks of
+members whose ids follow one another, and whose names are mostly alike, which takes a quarter of the space. It is
+filled in batches behind a mark, after the members are recorded, because filling it while they are is several times
+slower. PostgreSQL has an index that keeps itself.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from sqlalchemy import Integer, Select, Text, column, select, table, text
+from sqlalchemy.orm import Session
+
+from mgmt.catalog.db.conditions import table_of
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.records.member_tables import members
+from mgmt.catalog.records.types import display
+
+BLOCK = 32
+"""Members of a block: those of block n have the ids from n * BLOCK on. The index is of this size for good."""
+
+BATCH = 640 * BLOCK
+"""Names that are indexed in one transaction."""
+
+MOST_TRIGRAMS = 8
+"""Each is a list that FTS5 goes through; so many, from all over the keyword, let hardly anything through."""
+
+FEWEST_BLOCKS, MOST_BLOCKS = 8, 256
+"""Blocks that are asked for at a time: few at first, as a page seldom needs more."""
+
+_names = table("member_names", column("rowid", Integer), column("member_names", Text))
+
+
+def is_ours(name: str | None) -> bool:
+    """The table or index called `name` belongs to the search, and not to the records."""
+    return name is not None and name.startswith("member_names")
+
+
+class NameIndex:
+    """The blocks up to the mark are in the index; what is beyond it is not. A block is indexed when it is full."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def mark(self, session: Session) -> int:
+        """The id of the last member that is indexed."""
+        return session.scalar(text("SELECT indexed_to FROM member_names_mark")) or 0
+
+    def catch_up(self) -> int:
+        """Index what is beyond the mark, in short transactions that can be cut off anywhere; returns how many names."""
+        if not self._database.is_sqlite:
+            return 0
+        total = 0
+        while count := self._index_batch():
+            total += count
+        return total
+
+    def lower(self, session: Session) -> None:
+        """After members were removed: their ids are given again, so the mark must not be beyond the last one."""
+        if self._database.is_sqlite:
+            session.execute(
+                text(
+                    "UPDATE member_names_mark SET indexed_to = min(indexed_to, "
+                    "(SELECT max(0, (coalesce(max(id), 0) + 1) / :block * :block - 1) FROM members))"
+                ),
+                {"block": BLOCK},
+            )
+
+    def can_sift(self, keyword: str) -> bool:
+        """There is an index to ask, and `keyword` is long enough to ask for."""
+        return self._database.is_sqlite and bool(_trigrams(keyword))
+
+    def sift(self, session: Session, query: Select[Any], keyword: str, last: int) -> Iterator[Select[Any]]:
+        """`query`, of members with ids up to `last`, in pieces: only blocks that can have `keyword` in a name.
+
+        The newest come first. A piece is looked up when it is asked for, so that a page costs what is on it.
+        """
+        # With detail=none FTS5 takes no phrase of more than one trigram, so they are ANDed.
+        quoted = ('"' + trigram.replace('"', '""') + '"' for trigram in _trigrams(keyword))
+        sieve = select(_names.c.rowid).where(
+            _names.c.member_names.match(" AND ".join(quoted)), _names.c.rowid <= last // BLOCK
+        )
+        with closing(session.scalars(sieve.order_by(_names.c.rowid.desc()))) as found:
+            most = FEWEST_BLOCKS
+            while numbers := found.fetchmany(most):
+                blocks = table_of(numbers)
+                first = blocks.c.value * BLOCK
+                piece = query.join(blocks, members.c.id.between(first, first + (BLOCK - 1)))
+                # Not the id itself, or SQLite would rather go through all members in that order, or up to that one.
+                yield piece.where(-members.c.id >= -last).order_by(-members.c.id)
+                most = min(4 * most, MOST_BLOCKS)
+
+    def _index_batch(self) -> int:
+        with self._database.transaction() as session:
+            batch = {"mark": self.mark(session), "most": BATCH, "block": BLOCK}
+            last: int = session.scalar(
+                text(
+                    "SELECT (coalesce(max(id), 0) + 1) / :block * :block - 1 "
+                    "FROM (SELECT id FROM members WHERE id > :mark ORDER BY id LIMIT :most)"
+                ),
+                batch,
+            )
+            if last <= batch["mark"]:
+                return 0
+            batch["last"] = last
+            session.execute(
+                text(
+                    "INSERT INTO member_names (rowid, name) "
+                    "SELECT id / :block, group_concat(casefold(name), char(10)) FROM members "
+                    "WHERE id > :mark AND id <= :last GROUP BY id / :block ORDER BY id / :block"
+                ),
+                batch,
+            )
+            session.execute(text("UPDATE member_names_mark SET indexed_to = :last"), batch)
+            return last - batch["mark"]
+
+
+def _trigrams(keyword: str) -> list[str]:
+    folded = display(keyword).casefold()
+    last = len(folded) - 3
+    count = min(last + 1, MOST_TRIGRAMS)
+    places = (last * number // (count - 1) for number in range(count)) if count > 1 else range(count)
+    return list(dict.fromkeys(folded[at : at + 3] for at in places))

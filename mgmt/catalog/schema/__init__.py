@@ -1,0 +1,1 @@
+"""The schema: migrations, roles, backups, and the index of PostgreSQL."""

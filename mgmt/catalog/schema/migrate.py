@@ -1,0 +1,172 @@
+"""The history of the schema: forward, back, and written out for an administrator. Alembic is its only source."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from mgmt.catalog.audit import triggers
+from mgmt.catalog.db.database import HEAD, Database
+from mgmt.catalog.files.name_index import is_ours
+from mgmt.catalog.records.base import Base
+from mgmt.catalog.schema.backup import backup, remove_cut_off
+from mgmt.catalog.schema.pg_trgm import index_names
+from mgmt.errors import CatalogError, ConfigurationError
+
+
+def _is_a_record(_object: Any, name: str | None, *_: Any) -> bool:
+    return not is_ours(name)
+
+
+OPTIONS: dict[str, Any] = {
+    "target_metadata": Base.metadata,
+    "include_object": _is_a_record,
+    "transactional_ddl": True,
+    "render_as_batch": True,
+}
+"""How Alembic looks at the catalog: here, and in migrations/env.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One step in the history of the schema."""
+
+    revision: str
+    previous: str | None
+    summary: str
+    is_head: bool
+
+
+def upgrade(database: Database, revision: str = "head") -> str | None:
+    """Bring the schema forward to `revision`, wholly or not at all.
+
+    An SQLite catalog that has a schema is backed up before. Returns the path of the backup; None when there is none. On
+    PostgreSQL the index of names is made afterwards, if it could not be made before.
+    """
+    backup = _migrate(command.upgrade, database, revision)
+    if not database.is_sqlite and database.revision() == HEAD:
+        index_names(database)
+    return backup
+
+
+def downgrade(database: Database, revision: str) -> str | None:
+    """Take the schema back to `revision` ("base": nothing is left), as `upgrade` brings it forward."""
+    return _migrate(command.downgrade, database, revision)
+
+
+def current(database: Database) -> str | None:
+    """The revision of the schema that is there; None for an empty database."""
+    return database.revision()
+
+
+def history() -> list[Revision]:
+    """Every revision that this mgmt knows, the newest first."""
+    return [
+        Revision(
+            revision=script.revision,
+            previous=str(script.down_revision) if script.down_revision else None,
+            summary=script.doc,
+            is_head=script.is_head,
+        )
+        for script in ScriptDirectory.from_config(_config()).walk_revisions()
+    ]
+
+
+def check(database: Database) -> list[str]:
+    """What is wrong: differences between the schema and the records, and on SQLite damaged pages and orphaned rows.
+
+    Empty when all is well.
+    """
+    problems = []
+    with database.connection() as connection:
+        if (found := database.revision()) != HEAD:
+            problems.append(f"the schema is {found or 'empty'}, it should be {HEAD}")
+        else:
+            context = MigrationContext.configure(connection, opts=OPTIONS)
+            problems += [
+                f"schema: {difference}" for difference in compare_metadata(context, OPTIONS["target_metadata"])
+            ]
+            problems += triggers.problems(connection)
+        if database.is_sqlite:
+            found_damage = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+            problems += [f"damage: {line}" for line in found_damage if line != "ok"]
+            orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+            problems += [f"orphan: row {row[1]} of {row[0]} refers to a missing row of {row[2]}" for row in orphans]
+    return problems
+
+
+def sql(dialect: str, revisions: str = "base:head") -> str:
+    """The statements that go from one revision to another ("0001:head"; "head:base" to undo), and change nothing.
+
+    `dialect` is "sqlite" or "postgresql". Raises ConfigurationError for what is not known.
+    """
+    if dialect not in ("sqlite", "postgresql"):
+        raise ConfigurationError(f"there is no dialect {dialect}", next_step="use sqlite or postgresql")
+    text = io.StringIO()
+    start, _, end = revisions.rpartition(":")
+    start = start or "base"
+    order = ["base", *(step.revision for step in reversed(history())), "head"]
+    for revision in (start, end):
+        if revision not in order:
+            raise ConfigurationError(f"there is no revision {revision}", next_step="mgmt db history")
+    start = HEAD if start == "head" else start
+    goes_down = order.index(end) < order.index(start)
+    run = command.downgrade if goes_down else command.upgrade
+    run(_config(output=text, dialect=dialect), f"{start}:{end}", sql=True)
+    return text.getvalue()
+
+
+def _migrate(run: Any, database: Database, revision: str) -> str | None:
+    if revision not in ("base", "head", *(step.revision for step in history())):
+        raise ConfigurationError(f"there is no revision {revision}", next_step="mgmt db history")
+    found = database.revision()
+    with _refused(database):
+        scripts = ScriptDirectory.from_config(_config())
+        if found is not None:
+            scripts.get_revision(found)
+    if {"base": None, "head": HEAD}.get(revision, revision) == found:
+        return None
+    with _refused(database):
+        if database.is_sqlite and found is not None:
+            with database.lock():
+                remove_cut_off(database)
+                moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+                path = backup(database, f"{database.path}.{found}-{moment}.backup")
+                run(_config(database=database), revision)
+            return path
+        run(_config(database=database), revision)
+    return None
+
+
+@contextmanager
+def _refused(database: Database) -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        raise CatalogError(
+            f"the catalog {database.name} was not changed: {error}", next_step="mgmt db history"
+        ) from error
+
+
+def _config(output: io.StringIO | None = None, **attributes: Any) -> Config:
+    config = Config(output_buffer=output, attributes=attributes)
+    config.set_main_option("script_location", _migrations().replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _migrations() -> str:
+    """Inside the package in a wheel; beside it in a checkout, of which an editable install has no copy."""
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    inside = os.path.join(package, "migrations")
+    return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(package), "migrations")

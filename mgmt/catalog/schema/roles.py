@@ -1,0 +1,158 @@
+"""Three roles for a PostgreSQL catalog: who owns it and migrates, who works with it, and who only reads.
+
+The writer may change an operation while it is live, and in the transaction that ends it. After that it may note once in
+which seal the operation is: the triggers see to it that this is all. That is row-level security, which the owner of a
+table alone could lift. The roles have no login: an administrator grants them to people.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Table, text
+
+from mgmt.catalog.audit.triggers import FUNCTIONS
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.records.base import Base
+from mgmt.catalog.records.enums import LIVE
+from mgmt.errors import ConfigurationError
+
+_LIVE = ", ".join(f"'{status.value}'" for status in LIVE)
+
+_CHANGED = {"files": "UPDATE", "endpoints": "UPDATE"}
+"""What is no history: it says what there is now."""
+
+_REMADE = {"members": "DELETE", "member_ranges": "DELETE", "directory_archives": "DELETE"}
+"""What is made again from an archive's index."""
+
+_PARTS = {table.name for table in Base.metadata.tables.values() if "operation_id" in table.primary_key} - {"operations"}
+"""What more is said of an operation, in tables of their own."""
+
+_FIXED = {"operation_id", "operation_type", "seq", "started_at"}
+"""What an operation is from its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The names of the roles."""
+
+    owner: str
+    writer: str
+    reader: str
+
+    @classmethod
+    def named(cls, prefix: str) -> "Roles":
+        """`PREFIX_owner`, `PREFIX_writer` and `PREFIX_reader`. Raises ConfigurationError for what is no such name."""
+        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,50}", prefix):
+            raise ConfigurationError(f"{prefix!r} cannot begin the name of a role", next_step="use small letters")
+        return cls(f"{prefix}_owner", f"{prefix}_writer", f"{prefix}_reader")
+
+
+def sql(database: Database, roles: Roles) -> str:
+    """The statements that make the roles and give each its rights; they may be run again, after each upgrade.
+
+    Raises ConfigurationError for SQLite, which has no roles.
+    """
+    return "".join(f"{statement};\n" for statement in _statements(database, roles))
+
+
+def apply(database: Database, roles: Roles) -> None:
+    """Run those statements, all of them or none. Raises CatalogError when the login may not do that."""
+    statements = list(_statements(database, roles))
+    with database.migrating() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+def _statements(database: Database, roles: Roles) -> Iterator[str]:
+    if database.is_sqlite:
+        raise ConfigurationError(
+            "an SQLite catalog has no roles: who may read or write its file may read or write all of it",
+            next_step="--catalog postgresql://...",
+        )
+    with database.reading() as session:
+        name, schema = session.execute(text("SELECT current_database(), current_schema()")).one()
+    name, schema = _quoted(name), _quoted(schema)
+    everyone = f"{roles.writer}, {roles.reader}"
+    for role in (roles.owner, roles.writer, roles.reader):
+        yield (
+            f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') "
+            f"THEN CREATE ROLE {role} NOLOGIN; END IF; "
+            "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        )
+    # Whoever owns the tables so far may give them away only to a role that it is a member of.
+    yield (
+        f"DO $$ BEGIN IF NOT pg_has_role(current_user, '{roles.owner}', 'MEMBER') "
+        f"THEN GRANT {roles.owner} TO CURRENT_USER; END IF; END $$"
+    )
+    yield f"GRANT CONNECT, CREATE ON DATABASE {name} TO {roles.owner}"
+    yield f"GRANT CONNECT ON DATABASE {name} TO {everyone}"
+    yield f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {roles.owner}"
+    yield f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
+    yield f"GRANT USAGE ON SCHEMA {schema} TO {everyone}"
+    for each in ("alembic_version", *Base.metadata.tables):
+        yield f"ALTER TABLE {schema}.{each} OWNER TO {roles.owner}"
+        yield f"REVOKE ALL ON {schema}.{each} FROM PUBLIC, {everyone}"
+        yield f"GRANT SELECT ON {schema}.{each} TO {everyone}"
+    for function in FUNCTIONS:
+        yield f"ALTER FUNCTION {schema}.{function}() OWNER TO {roles.owner}"
+    for table in Base.metadata.sorted_tables:
+        if table.name == "operations":
+            yield from _of_operations(table, schema, roles.writer)
+        elif table.name == "prunes":
+            continue  # only the owner removes anything from the history
+        elif table.name in _PARTS:
+            yield from _of_a_part(table, schema, roles.writer)
+        else:
+            more = "".join(f", {also[table.name]}" for also in (_CHANGED, _REMADE) if table.name in also)
+            yield f"GRANT INSERT{more} ON {schema}.{table.name} TO {roles.writer}"
+            if (number := table.autoincrement_column) is not None:
+                yield f"GRANT USAGE ON SEQUENCE {schema}.{table.name}_{number.name}_seq TO {roles.writer}"
+
+
+def _of_operations(table: Table, schema: str, writer: str) -> Iterator[str]:
+    yield f"GRANT INSERT ({_columns(table, {'seq'})}) ON {schema}.operations TO {writer}"
+    yield f"GRANT UPDATE ({_columns(table, _FIXED)}) ON {schema}.operations TO {writer}"
+    yield from _policies(
+        f"{schema}.operations",
+        writer,
+        insert="true",
+        update=f"status IN ({_LIVE}) OR seal IS NULL OR {_just_written('operations')}",
+    )
+
+
+def _of_a_part(table: Table, schema: str, writer: str) -> Iterator[str]:
+    name = f"{schema}.{table.name}"
+    yield f"GRANT INSERT ON {name} TO {writer}"
+    if table.name != "operation_files":
+        yield f"GRANT UPDATE ({_columns(table, _FIXED)}) ON {name} TO {writer}"
+    live = (
+        f"EXISTS (SELECT FROM {schema}.operations AS o WHERE o.operation_id = {table.name}.operation_id "
+        f"AND (o.status IN ({_LIVE}) OR {_just_written('o')}))"
+    )
+    yield from _policies(name, writer, insert=live, update=live)
+
+
+def _just_written(operation: str) -> str:
+    """This very transaction has begun or ended the operation: what belongs to that is written in any order."""
+    return f"{operation}.xmin = pg_current_xact_id_if_assigned()::xid"
+
+
+def _policies(table: str, writer: str, *, insert: str, update: str) -> Iterator[str]:
+    policies = {
+        "mgmt_read": "FOR SELECT USING (true)",
+        "mgmt_insert": f"FOR INSERT TO {writer} WITH CHECK ({insert})",
+        "mgmt_update": f"FOR UPDATE TO {writer} USING ({update}) WITH CHECK (true)",
+    }
+    for policy, rule in policies.items():
+        yield f"DROP POLICY IF EXISTS {policy} ON {table}"
+        yield f"CREATE POLICY {policy} ON {table} {rule}"
+    yield f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
+
+
+def _columns(table: Table, but: set[str]) -> str:
+    return ", ".join(_quoted(column.name) for column in table.columns if column.name not in but)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,1 @@
+"""What the verbs share. A step imports no verb."""

@@ -1,0 +1,76 @@
+"""The index of an archive, found and at hand."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mgmt.archive import Index, IndexHeader, IndexWriter, largest_index, rebuild_index
+from mgmt.errors import IntegrityError, NotFoundError
+from mgmt.services.steps.index_keys import OPERATION, SUFFIX, index_key
+from mgmt.services.steps.scratch import scratch_folder
+from mgmt.storage import ObjectStore, StoredObject
+
+
+def look_up(store: ObjectStore, key: str) -> StoredObject | None:
+    """What the store says of `key`; None when it has no such object."""
+    try:
+        return store.head(key)
+    except NotFoundError:
+        return None
+
+
+def find_index(store: ObjectStore, archive: StoredObject) -> str | None:
+    """The key of the index of `archive`, which names it itself; None when there is none."""
+    if operation_id := archive.metadata.get(OPERATION):
+        own = index_key(archive.key, operation_id)
+        return own if look_up(store, own) else None
+    return next((each.key for each in store.list(archive.key + ".") if each.key.endswith(SUFFIX)), None)
+
+
+@contextmanager
+def open_index(store: ObjectStore, key: str, object_size: int) -> Iterator[Index]:
+    """The index at `key` of an archive of `object_size` bytes, as a local file while it is used.
+
+    It takes no more room than an index of such an archive may. Raises NotFoundError, IntegrityError.
+    """
+    with scratch_folder() as folder:
+        path = os.path.join(folder, "index")
+        room = largest_index(object_size)
+        with open(path, "wb") as file:
+            for chunk in store.stream(key):
+                if (room := room - len(chunk)) < 0:
+                    raise IntegrityError(f"{store.location(key)} is larger than an index of its archive can be")
+                file.write(chunk)
+        try:
+            index = Index.open(path, object_size=object_size)
+        except IntegrityError as exc:
+            raise IntegrityError(exc.message.replace(path, store.location(key)), next_step=exc.next_step) from exc
+        yield index
+
+
+@contextmanager
+def made_index(store: ObjectStore, archive: StoredObject) -> Iterator[Index]:
+    """An index for an archive that has none, by one pass over the archive. Raises IntegrityError if it is no tar.gz."""
+    with scratch_folder() as folder:
+        path = os.path.join(folder, "index")
+        header = IndexHeader(
+            key=archive.key,
+            operation_id=archive.metadata.get(OPERATION, ""),
+            source="",
+            host="",
+            user="",
+            created_at="",
+            level="",
+            compressor="",
+        )
+        with IndexWriter(path, header) as writer:
+            rebuild_index(store.stream(archive.key, etag=archive.etag), writer)
+        yield Index.open(path, object_size=archive.size)
+
+
+@contextmanager
+def any_index(store: ObjectStore, archive: StoredObject) -> Iterator[Index]:
+    """The index of `archive`; made by reading all of it where the store has none."""
+    key = find_index(store, archive)
+    with open_index(store, key, archive.size) if key else made_index(store, archive) as index:
+        yield index

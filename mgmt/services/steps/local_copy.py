@@ -1,0 +1,77 @@
+"""A copy of the tar.gz in a folder (`--keep-archive`), beside the one in the store.
+
+The record says where it is going to be before anything is written; it gets that name when the archive is proven.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+from mgmt.archive import fsync_folder, make_folders, rename_noreplace
+from mgmt.catalog import UploadRecord
+from mgmt.errors import ConflictError
+from mgmt.paths import folder_to_make
+from mgmt.services.steps.local_files import token
+
+GZIP = "application/gzip"
+"""The type of a copy that is an archive itself."""
+
+
+def announce_copy(record: UploadRecord, folder: str, key: str) -> None:
+    """Say in the record where the copy is going to be. Raises ConflictError when the name is taken."""
+    folder = folder_to_make(folder)
+    make_folders(folder)
+    path = os.path.join(folder, os.path.basename(key))
+    if os.path.lexists(path):
+        raise ConflictError(
+            f"{path} exists, and nothing is ever overwritten", next_step="mgmt upload --keep-archive DIR ..."
+        )
+    record.compressed_file_path = path
+
+
+@contextmanager
+def local_copy(record: UploadRecord) -> Iterator[BinaryIO | None]:
+    """A file to write the announced copy to; it is gone when the block fails. None when no copy is announced."""
+    if record.compressed_file_path is None:
+        yield None
+        return
+    path = _temporary(record)
+    try:
+        with open(path, "wb") as file:
+            yield file
+    except BaseException:  # perhaps that the catalog is away: the record cannot be asked then
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        record.compressed_file_path = None
+        raise
+
+
+def on_disk(copy: BinaryIO) -> None:
+    """Return when all that was written to the copy is on disk."""
+    copy.flush()
+    os.fsync(copy.fileno())
+
+
+def publish_copy(record: UploadRecord) -> None:
+    """Give the copy its name, if one was announced and that has not been done. Raises ConflictError."""
+    if record.compressed_file_path is not None and os.path.lexists(_temporary(record)):
+        try:
+            rename_noreplace(_temporary(record), record.compressed_file_path)
+        except ConflictError:
+            remove_copy(record)
+            raise
+        fsync_folder(os.path.dirname(record.compressed_file_path))
+
+
+def remove_copy(record: UploadRecord) -> None:
+    """Remove what there is of a copy that has not got its name."""
+    if record.compressed_file_path is not None:
+        with suppress(FileNotFoundError):
+            os.unlink(_temporary(record))
+        record.compressed_file_path = None
+
+
+def _temporary(record: UploadRecord) -> str:
+    folder = os.path.dirname(str(record.compressed_file_path))
+    return os.path.join(folder, f".mgmt-{token(record.operation_id)}.partial")

@@ -1,0 +1,237 @@
+"""What an upload is going to do, decided before anything is done."""
+
+import os
+import shlex
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mgmt.archive import Level, Survey, Tree, survey
+from mgmt.config import Settings
+from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
+from mgmt.paths import canonical, folder_to_make, held_folder, is_inside, real_folder
+from mgmt.services.steps.index_keys import SUFFIX
+from mgmt.services.steps.mirror_files import is_mirror
+from mgmt.services.steps.overlaps import Needed, needed, not_leading_to, refuse_in_store, refuse_overlap, watched
+from mgmt.storage import ObjectStore, check_key, key_for
+
+_MEND = "mgmt config set completed_dir DIRECTORY   (or: mgmt upload --keep ...)"
+FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadOptions:
+    """What the user may choose for an upload. `bandwidth` is in bytes per second."""
+
+    key: str | None = None
+    storage_class: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    level: Level = "fast"
+    proof: str = "auto"
+    on_conflict: str = "error"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    keep: bool = False
+    keep_archive: str | None = None
+    xattrs: bool = False
+    owners: bool = False
+    bandwidth: int | None = None
+    completed_dir: str = "completed"
+    threads: int = 4
+    part_size: int | None = None
+    catalog_file: str | None = None
+    """The catalog, where it is a file: not to be archived."""
+
+    @classmethod
+    def from_settings(cls, settings: Settings, **given: object) -> "UploadOptions":
+        """Options as the settings have them, but for what is `given` (None means not given)."""
+        values: dict[str, object] = {
+            name: getattr(settings, name)
+            for name in ("storage_class", "level", "proof", "on_conflict", "completed_dir", "threads", "part_size")
+        }
+        values["catalog_file"] = settings.catalog_file()
+        values.update({name: value for name, value in given.items() if value is not None})
+        return cls(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One target, and what will become of it."""
+
+    tree: Tree
+    survey: Survey
+    key: str
+    completed_dir: str | None
+    """Where the original will go; None when it stays, because it was asked to or because something is left out."""
+
+    @property
+    def expected_tar_size(self) -> int:
+        """About how many bytes of tar there will be: a member with a time in nanoseconds has headers of 1,536."""
+        entries = self.survey.files + self.survey.folders + self.survey.links
+        return self.survey.size + entries * (1536 + 256)
+
+
+def plan_upload(target: str, options: UploadOptions, store: ObjectStore, folder: int | None = None) -> Plan:
+    """Refuse now what could not be archived, proven or moved later; say what will be done with the rest.
+
+    `target` is canonical, and in the open `folder`, if that is given. Reads no contents, changes nothing.
+    """
+    mode = _mode(target, folder)
+    if stat.S_ISLNK(mode):
+        raise ConfigurationError(f"{target} is a symbolic link", next_step=_upload_of(os.path.realpath(target)))
+    if is_mirror(target):
+        raise ConfigurationError(f"{target} is a mirror of the catalog, which mgmt makes by itself")
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        raise ConfigurationError(f"{target} is neither a file nor a folder")
+    own = needed(store.url, options.catalog_file, options.keep_archive)
+    refuse_overlap(target, own)
+    if options.keep_archive is not None:
+        kept_in = folder_to_make(options.keep_archive)
+        refuse_in_store(kept_in, "--keep-archive", store.url, next_step="name a folder outside of it")
+    _refuse_unprovable(options, store)
+    if options.key is not None and options.key.endswith(SUFFIX):
+        raise ConfigurationError(f"a key ending in {SUFFIX} would be taken for an index", next_step="use another --key")
+    tree = Tree(target, os.path.basename(target), include=options.include, exclude=options.exclude, folder=folder)
+    found = survey(watched(tree, own), owners=options.owners, xattrs=options.xattrs)
+    if not stat.S_ISDIR(mode) and found.skipped:
+        raise ConfigurationError(f"{target} cannot be archived: {found.skipped[0].reason}")
+    stays = options.keep or bool(found.skipped)
+    completed = None if stays else completed_dir(target, options.completed_dir, folder)
+    if completed is not None:
+        refuse_in_store(completed, "completed_dir", store.url, next_step=_MEND)
+        _refuse_unmovable(target, folder)
+    return Plan(
+        tree=tree,
+        survey=found,
+        key=key_of(target, options),
+        completed_dir=completed,
+    )
+
+
+def key_of(target: str, options: UploadOptions) -> str:
+    """The key of the archive of `target`, unless it is taken. Raises ConfigurationError for one that cannot be."""
+    return check_key(options.key) if options.key else key_for(os.path.basename(target))
+
+
+def _mode(target: str, folder: int | None) -> int:
+    name = target if folder is None else os.path.basename(target)
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundError(f"{target}: there is no such file or folder") from error
+
+
+def _refuse_unmovable(target: str, folder: int | None) -> None:
+    """Raise RefusedError for what can be seen to stay where it is at the end: its contents would be sent for nothing.
+
+    A folder that gets another parent must be writable itself, and so must the one that it is in; that is synced, too.
+    """
+    name, parent = (target, None) if folder is None else (os.path.basename(target), folder)
+    is_folder = stat.S_ISDIR(_mode(target, folder))
+    for path, where in ((os.path.dirname(target), "."), *([(target, name)] if is_folder else [])):
+        looked_at = path if parent is None else where
+        if not os.access(
+            looked_at, os.R_OK | os.W_OK, dir_fd=parent, effective_ids=os.access in os.supports_effective_ids
+        ):
+            raise RefusedError(
+                f"{target} cannot be moved when it is archived, as {path} may not be read and written",
+                next_step=f"chmod u+rw {shlex.quote(path)}   (or: mgmt upload --keep ...)",
+            )
+
+
+def _refuse_unprovable(options: UploadOptions, store: ObjectStore) -> None:
+    trusted = store.capabilities().checksum
+    if options.proof == "server-checksum" and trusted is None:
+        raise RefusedError(
+            f"{store.url} has no checksum that can be trusted, so it cannot prove anything itself",
+            next_step="mgmt upload --proof read-back ...",
+        )
+    if options.storage_class in FROZEN_CLASSES and (trusted is None or options.proof == "read-back"):
+        raise RefusedError(
+            f"an archive in {options.storage_class} cannot be read back, and without that it cannot be proven here",
+            next_step="mgmt upload --storage-class STANDARD ...",
+        )
+
+
+def completed_dir(target: str, setting: str, held: int | None = None) -> str:
+    """The folder that `target` is moved to when it is safe: beside it, unless the setting is absolute.
+
+    `held` is the open folder of the target. Raises ConfigurationError when a move there would not be one rename,
+    RefusedError when beside the target is elsewhere by now.
+    """
+    beside = os.path.dirname(target)
+    folder = folder_to_make(os.path.join(beside, setting))
+    if held is not None and not os.path.isabs(setting):
+        with held_folder(beside) as found:
+            if not os.path.samestat(os.fstat(found), os.fstat(held)):
+                raise RefusedError(f"{beside} is another folder than a moment ago", next_step=f"ls -ld {beside}")
+    if is_inside(folder, target):
+        raise ConfigurationError(f"completed_dir {folder} is inside {target}", next_step=_MEND)
+    if is_inside(target, folder):
+        raise ConfigurationError(f"{target} is already inside completed_dir {folder}", next_step=_MEND)
+    existing = folder
+    while not os.path.isdir(existing):
+        existing = os.path.dirname(existing)
+    name = target if held is None else os.path.basename(target)
+    if os.stat(existing).st_dev != os.stat(name, dir_fd=held, follow_symlinks=False).st_dev:
+        raise ConfigurationError(f"completed_dir {folder} is on another file system than {target}", next_step=_MEND)
+    return folder
+
+
+def _upload_of(path: str) -> str:
+    return f"mgmt upload {shlex.quote(path)}"
+
+
+def expand_all(folder: str, setting: str, own: Sequence[Needed] = ()) -> list[str]:
+    """Everything directly in `folder`, but for its completed folder and a mirror of the catalog: what `--all` means.
+
+    What mgmt itself works with, its `own`, is left out as well. Raises ConfigurationError for a folder in the store.
+    """
+    folder = real_folder(folder)
+    for each in own:
+        if each.what == "the store":
+            refuse_in_store(folder, "--all", f"file://{each.path}", next_step="name a folder with originals")
+    completed = folder_to_make(os.path.join(folder, setting))
+    names = sorted(os.listdir(folder), key=os.fsencode)
+    paths = (os.path.join(folder, name) for name in names)
+    may_go = not_leading_to([Needed("completed_dir", completed), *own])
+    return [path for path in paths if not (os.path.islink(path) or is_mirror(path)) and may_go(path)]
+
+
+def read_list(data: bytes, *, nul: bool) -> Iterable[str]:
+    """Paths from a `--files-from` file: one a line, or separated by NUL."""
+    return [os.fsdecode(each) for each in data.split(b"\0" if nul else b"\n") if each]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What an upload would do. `bytes` is an upper estimate of what would be sent."""
+
+    type: str = "preview"
+    target: str
+    files: int
+    size: int
+    object: str
+    bytes: int
+    requests: int
+    left_out: int
+    moved_to: str | None
+
+
+def preview(path: str, options: UploadOptions, store: ObjectStore) -> Preview:
+    """What `upload` would do with `path`, refusals included; changes nothing."""
+    target = canonical(path)
+    plan = plan_upload(target, options, store)
+    part_size = options.part_size or 8 << 20
+    parts = -(-plan.survey.tar_size // part_size)
+    return Preview(
+        target=target,
+        files=plan.survey.files,
+        size=plan.survey.size,
+        object=store.location(plan.key),
+        bytes=plan.survey.tar_size,
+        # look, index, look again; one PUT, or parts between a beginning and an end; the proof
+        requests=4 + (1 if parts <= 1 else parts + 2),
+        left_out=len(plan.survey.skipped),
+        moved_to=plan.completed_dir and os.path.join(plan.completed_dir, plan.tree.name),
+    )

@@ -1,0 +1,132 @@
+"""Proof: how it is known that a store holds what was read."""
+
+from collections.abc import Iterator
+
+from mgmt.archive import Contents, digest_members, inflate
+from mgmt.catalog import FileRecord
+from mgmt.errors import IntegrityError, NotFoundError, NotReadyError, Problem, ProblemError, RefusedError
+from mgmt.progress import Progress
+from mgmt.services.steps.index_keys import OPERATION
+from mgmt.services.steps.indexes import any_index
+from mgmt.storage import ObjectStore, Sent, StoredObject
+from mgmt.storage.checksums import Crc64Nvme
+
+READ_BACK = "read-back"
+SERVER_CHECKSUM = "server-checksum"
+
+
+def prove(store: ObjectStore, key: str, sent: Sent, digest: str, method: str, progress: Progress) -> str:
+    """Prove that `key` holds the archive with this `digest`; says how: `server-checksum crc64nvme`, `read-back`.
+
+    `method` is auto (the server's checksum where it can be trusted, else read back), server-checksum or read-back.
+    Raises IntegrityError when the store holds something else, RefusedError when that method cannot prove it.
+    """
+    if method != READ_BACK:
+        checksum = store.prove(key, sent)
+        if checksum is not None:
+            return f"{SERVER_CHECKSUM} {checksum}"
+        if method == SERVER_CHECKSUM:
+            raise RefusedError(
+                f"{store.location(key)}: the store's checksum proves nothing here", next_step="use --proof read-back"
+            )
+    read_back(store, key, sent.checksum, digest, progress)
+    return READ_BACK
+
+
+def prove_again(store: ObjectStore, record: FileRecord, method: str, progress: Progress) -> tuple[StoredObject, str]:
+    """Prove that `store` still holds the archive of `record`; returns the object as it is now, and how it was proven.
+
+    A checksum that this catalog has never held against the contents is somebody's claim, so an archive without proof
+    is read back. Raises ProblemError (missing, corrupt), NotReadyError.
+    """
+    stored = still_there(store, record)
+    size, checksum, digest = record.size or stored.size, record.object_checksum, record.digest
+    if digest is None:
+        with any_index(store, stored) as index:
+            size, checksum, digest = index.end.size, index.end.checksum or None, index.end.digest
+    if record.proof is None:
+        method = READ_BACK
+    sent = Sent(size=size, checksum=checksum, parts=0, part_size=0)
+    return stored, prove_stored(store, stored, sent, digest, method, progress)
+
+
+def still_there(store: ObjectStore, record: FileRecord) -> StoredObject:
+    """The object of `record`. Raises ProblemError when its key holds none, or another archive."""
+    key = str(record.s3_object_key)
+    try:
+        stored = store.head(key)
+    except NotFoundError as exc:
+        raise ProblemError(
+            Problem.MISSING, f"{store.location(key)} is missing from the store", next_step=f"mgmt status {key}"
+        ) from exc
+    carried = stored.metadata.get(OPERATION)
+    if carried is not None and record.archive_id is not None and carried != record.archive_id:
+        raise ProblemError(
+            Problem.MISSING,
+            f"{store.location(key)} is missing from the store: its key holds another archive",
+            next_step=f"mgmt --store {store.url} db rebuild",
+        )
+    return stored
+
+
+def prove_stored(
+    store: ObjectStore, stored: StoredObject, sent: Sent, digest: str, method: str, progress: Progress
+) -> str:
+    """`prove`, of an object that was looked at: what is wrong with it is raised as a ProblemError.
+
+    Raises NotReadyError when only reading could prove it and it is frozen.
+    """
+    where = store.location(stored.key)
+    if stored.size != sent.size:
+        raise ProblemError(Problem.CORRUPT, f"{where} has {stored.size} bytes, not {sent.size} as recorded")
+    if method == READ_BACK or store.capabilities().checksum is None:
+        refuse_frozen(store, stored)
+    try:
+        return prove(store, stored.key, sent, digest, method, progress)
+    except IntegrityError as exc:
+        raise ProblemError(Problem.CORRUPT, exc.message, next_step=exc.next_step) from exc
+
+
+def read_back(store: ObjectStore, key: str, checksum: str | None, digest: str | None, progress: Progress) -> Contents:
+    """Read the whole archive; compare what is in it with `digest`, and its bytes with `checksum` (see `Sent`).
+
+    A damaged byte may inflate to the same contents, so one does not stand for the other. Returns what is in it. Raises
+    IntegrityError, NotReadyError.
+    """
+    stored = store.head(key)
+    progress.start(f"read back {key}", stored.size)
+    whole = Crc64Nvme()
+
+    def counted() -> Iterator[bytes]:
+        for chunk in store.stream(key, etag=stored.etag):
+            progress.advance(len(chunk))
+            whole.update(chunk)
+            yield chunk
+
+    found = digest_members(inflate(counted()))
+    progress.stop()
+    if digest not in (None, found.digest):
+        raise IntegrityError(
+            f"{store.location(key)} does not hold what was archived: its digest is {found.digest[:12]}, "
+            f"not {str(digest)[:12]}"
+        )
+    if whole.contradicts(checksum):
+        raise IntegrityError(
+            f"{store.location(key)} holds the same members, but not the bytes that were sent: {whole}, not {checksum}"
+        )
+    return found
+
+
+def refuse_frozen(store: ObjectStore, stored: StoredObject) -> None:
+    """Raise NotReadyError when `stored` cannot be read now."""
+    where = store.location(stored.key)
+    if stored.thawing:
+        raise NotReadyError(
+            f"{where} is frozen ({stored.storage_class}); a restore is under way", next_step="try later"
+        )
+    if stored.frozen:
+        raise NotReadyError(
+            f"{where} is frozen ({stored.storage_class}) and must be restored before it can be read",
+            next_step=f"aws s3api restore-object --bucket {store.bucket} --key {where.split('/', 3)[-1]} "
+            "--restore-request Days=7",
+        )

@@ -1,0 +1,352 @@
+"""What has ended is final: the database refuses to change it, its hash is of all that it says, seals chain it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from hashlib import sha256
+
+import pytest
+from sqlalchemy import text
+
+from mgmt.catalog import (
+    Catalog,
+    DownloadRecord,
+    FileRecord,
+    OperationRecord,
+    Role,
+    SearchRecord,
+    Status,
+    Tampering,
+    UploadRecord,
+    VerifyRecord,
+)
+from mgmt.catalog.audit import canonical
+from mgmt.catalog.audit import chain as audit
+from mgmt.catalog.audit.canonical import said
+from mgmt.catalog.audit.seals import seals
+from mgmt.catalog.schema import migrate as schema
+from mgmt.errors import CatalogError, StoreError
+from tests.behind import REOPENED, behind
+
+Reopen = Callable[[], Catalog]
+Make = Callable[..., FileRecord]
+
+
+@pytest.fixture
+def ended(catalog: Catalog, make_archive: Make) -> UploadRecord:
+    """An upload with an archive, and one of each type that has a table of its own."""
+    for operation in (DownloadRecord(), SearchRecord(keyword="k"), VerifyRecord()):
+        with catalog.journal.record(operation):
+            pass
+    upload = UploadRecord(target_path="/films/caf\udce9", command_args={"level": "fast"})
+    with catalog.journal.record(upload):
+        catalog.journal.link(upload, catalog.metadata.save_file_record(make_archive("a.tar.gz")), Role.ARCHIVE)
+        upload.original_size = 5_000_000_000
+    catalog.metadata.save_operation(UploadRecord(target_path="/running"))
+    return upload
+
+
+def text_of(catalog: Catalog, operation: OperationRecord) -> bytes:
+    with catalog.database.reading() as session:
+        (found,) = said(session.connection(), "o.operation_id = :id", {"id": operation.operation_id})
+    return found.text
+
+
+def test_the_text_of_an_operation_is_the_same_everywhere(catalog: Catalog, make_archive: Make) -> None:
+    """Byte for byte: who changes this changes every hash that there is."""
+    upload = UploadRecord(
+        operation_id="11111111-0000-4000-8000-000000000001",
+        target_path="/films/caf\udce9",
+        started_at=datetime(2024, 3, 1, 1, 59, 59, tzinfo=timezone(timedelta(hours=2))),
+        completed_at=datetime(2024, 3, 1, 0, 0, 0, 123456, tzinfo=UTC),
+        command_args={"z": [1, None], "é": "ü"},
+        original_size=5_000_000_000,
+        status=Status.SUCCESS,
+    )
+    search = SearchRecord(
+        operation_id="2",
+        keyword="k",
+        status=Status.FAILED,
+        started_at=datetime(2024, 1, 1, tzinfo=UTC),
+        completed_at=datetime(2024, 1, 1, tzinfo=UTC),
+        download_selected=True,
+    )
+    with catalog.database.transaction():
+        catalog.metadata.save_operation(upload)
+        local = {"store": None, "location": "local", "host": "nas", "s3_object_key": None}
+        for path, role, facts in (("b.tar.gz", Role.ARCHIVE, {}), ("/caf\udce9", Role.SOURCE, local)):
+            archive = make_archive("b.tar.gz")
+            for name, value in {"path": path, "name": path, **facts}.items():
+                setattr(archive, name, value)
+            catalog.journal.link(upload, catalog.metadata.save_file_record(archive), role)
+    catalog.metadata.save_operation(search)
+    assert text_of(catalog, upload).decode() == (
+        '{"files":[["archive","s3","file:///store","b.tar.gz",null],'
+        '["source","local","nas","/caf\\\\xe9",{"hex":"2f636166e9"}]],'
+        '"format":1,"operations":{"command_args":{"z":[1,null],"\\u00e9":"\\u00fc"},'
+        '"completed_at":"2024-03-01T00:00:00.123456Z","metadata":{},'
+        '"operation_id":"11111111-0000-4000-8000-000000000001","operation_type":"upload","seq":1,'
+        '"started_at":"2024-02-29T23:59:59.000000Z","status":"success","target_name":"caf\\\\xe9",'
+        '"target_name_bytes":{"hex":"636166e9"},"target_path":"/films/caf\\\\xe9",'
+        '"target_path_bytes":{"hex":"2f66696c6d732f636166e9"}},'
+        '"uploads":{"compression_type":"gzip","original_size":5000000000}}'
+    )
+    assert b'"download_selected":true' in text_of(catalog, search)
+    assert upload.sha256 == sha256(text_of(catalog, upload)).digest()
+
+
+def test_the_hash_is_committed_with_the_end(catalog: Catalog, ended: UploadRecord, reopen: Reopen) -> None:
+    stored = reopen().metadata.get_operation(ended.operation_id)
+    assert stored.sha256 == ended.sha256 == sha256(text_of(catalog, ended)).digest()
+    with pytest.raises(StoreError), catalog.journal.record(UploadRecord()) as failed:
+        raise StoreError("no")
+    assert reopen().metadata.get_operation(failed.operation_id).sha256 is not None
+    running = [each for each in catalog.journal.running() if each.sha256 is None]
+    assert len(running) == 1
+
+
+def test_what_is_rolled_back_has_not_ended(catalog: Catalog, reopen: Reopen) -> None:
+    def fail() -> None:
+        with catalog.database.transaction():
+            catalog.journal.close(operation)
+            raise StoreError("no")
+
+    operation = UploadRecord()
+    catalog.metadata.save_operation(operation)
+    with pytest.raises(StoreError):
+        fail()
+    assert reopen().metadata.get_operation(operation.operation_id).sha256 is None
+    before = catalog.database.has_ended
+    catalog.journal.close(operation)
+    assert (before, catalog.database.has_ended) == (False, True)
+    assert reopen().metadata.get_operation(operation.operation_id).sha256 is not None
+
+
+REFUSED = [
+    "UPDATE operations SET status = 'running' WHERE operation_id = :id",
+    "UPDATE operations SET error_message = 'x' WHERE operation_id = :id",
+    "UPDATE operations SET completed_at = NULL WHERE operation_id = :id",
+    "UPDATE operations SET operation_id = 'another' WHERE operation_id = :id",
+    "UPDATE operations SET seq = 4711 WHERE operation_id = :id",
+    "UPDATE operations SET sha256 = NULL WHERE operation_id = :id",
+    "UPDATE operations SET seal = NULL WHERE operation_id = :id",
+    "UPDATE operations SET seal = 4711, error_message = 'x' WHERE operation_id = :id",
+    "UPDATE operations SET operation_id = 'another' WHERE status = 'pending'",
+    "UPDATE operations SET sha256 = operation_id::bytea WHERE status = 'pending'",
+    "UPDATE operations SET seal = 4711 WHERE status = 'pending'",
+    "DELETE FROM operations WHERE operation_id = :id",
+    "UPDATE uploads SET original_size = 1 WHERE operation_id = :id",
+    "UPDATE uploads SET operation_id = :id WHERE operation_id <> :id",
+    "DELETE FROM uploads WHERE operation_id = :id",
+    "INSERT INTO downloads (operation_id) VALUES (:id)",
+    "UPDATE downloads SET local_path = 'x'",
+    "DELETE FROM downloads",
+    "UPDATE searches SET total_matches = 1",
+    "DELETE FROM searches",
+    "UPDATE verifications SET problems_found = 0",
+    "DELETE FROM verifications",
+    "UPDATE operation_files SET role = 'source'",
+    "DELETE FROM operation_files",
+    "INSERT INTO operation_files (operation_id, file_id, role) SELECT :id, id, 'index' FROM files",
+    "UPDATE seals SET sealed_at = sealed_at",
+    "UPDATE seals SET digest = previous",
+    "DELETE FROM seals",
+]
+INSERT_OR_REPLACE = (
+    "INSERT OR REPLACE INTO operations (operation_id, operation_type, started_at, status, metadata, command_args, seq) "
+    "VALUES "
+)
+ON_CONFLICT = "ON CONFLICT (operation_id) DO UPDATE SET status = 'failed'"
+ONLY_SQLITE = [
+    "REPLACE INTO operations SELECT * FROM operations WHERE operation_id = :id",
+    f"{INSERT_OR_REPLACE} (:id, 'delete', '2024', 'running', '{{}}', '{{}}', 4711)",
+    f"{INSERT_OR_REPLACE} ('another', 'delete', '2024', 'running', '{{}}', '{{}}', 1)",
+    "REPLACE INTO uploads SELECT * FROM uploads WHERE operation_id = :id",
+    "REPLACE INTO operation_files SELECT * FROM operation_files",
+    "REPLACE INTO seals SELECT * FROM seals",
+    "UPDATE OR REPLACE operations SET operation_id = :id WHERE status = 'pending'",
+    "UPDATE OR REPLACE operations SET seq = 1 WHERE status = 'pending'",
+]
+ONLY_POSTGRESQL = [
+    f"INSERT INTO operations SELECT * FROM operations WHERE operation_id = :id {ON_CONFLICT}",
+    "TRUNCATE operations CASCADE",
+    "TRUNCATE uploads",
+    "TRUNCATE downloads, searches, verifications",
+    "TRUNCATE operation_files",
+    "TRUNCATE seals",
+]
+
+
+def run(catalog: Catalog, statement: str, ended: OperationRecord, *, recursive: bool) -> None:
+    is_sqlite = catalog.database.is_sqlite
+    with catalog.database.migrating() as connection:
+        if is_sqlite:
+            connection.exec_driver_sql(f"PRAGMA recursive_triggers={recursive}")
+        done = statement.replace("::bytea", "") if is_sqlite else statement
+        connection.execute(text(done), {"id": ended.operation_id} if ":id" in done else {})
+
+
+@pytest.mark.parametrize("recursive", [True, False], ids=["as mgmt opens it", "as others open it"])
+def test_the_database_refuses_to_change_what_has_ended(catalog: Catalog, ended: UploadRecord, recursive: bool) -> None:
+    catalog.audit.seal()
+    for statement in REFUSED + (ONLY_SQLITE if catalog.database.is_sqlite else ONLY_POSTGRESQL):
+        with pytest.raises(CatalogError, match="cannot be changed"):
+            run(catalog, statement, ended, recursive=recursive)
+    assert list(catalog.audit.verification().findings()) == []
+
+
+def test_what_has_not_ended_may_change(catalog: Catalog, ended: UploadRecord) -> None:
+    (operation,) = catalog.journal.running()
+    operation.stage = "sending"
+    catalog.journal.checkpoint()
+    with catalog.database.transaction() as session:
+        session.execute(
+            text("UPDATE uploads SET upload_id = 'u' WHERE operation_id <> :id"), {"id": ended.operation_id}
+        )
+    catalog.journal.close(operation)
+
+
+def test_every_trigger_is_described_and_a_missing_one_is_a_problem(catalog: Catalog) -> None:
+    catalog.metadata.list_files()
+    assert schema.check(catalog.database) == []
+    on = "" if catalog.database.is_sqlite else " ON seals"
+    name = "seals_update" if catalog.database.is_sqlite else "seals_keep"
+    with catalog.database.migrating() as connection:
+        connection.execute(text(f"DROP TRIGGER {name}{on}"))
+    assert schema.check(catalog.database) == [f"trigger {name} is missing"]
+
+
+def test_seals_are_a_chain(catalog: Catalog, monkeypatch: pytest.MonkeyPatch, reopen: Reopen) -> None:
+    monkeypatch.setattr(audit, "BATCH", 3)
+    assert catalog.audit.head() is None
+    assert catalog.audit.seal() == 0
+    for number in range(7):
+        with catalog.journal.record(UploadRecord(target_path=f"/{number}")):
+            pass
+    assert catalog.audit.seal() == 7
+    assert catalog.audit.seal() == 0
+    with reopen().database.snapshot() as connection:
+        chain = seals(connection, 0, 10)
+    assert [len(seal.listed()) for seal in chain] == [3, 3, 1]
+    assert [seal.previous for seal in chain] == [None, chain[0].digest, chain[1].digest]
+    assert all(seal.digest == seal.right_digest for seal in chain)
+    verification = catalog.audit.verification()
+    assert list(verification.findings()) == []
+    assert (verification.operations, verification.seals, verification.unsealed) == (7, 3, 0)
+
+
+def test_closing_seals_what_has_ended_here(reopen: Reopen) -> None:
+    catalog = reopen()
+    with catalog.journal.record(UploadRecord()):
+        pass
+    catalog.close()
+    other = reopen()
+    assert other.audit.head() is not None
+    other.metadata.save_operation(UploadRecord())
+    other.close()
+    assert reopen().audit.head() is not None
+    assert reopen().audit.seal() == 0
+
+
+def test_what_ends_late_is_sealed_late(catalog: Catalog) -> None:
+    late = UploadRecord(target_path="/late")
+    catalog.metadata.save_operation(late)
+    with catalog.journal.record(UploadRecord(target_path="/early")):
+        pass
+    catalog.audit.seal()
+    catalog.journal.close(late)
+    assert catalog.audit.seal() == 1
+    assert list(catalog.audit.verification().findings()) == []
+
+
+SEALING = """
+import sys
+from mgmt.catalog import UploadRecord, open_catalog
+for number in range(10):
+    catalog = open_catalog(sys.argv[1])
+    with catalog.journal.record(UploadRecord(target_path=f"/{number}")):
+        pass
+    catalog.close()
+"""
+
+
+def test_processes_seal_side_by_side(url: str, catalog: Catalog) -> None:
+    catalog.metadata.list_files()
+    command = [sys.executable, "-c", SEALING, url]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate()[1] for process in running] == [""] * 4
+    catalog.audit.seal()
+    verification = catalog.audit.verification()
+    assert list(verification.findings()) == []
+    assert (verification.operations, verification.unsealed, verification.live) == (40, 0, 0)
+
+
+def test_a_history_is_read_at_one_moment(catalog: Catalog, reopen: Reopen) -> None:
+    with catalog.journal.record(UploadRecord()):
+        pass
+    catalog.audit.seal()
+    with catalog.database.snapshot() as connection:
+        other = reopen()
+        with other.journal.record(UploadRecord()):
+            pass
+        other.audit.seal()
+        verification = catalog.audit.verification()
+        assert list(verification.findings_of(connection)) == []
+        assert verification.seals == 1
+
+
+def test_what_others_have_written_as_ended_is_named(sqlite_catalog: Catalog) -> None:
+    sqlite_catalog.metadata.save_operation(UploadRecord(operation_id="u"))
+    with sqlite_catalog.database.transaction() as session:
+        session.execute(text("UPDATE operations SET status = 'success'"))
+    sqlite_catalog.audit.seal()
+    (found,) = sqlite_catalog.audit.verification().findings()
+    assert (found.problem, found.operation_id) == (Tampering.INSERTED, "u")
+
+
+def test_an_operation_that_is_reopened_behind_our_back_is_named(sqlite_catalog: Catalog) -> None:
+    with sqlite_catalog.journal.record(UploadRecord(operation_id="u")):
+        pass
+    sqlite_catalog.audit.seal()
+    assert sqlite_catalog.database.path is not None
+    with behind(sqlite_catalog.database.path) as connection:
+        connection.execute(f"UPDATE operations SET {REOPENED}")
+    (found,) = sqlite_catalog.audit.verification().findings()
+    assert (found.problem, found.operation_id, found.seal) == (Tampering.EDITED, "u", 1)
+
+
+def test_memory_stays_flat(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the length of the history, so many operations are looked at together."""
+    asked = []
+    real = canonical.said
+
+    def counted(*arguments: object) -> list[canonical.Said]:
+        found = list(real(*arguments))  # type: ignore[arg-type]
+        asked.append(len(found))
+        return iter(found)  # type: ignore[return-value]
+
+    monkeypatch.setattr("mgmt.catalog.audit.verification.said", counted)
+    monkeypatch.setattr("mgmt.catalog.audit.verification.CHUNK", 5)
+    monkeypatch.setattr(audit, "BATCH", 3)
+    for _ in range(30):
+        catalog.metadata.save_operation(UploadRecord(status=Status.SUCCESS))
+    catalog.audit.seal()
+    for _ in range(17):
+        catalog.metadata.save_operation(UploadRecord(status=Status.SUCCESS))
+    verification = catalog.audit.verification()
+    assert list(verification.findings()) == []
+    assert (verification.operations, verification.unsealed) == (30, 17)
+    assert max(asked) <= 6
+
+
+def test_text_that_is_none_is_an_edit_like_any_other(sqlite_catalog: Catalog) -> None:
+    with sqlite_catalog.journal.record(UploadRecord(operation_id="u", target_path="/a")):
+        pass
+    sqlite_catalog.audit.seal()
+    assert sqlite_catalog.database.path is not None
+    for spoilt in ("CAST(X'ff' AS TEXT)", "X'ff'", "4711", "'x'"):
+        with behind(sqlite_catalog.database.path) as connection:
+            connection.execute(f"UPDATE operations SET target_path = {spoilt}, started_at = {spoilt}")
+        (found,) = sqlite_catalog.audit.verification().findings()
+        assert (found.problem, found.operation_id) == (Tampering.EDITED, "u")

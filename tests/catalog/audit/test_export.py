@@ -1,0 +1,222 @@
+"""The whole history as a file: out of one catalog, into another, of either kind, and nothing is lost or invented."""
+
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mgmt.catalog import (
+    BatchRecord,
+    Catalog,
+    DownloadRecord,
+    FileRecord,
+    FileStatus,
+    Location,
+    Role,
+    SearchRecord,
+    Status,
+    UploadRecord,
+    VerifyRecord,
+    open_catalog,
+)
+from mgmt.catalog.audit import export as exchange
+from mgmt.errors import ConfigurationError, ConflictError, IntegrityError, MgmtError, StoreError
+from tests.postgresql import PostgreSQL
+
+Make = Callable[..., FileRecord]
+
+
+@pytest.fixture
+def other(url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
+    """An empty catalog of the other kind."""
+    if url.startswith("sqlite"):
+        server: PostgreSQL = request.getfixturevalue("postgresql_server")
+        with server.database() as made:
+            opened = open_catalog(made)
+            yield opened
+            opened.close()
+    else:
+        opened = open_catalog(f"sqlite:///{tmp_path}/other/catalog.db")
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def full(catalog: Catalog, make_archive: Make, make_member: Callable[..., Any]) -> Catalog:
+    """A catalog with something of everything."""
+    with catalog.journal.record(BatchRecord(target_path="2 targets")) as batch:
+        for number in range(3):
+            upload = UploadRecord(target_path=f"/films/caf\udce9 {number}", parent_id=batch.operation_id)
+            with catalog.journal.record(upload):
+                archive = make_archive(f"caf\udce9-{number}.tar.gz", tags={"é": "ü"}, operation_id=upload.operation_id)
+                archive = catalog.metadata.save_file_record(archive)
+                catalog.journal.link(upload, archive, Role.ARCHIVE)
+                paths = ["caf\udce9/a", "caf\udce9/b", "c"]
+                catalog.members.record(archive.id, [make_member(path=path) for path in paths])
+                upload.original_size = 5_000_000_000 + number
+    catalog.audit.seal()
+    with pytest.raises(StoreError), catalog.journal.record(DownloadRecord(target_path="a.tar.gz")):
+        raise StoreError("no")
+    for operation in (SearchRecord(keyword="caf\udce9", download_selected=True), VerifyRecord(store="file:///store")):
+        with catalog.journal.record(operation):
+            pass
+    original = FileRecord(path="/films/x", location=Location.LOCAL, host="nas", status=FileStatus.COMPLETED)
+    catalog.metadata.save_file_record(original)
+    catalog.metadata.save_operation(UploadRecord(target_path="/running", status=Status.RUNNING))
+    catalog.audit.seal()
+    return catalog
+
+
+def exported(catalog: Catalog, *, members: bool = True) -> bytes:
+    out = io.BytesIO()
+    exchange.export(catalog.database, out, members=members)
+    return out.getvalue()
+
+
+def brought_in(catalog: Catalog, history: bytes) -> exchange.Exchanged:
+    return exchange.bring_in(catalog.database, io.BytesIO(history))
+
+
+def test_out_and_in_and_out_is_the_same(full: Catalog, other: Catalog) -> None:
+    history = exported(full)
+    done = brought_in(other, history)
+    assert (done.operations, done.files, done.members, done.seals) == (8, 4, 9, 2)
+    assert exported(other) == history
+    assert list(other.audit.verification().findings()) == []
+    assert other.audit.seal() == 0
+
+    again = brought_in(other, history)
+    assert again.new == 0
+    assert exported(other) == history
+
+    (found,) = other.metadata.list_operations("upload", target="é 2") or other.metadata.list_operations(
+        "upload", target="xe9 2"
+    )
+    assert found.target_path == "/films/caf\udce9 2"
+    (archive,) = other.metadata.find("caf\udce9-2.tar.gz")
+    assert [member.path for member in other.members.list(archive.id)] == ["caf\udce9/a", "caf\udce9/b", "c"]
+    assert other.members.find(archive.id, "caf\udce9/b").path == "caf\udce9/b"
+
+
+def test_what_was_brought_in_goes_on(full: Catalog, other: Catalog, make_archive: Make, make_member: Any) -> None:
+    """New ids and numbers follow those that were brought in."""
+    brought_in(other, exported(full))
+    (running,) = other.journal.running()
+    other.journal.close(running)
+    with other.journal.record(UploadRecord(target_path="/new")) as upload:
+        archive = other.metadata.save_file_record(make_archive("new.tar.gz"))
+        other.journal.link(upload, archive, Role.ARCHIVE)
+        other.members.record(archive.id, [make_member(path="new/one")])
+    assert other.audit.seal() == 2
+    assert list(other.audit.verification().findings()) == []
+    assert [member.path for member, _ in other.members.search("one")] == ["new/one"]
+
+
+def test_what_came_later_is_added(full: Catalog, other: Catalog) -> None:
+    (running,) = full.journal.running()
+    full.journal.close(running)
+    full.audit.seal()
+    brought_in(other, exported(full))
+    with full.journal.record(UploadRecord(target_path="/later")):
+        pass
+    full.audit.seal()
+    done = brought_in(other, exported(full))
+    assert done.new == 3  # the operation, its own table's row, its seal
+    assert exported(other) == exported(full)
+
+
+def test_without_members(full: Catalog, other: Catalog) -> None:
+    history = exported(full, members=False)
+    assert b'"members"' not in history
+    assert brought_in(other, history).members == 0
+    assert exported(other) == history
+
+
+def test_compressed_is_the_same_history_and_the_same_bytes(full: Catalog, other: Catalog) -> None:
+    outs = io.BytesIO(), io.BytesIO()
+    for out in outs:
+        with exchange.compressed(out) as inside:
+            exchange.export(full.database, inside, members=True)  # type: ignore[arg-type]
+    assert outs[0].getvalue() == outs[1].getvalue()
+    assert gzip.decompress(outs[0].getvalue()) == exported(full)
+    brought_in(other, outs[0].getvalue())
+    assert exported(other) == exported(full)
+
+
+def test_an_empty_history(catalog: Catalog, other: Catalog) -> None:
+    history = exported(catalog)
+    assert len(history.splitlines()) == 2
+    assert brought_in(other, history).new == 0
+
+
+def resealed(lines: list[bytes]) -> bytes:
+    """A file whose last line is right again."""
+    tally = exchange.Tally()
+    for line in lines:
+        tally.note(line + b"\n", next(iter(json.loads(line))))
+    return b"\n".join([*lines, json.dumps({"end": tally.end()}).encode()]) + b"\n"
+
+
+SPOILT: list[tuple[str, Callable[[list[bytes]], bytes], type[MgmtError], str]] = [
+    ("cut off", lambda lines: b"\n".join(lines[:-1]), IntegrityError, "its end is missing"),
+    ("cut off in a line", lambda lines: b"\n".join(lines)[:-300], IntegrityError, "cannot be read"),
+    ("nothing", lambda _: b"", IntegrityError, "its end is missing"),
+    ("no history", lambda _: b'{"a":1}\n', ConfigurationError, "no history"),
+    ("something else", lambda _: b"hello\nworld\n", IntegrityError, "cannot be read"),
+    ("a list", lambda _: b"[1]\n", IntegrityError, "cannot be read"),
+    ("a line less", lambda lines: b"\n".join(lines[:3] + lines[4:]), IntegrityError, "other lines"),
+    (
+        "a fact",
+        lambda lines: resealed([line.replace(b"/later", b"/x") for line in lines[:-1]]),
+        IntegrityError,
+        "sealed",
+    ),
+    (
+        "a newer format",
+        lambda lines: resealed([b'{"history":{"format":2,"schema":"0001"}}']),
+        ConfigurationError,
+        "newer",
+    ),
+    ("a newer schema", lambda lines: resealed([b'{"history":{"format":1,"schema":"9"}}']), ConfigurationError, "newer"),
+    ("a new table", lambda lines: resealed([lines[0], b'{"recipes":{}}']), ConfigurationError, "newer"),
+    ("a new column", lambda lines: resealed([lines[0], b'{"files":{"smell":1}}']), ConfigurationError, "newer"),
+    ("a row that is none", lambda lines: resealed([lines[0], b'{"files":1}']), ConfigurationError, "newer"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "error", "says"), [each[1:] for each in SPOILT], ids=[each[0] for each in SPOILT])
+def test_a_spoilt_history_is_refused_and_nothing_is_brought_in(
+    spoil: Callable[[list[bytes]], bytes], error: type[MgmtError], says: str, full: Catalog, other: Catalog
+) -> None:
+    with full.journal.record(UploadRecord(target_path="/later")):
+        pass
+    full.audit.seal()
+    nothing = exported(other)
+    with pytest.raises(error, match=says):
+        brought_in(other, spoil(exported(full).splitlines()))
+    assert exported(other) == nothing
+
+
+def test_another_history_is_refused(full: Catalog, other: Catalog) -> None:
+    with other.journal.record(UploadRecord(target_path="/mine")):
+        pass
+    other.audit.seal()
+    before = exported(other)
+    with pytest.raises(ConflictError):
+        brought_in(other, exported(full))
+    assert exported(other) == before
+
+
+def test_a_file_that_has_changed_since_is_refused(full: Catalog, other: Catalog) -> None:
+    brought_in(other, exported(full))
+    before = exported(other)
+    (archive,) = full.metadata.find("caf\udce9-2.tar.gz")
+    archive.status = FileStatus.DELETED
+    full.journal.checkpoint()
+    with pytest.raises(ConflictError, match=f"files {archive.id} differs from"):
+        brought_in(other, exported(full))
+    assert exported(other) == before

@@ -1,0 +1,374 @@
+"""The database: its files, its lock, its transactions, and what is said when it cannot be used."""
+
+import fcntl
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from mgmt.catalog import HEAD, Catalog, FileRecord, Location, UploadRecord, open_catalog
+from mgmt.catalog.db import engine
+from mgmt.errors import CatalogError, ConfigurationError, ExitStatus, NotFoundError
+from tests.behind import behind
+
+
+def mode(path: Path | str) -> int:
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def a_file(path: str = "/a") -> FileRecord:
+    return FileRecord(path=path, location=Location.LOCAL, host="h")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return f"{tmp_path}/catalog/catalog.db"
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.05)
+
+
+def test_the_first_use_makes_the_catalog_and_only_its_owner_may_look(path: str) -> None:
+    before = os.umask(0)
+    try:
+        catalog = open_catalog(f"sqlite:///{path}")
+        assert not os.path.exists(path)
+        catalog.metadata.save_file_record(a_file())
+        names = sorted(os.listdir(os.path.dirname(path)))
+        assert names == ["catalog.db", "catalog.db-shm", "catalog.db-wal", "catalog.db.lock"]
+        assert {mode(f"{os.path.dirname(path)}/{name}") for name in names} == {0o600}
+        assert mode(os.path.dirname(path)) == 0o700
+    finally:
+        os.umask(before)
+
+
+def test_without_create_nothing_is_made(path: str) -> None:
+    with pytest.raises(CatalogError, match="there is no catalog"):
+        open_catalog(f"sqlite:///{path}", create=False).metadata.list_files()
+    assert not os.path.exists(os.path.dirname(path))
+
+
+def test_sqlite_is_set_up_so_that_what_is_committed_stays(sqlite_catalog: Catalog) -> None:
+    with sqlite_catalog.database.transaction() as session:
+        said = {
+            name: session.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "recursive_triggers")
+        }
+    assert said == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "recursive_triggers": 1}
+
+
+def test_a_path_with_any_characters_is_a_path(tmp_path: Path) -> None:
+    folder = tmp_path / "a b#c?d%41é"
+    folder.mkdir()
+    catalog = open_catalog(f"sqlite:///{str(folder).replace('%', '%25').replace('?', '%3F')}/c.db")
+    catalog.metadata.save_file_record(a_file())
+    catalog.close()
+    assert os.path.exists(folder / "c.db")
+
+
+@pytest.mark.parametrize("url", ["mysql://u:hunter2@h/d", "not a url", "sqlite://", "sqlite:///:memory:", ""])
+def test_another_kind_of_url_is_a_configuration_error(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_catalog(url)
+    assert "hunter2" not in f"{caught.value} {caught.value.next_step}"
+
+
+def test_transactions_commit_together_or_not_at_all(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    other = reopen()
+    with catalog.database.transaction():
+        catalog.metadata.save_file_record(a_file("/1"))
+        with catalog.database.transaction():
+            catalog.metadata.save_file_record(a_file("/2"))
+        assert len(catalog.metadata.list_files()) == 2
+        assert other.metadata.list_files() == []
+    assert len(other.metadata.list_files()) == 2
+
+    def interrupted() -> None:
+        with catalog.database.transaction():
+            catalog.metadata.save_file_record(a_file("/3"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert len(catalog.metadata.list_files()) == 2
+
+
+def test_no_transaction_is_left_open(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    other = reopen()
+    catalog.metadata.list_files()
+    other.metadata.save_file_record(a_file())
+    assert len(catalog.metadata.list_files()) == 1, "a snapshot was kept"
+    with catalog.database.reading() as session:
+        driver: Any = session.connection().connection.driver_connection
+        if catalog.database.is_sqlite:
+            assert not driver.in_transaction
+        else:
+            assert driver.info.transaction_status == 0  # IDLE
+
+
+def test_a_commit_that_fails_after_reading_is_rolled_back_without_a_word(sqlite_catalog: Catalog) -> None:
+    def an_orphan() -> None:
+        with sqlite_catalog.database.transaction() as session:
+            session.execute(text("PRAGMA defer_foreign_keys = ON"))
+            session.execute(text("INSERT INTO operation_files VALUES ('none', 1, 'archive')"))
+
+    for _ in range(20):  # the order in which a session ends its connections is a matter of their addresses
+        sqlite_catalog.metadata.list_files()
+        with pytest.raises(CatalogError, match="FOREIGN KEY"):
+            an_orphan()
+    assert sqlite_catalog.metadata.list_files() == []
+
+
+def test_what_was_changed_in_records_is_written_only_by_a_transaction(
+    catalog: Catalog, reopen: Callable[[], Catalog]
+) -> None:
+    file = catalog.metadata.save_file_record(a_file())
+    file.size = 5
+    catalog.metadata.list_files()
+    assert reopen().metadata.get_file_record(file.id).size is None
+    assert file.size == 5
+    with catalog.database.transaction():
+        pass
+    assert reopen().metadata.get_file_record(file.id).size == 5
+
+
+def test_threads_take_turns(catalog: Catalog) -> None:
+    def work(number: int) -> None:
+        for step in range(10):
+            catalog.metadata.save_file_record(a_file(f"/{number}/{step}"))
+            catalog.metadata.list_files(f"/{number}/")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(catalog.metadata.list_files(limit=None)) == 40
+
+
+def test_writers_of_many_processes_wait_in_line(sqlite_catalog: Catalog) -> None:
+    sqlite_catalog.metadata.list_files()
+    code = """
+import sys
+from mgmt.catalog import FileRecord, Location, open_catalog
+catalog = open_catalog(sys.argv[1])
+for step in range(20):
+    catalog.metadata.save_file_record(FileRecord(path=f"/{sys.argv[2]}/{step}", location=Location.LOCAL, host="h"))
+"""
+    arguments = (sys.executable, "-c", code, f"sqlite:///{sqlite_catalog.database.path}")
+    processes = [subprocess.Popen([*arguments, str(number)]) for number in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert len(sqlite_catalog.metadata.list_files(limit=None)) == 80
+
+
+def test_two_processes_may_make_the_same_catalog(path: str) -> None:
+    code = "import sys; from mgmt.catalog import open_catalog; open_catalog(sys.argv[1]).metadata.list_files()"
+    processes = [subprocess.Popen([sys.executable, "-c", code, f"sqlite:///{path}"]) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert os.listdir(os.path.dirname(path)).count("catalog.db") == 1
+
+
+def refused(catalog: Catalog, write: bool = True) -> CatalogError:
+    with pytest.raises(CatalogError) as caught:
+        catalog.metadata.save_file_record(a_file()) if write else catalog.metadata.list_files()
+    error = caught.value
+    assert error.exit_status is ExitStatus.CATALOG
+    assert "\n" not in error.message
+    return error
+
+
+def test_locked_by_a_program_that_does_not_wait_in_line(sqlite_catalog: Catalog) -> None:
+    sqlite_catalog.metadata.list_files()
+    with closing(sqlite3.connect(str(sqlite_catalog.database.path), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "is locked by another program" in refused(sqlite_catalog).message
+        other.execute("ROLLBACK")
+    sqlite_catalog.metadata.save_file_record(a_file())
+
+
+def test_a_place_in_line_is_left_in_time(sqlite_catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    sqlite_catalog.metadata.list_files()
+    monkeypatch.setattr("mgmt.catalog.db.database.LOCK_SECONDS", 0.05)
+    lock = f"{sqlite_catalog.database.path}.lock"
+    with open(lock, "wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for _ in range(3):
+            assert "is busy" in refused(sqlite_catalog).message
+        assert sqlite_catalog.metadata.list_files() == []  # looking needs no lock
+    monkeypatch.setattr("mgmt.catalog.db.database.LOCK_SECONDS", 30)
+    sqlite_catalog.metadata.save_file_record(a_file())  # those who left do not keep it
+    with open(lock, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=sqlite_catalog.metadata.save_file_record, args=(a_file("/second"),))
+        waiting.start()
+        while not any(thread.name == "mgmt catalog lock" for thread in threading.enumerate()):
+            waiting.join(0.001)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        waiting.join()
+    assert len(sqlite_catalog.metadata.list_files()) == 2
+
+
+@pytest.fixture
+def as_nobody(tmp_path: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Be somebody who is stopped by permissions, which root is not."""
+    folders = (tmp_path, *tmp_path.parents)
+    closed = [folder for folder in folders if folder.stat().st_uid == os.getuid() and not mode(folder) & 0o005]
+    for folder in closed:
+        folder.chmod(0o755)
+
+    @contextmanager
+    def nobody() -> Iterator[None]:
+        if os.getuid() == 0:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(os.getuid())
+
+    yield nobody
+    for folder in closed:
+        folder.chmod(0o700)
+
+
+@pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o444, 0o755), (0o444, 0o555), (0o666, 0o555)])
+def test_a_catalog_that_cannot_be_written_can_be_read(
+    file_mode: int, folder_mode: int, path: str, as_nobody: Callable[[], AbstractContextManager[None]]
+) -> None:
+    catalog = open_catalog(f"sqlite:///{path}")
+    catalog.metadata.save_file_record(a_file())
+    catalog.close()
+    folder = os.path.dirname(path)
+    os.chmod(path, file_mode)
+    os.chmod(folder, folder_mode)
+    again = open_catalog(f"sqlite:///{path}")
+    with as_nobody():
+        assert len(again.metadata.list_files()) == 1
+        assert refused(again).message == f"the catalog {path} cannot be written: it is read-only here"
+        assert len(again.metadata.list_files()) == 1
+    os.chmod(folder, 0o700)
+
+
+def test_a_catalog_that_may_not_be_read(path: str, as_nobody: Callable[[], AbstractContextManager[None]]) -> None:
+    catalog = open_catalog(f"sqlite:///{path}")
+    catalog.metadata.save_file_record(a_file())
+    catalog.close()
+    os.chmod(os.path.dirname(path), 0o755)
+    os.chmod(path, 0)
+    with as_nobody():
+        error = refused(open_catalog(f"sqlite:///{path}"), write=False)
+    assert error.message == f"the catalog {path} cannot be opened"
+
+
+def test_a_record_that_cannot_be_looked_at_again(path: str) -> None:
+    catalog = open_catalog(f"sqlite:///{path}")
+    record = catalog.metadata.save_file_record(a_file())
+    with suppress(InterruptedError), catalog.database.transaction() as session:
+        session.add(a_file("/b"))
+        raise InterruptedError  # and records forget what they knew
+    with behind(path) as connection:
+        connection.execute("ALTER TABLE files RENAME TO elsewhere")
+    with pytest.raises(CatalogError) as caught:
+        _ = record.path
+    assert caught.value.exit_status == ExitStatus.CATALOG
+
+
+def test_a_folder_that_may_not_be_written(
+    tmp_path: Path, as_nobody: Callable[[], AbstractContextManager[None]]
+) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o555)
+    with as_nobody():
+        error = refused(open_catalog(f"sqlite:///{folder}/c.db"))
+    assert error.message == f"the catalog {folder}/c.db cannot be created: Permission denied"
+
+
+def test_the_disk_is_full(sqlite_catalog: Catalog, make_member: Callable[[str], object]) -> None:
+    archive = sqlite_catalog.metadata.save_file_record(a_file())
+    with sqlite_catalog.database.transaction() as session:
+        pages = session.execute(text("PRAGMA page_count")).scalar()
+        session.execute(text(f"PRAGMA max_page_count = {pages}"))
+    with pytest.raises(CatalogError, match="cannot be written: the disk is full"):
+        sqlite_catalog.members.record(archive.id, (make_member(f"a/{n}") for n in range(10_000)))  # type: ignore[misc]
+    assert sqlite_catalog.members.count(archive.id) == 0
+
+
+def test_not_a_database(path: str) -> None:
+    os.makedirs(os.path.dirname(path))
+    with open(path, "wb") as file:
+        file.write(b"these are my holiday notes " * 100)
+    assert "the file is not an SQLite database" in refused(open_catalog(f"sqlite:///{path}"), write=False).message
+
+
+def test_a_damaged_page(sqlite_catalog: Catalog) -> None:
+    for number in range(300):
+        sqlite_catalog.metadata.save_file_record(a_file(f"/{number}"))
+    path = str(sqlite_catalog.database.path)
+    sqlite_catalog.close()
+    with closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'files'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with open(path, "r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xee" * size)
+    error = refused(sqlite_catalog, write=False)
+    assert "is damaged" in error.message
+    assert "mgmt db rebuild" in str(error.next_step)
+
+
+def test_somebody_elses_database(path: str) -> None:
+    os.makedirs(os.path.dirname(path))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE recipes (id)")
+    assert "holds other tables" in refused(open_catalog(f"sqlite:///{path}")).message
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("recipes",)]
+
+
+@pytest.mark.parametrize(
+    ("revision", "says"), [("0000", "older"), ("9999", "does not know"), ("zebra", "does not know")]
+)
+def test_another_schema_is_refused(revision: str, says: str, catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    with catalog.database.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    error = refused(reopen(), write=False)
+    assert says in error.message
+    assert HEAD in error.message
+    assert error.next_step is not None
+
+
+def test_a_server_that_is_not_there() -> None:
+    catalog = open_catalog("postgresql://somebody:hunter2@127.0.0.1:1/mgmt?connect_timeout=2")
+    error = refused(catalog, write=False)
+    assert "cannot be reached" in error.message
+    assert "hunter2" not in repr(error) + str(error) + str(error.__cause__)
+
+
+def test_no_value_is_ever_in_an_error(catalog: Catalog) -> None:
+    catalog.metadata.save_operation(UploadRecord(target_path="/a"))
+    with pytest.raises(CatalogError) as caught, catalog.database.transaction() as session:
+        session.execute(text("INSERT INTO files (id, path) VALUES (1, :secret)"), {"secret": "canary-7f3a"})
+    assert "canary-7f3a" not in f"{caught.value} {caught.value.next_step}"
+
+
+def test_the_lock_is_let_go_whatever_happens(sqlite_catalog: Catalog) -> None:
+    with pytest.raises(NotFoundError), sqlite_catalog.database.transaction():
+        raise NotFoundError("x")
+    with open(f"{sqlite_catalog.database.path}.lock", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_closing_is_not_the_end(catalog: Catalog) -> None:
+    file = catalog.metadata.save_file_record(a_file())
+    catalog.close()
+    assert catalog.metadata.get_file_record(file.id).path == "/a"

@@ -1,0 +1,258 @@
+"""What others see of a running operation, and what its process may do once it is another's."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import event, text
+
+from mgmt.catalog import (
+    BatchRecord,
+    Catalog,
+    FileRecord,
+    Location,
+    OperationRecord,
+    Role,
+    Status,
+    UploadRecord,
+)
+from mgmt.catalog.db import database
+from mgmt.catalog.operations import heartbeat as lease
+from mgmt.catalog.records.process import Owner
+from mgmt.errors import BusyError, CatalogError, ExitStatus, LostError, StoreError
+
+Reopen = Callable[[], Catalog]
+
+
+def stored(catalog: Catalog, operation: OperationRecord) -> OperationRecord:
+    return catalog.metadata.get_operation(operation.operation_id)
+
+
+def heard(reopen: Reopen, operation: OperationRecord) -> datetime:
+    seen = stored(reopen(), operation).heard_at
+    assert seen is not None
+    return seen
+
+
+def heard_again(reopen: Reopen, operation: OperationRecord, before: datetime) -> datetime:
+    deadline = time.monotonic() + 60
+    while (now := heard(reopen, operation)) == before:
+        assert time.monotonic() < deadline
+    return now
+
+
+def threads() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "mgmt lease"]
+
+
+def take_over(catalog: Catalog, operation: OperationRecord, owner: str = "other/boot/7/1") -> None:
+    """What `mgmt recover --host` of another machine does first."""
+    with catalog.database.transaction() as session:
+        session.execute(
+            text("UPDATE operations SET owner = :owner WHERE operation_id = :id"),
+            {"owner": owner, "id": operation.operation_id},
+        )
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(lease, "AGAIN_SECONDS", 0.01)
+
+
+def test_a_running_operation_is_heard_of_by_the_databases_clock(catalog: Catalog, reopen: Reopen) -> None:
+    with catalog.journal.record(UploadRecord(target_path="/a")) as operation:
+        assert operation.heard_at is not None
+        assert abs((heard(reopen, operation) - datetime.now(UTC)).total_seconds()) < 60
+    assert stored(reopen(), operation).heard_at is None
+    assert operation.heard_at is None
+
+
+@pytest.mark.usefixtures("often")
+def test_it_is_heard_of_again_and_again_while_it_works(catalog: Catalog, reopen: Reopen) -> None:
+    with catalog.journal.record(BatchRecord()) as batch, catalog.journal.record(UploadRecord()) as operation:
+        for each in (batch, operation, batch):
+            heard_again(reopen, each, heard(reopen, each))
+        assert len(threads()) == 1
+        operation.stage = "not committed yet"
+        heard_again(reopen, operation, heard(reopen, operation))
+        assert stored(reopen(), operation).stage is None
+    assert threads() == []
+    assert stored(reopen(), operation).stage == "not committed yet"
+    assert [each.heard_at for each in reopen().metadata.list_operations()] == [None, None]
+
+
+@pytest.mark.usefixtures("often")
+def test_nobody_waits_for_it_and_it_waits_for_nobody(catalog: Catalog, reopen: Reopen) -> None:
+    other = reopen()
+    with catalog.journal.record(UploadRecord()) as operation:
+        before = heard(reopen, operation)
+        heard_again(reopen, operation, before)
+        with catalog.database.transaction():  # it cannot be told meanwhile; what ends the block joins the thread
+            operation.stage = "proven"
+            catalog.journal.close(operation)
+    with other.database.transaction() as session:
+        session.execute(text("UPDATE endpoints SET max_parts = 1"))
+        with reopen().database.aside() as connection:
+            assert (connection is None) == other.database.is_sqlite
+    assert threads() == []
+
+
+@pytest.mark.usefixtures("often")
+def test_what_cannot_be_told_stops_nothing(catalog: Catalog, reopen: Reopen) -> None:
+    other = reopen()
+    with catalog.journal.record(UploadRecord()) as operation:
+        with other.database.transaction() as session:
+            session.execute(text("ALTER TABLE operations RENAME COLUMN heard_at TO x"))
+        with pytest.raises(CatalogError):
+            heard(reopen, operation)
+        assert len(threads()) == 1
+        with other.database.transaction() as session:
+            session.execute(text("ALTER TABLE operations RENAME COLUMN x TO heard_at"))
+        heard_again(reopen, operation, heard(reopen, operation))
+    assert stored(reopen(), operation).status is Status.SUCCESS
+
+
+def test_busy_says_when_the_other_was_last_heard_of(catalog: Catalog, reopen: Reopen) -> None:
+    with catalog.journal.record(UploadRecord(), claim="c") as operation:
+        take_over(reopen(), operation)
+        with pytest.raises(BusyError) as caught, reopen().journal.record(UploadRecord(), claim="c"):
+            pass
+        assert f"last heard of {heard(reopen, operation).isoformat(timespec='seconds')}" in caught.value.message
+        assert "mgmt recover --host other" in str(caught.value.next_step)
+        take_over(reopen(), operation, str(Owner.current()))
+
+
+def lose(catalog: Catalog, reopen: Reopen, then: Callable[[OperationRecord], object]) -> OperationRecord:
+    """An operation that is taken over in the middle, and what its own process does next."""
+    operation = UploadRecord(target_path="/a")
+    with catalog.journal.record(operation, claim="/a"):
+        operation.stage = "sending"
+        catalog.journal.checkpoint()
+        take_over(reopen(), operation)
+        operation.stage = "proven"
+        then(operation)
+    return operation
+
+
+WAYS: dict[str, Callable[[Catalog, OperationRecord], object]] = {
+    "checkpoint": lambda catalog, _: catalog.journal.checkpoint(),
+    "close": lambda catalog, operation: catalog.journal.close(operation),
+    "confirm": lambda catalog, _: catalog.journal.confirm(),
+    "the end of the block": lambda *_: None,
+    "another operation": lambda catalog, _: catalog.journal.record(UploadRecord(target_path="/b")).__enter__(),
+    "a file": lambda catalog, _: catalog.metadata.save_file_record(
+        FileRecord(path="/a", location=Location.LOCAL, host="h")
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_whoever_has_lost_its_operation_commits_nothing(way: str, catalog: Catalog, reopen: Reopen) -> None:
+    with pytest.raises(LostError) as caught:
+        lose(catalog, reopen, lambda operation: WAYS[way](catalog, operation))
+    assert caught.value.exit_status == ExitStatus.BUSY
+    assert "taken over by process 7 on other" in caught.value.message
+    (only,) = reopen().metadata.list_operations()
+    assert (only.status, only.stage, only.owner) == (Status.RUNNING, "sending", "other/boot/7/1")
+    assert reopen().metadata.list_files() == []
+    assert threads() == []
+    with catalog.journal.record(UploadRecord(target_path="/b")):  # it has nothing to do with that any more
+        pass
+
+
+def test_an_error_that_follows_from_it_is_told_as_what_it_is(catalog: Catalog, reopen: Reopen) -> None:
+    def fail(_: OperationRecord) -> None:
+        raise StoreError("no")
+
+    with pytest.raises(LostError) as caught:
+        lose(catalog, reopen, fail)
+    assert isinstance(caught.value.__cause__, StoreError)
+    (only,) = reopen().metadata.list_operations()
+    assert (only.status, only.stage, only.error_message) == (Status.RUNNING, "sending", None)
+
+
+def test_what_another_has_ended_stays_as_it_is(catalog: Catalog, reopen: Reopen) -> None:
+    def settle(operation: OperationRecord) -> None:
+        other = reopen()
+        take_over(other, operation)
+        other.journal.close(stored(other, operation), Status.CANCELLED, "its machine was said to be dead")
+
+    with pytest.raises(LostError):
+        lose(catalog, reopen, settle)
+    (only,) = reopen().metadata.list_operations()
+    assert (only.status, only.error_message) == (Status.CANCELLED, "its machine was said to be dead")
+
+
+def test_the_child_of_a_lost_batch_does_not_begin(catalog: Catalog, reopen: Reopen) -> None:
+    def go_on() -> None:
+        with catalog.journal.record(BatchRecord()) as batch:
+            take_over(reopen(), batch)
+            with pytest.raises(LostError), catalog.journal.record(UploadRecord(parent_id=batch.operation_id)):
+                pytest.fail("it has begun")
+
+    with pytest.raises(LostError):
+        go_on()
+    assert [each.status for each in reopen().metadata.list_operations()] == [Status.RUNNING]
+
+
+def test_an_operation_that_is_no_longer_there(catalog: Catalog, reopen: Reopen) -> None:
+    def remove(_: OperationRecord) -> None:
+        with reopen().database.transaction() as session:
+            session.execute(text("DELETE FROM uploads"))
+            session.execute(text("DELETE FROM operations"))
+
+    with pytest.raises(LostError, match="no longer in the catalog"):
+        lose(catalog, reopen, remove)
+
+
+def test_what_has_ended_is_not_asked_for_any_more(
+    catalog: Catalog, reopen: Reopen, make_archive: Callable[..., FileRecord]
+) -> None:
+    with catalog.journal.record(UploadRecord()) as operation:
+        with catalog.transaction():
+            catalog.journal.link(operation, catalog.metadata.save_file_record(make_archive("a")), Role.ARCHIVE)
+            catalog.journal.close(operation)
+        asked: list[str] = []
+        event.listen(catalog.database.bind(), "before_cursor_execute", lambda *said: asked.append(said[2]))
+        catalog.metadata.save_file_record(make_archive("b"))
+        catalog.journal.confirm()
+        assert [each for each in asked if "operations" in each and each.startswith("SELECT")] == []
+    assert len(reopen().metadata.list_files()) == 2
+
+
+def test_a_row_that_a_dead_machine_has_locked_is_not_waited_for_for_ever(
+    catalog: Catalog, reopen: Reopen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.05)
+    with pytest.raises(LostError):
+        lose(catalog, reopen, lambda _: None)
+    dead, other = reopen(), reopen()
+    (left,) = other.journal.left_by("other")
+    with dead.database.transaction() as session:
+        session.execute(text("UPDATE operations SET stage = 'x'"))
+        with pytest.raises(CatalogError, match=r"locked by another session|is busy"):
+            other.journal.take_up(left)
+    assert other.journal.take_up(left).stage == "x"
+
+
+def test_nobody_takes_over_in_the_middle_of_a_transaction(catalog: Catalog, reopen: Reopen) -> None:
+    """On SQLite nobody else writes meanwhile; on PostgreSQL the row is locked."""
+    other = reopen()
+
+    def at_once(operation: OperationRecord) -> None:
+        with other.database.aside() as connection:
+            if connection is None:
+                raise CatalogError("somebody is writing")
+            connection.execute(text("SET LOCAL lock_timeout = '10ms'"))
+            connection.execute(
+                text("UPDATE operations SET owner = 'x' WHERE operation_id = :id"), {"id": operation.operation_id}
+            )
+
+    other.metadata.list_files()
+    with catalog.journal.record(UploadRecord()) as operation:
+        with catalog.database.transaction(), pytest.raises(CatalogError, match=r"locked by another|is writing"):
+            at_once(operation)
+        catalog.journal.confirm()

@@ -1,0 +1,252 @@
+"""The records: the user's fields, exact names, times, what is computed, and what the database itself refuses."""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+
+from mgmt.catalog import (
+    Catalog,
+    DownloadRecord,
+    FileRecord,
+    FileStatus,
+    Location,
+    OperationRecord,
+    Place,
+    PruneRecord,
+    SearchRecord,
+    Status,
+    UploadRecord,
+    VerifyRecord,
+)
+from mgmt.catalog.records.types import display, exact, exact_bytes
+from mgmt.errors import CatalogError
+
+FILE = (
+    "name path location size is_directory mime_type created_at modified_at accessed_at checksum tags status "
+    "error_message"
+)
+OPERATION = (
+    "operation_id operation_type target_path target_name started_at completed_at duration_seconds status result_path "
+    "error_message metadata user command_args"
+)
+UPLOAD = (
+    "compression_type original_size compressed_size compression_ratio s3_bucket s3_object_key s3_storage_class "
+    "checksum_original checksum_compressed checksum_s3_etag completed_dir_path compressed_file_path"
+)
+DOWNLOAD = "s3_bucket s3_object_key s3_storage_class local_path downloaded_size checksum_s3_etag checksum_local"
+TYPES = "upload download search verify delete free status config batch recover rebuild prune"
+NEEDED: dict[type[OperationRecord], dict[str, Any]] = {
+    SearchRecord: {"keyword": "k"},
+    PruneRecord: {"ended_before": datetime(2026, 1, 1, tzinfo=UTC)},
+}
+SEARCH = "keyword location local_matches s3_matches total_matches download_selected status_checked"
+
+
+@pytest.mark.parametrize(
+    ("record", "fields"),
+    [
+        (FileRecord(path="/a", location=Location.LOCAL, host="h"), FILE),
+        (UploadRecord(), f"{OPERATION} {UPLOAD}"),
+        (DownloadRecord(), f"{OPERATION} {DOWNLOAD}"),
+        (SearchRecord(keyword="k"), f"{OPERATION} {SEARCH}"),
+        (VerifyRecord(), f"{OPERATION} proof checked_objects problems_found"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_a_record_shows_every_field_of_the_design(record: FileRecord | OperationRecord, fields: str) -> None:
+    shown = record.as_dict()
+    assert set(fields.split()) <= shown.keys()
+    assert not [name for name in shown if name.endswith("_bytes")]
+
+
+def test_every_type_of_operation_comes_back_as_its_own_class(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    classes = [mapper.class_ for mapper in OperationRecord.__mapper__.self_and_descendants][1:]
+    assert {cls.__mapper__.polymorphic_identity for cls in classes} >= set(TYPES.split())
+    for cls in classes:
+        catalog.metadata.save_operation(cls(**NEEDED.get(cls, {})))
+    assert [type(operation) for operation in reopen().metadata.list_operations()] == classes[::-1]
+
+
+def test_a_type_that_a_newer_mgmt_has_recorded_is_said_to_be_one(
+    catalog: Catalog, reopen: Callable[[], Catalog]
+) -> None:
+    catalog.metadata.save_operation(UploadRecord())
+    with catalog.database.transaction() as session:
+        session.execute(text("UPDATE operations SET operation_type = 'teleport'"))
+    with pytest.raises(CatalogError, match="of a type that this mgmt does not know"):
+        reopen().metadata.list_operations()
+
+
+def test_a_list_of_mixed_operations_is_one_query(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    for record in (
+        UploadRecord(s3_object_key="u"),
+        DownloadRecord(member="m"),
+        SearchRecord(keyword="k"),
+        VerifyRecord(),
+    ):
+        catalog.metadata.save_operation(record)
+    statements: list[str] = []
+    again = reopen()
+    again.metadata.list_files()
+    event.listen(again.database.bind(), "before_cursor_execute", lambda *a: statements.append(a[2]))
+    shown = [operation.as_dict() for operation in again.metadata.list_operations()]
+    assert [facts.get("keyword") for facts in shown] == [None, "k", None, None]
+    assert len(statements) == 1
+
+
+NAMES = [
+    "/a/plain.mkv",
+    "/a/Étude.mkv",
+    "/a/e\u0301.mkv",
+    "/a/\udcff\udcfe.mkv",
+    "/a/\\xff",
+    "/\udce9t\udce9/new\nline",
+    "/a/'\"; --",
+]
+
+
+@pytest.mark.parametrize("path", NAMES)
+def test_any_name_comes_back_byte_for_byte(path: str, catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    file = catalog.metadata.save_file_record(FileRecord(path=path, location=Location.LOCAL, host="h"))
+    upload = UploadRecord(
+        target_path=path,
+        completed_dir_path=path,
+        compressed_file_path=path,
+        result_path=path,
+        error_message=f"{path}: no",
+    )
+    catalog.metadata.save_operation(upload)
+    download = DownloadRecord(target_path=path, local_path=path, member=path)
+    catalog.metadata.save_operation(download)
+    again = reopen().metadata
+    found = again.get_file_record(file.id)
+    assert (found.path, found.name) == (path, os.path.basename(path))
+    assert again.get_file_record(Place(Location.LOCAL, "h", path)).id == file.id
+    loaded = again.get_operation(upload.operation_id)
+    assert isinstance(loaded, UploadRecord)
+    assert {loaded.target_path, loaded.completed_dir_path, loaded.compressed_file_path, loaded.result_path} == {path}
+    assert loaded.target_name == os.path.basename(path)
+    assert loaded.error_message == f"{display(path)}: no"
+    brought = again.get_operation(download.operation_id)
+    assert isinstance(brought, DownloadRecord)
+    assert (brought.local_path, brought.member) == (path, path)
+
+
+def test_a_changed_name_does_not_keep_the_bytes_of_the_old_one(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    upload = UploadRecord(target_path="/a", result_path="/\udcff")
+    catalog.metadata.save_operation(upload)
+    upload.result_path = "/plain"
+    catalog.metadata.save_operation(upload)
+    assert reopen().metadata.get_operation(upload.operation_id).result_path == "/plain"
+
+
+def test_a_record_that_is_read_again_keeps_its_exact_name(catalog: Catalog) -> None:
+    file = catalog.metadata.save_file_record(FileRecord(path="/\udcff", location=Location.LOCAL, host="h"))
+    with (
+        pytest.raises(ZeroDivisionError),
+        catalog.database.transaction(),
+    ):  # a rollback makes every record be read again
+        raise ZeroDivisionError
+    assert file.path == "/\udcff"
+
+
+def test_display_text_is_for_people_and_any_database() -> None:
+    assert display("caf\udce9") == r"caf\xe9"
+    assert (exact_bytes("caf\udce9"), exact_bytes("café")) == (b"caf\xe9", None)
+    assert exact(r"caf\xe9", b"caf\xe9") == "caf\udce9"
+
+
+def test_times_keep_their_moment_and_microseconds(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    moment = datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=timezone(timedelta(hours=-7)))
+    saved = catalog.metadata.save_file_record(
+        FileRecord(path="/a", location=Location.LOCAL, host="h", modified_at=moment, created_at=None)
+    )
+    found = reopen().metadata.get_file_record(saved.id)
+    assert found.modified_at == moment
+    assert found.modified_at is not None
+    assert found.modified_at.utcoffset() == timedelta(0)
+    assert found.created_at is None
+
+
+def test_a_time_without_a_zone_is_refused(catalog: Catalog) -> None:
+    naive = datetime(2024, 1, 1)  # noqa: DTZ001
+    with pytest.raises(CatalogError, match="time zone"):
+        catalog.metadata.save_file_record(FileRecord(path="/a", location=Location.LOCAL, host="h", modified_at=naive))
+
+
+def test_computed_facts() -> None:
+    began = datetime(2024, 1, 1, tzinfo=UTC)
+    upload = UploadRecord(
+        started_at=began, completed_at=began + timedelta(seconds=90), original_size=1000, compressed_size=370
+    )
+    assert (upload.duration_seconds, upload.compression_ratio) == (90.0, 0.37)
+    assert (UploadRecord().duration_seconds, UploadRecord().compression_ratio) == (None, None)
+    assert UploadRecord(original_size=0, compressed_size=40).compression_ratio is None
+
+
+def test_what_follows_from_a_path_is_filled_in_unless_given() -> None:
+    file = FileRecord(path="/films/a.mp4", location=Location.LOCAL, host="h")
+    assert (file.name, file.mime_type) == ("a.mp4", "video/mp4")
+    given = FileRecord(path="/films/a.mp4", location=Location.LOCAL, host="h", name="b", mime_type="text/plain")
+    assert (given.name, given.mime_type) == ("b", "text/plain")
+    assert UploadRecord(target_path="/films/a.mp4").target_name == "a.mp4"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE operations SET status = 'done'",
+        "UPDATE files SET status = 'done'",
+        "UPDATE files SET location = 'cloud'",
+        "UPDATE files SET store = 'file:///store'",
+        "UPDATE files SET host = NULL",
+        "UPDATE operations SET parent_id = 'nobody'",
+        "INSERT INTO operation_files (operation_id, file_id, role) VALUES ('nobody', 1, 'source')",
+    ],
+)
+def test_the_database_itself_refuses_what_no_record_can_be(change: str, catalog: Catalog) -> None:
+    catalog.metadata.save_file_record(FileRecord(path="/a", location=Location.LOCAL, host="h"))
+    catalog.metadata.save_operation(UploadRecord())
+    with pytest.raises(CatalogError), catalog.database.transaction() as session:
+        session.execute(text(change))
+
+
+def test_two_machines_may_have_the_same_path_and_one_may_not_have_it_twice(catalog: Catalog) -> None:
+    for host in ("one", "two"):
+        for path in ("/a", "/\udcff", "/\udcfe", "/\\xff"):
+            catalog.metadata.save_file_record(FileRecord(path=path, location=Location.LOCAL, host=host))
+    assert len(catalog.metadata.list_files()) == 8
+    with pytest.raises(CatalogError), catalog.database.transaction() as session:
+        session.execute(text("UPDATE files SET host = 'one' WHERE path = '/a'"))
+    with pytest.raises(CatalogError), catalog.database.transaction() as session:
+        session.execute(text("UPDATE files SET host = 'one' WHERE path_bytes IS NOT NULL"))
+
+
+def test_free_facts_and_tags_are_changed_in_place(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    upload = UploadRecord(details={"parts": [1]}, command_args={"level": "fast"})
+    catalog.metadata.save_operation(upload)
+    upload.details["note"] = "later \udcff"
+    catalog.metadata.save_operation(upload)
+    found = reopen().metadata.get_operation(upload.operation_id)
+    assert found.as_dict()["metadata"] == {"parts": [1], "note": "later \udcff"}
+    assert found.command_args == {"level": "fast"}
+
+
+def test_order_is_counted_not_timed(catalog: Catalog) -> None:
+    early = datetime(2020, 1, 1, tzinfo=UTC)
+    first = UploadRecord(target_path="/1")
+    second = UploadRecord(target_path="/2", started_at=early)
+    with catalog.database.transaction():
+        catalog.metadata.save_operation(first)
+        catalog.metadata.save_operation(second)
+    assert (first.seq, second.seq) == (1, 2)
+    assert [o.target_path for o in catalog.metadata.list_operations()] == ["/2", "/1"]
+
+
+def test_statuses() -> None:
+    assert [status.value for status in Status if not status.is_terminal] == ["pending", "running"]
+    assert {status.value for status in FileStatus} == {"pending", "uploading", "completed", "failed", "deleted"}

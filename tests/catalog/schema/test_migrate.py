@@ -1,0 +1,494 @@
+"""The history of the schema: forward and back, all or nothing, by mgmt and by plain Alembic."""
+
+import ast
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy.dialects import postgresql
+
+from mgmt.catalog import (
+    HEAD,
+    Catalog,
+    DeleteRecord,
+    DownloadRecord,
+    FileRecord,
+    FileStatus,
+    Location,
+    OperationRecord,
+    Role,
+    SearchRecord,
+    Status,
+    UploadRecord,
+    VerifyRecord,
+    open_catalog,
+)
+from mgmt.catalog.audit import triggers
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.records.base import Base
+from mgmt.catalog.schema import migrate as schema
+from mgmt.errors import CatalogError, ConfigurationError
+
+ROOT = Path(__file__).parents[3]
+OLD = ("0001", "0002", "0003", "0004", "0005", "0006")
+WHERE_MEMBERS_ARE = {"member_ranges": [(2, 1, 4)], "directory_archives": [(1, 2), (2, 2)]}
+"""What 0003 has worked out of the rows that were there; see old_catalogs.py."""
+WORKED_OUT = {
+    ("operations", "sha256"),
+    ("operations", "seal"),
+    ("files", "archive_id"),
+    ("files", "kept"),
+    ("uploads", "kept"),
+}
+"""What 0005 and 0007 have added to rows."""
+
+
+@pytest.fixture
+def before() -> str:
+    """The revision of the old catalog."""
+    return OLD[0]
+
+
+@pytest.fixture
+def old(before: str, tmp_path: Path) -> str:
+    """The path of a catalog of long ago (see old_catalogs.py)."""
+    path = tmp_path / "old/catalog.db"
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((ROOT / f"tests/assets/catalogs/{before}.sql").read_text(encoding="utf-8"))
+    return str(path)
+
+
+def contents(path: str) -> dict[str, list[dict[str, object]]]:
+    """Every fact of every row of the records, by its column, but for NULLs and for what later revisions work out."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = lambda cursor, row: {
+            column[0]: value for column, value in zip(cursor.description, row, strict=True) if value is not None
+        }
+        names = [row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        records = [name for name in names if name in Base.metadata.tables.keys() - WHERE_MEMBERS_ARE.keys() - {"seals"}]
+        found = {}
+        for name in records:
+            rows = connection.execute(f"SELECT * FROM {name}").fetchall()
+            facts = [{column: row[column] for column in row if (name, column) not in WORKED_OUT} for row in rows]
+            if facts:
+                found[name] = sorted(facts, key=repr)
+        return found
+
+
+def objects(path: str) -> dict[str, str]:
+    """Every table and index, as it was made."""
+    with closing(sqlite3.connect(path)) as connection:
+        made = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {name: " ".join(sql.split()) for name, sql in made}
+
+
+def test_the_head_is_alembics_head() -> None:
+    newest = schema.history()[0]
+    assert (newest.revision, newest.is_head) == (HEAD, True)
+    assert [step.previous for step in schema.history()] == [*(step.revision for step in schema.history()[1:]), None]
+    assert all(step.summary for step in schema.history())
+
+
+def test_an_empty_database_becomes_a_catalog_and_nothing_again(catalog: Catalog) -> None:
+    database = catalog.database
+    assert schema.current(database) is None
+    schema.upgrade(database)
+    assert schema.current(database) == HEAD
+    assert schema.check(database) == []
+    schema.downgrade(database, "base")
+    assert schema.current(database) is None
+    with database.connection() as connection:
+        assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
+    catalog.metadata.list_files()
+    assert schema.current(database) == HEAD
+
+
+def test_every_step_goes_down_and_up_again(catalog: Catalog) -> None:
+    database = catalog.database
+    for step in reversed(schema.history()):
+        schema.upgrade(database, step.revision)
+        schema.downgrade(database, step.previous or "base")
+        schema.upgrade(database, step.revision)
+        assert schema.current(database) == step.revision
+    assert schema.check(database) == []
+
+
+def parts(statement: str) -> list[str]:
+    """What a CREATE TABLE lists between its parentheses, and what is around them: a column may be added at the end."""
+    depth, found = 0, [""]
+    for character in " ".join(statement.split()):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if (depth, character) in ((1, "("), (1, ","), (0, ")")):
+            found.append("")
+        else:
+            found[-1] += character
+    return [part.strip() for part in found]
+
+
+def described(engine: Engine) -> dict[str, object]:
+    """All there is in a schema: columns, constraints, indexes and triggers, with their conditions."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            made = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
+            found = {name: sorted(parts(sql)) for name, sql in made}
+        else:
+            columns = connection.execute(
+                text(
+                    "SELECT table_name, column_name, data_type, is_nullable, collation_name, is_identity "
+                    "FROM information_schema.columns WHERE table_schema = 'public'"
+                )
+            )
+            constraints = connection.execute(
+                text(
+                    "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
+                    "WHERE connamespace = 'public'::regnamespace"
+                )
+            )
+            indexes = connection.execute(text("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"))
+            found = {f"{row[0]}.{row[1]}": list(row[2:]) for row in columns}
+            found |= {name: [said] for name, said in [*constraints, *indexes, *triggers.existing(connection).items()]}
+    return {name: said for name, said in found.items() if not name.startswith(("alembic", "member_names"))}
+
+
+def test_what_the_migrations_make_is_what_the_records_say(catalog: Catalog, tmp_path: Path) -> None:
+    database = catalog.database
+    schema.upgrade(database)
+    migrated = described(database.bind())
+    schema.downgrade(database, "base")
+    with database.migrating() as connection:
+        Base.metadata.create_all(connection)
+    assert described(database.bind()) == migrated
+    assert len(migrated) > 30
+
+
+@pytest.mark.parametrize("before", OLD)
+def test_an_old_catalog_is_refused_then_upgraded_with_all_that_is_in_it(before: str, old: str) -> None:
+    held, made = contents(old), objects(old)
+    catalog = open_catalog(f"sqlite:///{old}")
+    with pytest.raises(CatalogError, match=f"older schema {before}") as caught:
+        catalog.metadata.list_files()
+    assert caught.value.next_step == "mgmt db upgrade"
+    assert objects(old) == made
+
+    schema.upgrade(catalog.database)
+    assert schema.check(catalog.database) == []
+    assert contents(old) == held
+    history = catalog.audit.verification()
+    assert list(history.findings()) == []
+    assert (history.operations, history.seals, history.live) == (3, 1, 1)
+    with closing(sqlite3.connect(old)) as connection:
+        for name, rows in WHERE_MEMBERS_ARE.items():
+            assert connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() == rows
+
+    (upload,) = catalog.metadata.get_upload_history("/films/caf\udce9")
+    assert (upload.original_size, upload.duration_seconds, upload.status) == (5_000_000_000, 10.5, Status.SUCCESS)
+    archive = catalog.metadata.latest_archive("/films/caf\udce9")
+    assert [member.path for member in catalog.members.list(archive.id)][1:] == [
+        "caf\udce9/Été.jpg",
+        "caf\udce9/wedding.mov",
+        "caf\udce9/link",
+    ]
+    assert [m.path for m, _ in catalog.members.search("WEDDING")] == ["caf\udce9/wedding.mov"]
+    assert [m.path for m, _ in catalog.members.search("caf\udce9/w")] == ["caf\udce9/wedding.mov"]
+
+    schema.downgrade(catalog.database, before)
+    assert (contents(old), objects(old)) == (held, made)
+    catalog.close()
+
+
+def test_what_has_ended_before_is_sealed_as_if_it_ended_now(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    """The revision has a hash of its own, which must be that of mgmt/catalog/audit/canonical.py."""
+    operations: list[OperationRecord] = [
+        UploadRecord(target_path="/films/caf\udce9", command_args={"é": [1.5, None]}, original_size=5_000_000_000),
+        DownloadRecord(target_path="a.tar.gz", local_path="/caf\udce9"),
+        SearchRecord(keyword="k", download_selected=True),
+        VerifyRecord(store="file:///store"),
+        DeleteRecord(result_path="x"),
+    ]
+    for operation in operations:
+        with catalog.journal.record(operation):
+            archive = FileRecord(path="caf\udce9.tar.gz", location=Location.S3, store="file:///store")
+            local = FileRecord(path="/caf\udce9", location=Location.LOCAL, host="nas")
+            for role, file in ((Role.ARCHIVE, archive), (Role.SOURCE, local)):
+                catalog.journal.link(operation, catalog.metadata.save_file_record(file), role)
+    catalog.metadata.save_operation(UploadRecord(target_path="/running"))
+    hashes = {operation.operation_id: operation.sha256 for operation in operations}
+
+    schema.downgrade(catalog.database, "0003")
+    schema.upgrade(catalog.database)
+    other = reopen()
+    found = [each for each in other.metadata.list_operations() if each.sha256 is not None]
+    assert {each.operation_id: each.sha256 for each in found} == hashes
+    assert [each.seal for each in found] == [1] * 5
+    assert list(other.audit.verification().findings()) == []
+    assert schema.check(catalog.database) == []
+
+
+def test_an_upgrade_leaves_a_backup_behind(old: str) -> None:
+    before = contents(old)
+    database = Database(f"sqlite:///{old}")
+    told = schema.upgrade(database)
+    assert schema.upgrade(database) is None
+    (backup,) = [name for name in os.listdir(os.path.dirname(old)) if name.endswith(".backup")]
+    path = f"{os.path.dirname(old)}/{backup}"
+    assert told == path
+    assert re.fullmatch(r"catalog\.db\.0001-\d{8}T\d+Z\.backup", backup)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert contents(path) == before
+    assert Database(f"sqlite:///{path}").revision() == "0001"
+    database.close()
+
+
+class Stop(Exception):  # noqa: N818
+    pass
+
+
+@pytest.mark.parametrize("way", ["up", "down", "from nothing"])
+def test_whichever_statement_a_migration_fails_at_nothing_has_happened(way: str, old: str) -> None:
+    database = Database(f"sqlite:///{old}")
+    if way == "down":
+        schema.upgrade(database)
+    if way == "from nothing":
+        database = Database(f"sqlite:///{old}-new")
+        schema.upgrade(database, "0001")
+        schema.downgrade(database, "base")
+    path = str(database.path)
+    before, made = contents(path), objects(path)
+    left = 0
+
+    def count(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Stop
+
+    with database.migrating() as connection:
+        event.listen(connection.engine, "before_cursor_execute", count)
+    for step in range(1, 200):
+        left = step
+        try:
+            schema.downgrade(database, "0001") if way == "down" else schema.upgrade(database)
+        except Stop:
+            database.close()
+            assert (contents(path), objects(path)) == (before, made)
+        else:
+            break
+    assert step > 5
+    left = 0
+    assert schema.current(database) == ("0001" if way == "down" else HEAD)
+    assert way == "down" or schema.check(database) == []
+    database.close()
+
+
+KILLED = """
+import os, signal, sys
+from sqlalchemy import event
+from mgmt.catalog.schema import migrate as schema
+from mgmt.catalog.db.database import Database
+database = Database(sys.argv[1])
+with database.migrating() as connection:
+    engine = connection.engine
+@event.listens_for(engine, "before_cursor_execute")
+def look(connection, cursor, statement, *_):
+    if sys.argv[2] in statement:
+        os.kill(os.getpid(), signal.SIGKILL)
+schema.upgrade(database)
+"""
+
+
+@pytest.mark.parametrize("at", ["CREATE TABLE member_names_mark", "UPDATE alembic_version", "PRAGMA foreign_key_check"])
+def test_a_migration_that_is_killed_can_be_run_again(at: str, old: str) -> None:
+    before, made = contents(old), objects(old)
+    done = subprocess.run([sys.executable, "-c", KILLED, f"sqlite:///{old}", at], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (contents(old), objects(old)) == (before, made)
+    database = Database(f"sqlite:///{old}")
+    schema.upgrade(database)
+    assert schema.check(database) == []
+    assert contents(old) == before
+    database.close()
+
+
+def test_rows_that_would_be_orphans_stop_a_migration(old: str) -> None:
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("DELETE FROM directories")
+        connection.commit()
+    database = Database(f"sqlite:///{old}")
+    with pytest.raises(CatalogError, match="would be orphans"):
+        schema.upgrade(database)
+    assert schema.current(database) == "0001"
+    database.close()
+
+
+@pytest.mark.parametrize("move", [schema.upgrade, lambda database: schema.downgrade(database, "base")])
+def test_a_schema_of_the_future_is_left_alone(move: Callable[[Database], None], catalog: Catalog) -> None:
+    catalog.metadata.list_files()
+    with catalog.database.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(CatalogError, match="was not changed"):
+        move(catalog.database)
+    assert schema.current(catalog.database) == "9999"
+
+
+def test_a_revision_that_nobody_knows(catalog: Catalog) -> None:
+    with pytest.raises(ConfigurationError, match="no revision nonsense"):
+        schema.upgrade(catalog.database, "nonsense")
+    assert schema.current(catalog.database) is None
+    with pytest.raises(ConfigurationError, match="no revision nonsense"):
+        schema.sql("sqlite", "nonsense:head")
+    with pytest.raises(ConfigurationError, match="no dialect oracle"):
+        schema.sql("oracle")
+
+
+def test_the_statements_for_sqlite_make_the_same_catalog(tmp_path: Path) -> None:
+    path, other = str(tmp_path / "by-hand.db"), str(tmp_path / "by-mgmt.db")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(schema.sql("sqlite"))
+    schema.upgrade(Database(f"sqlite:///{other}"))
+    assert objects(path) == objects(other)
+    assert schema.check(Database(f"sqlite:///{path}")) == []
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(schema.sql("sqlite", "head:0001"))
+        connection.executescript(schema.sql("sqlite", "0001:base"))
+    assert objects(path).keys() <= {"alembic_version"}
+
+
+def test_the_statements_for_postgresql(catalog: Catalog) -> None:
+    statements = schema.sql("postgresql")
+    assert "GENERATED BY DEFAULT AS IDENTITY" in statements
+    assert "TIMESTAMP WITH TIME ZONE" in statements
+    assert statements.count("CREATE TABLE ") == len(Base.metadata.tables) + 1
+    if catalog.database.is_sqlite:
+        return
+    engine = create_engine(catalog.database.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.connection.driver_connection.execute(statements.encode())  # type: ignore[union-attr]
+    engine.dispose()
+    assert schema.check(catalog.database) == []
+
+
+def test_every_query_is_one_that_postgresql_understands(sqlite_catalog: Catalog) -> None:
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    asked: list[str] = []
+    metadata = sqlite_catalog.metadata
+    metadata.list_files()
+
+    def translate(_connection: object, query: object, *_: object) -> None:
+        if hasattr(query, "compile"):
+            asked.append(str(query.compile(dialect=dialect)))
+
+    event.listen(sqlite_catalog.database.bind(), "before_execute", translate)
+    metadata.list_operations("upload", Status.SUCCESS, user="u", target="t", parent="p")
+    metadata.list_files("a", Location.S3, FileStatus.COMPLETED)
+    metadata.search_files("a_%", tags={"a": "b"})
+    metadata.find("a")
+    sqlite_catalog.members.search("a/b")
+    sqlite_catalog.members.search("ab")
+    sqlite_catalog.members.list(1, "a/b")
+    assert len(asked) >= 9
+    assert any("ILIKE" in query for query in asked)
+
+
+def test_check_says_what_is_wrong(catalog: Catalog) -> None:
+    catalog.metadata.list_files()
+    with catalog.database.transaction() as session:
+        session.execute(text("DROP INDEX ix_files_name"))
+        session.execute(text("CREATE TABLE recipes (id INTEGER)"))
+    problems = schema.check(catalog.database)
+    assert len(problems) == 2
+    assert any("ix_files_name" in problem for problem in problems)
+    assert any("recipes" in problem for problem in problems)
+
+
+def test_check_finds_orphans_and_damage(old: str) -> None:
+    database = Database(f"sqlite:///{old}")
+    assert schema.check(database) == [f"the schema is 0001, it should be {HEAD}"]
+    schema.upgrade(database)
+    database.close()
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("DELETE FROM directories WHERE id = 1")
+        connection.commit()
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ix_files_name'").fetchone()
+        connection.execute("PRAGMA journal_mode=DELETE")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with open(old, "r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\x0a" + bytes(size - 1))  # the index, emptied
+    problems = schema.check(database)
+    assert "orphan: row 1 of members refers to a missing row of directories" in problems
+    assert any("damage:" in problem and "ix_files_name" in problem for problem in problems)
+    database.close()
+
+
+@pytest.fixture
+def alembic(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Plain Alembic, from the top of the repository, as an administrator would use it."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("MGMT_CATALOG", "XDG_DATA_HOME")}
+
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-W", "error", "-m", "alembic", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment | more, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_plain_alembic_works_from_the_top_of_the_repository(
+    alembic: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/new/catalog.db"
+    for arguments in (("upgrade", "head"), ("check",), ("downgrade", "base"), ("upgrade", "head"), ("current",)):
+        done = alembic(*arguments, MGMT_CATALOG=url)
+        assert done.returncode == 0, done.stderr
+    assert HEAD in done.stdout
+    assert schema.check(Database(url)) == []
+    assert stat.S_IMODE(os.stat(tmp_path / "new/catalog.db").st_mode) == 0o600
+
+
+def test_plain_alembic_takes_a_url_or_the_default(
+    alembic: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    assert alembic("-x", f"url=sqlite:///{tmp_path}/x.db", "upgrade", "head", MGMT_CATALOG="mysql://no").returncode == 0
+    assert schema.check(Database(f"sqlite:///{tmp_path}/x.db")) == []
+    if sys.platform == "linux":
+        assert alembic("upgrade", "head", XDG_DATA_HOME=str(tmp_path / "share")).returncode == 0
+        assert schema.check(Database(f"sqlite:///{tmp_path}/share/mgmt/catalog.db")) == []
+    shown = alembic("upgrade", "head", "--sql", MGMT_CATALOG="postgresql://somebody:hunter2@nowhere/x")
+    assert shown.stdout == schema.sql("postgresql")
+    assert "hunter2" not in shown.stdout + shown.stderr
+
+
+def test_the_migrations_are_found_inside_an_installed_package(tmp_path: Path) -> None:
+    site = tmp_path / "site-packages"
+    shutil.copytree(ROOT / "mgmt", site / "mgmt", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "migrations", site / "mgmt/migrations", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from mgmt.catalog.schema import migrate; print(migrate._migrations(), len(migrate.history()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=site,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == [str(site / "mgmt/migrations"), str(len(schema.history()))], done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "migrations/versions").glob("*.py")), ids=lambda path: path.stem)
+def test_a_revision_is_history_and_imports_nothing_that_changes(path: Path) -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module).split(".")[0])
+    assert imported <= {"sqlalchemy", "alembic"} | sys.stdlib_module_names
