@@ -19,25 +19,22 @@ from mgmt.catalog.files.endpoints import Endpoints
 from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
 from mgmt.catalog.files.metadata import SORTS, MetadataManager
 from mgmt.catalog.operations.journal import Journal
+from mgmt.catalog.records.endpoint import EndpointRecord
 from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
-from mgmt.catalog.records.models import (
+from mgmt.catalog.records.files import FileRecord
+from mgmt.catalog.records.inspections import SearchRecord, StatusRecord, VerifyRecord
+from mgmt.catalog.records.maintenance import (
     BatchRecord,
     ConfigRecord,
     DeleteRecord,
-    DownloadRecord,
-    EndpointRecord,
-    FileRecord,
     FreeRecord,
-    OperationRecord,
     PruneRecord,
     RebuildRecord,
     RecoverRecord,
-    SearchRecord,
-    StatusRecord,
-    UploadRecord,
-    VerifyRecord,
 )
+from mgmt.catalog.records.operations import OperationRecord
 from mgmt.catalog.records.process import this_host
+from mgmt.catalog.records.transfers import DownloadRecord, UploadRecord
 
 __all__ = [
     "HEAD",

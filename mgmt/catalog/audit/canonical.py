@@ -16,7 +16,8 @@ from typing import Any
 
 from sqlalchemy import JSON, Boolean, Connection, Table, TextClause, bindparam, text
 
-from mgmt.catalog.records.models import FileRecord, OperationFile, OperationRecord
+from mgmt.catalog.records.files import FileRecord
+from mgmt.catalog.records.operations import OperationFile, OperationRecord
 from mgmt.catalog.records.types import UTCDateTime
 
 FORMAT = 1

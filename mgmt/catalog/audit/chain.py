@@ -12,7 +12,7 @@ from mgmt.catalog.audit.seals import Seal, digest_of, last_seal
 from mgmt.catalog.audit.verification import Anchor, Verification
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.base import now
-from mgmt.catalog.records.models import SealRecord
+from mgmt.catalog.records.seal import SealRecord
 from mgmt.errors import CatalogError
 
 BATCH = 1_000

@@ -29,7 +29,7 @@ from mgmt.catalog.audit.verification import Verification
 from mgmt.catalog.db.database import HEAD, Database
 from mgmt.catalog.records.base import Base
 from mgmt.catalog.records.enums import LIVE
-from mgmt.catalog.records.models import UploadRecord
+from mgmt.catalog.records.transfers import UploadRecord
 from mgmt.catalog.records.types import UTCDateTime
 from mgmt.errors import ConfigurationError, ConflictError, IntegrityError
 

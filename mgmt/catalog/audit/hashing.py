@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapper, Session, object_session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from mgmt.catalog.audit.canonical import said
-from mgmt.catalog.records.models import OperationRecord
+from mgmt.catalog.records.operations import OperationRecord
 
 _ENDED = "ended"
 _COMMITTED = "has ended"

@@ -26,7 +26,8 @@ from mgmt.catalog.audit.ranges import Numbers
 from mgmt.catalog.audit.triggers import expected
 from mgmt.catalog.db.database import HEAD, Database
 from mgmt.catalog.records.base import Base
-from mgmt.catalog.records.models import PRUNE, OperationRecord, PruneRecord
+from mgmt.catalog.records.maintenance import PRUNE, PruneRecord
+from mgmt.catalog.records.operations import OperationRecord
 from mgmt.errors import CatalogError, ConfigurationError, IntegrityError
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Row, TextClause, text
 
 from mgmt.catalog.audit.canonical import FORMAT, bytes_of, columns_of, dumps, plain_row
-from mgmt.catalog.records.models import SealRecord
+from mgmt.catalog.records.seal import SealRecord
 
 
 class Sealed(NamedTuple):

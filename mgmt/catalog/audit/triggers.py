@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Table, event, text
 
 from mgmt.catalog.audit.canonical import NOT_SAID, sub_tables
 from mgmt.catalog.records.base import Base
-from mgmt.catalog.records.models import OperationFile, OperationRecord, SealRecord
+from mgmt.catalog.records.operations import OperationFile, OperationRecord
+from mgmt.catalog.records.seal import SealRecord
 
 _FINAL = "a finished operation cannot be changed"
 _SEALED = "a seal cannot be changed"

@@ -14,7 +14,7 @@ from mgmt.catalog.audit.ranges import Numbers
 from mgmt.catalog.audit.seals import Seal, Sealed, seals
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.enums import LIVE, Status
-from mgmt.catalog.records.models import PRUNE
+from mgmt.catalog.records.maintenance import PRUNE
 
 SEALS = 50
 """Seals that are read together: each may list a thousand operations."""

@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session, aliased
 from mgmt.catalog.db.conditions import among, starting
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.enums import Location, Role
-from mgmt.catalog.records.models import DownloadRecord, FileRecord, OperationFile, OperationRecord, UploadRecord
+from mgmt.catalog.records.files import FileRecord
+from mgmt.catalog.records.operations import OperationFile, OperationRecord
+from mgmt.catalog.records.transfers import DownloadRecord, UploadRecord
 from mgmt.catalog.records.types import exact
 
 CHUNK = 500

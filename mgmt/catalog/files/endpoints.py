@@ -1,7 +1,7 @@
 """What endpoints were seen to do, remembered so that each is probed once."""
 
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.records.models import EndpointRecord
+from mgmt.catalog.records.endpoint import EndpointRecord
 
 
 class Endpoints:

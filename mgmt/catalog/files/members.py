@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from mgmt.catalog.db.conditions import among, beginning, containing, ending, named, starting
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.files.name_index import NameIndex
+from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.member_tables import directories, directory_archives, member_ranges, members
-from mgmt.catalog.records.models import FileRecord
 from mgmt.catalog.records.types import display, exact, exact_bytes
 from mgmt.errors import NotFoundError
 

@@ -11,7 +11,10 @@ from sqlalchemy.orm import Session
 from mgmt.catalog.db.conditions import containing, named, starting, tagged
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.enums import LIVE, FileStatus, Location, Place, Role, Status
-from mgmt.catalog.records.models import FileRecord, FreeRecord, OperationFile, OperationRecord, UploadRecord, operations
+from mgmt.catalog.records.files import FileRecord
+from mgmt.catalog.records.maintenance import FreeRecord
+from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
+from mgmt.catalog.records.transfers import UploadRecord
 from mgmt.errors import CatalogError, ConfigurationError, NotFoundError
 
 SORTS: Mapping[str, ColumnElement[Any]] = {

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from mgmt.catalog.db.conditions import clock
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.enums import LIVE
-from mgmt.catalog.records.models import OperationRecord, operations
+from mgmt.catalog.records.operations import OperationRecord, operations
 from mgmt.errors import CatalogError
 from mgmt.signals import held
 

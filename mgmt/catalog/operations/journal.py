@@ -16,7 +16,8 @@ from mgmt.catalog.db.database import Database
 from mgmt.catalog.operations.heartbeat import Lease
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, Role, Status
-from mgmt.catalog.records.models import FileRecord, OperationFile, OperationRecord, operations
+from mgmt.catalog.records.files import FileRecord
+from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
 from mgmt.catalog.records.process import Fate, Owner
 from mgmt.errors import BusyError, CatalogError, Interrupted, LostError, MgmtError
 from mgmt.signals import held

@@ -1,0 +1,87 @@
+"""Records of files: originals, archives in a store, and completed copies. Sizes are bytes, times are aware UTC."""
+
+import mimetypes
+import os
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from mgmt.catalog.records.base import Base, now, only_where
+from mgmt.catalog.records.enums import FileStatus, Location, Place
+from mgmt.catalog.records.types import BigId
+
+
+class FileRecord(Base, kw_only=True, eq=False):
+    """A file or folder somewhere: an original, an archive in a store, or an original that moved to completed/.
+
+    For an archive `path` is its key, `name` the last part of that, `size` the bytes of the object; the facts that are
+    needed to bring it back are here, so that nobody has to be asked.
+    """
+
+    __tablename__ = "files"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, init=False)
+    name: Mapped[str] = mapped_column(default="", index=True)
+    """The last part of `path`, unless given."""
+    name_bytes: Mapped[bytes | None] = mapped_column(init=False, repr=False, default=None)
+    path: Mapped[str] = mapped_column(index=True)
+    path_bytes: Mapped[bytes | None] = mapped_column(init=False, repr=False, default=None)
+    location: Mapped[Location]
+    host: Mapped[str | None] = mapped_column(default=None)
+    """The machine; None for an archive."""
+    store: Mapped[str | None] = mapped_column(default=None)
+    """The URL of an archive's store; None for what is on a disk."""
+    size: Mapped[int | None] = mapped_column(BigId, default=None)
+    is_directory: Mapped[bool] = mapped_column(default=False)
+    mime_type: Mapped[str | None] = mapped_column(default=None)
+    """Guessed from the name, unless given."""
+    created_at: Mapped[datetime | None] = mapped_column(default=None)
+    modified_at: Mapped[datetime | None] = mapped_column(default=None)
+    accessed_at: Mapped[datetime | None] = mapped_column(default=None)
+    checksum: Mapped[str | None] = mapped_column(default=None)
+    tags: Mapped[dict[str, str]] = mapped_column(default_factory=dict)
+    status: Mapped[FileStatus] = mapped_column(default=FileStatus.PENDING, index=True)
+    error_message: Mapped[str | None] = mapped_column(default=None)
+
+    s3_bucket: Mapped[str | None] = mapped_column(default=None)
+    s3_object_key: Mapped[str | None] = mapped_column(default=None, index=True)
+    storage_class: Mapped[str | None] = mapped_column(default=None)
+    etag: Mapped[str | None] = mapped_column(default=None)
+    object_checksum: Mapped[str | None] = mapped_column(default=None)
+    """What the store should say of the object: "crc64nvme:...", or alternatives separated by spaces."""
+    index_key: Mapped[str | None] = mapped_column(default=None)
+    archive_id: Mapped[str | None] = mapped_column(default=None)
+    """Of an archive: the id that the object itself carries, which no other object has (docs/catalog.md). None where
+    an older mgmt recorded it and nobody has looked at it since."""
+    digest: Mapped[str | None] = mapped_column(default=None, index=True)
+    """The portable identity of what was archived (docs/format.md)."""
+    kept: Mapped[str | None] = mapped_column(default=None)
+    """What of the content was kept besides: owners, extended attributes; "" for neither. None where that is unknown."""
+    original_size: Mapped[int | None] = mapped_column(BigId, default=None)
+    member_count: Mapped[int | None] = mapped_column(BigId, default=None)
+    proof: Mapped[str | None] = mapped_column(default=None)
+    proven_at: Mapped[datetime | None] = mapped_column(default=None)
+    operation_id: Mapped[str | None] = mapped_column(ForeignKey("operations.operation_id"), default=None, index=True)
+    """The upload that made the archive, or the completed copy."""
+    recorded_at: Mapped[datetime] = mapped_column(init=False, default_factory=now)
+
+    __table_args__ = (
+        CheckConstraint("(location = 's3') = (store IS NOT NULL)", name="store"),
+        CheckConstraint("(location = 's3') = (host IS NULL)", name="host"),
+        # NULLs differ from one another, so one constraint over all of these columns would hold nothing.
+        Index(None, "host", "location", "path", unique=True, **only_where("path_bytes IS NULL")),
+        Index(None, "host", "location", "path_bytes", unique=True, **only_where("path_bytes IS NOT NULL")),
+        # A key is used again when its archive was deleted; what is deleted stays, and is another archive.
+        Index(None, "store", "path", unique=True, **only_where("store IS NOT NULL AND status <> 'deleted'")),
+        Index(None, "location", "path"),
+    )
+
+    def __post_init__(self) -> None:
+        self.name = self.name or os.path.basename(self.path)
+        self.mime_type = self.mime_type or (None if self.is_directory else mimetypes.guess_type(self.name)[0])
+
+    @property
+    def place(self) -> Place:
+        """What this record is unique by; deleted archives have the place that they had."""
+        return Place(self.location, self.store or self.host or "", self.path)
