@@ -134,9 +134,9 @@ def _status_of(args: Sequence[str], output: str) -> int:
             return 128 + signum
         return _interrupted(signum, output)
     except OSError as exc:
-        from mgmt.services.steps.batch import system_says
+        from mgmt.services.steps.batch import describe_os_error
 
-        _report(system_says(exc), "MgmtError", output)
+        _report(describe_os_error(exc), "MgmtError", output)
         return ExitStatus.FAILED
 
 

@@ -15,6 +15,7 @@ from mgmt.errors import MgmtError
 if TYPE_CHECKING:
     from mgmt.catalog import Catalog
     from mgmt.services.mirror import Mirror
+    from mgmt.services.steps.context import Context
     from mgmt.storage import ObjectStore
 
 
@@ -81,6 +82,12 @@ class App:
 
             self._stores[url] = open_remembered(url, self.settings, self.catalog)
         return self._stores[url]
+
+    def context(self, command_args: "Mapping[str, object] | None" = None) -> "Context":
+        """What a service works with, for a command with these options."""
+        from mgmt.services.steps.context import Context
+
+        return Context(self.store, self.catalog, self.progress, command_args or {})
 
     def store_to_look_at(self) -> "ObjectStore":
         """The configured store for a dry run, which leaves nothing behind: no catalog, and nothing in it."""

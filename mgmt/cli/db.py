@@ -298,7 +298,7 @@ def rebuild(app: App) -> None:
     """
     from mgmt.services.rebuild import rebuild
 
-    record = rebuild(app.store(), app.catalog, app.progress, {})
+    record = rebuild(app.context())
     if app.render.for_people:
         app.render.line(f"{record.details['archives']} archives with {record.details['members']} members are recorded")
     else:

@@ -39,29 +39,13 @@ def command(ctx: click.Context, names: tuple[str, ...], last_copy: bool, yes: bo
 
     app: App = ctx.obj
     if dry_run:
-        app.render.many(
-            [
-                preview(name, last_copy=last_copy, open_store=app.store, catalog=app.catalog, progress=app.progress)
-                for name in names
-            ],
-            PLAN,
-        )
+        app.render.many([preview(name, app.context(), last_copy=last_copy) for name in names], PLAN)
         return
     confirm(f"Delete {', '.join(names)} from the store?", yes=yes)
-    arguments = given(ctx, ("last_copy",))
     outcomes = run_batch(
         names,
-        lambda name, parent: delete(
-            name,
-            last_copy=last_copy,
-            open_store=app.store,
-            catalog=app.catalog,
-            progress=app.progress,
-            command_args=arguments,
-            parent=parent,
-        ),
-        app.catalog,
+        lambda name, context: delete(name, context, last_copy=last_copy),
+        app.context(given(ctx, ("last_copy",))),
         name=f"{len(names)} deletions",
-        command_args=arguments,
     )
     show_outcomes(app, outcomes, COLUMNS, several=len(names) > 1)

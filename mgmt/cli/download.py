@@ -63,24 +63,14 @@ def command(
 
     targets = [(name, member) for name in names for member in members or (None,)]
     if dry_run:
-        plans = [preview(name, options(member), open_store=app.store, catalog=app.catalog) for name, member in targets]
+        plans = [preview(name, options(member), app.context()) for name, member in targets]
         app.render.many(plans, PLAN)
         return
-    arguments = given(ctx, RECORDED)
     by_label = {f"{name}:{member}" if member else name: (name, member) for name, member in targets}
     outcomes = run_batch(
         list(by_label),
-        lambda label, parent: download(
-            by_label[label][0],
-            options(by_label[label][1]),
-            open_store=app.store,
-            catalog=app.catalog,
-            progress=app.progress,
-            command_args=arguments,
-            parent=parent,
-        ),
-        app.catalog,
+        lambda label, context: download(by_label[label][0], options(by_label[label][1]), context),
+        app.context(given(ctx, RECORDED)),
         name=f"{len(by_label)} downloads",
-        command_args=arguments,
     )
     show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1)

@@ -51,23 +51,10 @@ def command(
         raise ConfigurationError("say which copies: NAME, --all or --older-than", next_step="mgmt free --all -n")
     targets = list(names) or [each.path for each in completed_copies(app.catalog, older_than)]
     if not targets or dry_run:
-        copies = [find_copy(name, app.store, app.catalog) for name in targets]
+        copies = [find_copy(name, app.context()) for name in targets]
         app.render.many(copies, PLAN, empty="there is nothing to free")
         return
     confirm(f"Remove {len(targets)} completed copies?", yes=yes)
-    arguments = given(ctx, ("all_of_them", "older_than"))
-    outcomes = run_batch(
-        targets,
-        lambda name, parent: free(
-            name,
-            open_store=app.store,
-            catalog=app.catalog,
-            progress=app.progress,
-            command_args=arguments,
-            parent=parent,
-        ),
-        app.catalog,
-        name=f"{len(targets)} completed copies",
-        command_args=arguments,
-    )
+    context = app.context(given(ctx, ("all_of_them", "older_than")))
+    outcomes = run_batch(targets, free, context, name=f"{len(targets)} completed copies")
     show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1)

@@ -64,7 +64,7 @@ def command(
     from mgmt.services.listing import list_files, list_live, list_members
 
     if members is not None:
-        found = list_members(members, prefix, limit, open_store=app.store, catalog=app.catalog)
+        found = list_members(members, prefix, limit, app.context())
         app.render.many(found, MEMBERS, long=long, empty="it has no such members")
     elif live:
         if location not in ("s3", "global"):

@@ -36,5 +36,5 @@ def command(app: App, host: str | None, dry_run: bool) -> None:
     """
     from mgmt.services.recover import recover
 
-    settled = recover(open_store=app.store, catalog=app.catalog, progress=app.progress, dry_run=dry_run, dead_host=host)
+    settled = recover(app.context(), dry_run=dry_run, dead_host=host)
     app.render.many(settled, FROM_ELSEWHERE if host else COLUMNS, empty="nothing was interrupted")

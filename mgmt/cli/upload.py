@@ -128,22 +128,12 @@ def command(
         looked_at = app.store_to_look_at()
         app.render.many([preview(each, options, looked_at) for each in targets], PLAN)
         return
-    store = app.store()
-    arguments = given(ctx, RECORDED)
+    app.store()  # a store that cannot be opened fails the command, not each target
     outcomes = run_batch(
         targets,
-        lambda target, parent: upload(
-            target,
-            options,
-            store=store,
-            catalog=app.catalog,
-            progress=app.progress,
-            command_args=arguments,
-            parent=parent,
-        ),
-        app.catalog,
+        lambda target, context: upload(target, options, context),
+        app.context(given(ctx, RECORDED)),
         name=all_of or f"{len(targets)} uploads",
-        command_args=arguments,
     )
     show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1, sentences=_sentences)
 

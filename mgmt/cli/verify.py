@@ -48,27 +48,18 @@ def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sampl
         raise ConfigurationError("say which archives: NAME, --all or --sample", next_step="mgmt verify --all")
     share = _share(sample) if sample is not None else 1.0
     targets = list(names) or sample_of(app.catalog, share)
-    arguments = given(ctx, ("all_of_them", "sample", "read_back"))
+    context = app.context(given(ctx, ("all_of_them", "sample", "read_back")))
 
     def outcomes() -> "Generator[Outcome[VerifyRecord], None, None]":
         if targets:
             yield from run_batch(
                 targets,
-                lambda name, parent: verify(
-                    name,
-                    read_back=read_back,
-                    open_store=app.store,
-                    catalog=app.catalog,
-                    progress=app.progress,
-                    command_args=arguments,
-                    parent=parent,
-                ),
-                app.catalog,
+                lambda name, each: verify(name, each, read_back=read_back),
+                context,
                 name=f"{len(targets)} archives",
-                command_args=arguments,
             )
         if all_of_them:
-            yield from find_unknown(open_store=app.store, catalog=app.catalog, command_args=arguments)
+            yield from find_unknown(context)
 
     show_outcomes(app, outcomes(), COLUMNS, several=all_of_them or len(targets) > 1, empty="there is nothing to verify")
 

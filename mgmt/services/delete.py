@@ -1,45 +1,39 @@
 """Remove an archive from its store; the records stay."""
 
-from collections.abc import Mapping
-
-from mgmt.catalog import Catalog, DeleteRecord, FileStatus, Role
+from mgmt.catalog import DeleteRecord, FileStatus, Role
 from mgmt.errors import ConflictError, MgmtError, ProblemError, RefusedError
-from mgmt.progress import Progress
+from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies, OtherCopy, content_claim
 from mgmt.services.steps.indexes import find_index, look_up
 from mgmt.services.steps.proof import still_there
 from mgmt.services.steps.removal import remove_archive, remove_remains
-from mgmt.services.steps.resolve import Archive, OpenStore, find_archive
+from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.signals import finish_first
 from mgmt.storage import StoredObject
 
 
-def delete(
-    name: str,
-    *,
-    last_copy: bool,
-    open_store: OpenStore,
-    catalog: Catalog,
-    progress: Progress,
-    command_args: Mapping[str, object],
-    parent: str | None = None,
-) -> DeleteRecord:
-    """Remove one archive and its index. Without `last_copy`, another copy must be proven to exist first.
+def delete(name: str, context: Context, *, last_copy: bool) -> DeleteRecord:
+    """Remove one archive and its index. Without `last_copy`, another copy is proven first.
 
     Raises RefusedError when the archive is the last proven copy, or its key holds another archive by now.
     """
-    archive = find_archive(name, open_store, catalog, strictly=True)
+    archive, journal = find_archive(name, context, strictly=True), context.catalog.journal
     where = archive.store.location(archive.key)
-    record = DeleteRecord(target_path=where, target_name=archive.key, command_args=dict(command_args), parent_id=parent)
+    record = DeleteRecord(
+        target_path=where,
+        target_name=archive.key,
+        command_args=dict(context.command_args),
+        parent_id=context.parent,
+    )
     digest = archive.record.digest if archive.record is not None else None
     try:
-        with catalog.journal.record(record, claim=where if digest is None else content_claim(digest)) as record:
-            copy = None if last_copy else Copies(open_store, catalog, progress).other_copy(archive)
+        with journal.record(record, claim=where if digest is None else content_claim(digest)) as record:
+            copy = None if last_copy else Copies(context).other_copy(archive)
             stored = _stored(archive)
             if archive.record is not None:
-                catalog.journal.link(record, archive.record, Role.ARCHIVE)
+                journal.link(record, archive.record, Role.ARCHIVE)
             record.details = {"other_copy": copy and copy.where, "last_copy": last_copy}
-            catalog.journal.checkpoint()
+            journal.checkpoint()
             finish_first()
             if copy is not None:
                 _look_again(copy)
@@ -50,7 +44,7 @@ def delete(
             if archive.record is not None:
                 archive.record.status = FileStatus.DELETED
     finally:
-        progress.stop()
+        context.progress.stop()
     return record
 
 
@@ -66,16 +60,12 @@ def _remove(archive: Archive, stored: StoredObject) -> None:
         remove_archive(archive.store, stored)
     except ConflictError as exc:
         raise RefusedError(exc.message, next_step=f"mgmt verify {archive.key}") from exc
-    _see_it_gone(archive)
-
-
-def _see_it_gone(archive: Archive) -> None:
     if look_up(archive.store, archive.key) is not None:
         raise MgmtError(f"{archive.store.location(archive.key)} was deleted, but the store still has it")
 
 
 def _stored(archive: Archive) -> StoredObject | None:
-    """The object to remove; None when it is gone already. Raises RefusedError when its key holds another archive."""
+    """The object to remove; None when it is already gone. Raises RefusedError when its key holds another archive."""
     if archive.record is None:
         return look_up(archive.store, archive.key)
     try:
@@ -86,17 +76,15 @@ def _stored(archive: Archive) -> StoredObject | None:
         raise RefusedError(exc.message, next_step=exc.next_step) from exc
 
 
-def preview(
-    name: str, *, last_copy: bool, open_store: OpenStore, catalog: Catalog, progress: Progress
-) -> dict[str, object]:
+def preview(name: str, context: Context, *, last_copy: bool) -> dict[str, object]:
     """What `delete` would remove, refusals included; changes nothing."""
-    archive = find_archive(name, open_store, catalog, strictly=True)
+    archive = find_archive(name, context, strictly=True)
     if not last_copy:
-        Copies(open_store, catalog, progress).other_copy(archive)
+        Copies(context).other_copy(archive)
     stored = _stored(archive)
     return {
         "type": "preview",
         "object": archive.store.location(archive.key),
-        "size": 0 if stored is None else stored.size,  # gone already: only its record is closed
+        "size": 0 if stored is None else stored.size,  # already gone: only its record is updated
         "index": None if stored is None else find_index(archive.store, stored),
     }

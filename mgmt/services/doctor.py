@@ -23,7 +23,7 @@ from mgmt.config import Settings, load
 from mgmt.errors import CatalogError, ConfigurationError, ExitStatus, MgmtError, StoreUnavailableError
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.open_store import open_unremembered
-from mgmt.services.steps.probes import abandoned_probes
+from mgmt.services.steps.orphans import abandoned_probes
 from mgmt.services.steps.unrecorded import unnamed
 from mgmt.storage import ObjectStore, PendingUpload
 

@@ -1,15 +1,16 @@
-"""Bring back an original from its archive, proven, all or nothing."""
+"""Restore an original from its archive: proven, and all or nothing."""
 
 import os
 import posixpath
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from mgmt.archive import (
     Data,
+    Extracted,
     Index,
     Limits,
     digest_members,
@@ -24,15 +25,16 @@ from mgmt.archive import (
     rename_noreplace,
     select,
 )
-from mgmt.catalog import Catalog, DownloadRecord, FileStatus, Location, Role, Status
+from mgmt.catalog import DownloadRecord, FileStatus, Location, Role, Status
 from mgmt.errors import ConflictError, IntegrityError
 from mgmt.paths import folder_to_make
 from mgmt.progress import NoProgress, Progress
+from mgmt.services.steps.context import Context
 from mgmt.services.steps.indexes import find_index, open_index
 from mgmt.services.steps.local_files import claim, describe, token
 from mgmt.services.steps.overlaps import refuse_in_store
 from mgmt.services.steps.proof import refuse_frozen
-from mgmt.services.steps.resolve import Archive, OpenStore, find_archive
+from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.signals import finish_first
 from mgmt.storage import StoredObject
 
@@ -41,7 +43,7 @@ _ELSEWHERE = "mgmt download --to DIR ...   (a folder outside of the store)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadOptions:
-    """What the user may choose for a download. `to` is a folder; it is made when it is missing."""
+    """What the user may choose for a download. `to` is a folder; it is created if it is missing."""
 
     to: str = "."
     member: str | None = None
@@ -50,28 +52,23 @@ class DownloadOptions:
     threads: int = 4
 
 
-def download(
-    name: str,
-    options: DownloadOptions,
-    *,
-    open_store: OpenStore,
-    catalog: Catalog,
-    progress: Progress,
-    command_args: Mapping[str, object],
-    parent: str | None = None,
-) -> DownloadRecord:
-    """Bring back the archive that `name` means, or one member of it; returns the finished record.
+def download(name: str, options: DownloadOptions, context: Context) -> DownloadRecord:
+    """Restore the archive that `name` means, or one member of it; return the finished record.
 
     Nothing appears under its own name before all of it is proven; on any error nothing is left behind.
     """
-    folder = folder_to_make(options.to)
+    catalog, folder = context.catalog, folder_to_make(options.to)
     record = DownloadRecord(
-        target_path=name, target_name=name, member=options.member, command_args=dict(command_args), parent_id=parent
+        target_path=name,
+        target_name=name,
+        member=options.member,
+        command_args=dict(context.command_args),
+        parent_id=context.parent,
     )
     wanted = os.path.join(folder, name.strip("/"), options.member or "")
     try:
         with catalog.journal.record(record, claim=claim(wanted)) as record:
-            found = find_archive(name, open_store, catalog)
+            found = find_archive(name, context)
             stored = found.store.head(found.key)
             record.store, record.s3_bucket, record.s3_object_key = found.store.url, found.store.bucket, found.key
             record.s3_storage_class, record.checksum_s3_etag = stored.storage_class, stored.etag
@@ -82,10 +79,11 @@ def download(
             make_folders(folder)
             remove_partial(folder, token(record.operation_id))  # of an interrupted run of this very operation
             try:
+                restoring = _Restoring(record, found, stored, folder, options, context.progress)
                 if options.archive:
-                    _bring_archive(record, found, stored, folder, options, progress)
+                    restoring.archive()
                 else:
-                    _bring_members(record, found, stored, folder, options, progress)
+                    restoring.members()
             except ConflictError as exc:
                 if options.on_conflict != "skip":
                     raise
@@ -97,38 +95,49 @@ def download(
                 catalog.journal.link(record, catalog.metadata.save_file_record(result), Role.RESULT)
                 if found.record is not None:
                     catalog.journal.link(record, found.record, Role.ARCHIVE)
-            # Only now: by what was asked for, an interrupted download is found again.
+            # Only now, because an interrupted download is resumed by the name that was asked for.
             record.target_path, record.target_name = found.store.location(found.key), found.key
     finally:
-        progress.stop()
+        context.progress.stop()
     return record
 
 
-def _bring_members(
-    record: DownloadRecord,
-    found: Archive,
-    stored: StoredObject,
-    folder: str,
-    options: DownloadOptions,
-    progress: Progress,
-) -> None:
-    """All members, or one and what is below it: only the blocks that hold them are read, several at a time."""
+@dataclass(frozen=True, slots=True)
+class _Restoring:
+    """One archive on its way to `folder`; `record` is told what became of it."""
 
-    def fetch(start: int, end: int) -> bytes:
-        data = found.store.read(found.key, start, end, etag=stored.etag)
-        with counting:
-            record.downloaded_size = (record.downloaded_size or 0) + len(data)
-        return data
+    record: DownloadRecord
+    found: Archive
+    stored: StoredObject
+    folder: str
+    options: DownloadOptions
+    progress: Progress
 
-    counting = threading.Lock()
-    with _index_if_any(found, stored) as index:
-        expected = _expected_digest(found, index)
-        member, limits = options.member, None
-        on_content: Progress = NoProgress()  # what is read is counted where it is read, but for what is left out of it
+    def members(self) -> None:
+        """Restore all members, or one and what is below it: only the blocks that hold them are read, in parallel."""
+        counting = threading.Lock()
+
+        def fetch(start: int, end: int) -> bytes:
+            data = self.found.store.read(self.found.key, start, end, etag=self.stored.etag)
+            with counting:
+                self.record.downloaded_size = (self.record.downloaded_size or 0) + len(data)
+            return data
+
+        with _index_if_any(self.found, self.stored) as index:
+            extracted = self._extract(index, fetch)
+        self.record.local_path = self.record.result_path = extracted.path
+        self.record.digest = extracted.digest
+        self.record.checksum_local = extracted.file_sha256 or extracted.digest
+
+    def _extract(self, index: Index | None, fetch: Callable[[int, int], bytes]) -> Extracted:
+        key, threads, progress = self.found.key, self.options.threads, self.progress
+        expected = _expected_digest(self.found, index)
+        member, limits = self.options.member, None
+        on_content: Progress = NoProgress()  # bytes are counted where they are read, except for a selection
         if index is None or not index.lengths:
-            progress.start(f"download {found.key}", stored.size)
-            tar: Iterable[Data] = inflate(_counted(record, found.store.stream(found.key, etag=stored.etag), progress))
-            name = posixpath.basename(member.rstrip("/")) if member is not None else _root_name(found.key)
+            progress.start(f"download {key}", self.stored.size)
+            tar: Iterable[Data] = inflate(self._counted_stream())
+            name = posixpath.basename(member.rstrip("/")) if member is not None else _root_name(key)
             expected = expected if member is None else None
         elif member is not None:
             selection = select(index, member)
@@ -136,59 +145,55 @@ def _bring_members(
             limits = Limits(selection.members, selection.size)
             progress.start(f"download {name}", selection.size)
             on_content = progress
-            tar = read_selection(index, selection, fetch, options.threads)
+            tar = read_selection(index, selection, fetch, threads)
         else:
-            progress.start(f"download {found.key}", index.end.tar_size)
-            tar = _advancing(read_blocks(index, fetch, options.threads), progress)
+            progress.start(f"download {key}", index.end.tar_size)
+            tar = _advancing(read_blocks(index, fetch, threads), progress)
             name = next(index.members()).path
             limits = Limits(index.end.members, index.end.tar_size)
-        extracted = extract(
+        return extract(
             read_members(tar),
-            folder,
-            _free_name(folder, name, options.on_conflict),
+            self.folder,
+            _free_name(self.folder, name, self.options.on_conflict),
             member=member,
-            token=token(record.operation_id),
+            token=token(self.record.operation_id),
             expected_digest=expected,
             limits=limits,
             progress=on_content,
         )
-    record.local_path = record.result_path = extracted.path
-    record.digest = extracted.digest
-    record.checksum_local = extracted.file_sha256 or extracted.digest
 
+    def archive(self) -> None:
+        """Bring the tar.gz itself; it gets its name when everything in it has been compared."""
+        found, folder = self.found, self.folder
+        path = os.path.join(folder, _free_name(folder, posixpath.basename(found.key), self.options.on_conflict))
+        temporary = os.path.join(folder, f".mgmt-{token(self.record.operation_id)}.partial")
+        with _index_if_any(found, self.stored) as index:
+            expected = _expected_digest(found, index)
+        self.progress.start(f"download {found.key}", self.stored.size)
+        try:
+            with open(temporary, "xb") as file:
+                chunks = self._counted_stream()
+                contents = digest_members(inflate(_written(chunks, file)))
+                for chunk in chunks:  # what follows the end of the tar
+                    file.write(chunk)
+                if expected not in (None, contents.digest):
+                    raise IntegrityError(f"{found.store.location(found.key)} does not hold what was archived")
+                file.flush()
+                os.fsync(file.fileno())
+            finish_first()
+            rename_noreplace(temporary, path)
+            fsync_folder(folder)
+        finally:
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+        self.record.local_path = self.record.result_path = path
+        self.record.digest = self.record.checksum_local = contents.digest
 
-def _bring_archive(
-    record: DownloadRecord,
-    found: Archive,
-    stored: StoredObject,
-    folder: str,
-    options: DownloadOptions,
-    progress: Progress,
-) -> None:
-    """The tar.gz itself; it gets its name when all that is in it has been compared."""
-    path = os.path.join(folder, _free_name(folder, posixpath.basename(found.key), options.on_conflict))
-    temporary = os.path.join(folder, f".mgmt-{token(record.operation_id)}.partial")
-    with _index_if_any(found, stored) as index:
-        expected = _expected_digest(found, index)
-    progress.start(f"download {found.key}", stored.size)
-    try:
-        with open(temporary, "xb") as file:
-            chunks = _counted(record, found.store.stream(found.key, etag=stored.etag), progress)
-            contents = digest_members(inflate(_written(chunks, file)))
-            for chunk in chunks:  # what follows the end of the tar
-                file.write(chunk)
-            if expected not in (None, contents.digest):
-                raise IntegrityError(f"{found.store.location(found.key)} does not hold what was archived")
-            file.flush()
-            os.fsync(file.fileno())
-        finish_first()
-        rename_noreplace(temporary, path)
-        fsync_folder(folder)
-    finally:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
-    record.local_path = record.result_path = path
-    record.digest = record.checksum_local = contents.digest
+    def _counted_stream(self) -> Iterator[bytes]:
+        for chunk in self.found.store.stream(self.found.key, etag=self.stored.etag):
+            self.record.downloaded_size = (self.record.downloaded_size or 0) + len(chunk)
+            self.progress.advance(len(chunk))
+            yield chunk
 
 
 def _written(chunks: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
@@ -198,7 +203,7 @@ def _written(chunks: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
 
 
 def _free_name(folder: str, name: str, on_conflict: str) -> str:
-    """The name to restore as. Raises ConflictError before anything is read."""
+    """The name to restore as. Raises ConflictError, before anything is read."""
     if not os.path.lexists(os.path.join(folder, name)):
         return name
     if on_conflict != "rename":
@@ -214,19 +219,12 @@ def _free_name(folder: str, name: str, on_conflict: str) -> str:
 
 
 def _root_name(key: str) -> str:
-    """What an archive without an index is restored as: its root is not known before it is read."""
+    """The name to restore an archive without an index as: its root is unknown before it is read."""
     return posixpath.basename(key).removesuffix(".tar.gz")
 
 
-def _counted(record: DownloadRecord, chunks: Iterable[bytes], progress: Progress) -> Iterator[bytes]:
-    for chunk in chunks:
-        record.downloaded_size = (record.downloaded_size or 0) + len(chunk)
-        progress.advance(len(chunk))
-        yield chunk
-
-
 def _expected_digest(found: Archive, index: Index | None) -> str | None:
-    """What the archive must hold, by the catalog's word and its index's, which must be the same."""
+    """The digest of what the archive must hold, according to the catalog and its index, which must agree."""
     recorded = found.record.digest if found.record is not None else None
     indexed = index.end.digest if index is not None else None
     if recorded and indexed and recorded != indexed:
@@ -238,7 +236,7 @@ def _expected_digest(found: Archive, index: Index | None) -> str | None:
 
 
 def _advancing(tar: Iterable[Data], progress: Progress) -> Iterator[Data]:
-    """Of small files headers are much of the tar: progress is by its bytes, as its total is."""
+    """Advance by the bytes of the tar, as the total is: with small files, headers are much of it."""
     for piece in tar:
         progress.advance(len(piece))
         yield piece
@@ -266,9 +264,9 @@ class Preview:
     to: str
 
 
-def preview(name: str, options: DownloadOptions, *, open_store: OpenStore, catalog: Catalog) -> Preview:
+def preview(name: str, options: DownloadOptions, context: Context) -> Preview:
     """What `download` would do with `name`, refusals included; changes nothing."""
-    found = find_archive(name, open_store, catalog)
+    found = find_archive(name, context)
     stored = found.store.head(found.key)
     refuse_frozen(found.store, stored)
     folder = folder_to_make(options.to)

@@ -10,9 +10,10 @@ from typing import Any
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord
 from mgmt.errors import NotFoundError
 from mgmt.services.search import Match, from_store
+from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import SUFFIX
 from mgmt.services.steps.local_files import host
-from mgmt.services.steps.resolve import OpenStore, find_archive
+from mgmt.services.steps.resolve import find_archive
 from mgmt.storage import ObjectStore
 
 ORDERS = {"name": ("path", False), "size": ("size", True), "time": ("modified", True)}
@@ -79,9 +80,9 @@ def list_live(prefix: str, sort: str, limit: int, store: ObjectStore) -> list[Ma
     return heapq.nsmallest(limit, archives, key=SORTS[sort])
 
 
-def list_members(name: str, prefix: str, limit: int, *, open_store: OpenStore, catalog: Catalog) -> list[MemberRecord]:
+def list_members(name: str, prefix: str, limit: int, context: Context) -> list[MemberRecord]:
     """The members of one archive whose path begins with `prefix`, as the catalog has them."""
-    archive = find_archive(name, open_store, catalog)
+    archive = find_archive(name, context)
     if archive.record is None:
         raise NotFoundError(f"{name} is in the store, but not in the catalog", next_step="mgmt db rebuild")
-    return list(catalog.members.list(archive.record.id, prefix, limit=limit))
+    return list(context.catalog.members.list(archive.record.id, prefix, limit=limit))

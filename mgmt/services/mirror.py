@@ -1,4 +1,4 @@
-"""The catalog as JSON for people, beside the completed copies: what they are, where they went, and what was done."""
+"""The mirror: JSON files beside the completed copies that say what they are, where they went, and what was done."""
 
 import json
 import os
@@ -25,21 +25,21 @@ WAIT = 30.0
 
 
 class Mirror:
-    """Keeps the mirrors of a catalog: four files in each folder of completed copies on this machine.
+    """Maintains the mirrors of a catalog: four files in each folder of completed copies on this machine.
 
-    They are made from the catalog and never read: `.uploads.json`, `.downloads.json`, `.operations.json` and
-    `.files.json`, each with the records that concern the folder. A file is replaced in one step, and is the owner's
-    to read. A file of that name that is not a mirror is left alone.
+    They are written from the catalog and never read: `.uploads.json`, `.downloads.json`, `.operations.json` and
+    `.files.json`, each with the records that concern the folder. A file is replaced atomically and is
+    readable by its owner only. A file of that name that is not a mirror is left unchanged.
     """
 
     def __init__(self, catalog: Catalog) -> None:
-        """From now on, take note of what this process changes."""
+        """Start to track what this process changes."""
         self._name = catalog.database.name
         self._folders = Folders(catalog.database, host())
 
     def write(self, progress: Progress) -> None:
-        """Write each mirror that is out of date by what this process did; what fails is said in a note, and no more."""
-        finish_first()  # all that was asked for is done, and this is no part of it
+        """Write each mirror that this process made out of date; a failure is only noted."""
+        finish_first()  # the command itself is done, so an interruption must not make it fail
         try:
             folders = self._folders.changed()
         except MgmtError as error:
@@ -49,7 +49,7 @@ class Mirror:
             try:
                 self._write(folder)
             except FileNotFoundError:
-                pass  # the folder is gone, or on a disk that is not there: its mirror is, too
+                pass  # the folder is gone, or its disk is not mounted: so is its mirror
             except OSError as error:
                 progress.note(f"note: the mirror in {folder} is not up to date: {error.strerror}")
             except MgmtError as error:
@@ -71,7 +71,7 @@ class Mirror:
                 try:
                     _give_name(partial, path)
                 except ConflictError as error:
-                    stays = error  # the others are written all the same
+                    stays = error  # the others are still written
             os.fsync(descriptor)
         if stays is not None:
             raise stays
@@ -91,7 +91,7 @@ class Mirror:
 
 @contextmanager
 def _locked(folder: str) -> Iterator[int]:
-    """A descriptor of `folder`, of which no other process writes the mirror meanwhile."""
+    """A descriptor of `folder`, locked against other processes that write its mirror."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     if not locked(descriptor, WAIT):
         raise BusyError("another process is writing it")
@@ -103,7 +103,7 @@ def _locked(folder: str) -> Iterator[int]:
 
 @contextmanager
 def _private(path: str) -> Iterator[BinaryIO]:
-    """A new file at `path` that only its owner may read; it is on disk at the end. What was left there is lost."""
+    """A new file at `path` that only its owner may read, synced at the end. A leftover is truncated."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(path, flags, 0o600), "wb") as file:
         try:
@@ -124,12 +124,12 @@ def _give_name(partial: str, path: str) -> None:
     except MgmtError as error:
         os.unlink(partial)
         if isinstance(error, ConflictError):
-            raise ConflictError(f"{path} is something else, and stays") from error
+            raise ConflictError(f"{path} is not a mirror file; left unchanged") from error
         raise
 
 
 def _json(value: object) -> str:
-    """Letters as they are; what could drive or deceive a terminal, and bytes that are not UTF-8, as JSON escapes it."""
+    """JSON with printable characters as they are, and all others escaped: a terminal may show it."""
     text = json.dumps(value, indent=2, default=_text, ensure_ascii=False)
     return _BEYOND_ASCII.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 

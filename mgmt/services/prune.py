@@ -11,7 +11,7 @@ from mgmt.catalog.schema.backup import PARTIAL, new_file
 from mgmt.errors import ConfigurationError, IntegrityError
 from mgmt.paths import absolute
 from mgmt.progress import Progress
-from mgmt.services.steps.resolve import OpenStore
+from mgmt.services.steps.context import OpenStore
 from mgmt.services.steps.scratch import scratch_folder
 
 

@@ -1,27 +1,27 @@
-"""Give back the catalog's archives and members from the indexes in the store, without reading an archive."""
+"""Rebuild the catalog's archives and members from the indexes in the store, without reading the archives."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from mgmt.archive import Index
-from mgmt.catalog import Catalog, Location, Place, RebuildRecord, Role
+from mgmt.catalog import Location, Place, RebuildRecord, Role
 from mgmt.errors import IntegrityError, NotFoundError, NotReadyError, PartialError
-from mgmt.progress import NoProgress, Progress
+from mgmt.progress import NoProgress
 from mgmt.services.steps.adoption import contradiction, prove_claimed
+from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key
 from mgmt.services.steps.indexes import open_index
-from mgmt.services.steps.resolve import save_archive
+from mgmt.services.steps.resolve import ArchiveFacts, save_archive
 from mgmt.storage import ObjectStore, StoredObject
 
 
-def rebuild(
-    store: ObjectStore, catalog: Catalog, progress: Progress, command_args: Mapping[str, object]
-) -> RebuildRecord:
-    """Record every archive of `store` that has an index; what is recorded already is brought up to date.
+def rebuild(context: Context) -> RebuildRecord:
+    """Record every archive of the configured store that has an index; update what is already recorded.
 
-    `record.details` counts `archives` and `members`, and lists what was `left_out`. Raises PartialError, when all else
-    is done, if an archive had no usable index.
+    `record.details` counts `archives` and `members`, and lists what was `left_out`. Raises PartialError at the end if
+    an archive had no usable index.
     """
-    record = RebuildRecord(target_path=store.url, target_name=store.url, command_args=dict(command_args))
+    store, catalog, progress = context.open_store(None), context.catalog, context.progress
+    record = RebuildRecord(target_path=store.url, target_name=store.url, command_args=dict(context.command_args))
     archives = members = 0
     left_out: list[str] = []
     try:
@@ -31,7 +31,8 @@ def rebuild(
                 try:
                     key = _own_index(store, stored, indexes)
                     with open_index(store, key, stored.size) as index:
-                        members += _record(stored, key, index, store, catalog, record)
+                        _record(stored, key, index, store, context, record)
+                        members += index.end.members
                         archives += 1
                 except (IntegrityError, NotFoundError) as exc:
                     left_out.append(f"{stored.key}: {exc}")
@@ -46,7 +47,7 @@ def rebuild(
 
 
 def _archives(store: ObjectStore) -> Iterator[tuple[StoredObject, list[str]]]:
-    """Each object with the keys of the indexes that stand beside it."""
+    """Each object with the keys of the indexes beside it."""
     objects: dict[str, StoredObject] = {}
     indexes: dict[str, list[str]] = {}
     for stored in store.list():
@@ -59,7 +60,7 @@ def _archives(store: ObjectStore) -> Iterator[tuple[StoredObject, list[str]]]:
 
 
 def _own_index(store: ObjectStore, stored: StoredObject, indexes: list[str]) -> str:
-    """The index that the archive itself names; the loser of a race for a key may have left another one."""
+    """The key of the index that the archive itself names; an upload that lost a race for the key may have left one."""
     if len(indexes) == 1:
         return indexes[0]
     operation_id = store.head(stored.key).metadata.get(OPERATION, "")
@@ -70,31 +71,30 @@ def _own_index(store: ObjectStore, stored: StoredObject, indexes: list[str]) -> 
 
 
 def _record(
-    stored: StoredObject, key: str, index: Index, store: ObjectStore, catalog: Catalog, record: RebuildRecord
-) -> int:
+    stored: StoredObject, key: str, index: Index, store: ObjectStore, context: Context, record: RebuildRecord
+) -> None:
     if index.end.size != stored.size:
         raise IntegrityError(f"it has {stored.size} bytes, its index says {index.end.size}")
+    catalog = context.catalog
     try:
         known = catalog.metadata.get_file_record(Place(Location.S3, store.url, stored.key))
     except NotFoundError:
         known = None
     proof = None
     if known is not None and known.proof is not None and (wrong := contradiction(known, index)):
-        # Whose archive this is, the object says itself; where it does not, another one has another tag.
+        # The object itself carries its archive id; if it carries none, another object has another ETag.
         carried = store.head(stored.key).metadata.get(OPERATION)
         if known.archive_id == carried if carried is not None else known.etag == stored.etag:
             proof = _read(stored, index, store, wrong)
     with catalog.transaction():
         size = sum(member.size for member in index.members())
-        archive = save_archive(
-            stored, store, index, key, catalog, original_size=size, operation_id=None, proof=proof, tags={}, anew=True
-        )
+        facts = ArchiveFacts(store=store, stored=stored, index=index, index_key=key, original_size=size, proof=proof)
+        archive = save_archive(facts, catalog, replace_members=True)
         catalog.journal.link(record, archive, Role.RESULT)
-    return index.end.members
 
 
 def _read(stored: StoredObject, index: Index, store: ObjectStore, wrong: str) -> str:
-    """The catalog and the index contradict each other: if the archive is what the index says, a record was changed."""
+    """The record and the index contradict each other: read the archive, which is what the index says or is not."""
     try:
         return prove_claimed(store, stored, index, NoProgress())[0]
     except (IntegrityError, NotReadyError) as exc:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from mgmt.catalog import Catalog, FileRecord, OperationRecord, StatusRecord
 from mgmt.errors import MgmtError, NotFoundError
-from mgmt.progress import Progress
+from mgmt.progress import NoProgress, Progress
 from mgmt.services.search import note_unrecorded
+from mgmt.services.steps.context import Context, OpenStore
 from mgmt.services.steps.local_files import paths_meant
-from mgmt.services.steps.resolve import OpenStore, find_archive
+from mgmt.services.steps.resolve import find_archive
 from mgmt.storage import StoredObject
 
 
@@ -59,7 +60,7 @@ def _file_status(name: str, open_store: OpenStore, catalog: Catalog, host: str |
     file: FileRecord | None
     stored, problem = None, None
     try:
-        archive = find_archive(name, open_store, catalog)
+        archive = find_archive(name, Context(open_store, catalog, NoProgress()))
     except MgmtError as exc:
         known = _named(name, catalog, host)
         if not known:

@@ -1,7 +1,7 @@
-"""Prove again that what is stored is what was recorded, and that all that is stored is known."""
+"""Verify that a store holds what was recorded, and nothing that is not recorded."""
 
 import random
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice, zip_longest
@@ -9,45 +9,39 @@ from itertools import islice, zip_longest
 from mgmt.archive import Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, Role, Status, VerifyRecord
 from mgmt.errors import ConfigurationError, IntegrityError, Problem, ProblemError
-from mgmt.progress import Progress
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.batch import Outcome
+from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import any_index, find_index, look_up, open_index
 from mgmt.services.steps.proof import prove_again, still_there
-from mgmt.services.steps.resolve import Archive, OpenStore, find_archive
+from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.storage import ObjectStore
 
 _BATCH = 500
 _COMPARED = ("path", "type", "mode", "size", "mtime_ns", "header_offset", "data_offset", "sha256", "link")
 
 
-def verify(
-    name: str,
-    *,
-    read_back: bool,
-    open_store: OpenStore,
-    catalog: Catalog,
-    progress: Progress,
-    command_args: Mapping[str, object],
-    parent: str | None = None,
-) -> VerifyRecord:
-    """Prove one archive again, and compare what the catalog says of it with its index.
+def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
+    """Prove one archive again, and compare its record with its index.
 
-    It is proven by the store's checksum where that can be trusted, else (or if asked) by reading it. Raises
-    ProblemError when the store holds something else, or nothing, or the catalog says something else.
+    It is proven by the store's checksum where that can be trusted, else (or with `read_back`) by reading it. Raises
+    ProblemError when the store holds something else or nothing, or the record differs from the index.
     """
-    record = VerifyRecord(target_path=name, target_name=name, command_args=dict(command_args), parent_id=parent)
+    catalog = context.catalog
+    record = VerifyRecord(
+        target_path=name, target_name=name, command_args=dict(context.command_args), parent_id=context.parent
+    )
     try:
         with catalog.journal.record(record) as record:
-            archive = find_archive(name, open_store, catalog)
+            archive = find_archive(name, context)
             record.target_path, record.target_name = archive.store.location(archive.key), archive.key
             record.store, record.s3_object_key, record.checked_objects = archive.store.url, archive.key, 1
             record.checked_size = (archive.record.size if archive.record is not None else None) or 0
-            record.problems_found = 1  # until the opposite is proven
+            record.problems_found = 1  # until it is proven that there is none
             catalog.journal.checkpoint()
             try:
-                record.proof = _check(archive, "read-back" if read_back else "auto", catalog, progress)
+                record.proof = _check(archive, "read-back" if read_back else "auto", context)
             except ProblemError as exc:
                 record.details = {"problem": exc.problem.value}
                 catalog.journal.checkpoint()
@@ -57,27 +51,26 @@ def verify(
                 archive.record.proof, archive.record.proven_at = record.proof, datetime.now(UTC)
                 catalog.journal.link(record, catalog.metadata.save_file_record(archive.record), Role.ARCHIVE)
     finally:
-        progress.stop()
+        context.progress.stop()
     return record
 
 
 def sample_of(catalog: Catalog, share: float) -> list[str]:
-    """The ids of a random `share` (0 to 1) of the archives in the catalog, at least one of them."""
+    """The URLs of a random `share` (0 to 1) of the archives in the catalog, at least one of them."""
     archives = catalog.metadata.list_files(None, Location.S3, FileStatus.COMPLETED, limit=None)
     ids = [f"{each.store}/{each.s3_object_key}" for each in archives]
     return ids if share >= 1 else random.sample(ids, min(len(ids), max(1, round(len(ids) * share))))
 
 
-def find_unknown(
-    *, open_store: OpenStore, catalog: Catalog, command_args: Mapping[str, object]
-) -> Generator[Outcome[VerifyRecord], None, None]:
-    """Name each object that the catalog does not know, in the configured store and in all that it knows archives in.
+def find_unknown(context: Context) -> Generator[Outcome[VerifyRecord], None, None]:
+    """Name each object that the catalog does not know, in the configured store and all stores with known archives.
 
-    What belongs to an upload that is under way, or was interrupted, is not among them. One operation for each store.
+    Objects of running or interrupted uploads are not listed. Each store is an operation of its own.
     """
-    for store in _stores(open_store, catalog):
+    catalog = context.catalog
+    for store in _stores(context):
         record = VerifyRecord(
-            target_path=store.url, target_name=store.url, store=store.url, command_args=dict(command_args)
+            target_path=store.url, target_name=store.url, store=store.url, command_args=dict(context.command_args)
         )
         with catalog.journal.record(record) as record:
             listing = store.list()
@@ -85,7 +78,7 @@ def find_unknown(
                 record.checked_objects += len(batch)
                 record.checked_size += sum(each.size for each in batch.values())
                 for key in catalog.metadata.unknown_keys(store.url, list(batch)):
-                    if look_up(store, key) is not None:  # else it was removed since it was listed
+                    if look_up(store, key) is not None:  # else it was removed after it was listed
                         record.problems_found += 1
                         yield Outcome(store.location(key), error=_unknown(store, key))
             if record.problems_found:
@@ -93,11 +86,11 @@ def find_unknown(
                 record.error_message = f"{record.problems_found} objects that the catalog does not know"
 
 
-def _stores(open_store: OpenStore, catalog: Catalog) -> Iterator[ObjectStore]:
-    urls = set(catalog.metadata.stores())
+def _stores(context: Context) -> Iterator[ObjectStore]:
+    urls = set(context.catalog.metadata.stores())
     with suppress(ConfigurationError):  # none is configured, and none is needed
-        urls.add(open_store(None).url)
-    yield from (open_store(url) for url in sorted(urls))
+        urls.add(context.open_store(None).url)
+    yield from (context.open_store(url) for url in sorted(urls))
 
 
 def _unknown(store: ObjectStore, key: str) -> ProblemError:
@@ -108,8 +101,8 @@ def _unknown(store: ObjectStore, key: str) -> ProblemError:
     )
 
 
-def _check(archive: Archive, method: str, catalog: Catalog, progress: Progress) -> str:
-    record, store = archive.record, archive.store
+def _check(archive: Archive, method: str, context: Context) -> str:
+    record, store, catalog, progress = archive.record, archive.store, context.catalog, context.progress
     if record is None:
         stored = store.head(archive.key)
         with any_index(store, stored) as index:
@@ -127,13 +120,13 @@ def _check(archive: Archive, method: str, catalog: Catalog, progress: Progress) 
     try:
         with open_index(store, key, stored.size) as index:
             if record.proof is None or record.size != index.end.size or contradiction(record, index):
-                # What only an index claims, or a record denies, only the archive itself can tell.
+                # The index and the record disagree, or nothing was ever proven: only the archive itself can tell.
                 proof, _ = prove_claimed(store, stored, index, progress)
             else:
                 _, proof = prove_again(store, record, method, progress)
             difference = _difference(record, key, index, catalog)
             if difference is not None and record.archive_id is None and record.digest == index.end.digest:
-                # An older mgmt may have left the members of a deleted archive with the one that took its key.
+                # An older mgmt may have kept the members of a deleted archive for the next one with its key.
                 catalog.members.record(record.id, index.members())
                 difference = _difference(record, key, index, catalog)
             if difference is None and record.archive_id is None:
@@ -153,7 +146,7 @@ def _check(archive: Archive, method: str, catalog: Catalog, progress: Progress) 
 
 
 def _difference(record: FileRecord, index_key: str, index: Index, catalog: Catalog) -> str | None:
-    """The first thing that the catalog says otherwise than the index of the archive; None when there is none."""
+    """The first fact in which the catalog differs from the index of the archive; None when there is none."""
     end, size = index.end, 0
     checksum = end.checksum or None
     facts = {
@@ -166,9 +159,9 @@ def _difference(record: FileRecord, index_key: str, index: Index, catalog: Catal
         "member_count": (record.member_count, end.members),
         "index_key": (record.index_key, index_key),
     }
-    for name, (said, found) in facts.items():
-        if said != found:
-            return f"{name} is {said}, and {found} in its index"
+    for name, (recorded, found) in facts.items():
+        if recorded != found:
+            return f"{name} is {recorded}, and {found} in its index"
     for row, member in zip_longest(_members(record, catalog), index.members()):
         if row is None or member is None:
             return f"{(row or member).path} is only in the {'index' if row is None else 'catalog'}"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mgmt.services import doctor
-from mgmt.services.steps import probes
+from mgmt.services.steps import orphans
 from mgmt.storage import PROBE
 from tests.faults.endpoint import refusing
 from tests.program import Done, Program
@@ -229,7 +229,7 @@ def test_uploads_that_nobody_will_finish(on_seaweed: Program, seaweed: Server, m
     status, findings = look(on_seaweed)
     assert (status, found(findings, "warning")) == (0, [])  # a probe this young may be at work
     cut_off(on_seaweed, "movie.tar.gz", ids["movie.tar.gz"])
-    monkeypatch.setattr(probes, "OLD", timedelta(minutes=-5))
+    monkeypatch.setattr(orphans, "OLD", timedelta(minutes=-5))
     status, findings = look(on_seaweed)
     assert (status, found(findings, "warning")) == (0, [("catalog", "operations"), ("store", "uploads")])
     uploads = the(findings, "store", "uploads")

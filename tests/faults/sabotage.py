@@ -26,16 +26,17 @@ SABOTAGES = (
     Sabotage(
         "skip the proof",
         "mgmt/services/steps/proof.py",
-        "    read_back(store, key, sent.checksum, digest, progress)\n",
+        "    read_back(store, key, expected.sent.checksum, expected.digest, progress)\n",
         "",
         (f"{ORDER}::test_what_the_store_spoils_is_not_moved",),
         quick=True,
     ),
     Sabotage(
         "move before the commit",
-        "mgmt/services/upload.py",
-        "            record.stage, record.upload_id = PROVEN, None\n            catalog.journal.checkpoint()\n",
-        "            record.stage, record.upload_id = PROVEN, None\n            finish_upload(record, catalog)\n",
+        "mgmt/services/steps/archived.py",
+        "        record.stage, record.upload_id = PROVEN, None\n        catalog.journal.checkpoint()\n",
+        "        from mgmt.services.steps.move_original import finish_upload\n"
+        "        record.stage, record.upload_id = PROVEN, None\n        finish_upload(record, catalog)\n",
         (f"{ORDER}::test_proof_and_place_are_on_disk_before_the_move",),
         quick=True,
     ),
@@ -103,7 +104,7 @@ SABOTAGES = (
     Sabotage(
         "delete the last copy",
         "mgmt/services/delete.py",
-        "            copy = None if last_copy else Copies(open_store, catalog, progress).other_copy(archive)\n",
+        "            copy = None if last_copy else Copies(context).other_copy(archive)\n",
         "            copy = None\n",
         (f"{ORDER}::test_the_last_copy_is_not_deleted",),
     ),
@@ -166,8 +167,8 @@ SABOTAGES = (
     Sabotage(
         "take any archive for proof of a copy",
         "mgmt/services/steps/copies.py",
-        "        for record in self.catalog.metadata.archives_of(seen.digest):\n",
-        "        for record in self.catalog.metadata.list_files(prefix=os.path.basename(path)):\n",
+        "        for record in self.context.catalog.metadata.archives_of(seen.digest):\n",
+        "        for record in self.context.catalog.metadata.list_files(prefix=os.path.basename(path)):\n",
         (f"{SEQUENCES}::test_free_refuses_a_copy_whose_archive_was_deleted",),
     ),
     Sabotage(
@@ -186,19 +187,19 @@ SABOTAGES = (
     ),
     Sabotage(
         "remove a complete archive in recover",
-        "mgmt/services/recover.py",
-        "            archive = proven_record(store, stored, catalog) or adopt_left(\n",
-        '            store.delete(key)\n            return ""\n            archive = adopt_left(\n',
+        "mgmt/services/steps/interrupted.py",
+        "            archive = proven_record(store, stored, catalog) or adopt_left(record, stored, store, context)\n",
+        '            store.delete(key)\n            return ""\n',
         (
             f"{SEQUENCES}::test_recover_keeps_an_archive_whose_upload_ended_after_the_backup",
             f"{SEQUENCES}::test_recover_keeps_an_archive_that_another_upload_relies_on",
         ),
     ),
     Sabotage(
-        "do not look again when all is compared",
-        "mgmt/services/steps/copies.py",
-        "        look_again(tree, seen)\n        return seen\n",
-        "        return seen\n",
+        "look again, and overlook a change",
+        "mgmt/archive/writer.py",
+        "    if (now.source_state, now.root_ctime_ns) != (seen.source_state, seen.root_ctime_ns):\n",
+        "    if False:\n",
         (f"{SEQUENCES}::test_a_copy_that_changes_while_it_is_compared_is_refused",),
     ),
     Sabotage(

@@ -1,22 +1,23 @@
-"""Taking a complete archive that is in a store already into the catalog: proven first, whoever says what it is.
+"""Adopting a complete archive that is already in a store: it is proven, then recorded.
 
-An index is a claim by whoever could write it. What this catalog has proven itself, or has sent itself, it knows;
-anything else is read back before something relies on it.
+An index is only a claim: whoever may write to the store may have written it. What this catalog has proven or sent
+itself is known; anything else is read back before anything relies on it.
 """
 
 from mgmt.archive import Digest, Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, UploadRecord
 from mgmt.errors import IntegrityError, NotFoundError
 from mgmt.progress import Progress
+from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import any_index, find_index
-from mgmt.services.steps.proof import READ_BACK, prove, read_back, refuse_frozen
-from mgmt.services.steps.resolve import save_archive
-from mgmt.storage import ObjectStore, Sent, StoredObject
+from mgmt.services.steps.proof import READ_BACK, Expected, prove, read_back, refuse_frozen
+from mgmt.services.steps.resolve import ArchiveFacts, save_archive
+from mgmt.storage import ObjectStore, StoredObject
 
 
 def proven_record(store: ObjectStore, stored: StoredObject, catalog: Catalog) -> FileRecord | None:
-    """What the catalog has of `stored`, if it has once proven this very archive; None otherwise."""
+    """The record of `stored` if this catalog has proven this very archive before; None otherwise."""
     try:
         known = catalog.metadata.get_file_record(Place(Location.S3, store.url, stored.key))
     except NotFoundError:
@@ -27,12 +28,12 @@ def proven_record(store: ObjectStore, stored: StoredObject, catalog: Catalog) ->
 
 
 def is_recorded(store: ObjectStore, stored: StoredObject, catalog: Catalog) -> bool:
-    """Whether the catalog has proven `stored`, and has it as stored."""
+    """Whether the catalog has a proven record of `stored`."""
     return proven_record(store, stored, catalog) is not None
 
 
 def contradiction(known: FileRecord, index: Index) -> str | None:
-    """The first thing that `index` says otherwise than what was proven of its archive; None when there is none."""
+    """The first fact in which `index` contradicts what was proven of its archive; None when there is none."""
     end = index.end
     facts = {
         "digest": (known.digest, end.digest),
@@ -40,14 +41,14 @@ def contradiction(known: FileRecord, index: Index) -> str | None:
         "checksum": (known.object_checksum, end.checksum or None),
         "members": (known.member_count, end.members),
     }
-    for name, (proven, said) in facts.items():
-        if None not in (proven, said) and proven != said:
-            return f"{name}: {proven} was proven, {said} is in its index"
+    for name, (proven, listed) in facts.items():
+        if None not in (proven, listed) and proven != listed:
+            return f"{name}: {proven} was proven, {listed} is in its index"
     return None
 
 
 def prove_claimed(store: ObjectStore, stored: StoredObject, index: Index, progress: Progress) -> tuple[str, str]:
-    """Prove by reading that the archive is what `index` claims; returns how, and what it keeps besides the digest.
+    """Prove by reading that the archive is what `index` claims; return how, and what it keeps besides the digest.
 
     Raises IntegrityError when it is not, NotReadyError when it cannot be read now.
     """
@@ -61,32 +62,32 @@ def prove_claimed(store: ObjectStore, stored: StoredObject, index: Index, progre
     return READ_BACK, found.kept if index.end.kept is None else index.end.kept
 
 
-def adopt_left(
-    made_by: UploadRecord, stored: StoredObject, store: ObjectStore, catalog: Catalog, progress: Progress
-) -> FileRecord:
-    """Record the complete archive that the upload `made_by` has left in the store without recording it.
+def adopt_left(made_by: UploadRecord, stored: StoredObject, store: ObjectStore, context: Context) -> FileRecord:
+    """Record the complete archive that the upload `made_by` left in the store without recording it.
 
-    It is proven by what that upload wrote down before the object appeared, else by reading it. Raises IntegrityError
-    when it is not what was sent, or what its index says; NotReadyError when it cannot be read now.
+    It is proven by what that upload recorded before the object appeared, or else by reading it. Raises IntegrityError
+    when it is not what was sent, or not what its index lists; NotReadyError when it cannot be read now.
     """
+    progress = context.progress
     with any_index(store, stored) as index:
         if made_by.digest is not None and made_by.checksum_compressed is not None:
-            sent = Sent(made_by.compressed_size or stored.size, made_by.checksum_compressed, parts=0, part_size=0)
+            size = made_by.compressed_size or stored.size
+            expected = Expected.recorded(size, made_by.checksum_compressed, made_by.digest)
             if index.end.digest != made_by.digest:
                 raise IntegrityError(f"{store.location(stored.key)}: its index is of something else than was sent")
-            proof, kept = prove(store, stored.key, sent, made_by.digest, "auto", progress), made_by.kept
+            proof, kept = prove(store, stored.key, expected, "auto", progress), made_by.kept
         else:
             proof, kept = prove_claimed(store, stored, index, progress)
-        archive = save_archive(
-            stored,
-            store,
-            index,
-            find_index(store, stored),
-            catalog,
+        facts = ArchiveFacts(
+            store=store,
+            stored=stored,
+            index=index,
+            index_key=find_index(store, stored),
             original_size=sum(member.size for member in index.members()),
             operation_id=made_by.operation_id,
             proof=proof,
             tags=made_by.command_args.get("tags") or {},
         )
+        archive = save_archive(facts, context.catalog)
         archive.kept = kept
         return archive

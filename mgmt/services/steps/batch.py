@@ -1,23 +1,23 @@
 """Several targets: a parent operation and a child for each; one that fails does not stop the others."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from mgmt.catalog import BatchRecord, Catalog, OperationRecord, Status
+from mgmt.catalog import BatchRecord, OperationRecord, Status
 from mgmt.errors import IntegrityError, MgmtError, PartialError, ProblemError
+from mgmt.services.steps.context import Context
 from mgmt.signals import may_stop
 
 Record = TypeVar("Record", bound=OperationRecord)
 
-
-_DONE = (Status.SUCCESS, Status.CANCELLED)  # cancelled without an error: skipped, as was asked for
+_DONE = (Status.SUCCESS, Status.CANCELLED)  # cancelled without an error means skipped, as asked
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Record]):
-    """How one target ended: with a record, or with the error that its record keeps."""
+    """How one target ended: with a record, or with the error that the record keeps."""
 
     target: str
     record: Record | None = None
@@ -25,26 +25,21 @@ class Outcome(Generic[Record]):
 
 
 def run_batch(
-    targets: Sequence[str],
-    work: Callable[[str, str | None], Record],
-    catalog: Catalog,
-    *,
-    name: str,
-    command_args: Mapping[str, object],
+    targets: Sequence[str], work: Callable[[str, Context], Record], context: Context, *, name: str
 ) -> Generator[Outcome[Record], None, None]:
-    """Run `work(target, parent operation id)` for each target, yielding each outcome as it happens.
+    """Run `work(target, context)` for each target and yield each outcome as it happens.
 
-    A single target has no parent. The parent of several ends success, partial or failed.
+    A single target has no parent. Several have one, called `name`, which ends as success, partial or failed.
     """
     if len(targets) == 1:
-        yield _attempt(targets[0], work, None)
+        yield _attempt(targets[0], work, context)
         return
-    batch = BatchRecord(target_path=name, target_name=name, command_args=dict(command_args))
-    with catalog.journal.record(batch):
+    batch = BatchRecord(target_path=name, target_name=name, command_args=dict(context.command_args))
+    with context.catalog.journal.record(batch):
         outcomes = []
         for target in targets:
             may_stop()
-            outcome = _attempt(target, work, batch.operation_id)
+            outcome = _attempt(target, work, context.within(batch.operation_id))
             outcomes.append(outcome.record is not None and outcome.record.status in _DONE)
             yield outcome
         done = sum(outcomes)
@@ -54,25 +49,25 @@ def run_batch(
             batch.error_message = f"{len(targets) - done} of {len(targets)} targets were not done"
 
 
-def _attempt(target: str, work: Callable[[str, str | None], Record], parent: str | None) -> Outcome[Record]:
+def _attempt(target: str, work: Callable[[str, Context], Record], context: Context) -> Outcome[Record]:
     try:
-        return Outcome(target, record=work(target, parent))
+        return Outcome(target, record=work(target, context))
     except MgmtError as exc:
         return Outcome(target, error=exc)
     except OSError as exc:
-        return Outcome(target, error=MgmtError(system_says(exc)))
+        return Outcome(target, error=MgmtError(describe_os_error(exc)))
 
 
-def system_says(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """What the system refused, in one line: a full disk, a missing permission, a disk that cannot be read."""
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
 
 
 def verdict(outcomes: Sequence[Outcome[Record]]) -> MgmtError | None:
-    """The error that stands for all of them: None when everything asked for was done.
+    """The error that sums up all outcomes; None when everything was done.
 
-    One target's own error; for several, that problems were found, or the error they all share, or PartialError when
-    anything was done.
+    For one target its own error. For several: that problems were found, or the error that all share, or PartialError
+    when anything was done.
     """
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     partial = [o.record for o in outcomes if o.record is not None and o.record.status == Status.PARTIAL]

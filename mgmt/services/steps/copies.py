@@ -1,9 +1,9 @@
 """What may be removed: which proven copies of a content remain when one of them goes.
 
-A content is known by its digest and by what was kept of it besides (docs/catalog.md); paths and keys are used again and
-tell nothing. Whatever removes a copy asks here, in an operation that claims the content (`content_claim`), so that two
-removals of one content exclude each other on any machine. What the catalog says is a hint of where to look; only what
-is there now counts.
+A content is identified by its digest and by what was kept of it besides (docs/catalog.md), never by paths or keys,
+which are reused. Whatever removes a copy asks here, in an operation that claims the content (`content_claim`), so that two
+removals of one content exclude each other on any machine. The catalog only says where to look; what counts is what is
+there now.
 """
 
 import os
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from mgmt.archive import Hashed, Tree, covers, digest_members, hash_tree, inflate, look_again
-from mgmt.catalog import Catalog, FileRecord
+from mgmt.catalog import FileRecord
 from mgmt.errors import CatalogError, MgmtError, NotFoundError, RefusedError, SourceChangedError
-from mgmt.progress import Progress
+from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_copy import GZIP
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.proof import prove_again, read_back, refuse_frozen, still_there
-from mgmt.services.steps.resolve import Archive, OpenStore
+from mgmt.services.steps.resolve import Archive
 from mgmt.storage import StoredObject
 from mgmt.storage.checksums import Crc64Nvme
 
@@ -27,13 +27,13 @@ CHUNK = 1 << 20
 
 
 def content_claim(digest: str) -> str:
-    """What an operation claims that removes a copy: of one content, copies go one at a time."""
+    """The claim of an operation that removes a copy: the copies of one content are removed one at a time."""
     return f"content {digest}"
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """An archive that was proven just now, and how."""
+    """An archive that has just been proven, and how."""
 
     archive: Archive
     stored: StoredObject
@@ -42,33 +42,31 @@ class Proven:
 
 @dataclass(frozen=True, slots=True)
 class OtherCopy:
-    """A copy that was proven just now: a path, or the URL of an archive."""
+    """A copy that has just been proven: a path, or the URL of an archive."""
 
     where: str
     look_again: Callable[[], object]
-    """Raises MgmtError unless it is there still, and unchanged as far as a look can tell."""
+    """Raises MgmtError unless the copy is still there and its stat is unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """The copies that `catalog` knows of, looked at where they are."""
+    """The copies that the catalog knows, looked at where they are."""
 
-    open_store: OpenStore
-    catalog: Catalog
-    progress: Progress
+    context: Context
 
     def hash(self, copy: FileRecord, folder: int | None = None) -> Hashed:
-        """Read the local `copy`, on this machine, with what was asked to be kept of it; `folder` holds its parent.
+        """Read the local `copy` on this machine, with the attributes that were to be kept; `folder` is its open parent.
 
         Raises RefusedError unless it is what its record says.
         """
-        self.progress.start(f"compare {copy.name}", copy.original_size or copy.size)
+        self.context.progress.start(f"compare {copy.name}", copy.original_size or copy.size)
         try:
             seen = self._hash(Tree(copy.path, copy.name, folder=folder), self._asked(copy))
         except (SourceChangedError, NotFoundError) as exc:
             raise RefusedError(f"{copy.path} stays: {exc.message}", next_step=exc.next_step) from exc
         finally:
-            self.progress.stop()
+            self.context.progress.stop()
         if seen.digest != copy.digest or seen.skipped or copy.kept not in (None, seen.kept):
             raise RefusedError(
                 f"{copy.path} is not what was archived, so it stays",
@@ -77,20 +75,20 @@ class Copies:
         return seen
 
     def archive_of(self, seen: Hashed, path: str) -> Proven:
-        """An archive that holds all of what was `seen` at `path`, proven just now.
+        """Find and prove an archive that holds all of what was `seen` at `path`.
 
-        Raises RefusedError when no archive holds it, else why none of them could be proven.
+        Raises RefusedError when no archive holds it, or the reason why none of them could be proven.
         """
         failure: MgmtError | None = None
-        for record in self.catalog.metadata.archives_of(seen.digest):
+        for record in self.context.catalog.metadata.archives_of(seen.digest):
             try:
                 archive = self._opened(record)
                 if not seen.kept or covers(self._kept(archive), seen.kept):
-                    stored, proof = prove_again(archive.store, record, "auto", self.progress)
+                    stored, proof = prove_again(archive.store, record, "auto", self.context.progress)
                     return Proven(archive, stored, proof)
             except CatalogError:
                 raise
-            except MgmtError as exc:  # another archive may hold it, too
+            except MgmtError as exc:  # another archive may hold it too
                 failure = failure or exc
         raise failure or RefusedError(
             f"no archive holds what {path} holds, so it stays",
@@ -98,9 +96,9 @@ class Copies:
         )
 
     def other_copy(self, archive: Archive) -> OtherCopy:
-        """Another proven copy of what `archive` holds: on this machine, or in a store.
+        """Find and prove another copy of what `archive` holds, on this machine or in a store.
 
-        Raises RefusedError when there is none: the archive is the last one.
+        Raises RefusedError when there is none: the archive is the last copy.
         """
         found = next(self._others(archive), None)
         if found is None:
@@ -115,29 +113,29 @@ class Copies:
         if record is None or record.digest is None:
             return
         wanted = self._kept(archive)
-        for copy in self.catalog.metadata.copies_of(record.digest):
+        for copy in self.context.catalog.metadata.copies_of(record.digest):
             if copy.host == host() and os.path.lexists(copy.path):
                 found = self._local(copy, record, wanted)
                 if found is not None:
                     yield found
-        for other in self.catalog.metadata.archives_of(record.digest):
-            # By another path the same object may be recorded twice; by its id it is seen to be another one.
+        for other in self.context.catalog.metadata.archives_of(record.digest):
+            # The same object may be recorded twice, under two URLs of its store; only another id is another object.
             if other.archive_id is None or record.archive_id is None or other.archive_id == record.archive_id:
                 continue
             try:
                 there = self._opened(other)
                 if covers(self._kept(there), wanted):
-                    prove_again(there.store, other, "auto", self.progress)
+                    prove_again(there.store, other, "auto", self.context.progress)
                     yield OtherCopy(there.store.location(there.key), partial(still_there, there.store, other))
             except CatalogError:
                 raise
-            except MgmtError:  # what cannot be proven now proves nothing
+            except MgmtError:  # an archive that cannot be proven now is no proof
                 continue
 
     def _local(self, copy: FileRecord, record: FileRecord, wanted: str) -> OtherCopy | None:
-        """The local `copy`, if it holds all that the archive of `record` does: itself, or as the same tar.gz."""
+        """The local `copy` if it holds all that the archive of `record` does, as the original or as the same tar.gz."""
         tree = Tree(copy.path, os.path.basename(copy.path))
-        self.progress.start(f"compare {copy.name}", copy.original_size or copy.size)
+        self.context.progress.start(f"compare {copy.name}", copy.original_size or copy.size)
         try:
             seen = self._hash(tree, ("owners:" in wanted, "xattrs:" in wanted))
             same = seen.digest == record.digest and covers(seen.kept, wanted) and not seen.skipped
@@ -146,46 +144,46 @@ class Copies:
                 look_again(tree, seen)
         except CatalogError:
             raise
-        except (MgmtError, OSError):  # it changes at this moment, or cannot be read: it proves nothing
+        except (MgmtError, OSError):  # it is changing or cannot be read, so it is no proof
             return None
         finally:
-            self.progress.stop()
+            self.context.progress.stop()
         return OtherCopy(copy.path, partial(look_again, tree, seen)) if same else None
 
     def _hash(self, tree: Tree, asked: tuple[bool, bool]) -> Hashed:
-        """Read all of `tree`, and look again then. Raises SourceChangedError when it changes meanwhile."""
+        """Read all of `tree`, then look again. Raises SourceChangedError when it changed meanwhile."""
         owners, xattrs = asked
-        seen = hash_tree(tree, self.progress, owners=owners, xattrs=xattrs)
+        seen = hash_tree(tree, self.context.progress, owners=owners, xattrs=xattrs)
         look_again(tree, seen)
         return seen
 
     def _asked(self, copy: FileRecord) -> tuple[bool, bool]:
-        """Whether owners, and extended attributes, were to be kept of the local `copy`."""
+        """Whether owners and extended attributes of the local `copy` were to be kept."""
         if copy.kept is not None:
             return "owners:" in copy.kept, "xattrs:" in copy.kept
         if copy.operation_id is None:
             return False, False
-        arguments = self.catalog.metadata.get_operation(copy.operation_id).command_args
+        arguments = self.context.catalog.metadata.get_operation(copy.operation_id).command_args
         return bool(arguments.get("owners")), bool(arguments.get("xattrs"))
 
     def _kept(self, archive: Archive) -> str:
-        """What `archive` keeps besides the digest; it is read where that is not recorded, or is only claimed."""
+        """What `archive` keeps besides the digest; the archive is read where that is not recorded, or not proven."""
         record = archive.record
         assert record is not None  # noqa: S101 - it came from the catalog
         if record.kept is None or record.proof is None:
             refuse_frozen(archive.store, archive.store.head(archive.key))
-            found = read_back(archive.store, archive.key, record.object_checksum, record.digest, self.progress)
+            found = read_back(archive.store, archive.key, record.object_checksum, record.digest, self.context.progress)
             if record.kept is not None:
                 return found.kept
             record.kept = found.kept
         return record.kept
 
     def _opened(self, record: FileRecord) -> Archive:
-        return Archive(str(record.s3_object_key), self.open_store(record.store), record)
+        return Archive(str(record.s3_object_key), self.context.open_store(record.store), record)
 
 
 def _is_archive_of(path: str, record: FileRecord, wanted: str) -> bool:
-    """Whether the tar.gz at `path` is the archive of `record`, byte for byte, and holds what that should."""
+    """Whether the tar.gz at `path` is the archive of `record`, byte for byte, and holds what is `wanted`."""
     whole = Crc64Nvme()
 
     def chunks() -> Iterator[bytes]:

@@ -1,7 +1,7 @@
-"""Settling what a machine that is dead has left running, as far as another one can.
+"""Recovering operations of a host that is down, as far as another host can.
 
-The store and the catalog can be reached from here. What lies on that machine's disk stays there: the record says what
-that may be, for when the machine, or its disk, is back.
+The store and the catalog can be reached from here. What is on that host's disk stays there; the record says what it may
+be, for when the host or its disk is back.
 """
 
 import os
@@ -20,17 +20,17 @@ from mgmt.services.steps.move_original import PROVEN, finish_upload
 
 
 def is_elsewhere(record: OperationRecord) -> bool:
-    """What it worked on is on another machine's disk."""
+    """Whether the operation worked on another host's disk."""
     return record.host is not None and record.host != host()
 
 
 def is_out_of_reach(store_url: str | None) -> bool:
-    """A store in a directory is taken for one on that machine's disk: here, the same path may be another directory."""
+    """Whether the store may be on that host's disk: here the same path may be another directory."""
     return store_url is None or not store_url.startswith("s3://")
 
 
 def finish_elsewhere(record: UploadRecord, catalog: Catalog) -> str:
-    """End an upload whose archive is proven; whether its original has moved cannot be seen. Returns what was done."""
+    """End an upload whose archive is proven; whether its original has moved is unknown. Return what was done."""
     left = left_there(record)
     if not left:
         finish_upload(record, catalog)
@@ -40,15 +40,15 @@ def finish_elsewhere(record: UploadRecord, catalog: Catalog) -> str:
 
 
 def give_up_elsewhere(record: OperationRecord, undone: str = "") -> str:
-    """Let the record say that it was given up, what was `undone`, and what may be left. Returns what was done."""
-    said = "; ".join(filter(None, (undone, left_there(record))))
+    """Cancel the operation; its record says what was `undone` and what may be left. Return what was done."""
+    rest = "; ".join(filter(None, (undone, left_there(record))))
     record.status = Status.CANCELLED
-    record.error_message = f"given up, as {_dead(record)}" + (f": {said}" if said else "")
-    return f"given up: {said}" if said else "given up"
+    record.error_message = f"given up, as {_dead(record)}" + (f": {rest}" if rest else "")
+    return f"given up: {rest}" if rest else "given up"
 
 
 def left_there(record: OperationRecord) -> str:
-    """What may be left on the disk of the machine, in words; empty when that is nothing."""
+    """A description of what may be left on the disk of the host; empty when that is nothing."""
     temporary = f".mgmt-{token(record.operation_id)}"
     left = []
     match record:

@@ -1,9 +1,9 @@
-"""Where the index of an archive stands in its store."""
+"""The keys of indexes in a store."""
 
 SUFFIX = ".index.jsonl.gz"
 
 OPERATION = "mgmt-operation"
-"""The metadata by which an archive carries its id: that of the operation which began it."""
+"""The metadata key under which an archive carries its id: that of the operation that began it."""
 
 
 def index_key(key: str, operation_id: str) -> str:

@@ -1,6 +1,6 @@
-"""A copy of the tar.gz in a folder (`--keep-archive`), beside the one in the store.
+"""A local copy of the tar.gz (`--keep-archive`), beside the one in the store.
 
-The record says where it is going to be before anything is written; it gets that name when the archive is proven.
+The record says where the copy will be before anything is written; the copy gets that name when the archive is proven.
 """
 
 import os
@@ -15,11 +15,11 @@ from mgmt.paths import folder_to_make
 from mgmt.services.steps.local_files import token
 
 GZIP = "application/gzip"
-"""The type of a copy that is an archive itself."""
+"""The MIME type of a copy that is an archive itself."""
 
 
 def announce_copy(record: UploadRecord, folder: str, key: str) -> None:
-    """Say in the record where the copy is going to be. Raises ConflictError when the name is taken."""
+    """Record where the copy will be. Raises ConflictError when the name is taken."""
     folder = folder_to_make(folder)
     make_folders(folder)
     path = os.path.join(folder, os.path.basename(key))
@@ -32,7 +32,7 @@ def announce_copy(record: UploadRecord, folder: str, key: str) -> None:
 
 @contextmanager
 def local_copy(record: UploadRecord) -> Iterator[BinaryIO | None]:
-    """A file to write the announced copy to; it is gone when the block fails. None when no copy is announced."""
+    """A file to write the announced copy to, removed when the block fails. None when no copy is announced."""
     if record.compressed_file_path is None:
         yield None
         return
@@ -40,7 +40,7 @@ def local_copy(record: UploadRecord) -> Iterator[BinaryIO | None]:
     try:
         with open(path, "wb") as file:
             yield file
-    except BaseException:  # perhaps that the catalog is away: the record cannot be asked then
+    except BaseException:  # the catalog may be unreachable, so the record cannot be asked
         with suppress(FileNotFoundError):
             os.unlink(path)
         record.compressed_file_path = None
@@ -48,13 +48,13 @@ def local_copy(record: UploadRecord) -> Iterator[BinaryIO | None]:
 
 
 def on_disk(copy: BinaryIO) -> None:
-    """Return when all that was written to the copy is on disk."""
+    """Sync the copy to disk."""
     copy.flush()
     os.fsync(copy.fileno())
 
 
 def publish_copy(record: UploadRecord) -> None:
-    """Give the copy its name, if one was announced and that has not been done. Raises ConflictError."""
+    """Give the announced copy its name unless that is done. Raises ConflictError."""
     if record.compressed_file_path is not None and os.path.lexists(_temporary(record)):
         try:
             rename_noreplace(_temporary(record), record.compressed_file_path)
@@ -65,7 +65,7 @@ def publish_copy(record: UploadRecord) -> None:
 
 
 def remove_copy(record: UploadRecord) -> None:
-    """Remove what there is of a copy that has not got its name."""
+    """Remove what was written of a copy that does not have its name yet."""
     if record.compressed_file_path is not None:
         with suppress(FileNotFoundError):
             os.unlink(_temporary(record))

@@ -1,4 +1,4 @@
-"""Describing files on disk as the catalog's records."""
+"""Local files: who and where we are, and records of what is on disk."""
 
 import getpass
 import mimetypes
@@ -12,12 +12,12 @@ from mgmt.paths import canonical
 
 
 def host() -> str:
-    """The name of this machine: local paths belong to it."""
+    """The name of this machine, to which local paths belong."""
     return this_host()
 
 
 def user() -> str:
-    """Who is at work, as the system knows them."""
+    """The name of the user who runs mgmt."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in some containers
@@ -25,27 +25,36 @@ def user() -> str:
 
 
 def claim(path: str) -> str:
-    """What an operation claims when it works on the local `path`: no two live operations may."""
+    """The claim of an operation that works on the local `path`; no two live operations have the same claim."""
     return f"{host()}:{path}"
 
 
 def paths_meant(name: str) -> set[str]:
-    """The paths in the catalog that a NAME can mean: as it is written, and as this machine resolves it now."""
+    """The paths in the catalog that a NAME can mean: as written, and as this machine resolves it now."""
     try:
         return {name, canonical(name)}
-    except MgmtError:  # it may be no path at all
+    except MgmtError:  # it need not be a path
         return {name}
 
 
 def token(operation_id: str) -> str:
-    """What the temporary names of an operation are made of."""
+    """The part of an operation's id that its temporary names contain."""
     return operation_id.replace("-", "")[:12]
 
 
-def describe(path: str, location: Location, status: FileStatus, folder: int | None = None) -> FileRecord:
-    """A record of what is at `path` now, in the open `folder` that holds it, if that is given.
+def is_in(folder: int, path: str) -> bool:
+    """Whether the open `folder` has an entry with the last name of `path`."""
+    try:
+        os.stat(os.path.basename(path), dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
-    Times are UTC; `created_at` only where the system tells it.
+
+def describe(path: str, location: Location, status: FileStatus, folder: int | None = None) -> FileRecord:
+    """A record of what is at `path` now; `folder` is the open folder that holds it, if given.
+
+    Times are UTC; `created_at` is set only where the system reports it.
     """
     name = path if folder is None else os.path.basename(path)
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)

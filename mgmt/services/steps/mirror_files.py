@@ -1,4 +1,4 @@
-"""How the files of a mirror are told from the user's own: by their names, and by how they begin."""
+"""The files of a mirror, and how they are told from the user's own: by their names and their first bytes."""
 
 import os
 from contextlib import suppress
@@ -9,7 +9,7 @@ BEGINNING = b'{\n  "mgmt": "a mirror of the catalog",\n'
 
 
 def is_mirror(path: str) -> bool:
-    """Whether `path` is a file of a mirror, or what a killed process has left of one: mgmt's, not the user's."""
+    """Whether `path` is a file of a mirror, or the partial one of a killed process."""
     name = os.path.basename(path)
     if name == PARTIAL:
         return True

@@ -1,4 +1,4 @@
-"""Moving an original to completed/ once it is proven safe, and settling a move that was interrupted."""
+"""Move an original to completed/ once its archive is proven, and finish a move that was interrupted."""
 
 import os
 from contextlib import ExitStack, suppress
@@ -9,15 +9,15 @@ from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role,
 from mgmt.errors import ConflictError, IntegrityError, NotFoundError, SourceChangedError
 from mgmt.paths import held_folder
 from mgmt.services.steps.local_copy import GZIP, publish_copy
-from mgmt.services.steps.local_files import describe, host
+from mgmt.services.steps.local_files import describe, host, is_in
 from mgmt.signals import finish_first
 
 PROVEN = "proven"
-"""The stage of an upload whose archive is proven and recorded: only the move, if one is announced, is left."""
+"""The stage of an upload whose archive is proven and recorded: only the announced move, if any, is left."""
 
 
 def same_as_archived(path: str, record: UploadRecord, *, moved: bool = False, folder: int | None = None) -> bool:
-    """Whether what is at `path`, in the open `folder` if that is given, is by its stat alone still what was archived.
+    """Whether the stat of what is at `path`, in the open `folder` if given, is still that of what was archived.
 
     A rename changes the ctime of what is renamed, so that of a `moved` original is not compared.
     """
@@ -29,12 +29,12 @@ def same_as_archived(path: str, record: UploadRecord, *, moved: bool = False, fo
 
 
 def announce(record: UploadRecord, folder: str) -> None:
-    """Say in the record where the original is going to be: a name that is free in `folder`, which need not exist."""
+    """Record where the original will be: under a free name in `folder`, which need not exist."""
     record.completed_dir_path = _free_name(folder, str(record.target_name))
 
 
 def announce_again(record: UploadRecord, folder: str | None) -> None:
-    """Let a proven upload that was cut off end as it is asked to now: with a move to `folder`, or without one."""
+    """Let an interrupted, proven upload end as is asked now: with a move to `folder`, or without one."""
     if folder is None:
         record.completed_dir_path = None
     elif record.completed_dir_path is None and not record.skipped_count:
@@ -42,11 +42,11 @@ def announce_again(record: UploadRecord, folder: str | None) -> None:
 
 
 def finish_upload(record: UploadRecord, catalog: Catalog, folder: int | None = None) -> None:
-    """End an upload whose archive is proven: make the moves that it announced, if any, and record all that at once.
+    """End an upload whose archive is proven: make the announced moves, if any, and record them in one transaction.
 
-    `folder` is the open folder of the original. What an interrupted run has done of it already is seen, and not done
-    again. Raises SourceChangedError when the original is no longer what was archived: it stays then; IntegrityError
-    when it is at neither place; RefusedError when a symbolic link has taken the place of a folder on the way.
+    `folder` is the open folder of the original. What an interrupted run has already done is not done again. Raises
+    SourceChangedError when the original is no longer what was archived, in which case it stays; IntegrityError when it
+    is at neither place; RefusedError when a symbolic link has replaced a folder on the way.
     """
     finish_first()
     publish_copy(record)
@@ -55,7 +55,7 @@ def finish_upload(record: UploadRecord, catalog: Catalog, folder: int | None = N
             with suppress(NotFoundError):
                 folder = stack.enter_context(held_folder(os.path.dirname(str(record.target_path))))
         completed = _move(record, catalog, folder)
-        is_free = folder is None or not _is_in(folder, str(record.target_path))  # else the name has another file by now
+        is_free = folder is None or not is_in(folder, str(record.target_path))  # else another file has the name by now
     with catalog.transaction():
         _note_former_copy(record, catalog)
         if completed is not None:
@@ -70,13 +70,13 @@ def finish_upload(record: UploadRecord, catalog: Catalog, folder: int | None = N
 
 
 def _move(record: UploadRecord, catalog: Catalog, folder: int | None) -> FileRecord | None:
-    """Returns what is in completed/ then, unless no move is announced."""
+    """Return what is in completed/ then; None if no move is announced."""
     source = str(record.target_path)
     while (destination := record.completed_dir_path) is not None:
         with suppress(NotFoundError), held_folder(os.path.dirname(destination)) as completed:
             if found := _moved(record, destination, completed):
                 return found
-        if folder is None or not _is_in(folder, source):
+        if folder is None or not is_in(folder, source):
             raise IntegrityError(
                 f"{source} is neither where it was nor at {destination}; its archive is {record.s3_object_key}",
                 next_step=f"mgmt download {record.s3_object_key}",
@@ -87,13 +87,13 @@ def _move(record: UploadRecord, catalog: Catalog, folder: int | None) -> FileRec
             catalog.journal.confirm()
             try:
                 move(source, destination, source_folder=folder, destination_folder=completed)
-            except ConflictError:  # somebody took the name between the look and the move
+            except ConflictError:  # the name was taken between the look and the move
                 announce(record, os.path.dirname(destination))
                 catalog.journal.checkpoint()
             else:
                 if found := _moved(record, destination, completed):
                     return found
-                # Between the look and the move another file has taken the name: it is not what was archived.
+                # Another file took the name between the look and the move: it is not what was archived.
                 move(destination, source, source_folder=completed, destination_folder=folder)
                 raise _changed(record)
     return None
@@ -114,16 +114,8 @@ def _moved(record: UploadRecord, destination: str, completed: int) -> FileRecord
     return describe(destination, Location.COMPLETED, FileStatus.COMPLETED, completed)
 
 
-def _is_in(folder: int, path: str) -> bool:
-    try:
-        os.stat(os.path.basename(path), dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def _record_completed(record: UploadRecord, completed: FileRecord, is_free: bool, catalog: Catalog) -> None:
-    """There is a completed copy now, and, if the name of the original `is_free`, nothing any more where that was."""
+    """Record the completed copy, and that the original is gone if its name `is_free`."""
     for original, _ in catalog.metadata.files_of(record, Role.SOURCE):
         if is_free:
             original.status = FileStatus.DELETED
@@ -134,7 +126,7 @@ def _record_completed(record: UploadRecord, completed: FileRecord, is_free: bool
 
 
 def _note_former_copy(record: UploadRecord, catalog: Catalog) -> None:
-    """What was uploaded may have been a completed copy that was edited: it is one of other contents now, or moved."""
+    """Update the record of a completed copy that was edited and uploaded: it has another content now, or has moved."""
     try:
         copy = catalog.metadata.get_file_record(Place(Location.COMPLETED, host(), str(record.target_path)))
     except NotFoundError:
@@ -148,7 +140,7 @@ def _note_former_copy(record: UploadRecord, catalog: Catalog) -> None:
 
 
 def _record_kept(record: UploadRecord, path: str, catalog: Catalog) -> None:
-    """There is a tar.gz of it on this machine, too."""
+    """Record the tar.gz that was kept on this machine."""
     kept = describe(path, Location.LOCAL, FileStatus.COMPLETED)
     kept.mime_type, kept.object_checksum = GZIP, record.checksum_compressed
     kept.digest, kept.kept, kept.checksum = record.digest, record.kept, record.checksum_compressed

@@ -1,4 +1,4 @@
-"""Opening a store with what is remembered of its endpoint."""
+"""Open a store with the remembered capabilities of its endpoint."""
 
 import os
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from mgmt.storage import Capabilities, ObjectStore, open_store
 
 
 def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectStore:
-    """The store at `url`, probed at most once per endpoint: what the probe saw is kept in the catalog.
+    """Open the store at `url`, probed at most once per endpoint: the catalog keeps the result.
 
-    Nothing is removed from it by an operation that another process has taken over.
+    An operation that another process has taken over removes nothing from it.
     """
     endpoint = _endpoint(url, settings)
     known = catalog.endpoints.recall(endpoint)
@@ -24,7 +24,7 @@ def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectSto
 
 
 def open_unremembered(url: str, settings: Settings) -> ObjectStore:
-    """The store at `url`, probed when that is needed; nothing is written down."""
+    """Open the store at `url`, probed when needed; nothing is recorded."""
     return _open(url, settings, None, lambda _: None, before_removal=lambda: None)
 
 
@@ -49,7 +49,7 @@ def _open(
 
 
 def _endpoint(url: str, settings: Settings) -> str:
-    """What the remembered facts hang on: the store at this endpoint, as boto3 itself would find it."""
+    """The key of the remembered capabilities: the store at this endpoint, as boto3 itself would find it."""
     if not url.startswith("s3://"):
         return url
     environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

@@ -1,21 +1,36 @@
-"""Uploads that a store has begun and nobody knows: the process was killed between the answer and writing it down."""
+"""Orphaned multipart uploads: a store has begun them, and no process will finish them."""
+
+from datetime import timedelta
 
 from mgmt.catalog import Catalog, UploadRecord
-from mgmt.storage import ObjectStore
+from mgmt.storage import PROBE, ObjectStore, PendingUpload
+
+OLD = timedelta(hours=1)
+"""A probe takes seconds. One that is older than this, by the store's own clock, has no process any more."""
 
 
-def abort_unheard(store: ObjectStore, key: str, catalog: Catalog) -> int:
-    """Remove those under `key`, for whoever has been cut off in an upload to it; returns how many there were.
+def abort_orphans(store: ObjectStore, key: str, catalog: Catalog) -> int:
+    """Abort the orphaned uploads of `key`, for a process that was interrupted while uploading to it; return how many.
 
-    Such an upload has no parts, and none of the uploads that this catalog knows to be under way has its id. Should it
-    be one that somebody else has begun this moment, that one ends with an error that says to run it again.
+    A process can be killed after the store has begun an upload and before its id is recorded. Such an upload has no
+    parts, and its id is none of those that the catalog knows to be running. If another process began one this very
+    moment, that process fails with an error that says to run it again.
     """
     known = {each.upload_id for each in catalog.journal.running() if isinstance(each, UploadRecord)}
-    unheard = [
+    orphans = [
         each.upload_id
         for each in store.pending(key)
         if each.key == key and each.size == 0 and each.upload_id not in known
     ]
-    for upload_id in unheard:
+    for upload_id in orphans:
         store.abort(key, upload_id)
-    return len(unheard)
+    return len(orphans)
+
+
+def abandoned_probes(store: ObjectStore) -> list[PendingUpload]:
+    """The uploads of four bytes that killed probes of the endpoint left in `store`. Raises what the store raises."""
+    found = list(store.pending(PROBE))
+    there = store.clock() if found else None
+    if there is None:
+        return []
+    return [each for each in found if each.started_at is not None and there - each.started_at >= OLD]

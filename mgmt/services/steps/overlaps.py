@@ -1,6 +1,7 @@
-"""What mgmt itself works with is not to be archived by it: the store, the catalog, temporary files, kept archives.
+"""Refuse to archive what mgmt itself works with: the store, the catalog, temporary files, kept archives.
 
-An archive would hold itself, or what changes while it is written; and what would be moved away is still needed.
+Such an archive would contain itself or files that change while it is written, and the move would take away what is
+still needed.
 """
 
 import os
@@ -20,14 +21,14 @@ _SCHEME = "file://"
 
 
 class Needed(NamedTuple):
-    """A file or folder that mgmt works with, and what it is. It need not exist yet."""
+    """A file or folder that mgmt works with, and a name for it. It need not exist yet."""
 
     what: str
     path: str
 
 
 def needed(store_url: str | None, catalog_file: str | None, keep_archive: str | None) -> list[Needed]:
-    """All that an upload to this store, with this catalog, works with on this machine."""
+    """Everything on this machine that an upload to this store, with this catalog, works with."""
     found = [Needed("the folder for temporary files", tempfile.gettempdir())]
     if (folder := store_folder(store_url)) is not None:
         found.append(Needed("the store", folder))
@@ -49,7 +50,7 @@ def store_folder(url: str | None) -> str | None:
 def refuse_overlap(target: str, others: Sequence[Needed]) -> None:
     """Raise ConfigurationError when `target` is or contains one of the `others`, or is in the store.
 
-    A bind mount, or a link on the way, is seen through; where a part of a folder is mounted on its own, see `watched`.
+    Bind mounts and links on the way are resolved. For a part of a folder that is mounted elsewhere, see `watched`.
     """
     for each in others:
         if is_inside(each.path, target):
@@ -62,7 +63,7 @@ def refuse_overlap(target: str, others: Sequence[Needed]) -> None:
 
 
 def refuse_in_store(folder: str, what: str, store_url: str, *, next_step: str) -> None:
-    """Raise ConfigurationError when `folder`, which is `what`, is in the directory of the store, or is that."""
+    """Raise ConfigurationError when `folder`, called `what`, is in the directory of the store, or is that directory."""
     root = store_folder(store_url)
     if root is not None and is_inside(folder, root):
         where = f"in the store {root}" if not is_inside(root, folder) else "the store"
@@ -70,13 +71,13 @@ def refuse_in_store(folder: str, what: str, store_url: str, *, next_step: str) -
 
 
 def not_leading_to(others: Sequence[Needed]) -> Callable[[str], bool]:
-    """A test for many paths: whether one that exists is and contains none of the `others`."""
+    """A predicate for many paths: true if the path neither is nor contains any of the `others`."""
     leading = {each for other in others for each in on_the_way(other.path)}
 
     def test(path: str) -> bool:
         try:
             found = os.lstat(path)
-        except OSError:  # it has gone meanwhile, and that is said when its turn comes
+        except OSError:  # it is gone, which is reported when its turn comes
             return True
         return (found.st_dev, found.st_ino) not in leading
 
@@ -84,7 +85,7 @@ def not_leading_to(others: Sequence[Needed]) -> Callable[[str], bool]:
 
 
 def watched(tree: Tree, others: Sequence[Needed]) -> Tree:
-    """`tree`, but its walk raises ConfigurationError where it comes upon one of the `others`, whatever it is called."""
+    """`tree`, whose walk raises ConfigurationError where it meets one of the `others`, under whatever path."""
     own = {field.name: getattr(tree, field.name) for field in fields(tree)}
     return _Watched(**own, others={on_the_way(each.path)[0]: each for each in reversed(others)})
 
@@ -104,5 +105,7 @@ class _Watched(Tree):
 def _overlap(target: str, other: Needed) -> ConfigurationError:
     if is_inside(target, other.path):
         return ConfigurationError(f"{target} is {other.what}, which mgmt itself needs", next_step="name something else")
-    said = f"{target} contains {other.what}: {other.path}"
-    return ConfigurationError(said, next_step=f"mgmt upload --all {shlex.quote(target)}   (everything in it but that)")
+    message = f"{target} contains {other.what}: {other.path}"
+    return ConfigurationError(
+        message, next_step=f"mgmt upload --all {shlex.quote(target)}   (everything in it but that)"
+    )

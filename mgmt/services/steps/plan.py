@@ -1,4 +1,4 @@
-"""What an upload is going to do, decided before anything is done."""
+"""Plan an upload: decide what it will do, and refuse what cannot be done, before anything is done."""
 
 import os
 import shlex
@@ -40,11 +40,11 @@ class UploadOptions:
     threads: int = 4
     part_size: int | None = None
     catalog_file: str | None = None
-    """The catalog, where it is a file: not to be archived."""
+    """The path of the catalog if it is a file: it must not be archived."""
 
     @classmethod
     def from_settings(cls, settings: Settings, **given: object) -> "UploadOptions":
-        """Options as the settings have them, but for what is `given` (None means not given)."""
+        """The options of the settings, overridden by what is `given` (None means not given)."""
         values: dict[str, object] = {
             name: getattr(settings, name)
             for name in ("storage_class", "level", "proof", "on_conflict", "completed_dir", "threads", "part_size")
@@ -56,31 +56,31 @@ class UploadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One target, and what will become of it."""
+    """One target, and what will be done with it."""
 
     tree: Tree
     survey: Survey
     key: str
     completed_dir: str | None
-    """Where the original will go; None when it stays, because it was asked to or because something is left out."""
+    """Where the original will go; None when it stays, because of `--keep` or because something is left out."""
 
     @property
     def expected_tar_size(self) -> int:
-        """About how many bytes of tar there will be: a member with a time in nanoseconds has headers of 1,536."""
+        """About how many bytes of tar there will be: a member with a time in nanoseconds has headers of 1,536 bytes."""
         entries = self.survey.files + self.survey.folders + self.survey.links
         return self.survey.size + entries * (1536 + 256)
 
 
 def plan_upload(target: str, options: UploadOptions, store: ObjectStore, folder: int | None = None) -> Plan:
-    """Refuse now what could not be archived, proven or moved later; say what will be done with the rest.
+    """Refuse what could not be archived, proven or moved later; return what will be done with the rest.
 
-    `target` is canonical, and in the open `folder`, if that is given. Reads no contents, changes nothing.
+    `target` is canonical; `folder` is the open folder that holds it, if given. Reads no contents, changes nothing.
     """
     mode = _mode(target, folder)
     if stat.S_ISLNK(mode):
         raise ConfigurationError(f"{target} is a symbolic link", next_step=_upload_of(os.path.realpath(target)))
     if is_mirror(target):
-        raise ConfigurationError(f"{target} is a mirror of the catalog, which mgmt makes by itself")
+        raise ConfigurationError(f"{target} is a mirror of the catalog, which mgmt writes itself")
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         raise ConfigurationError(f"{target} is neither a file nor a folder")
     own = needed(store.url, options.catalog_file, options.keep_archive)
@@ -109,7 +109,7 @@ def plan_upload(target: str, options: UploadOptions, store: ObjectStore, folder:
 
 
 def key_of(target: str, options: UploadOptions) -> str:
-    """The key of the archive of `target`, unless it is taken. Raises ConfigurationError for one that cannot be."""
+    """The key of the archive of `target`, unless it is taken. Raises ConfigurationError for an invalid key."""
     return check_key(options.key) if options.key else key_for(os.path.basename(target))
 
 
@@ -122,9 +122,9 @@ def _mode(target: str, folder: int | None) -> int:
 
 
 def _refuse_unmovable(target: str, folder: int | None) -> None:
-    """Raise RefusedError for what can be seen to stay where it is at the end: its contents would be sent for nothing.
+    """Raise RefusedError for a target that could not be moved at the end: it would be sent for nothing.
 
-    A folder that gets another parent must be writable itself, and so must the one that it is in; that is synced, too.
+    A folder that gets another parent must be writable itself, and so must its parent, which is also synced.
     """
     name, parent = (target, None) if folder is None else (os.path.basename(target), folder)
     is_folder = stat.S_ISDIR(_mode(target, folder))
@@ -154,17 +154,17 @@ def _refuse_unprovable(options: UploadOptions, store: ObjectStore) -> None:
 
 
 def completed_dir(target: str, setting: str, held: int | None = None) -> str:
-    """The folder that `target` is moved to when it is safe: beside it, unless the setting is absolute.
+    """The folder that `target` is moved to once it is proven: beside it, unless the setting is absolute.
 
-    `held` is the open folder of the target. Raises ConfigurationError when a move there would not be one rename,
-    RefusedError when beside the target is elsewhere by now.
+    `held` is the open folder of the target. Raises ConfigurationError when a move there would not be one rename, and
+    RefusedError when the folder of the target has been replaced.
     """
     beside = os.path.dirname(target)
     folder = folder_to_make(os.path.join(beside, setting))
     if held is not None and not os.path.isabs(setting):
         with held_folder(beside) as found:
             if not os.path.samestat(os.fstat(found), os.fstat(held)):
-                raise RefusedError(f"{beside} is another folder than a moment ago", next_step=f"ls -ld {beside}")
+                raise RefusedError(f"{beside} was replaced by another folder just now", next_step=f"ls -ld {beside}")
     if is_inside(folder, target):
         raise ConfigurationError(f"completed_dir {folder} is inside {target}", next_step=_MEND)
     if is_inside(target, folder):
@@ -183,9 +183,9 @@ def _upload_of(path: str) -> str:
 
 
 def expand_all(folder: str, setting: str, own: Sequence[Needed] = ()) -> list[str]:
-    """Everything directly in `folder`, but for its completed folder and a mirror of the catalog: what `--all` means.
+    """What `--all` means: everything directly in `folder`, except its completed folder and a mirror of the catalog.
 
-    What mgmt itself works with, its `own`, is left out as well. Raises ConfigurationError for a folder in the store.
+    What mgmt itself works with, its `own`, is left out too. Raises ConfigurationError for a folder in the store.
     """
     folder = real_folder(folder)
     for each in own:
@@ -199,7 +199,7 @@ def expand_all(folder: str, setting: str, own: Sequence[Needed] = ()) -> list[st
 
 
 def read_list(data: bytes, *, nul: bool) -> Iterable[str]:
-    """Paths from a `--files-from` file: one a line, or separated by NUL."""
+    """Paths from a `--files-from` file: one per line, or separated by NUL."""
     return [os.fsdecode(each) for each in data.split(b"\0" if nul else b"\n") if each]
 
 
@@ -230,7 +230,7 @@ def preview(path: str, options: UploadOptions, store: ObjectStore) -> Preview:
         size=plan.survey.size,
         object=store.location(plan.key),
         bytes=plan.survey.tar_size,
-        # look, index, look again; one PUT, or parts between a beginning and an end; the proof
+        # three lookups and the index; one PUT, or the parts with their start and completion; the proof
         requests=4 + (1 if parts <= 1 else parts + 2),
         left_out=len(plan.survey.skipped),
         moved_to=plan.completed_dir and os.path.join(plan.completed_dir, plan.tree.name),

@@ -1,6 +1,7 @@
-"""Proof: how it is known that a store holds what was read."""
+"""Proof that a store holds what was read: by the server's checksum, or by reading the archive back."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from mgmt.archive import Contents, digest_members, inflate
 from mgmt.catalog import FileRecord
@@ -15,29 +16,41 @@ READ_BACK = "read-back"
 SERVER_CHECKSUM = "server-checksum"
 
 
-def prove(store: ObjectStore, key: str, sent: Sent, digest: str, method: str, progress: Progress) -> str:
-    """Prove that `key` holds the archive with this `digest`; says how: `server-checksum crc64nvme`, `read-back`.
+class Expected(NamedTuple):
+    """What an object has to be: the bytes that were sent, and the digest of what they hold."""
+
+    sent: Sent
+    digest: str
+
+    @classmethod
+    def recorded(cls, size: int, checksum: str | None, digest: str) -> "Expected":
+        """As recorded of an archive that is stored already: an object of `size` bytes with this `checksum`."""
+        return cls(Sent(size=size, checksum=checksum, parts=0, part_size=0), digest)
+
+
+def prove(store: ObjectStore, key: str, expected: Expected, method: str, progress: Progress) -> str:
+    """Prove that `key` holds what is `expected`; return how: `server-checksum crc64nvme` or `read-back`.
 
     `method` is auto (the server's checksum where it can be trusted, else read back), server-checksum or read-back.
     Raises IntegrityError when the store holds something else, RefusedError when that method cannot prove it.
     """
     if method != READ_BACK:
-        checksum = store.prove(key, sent)
+        checksum = store.prove(key, expected.sent)
         if checksum is not None:
             return f"{SERVER_CHECKSUM} {checksum}"
         if method == SERVER_CHECKSUM:
             raise RefusedError(
                 f"{store.location(key)}: the store's checksum proves nothing here", next_step="use --proof read-back"
             )
-    read_back(store, key, sent.checksum, digest, progress)
+    read_back(store, key, expected.sent.checksum, expected.digest, progress)
     return READ_BACK
 
 
 def prove_again(store: ObjectStore, record: FileRecord, method: str, progress: Progress) -> tuple[StoredObject, str]:
-    """Prove that `store` still holds the archive of `record`; returns the object as it is now, and how it was proven.
+    """Prove that `store` still holds the archive of `record`; return the object as it is now, and how it was proven.
 
-    A checksum that this catalog has never held against the contents is somebody's claim, so an archive without proof
-    is read back. Raises ProblemError (missing, corrupt), NotReadyError.
+    An archive without a recorded proof is read back, because its checksum was never compared with its contents.
+    Raises ProblemError (missing, corrupt) or NotReadyError.
     """
     stored = still_there(store, record)
     size, checksum, digest = record.size or stored.size, record.object_checksum, record.digest
@@ -46,12 +59,11 @@ def prove_again(store: ObjectStore, record: FileRecord, method: str, progress: P
             size, checksum, digest = index.end.size, index.end.checksum or None, index.end.digest
     if record.proof is None:
         method = READ_BACK
-    sent = Sent(size=size, checksum=checksum, parts=0, part_size=0)
-    return stored, prove_stored(store, stored, sent, digest, method, progress)
+    return stored, prove_stored(store, stored, Expected.recorded(size, checksum, digest), method, progress)
 
 
 def still_there(store: ObjectStore, record: FileRecord) -> StoredObject:
-    """The object of `record`. Raises ProblemError when its key holds none, or another archive."""
+    """Return the object of `record`. Raises ProblemError when its key holds no object, or another archive."""
     key = str(record.s3_object_key)
     try:
         stored = store.head(key)
@@ -69,29 +81,27 @@ def still_there(store: ObjectStore, record: FileRecord) -> StoredObject:
     return stored
 
 
-def prove_stored(
-    store: ObjectStore, stored: StoredObject, sent: Sent, digest: str, method: str, progress: Progress
-) -> str:
-    """`prove`, of an object that was looked at: what is wrong with it is raised as a ProblemError.
+def prove_stored(store: ObjectStore, stored: StoredObject, expected: Expected, method: str, progress: Progress) -> str:
+    """`prove` for an object that was looked up: what is wrong with it is raised as a ProblemError.
 
     Raises NotReadyError when only reading could prove it and it is frozen.
     """
     where = store.location(stored.key)
-    if stored.size != sent.size:
-        raise ProblemError(Problem.CORRUPT, f"{where} has {stored.size} bytes, not {sent.size} as recorded")
+    if stored.size != (size := expected.sent.size):
+        raise ProblemError(Problem.CORRUPT, f"{where} has {stored.size} bytes, not {size} as recorded")
     if method == READ_BACK or store.capabilities().checksum is None:
         refuse_frozen(store, stored)
     try:
-        return prove(store, stored.key, sent, digest, method, progress)
+        return prove(store, stored.key, expected, method, progress)
     except IntegrityError as exc:
         raise ProblemError(Problem.CORRUPT, exc.message, next_step=exc.next_step) from exc
 
 
 def read_back(store: ObjectStore, key: str, checksum: str | None, digest: str | None, progress: Progress) -> Contents:
-    """Read the whole archive; compare what is in it with `digest`, and its bytes with `checksum` (see `Sent`).
+    """Read the whole archive; compare what it holds with `digest`, and its bytes with `checksum` (see `Sent`).
 
-    A damaged byte may inflate to the same contents, so one does not stand for the other. Returns what is in it. Raises
-    IntegrityError, NotReadyError.
+    Both are compared because a damaged byte may inflate to the same contents. Returns what the archive holds. Raises
+    IntegrityError or NotReadyError.
     """
     stored = store.head(key)
     progress.start(f"read back {key}", stored.size)

@@ -1,8 +1,10 @@
 """The only place that removes an object from a store.
 
-An archive goes by `mgmt delete` alone. An upload may take back what it has itself just put there and found wrong, and
-an index that describes no archive is litter. Parts of an upload that was never completed are no object.
+Only `mgmt delete` removes an archive. An upload may take back an object that it has itself just completed and found
+wrong, and an index that describes no archive is litter. Parts of an upload that was never completed are no object.
 """
+
+import os
 
 from mgmt.errors import ConflictError, NotFoundError
 from mgmt.services.steps.index_keys import OPERATION
@@ -11,9 +13,9 @@ from mgmt.storage import ObjectStore, StoredObject
 
 
 def remove_archive(store: ObjectStore, stored: StoredObject) -> None:
-    """Remove this very archive, for `mgmt delete`. Raises ConflictError when its key holds another object by now.
+    """Remove this very archive, for `mgmt delete`. Raises ConflictError when its key now holds another object.
 
-    The archive goes before its index: what is cut off here leaves an index without an archive, never the reverse.
+    The archive is removed before its index: an interruption leaves an index without an archive, never the reverse.
     """
     index = find_index(store, stored)
     store.delete(stored.key, only=stored.etag)
@@ -22,7 +24,7 @@ def remove_archive(store: ObjectStore, stored: StoredObject) -> None:
 
 
 def take_back(store: ObjectStore, key: str, index_key: str, archive_id: str) -> None:
-    """Remove the archive that this process has just completed, and that is not what it has sent."""
+    """Remove the archive that this process has just completed and that does not hold what it sent."""
     stored = look_up(store, key)
     if stored is not None and stored.metadata.get(OPERATION) == archive_id:
         store.delete(key, only=stored.etag)
@@ -30,9 +32,9 @@ def take_back(store: ObjectStore, key: str, index_key: str, archive_id: str) -> 
 
 
 def remove_index(store: ObjectStore, key: str, index_key: str, archive_id: str) -> bool:
-    """Remove the index that the upload `archive_id` has put beside `key`, unless its archive is there.
+    """Remove the index that the upload `archive_id` stored beside `key`, unless its archive exists.
 
-    Returns whether the archive is not there. An object that does not say whose it is may be that archive.
+    Returns whether it was removed. An object that carries no archive id may be that archive.
     """
     stored = look_up(store, key)
     if stored is not None and stored.metadata.get(OPERATION, archive_id) == archive_id:
@@ -42,9 +44,9 @@ def remove_index(store: ObjectStore, key: str, index_key: str, archive_id: str) 
 
 
 def remove_remains(store: ObjectStore, key: str, index_key: str | None) -> bool:
-    """Remove what is left of an archive whose object is gone: its index, and what a directory knows of it beside it.
+    """Remove what is left of an archive whose object is gone: its index, and a directory store's metadata of it.
 
-    Returns False, and removes nothing, when `key` holds an object.
+    Returns False and removes nothing when `key` holds an object.
     """
     try:
         store.head(key)
@@ -59,3 +61,15 @@ def remove_remains(store: ObjectStore, key: str, index_key: str | None) -> bool:
     if index_key is not None:
         store.delete(index_key)
     return True
+
+
+def put_index(store: ObjectStore, key: str, index_key: str, path: str, archive_id: str) -> None:
+    """Store the index at `path`. Its key contains this archive's own id: an interrupted run's index is replaced."""
+    for attempt in (1, 2):
+        with open(path, "rb") as file:
+            try:
+                store.put(index_key, file, size=os.path.getsize(path), metadata={OPERATION: archive_id})
+                return
+            except ConflictError:
+                if attempt == 2 or not remove_index(store, key, index_key, archive_id):
+                    raise

@@ -1,8 +1,8 @@
-"""Finding the archive that a name means: a key, an archive's name, an original's name or path, an operation id."""
+"""Resolve a NAME to an archive: a key, an archive's name, an original's name or path, or an operation id."""
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,12 @@ from mgmt.catalog import (
     this_host,
 )
 from mgmt.errors import ConfigurationError, NotFoundError
+from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, SUFFIX
 from mgmt.storage import ObjectStore, StoredObject
 
 if TYPE_CHECKING:
     from mgmt.archive import Index
-
-OpenStore = Callable[[str | None], ObjectStore]
-"""Opens the store at a URL; None means the configured one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +35,30 @@ class Archive:
     record: FileRecord | None
 
 
-def find_archive(name: str, open_store: OpenStore, catalog: Catalog, *, strictly: bool = False) -> Archive:
-    """The one archive that `name` means; the store itself is asked when the catalog has none.
+def find_archive(name: str, context: Context, *, strictly: bool = False) -> Archive:
+    """Return the one archive that `name` means; ask the store itself when the catalog has none.
 
-    `strictly` is for what removes: a word that means a deleted archive is never taken for another one. Raises
-    NotFoundError, or AmbiguousNameError listing them when it fits several.
+    With `strictly`, for whatever removes, a name of a deleted archive never matches another one. Raises NotFoundError,
+    or AmbiguousNameError listing the archives when `name` matches several.
     """
+    catalog = context.catalog
     known = _known(name, catalog, strictly=strictly)
     found = [each for each in known if each.status == FileStatus.COMPLETED]
     if strictly and known and not found:
-        raise NotFoundError(_deleted_already(name, known[0], catalog), next_step=f"mgmt log --target {name}")
+        raise NotFoundError(_already_deleted(name, known[0], catalog), next_step=f"mgmt log --target {name}")
     if len(found) > 1:
         keys = ", ".join(sorted(str(each.s3_object_key) for each in found)[:10])
-        raise AmbiguousNameError(f"{name!r} fits {len(found)} archives: {keys}", next_step="use one of these keys")
+        raise AmbiguousNameError(f"{name!r} matches {len(found)} archives: {keys}", next_step="use one of these keys")
     if found:
         record = found[0]
         assert record.s3_object_key is not None  # noqa: S101 - every archive has a key
-        return Archive(record.s3_object_key, open_store(record.store), record)
-    store = open_store(None)
+        return Archive(record.s3_object_key, context.open_store(record.store), record)
+    store = context.open_store(None)
     for key in (name, f"{name}.tar.gz"):
         try:
             if not key.endswith(SUFFIX):
                 return Archive(store.head(key).key, store, None)
-        except (NotFoundError, ConfigurationError):  # or nothing could ever be stored as that
+        except (NotFoundError, ConfigurationError):  # no object can have such a key
             continue
     raise NotFoundError(
         f"{name!r} is neither an archive in the catalog nor a key in {store.url}", next_step=f"mgmt search {name}"
@@ -67,49 +66,52 @@ def find_archive(name: str, open_store: OpenStore, catalog: Catalog, *, strictly
 
 
 def _known(name: str, catalog: Catalog, *, strictly: bool) -> list[FileRecord]:
-    """The archives that `name` can mean; an operation's id means those that it made, used or found."""
+    """The archives that `name` can mean; the id of an operation means those that it made, used or found."""
     try:
         operation = catalog.metadata.get_operation(name)
     except NotFoundError:
         return catalog.metadata.find(name, this_host(), strictly=strictly)
     found = [archive for archive, _ in catalog.metadata.files_of(operation, Role.ARCHIVE)]
     if isinstance(operation, UploadRecord) and operation.digest is not None:
-        # In catalogs of older versions an upload may be linked to the archive that has taken the key of its own.
+        # An older mgmt may have linked an upload to a later archive with the same key.
         found = [archive for archive in found if archive.digest == operation.digest]
     return found
 
 
-def _deleted_already(name: str, archive: FileRecord, catalog: Catalog) -> str:
+def _already_deleted(name: str, archive: FileRecord, catalog: Catalog) -> str:
     deletions = [each for each in catalog.metadata.operations_of(archive) if isinstance(each, DeleteRecord)]
     when = next((f", at {each.completed_at:%Y-%m-%d %H:%M:%S} UTC" for each in deletions if each.completed_at), "")
     return f"{name!r} means {archive.store}/{archive.s3_object_key}, which is deleted already{when}"
 
 
 def archive_id(record: UploadRecord) -> str:
-    """The id that the archive of `record` carries: that of the operation which began it."""
+    """The id that the archive of `record` carries: that of the operation that began it."""
     return record.archive_id or record.operation_id
 
 
-def save_archive(
-    stored: StoredObject,
-    store: ObjectStore,
-    index: "Index",
-    index_key: str | None,
-    catalog: Catalog,
-    *,
-    original_size: int,
-    operation_id: str | None,
-    proof: str | None,
-    tags: Mapping[str, str],
-    anew: bool = False,
-) -> FileRecord:
-    """Keep of an archive all that is needed to find it, to prove it again and to bring it back, members included.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveFacts:
+    """All that is known of an archive in a store: what its record is made of. Sizes are in bytes."""
 
-    Members that are recorded stay, unless there are more or fewer, or they are to be recorded `anew`.
+    store: ObjectStore
+    stored: StoredObject
+    index: "Index"
+    index_key: str | None
+    original_size: int
+    operation_id: str | None = None
+    """The upload that made it, if this catalog knows one."""
+    proof: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
-    What is recorded of the same archive already, and not known better now, stays. Another archive that was recorded
-    at this key is gone, and its record says so from then on.
+
+def save_archive(facts: ArchiveFacts, catalog: Catalog, *, replace_members: bool = False) -> FileRecord:
+    """Record what is needed to find an archive, to prove it again and to restore it, its members included.
+
+    Members that are already recorded are kept unless their number differs or with `replace_members`. Facts that are
+    recorded of the same archive and not known better now are kept. Another archive that was recorded under this key no
+    longer exists, and its record is marked as deleted.
     """
+    store, stored, index, tags = facts.store, facts.stored, facts.index, facts.tags
     own = stored.metadata.get(OPERATION) or index.header.operation_id or None
     try:
         known = catalog.metadata.get_file_record(Place(Location.S3, store.url, stored.key))
@@ -132,31 +134,31 @@ def save_archive(
         modified_at=stored.last_modified,
         checksum=index.end.checksum or None,
         object_checksum=index.end.checksum or None,
-        index_key=index_key,
+        index_key=facts.index_key,
         archive_id=own,
         digest=index.end.digest,
         kept=index.end.kept,
-        original_size=original_size,
+        original_size=facts.original_size,
         member_count=index.end.members,
-        operation_id=operation_id,
-        proof=proof,
-        proven_at=datetime.now(UTC) if proof else None,
+        operation_id=facts.operation_id,
+        proof=facts.proof,
+        proven_at=datetime.now(UTC) if facts.proof else None,
         tags=dict(tags),
         status=FileStatus.COMPLETED,
     )
     if same:
-        record.operation_id = known.operation_id or operation_id
+        record.operation_id = known.operation_id or facts.operation_id
         record.tags = {**known.tags, **tags}
         record.kept = known.kept if record.kept is None else record.kept
-        if proof is None:
+        if facts.proof is None:
             record.proof, record.proven_at = known.proof, known.proven_at
     with catalog.transaction():
         saved = catalog.metadata.save_file_record(record)
-        # Whose members a record without an id has, nobody has seen yet.
-        if anew or not established or catalog.members.count(saved.id) != index.end.members:
+        # A record without an archive id may have the members of another archive.
+        if replace_members or not established or catalog.members.count(saved.id) != index.end.members:
             catalog.members.record(saved.id, index.members())
     return saved
 
 
 class AmbiguousNameError(ConfigurationError):
-    """A name fits several archives: which one is meant is the user's to say."""
+    """A name matches several archives: the user has to choose."""

@@ -1,4 +1,4 @@
-"""Folders for temporary files that do not outlast the process for long, not even one that is killed."""
+"""Folders for temporary files. Those of a killed process are removed by the next one."""
 
 import fcntl
 import os
@@ -14,13 +14,13 @@ _NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
-    """The path of a new, empty folder, private to the user, which is gone afterwards.
+    """The path of a new, empty, private folder, removed at the end.
 
-    What a killed process has left is removed first, so that there is never more than the last one's.
+    What killed processes left is removed first, so that it never piles up.
     """
     remove_abandoned_scratch()
     descriptor = None
-    while descriptor is None:  # another process may have taken it for abandoned before it was locked
+    while descriptor is None:  # another process may have removed it before it was locked
         folder = tempfile.mkdtemp(prefix=_PREFIX)
         descriptor = _lock(folder)
     try:
@@ -31,7 +31,7 @@ def scratch_folder() -> Iterator[str]:
 
 
 def remove_abandoned_scratch() -> None:
-    """Remove the scratch folders of this user that no living process has locked."""
+    """Remove the scratch folders of this user that no running process has locked."""
     with os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
             if not _NAME.fullmatch(entry.name):
@@ -44,7 +44,7 @@ def remove_abandoned_scratch() -> None:
 
 
 def _lock(folder: str) -> int | None:
-    """A descriptor that holds `folder` locked until it is closed; None when another has it, or it is gone."""
+    """A descriptor that locks `folder` until it is closed; None when another process has it, or it is gone."""
     with suppress(FileNotFoundError, BlockingIOError), ExitStack() as stack:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         stack.callback(os.close, descriptor)

@@ -1,4 +1,4 @@
-"""Copies in completed folders that no record names: a catalog that was restored, or lost a commit, lacks them."""
+"""Copies in completed folders that have no record, as after a restore of an older catalog or a lost commit."""
 
 import os
 import re
@@ -20,10 +20,9 @@ _SET_ASIDE = re.compile(r"\.mgmt-[0-9a-f]{12}\.free")
 
 
 def unnamed(catalog: Catalog) -> list[str]:
-    """What lies in the completed folders of this machine that the catalog knows, and is in no record of it.
+    """The paths in the known completed folders of this machine that no record names.
 
-    What an upload that has not ended is about to move there, or has moved, is its own; what a removal that is recorded
-    has set aside, is that one's.
+    What a running upload is moving there, and what a recorded removal has set aside, is not listed.
     """
     running = [each for each in catalog.journal.running() if each.host == host()]
     own = {each.completed_dir_path for each in running if isinstance(each, UploadRecord)}
@@ -36,18 +35,18 @@ def unnamed(catalog: Catalog) -> list[str]:
 
 
 def was_set_aside(path: str) -> bool:
-    """Whether `path` has the name that a removal gives to a copy before it removes it."""
+    """Whether `path` has the hidden name that a removal gives to a copy."""
     return _SET_ASIDE.fullmatch(os.path.basename(path)) is not None
 
 
 def record_found(path: str, catalog: Catalog, progress: Progress) -> FileRecord | None:
-    """Record what lies at `path` as a completed copy if a stored archive holds it; returns that archive.
+    """Record what is at `path` as a completed copy if a stored archive holds it; return that archive.
 
-    It is only read when an archive is of its size. The archive need not be proven: whoever removes a copy does that.
-    What a removal `was_set_aside` is compared, and not recorded: nobody calls it by that name. Raises
-    SourceChangedError, and RefusedError where a symbolic link has taken the place of its folder.
+    It is read only if an archive has its size. The archive is not proven here: every removal does that itself. What a
+    removal has set aside is compared but not recorded, because nobody knows it by that name. Raises SourceChangedError,
+    or RefusedError where a symbolic link has replaced its folder.
     """
-    # Not at the top: doctor, which sees whether this can be loaded at all, names copies too.
+    # Not at the top: doctor imports this module, and checks whether the archive package can be loaded at all.
     from mgmt.archive import Tree, hash_tree, look_again, survey
 
     with ExitStack() as stack:
@@ -71,7 +70,7 @@ def record_found(path: str, catalog: Catalog, progress: Progress) -> FileRecord 
 
 
 def _archive_of(seen: "Hashed", catalog: Catalog) -> tuple[FileRecord | None, str | None]:
-    """An archive that holds what was `seen`, and what it keeps of that: what was asked for then, nobody knows now."""
+    """An archive that holds what was `seen`, and what it keeps of it; the options of its upload are unknown."""
     from mgmt.archive import covers
 
     if not seen.skipped:
@@ -89,10 +88,10 @@ def _listed(folder: str) -> list[str]:
     try:
         with held_folder(folder) as descriptor:
             modes = {name: os.lstat(name, dir_fd=descriptor).st_mode for name in sorted(os.listdir(descriptor))}
-    except (OSError, MgmtError):  # gone, not to be seen by us, or a link by now
+    except (OSError, MgmtError):  # gone, not readable, or a link by now
         return []
     ours = [name for name, mode in modes.items() if stat.S_ISREG(mode) or stat.S_ISDIR(mode)]
-    # What is hidden is the system's, but for what a removal has set aside.
+    # Hidden names are the system's, except what a removal has set aside.
     return [os.path.join(folder, name) for name in ours if not name.startswith(".") or was_set_aside(name)]
 
 

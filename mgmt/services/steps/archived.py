@@ -1,0 +1,53 @@
+"""The facts of an archived original: noted in the upload before its object appears, recorded when it is proven."""
+
+from collections.abc import Sequence
+
+from mgmt.archive import Hashed, Skipped
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Role, UploadRecord
+from mgmt.services.steps.local_files import describe
+from mgmt.services.steps.move_original import PROVEN, announce
+from mgmt.services.steps.plan import Plan, UploadOptions
+from mgmt.services.steps.resolve import ArchiveFacts, save_archive
+from mgmt.storage import Sent
+
+
+def note_archived(record: UploadRecord, plan: Plan, seen: Hashed, sent: Sent) -> None:
+    """Note in the upload what was `seen`, the object it was `sent` as, and where the original will be."""
+    record.digest, record.kept = seen.digest, seen.kept
+    record.source_state, record.root_ctime_ns = seen.source_state, seen.root_ctime_ns
+    record.original_size, record.checksum_original = seen.original_size, seen.file_sha256 or seen.digest
+    record.file_count, record.folder_count, record.link_count = seen.files, seen.folders, seen.links
+    record.compressed_size, record.checksum_compressed, record.parts = sent.size, sent.checksum, sent.parts
+    record.skipped_count = len(seen.skipped)
+    if seen.skipped:
+        record.details = {**record.details, "skipped": _listed(seen.skipped)}
+    record.completed_dir_path = None
+    if plan.completed_dir is not None and not seen.skipped:
+        announce(record, plan.completed_dir)
+
+
+def record_proven(
+    record: UploadRecord, plan: Plan, options: UploadOptions, archive: ArchiveFacts, catalog: Catalog
+) -> None:
+    """Record the original and its proven archive in one transaction (stage `proven`)."""
+    record.checksum_s3_etag = archive.stored.etag
+    record.s3_storage_class = archive.stored.storage_class or options.storage_class
+    record.result_path = archive.store.location(archive.stored.key)
+    with catalog.transaction():
+        catalog.journal.link(record, catalog.metadata.save_file_record(_original(record, plan)), Role.SOURCE)
+        catalog.journal.link(record, save_archive(archive, catalog), Role.ARCHIVE)
+        record.stage, record.upload_id = PROVEN, None
+        catalog.journal.checkpoint()
+
+
+def _original(record: UploadRecord, plan: Plan) -> FileRecord:
+    original = describe(str(record.target_path), Location.LOCAL, FileStatus.COMPLETED, plan.tree.folder)
+    original.size = original.original_size = record.original_size
+    original.checksum, original.digest, original.kept = record.checksum_original, record.digest, record.kept
+    original.operation_id = record.operation_id
+    return original
+
+
+def _listed(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
+    """The first thousand of what was left out: there may be very many."""
+    return [{"path": each.path, "reason": each.reason} for each in skipped[:1000]]

@@ -1,0 +1,34 @@
+"""What every verb works with, in one bundle."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from mgmt.catalog import Catalog
+from mgmt.errors import MgmtError
+from mgmt.progress import Progress
+from mgmt.storage import ObjectStore
+
+OpenStore = Callable[[str | None], ObjectStore]
+"""Opens the store at a URL; None means the configured one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The stores, the catalog, who watches the progress, and what the user asked for."""
+
+    open_store: OpenStore
+    catalog: Catalog
+    progress: Progress
+    command_args: Mapping[str, object] = field(default_factory=dict)
+    """The command's options as they were given; every record of an operation keeps them."""
+    parent: str | None = None
+    """The id of the batch that this operation is part of."""
+
+    def within(self, parent: str) -> Self:
+        """The same for one target of the batch with the id `parent`."""
+        return replace(self, parent=parent)
+
+    def note_unrecorded(self, error: MgmtError) -> None:
+        """Tell the user that an operation is not recorded. It only reads, so it runs all the same."""
+        self.progress.note(f"note: this operation is not recorded: {error.message}")

@@ -1,0 +1,125 @@
+"""Finish or undo one interrupted operation: on the host that it ran on, or for a host that is down.
+
+A complete archive is never removed here: it is proven and recorded, or reported and left.
+"""
+
+from mgmt.archive import remove_partial
+from mgmt.catalog import (
+    DeleteRecord,
+    DownloadRecord,
+    FileStatus,
+    FreeRecord,
+    OperationRecord,
+    Role,
+    Status,
+    UploadRecord,
+)
+from mgmt.errors import IntegrityError, NotReadyError
+from mgmt.services.steps.adoption import adopt_left, proven_record
+from mgmt.services.steps.context import Context
+from mgmt.services.steps.dead_host import finish_elsewhere, give_up_elsewhere, is_out_of_reach
+from mgmt.services.steps.index_keys import OPERATION
+from mgmt.services.steps.indexes import look_up
+from mgmt.services.steps.local_copy import remove_copy
+from mgmt.services.steps.local_files import host, token
+from mgmt.services.steps.move_original import PROVEN, finish_upload
+from mgmt.services.steps.orphans import abort_orphans
+from mgmt.services.steps.removal import remove_index, remove_remains
+from mgmt.services.steps.resolve import archive_id
+from mgmt.services.steps.set_aside import finish_free
+
+
+def finish_or_undo(record: OperationRecord, context: Context) -> str:
+    """Finish what can be finished, undo the rest; return what was done."""
+    match record:
+        case UploadRecord() if record.stage == PROVEN:
+            finish_upload(record, context.catalog)
+            return "finished: the archive was proven" + (", the original is moved" if record.completed_dir_path else "")
+        case UploadRecord():
+            return _finish_or_undo_upload(record, context)
+        case DownloadRecord():
+            if record.local_path is not None:
+                remove_partial(record.local_path, token(record.operation_id))
+        case DeleteRecord():
+            return _finish_delete(record, context)
+        case FreeRecord():
+            if finish_free(record, context):
+                return "finished: the copy is removed"
+    record.status = Status.CANCELLED
+    record.error_message = "interrupted, and undone by recover"
+    return "undone"
+
+
+def finish_or_undo_elsewhere(record: OperationRecord, context: Context) -> str:
+    """As `finish_or_undo`, for an operation of another host: nothing on a disk is looked at, nor touched."""
+    record.details = {**record.details, "recovered_on": host()}
+    match record:
+        case UploadRecord() if record.stage == PROVEN:
+            return finish_elsewhere(record, context.catalog)
+        case UploadRecord() if not is_out_of_reach(record.store):
+            left = _settle_in_store(record, context)
+            if record.stage == PROVEN:
+                return finish_elsewhere(record, context.catalog)
+            return give_up_elsewhere(record, left)
+        case DeleteRecord() if not is_out_of_reach(record.target_path):
+            return _finish_delete(record, context)
+    return give_up_elsewhere(record)
+
+
+def _finish_or_undo_upload(record: UploadRecord, context: Context) -> str:
+    """Finish an upload whose archive is complete; of any other, remove what it left. The original stays."""
+    left = _settle_in_store(record, context)
+    if record.stage == PROVEN and record.source_state is not None:
+        finish_upload(record, context.catalog)
+        return "finished: the archive was complete, and is proven" + (
+            ", the original is moved" if record.completed_dir_path else ""
+        )
+    remove_copy(record)
+    if record.stage == PROVEN:
+        record.status = Status.PARTIAL
+        record.error_message = f"interrupted: its archive is proven and recorded as {record.s3_object_key}"
+        return f"its archive was complete: it is proven and recorded; {record.target_path} was not looked at"
+    record.status = Status.CANCELLED
+    record.error_message = f"interrupted, and undone by recover{left and f'; {left}'}"
+    return f"undone{left and f'; {left}'}"
+
+
+def _settle_in_store(record: UploadRecord, context: Context) -> str:
+    """Record the archive of `record` if it is complete (stage `proven`), else remove its parts and its index.
+
+    Returns what stays in the store all the same, and why.
+    """
+    if record.store is None or record.s3_object_key is None:
+        return ""
+    catalog, store, key = context.catalog, context.open_store(record.store), record.s3_object_key
+    if record.upload_id is not None:
+        store.abort(key, record.upload_id)
+        record.upload_id = None
+    else:
+        abort_orphans(store, key, catalog)
+    stored = look_up(store, key)
+    if stored is not None and stored.metadata.get(OPERATION) == archive_id(record):
+        try:
+            archive = proven_record(store, stored, catalog) or adopt_left(record, stored, store, context)
+        except (IntegrityError, NotReadyError) as exc:
+            return f"{store.location(key)} stays, as it is complete but not proven: {exc.message}"
+        with catalog.transaction():
+            catalog.journal.link(record, archive, Role.ARCHIVE)
+            record.stage, record.proof, record.result_path = PROVEN, archive.proof, store.location(key)
+            catalog.journal.checkpoint()
+    elif record.index_key is not None:
+        remove_index(store, key, record.index_key, archive_id(record))
+    return ""
+
+
+def _finish_delete(record: DeleteRecord, context: Context) -> str:
+    """If the object is gone, finish the deletion; if it still exists, nothing was deleted."""
+    for archive, role in context.catalog.metadata.files_of(record):
+        if role != Role.ARCHIVE or archive.s3_object_key is None:
+            continue
+        if remove_remains(context.open_store(archive.store), archive.s3_object_key, archive.index_key):
+            archive.status = FileStatus.DELETED
+            return "finished: the archive is deleted"
+    record.status = Status.CANCELLED
+    record.error_message = "interrupted before anything was deleted"
+    return "undone: nothing was deleted"
