@@ -1,24 +1,25 @@
 """Rebuild the catalog's archives and members from the indexes in the store, without reading the archives."""
 
-from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from mgmt.archive import Index
-from mgmt.catalog import Location, Place, RebuildRecord, Role
+from mgmt.catalog import Catalog, Location, Place, RebuildRecord, Role, Status, UploadRecord
 from mgmt.errors import IntegrityError, NotFoundError, NotReadyError, PartialError
 from mgmt.progress import NoProgress
+from mgmt.services.steps import orphans
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key
-from mgmt.services.steps.indexes import open_index
-from mgmt.services.steps.resolve import ArchiveFacts, save_archive
+from mgmt.services.steps.indexes import look_up, open_index
+from mgmt.services.steps.resolve import ArchiveFacts, archive_id, save_archive
 from mgmt.storage import ObjectStore, StoredObject
 
 
 def rebuild(context: Context) -> RebuildRecord:
     """Record every archive of the configured store that has an index; update what is already recorded.
 
-    `record.details` counts `archives` and `members`, and lists what was `left_out`. Raises PartialError at the end if
-    an archive had no usable index.
+    `record.details` counts `archives`, `members` and `interrupted` uploads, and lists what was `left_out`. Raises
+    PartialError at the end if an archive had no usable index.
     """
     store, catalog, progress = context.open_store(None), context.catalog, context.progress
     record = RebuildRecord(target_path=store.url, target_name=store.url, command_args=dict(context.command_args))
@@ -27,16 +28,20 @@ def rebuild(context: Context) -> RebuildRecord:
     try:
         with catalog.journal.record(record, claim=f"rebuild {store.url}") as record:
             progress.start(f"rebuild from {store.url}")
-            for stored, indexes in _archives(store):
+            objects, indexes_of = _listed(store)
+            for stored in objects.values():
                 try:
-                    key = _own_index(store, stored, indexes)
+                    key = _own_index(store, stored, indexes_of.get(stored.key, []))
                     with open_index(store, key, stored.size) as index:
                         _record(stored, key, index, store, context, record)
                         members += index.end.members
                         archives += 1
                 except (IntegrityError, NotFoundError) as exc:
                     left_out.append(f"{stored.key}: {exc}")
-            record.details = {"archives": archives, "members": members, "left_out": left_out[:1000]}
+            stray = [key for archive, keys in indexes_of.items() if archive not in objects for key in keys]
+            interrupted = sum(_record_interrupted(key, store, catalog) for key in stray)
+            counts = {"archives": archives, "members": members, "interrupted": interrupted}
+            record.details = {**counts, "left_out": left_out[:1000]}
             if left_out:
                 total = archives + len(left_out)
                 raise PartialError(f"{len(left_out)} of {total} objects have no usable index; first: {left_out[0]}")
@@ -46,8 +51,8 @@ def rebuild(context: Context) -> RebuildRecord:
     return record
 
 
-def _archives(store: ObjectStore) -> Iterator[tuple[StoredObject, list[str]]]:
-    """Each object with the keys of the indexes beside it."""
+def _listed(store: ObjectStore) -> tuple[dict[str, StoredObject], dict[str, list[str]]]:
+    """The archives of `store` by their keys, and the keys of the indexes of each key."""
     objects: dict[str, StoredObject] = {}
     indexes: dict[str, list[str]] = {}
     for stored in store.list():
@@ -55,8 +60,35 @@ def _archives(store: ObjectStore) -> Iterator[tuple[StoredObject, list[str]]]:
             indexes.setdefault(archive_key(stored.key), []).append(stored.key)
         else:
             objects[stored.key] = stored
-    for key, stored in objects.items():
-        yield stored, indexes.get(key, [])
+    return objects, indexes
+
+
+def _record_interrupted(key: str, store: ObjectStore, catalog: Catalog) -> bool:
+    """Record the interrupted upload that left the index at `key` without an archive; `mgmt recover` removes it then.
+
+    Returns False when the upload is recorded already, or may still be running, in another catalog.
+    """
+    stored = look_up(store, key)
+    if stored is None or (made_by := stored.metadata.get(OPERATION)) is None:
+        return False
+    now = store.clock() or datetime.now(UTC)
+    if stored.last_modified is None or now - stored.last_modified < orphans.OLD or _is_known(made_by, catalog):
+        return False
+    archive = archive_key(key)
+    location = store.location(archive)
+    with catalog.journal.record(UploadRecord(target_path=location, target_name=archive)) as record:
+        record.store, record.s3_bucket, record.s3_object_key = store.url, store.bucket, archive
+        record.index_key, record.archive_id = key, made_by
+        record.status, record.error_message = Status.CANCELLED, "interrupted; found by `mgmt db rebuild`"
+    return True
+
+
+def _is_known(made_by: str, catalog: Catalog) -> bool:
+    try:
+        catalog.metadata.get_operation(made_by)
+    except NotFoundError:
+        return made_by in map(archive_id, catalog.metadata.unfinished_uploads())
+    return True
 
 
 def _own_index(store: ObjectStore, stored: StoredObject, indexes: list[str]) -> str:

@@ -12,7 +12,7 @@ from mgmt.errors import ConfigurationError, IntegrityError, Problem, ProblemErro
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.batch import Outcome
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.index_keys import OPERATION
+from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key
 from mgmt.services.steps.indexes import any_index, find_index, look_up, open_index
 from mgmt.services.steps.proof import prove_again, still_there
 from mgmt.services.steps.resolve import Archive, find_archive
@@ -94,11 +94,14 @@ def _stores(context: Context) -> Iterator[ObjectStore]:
 
 
 def _unknown(store: ObjectStore, key: str) -> ProblemError:
-    return ProblemError(
-        Problem.UNKNOWN,
-        f"{store.location(key)} is not in the catalog",
-        next_step=f"mgmt --store {store.url} db rebuild",
-    )
+    rebuild = f"mgmt --store {store.url} db rebuild"
+    if key.endswith(SUFFIX) and look_up(store, archive_key(key)) is None:
+        return ProblemError(
+            Problem.UNKNOWN,
+            f"{store.location(key)} is an index without an archive, and not in the catalog",
+            next_step=f"{rebuild}; mgmt recover   (an hour after it was stored)",
+        )
+    return ProblemError(Problem.UNKNOWN, f"{store.location(key)} is not in the catalog", next_step=rebuild)
 
 
 def _check(archive: Archive, method: str, context: Context) -> str:

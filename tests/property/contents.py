@@ -16,10 +16,12 @@ import tarfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mgmt.services.steps import orphans
 from tests.catalogs import Catalog, SQLiteCatalog
 from tests.program import Done, Program
 from tests.property.children import NEVER, Child, Moment, Runner
@@ -420,6 +422,8 @@ class World:
         if self.was_replaced:
             for line in ("mgmt db rebuild", "mgmt --store OTHER db rebuild"):
                 self._play(line, [])
+            for host in sorted(self.hosts, key=str) if self.was_cut else ():  # what the rebuild has found
+                self._finally("recover", f"on {host}: mgmt recover" if host else "mgmt recover")
         if self.was_cut:
             running = self._finally("log", "mgmt -o jsonl log --status running --limit 500").stdout
             if '"running"' in running:
@@ -728,7 +732,11 @@ class Worlds:
         return replace(self.program, home=home, store=store)
 
     def _warm(self) -> None:
-        """Do once in this process all that a command does first, so that its children need not."""
+        """Do once in this process all that a command does first, so that its children need not.
+
+        An index without an archive counts as old enough to be removed at once: no world lasts an hour.
+        """
+        orphans.OLD = timedelta(0)
         user = self._user("warm")
         for line in WARM:
             (user.work / "a").write_bytes(b"one")

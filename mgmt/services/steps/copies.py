@@ -1,9 +1,9 @@
 """What may be removed: which proven copies of a content remain when one of them goes.
 
 A content is identified by its digest and by what was kept of it besides (docs/catalog.md), never by paths or keys,
-which are reused. Whatever removes a copy asks here, in an operation that claims the content (`content_claim`), so that two
-removals of one content exclude each other on any machine. The catalog only says where to look; what counts is what is
-there now.
+which are reused. Whatever removes a copy asks here, in an operation that claims the content (`content_claim`), so that
+two removals of one content exclude each other on any machine. The catalog only says where to look; what counts is what
+is there now.
 """
 
 import os

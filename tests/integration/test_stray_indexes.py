@@ -1,0 +1,53 @@
+"""An upload was killed between its index and its archive, and then the catalog was lost: only the index tells of it."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from mgmt.errors import ExitStatus
+from mgmt.services.steps.index_keys import SUFFIX
+from tests.program import Program
+
+AN_HOUR = 3601
+
+
+@pytest.fixture
+def stray(on_directory: Program) -> Path:
+    """The index of an archive that is not there, in a store whose catalog knows nothing of it."""
+    (on_directory.work / "notes").write_text("precious")
+    on_directory.ok("upload", "notes", "--keep")
+    store = Path(on_directory.store.removeprefix("file://"))
+    (store / "notes.tar.gz").unlink()
+    on_directory.records.remove()
+    (index,) = [path for path in store.iterdir() if path.name.endswith(SUFFIX)]
+    return index
+
+
+def test_rebuild_records_the_upload_and_recover_removes_its_index(on_directory: Program, stray: Path) -> None:
+    long_ago = time.time() - AN_HOUR
+    os.utime(stray, (long_ago, long_ago))
+    assert on_directory.json("db", "rebuild")["metadata"]["interrupted"] == 1
+    assert on_directory.json("db", "rebuild")["metadata"]["interrupted"] == 0  # it is recorded
+    assert stray.exists()
+    (recovered,) = on_directory.json("recover")
+    assert "removed the index" in recovered["action"]
+    assert not stray.exists()
+    on_directory.ok("verify", "--all")
+
+
+def test_the_index_of_an_upload_that_may_be_running_stays(on_directory: Program, stray: Path) -> None:
+    assert on_directory.json("db", "rebuild")["metadata"]["interrupted"] == 0
+    assert on_directory.json("recover") == []
+    assert stray.exists()
+    done = on_directory.run("verify", "--all")
+    assert done.returncode == ExitStatus.INTEGRITY
+    assert "is an index without an archive" in done.stderr
+
+
+def test_the_file_can_be_uploaded_again(on_directory: Program, stray: Path) -> None:
+    on_directory.ok("upload", "notes", "--keep")
+    assert stray.exists()
+    on_directory.ok("download", "notes", "--to", "back")
+    assert (on_directory.work / "back" / "notes").read_text() == "precious"
