@@ -50,8 +50,9 @@ def command(
       mgmt download holiday --to /tmp
       mgmt download holiday --member beach/IMG_0001.jpg
     """
-    from mgmt.services.download import DownloadOptions, download, preview
+    from mgmt.services.download import download, preview
     from mgmt.services.steps.batch import run_batch
+    from mgmt.services.steps.restoring import DownloadOptions
 
     app: App = ctx.obj
     if members and (archive or len(names) > 1):

@@ -2,54 +2,20 @@
 
 import os
 import posixpath
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
 
-from mgmt.archive import (
-    Data,
-    Extracted,
-    Index,
-    Limits,
-    digest_members,
-    extract,
-    fsync_folder,
-    inflate,
-    make_folders,
-    read_blocks,
-    read_members,
-    read_selection,
-    remove_partial,
-    rename_noreplace,
-    select,
-)
+from mgmt.archive import make_folders, remove_partial, select
 from mgmt.catalog import DownloadRecord, FileStatus, Location, Role, Status
-from mgmt.errors import ConflictError, IntegrityError
+from mgmt.errors import ConflictError
 from mgmt.paths import folder_to_make
-from mgmt.progress import NoProgress, Progress
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.indexes import find_index, open_index
 from mgmt.services.steps.local_files import claim, describe, token
 from mgmt.services.steps.overlaps import refuse_in_store
 from mgmt.services.steps.proof import refuse_frozen
-from mgmt.services.steps.resolve import Archive, find_archive
-from mgmt.signals import finish_first
-from mgmt.storage import StoredObject
+from mgmt.services.steps.resolve import find_archive
+from mgmt.services.steps.restoring import DownloadOptions, Restoring, free_name, index_if_any, root_name
 
 _ELSEWHERE = "mgmt download --to DIR ...   (a folder outside of the store)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DownloadOptions:
-    """What the user may choose for a download. `to` is a folder; it is created if it is missing."""
-
-    to: str = "."
-    member: str | None = None
-    archive: bool = False
-    on_conflict: str = "error"
-    threads: int = 4
 
 
 def download(name: str, options: DownloadOptions, context: Context) -> DownloadRecord:
@@ -79,7 +45,7 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
             make_folders(folder)
             remove_partial(folder, token(record.operation_id))  # of an interrupted run of this very operation
             try:
-                restoring = _Restoring(record, found, stored, folder, options, context.progress)
+                restoring = Restoring(record, found, stored, folder, options, context.progress)
                 if options.archive:
                     restoring.archive()
                 else:
@@ -102,157 +68,6 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
     return record
 
 
-@dataclass(frozen=True, slots=True)
-class _Restoring:
-    """One archive on its way to `folder`; `record` is told what became of it."""
-
-    record: DownloadRecord
-    found: Archive
-    stored: StoredObject
-    folder: str
-    options: DownloadOptions
-    progress: Progress
-
-    def members(self) -> None:
-        """Restore all members, or one and what is below it: only the blocks that hold them are read, in parallel."""
-        counting = threading.Lock()
-
-        def fetch(start: int, end: int) -> bytes:
-            data = self.found.store.read(self.found.key, start, end, etag=self.stored.etag)
-            with counting:
-                self.record.downloaded_size = (self.record.downloaded_size or 0) + len(data)
-            return data
-
-        with _index_if_any(self.found, self.stored) as index:
-            extracted = self._extract(index, fetch)
-        self.record.local_path = self.record.result_path = extracted.path
-        self.record.digest = extracted.digest
-        self.record.checksum_local = extracted.file_sha256 or extracted.digest
-
-    def _extract(self, index: Index | None, fetch: Callable[[int, int], bytes]) -> Extracted:
-        key, threads, progress = self.found.key, self.options.threads, self.progress
-        expected = _expected_digest(self.found, index)
-        member, limits = self.options.member, None
-        on_content: Progress = NoProgress()  # bytes are counted where they are read, except for a selection
-        if index is None or not index.lengths:
-            progress.start(f"download {key}", self.stored.size)
-            tar: Iterable[Data] = inflate(self._counted_stream())
-            name = posixpath.basename(member.rstrip("/")) if member is not None else _root_name(key)
-            expected = expected if member is None else None
-        elif member is not None:
-            selection = select(index, member)
-            expected, member, name = selection.digest, selection.path, selection.name
-            limits = Limits(selection.members, selection.size)
-            progress.start(f"download {name}", selection.size)
-            on_content = progress
-            tar = read_selection(index, selection, fetch, threads)
-        else:
-            progress.start(f"download {key}", index.end.tar_size)
-            tar = _advancing(read_blocks(index, fetch, threads), progress)
-            name = next(index.members()).path
-            limits = Limits(index.end.members, index.end.tar_size)
-        return extract(
-            read_members(tar),
-            self.folder,
-            _free_name(self.folder, name, self.options.on_conflict),
-            member=member,
-            token=token(self.record.operation_id),
-            expected_digest=expected,
-            limits=limits,
-            progress=on_content,
-        )
-
-    def archive(self) -> None:
-        """Bring the tar.gz itself; it gets its name when everything in it has been compared."""
-        found, folder = self.found, self.folder
-        path = os.path.join(folder, _free_name(folder, posixpath.basename(found.key), self.options.on_conflict))
-        temporary = os.path.join(folder, f".mgmt-{token(self.record.operation_id)}.partial")
-        with _index_if_any(found, self.stored) as index:
-            expected = _expected_digest(found, index)
-        self.progress.start(f"download {found.key}", self.stored.size)
-        try:
-            with open(temporary, "xb") as file:
-                chunks = self._counted_stream()
-                contents = digest_members(inflate(_written(chunks, file)))
-                for chunk in chunks:  # what follows the end of the tar
-                    file.write(chunk)
-                if expected not in (None, contents.digest):
-                    raise IntegrityError(f"{found.store.location(found.key)} does not hold what was archived")
-                file.flush()
-                os.fsync(file.fileno())
-            finish_first()
-            rename_noreplace(temporary, path)
-            fsync_folder(folder)
-        finally:
-            if os.path.lexists(temporary):
-                os.unlink(temporary)
-        self.record.local_path = self.record.result_path = path
-        self.record.digest = self.record.checksum_local = contents.digest
-
-    def _counted_stream(self) -> Iterator[bytes]:
-        for chunk in self.found.store.stream(self.found.key, etag=self.stored.etag):
-            self.record.downloaded_size = (self.record.downloaded_size or 0) + len(chunk)
-            self.progress.advance(len(chunk))
-            yield chunk
-
-
-def _written(chunks: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
-    for chunk in chunks:
-        file.write(chunk)
-        yield chunk
-
-
-def _free_name(folder: str, name: str, on_conflict: str) -> str:
-    """The name to restore as. Raises ConflictError, before anything is read."""
-    if not os.path.lexists(os.path.join(folder, name)):
-        return name
-    if on_conflict != "rename":
-        raise ConflictError(
-            f"{os.path.join(folder, name)} exists, and nothing is ever overwritten",
-            next_step="mgmt download --on-conflict rename ...   (or: --to DIR)",
-        )
-    stem, suffix = os.path.splitext(name) if not name.startswith(".") else (name, "")
-    number = 2
-    while os.path.lexists(os.path.join(folder, candidate := f"{stem}-{number}{suffix}")):
-        number += 1
-    return candidate
-
-
-def _root_name(key: str) -> str:
-    """The name to restore an archive without an index as: its root is unknown before it is read."""
-    return posixpath.basename(key).removesuffix(".tar.gz")
-
-
-def _expected_digest(found: Archive, index: Index | None) -> str | None:
-    """The digest of what the archive must hold, according to the catalog and its index, which must agree."""
-    recorded = found.record.digest if found.record is not None else None
-    indexed = index.end.digest if index is not None else None
-    if recorded and indexed and recorded != indexed:
-        raise IntegrityError(
-            f"{found.store.location(found.key)}: its index has the digest {indexed[:12]}, the catalog {recorded[:12]}",
-            next_step=f"mgmt verify --read-back {found.key}",
-        )
-    return recorded or indexed
-
-
-def _advancing(tar: Iterable[Data], progress: Progress) -> Iterator[Data]:
-    """Advance by the bytes of the tar, as the total is: with small files, headers are much of it."""
-    for piece in tar:
-        progress.advance(len(piece))
-        yield piece
-
-
-@contextmanager
-def _index_if_any(found: Archive, stored: StoredObject) -> Iterator[Index | None]:
-    key = find_index(found.store, stored)
-    if key is None:
-        yield None
-        return
-    size = found.record.size if found.record is not None else None
-    with open_index(found.store, key, stored.size if size is None else size) as index:
-        yield index
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """What a download would do. `size` is the bytes that would be read."""
@@ -271,15 +86,15 @@ def preview(name: str, options: DownloadOptions, context: Context) -> Preview:
     refuse_frozen(found.store, stored)
     folder = folder_to_make(options.to)
     refuse_in_store(folder, "--to", found.store.url, next_step=_ELSEWHERE)
-    size, restored = stored.size, posixpath.basename(found.key) if options.archive else _root_name(found.key)
-    with _index_if_any(found, stored) as index:
+    size, restored = stored.size, posixpath.basename(found.key) if options.archive else root_name(found.key)
+    with index_if_any(found, stored) as index:
         if index is not None and index.lengths and not options.archive:
             restored = next(index.members()).path
             if options.member is not None:
                 selection = select(index, options.member)
                 first, last = (offset // index.header.block_size for offset in (selection.start, selection.end - 1))
                 restored, size = selection.name, index.block_offset(last + 1) - index.block_offset(first)
-    name = _free_name(folder, restored, options.on_conflict)
+    name = free_name(folder, restored, options.on_conflict)
     return Preview(
         object=found.store.location(found.key), size=size, requests=4 + size // (6 << 20), to=os.path.join(folder, name)
     )

@@ -7,22 +7,17 @@ from datetime import datetime
 
 from mgmt.catalog import Catalog, FileRecord, FreeRecord, OperationRecord, RecoverRecord, Status, UploadRecord
 from mgmt.errors import CatalogError, ConfigurationError, MgmtError, NotFoundError
-from mgmt.services.steps.adoption import adopt_left, proven_record
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.dead_host import is_elsewhere, left_there
-from mgmt.services.steps.index_keys import OPERATION
-from mgmt.services.steps.indexes import look_up
 from mgmt.services.steps.interrupted import finish_or_undo, finish_or_undo_elsewhere
+from mgmt.services.steps.leftovers import abandoned_uploads, adopt_complete, remove_leftovers
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.move_original import PROVEN
-from mgmt.services.steps.orphans import abandoned_probes, abort_orphans
-from mgmt.services.steps.removal import remove_index
-from mgmt.services.steps.resolve import archive_id
+from mgmt.services.steps.orphans import abandoned_probes
 from mgmt.services.steps.scratch import remove_abandoned_scratch
 from mgmt.services.steps.set_aside import finish_earlier
 from mgmt.services.steps.unrecorded import record_found, unnamed, was_set_aside
 from mgmt.signals import may_stop
-from mgmt.storage import ObjectStore
 
 _NAMED = 20
 """How many of the unrecorded files and folders in completed folders are named; the rest are counted."""
@@ -67,7 +62,7 @@ def recover(context: Context, *, dry_run: bool, dead_host: str | None = None) ->
         elsewhere += [each for each in catalog.journal.left_by(dead_host) if each not in (*here, *elsewhere)]
     if dry_run:
         settled = [*map(_would, here), *map(_would_elsewhere, elsewhere)]
-        settled += [_leftover(each) for each in _abandoned(catalog)]
+        settled += [_leftover(each) for each in abandoned_uploads(catalog)]
         settled += [_settled(each, "the removal of its copy would be finished") for each in unfinished(catalog)]
         settled += list(_remove_probes(context, dry_run=True))
         settled += [_unrecorded(path, "would be compared with the archives") for path in unnamed(catalog)][:_NAMED]
@@ -165,36 +160,19 @@ def _unrecorded(path: str, action: str, status: Status = Status.SUCCESS) -> Sett
     return Settled(operation_id="", operation_type="copy", target=path, action=action, status=status.value)
 
 
-def _abandoned(catalog: Catalog) -> list[UploadRecord]:
-    """Uploads that ended unproven and may have left something in a store, which costs money."""
-    live = {archive_id(each) for each in catalog.journal.running() if isinstance(each, UploadRecord)}
-    ended = catalog.metadata.unfinished_uploads()
-    return [each for each in ended if each.stage != PROVEN and archive_id(each) not in live]
-
-
 def _settle_abandoned(context: Context) -> Iterator[Settled]:
-    for record in _abandoned(context.catalog):
+    for record in abandoned_uploads(context.catalog):
         may_stop()
         try:
             store = context.open_store(record.store)
-            if left := _left_behind(record, store, context.catalog):
+            if left := remove_leftovers(record, store, context.catalog):
                 yield _settled(record, f"removed {' and '.join(left)} that it had left in the store")
-            if (archive := _adopted(record, store, context)) is not None:
+            if (archive := adopt_complete(record, store, context)) is not None:
                 yield _settled(record, f"its archive is complete: proven and recorded as {archive.s3_object_key}")
         except CatalogError:
             raise
         except MgmtError as exc:
             yield _settled(record, exc.message)
-
-
-def _adopted(record: UploadRecord, store: ObjectStore, context: Context) -> FileRecord | None:
-    """The archive that an upload completed before it failed, if it is not recorded yet."""
-    stored = look_up(store, str(record.s3_object_key))
-    if stored is None or stored.metadata.get(OPERATION) != archive_id(record):
-        return None
-    if proven_record(store, stored, context.catalog) is not None:
-        return None
-    return adopt_left(record, stored, store, context)
 
 
 def _remove_probes(context: Context, *, dry_run: bool) -> Iterator[Settled]:
@@ -215,25 +193,6 @@ def _remove_probes(context: Context, *, dry_run: bool) -> Iterator[Settled]:
 
 def _settled_probe(target: str, action: str, status: Status) -> Settled:
     return Settled(operation_id="", operation_type="probe", target=target, action=action, status=status.value)
-
-
-def _left_behind(record: UploadRecord, store: ObjectStore, catalog: Catalog) -> list[str]:
-    """Remove what an upload that ended unproven left in the store; return what that was."""
-    assert record.s3_object_key is not None and record.index_key is not None  # noqa: S101, PT018 - unfinished_uploads selects by them
-    key, left = record.s3_object_key, []
-    if record.upload_id is not None and record.upload_id in {each.upload_id for each in store.pending(key)}:
-        store.abort(key, record.upload_id)
-        left.append("the parts")
-    elif record.upload_id is None and abort_orphans(store, key, catalog):
-        left.append("the upload without parts")
-    index = look_up(store, record.index_key)
-    if index is None:  # the index is stored before its archive, so there is no archive either
-        for half in [each for each in store.pending(record.index_key) if each.key == record.index_key]:
-            store.abort(half.key, half.upload_id)
-            left.append("half an index")
-    elif remove_index(store, key, record.index_key, archive_id(record)):
-        left.append("the index")
-    return left
 
 
 def _left_alone(catalog: Catalog, elsewhere: list[OperationRecord]) -> list[Settled]:

@@ -1,0 +1,47 @@
+"""What uploads that ended unproven may have left in a store: parts, an index, or a complete archive."""
+
+from mgmt.catalog import Catalog, FileRecord, UploadRecord
+from mgmt.services.steps.adoption import adopt_left, proven_record
+from mgmt.services.steps.context import Context
+from mgmt.services.steps.index_keys import OPERATION
+from mgmt.services.steps.indexes import look_up
+from mgmt.services.steps.move_original import PROVEN
+from mgmt.services.steps.orphans import abort_orphans
+from mgmt.services.steps.removal import remove_index
+from mgmt.services.steps.resolve import archive_id
+from mgmt.storage import ObjectStore
+
+
+def abandoned_uploads(catalog: Catalog) -> list[UploadRecord]:
+    """Uploads that ended unproven and may have left something in a store, which costs money."""
+    live = {archive_id(each) for each in catalog.journal.running() if isinstance(each, UploadRecord)}
+    ended = catalog.metadata.unfinished_uploads()
+    return [each for each in ended if each.stage != PROVEN and archive_id(each) not in live]
+
+
+def adopt_complete(record: UploadRecord, store: ObjectStore, context: Context) -> FileRecord | None:
+    """Record the archive that an upload completed before it failed, if it is not recorded yet; return it then."""
+    stored = look_up(store, str(record.s3_object_key))
+    if stored is None or stored.metadata.get(OPERATION) != archive_id(record):
+        return None
+    if proven_record(store, stored, context.catalog) is not None:
+        return None
+    return adopt_left(record, stored, store, context)
+
+
+def remove_leftovers(record: UploadRecord, store: ObjectStore, catalog: Catalog) -> list[str]:
+    """Remove what an upload that ended unproven left in the store; return what that was."""
+    key, own_index, left = str(record.s3_object_key), str(record.index_key), []
+    if record.upload_id is not None and record.upload_id in {each.upload_id for each in store.pending(key)}:
+        store.abort(key, record.upload_id)
+        left.append("the parts")
+    elif record.upload_id is None and abort_orphans(store, key, catalog):
+        left.append("the upload without parts")
+    index = look_up(store, own_index)
+    if index is None:  # the index is stored before its archive, so there is no archive either
+        for half in [each for each in store.pending(own_index) if each.key == own_index]:
+            store.abort(half.key, half.upload_id)
+            left.append("half an index")
+    elif remove_index(store, key, own_index, archive_id(record)):
+        left.append("the index")
+    return left

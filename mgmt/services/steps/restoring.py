@@ -1,0 +1,196 @@
+"""Restore the members of an archive, or the tar.gz itself, into a folder: proven, and all or nothing."""
+
+import os
+import posixpath
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from mgmt.archive import (
+    Data,
+    Extracted,
+    Index,
+    Limits,
+    digest_members,
+    extract,
+    fsync_folder,
+    inflate,
+    read_blocks,
+    read_members,
+    read_selection,
+    rename_noreplace,
+    select,
+)
+from mgmt.catalog import DownloadRecord
+from mgmt.errors import ConflictError, IntegrityError
+from mgmt.progress import NoProgress, Progress
+from mgmt.services.steps.indexes import find_index, open_index
+from mgmt.services.steps.local_files import token
+from mgmt.services.steps.resolve import Archive
+from mgmt.signals import finish_first
+from mgmt.storage import StoredObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadOptions:
+    """What the user may choose for a download. `to` is a folder; it is created if it is missing."""
+
+    to: str = "."
+    member: str | None = None
+    archive: bool = False
+    on_conflict: str = "error"
+    threads: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    """One archive on its way to `folder`; `record` is told what became of it."""
+
+    record: DownloadRecord
+    found: Archive
+    stored: StoredObject
+    folder: str
+    options: DownloadOptions
+    progress: Progress
+
+    def members(self) -> None:
+        """Restore all members, or one and what is below it: only the blocks that hold them are read, in parallel."""
+        counting = threading.Lock()
+
+        def fetch(start: int, end: int) -> bytes:
+            data = self.found.store.read(self.found.key, start, end, etag=self.stored.etag)
+            with counting:
+                self.record.downloaded_size = (self.record.downloaded_size or 0) + len(data)
+            return data
+
+        with index_if_any(self.found, self.stored) as index:
+            extracted = self._extract(index, fetch)
+        self.record.local_path = self.record.result_path = extracted.path
+        self.record.digest = extracted.digest
+        self.record.checksum_local = extracted.file_sha256 or extracted.digest
+
+    def _extract(self, index: Index | None, fetch: Callable[[int, int], bytes]) -> Extracted:
+        key, threads, progress = self.found.key, self.options.threads, self.progress
+        expected = _expected_digest(self.found, index)
+        member, limits = self.options.member, None
+        on_content: Progress = NoProgress()  # bytes are counted where they are read, except for a selection
+        if index is None or not index.lengths:
+            progress.start(f"download {key}", self.stored.size)
+            tar: Iterable[Data] = inflate(self._counted_stream())
+            name = posixpath.basename(member.rstrip("/")) if member is not None else root_name(key)
+            expected = expected if member is None else None
+        elif member is not None:
+            selection = select(index, member)
+            expected, member, name = selection.digest, selection.path, selection.name
+            limits = Limits(selection.members, selection.size)
+            progress.start(f"download {name}", selection.size)
+            on_content = progress
+            tar = read_selection(index, selection, fetch, threads)
+        else:
+            progress.start(f"download {key}", index.end.tar_size)
+            tar = _advancing(read_blocks(index, fetch, threads), progress)
+            name = next(index.members()).path
+            limits = Limits(index.end.members, index.end.tar_size)
+        return extract(
+            read_members(tar),
+            self.folder,
+            free_name(self.folder, name, self.options.on_conflict),
+            member=member,
+            token=token(self.record.operation_id),
+            expected_digest=expected,
+            limits=limits,
+            progress=on_content,
+        )
+
+    def archive(self) -> None:
+        """Bring the tar.gz itself; it gets its name when everything in it has been compared."""
+        found, folder = self.found, self.folder
+        path = os.path.join(folder, free_name(folder, posixpath.basename(found.key), self.options.on_conflict))
+        temporary = os.path.join(folder, f".mgmt-{token(self.record.operation_id)}.partial")
+        with index_if_any(found, self.stored) as index:
+            expected = _expected_digest(found, index)
+        self.progress.start(f"download {found.key}", self.stored.size)
+        try:
+            with open(temporary, "xb") as file:
+                chunks = self._counted_stream()
+                contents = digest_members(inflate(_written(chunks, file)))
+                for chunk in chunks:  # what follows the end of the tar
+                    file.write(chunk)
+                if expected not in (None, contents.digest):
+                    raise IntegrityError(f"{found.store.location(found.key)} does not hold what was archived")
+                file.flush()
+                os.fsync(file.fileno())
+            finish_first()
+            rename_noreplace(temporary, path)
+            fsync_folder(folder)
+        finally:
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+        self.record.local_path = self.record.result_path = path
+        self.record.digest = self.record.checksum_local = contents.digest
+
+    def _counted_stream(self) -> Iterator[bytes]:
+        for chunk in self.found.store.stream(self.found.key, etag=self.stored.etag):
+            self.record.downloaded_size = (self.record.downloaded_size or 0) + len(chunk)
+            self.progress.advance(len(chunk))
+            yield chunk
+
+
+def _written(chunks: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
+    for chunk in chunks:
+        file.write(chunk)
+        yield chunk
+
+
+def free_name(folder: str, name: str, on_conflict: str) -> str:
+    """The name to restore as. Raises ConflictError, before anything is read."""
+    if not os.path.lexists(os.path.join(folder, name)):
+        return name
+    if on_conflict != "rename":
+        raise ConflictError(
+            f"{os.path.join(folder, name)} exists, and nothing is ever overwritten",
+            next_step="mgmt download --on-conflict rename ...   (or: --to DIR)",
+        )
+    stem, suffix = os.path.splitext(name) if not name.startswith(".") else (name, "")
+    number = 2
+    while os.path.lexists(os.path.join(folder, candidate := f"{stem}-{number}{suffix}")):
+        number += 1
+    return candidate
+
+
+def root_name(key: str) -> str:
+    """The name to restore an archive without an index as: its root is unknown before it is read."""
+    return posixpath.basename(key).removesuffix(".tar.gz")
+
+
+def _expected_digest(found: Archive, index: Index | None) -> str | None:
+    """The digest of what the archive must hold, according to the catalog and its index, which must agree."""
+    recorded = found.record.digest if found.record is not None else None
+    indexed = index.end.digest if index is not None else None
+    if recorded and indexed and recorded != indexed:
+        raise IntegrityError(
+            f"{found.store.location(found.key)}: its index has the digest {indexed[:12]}, the catalog {recorded[:12]}",
+            next_step=f"mgmt verify --read-back {found.key}",
+        )
+    return recorded or indexed
+
+
+def _advancing(tar: Iterable[Data], progress: Progress) -> Iterator[Data]:
+    """Advance by the bytes of the tar, as the total is: with small files, headers are much of it."""
+    for piece in tar:
+        progress.advance(len(piece))
+        yield piece
+
+
+@contextmanager
+def index_if_any(found: Archive, stored: StoredObject) -> Iterator[Index | None]:
+    """The index of the archive; None when the store has none."""
+    key = find_index(found.store, stored)
+    if key is None:
+        yield None
+        return
+    size = found.record.size if found.record is not None else None
+    with open_index(found.store, key, stored.size if size is None else size) as index:
+        yield index
