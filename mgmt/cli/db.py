@@ -212,7 +212,7 @@ def export(app: App, file: str, no_members: bool) -> None:
     from mgmt.catalog.schema.backup import PARTIAL, new_file
 
     database = app.catalog.database
-    app.catalog.audit.seal_at_the_end()
+    app.catalog.audit.try_seal()
     if file == "-":
         export(database, sys.stdout.buffer, members=not no_members)
         return

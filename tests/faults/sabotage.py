@@ -145,7 +145,7 @@ SABOTAGES = (
     Sabotage(
         "end without a hash",
         "mgmt/catalog/audit/hashing.py",
-        '    event.listen(session, "before_commit", _hash)\n',
+        '        database.listen("before_commit", self._hash)\n',
         "",
         (f"{AUDIT}::test_the_hash_is_committed_with_the_end",),
     ),

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.audit.canonical import dumps, plain_time
+from mgmt.catalog.audit.hashing import Hasher
 from mgmt.catalog.audit.seals import Seal, digest_of, last_seal
 from mgmt.catalog.audit.verification import Anchor, Verification
 from mgmt.catalog.db.database import Database
@@ -34,6 +35,7 @@ class Audit:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._hasher = Hasher(database)
 
     def seal(self) -> int:
         """Write what has ended since the last seal into the chain; returns how many operations that were.
@@ -45,12 +47,17 @@ class Audit:
             total += count
         return total
 
-    def seal_at_the_end(self) -> None:
-        """`seal`, when a command has done its work: what cannot be sealed now is sealed by the next."""
+    def try_seal(self) -> None:
+        """Call `seal`, and ignore a catalog error: the next command seals what this one could not."""
         try:
             self.seal()
         except CatalogError as error:
-            logger.info("what has ended is not sealed yet: %s", error)
+            logger.info("finished operations are not sealed yet: %s", error)
+
+    def close(self) -> None:
+        """Seal the operations that have finished here, if there are any."""
+        if self._hasher.has_hashed:
+            self.try_seal()
 
     def head(self) -> Seal | None:
         """The last seal; None before there is one."""

@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, event, inspect, text
 from sqlalchemy.orm import Session
 
-from mgmt.catalog.audit.hashing import has_ended, watch
 from mgmt.catalog.db.engine import connect, create_sqlite, is_writable, parse
 from mgmt.catalog.db.errors import translated
 from mgmt.catalog.db.flock import locked, locked_at_once
@@ -40,20 +39,22 @@ class Database:
     Calls may come from any thread; they take turns.
     """
 
-    def __init__(self, url: str | URL, *, create: bool = True) -> None:
-        """`url` is sqlite:///file or postgresql://...; with `create` an empty database gets its schema by itself.
+    def __init__(
+        self, url: str | URL, *, wal: bool = True, initialize: Callable[["Database"], object] | None = None
+    ) -> None:
+        """`url` is sqlite:///file or postgresql://...
 
-        Without it nothing is made: neither a schema, nor SQLite's write-ahead log for a file that has none.
+        `initialize` creates the schema of an empty database at first use; without it an empty database is refused.
+        `wal` gives an SQLite file its write-ahead log.
         """
         self.url = parse(url)
         self.name = self.url.render_as_string()
         self.path: str | None = None
         if self.url.get_backend_name() == "sqlite":
             self.path = self.name = str(self.url.database)
-        self._create = create
-        self._writer, self._reader = connect(self.url, wal=create)
+        self._initialize = initialize
+        self._writer, self._reader = connect(self.url, wal=wal)
         self._session = _RoutedSession(self)
-        watch(self._session)
         self._mutex = threading.RLock()
         self._depth = 0
         read_once_more(self._session, self.name, lambda: not self._depth)
@@ -114,11 +115,6 @@ class Database:
                     return
             yield stack.enter_context(self._writer.begin())
 
-    @property
-    def has_ended(self) -> bool:
-        """An operation has ended through this object."""
-        return has_ended(self._session)
-
     def take_turns(self, key: str) -> None:
         """Inside a transaction: wait for whoever else has said the same `key`, until that transaction ends.
 
@@ -149,9 +145,9 @@ class Database:
                 self._ensure_current()
             yield self._session
 
-    def after_flush(self, listener: Callable[[Session], None]) -> None:
-        """Have `listener` see what is new and what has changed, each time that records are written."""
-        event.listen(self._session, "after_flush", lambda session, _: listener(session))
+    def listen(self, event_name: str, listener: Callable[..., None]) -> None:
+        """Call `listener` at each session event of this name ("after_flush", "before_commit", ...)."""
+        event.listen(self._session, event_name, listener)
 
     def discard(self) -> None:
         """Forget all changes of records that are not committed."""
@@ -287,12 +283,9 @@ class Database:
             return
         found = self.revision()
         if found is None:
-            if not self._create:
+            if self._initialize is None:
                 raise CatalogError(f"there is no catalog at {self.name}", next_step="mgmt db upgrade")
-            # Only here is Alembic worth the time it takes to import.
-            from mgmt.catalog.schema import migrate as schema
-
-            schema.upgrade(self)
+            self._initialize(self)
         elif found < HEAD:
             raise CatalogError(
                 f"the catalog {self.name} has the older schema {found}; this mgmt needs {HEAD}",
