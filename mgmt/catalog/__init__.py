@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from mgmt.catalog.audit.chain import Audit
-from mgmt.catalog.audit.ranges import Numbers
+from mgmt.catalog.audit.ranges import RangeSet
 from mgmt.catalog.audit.verification import Anchor, Finding, Tampering, Verification
 from mgmt.catalog.db.database import HEAD, Database
 from mgmt.catalog.files.endpoints import Endpoints
@@ -59,10 +59,10 @@ __all__ = [
     "MemberRecord",
     "Members",
     "MetadataManager",
-    "Numbers",
     "OperationRecord",
     "Place",
     "PruneRecord",
+    "RangeSet",
     "RebuildRecord",
     "RecoverRecord",
     "Role",

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
-from mgmt.catalog.audit.canonical import said
+from mgmt.catalog.audit.canonical import canonical_rows
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.operations import OperationRecord
 
@@ -43,6 +43,6 @@ class Hasher:
 
 def _digests(session: Session, finished: dict[str, OperationRecord]) -> Iterator[tuple[str, bytes]]:
     for operation_id in finished:
-        for each in said(session.connection(), "o.operation_id = :id", {"id": operation_id}):
+        for each in canonical_rows(session.connection(), "o.operation_id = :id", {"id": operation_id}):
             if each.sha256 is None:
                 yield operation_id, each.digest
