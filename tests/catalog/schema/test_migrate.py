@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic.util import load_python_file
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql
 
@@ -483,7 +484,10 @@ def test_the_migrations_are_found_inside_an_installed_package(tmp_path: Path) ->
     assert done.stdout.split() == [str(site / "mgmt/migrations"), str(len(migrate.history()))], done.stderr
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "migrations/versions").glob("*.py")), ids=lambda path: path.stem)
+FROZEN = [*sorted((ROOT / "migrations/versions").glob("*.py")), ROOT / "migrations/final.py"]
+
+
+@pytest.mark.parametrize("path", FROZEN, ids=lambda path: path.stem)
 def test_revisions_import_nothing_that_changes(path: Path) -> None:
     imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -492,3 +496,12 @@ def test_revisions_import_nothing_that_changes(path: Path) -> None:
         elif isinstance(node, ast.ImportFrom):
             imported.add(str(node.module).split(".")[0])
     assert imported <= {"sqlalchemy", "alembic"} | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_keep_final_runs_the_statements_of_0006(dialect: str) -> None:
+    final = load_python_file(str(ROOT / "migrations"), "final.py")
+    statements = list(final.triggers("prunes", dialect))
+    sql = migrate.sql(dialect, "0005:0006")
+    assert len(statements) == sql.count("CREATE TRIGGER")
+    assert [statement for statement in statements if statement not in sql] == []
