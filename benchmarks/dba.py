@@ -25,7 +25,8 @@ from sqlalchemy.types import TypeDecorator
 from benchmarks import collection, history
 from benchmarks.recorder import a_record
 from mgmt.catalog import HEAD, Catalog, Database, open_catalog
-from mgmt.catalog.audit.export import compressed, export, import_history
+from mgmt.catalog.audit.export import compressed, export
+from mgmt.catalog.audit.import_history import import_history
 from mgmt.catalog.audit.prune import PruneFilter
 from mgmt.catalog.records.base import Base
 from mgmt.catalog.schema import migrate

@@ -235,7 +235,7 @@ def import_(app: App, file: BinaryIO) -> None:
     Example:
       mgmt --catalog sqlite:////new/catalog.db db import history-2026-01-31.jsonl.gz
     """
-    from mgmt.catalog.audit.export import import_history
+    from mgmt.catalog.audit.import_history import import_history
 
     imported = import_history(app.catalog.database, file)
     app.catalog.members.index_names()

@@ -101,6 +101,6 @@ def translate_errors(name: str) -> Iterator[None]:
         if "polymorphic_identity" not in str(error):
             raise
         raise CatalogError(
-            f"the catalog {name} holds an operation of a type that this mgmt does not know",
+            f"the catalog {name} contains an operation of an unknown type",
             next_step="use a newer mgmt",
         ) from error

@@ -24,6 +24,7 @@ from mgmt.catalog import (
     open_catalog,
 )
 from mgmt.catalog.audit import export
+from mgmt.catalog.audit.import_history import import_history
 from mgmt.errors import ConfigurationError, ConflictError, IntegrityError, MgmtError, StoreError
 from tests.postgresql import PostgreSQL
 
@@ -78,7 +79,7 @@ def exported(catalog: Catalog, *, members: bool = True) -> bytes:
 
 
 def brought_in(catalog: Catalog, history: bytes) -> export.ExchangeResult:
-    return export.import_history(catalog.database, io.BytesIO(history))
+    return import_history(catalog.database, io.BytesIO(history))
 
 
 def test_export_import_export_gives_the_same_bytes(full: Catalog, other: Catalog) -> None:

@@ -29,8 +29,10 @@ from mgmt.catalog import (
     UploadRecord,
     open_catalog,
 )
-from mgmt.catalog.audit import export as whole_export
 from mgmt.catalog.audit.canonical import canonical_rows
+from mgmt.catalog.audit.export import Tally
+from mgmt.catalog.audit.export import export as export_history
+from mgmt.catalog.audit.import_history import import_history
 from mgmt.catalog.audit.prune import PruneFilter, export, prunable, read_export, remove
 from mgmt.catalog.schema import migrate
 from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, StoreError
@@ -311,7 +313,7 @@ def test_an_exported_operation_that_does_not_match_its_hash_is_refused(history: 
     lines = gzip.decompress(exports(history)).splitlines(keepends=True)[:-1]
     at = next(number for number, line in enumerate(lines) if b'"keyword":"one"' in line)
     lines[at] = lines[at].replace(b'"keyword":"one"', b'"keyword":"won"')
-    tally = whole_export.Tally()
+    tally = Tally()
     for line in lines:
         tally.note(line, "lines")
     with pytest.raises(IntegrityError, match="does not match its hash"):
@@ -322,9 +324,9 @@ def test_a_pruned_history_can_be_imported(history: Catalog, tmp_path: Path) -> N
     pruned(history, tmp_path / "old.gz")
     history.audit.seal()
     out = io.BytesIO()
-    whole_export.export(history.database, out, members=True)
+    export_history(history.database, out, members=True)
     other = open_catalog(f"sqlite:///{tmp_path}/other.db")
-    whole_export.import_history(other.database, io.BytesIO(out.getvalue()))
+    import_history(other.database, io.BytesIO(out.getvalue()))
     verification = other.audit.verification()
     assert list(verification.findings()) == []
     assert verification.pruned == len(MAY_GO) + 1
