@@ -25,10 +25,11 @@ from sqlalchemy.types import TypeDecorator
 from benchmarks import collection, history
 from benchmarks.recorder import a_record
 from mgmt.catalog import HEAD, Catalog, Database, open_catalog
-from mgmt.catalog.audit.export import bring_in, compressed, export
-from mgmt.catalog.audit.prune import Which
+from mgmt.catalog.audit.export import compressed, export
+from mgmt.catalog.audit.import_history import import_history
+from mgmt.catalog.audit.prune import PruneFilter
 from mgmt.catalog.records.base import Base
-from mgmt.catalog.schema import migrate as schema
+from mgmt.catalog.schema import migrate
 from mgmt.catalog.schema.backup import backup
 from mgmt.progress import NoProgress
 from mgmt.services.prune import prune
@@ -75,7 +76,7 @@ def _measured(
     """
     with closing(open_catalog(url)) as catalog:
         database = catalog.database
-        schema.upgrade(database)
+        migrate.upgrade(database)
         yield "record the members", _seconds(lambda: _add_members(catalog, asked.members))
         _add_operations(database, asked.operations)
         yield "size", _size(database)
@@ -85,9 +86,9 @@ def _measured(
             yield "size of the backup", f"{copy.stat().st_size / MIB:,.0f} MiB"
             copy.unlink()
         yield "db check", _seconds(lambda: _check(database))
-        yield f"db downgrade {asked.old}", _seconds(lambda: _without_copy(schema.downgrade(database, asked.old)))
+        yield f"db downgrade {asked.old}", _seconds(lambda: _without_copy(migrate.downgrade(database, asked.old)))
         yield f"size at {asked.old}", _size(database)
-        yield "db upgrade", _seconds(lambda: _without_copy(schema.upgrade(database)))
+        yield "db upgrade", _seconds(lambda: _without_copy(migrate.upgrade(database)))
         yield "index the names again", _seconds(catalog.members.index_names)
         yield "size after it", _size(database)
         _check(database)
@@ -117,7 +118,7 @@ def _size(database: Database) -> str:
 
 
 def _check(database: Database) -> None:
-    if problems := schema.check(database):
+    if problems := migrate.check(database):
         raise SystemExit(f"{database.name}: {problems}")
 
 
@@ -133,13 +134,13 @@ def _export(database: Database, path: Path) -> None:
 
 def _import(url: str, path: Path) -> None:
     with closing(open_catalog(url)) as catalog, open(path, "rb") as file:
-        schema.upgrade(catalog.database)
-        bring_in(catalog.database, file)
+        migrate.upgrade(catalog.database)
+        import_history(catalog.database, file)
     path.unlink()
 
 
 def _prune(catalog: Catalog, folder: Path) -> None:
-    before = Which(datetime.now(UTC))
+    before = PruneFilter(datetime.now(UTC))
     file = folder / f"pruned-{catalog.database.url.get_backend_name()}.gz"
     prune(before, str(file), open_store=_no_store, catalog=catalog, progress=NoProgress(), command_args={})
 

@@ -1,13 +1,16 @@
-"""Where Alembic meets the catalog. `mgmt db` comes through here too, with its database in `attributes`."""
+"""Alembic's environment, for `alembic` and for `mgmt db`, which passes its database in `attributes`."""
 
 import os
 
 import platformdirs
 from alembic import context
+from alembic.util import load_python_file
 from sqlalchemy import URL, make_url
 
 from mgmt.catalog.db.database import MIGRATING, Database
 from mgmt.catalog.schema.migrate import OPTIONS
+
+load_python_file(os.path.dirname(__file__), "final.py")  # registers op.keep_final
 
 
 def catalog_url() -> URL:

@@ -73,7 +73,7 @@ def fates() -> dict[str, str]:
     """Of a process of somebody's: what nobody, it itself and root think of it, alive, dead and replaced."""
     from mgmt.catalog.records.process import Owner
 
-    Owner.current().fate()  # whatever is imported later could not be read by others
+    Owner.current().liveness()  # whatever is imported later could not be read by others
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -88,7 +88,7 @@ def fates() -> dict[str, str]:
     impostor = Owner(other.host, other.boot, other.pid, "4711")
 
     def see(owner: Owner) -> str:
-        return owner.fate().value
+        return owner.liveness().value
 
     found = {
         "nobody": as_user(NOBODY, lambda: see(other)),

@@ -1,18 +1,18 @@
-"""The records: what is where, what was done to it, and what every archive holds.
+"""The catalog: where each file is, which operations ran, and what each archive contains.
 
     catalog = open_catalog("sqlite:////home/me/.local/share/mgmt/catalog.db")
     with catalog.journal.record(UploadRecord(target_path=path), claim=path) as upload:
         ...
 
-This is the only package that knows SQLAlchemy and Alembic. `mgmt.catalog.schema.migrate` is imported where it is
-needed: Alembic takes its time.
+This is the only package that imports SQLAlchemy and Alembic. Import `mgmt.catalog.schema.migrate` inside a function:
+Alembic is slow to load.
 """
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from mgmt.catalog.audit.chain import Audit
-from mgmt.catalog.audit.ranges import Numbers
+from mgmt.catalog.audit.ranges import RangeSet
 from mgmt.catalog.audit.verification import Anchor, Finding, Tampering, Verification
 from mgmt.catalog.db.database import HEAD, Database
 from mgmt.catalog.files.endpoints import Endpoints
@@ -59,10 +59,10 @@ __all__ = [
     "MemberRecord",
     "Members",
     "MetadataManager",
-    "Numbers",
     "OperationRecord",
     "Place",
     "PruneRecord",
+    "RangeSet",
     "RebuildRecord",
     "RecoverRecord",
     "Role",
@@ -81,7 +81,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """One database, and what is done with it."""
+    """One database, and the interfaces to it."""
 
     database: Database
     metadata: MetadataManager
@@ -91,25 +91,25 @@ class Catalog:
     audit: Audit
 
     def transaction(self) -> AbstractContextManager[object]:
-        """All that is written inside is committed together, or not at all."""
+        """Commit everything written inside together, or nothing."""
         return self.database.transaction()
 
     def close(self) -> None:
-        """Seal what has ended, if any has ended here, and close every connection."""
+        """Seal the operations that have finished here, and close every connection."""
         try:
-            if self.database.has_ended:
-                self.audit.seal_at_the_end()
+            self.audit.close()
         finally:
             self.database.close()
 
 
 def open_catalog(url: str, *, create: bool = True) -> Catalog:
-    """The catalog at `url`: sqlite:///file or postgresql://user@host/database. Nothing is opened before it is used.
+    """Open the catalog at `url`: sqlite:///file or postgresql://user@host/database. It connects at first use.
 
-    With `create` an empty database gets its schema at first use. Raises ConfigurationError for a URL of another kind;
-    every later use raises CatalogError when the database is unreachable, locked, damaged, older or newer.
+    With `create`, an empty database gets its schema at first use. Without it nothing is created: neither a schema, nor
+    the write-ahead log of an SQLite file that has none. Raises ConfigurationError for any other kind of URL; every
+    later use raises CatalogError if the database is unreachable, locked, damaged, or its schema is older or newer.
     """
-    database = Database(url, create=create)
+    database = Database(url, wal=create, initialize=_create_schema if create else None)
     return Catalog(
         database,
         MetadataManager(database),
@@ -118,3 +118,9 @@ def open_catalog(url: str, *, create: bool = True) -> Catalog:
         Endpoints(database),
         Audit(database),
     )
+
+
+def _create_schema(database: Database) -> None:
+    from mgmt.catalog.schema import migrate  # Alembic takes long to import, and few commands need it
+
+    migrate.upgrade(database)

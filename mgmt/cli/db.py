@@ -212,7 +212,7 @@ def export(app: App, file: str, no_members: bool) -> None:
     from mgmt.catalog.schema.backup import PARTIAL, new_file
 
     database = app.catalog.database
-    app.catalog.audit.seal_at_the_end()
+    app.catalog.audit.try_seal()
     if file == "-":
         export(database, sys.stdout.buffer, members=not no_members)
         return
@@ -235,9 +235,9 @@ def import_(app: App, file: BinaryIO) -> None:
     Example:
       mgmt --catalog sqlite:////new/catalog.db db import history-2026-01-31.jsonl.gz
     """
-    from mgmt.catalog.audit.export import bring_in
+    from mgmt.catalog.audit.import_history import import_history
 
-    imported = bring_in(app.catalog.database, file)
+    imported = import_history(app.catalog.database, file)
     app.catalog.members.index_names()
     if app.render.for_people:
         counted = f"{imported.operations} operations in {imported.seals} seals"
@@ -263,11 +263,11 @@ def prune(
       mgmt db prune --before 2y --type search --type status -n
       mgmt db prune --before 2024-01-01 --export operations-2023.jsonl.gz
     """
-    from mgmt.catalog.audit.prune import Which, prunable
+    from mgmt.catalog.audit.prune import PruneFilter, prunable
     from mgmt.services.prune import prune
 
     app: App = ctx.obj
-    which = Which(before, types)
+    which = PruneFilter(before, types)
     found = prunable(app.catalog.database, which)
     if dry_run or not found:
         app.render.many(found, PRUNABLE, empty="there is nothing to prune")

@@ -34,9 +34,9 @@ def anchor(store: ObjectStore, catalog: Catalog) -> Anchored:
     head = catalog.audit.head()
     if head is None:
         raise NotFoundError("there is nothing to anchor: no operation has ended yet", next_step="mgmt upload TARGET")
-    if head.digest != head.right_digest:
+    if head.digest != head.expected_digest:
         raise CatalogError(f"seal {head.sequence} was edited: it is not anchored", next_step="mgmt audit verify")
-    digest = head.right_digest.hex()
+    digest = head.expected_digest.hex()
     said = {"digest": digest, "format": 1, "sealed_at": head.sealed_at, "sequence": head.sequence}
     stored = store.anchor(f"{head.sequence:010d}-{digest}", json.dumps(said, sort_keys=True).encode() + b"\n")
     return Anchored(

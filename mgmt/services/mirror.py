@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from mgmt.archive import rename_noreplace
 from mgmt.catalog import Catalog
-from mgmt.catalog.db.flock import locked
+from mgmt.catalog.db.flock import lock_with_timeout
 from mgmt.catalog.files.completed_folders import Folders
 from mgmt.errors import BusyError, ConflictError, MgmtError
 from mgmt.progress import Progress
@@ -93,7 +93,7 @@ class Mirror:
 def _locked(folder: str) -> Iterator[int]:
     """A descriptor of `folder`, locked against other processes that write its mirror."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    if not locked(descriptor, WAIT):
+    if not lock_with_timeout(descriptor, WAIT):
         raise BusyError("another process is writing it")
     try:
         yield descriptor

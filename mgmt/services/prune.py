@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from mgmt.catalog import Catalog, Numbers, PruneRecord
-from mgmt.catalog.audit.prune import Which, export, exported, remove
+from mgmt.catalog import Catalog, PruneRecord, RangeSet
+from mgmt.catalog.audit.prune import PruneFilter, export, read_export, remove
 from mgmt.catalog.schema.backup import PARTIAL, new_file
 from mgmt.errors import ConfigurationError, IntegrityError
 from mgmt.paths import absolute
@@ -16,7 +16,7 @@ from mgmt.services.steps.scratch import scratch_folder
 
 
 def prune(
-    which: Which,
+    which: PruneFilter,
     file: str | None,
     *,
     open_store: OpenStore,
@@ -72,12 +72,12 @@ def prune(
 class _Export(NamedTuple):
     """What the disk has."""
 
-    numbers: Numbers
+    numbers: RangeSet
     size: int
     sha256: str
 
 
-def _export(path: str, which: Which, record: PruneRecord, catalog: Catalog) -> _Export:
+def _export(path: str, which: PruneFilter, record: PruneRecord, catalog: Catalog) -> _Export:
     """Write the export to `path`, and read it again from the disk: only what it was seen to hold may be removed."""
     with open(path, "wb") as out:
         export(catalog.database, which, record, out)
@@ -86,6 +86,6 @@ def _export(path: str, which: Which, record: PruneRecord, catalog: Catalog) -> _
     with open(path, "rb") as written:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(written.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        numbers = exported(written)
+        numbers = read_export(written)
         written.seek(0)
         return _Export(numbers, os.path.getsize(path), hashlib.file_digest(written, "sha256").hexdigest())

@@ -1,4 +1,4 @@
-"""Catalogs to try things on, of both kinds."""
+"""Catalogs on SQLite and PostgreSQL."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def reopen(url: str) -> Iterator[Callable[[], Catalog]]:
-    """The same catalog again, as another process would see it."""
+    """Open the same catalog again, as another process would."""
     opened: list[Catalog] = []
 
     def again() -> Catalog:
@@ -56,7 +56,7 @@ def catalog(reopen: Callable[[], Catalog]) -> Catalog:
 
 @pytest.fixture
 def sqlite_catalog(tmp_path: Path) -> Iterator[Catalog]:
-    """For what only a file can suffer."""
+    """An SQLite catalog, for tests of its file."""
     opened = open_catalog(f"sqlite:///{tmp_path}/catalog/catalog.db")
     yield opened
     opened.close()
@@ -64,7 +64,7 @@ def sqlite_catalog(tmp_path: Path) -> Iterator[Catalog]:
 
 @pytest.fixture
 def make_archive() -> Callable[..., FileRecord]:
-    """A record of an archive with this key."""
+    """Create a record of an archive with this key."""
 
     def make(key: str, **facts: object) -> FileRecord:
         given = {"status": FileStatus.COMPLETED, "store": "file:///store", **facts}
@@ -80,7 +80,7 @@ def make_member() -> type[Member]:
 
 @pytest.fixture
 def explained() -> Callable[[Catalog], list[str]]:
-    """From now on, how an SQLite catalog goes about each query."""
+    """Collect the query plans of an SQLite catalog from now on."""
 
     def listen(catalog: Catalog) -> list[str]:
         plans: list[str] = []

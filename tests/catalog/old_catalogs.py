@@ -1,11 +1,11 @@
-"""Makes the catalogs of long ago that later versions of mgmt must be able to open.
+"""Creates the old catalogs that later versions of mgmt must be able to open.
 
     python -m tests.catalog.old_catalogs > tests/assets/catalogs/0006.sql
 
-That is how 0006.sql was made, when 0006 was the newest revision, and the others in their turn. They hold two uploads
-(one of a name that is not UTF-8), a failed download, a running upload that was cut off, and an archive of four members;
-0002.sql has their names to search, the later ones where they are, and from 0005.sql on what has ended is sealed. They
-are never made again: each revision that changes a table adds a file of its own, made before the change.
+This created 0006.sql when 0006 was the newest revision; the other files were created in the same way. They contain two
+uploads (one with a name that is not UTF-8), a failed download, an interrupted upload, and an archive of four members;
+0002.sql has the index of their names, later ones their ranges, and from 0005.sql on finished operations are sealed. The
+files never change: each revision that changes a table adds a file, created before the change.
 """
 
 import sqlite3
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from mgmt.catalog import open_catalog
-from mgmt.catalog.audit.canonical import said
-from mgmt.catalog.schema import migrate as schema
+from mgmt.catalog.audit.canonical import canonical_rows
+from mgmt.catalog.schema import migrate
 
 ROWS = r"""
 INSERT INTO operations (operation_id, operation_type, target_path, target_path_bytes, target_name, target_name_bytes,
@@ -76,16 +76,16 @@ INSERT INTO directory_archives (directory_id, archive_id) VALUES (1, 2), (2, 2);
 
 
 def hashes(path: str) -> Iterator[str]:
-    """The statements that give their hash to the operations that have ended in the catalog at `path`."""
+    """The statements that set the hashes of the finished operations in the catalog at `path`."""
     catalog = open_catalog(f"sqlite:///{path}")
     with catalog.database.connection() as connection:
-        for each in said(connection, "o.status NOT IN ('pending', 'running')", {}):
+        for each in canonical_rows(connection, "o.status NOT IN ('pending', 'running')", {}):
             yield f"UPDATE operations SET sha256 = X'{each.digest.hex()}' WHERE seq = {each.seq};"
     catalog.close()
 
 
 def main() -> None:
-    statements = f"{schema.sql('sqlite', 'base:0006')}{ROWS}{RANGES}"
+    statements = f"{migrate.sql('sqlite', 'base:0006')}{ROWS}{RANGES}"
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/catalog.db")) as connection:
         connection.executescript(statements)
         finish = "\n".join(hashes(f"{folder}/catalog.db"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt.catalog.db import commit_recovery as settling
+from mgmt.catalog.db import commit_recovery
 from tests.catalogs import PostgreSQLCatalogs, catalogs_on
 from tests.conftest import Figure
 from tests.faults.history import look, violations
@@ -160,7 +160,7 @@ def test_a_commit_that_nobody_can_tell_of(
     beginning: Beginning, monkeypatch: pytest.MonkeyPatch, figure: Figure
 ) -> None:
     """The server does not come back in time: the record stays as it is, and the next run finds out."""
-    monkeypatch.setattr(settling, "PATIENCE", 0.2)
+    monkeypatch.setattr(commit_recovery, "RECOVERY_SECONDS", 0.2)
     scenario = COMMANDS[0]
     with through_a_proxy(beginning(scenario)) as (through, between):
         through.ok(*scenario.command)
@@ -191,9 +191,9 @@ def test_a_server_that_has_not_noticed_does_not_keep_the_next_run_waiting(
     lost.execute("INSERT INTO endpoints (url, max_parts, probed_at) VALUES ('x', 1, now())")
     row = lost.execute("SELECT txid_current_if_assigned()").fetchone()
     assert row is not None
-    connection = settling.SettlingConnection.connect(program.records.url)
-    connection.again = lambda **options: psycopg.connect(program.records.url, **options)
-    assert connection._is_committed(row[0]) is False
+    connection = commit_recovery.RecoveringConnection.connect(program.records.url)
+    connection.reconnect = lambda **options: psycopg.connect(program.records.url, **options)
+    assert connection._was_committed(row[0]) is False
     connection.close()
     assert program.records.rows("SELECT * FROM endpoints WHERE url = 'x'") == []
     lost.close()

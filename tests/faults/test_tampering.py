@@ -35,9 +35,8 @@ from mgmt.catalog import (
     VerifyRecord,
     open_catalog,
 )
-from mgmt.catalog.audit import chain as audit
-from mgmt.catalog.audit import triggers
-from mgmt.catalog.audit.canonical import said
+from mgmt.catalog.audit import chain, triggers
+from mgmt.catalog.audit.canonical import canonical_rows
 from mgmt.catalog.audit.seals import digest_of, seals
 from mgmt.catalog.records.base import Base
 from mgmt.catalog.records.types import UTCDateTime
@@ -66,7 +65,7 @@ class History:
 
     def findings(self, connection: Connection | None = None) -> list[Finding]:
         verification = Verification(self.catalog.database, self.anchors)
-        return list(verification.findings() if connection is None else verification.findings_of(connection))
+        return list(verification.findings() if connection is None else verification.findings_in(connection))
 
 
 def happen(catalog: Catalog, number: int) -> None:
@@ -95,7 +94,7 @@ def history(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """60 operations in seals of 1 to 7, some that are not sealed yet, and one that runs."""
     folder = tmp_path_factory.mktemp("history")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit, "BATCH", 7)
+        patch.setattr(chain, "BATCH", 7)
         if request.param == "sqlite":
             yield made(f"sqlite:///{folder}/catalog.db", folder)
         else:
@@ -117,7 +116,7 @@ def made(url: str, folder: Path | None) -> History:
             catalog.audit.seal()
             head = catalog.audit.head()
             assert head is not None
-            anchors.append(Anchor(head.sequence, head.right_digest.hex()))
+            anchors.append(Anchor(head.sequence, head.expected_digest.hex()))
             if number == 30 and folder is not None:
                 catalog.database.close()
                 early = Path(shutil.copy(folder / "catalog.db", folder / "early.db"))
@@ -335,7 +334,7 @@ class Tamperer:
         return {late}
 
     def hash_again(self, operation_id: str) -> bytes:
-        (row,) = said(self.connection, "o.operation_id = :id", {"id": operation_id})
+        (row,) = canonical_rows(self.connection, "o.operation_id = :id", {"id": operation_id})
         self.run("UPDATE operations SET sha256 = :sha256 WHERE operation_id = :id", sha256=row.digest, id=operation_id)
         return row.digest
 
@@ -418,4 +417,4 @@ def test_without_an_anchor_the_end_can_be_cut_off_and_with_one_it_cannot(history
     with bent(history, random.Random(1)) as tamperer:
         tamperer.brings_back_an_earlier_one()
         assert len(tamperer.found(history)) == 1
-        assert list(Verification(history.catalog.database, []).findings_of(tamperer.connection)) == []
+        assert list(Verification(history.catalog.database, []).findings_in(tamperer.connection)) == []

@@ -1,9 +1,9 @@
-"""What an operation that has ended says, in exactly one way: the same bytes on both databases, today and in ten years.
+"""The canonical text of an operation, which is hashed: the same bytes on both databases, today and in ten years.
 
-It is JSON: keys sorted, no spaces, ASCII. Times are UTC to the microsecond, bytes are `{"hex": ...}`. It has every
-column of the operation and of its sub-table, and for each file that the operation touched its role and its place: what
-else is known of a file changes after the operation has ended. A column that is NULL is left out, so that one which is
-added later changes nothing that was hashed before. What this text looks like may change only together with FORMAT.
+It is JSON: keys sorted, no spaces, ASCII. Times are UTC with microseconds, bytes are `{"hex": ...}`. It contains every
+column of the operation and of its sub-table, and the role and place of each file that the operation touched; other
+columns of a file may change later. NULL columns are omitted, so that a column that is added later does not change
+existing hashes. The text may change only together with FORMAT.
 """
 
 import json
@@ -23,21 +23,21 @@ from mgmt.catalog.records.types import UTCDateTime
 FORMAT = 1
 
 CHUNK = 2_000
-"""Operations that are looked at together."""
+"""Operations that are loaded together."""
 
-THESE = "o.seq IN :numbers"
-"""A condition on operations that are known by number."""
+BY_SEQ = "o.seq IN :numbers"
+"""The condition that selects operations by `seq`."""
 
-NOT_SAID = frozenset({"sha256", "seal"})
-"""What is known only when all else is said."""
+UNHASHED = frozenset({"sha256", "seal"})
+"""Columns that are set after the hash is computed, and are not part of it."""
 
 Facts = dict[str, Any]
-"""A row by the names of its columns, with values that JSON has; without those that are NULL."""
+"""A row as JSON values by column name, without NULLs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """An operation as it stands in the database: what it says, and what was noted of that when it ended."""
+class CanonicalRow:
+    """An operation in the database: its canonical text, and the hash and seal that are stored with it."""
 
     operation_id: str
     seq: int
@@ -48,74 +48,74 @@ class Said:
 
     @property
     def digest(self) -> bytes:
-        """What `sha256` should be."""
+        """The expected value of `sha256`."""
         return sha256(self.text).digest()
 
 
-def said(connection: Connection, condition: str, values: Mapping[str, object]) -> Iterator[Said]:
-    """The operations `o` that fit `condition`, by number. All of them are in memory: ask for some hundreds."""
-    rows = connection.execute(_question(_operations(), condition), values).all()
+def canonical_rows(connection: Connection, condition: str, values: Mapping[str, object]) -> Iterator[CanonicalRow]:
+    """The operations `o` that match `condition`, in order. All are held in memory, so select a few hundred at most."""
+    rows = connection.execute(_query(_operations(), condition), values).all()
     extra: dict[str, dict[str, Any]] = {}
     for table in sub_tables():
-        for row in connection.execute(_question(table, condition), values):
+        for row in connection.execute(_query(table, condition), values):
             facts = plain_row(table, row)
             extra.setdefault(facts.pop("operation_id"), {})[table.name] = facts
-    for operation_id, *link in connection.execute(_touched(condition), values):
+    for operation_id, *link in connection.execute(_links_query(condition), values):
         extra.setdefault(operation_id, {}).setdefault("files", []).append([_plain(each) for each in link])
     for row in rows:
         facts = plain_row(_operations(), row)
-        noted = {name: facts.pop(name, None) for name in NOT_SAID}
+        stored = {name: facts.pop(name, None) for name in UNHASHED}
         more = extra.get(facts["operation_id"], {})
         if "files" in more:
             more["files"].sort(key=dumps)
-        yield Said(
+        yield CanonicalRow(
             operation_id=facts["operation_id"],
             seq=facts["seq"],
             status=facts["status"],
-            sha256=bytes_of(noted["sha256"]),
-            seal=noted["seal"],
+            sha256=bytes_of(stored["sha256"]),
+            seal=stored["seal"],
             text=dumps({"format": FORMAT, "operations": facts, **more}).encode(),
         )
 
 
-def said_in_pages(connection: Connection, condition: str, values: Mapping[str, object]) -> Iterator[Said]:
-    """The operations `o` that fit `condition`, by number, of which CHUNK are in memory.
+def canonical_pages(connection: Connection, condition: str, values: Mapping[str, object]) -> Iterator[CanonicalRow]:
+    """The operations `o` that match `condition`, in order, with CHUNK of them in memory at a time.
 
-    It is asked once, not of each page and table: PostgreSQL took minutes for that with tables not analyzed yet.
+    `condition` is evaluated once, not for each page and table: that takes PostgreSQL minutes before an ANALYZE.
     """
     numbers = text(f"SELECT o.seq FROM operations o WHERE {condition} ORDER BY o.seq")  # noqa: S608
     found = connection.execute(numbers, values, execution_options={"yield_per": CHUNK})
     for page in found.scalars().partitions(CHUNK):
-        yield from said(connection, THESE, {"numbers": page})
+        yield from canonical_rows(connection, BY_SEQ, {"numbers": page})
 
 
 def sub_tables() -> list[Table]:
-    """The tables of operations that have facts of their own, by name."""
+    """The sub-tables of operations, sorted by name."""
     return list(_sub_tables())
 
 
 def plain_row(table: Table, row: Sequence[Any]) -> Facts:
-    """The values of a row, which are those of the columns in their order, as the driver gives them."""
+    """Convert a row, selected with `columns_of`, to JSON values by column name."""
     return {name: plain(value) for (name, plain), value in zip(_columns(table), row, strict=True) if value is not None}
 
 
 def columns_of(table: Table, alias: str) -> str:
-    """What to select for `plain_row`."""
+    """The select list for `plain_row`."""
     return ", ".join(f'{alias}."{column.name}"' for column in table.columns)
 
 
 def dumps(value: object) -> str:
-    """JSON in exactly one way."""
+    """Canonical JSON."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def bytes_of(plain: object) -> object:
-    """The bytes that a plain value stands for; anything else as it is."""
+    """Decode `{"hex": ...}`; return any other value unchanged."""
     return bytes.fromhex(plain["hex"]) if isinstance(plain, dict) and plain.keys() == {"hex"} else plain
 
 
 def plain_time(value: object) -> object:
-    """`2026-01-31T12:00:00.123456Z`, of PostgreSQL's value or of SQLite's text."""
+    """`2026-01-31T12:00:00.123456Z`, from a PostgreSQL value or SQLite text."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     return value.replace(" ", "T") + "Z" if isinstance(value, str) else _plain(value)
@@ -134,17 +134,17 @@ def _plain_json(value: object) -> object:
         return _plain(value)
     try:
         return json.loads(value)
-    except ValueError:  # somebody has written to it
+    except ValueError:  # another program wrote it
         return {"unreadable": value}
 
 
 @cache
 def _columns(table: Table) -> list[tuple[str, Callable[[object], object]]]:
-    """Each column's name, and what makes a value of it plain."""
-    return [(column.name, _maker(column.type)) for column in table.columns]
+    """Each column's name, and the function that converts its values."""
+    return [(column.name, _converter(column.type)) for column in table.columns]
 
 
-def _maker(kind: object) -> Callable[[object], object]:
+def _converter(kind: object) -> Callable[[object], object]:
     if isinstance(kind, UTCDateTime):
         return plain_time
     if isinstance(kind, Boolean):
@@ -169,23 +169,23 @@ def _sub_tables() -> tuple[Table, ...]:
 
 
 @cache
-def _question(table: Table, condition: str) -> TextClause:
+def _query(table: Table, condition: str) -> TextClause:
     if table is _operations():
-        return _asked(f"SELECT {columns_of(table, 'o')} FROM operations o WHERE {condition} ORDER BY o.seq")  # noqa: S608
+        return _statement(f"SELECT {columns_of(table, 'o')} FROM operations o WHERE {condition} ORDER BY o.seq")  # noqa: S608
     joined = f"FROM operations o JOIN {table.name} t ON t.operation_id = o.operation_id"
-    return _asked(f"SELECT {columns_of(table, 't')} {joined} WHERE {condition}")
+    return _statement(f"SELECT {columns_of(table, 't')} {joined} WHERE {condition}")
 
 
 @cache
-def _touched(condition: str) -> TextClause:
+def _links_query(condition: str) -> TextClause:
     links, files = _table(OperationFile).name, _table(FileRecord).name
-    return _asked(
+    return _statement(
         "SELECT o.operation_id, l.role, f.location, coalesce(f.store, f.host), f.path, f.path_bytes "  # noqa: S608
         f"FROM operations o JOIN {links} l ON l.operation_id = o.operation_id "
         f"LEFT JOIN {files} f ON f.id = l.file_id WHERE {condition}"
     )
 
 
-def _asked(question: str) -> TextClause:
-    asked = text(question)
-    return asked.bindparams(bindparam("numbers", expanding=True)) if THESE in question else asked
+def _statement(sql: str) -> TextClause:
+    statement = text(sql)
+    return statement.bindparams(bindparam("numbers", expanding=True)) if BY_SEQ in sql else statement

@@ -1,4 +1,4 @@
-"""Keeps the history of operations so that nobody can change it unnoticed: seals it, and holds it against its seals."""
+"""The audit trail: chains finished operations with seals, so that tampering is detected."""
 
 import logging
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.audit.canonical import dumps, plain_time
+from mgmt.catalog.audit.hashing import Hasher
 from mgmt.catalog.audit.seals import Seal, digest_of, last_seal
 from mgmt.catalog.audit.verification import Anchor, Verification
 from mgmt.catalog.db.database import Database
@@ -16,12 +17,12 @@ from mgmt.catalog.records.seal import SealRecord
 from mgmt.errors import CatalogError
 
 BATCH = 1_000
-"""Operations of one seal, at most."""
+"""Maximum number of operations in a seal."""
 
 logger = logging.getLogger(__name__)
 
 _UNSEALED = "seal IS NULL AND sha256 IS NOT NULL"
-_BEHIND = text(f"SELECT 1 FROM operations WHERE {_UNSEALED} LIMIT 1")  # noqa: S608
+_ANY_UNSEALED = text(f"SELECT 1 FROM operations WHERE {_UNSEALED} LIMIT 1")  # noqa: S608
 _NEXT = text(f"SELECT seq, operation_id, sha256 FROM operations WHERE {_UNSEALED} ORDER BY seq LIMIT :limit")  # noqa: S608
 _MARK = text(f"UPDATE operations SET seal = :seal WHERE {_UNSEALED} AND operation_id IN :ids").bindparams(  # noqa: S608
     bindparam("ids", expanding=True)
@@ -30,42 +31,48 @@ _TRY = text("SELECT pg_try_advisory_xact_lock(hashtextextended('mgmt seals', 0))
 
 
 class Audit:
-    """The chain of seals over the operations that have ended."""
+    """The chain of seals over finished operations."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._hasher = Hasher(database)
 
     def seal(self) -> int:
-        """Write what has ended since the last seal into the chain; returns how many operations that were.
+        """Seal all operations that have finished since the last seal; return their number.
 
-        On PostgreSQL whoever comes first does it for all, and nobody waits: 0 when another one is at it.
+        On PostgreSQL it does not wait for another process that is sealing, and returns 0.
         """
         total = 0
-        while self._is_behind() and (count := self._seal_some()):
+        while self._has_unsealed() and (count := self._seal_batch()):
             total += count
         return total
 
-    def seal_at_the_end(self) -> None:
-        """`seal`, when a command has done its work: what cannot be sealed now is sealed by the next."""
+    def try_seal(self) -> None:
+        """Call `seal`, and ignore a catalog error: the next command seals what this one could not."""
         try:
             self.seal()
         except CatalogError as error:
-            logger.info("what has ended is not sealed yet: %s", error)
+            logger.info("finished operations are not sealed yet: %s", error)
+
+    def close(self) -> None:
+        """Seal the operations that have finished here, if there are any."""
+        if self._hasher.has_hashed:
+            self.try_seal()
 
     def head(self) -> Seal | None:
-        """The last seal; None before there is one."""
+        """The last seal; None if there is none."""
         with self._database.reading() as session:
             return last_seal(session.connection())
 
     def verification(self, anchors: Iterable[Anchor] = ()) -> Verification:
-        """What holds the history against its seals, and those against the `anchors` that were kept elsewhere."""
+        """A verification of the history against its seals, and of those against `anchors` from outside."""
         return Verification(self._database, anchors)
 
-    def _is_behind(self) -> bool:
+    def _has_unsealed(self) -> bool:
         with self._database.reading() as session:
-            return session.execute(_BEHIND).first() is not None
+            return session.execute(_ANY_UNSEALED).first() is not None
 
-    def _seal_some(self) -> int:
+    def _seal_batch(self) -> int:
         with self._database.transaction() as session:
             if not self._database.is_sqlite and not session.scalar(_TRY):
                 return 0
@@ -77,7 +84,7 @@ class Audit:
                 marked: Any = session.execute(_MARK, {"seal": sequence, "ids": ids})
                 if marked.rowcount != len(ids):
                     raise CatalogError(
-                        f"the catalog {self._database.name} does not let this login seal what has ended",
+                        f"this login may not seal operations in the catalog {self._database.name}",
                         next_step="mgmt db roles --apply   (as its owner)",
                     )
             return len(rows)
@@ -88,7 +95,7 @@ def _append(session: Session, operations: str) -> int:
     seal = SealRecord(
         sequence=1 if head is None else head.sequence + 1,
         operations=operations,
-        previous=None if head is None else head.right_digest,
+        previous=None if head is None else head.expected_digest,
         digest=b"",
         sealed_at=now(),
     )

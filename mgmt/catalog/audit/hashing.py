@@ -1,50 +1,48 @@
-"""How an operation becomes final: the sha256 of all that is recorded of it is committed together with how it ended."""
+"""Hashes operations: the sha256 of the whole record is committed in the transaction that finishes the operation."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from sqlalchemy import Connection, event, text
-from sqlalchemy.orm import Mapper, Session, object_session
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
-from mgmt.catalog.audit.canonical import said
+from mgmt.catalog.audit.canonical import canonical_rows
+from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.operations import OperationRecord
 
-_ENDED = "ended"
-_COMMITTED = "has ended"
 _HASH = text("UPDATE operations SET sha256 = :sha256 WHERE operation_id = :id AND sha256 IS NULL")
 
 
-def watch(session: Session) -> None:
-    """Hash what ends in `session`, at the end of its transaction: what is written of it by then is what it says."""
-    event.listen(session, "before_commit", _hash)
-    event.listen(session, "after_rollback", lambda rolled_back: rolled_back.info.pop(_ENDED, None))
+class Hasher:
+    """Hashes each operation that finishes in `database`, at the end of its transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self.has_hashed = False
+        """An operation has finished since this object was created."""
+        self._finished: dict[str, OperationRecord] = {}
+        database.listen("after_flush", self._note)
+        database.listen("before_commit", self._hash)
+        database.listen("after_rollback", self._forget)
+
+    def _note(self, session: Session, _flush: object) -> None:
+        for record in (*session.new, *session.dirty):
+            if isinstance(record, OperationRecord) and record.status.is_terminal:
+                self._finished[record.operation_id] = record
+
+    def _hash(self, session: Session) -> None:
+        session.flush()
+        finished, self._finished = self._finished, {}
+        for operation_id, digest in _digests(session, finished):
+            session.connection().execute(_HASH, {"sha256": digest, "id": operation_id})
+            set_committed_value(finished[operation_id], "sha256", digest)
+            self.has_hashed = True
+
+    def _forget(self, _session: Session) -> None:
+        self._finished.clear()
 
 
-def has_ended(session: Session) -> bool:
-    """An operation has ended in `session` before."""
-    return _COMMITTED in session.info
-
-
-@event.listens_for(OperationRecord, "after_insert", propagate=True)
-@event.listens_for(OperationRecord, "after_update", propagate=True)
-def _note(_mapper: Mapper[Any], _connection: Connection, operation: OperationRecord) -> None:
-    session = object_session(operation)
-    if operation.status.is_terminal and session is not None:
-        session.info.setdefault(_ENDED, {})[operation.operation_id] = operation
-
-
-def _hash(session: Session) -> None:
-    session.flush()
-    ended: dict[str, OperationRecord] = session.info.pop(_ENDED, {})
-    for operation_id, digest in _digests(session, ended):
-        session.connection().execute(_HASH, {"sha256": digest, "id": operation_id})
-        set_committed_value(ended[operation_id], "sha256", digest)
-        session.info[_COMMITTED] = True
-
-
-def _digests(session: Session, ended: dict[str, OperationRecord]) -> Iterator[tuple[str, bytes]]:
-    for operation_id in ended:
-        for each in said(session.connection(), "o.operation_id = :id", {"id": operation_id}):
+def _digests(session: Session, finished: dict[str, OperationRecord]) -> Iterator[tuple[str, bytes]]:
+    for operation_id in finished:
+        for each in canonical_rows(session.connection(), "o.operation_id = :id", {"id": operation_id}):
             if each.sha256 is None:
                 yield operation_id, each.digest

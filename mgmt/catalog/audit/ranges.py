@@ -1,19 +1,19 @@
-"""Many numbers of operations in little room."""
+"""A compact set of integer ranges."""
 
 from bisect import bisect_right
 from collections.abc import Iterable
 
 
-class Numbers:
-    """Numbers of operations, of which those that follow one another take no more room than two."""
+class RangeSet:
+    """A set of integers, stored as ranges of consecutive ones."""
 
     def __init__(self, pairs: Iterable[tuple[int, int]] = ()) -> None:
         self.pairs = list(pairs)
-        """The first and the last of each row of them, in order."""
+        """The first and the last integer of each range, in order."""
 
     @classmethod
-    def parse(cls, written: str) -> "Numbers":
-        """What `str` has written; nothing where it cannot be read."""
+    def parse(cls, written: str) -> "RangeSet":
+        """Parse the output of `str`; invalid text gives an empty set."""
         try:
             pairs = [each.split("-") for each in written.split(",") if each]
             return cls((int(each[0]), int(each[-1])) for each in pairs)
@@ -21,7 +21,7 @@ class Numbers:
             return cls()
 
     def add(self, number: int) -> None:
-        """One that is higher than all of them."""
+        """Add `number`, which must be greater than all in the set."""
         if self.pairs and self.pairs[-1][1] == number - 1:
             self.pairs[-1] = self.pairs[-1][0], number
         else:

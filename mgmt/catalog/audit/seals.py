@@ -1,7 +1,7 @@
-"""The chain: each seal lists operations that have ended, and carries the digest of the seal before.
+"""Seals: each lists finished operations, and contains the digest of the previous seal.
 
-Who changes an operation must change its seal, and then every seal after that, the last of which is known elsewhere
-(anchors). A seal's list is JSON text, `[[number, id, sha256], ...]`, so that it can name what is gone.
+Whoever changes an operation must change its seal and every later one, and anchors outside the catalog reveal that. The
+list of a seal is JSON text, `[[seq, id, sha256], ...]`, so that it still names operations that were removed.
 """
 
 import json
@@ -15,8 +15,8 @@ from mgmt.catalog.audit.canonical import FORMAT, bytes_of, columns_of, dumps, pl
 from mgmt.catalog.records.seal import SealRecord
 
 
-class Sealed(NamedTuple):
-    """An operation, as a seal lists it."""
+class SealedOperation(NamedTuple):
+    """An operation as listed in a seal."""
 
     seq: int
     operation_id: str
@@ -25,7 +25,7 @@ class Sealed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """A row of the chain; what somebody has spoilt in it is None, or makes its digest another one."""
+    """A row of the chain. A tampered column may be None or of another type; then the digest does not match."""
 
     sequence: int
     sealed_at: object
@@ -34,32 +34,35 @@ class Seal:
     digest: object
 
     @property
-    def right_digest(self) -> bytes:
-        """What `digest` must be."""
+    def expected_digest(self) -> bytes:
+        """The expected value of `digest`."""
         return digest_of(self.sequence, self.sealed_at, self.operations, self.previous)
 
-    def listed(self) -> list[Sealed]:
-        """The operations; empty when the list cannot be read."""
+    def listed(self) -> list[SealedOperation]:
+        """The listed operations; empty if the list cannot be parsed."""
         try:
-            return [Sealed(int(seq), str(id_), str(digest)) for seq, id_, digest in json.loads(str(self.operations))]
+            return [
+                SealedOperation(int(seq), str(id_), str(digest))
+                for seq, id_, digest in json.loads(str(self.operations))
+            ]
         except (ValueError, TypeError):
             return []
 
 
 def digest_of(sequence: int, sealed_at: object, operations: object, previous: object) -> bytes:
-    """The sha256 of a seal. `sealed_at` is a plain time, `operations` the text of the list."""
+    """The sha256 of a seal. `sealed_at` is a time as in canonical.py, `operations` the text of the list."""
     before = previous.hex() if isinstance(previous, bytes) else previous
-    said = {"format": FORMAT, "operations": operations, "previous": before, "sealed_at": sealed_at}
-    return sha256(dumps({**said, "sequence": sequence}).encode()).digest()
+    content = {"format": FORMAT, "operations": operations, "previous": before, "sealed_at": sealed_at}
+    return sha256(dumps({**content, "sequence": sequence}).encode()).digest()
 
 
 def seals(connection: Connection, after: int, limit: int) -> list[Seal]:
-    """Seals by number, from the one after `after` on."""
+    """Up to `limit` seals in order, starting after number `after`."""
     return [_seal(row) for row in connection.execute(_NEXT, {"after": after, "limit": limit})]
 
 
 def last_seal(connection: Connection) -> Seal | None:
-    """The head of the chain."""
+    """The last seal of the chain; None if there is none."""
     row = connection.execute(_LAST).first()
     return None if row is None else _seal(row)
 

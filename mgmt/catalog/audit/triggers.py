@@ -1,45 +1,45 @@
-"""What the database itself refuses: to change an operation that has ended, what belongs to it, or a seal.
+"""The triggers that keep finished operations, their dependent rows and seals immutable.
 
-The migrations have texts of their own, as all history has. These are what those must come to (tests/catalog/
-test_schema.py), and what `mgmt db check` looks for.
+The migrations contain their own copies, which must match these (tests/catalog/schema/test_migrate.py). `mgmt db check`
+compares these with the triggers in the database.
 """
 
 from collections.abc import Mapping
 
 from sqlalchemy import Connection, Table, event, text
 
-from mgmt.catalog.audit.canonical import NOT_SAID, sub_tables
+from mgmt.catalog.audit.canonical import UNHASHED, sub_tables
 from mgmt.catalog.records.base import Base
+from mgmt.catalog.records.enums import LIVE_SQL
 from mgmt.catalog.records.operations import OperationFile, OperationRecord
 from mgmt.catalog.records.seal import SealRecord
 
 _FINAL = "a finished operation cannot be changed"
 _SEALED = "a seal cannot be changed"
-_LIVE = "('pending', 'running')"
-_REPLACES_WHAT_HAS_ENDED = (
+_REPLACES_FINISHED = (
     "EXISTS (SELECT 1 FROM operations WHERE (operation_id = NEW.operation_id OR seq = NEW.seq OR rowid = NEW.rowid) "  # noqa: S608
-    f"AND status NOT IN {_LIVE})"
+    f"AND status NOT IN {LIVE_SQL})"
 )
-"""REPLACE would delete it without a word where recursive_triggers is off, as in the sqlite3 shell."""
+"""REPLACE would delete it silently where recursive_triggers is off, as in the sqlite3 shell."""
 
 
 def expected(dialect: str) -> dict[str, str]:
-    """The triggers by name, each as it is made; on PostgreSQL the functions too, which are made first."""
+    """The SQL of each trigger by name; on PostgreSQL preceded by the functions."""
     return _in_sqlite() if dialect == "sqlite" else {**FUNCTIONS, **_in_postgresql()}
 
 
 def problems(connection: Connection) -> list[str]:
-    """What is missing, switched off, or another one than it should be."""
+    """Triggers that are missing, disabled or changed."""
     found = existing(connection)
     return [
         f"trigger {name} is {'changed' if name in found else 'missing'}"
         for name, made in expected(connection.dialect.name).items()
-        if _spaced(found.get(name, "")) != _spaced(made)
+        if _normalized(found.get(name, "")) != _normalized(made)
     ]
 
 
 def existing(connection: Connection) -> Mapping[str, str]:
-    """The triggers that are there, by name, as they were made."""
+    """The SQL of the triggers in the database, by name."""
     if connection.dialect.name == "sqlite":
         made = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
         return {str(name): str(sql) for name, sql in made}
@@ -63,7 +63,7 @@ def existing(connection: Connection) -> Mapping[str, str]:
     }
 
 
-def _spaced(made: str) -> str:
+def _normalized(made: str) -> str:
     return " ".join(made.split())
 
 
@@ -72,22 +72,22 @@ def _in_sqlite() -> dict[str, str]:
         "operations",
         _FINAL,
         {
-            "delete": ("DELETE", f"OLD.status NOT IN {_LIVE}"),
-            "insert": ("INSERT", _REPLACES_WHAT_HAS_ENDED),
-            "update": (f"UPDATE OF {_facts_of_operations()}", f"OLD.status NOT IN {_LIVE}"),
+            "delete": ("DELETE", f"OLD.status NOT IN {LIVE_SQL}"),
+            "insert": ("INSERT", _REPLACES_FINISHED),
+            "update": (f"UPDATE OF {_hashed_columns()}", f"OLD.status NOT IN {LIVE_SQL}"),
             "number": ("UPDATE OF operation_id, seq", "OLD.operation_id <> NEW.operation_id OR OLD.seq <> NEW.seq"),
-            "sha256": ("UPDATE OF sha256", f"OLD.sha256 IS NOT NULL OR NEW.status IN {_LIVE}"),
+            "sha256": ("UPDATE OF sha256", f"OLD.sha256 IS NOT NULL OR NEW.status IN {LIVE_SQL}"),
             "seal": ("UPDATE OF seal", "OLD.seal IS NOT NULL OR NEW.sha256 IS NULL"),
         },
     )
-    for table in _parts():
+    for table in _dependent_tables():
         made |= _sqlite(
             table.name,
             _FINAL,
             {
-                "delete": ("DELETE", _has_ended("OLD.operation_id")),
-                "insert": ("INSERT", _has_ended("NEW.operation_id")),
-                "update": ("UPDATE", _has_ended("OLD.operation_id, NEW.operation_id")),
+                "delete": ("DELETE", _is_finished("OLD.operation_id")),
+                "insert": ("INSERT", _is_finished("NEW.operation_id")),
+                "update": ("UPDATE", _is_finished("OLD.operation_id, NEW.operation_id")),
             },
         )
     return made | _sqlite(
@@ -101,19 +101,19 @@ def _in_sqlite() -> dict[str, str]:
     )
 
 
-def _sqlite(table: str, says: str, refused: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+def _sqlite(table: str, message: str, refused: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     return {
         f"{table}_{what}": f"CREATE TRIGGER {table}_{what} BEFORE {event} ON {table} WHEN {when}\n"
-        f"BEGIN SELECT RAISE(ABORT, '{says}'); END"
+        f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
         for what, (event, when) in refused.items()
     }
 
 
-def _facts_of_operations() -> str:
-    return ", ".join(f'"{column.name}"' for column in _table(OperationRecord).columns if column.name not in NOT_SAID)
+def _hashed_columns() -> str:
+    return ", ".join(f'"{column.name}"' for column in _table(OperationRecord).columns if column.name not in UNHASHED)
 
 
-def _has_ended(ids: str) -> str:
+def _is_finished(ids: str) -> str:
     return f"EXISTS (SELECT 1 FROM operations WHERE operation_id IN ({ids}) AND sha256 IS NOT NULL)"  # noqa: S608
 
 
@@ -124,7 +124,7 @@ DECLARE
     kept operations := NEW;
 BEGIN
     IF TG_OP = 'DELETE' THEN
-        IF OLD.status NOT IN {_LIVE} THEN
+        IF OLD.status NOT IN {LIVE_SQL} THEN
             RAISE EXCEPTION '{_FINAL}' USING ERRCODE = 'integrity_constraint_violation';
         END IF;
         RETURN OLD;
@@ -132,8 +132,8 @@ BEGIN
     kept.sha256 := OLD.sha256;
     kept.seal := OLD.seal;
     IF NEW.operation_id <> OLD.operation_id OR NEW.seq <> OLD.seq
-        OR (OLD.status NOT IN {_LIVE} AND kept::text <> OLD::text)
-        OR (NEW.sha256 IS DISTINCT FROM OLD.sha256 AND (OLD.sha256 IS NOT NULL OR NEW.status IN {_LIVE}))
+        OR (OLD.status NOT IN {LIVE_SQL} AND kept::text <> OLD::text)
+        OR (NEW.sha256 IS DISTINCT FROM OLD.sha256 AND (OLD.sha256 IS NOT NULL OR NEW.status IN {LIVE_SQL}))
         OR (NEW.seal IS DISTINCT FROM OLD.seal AND (OLD.seal IS NOT NULL OR NEW.sha256 IS NULL))
     THEN
         RAISE EXCEPTION '{_FINAL}' USING ERRCODE = 'integrity_constraint_violation';
@@ -144,8 +144,8 @@ $$""",
     "mgmt_keep_facts": f"""
 CREATE FUNCTION mgmt_keep_facts() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (TG_OP <> 'INSERT' AND {_has_ended("OLD.operation_id")})
-        OR (TG_OP <> 'DELETE' AND {_has_ended("NEW.operation_id")})
+    IF (TG_OP <> 'INSERT' AND {_is_finished("OLD.operation_id")})
+        OR (TG_OP <> 'DELETE' AND {_is_finished("NEW.operation_id")})
     THEN
         RAISE EXCEPTION '{_FINAL}' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
@@ -169,10 +169,10 @@ def _in_postgresql() -> dict[str, str]:
     made = {"operations_keep": _postgresql("operations", "keep", "DELETE OR UPDATE", "ROW", "mgmt_keep_operation")}
     made |= {
         f"{table.name}_keep": _postgresql(table.name, "keep", "INSERT OR DELETE OR UPDATE", "ROW", "mgmt_keep_facts")
-        for table in _parts()
+        for table in _dependent_tables()
     }
     made["seals_keep"] = _postgresql("seals", "keep", "DELETE OR UPDATE", "ROW", "mgmt_refuse")
-    for table in [_table(OperationRecord), *_parts(), _table(SealRecord)]:
+    for table in [_table(OperationRecord), *_dependent_tables(), _table(SealRecord)]:
         name = f"{table.name}_truncate"
         made[name] = _postgresql(table.name, "truncate", "TRUNCATE", "STATEMENT", "mgmt_refuse")
     return made
@@ -182,8 +182,8 @@ def _postgresql(table: str, what: str, events: str, each: str, function: str) ->
     return f"CREATE TRIGGER {table}_{what} BEFORE {events} ON {table} FOR EACH {each} EXECUTE FUNCTION {function}()"
 
 
-def _parts() -> list[Table]:
-    """What belongs to an operation, in tables of its own."""
+def _dependent_tables() -> list[Table]:
+    """The tables whose rows belong to an operation."""
     return [*sub_tables(), _table(OperationFile)]
 
 

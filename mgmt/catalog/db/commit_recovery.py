@@ -1,7 +1,7 @@
-"""A PostgreSQL server that does not answer to a COMMIT: whether it has happened is settled by looking.
+"""Commit recovery: when a connection drops during COMMIT, ask the server whether the transaction was committed.
 
-A transaction has a number, by which the server knows, also after a crash, whether it was committed. So nobody has to
-guess. What was written and not committed, the server undoes by itself.
+PostgreSQL reports the status of a transaction by its id, even after a crash (`txid_status`). It rolls back by itself
+what was not committed.
 """
 
 import time
@@ -15,79 +15,79 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, event
 
 LOCK_SECONDS = 30.0
-"""How long to wait for another session that keeps us out."""
+"""How long to wait for a lock that another session holds."""
 
-PATIENCE = 30.0
-"""Seconds in which a server that has crashed may come back, and say what it has committed."""
+RECOVERY_SECONDS = 30.0
+"""How long to wait for a crashed server to come back and report the transaction's status."""
 
-PAUSE = 0.1
-"""Seconds between two questions to a server that cannot answer yet."""
+RETRY_SECONDS = 0.1
+"""Pause between two attempts to ask a server that does not answer yet."""
 
 KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
-"""A server that has gone without a word is missed after a minute, unless the URL says otherwise; not after hours."""
+"""Detect a server that disappears silently after a minute instead of hours. The URL may override these."""
 
 
-class SettlingConnection(psycopg.Connection[Any]):
-    """A connection whose `commit` returns when the transaction is committed, and raises when it is not.
+class RecoveringConnection(psycopg.Connection[Any]):
+    """A connection whose `commit` returns if the transaction was committed, and raises if it was not.
 
-    Raises TransactionResolutionUnknown when the server cannot be asked within PATIENCE, or does not know.
+    Raises TransactionResolutionUnknown if the server does not answer within RECOVERY_SECONDS, or does not know.
     """
 
-    again: Callable[..., psycopg.Connection[Any]]
-    """Another connection to the same server."""
+    reconnect: Callable[..., psycopg.Connection[Any]]
+    """Opens another connection to the same server."""
 
     def commit(self) -> None:
-        """Commit; if the answer is lost, see whether it has happened."""
-        number = self._number()
+        """Commit. If the connection drops before the answer, ask the server for the outcome."""
+        transaction_id = self._transaction_id()
         try:
             super().commit()
         except psycopg.OperationalError:
-            if not self.closed or (number is not None and not self._is_committed(number)):
+            if not self.closed or (transaction_id is not None and not self._was_committed(transaction_id)):
                 raise
 
     def rollback(self) -> None:
-        """Roll back; where the connection is gone, the server has done so."""
+        """Roll back. On a closed connection the server has already done so."""
         if not self.closed:
             super().rollback()
 
-    def _number(self) -> int | None:
-        """By which the server knows the transaction; None when it has written nothing, or has failed already."""
+    def _transaction_id(self) -> int | None:
+        """The server's id of this transaction; None if it has written nothing, or has already failed."""
         if self.info.transaction_status is not TransactionStatus.INTRANS:
             return None
         row = self.execute("SELECT txid_current_if_assigned()").fetchone()
         return None if row is None else row[0]
 
-    def _is_committed(self, number: int) -> bool:
-        until = time.monotonic() + PATIENCE
-        while (status := self._status(number)) not in ("committed", "aborted"):
-            if time.monotonic() > until:
-                raise TransactionResolutionUnknown("the connection was lost while it committed")
-            time.sleep(PAUSE)
+    def _was_committed(self, transaction_id: int) -> bool:
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while (status := self._status(transaction_id)) not in ("committed", "aborted"):
+            if time.monotonic() > deadline:
+                raise TransactionResolutionUnknown("the connection was lost during COMMIT")
+            time.sleep(RETRY_SECONDS)
         return status == "committed"
 
-    def _status(self, number: int) -> str | None:
-        """As the server has it now; None when it cannot be asked, or has forgotten."""
+    def _status(self, transaction_id: int) -> str | None:
+        """The transaction's status on the server; None if the server does not answer, or no longer knows."""
         try:
-            with self.again(autocommit=True, connect_timeout=5) as other:
-                # A server that has not noticed yet that we are gone waits for a COMMIT that may never come.
+            with self.reconnect(autocommit=True, connect_timeout=5) as other:
+                # A server that has not noticed the dropped connection waits for a COMMIT that may never come.
                 other.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                     " WHERE datname = current_database() AND backend_xid::text::bigint = %s %% 4294967296",
-                    [number],
+                    [transaction_id],
                 )
-                row = other.execute("SELECT txid_status(%s)", [number]).fetchone()
-        except (psycopg.OperationalError, InvalidParameterValue):  # the second: a server that never came so far
+                row = other.execute("SELECT txid_status(%s)", [transaction_id]).fetchone()
+        except (psycopg.OperationalError, InvalidParameterValue):  # the second: an id the server never assigned
             return None
         return None if row is None else row[0]
 
 
-def settle_commits(engine: Engine) -> None:
-    """Let every connection of a PostgreSQL `engine` be a SettlingConnection."""
+def recover_commits(engine: Engine) -> None:
+    """Make every connection of a PostgreSQL `engine` a RecoveringConnection."""
 
-    def connect(_dialect: Any, _record: Any, arguments: list[Any], parameters: dict[str, Any]) -> SettlingConnection:
+    def connect(_dialect: Any, _record: Any, arguments: list[Any], parameters: dict[str, Any]) -> RecoveringConnection:
         parameters = {**KEEPALIVE, **parameters}
-        connection = SettlingConnection.connect(*arguments, **parameters)
-        connection.again = partial(psycopg.Connection.connect, *arguments, **parameters)
+        connection = RecoveringConnection.connect(*arguments, **parameters)
+        connection.reconnect = partial(psycopg.Connection.connect, *arguments, **parameters)
         try:
             connection.autocommit = True
             connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_SECONDS * 1000:.0f}"])

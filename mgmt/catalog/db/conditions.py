@@ -1,4 +1,4 @@
-"""Conditions that mean the same on SQLite and PostgreSQL. Whatever a user typed is bound, never part of the text."""
+"""SQL conditions that behave the same on SQLite and PostgreSQL. User input is bound, never part of the SQL."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from mgmt.catalog.records.types import UTCDateTime, display, exact_bytes
 
 
 class _Like(FunctionElement[bool]):
-    """Arguments: the text, a folded pattern, the pattern as it was given."""
+    """Arguments: the text, the case-folded pattern, the original pattern."""
 
     type = Boolean()
     inherit_cache = True
@@ -24,7 +24,7 @@ class _Like(FunctionElement[bool]):
 @compiles(_Like, "sqlite")
 def _in_sqlite(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
     text, folded, _ = (compiler.process(clause, **options) for clause in element.clauses)
-    # LIKE knows the case of ASCII by itself, and nearly every name is; casefold takes ten times as long.
+    # LIKE ignores the case of ASCII, and nearly every name is ASCII; casefold takes ten times as long.
     is_ascii = f"length({text}) = length(CAST({text} AS BLOB))"
     return f"(CASE WHEN {is_ascii} THEN {text} ELSE casefold({text}) END LIKE {folded} ESCAPE '!')"
 
@@ -32,7 +32,7 @@ def _in_sqlite(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(_Like, "postgresql")
 def _in_postgresql(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
     text, _, pattern = (compiler.process(clause, **options) for clause in element.clauses)
-    # The columns sort by code point, a collation that knows the case of ASCII only.
+    # The collation of the columns, which sorts by code point, ignores the case of ASCII only.
     return f"""(({text}) COLLATE "default" ILIKE {pattern} ESCAPE '!')"""
 
 
@@ -43,17 +43,17 @@ def _like(text: Any, keyword: str, before: str, after: str) -> ColumnElement[boo
 
 
 def containing(text: Any, keyword: str) -> ColumnElement[bool]:
-    """`text` has `keyword` in it, whatever the case of either; a `%` is a `%`."""
+    """`text` contains `keyword`, ignoring case; `%` and `_` are literal."""
     return _like(text, keyword, "%", "%")
 
 
 def beginning(text: Any, keyword: str) -> ColumnElement[bool]:
-    """`text` begins with `keyword`, whatever the case of either."""
+    """`text` starts with `keyword`, ignoring case."""
     return _like(text, keyword, "", "%")
 
 
 def ending(text: Any, keyword: str) -> ColumnElement[bool]:
-    """`text` ends with `keyword`, whatever the case of either."""
+    """`text` ends with `keyword`, ignoring case."""
     return _like(text, keyword, "%", "")
 
 
@@ -66,7 +66,7 @@ class _Tagged(FunctionElement[bool]):
 
 @compiles(_Tagged, "sqlite")
 def _tagged_in_sqlite(element: _Tagged, compiler: SQLCompiler, **options: Any) -> str:
-    # Its JSON paths cannot name every key; and `->>` does not see through the escapes of what is not ASCII.
+    # SQLite's JSON paths cannot express every key, and `->>` does not decode escapes of non-ASCII keys.
     tags, key, value = (compiler.process(clause, **options) for clause in element.clauses)
     return f"EXISTS (SELECT 1 FROM json_each({tags}) AS tag WHERE tag.key = {key} AND tag.value = {value})"  # noqa: S608
 
@@ -78,12 +78,12 @@ def _tagged_in_postgresql(element: _Tagged, compiler: SQLCompiler, **options: An
 
 
 def tagged(tags: Any, key: str, value: str) -> ColumnElement[bool]:
-    """`tags` has `key` with exactly this `value`."""
+    """`tags` has exactly this `value` for `key`."""
     return _Tagged(tags, literal(display(key)), literal(display(value)))
 
 
 class _Elements(FunctionElement[str]):
-    """Argument: a JSON list. A table of its elements, in the column `value`."""
+    """Argument: a JSON list. A table of its elements, with the column `value`."""
 
     inherit_cache = True
 
@@ -99,34 +99,34 @@ def _elements_in_postgresql(element: _Elements, compiler: SQLCompiler, **options
 
 
 def table_of(numbers: Sequence[int]) -> TableValuedAlias:
-    """`numbers` as a table, in its column `value`; there may be more of them than a statement can have parameters."""
+    """`numbers` as a table with the column `value`; there may be more than the limit of bound parameters."""
     return _Elements(literal(json.dumps(list(numbers)))).table_valued("value")
 
 
 def among(number: ColumnElement[int], numbers: Sequence[int]) -> ColumnElement[bool]:
-    """`number` is one of `numbers`, of which there may be many."""
+    """`number` is one of `numbers`; there may be more than the limit of bound parameters."""
     return number.in_(select(cast(table_of(numbers).c.value, BigInteger)))
 
 
 def starting(text: ColumnElement[str] | InstrumentedAttribute[Any], prefix: str) -> ColumnElement[bool]:
-    """`text` begins with `prefix`, in exactly this case: a range, so that an index serves it."""
+    """`text` starts with `prefix`, respecting case: a range condition, so that an index is used."""
     shown = display(prefix)
     following = _following(shown)
     return and_(text >= shown, text < following) if following is not None else text >= shown
 
 
 def _following(prefix: str) -> str | None:
-    """The least text that is greater than all that begins with `prefix`, by code points."""
+    """The smallest text, by code points, that is greater than every text starting with `prefix`."""
     for end in range(len(prefix), 0, -1):
         code = ord(prefix[end - 1])
         if code < 0x10FFFF:
-            # Surrogates are no characters: no database would take one.
+            # Skip the surrogates, which no database accepts.
             return prefix[: end - 1] + chr(0xE000 if code == 0xD7FF else code + 1)
     return None
 
 
 def named(text: Any, raw: Any, name: str) -> ColumnElement[bool]:
-    """The pair of columns `text` and `raw` holds exactly `name`."""
+    """The columns `text` and `raw` together hold exactly `name`."""
     exact = exact_bytes(name)
     return and_(text == name, raw.is_(None) if exact is None else raw == exact)
 
@@ -147,5 +147,5 @@ def _clock_in_postgresql(_element: _Clock, _compiler: SQLCompiler, **_options: A
 
 
 def clock() -> ColumnElement[datetime]:
-    """This moment by the database's clock, which is the same for all who ask."""
+    """The current time of the database's clock, which all clients share."""
     return _Clock()

@@ -1,4 +1,4 @@
-"""The catalog's database: who may write when, and whether its schema is ours."""
+"""The catalog's database: transactions, locks, and the check of the schema version."""
 
 import os
 import threading
@@ -9,11 +9,10 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, event, inspect, text
 from sqlalchemy.orm import Session
 
-from mgmt.catalog.audit.hashing import has_ended, watch
 from mgmt.catalog.db.engine import connect, create_sqlite, is_writable, parse
-from mgmt.catalog.db.errors import translated
-from mgmt.catalog.db.flock import locked, locked_at_once
-from mgmt.catalog.db.read_retry import once_more, read_once_more
+from mgmt.catalog.db.errors import translate_errors
+from mgmt.catalog.db.flock import lock_with_timeout, try_lock
+from mgmt.catalog.db.read_retry import retry_read, retry_reads
 from mgmt.catalog.records.types import display
 from mgmt.errors import CatalogError
 from mgmt.signals import held
@@ -22,75 +21,77 @@ HEAD = "0007"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
 MIGRATING = (
-    "SET LOCAL lock_timeout = '10s'",  # whoever works meanwhile does not wait behind an upgrade that waits itself
-    "SET LOCAL statement_timeout = 0",  # a limit of the login is for its queries, not for ten million rows
+    "SET LOCAL lock_timeout = '10s'",  # other sessions do not queue behind an upgrade that waits itself
+    "SET LOCAL statement_timeout = 0",  # a role's limit is meant for its queries, not for ten million rows
     "SELECT pg_advisory_xact_lock(hashtext('mgmt migrations'))",
 )
-"""What the transaction of an upgrade begins with on PostgreSQL, run by mgmt or written out for an administrator."""
-_FIRST_LOOK = text("SELECT version_num FROM alembic_version")
-"""The moment of a snapshot is that of its first query."""
+"""The first statements of an upgrade on PostgreSQL, run by mgmt or printed for an administrator."""
+_START_SNAPSHOT = text("SELECT version_num FROM alembic_version")
+"""A snapshot is taken by the first query of its transaction."""
 
 LOCK_SECONDS = 30.0
-"""How long to stand in line behind other processes of mgmt that write: each of them takes milliseconds."""
+"""How long to wait for other mgmt processes that write. Each of their transactions takes milliseconds."""
 
 
 class Database:
-    """One catalog, opened at first use. Records live in one session, whose state only `transaction` writes.
+    """One catalog, opened at first use. Records live in one session; only `transaction` writes their changes.
 
-    Calls may come from any thread; they take turns.
+    Calls from several threads are serialized.
     """
 
-    def __init__(self, url: str | URL, *, create: bool = True) -> None:
-        """`url` is sqlite:///file or postgresql://...; with `create` an empty database gets its schema by itself.
+    def __init__(
+        self, url: str | URL, *, wal: bool = True, initialize: Callable[["Database"], object] | None = None
+    ) -> None:
+        """`url` is sqlite:///file or postgresql://...
 
-        Without it nothing is made: neither a schema, nor SQLite's write-ahead log for a file that has none.
+        `initialize` creates the schema of an empty database at first use; without it an empty database is refused.
+        `wal` gives an SQLite file its write-ahead log.
         """
         self.url = parse(url)
         self.name = self.url.render_as_string()
         self.path: str | None = None
         if self.url.get_backend_name() == "sqlite":
             self.path = self.name = str(self.url.database)
-        self._create = create
-        self._writer, self._reader = connect(self.url, wal=create)
+        self._initialize = initialize
+        self._writer, self._reader = connect(self.url, wal=wal)
         self._session = _RoutedSession(self)
-        watch(self._session)
         self._mutex = threading.RLock()
         self._depth = 0
-        read_once_more(self._session, self.name, lambda: not self._depth)
+        retry_reads(self._session, self.name, lambda: not self._depth)
         self._lock_depth = 0
         self._is_current = False
         self._check: Callable[[Session], None] = lambda _: None
 
     @property
     def is_sqlite(self) -> bool:
-        """A file of our own, not a server."""
+        """The catalog is an SQLite file, not a PostgreSQL database."""
         return self.path is not None
 
     def guard(self, check: Callable[[Session], None]) -> None:
-        """Begin every transaction with `check` from now on: when it raises, nothing is written."""
+        """Begin every transaction with `check` from now on; if it raises, the transaction is rolled back."""
         self._check = check
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """All that is written inside is committed together at its end, or not at all.
+        """Commit everything written inside together at the end, or nothing.
 
-        A transaction inside another one joins it. On SQLite the outermost holds a lock against other writers, so it
-        should be short. Raises CatalogError for whatever the database raises.
+        A transaction inside another one joins it. On SQLite it holds the writers' lock, so it should be short. Raises
+        CatalogError for every error of the database.
         """
-        with self._mutex, translated(self.name):
+        with self._mutex, translate_errors(self.name):
             if self._depth:
                 yield self._session
                 return
             self._ensure_current()
             with self.lock():
                 if (reading := self._session.get_transaction()) is not None:
-                    # Or it would be committed beside the writer's, and a failure of one leaves the other half done.
+                    # Otherwise it would be committed beside the writer's, and one might fail after the other.
                     reading.close()
                 self._depth = 1
                 try:
                     self._check(self._session)
                     yield self._session
-                    with held():  # SQLAlchemy does not get over an interruption of either
+                    with held():  # an interrupted commit or rollback leaves SQLAlchemy in an unusable state
                         self._session.commit()
                 except BaseException:
                     with held():
@@ -100,70 +101,66 @@ class Database:
                     self._depth = 0
 
     @contextmanager
-    def aside(self) -> Iterator[Connection | None]:
-        """A short transaction of its own, for another thread; None when a writer of SQLite would have to wait for it.
+    def side_transaction(self) -> Iterator[Connection | None]:
+        """A short transaction on a connection of its own, for a background thread. Raises CatalogError.
 
-        It has nothing to do with the session, and waits for nobody. Raises CatalogError.
+        It never waits for the session or for another writer: on SQLite it yields None while another writer holds the
+        lock.
         """
-        with translated(self.name), ExitStack() as stack:
+        with translate_errors(self.name), ExitStack() as stack:
             if self.path is not None:
                 descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CLOEXEC)
                 stack.callback(os.close, descriptor)
-                if not locked_at_once(descriptor):
+                if not try_lock(descriptor):
                     yield None
                     return
             yield stack.enter_context(self._writer.begin())
 
-    @property
-    def has_ended(self) -> bool:
-        """An operation has ended through this object."""
-        return has_ended(self._session)
+    def advisory_lock(self, key: str) -> None:
+        """Inside a transaction: hold the advisory lock on `key` until the transaction ends, and wait for it first.
 
-    def take_turns(self, key: str) -> None:
-        """Inside a transaction: wait for whoever else has said the same `key`, until that transaction ends.
-
-        On SQLite there is only one writer anyway.
+        SQLite has a single writer, and needs no lock.
         """
         if not self.is_sqlite:
             lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
             self._session.execute(lock, {"key": display(key)})
 
-    def wait_no_longer(self) -> None:
-        """Inside a transaction: CatalogError when another session locks a row of it for LOCK_SECONDS.
+    def set_lock_timeout(self) -> None:
+        """Inside a transaction: give up with CatalogError after LOCK_SECONDS of waiting for a row lock.
 
-        A machine that died may have left its server in the middle of a transaction. On SQLite nobody has a lock then.
+        The server may still hold an open transaction of a machine that died. SQLite has no such locks.
         """
         if not self.is_sqlite:
             self._session.execute(text(f"SET LOCAL lock_timeout = {round(LOCK_SECONDS * 1000)}"))
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Each statement inside sees what is committed by then, and leaves no transaction open behind it.
+        """A session to read with: each statement sees what is committed by then, and leaves no transaction open.
 
-        Inside a transaction it sees what that has written. Raises CatalogError for whatever the database raises.
+        Inside `transaction` it also sees what that has written. Raises CatalogError for every error of the database.
         """
-        with self._mutex, translated(self.name):
+        with self._mutex, translate_errors(self.name):
             if self._depth:
                 self._session.flush()
             else:
                 self._ensure_current()
             yield self._session
 
-    def after_flush(self, listener: Callable[[Session], None]) -> None:
-        """Have `listener` see what is new and what has changed, each time that records are written."""
-        event.listen(self._session, "after_flush", lambda session, _: listener(session))
+    def listen(self, event_name: str, listener: Callable[..., None]) -> None:
+        """Call `listener` at each session event of this name ("after_flush", "before_commit", ...)."""
+        event.listen(self._session, event_name, listener)
 
     def discard(self) -> None:
-        """Forget all changes of records that are not committed."""
-        with self._mutex, translated(self.name), held():
+        """Discard all uncommitted changes of records."""
+        with self._mutex, translate_errors(self.name), held():
             self._session.rollback()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other writers of an SQLite catalog waiting, in the order they came. Nothing on PostgreSQL.
+        """Hold the writers' lock of an SQLite catalog; do nothing on PostgreSQL.
 
-        SQLite's own busy handler polls and starves some; a queue in the kernel does not. Raises CatalogError when it
-        takes longer than LOCK_SECONDS.
+        The kernel grants it in order of arrival, unlike SQLite's busy handler, which polls and can starve a writer.
+        Raises CatalogError if another process holds it for longer than LOCK_SECONDS.
         """
         with self._mutex:
             if self.path is None or self._lock_depth:
@@ -176,13 +173,13 @@ class Database:
                 )
             try:
                 descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                arrived = locked(descriptor, LOCK_SECONDS)
+                acquired = lock_with_timeout(descriptor, LOCK_SECONDS)
             except OSError as error:
                 raise CatalogError(
                     f"the catalog {self.path} cannot be locked: {error.strerror}",
                     next_step=f"check the permissions of {self.path}.lock",
                 ) from error
-            if not arrived:
+            if not acquired:
                 raise CatalogError(
                     f"the catalog {self.path} is busy: another process has been writing for {LOCK_SECONDS:g} s",
                     next_step=f"find it with `fuser {self.path}.lock`, or try again later",
@@ -191,20 +188,20 @@ class Database:
                 self._lock_depth = 1
                 yield
             finally:
-                with held():  # or this process would stand in line behind itself
+                with held():  # otherwise this process would wait for its own lock
                     self._lock_depth = 0
                     os.close(descriptor)
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """One transaction in which the schema may change, kept from everyone else: all of it happens, or nothing.
+        """One exclusive transaction in which the schema may change; it is applied completely or not at all.
 
-        On SQLite foreign keys rest meanwhile, as tables are rebuilt, and are checked before the commit.
+        SQLite rebuilds tables to change them, so foreign keys are off until just before the commit, and checked then.
         """
         if self.path is not None:
             create_sqlite(self.path)
         self._is_current = False
-        with self._mutex, translated(self.name), self.lock(), self._writer.connect() as connection:
+        with self._mutex, translate_errors(self.name), self.lock(), self._writer.connect() as connection:
             driver: Any = connection.connection.driver_connection
             if self.is_sqlite:
                 driver.execute("PRAGMA foreign_keys=OFF")  # does nothing inside a transaction
@@ -216,7 +213,7 @@ class Database:
                     yield connection
                     if self.is_sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first()):
                         raise CatalogError(
-                            f"the catalog {self.name} was not changed: rows of {broken[0]} would be orphans"
+                            f"the catalog {self.name} was not changed: rows of {broken[0]} would be orphaned"
                         )
             finally:
                 if self.is_sqlite:
@@ -224,22 +221,22 @@ class Database:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection to look with, whatever schema there is."""
-        with self._mutex, translated(self.name), self._reader.connect() as connection:
+        """A connection to read with, whatever the version of the schema."""
+        with self._mutex, translate_errors(self.name), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """A connection that sees the catalog as it is at this moment, however long it looks; others go on writing."""
-        with self._mutex, translated(self.name):
+        """A connection that sees the catalog as of now, however long it reads. Other processes can write meanwhile."""
+        with self._mutex, translate_errors(self.name):
             self._ensure_current()
             if self.is_sqlite:
                 with self._reader.connect() as connection:
                     driver: Any = connection.connection.driver_connection
-                    driver.text_factory = _readable  # what somebody has spoilt must not keep us from saying so
+                    driver.text_factory = _readable  # tampered text must not stop the verification
                     connection.exec_driver_sql("BEGIN")
                     try:
-                        connection.execute(_FIRST_LOOK)
+                        connection.execute(_START_SNAPSHOT)
                         yield connection
                     finally:
                         connection.exec_driver_sql("ROLLBACK")
@@ -247,18 +244,18 @@ class Database:
                 return
             moment = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with moment.connect() as connection:
-                connection.execute(_FIRST_LOOK)
+                connection.execute(_START_SNAPSHOT)
                 yield connection
 
     def revision(self) -> str | None:
-        """The revision of the schema that is there; None when there is none, and nothing else either.
+        """The revision of the schema; None for an empty database.
 
-        Raises CatalogError when the database is somebody else's.
+        Raises CatalogError if the database belongs to another program.
         """
         if self.path is not None and not os.path.exists(self.path):
             return None
-        with translated(self.name):
-            return once_more(self._revision)
+        with translate_errors(self.name):
+            return retry_read(self._revision)
 
     def close(self) -> None:
         """Close every connection. The next use opens them again."""
@@ -267,7 +264,7 @@ class Database:
             self._writer.dispose()
 
     def bind(self) -> Engine:
-        """What the session's next statement goes to."""
+        """The engine for the session's next statement."""
         return self._writer if self._depth else self._reader
 
     def _revision(self) -> str | None:
@@ -278,7 +275,7 @@ class Database:
                 return found
             if tables:
                 raise CatalogError(
-                    f"{self.name} is not a catalog of mgmt: it holds other tables", next_step="use --catalog URL"
+                    f"{self.name} is not an mgmt catalog: it contains other tables", next_step="use --catalog URL"
                 )
             return None
 
@@ -287,20 +284,17 @@ class Database:
             return
         found = self.revision()
         if found is None:
-            if not self._create:
+            if self._initialize is None:
                 raise CatalogError(f"there is no catalog at {self.name}", next_step="mgmt db upgrade")
-            # Only here is Alembic worth the time it takes to import.
-            from mgmt.catalog.schema import migrate as schema
-
-            schema.upgrade(self)
+            self._initialize(self)
         elif found < HEAD:
             raise CatalogError(
-                f"the catalog {self.name} has the older schema {found}; this mgmt needs {HEAD}",
+                f"the catalog {self.name} has the older schema {found}; this mgmt requires {HEAD}",
                 next_step="mgmt db upgrade",
             )
         elif found > HEAD:
             raise CatalogError(
-                f"the catalog {self.name} has the schema {found}, which this mgmt does not know: it knows {HEAD}",
+                f"the catalog {self.name} has the unknown schema {found}; this mgmt supports {HEAD}",
                 next_step="use a newer mgmt",
             )
         self._is_current = True
@@ -311,7 +305,7 @@ def _readable(text: bytes) -> str:
 
 
 class _RoutedSession(Session):
-    """Writes go to the engine that begins transactions, reads outside of one to the engine that does not."""
+    """Sends statements to the writing engine inside a transaction, and to the reading engine outside."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(autoflush=False, expire_on_commit=False)

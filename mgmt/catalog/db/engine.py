@@ -1,4 +1,4 @@
-"""From a URL to an engine: SQLite and PostgreSQL, set up so that what is committed stays."""
+"""Database engines: SQLite and PostgreSQL connections, configured so that committed data is durable."""
 
 import os
 import sqlite3
@@ -11,33 +11,31 @@ from mgmt.errors import CatalogError, ConfigurationError
 from mgmt.paths import absolute
 
 BUSY_SECONDS = 10.0
-"""How long to wait for a program that does not know our lock, such as the sqlite3 shell."""
+"""How long to wait for a program that does not use our lock file, such as the sqlite3 shell."""
 
 READING = "mgmt_reading"
 
 
 def parse(url: str | URL) -> URL:
-    """The `sqlite:///file` or `postgresql://...` that `url` says; ConfigurationError when it says something else."""
+    """Parse a `sqlite:///file` or `postgresql://...` URL. Raises ConfigurationError for any other."""
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise ConfigurationError(
-            "the catalog's URL cannot be understood", next_step="use sqlite:////path/to/catalog.db"
-        ) from error
+        raise ConfigurationError("invalid catalog URL", next_step="use sqlite:////path/to/catalog.db") from error
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         return parsed.set(database=absolute(parsed.database))
     if parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     raise ConfigurationError(
-        f"{parsed.render_as_string()} is not a catalog: it must be sqlite:///file or postgresql://...",
+        f"{parsed.render_as_string()} is not a catalog URL: it must be sqlite:///file or postgresql://...",
         next_step="use sqlite:////path/to/catalog.db",
     )
 
 
 def connect(url: URL, *, wal: bool = True) -> tuple[Engine, Engine]:
-    """An engine that writes, and one that reads and never leaves a transaction open. Nothing is opened yet.
+    """Return an engine that writes, and one that reads and leaves no transaction open. Neither is connected yet.
 
-    With `wal` an SQLite file that has no write-ahead log is given one.
+    With `wal`, an SQLite file is switched to a write-ahead log.
     """
     if url.get_backend_name() == "sqlite":
         path = str(url.database)
@@ -50,16 +48,16 @@ def connect(url: URL, *, wal: bool = True) -> tuple[Engine, Engine]:
         raise ConfigurationError(
             "a PostgreSQL catalog needs psycopg", next_step="pip install 'mgmt-archive[postgres]'"
         ) from error
-    from mgmt.catalog.db.commit_recovery import settle_commits
+    from mgmt.catalog.db.commit_recovery import recover_commits
 
-    settle_commits(engine)
+    recover_commits(engine)
     return engine, engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def create_sqlite(path: str) -> None:
-    """An empty file that only its owner may read, in a folder that only its owner may enter, unless they exist.
+    """Create an empty database file with mode 0600, and its folder with mode 0700, unless they exist.
 
-    SQLite gives its -wal and -shm the mode of the file, so it must be right before it is first opened.
+    SQLite gives its -wal and -shm files the mode of the database file, so the mode is set before the first open.
     """
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -72,7 +70,7 @@ def create_sqlite(path: str) -> None:
 
 
 def is_writable(path: str) -> bool:
-    """SQLite may write the file, and the files that it keeps beside it."""
+    """Whether SQLite may write the file and the -wal and -shm files beside it."""
     return _may_write(path) and _may_write(os.path.dirname(path))
 
 
@@ -84,9 +82,9 @@ def _open_sqlite(path: str, *, wal: bool) -> sqlite3.Connection:
     writable = is_writable(path)
     mode = "rw" if writable else "ro"
     if not _may_write(os.path.dirname(path)) and not os.path.exists(f"{path}-wal"):
-        # A WAL database cannot be opened where its -shm cannot be created, unless nothing can change it.
+        # SQLite cannot open a WAL database where it cannot create the -shm file, unless the database is immutable.
         mode = "ro&immutable=1"
-    # Without isolation_level=None the driver would begin transactions of its own.
+    # Without isolation_level=None the driver begins transactions by itself.
     connection = sqlite3.connect(
         f"file:{quote(os.fsencode(path))}?mode={mode}",
         uri=True,
@@ -108,11 +106,11 @@ def _open_sqlite(path: str, *, wal: bool) -> sqlite3.Connection:
 
 
 def _casefold(text: str | None) -> str | None:
-    """SQLite's own lower() knows ASCII only."""
+    """Replaces SQLite's lower(), which handles ASCII only."""
     return None if text is None else text.casefold()
 
 
 def _begin_immediate(connection: Connection) -> None:
-    # A reader's statements each end by themselves; only a writer has a transaction, and its lock from the beginning.
+    # Readers run in autocommit. A writer takes the write lock when its transaction begins, so it cannot fail later.
     if not connection.get_execution_options().get(READING):
         connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""What a database says went wrong, in one line that a person can act on."""
+"""Translate database errors into CatalogErrors: one line that says what failed and what to do."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _SQLITE = {
     sqlite3.SQLITE_FULL: ("cannot be written: the disk is full", "free some space"),
     sqlite3.SQLITE_NOTADB: ("is not a catalog: the file is not an SQLite database", "restore it from a backup"),
     sqlite3.SQLITE_CORRUPT: ("is damaged", "restore it from a backup, or run `mgmt db rebuild`"),
-    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check that its folder exists and may be written"),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check that its folder exists and is writable"),
     sqlite3.SQLITE_IOERR: ("cannot be read or written: input/output error", "check the disk"),
     sqlite3.SQLITE_PERM: ("may not be used: permission denied", "check the permissions of the file and its folder"),
     sqlite3.SQLITE_AUTH: ("may not be used: permission denied", "check the permissions of the file and its folder"),
@@ -28,7 +28,7 @@ _SQLITE = {
 _POSTGRESQL = {
     "08": ("cannot be reached", "check that the server runs"),
     "08007": (
-        "is out of reach: the connection was lost at a COMMIT, and nobody can tell whether it happened",
+        "is unreachable: the connection was lost during COMMIT, and the outcome is unknown",
         "mgmt recover",
     ),
     "57P": ("cannot be reached: the server is starting or stopping", "try again"),
@@ -44,19 +44,19 @@ _POSTGRESQL = {
 }
 
 _FATAL = "FATAL:  "
-"""How a server begins that lets nobody in; psycopg knows no SQLSTATE of it."""
+"""The prefix of a server's reason for rejecting a connection, for which psycopg reports no SQLSTATE."""
 
 _LOST = (
-    "is out of reach: the connection was lost, and what was not committed is undone",
-    "run the same command again: it goes on from there",
+    "is unreachable: the connection was lost, and uncommitted changes are rolled back",
+    "run the same command again to resume",
 )
 
 
 def describe(error: BaseException, name: str) -> CatalogError:
-    """What the driver's (or SQLAlchemy's) `error` means for the catalog called `name`.
+    """Return the CatalogError for an `error` of the driver or of SQLAlchemy, for the catalog called `name`.
 
-    Values that were bound never appear: `name` has no password in it, and only the first line of what the driver says
-    is repeated, and only when it is not one of the usual faults.
+    Bound values never appear: `name` contains no password, and only the first line of the driver's message is repeated,
+    and only for an error that is not listed above.
     """
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     if isinstance(cause, sqlite3.Error):
@@ -66,13 +66,13 @@ def describe(error: BaseException, name: str) -> CatalogError:
         known = _of_state(state, unreachable=type(cause).__name__ == "OperationalError")
         if state is None and isinstance(error, DBAPIError) and error.connection_invalidated:
             known = _LOST
-        if state is None and _FATAL in str(cause):  # it was reached, and gives its reason
+        if state is None and _FATAL in str(cause):  # the server was reached and gave a reason
             reason = str(cause).rpartition(_FATAL)[2].splitlines()[0]
-            known = (f"lets nobody in: {reason}", "check the catalog's URL, or try again later")
+            known = (f"rejected the connection: {reason}", "check the catalog's URL, or try again later")
     if known is not None:
         return CatalogError(f"the catalog {name} {known[0]}", next_step=known[1])
-    said = next(iter(str(cause).splitlines()), "") or type(cause).__name__
-    return CatalogError(f"the catalog {name} refused: {said}")
+    message = next(iter(str(cause).splitlines()), "") or type(cause).__name__
+    return CatalogError(f"the catalog {name} returned an error: {message}")
 
 
 def _of_state(state: str | None, *, unreachable: bool) -> tuple[str, str] | None:
@@ -89,18 +89,18 @@ def _interruption(error: BaseException) -> KeyboardInterrupt | None:
 
 
 @contextmanager
-def translated(name: str) -> Iterator[None]:
-    """Whatever SQLAlchemy or the driver raises inside leaves as a CatalogError, but for an interruption in them."""
+def translate_errors(name: str) -> Iterator[None]:
+    """Raise what SQLAlchemy or the driver raises inside as a CatalogError; a KeyboardInterrupt among it stays one."""
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
-        if (stop := _interruption(error)) is not None:  # SQLAlchemy was in the middle of something, and complains
+        if (stop := _interruption(error)) is not None:  # SQLAlchemy was interrupted, and raised its own error
             raise stop from None
         raise describe(error, name) from error
-    except AssertionError as error:  # SQLAlchemy's own word for a type of record that has no class
+    except AssertionError as error:  # raised for an operation type without a class
         if "polymorphic_identity" not in str(error):
             raise
         raise CatalogError(
-            f"the catalog {name} holds an operation of a type that this mgmt does not know",
+            f"the catalog {name} contains an operation of an unknown type",
             next_step="use a newer mgmt",
         ) from error

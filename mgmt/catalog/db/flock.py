@@ -1,15 +1,15 @@
-"""A place in the kernel's queue for a lock, which is left when it takes too long."""
+"""Exclusive file locks (flock) with a timeout, granted in order of arrival."""
 
 import fcntl
 import os
 import threading
 
 
-def locked(descriptor: int, seconds: float) -> bool:
-    """Wait for the exclusive flock of `descriptor`, at most `seconds`; whether it is held now.
+def lock_with_timeout(descriptor: int, seconds: float) -> bool:
+    """Wait up to `seconds` for an exclusive flock on `descriptor`; return whether it was acquired.
 
-    Like any flock it ends when the descriptor is closed. After False, or an exception, the descriptor is no longer the
-    caller's: it is closed as soon as the kernel lets go of it.
+    Closing the descriptor releases the lock. After False or an exception the descriptor no longer belongs to the
+    caller: it is closed as soon as the kernel call returns.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -21,8 +21,8 @@ def locked(descriptor: int, seconds: float) -> bool:
     return True
 
 
-def locked_at_once(descriptor: int) -> bool:
-    """Take the exclusive flock of `descriptor` if nobody has it; whether it is held now."""
+def try_lock(descriptor: int) -> bool:
+    """Acquire an exclusive flock on `descriptor` if it is free; return whether it was acquired."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -31,7 +31,7 @@ def locked_at_once(descriptor: int) -> bool:
 
 
 class _Waiter:
-    """flock knows no time limit, and asking again and again starves some: so a thread waits in line for us."""
+    """Waits in a thread, because flock has no timeout and polling is unfair to those who came first."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -42,7 +42,7 @@ class _Waiter:
         threading.Thread(target=self._queue, name="mgmt catalog lock", daemon=True).start()
 
     def wait(self, seconds: float) -> bool:
-        """Whether the lock came in time."""
+        """Return whether the lock was acquired in time."""
         interrupted = True
         try:
             self._arrived.wait(seconds)

@@ -1,4 +1,4 @@
-"""A question whose connection was lost is asked once more, on a fresh one: it changes nothing."""
+"""Retry reads after a dropped connection: a read changes nothing, so it may run twice."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,34 +7,34 @@ from sqlalchemy import Result, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from mgmt.catalog.db.errors import translated
+from mgmt.catalog.db.errors import translate_errors
 
 T = TypeVar("T")
 
 
-def once_more(look: Callable[[], T], between: Callable[[], None] = lambda: None) -> T:
-    """What `look` says; if its connection was lost meanwhile, what it says after `between`."""
+def retry_read(read: Callable[[], T], before_retry: Callable[[], None] = lambda: None) -> T:
+    """Return what `read` returns. If its connection drops, call `before_retry` and read again, once."""
     try:
-        return look()
+        return read()
     except DBAPIError as error:
         if not error.connection_invalidated:
             raise
-        between()
-        return look()
+        before_retry()
+        return read()
 
 
-def read_once_more(session: Session, name: str, is_reading: Callable[[], bool]) -> None:
-    """Let each statement of `session` be asked once more where that is needed, while it `is_reading` only.
+def retry_reads(session: Session, name: str, is_reading: Callable[[], bool]) -> None:
+    """Retry each statement of `session` whose connection drops, as long as `is_reading()`.
 
-    A record asks by itself for what it has forgotten, whenever that is. So what goes wrong is a CatalogError here, too.
+    A record loads its expired attributes by itself, at any time. Errors of such a load are CatalogErrors, too.
     """
 
     def execute(state: ORMExecuteState) -> Result[Any]:
-        with translated(name):
-            return once_more(state.invoke_statement, leave) if is_reading() else state.invoke_statement()
+        with translate_errors(name):
+            return retry_read(state.invoke_statement, disconnect) if is_reading() else state.invoke_statement()
 
-    def leave() -> None:
-        # Not a rollback, which would forget what was changed in records.
+    def disconnect() -> None:
+        # Not a rollback, which would discard uncommitted changes of records.
         if (reading := session.get_transaction()) is not None:
             reading.close()
 

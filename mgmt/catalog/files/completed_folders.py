@@ -37,7 +37,7 @@ class Folders:
         self._host = host
         self._folders: set[str] = set()
         self._archives = array("q")
-        database.after_flush(self._note)
+        database.listen("after_flush", self._note)
 
     def changed(self) -> list[str]:
         """The folders that concern what was changed since this was last asked. The catalog is only read if any was."""
@@ -107,7 +107,7 @@ class Folders:
         for start in range(0, len(found), CHUNK):
             yield found[start : start + CHUNK].tolist()
 
-    def _note(self, session: Session) -> None:
+    def _note(self, session: Session, _flush: object) -> None:
         files = [each.file for each in session.new if isinstance(each, OperationFile)]
         files += [each for each in (*session.new, *session.dirty) if isinstance(each, FileRecord)]
         for file in files:

@@ -133,7 +133,7 @@ class MetadataManager:
         """
         with self._database.transaction() as session:
             if record not in session:
-                self._database.take_turns("/".join(record.place))
+                self._database.advisory_lock("/".join(record.place))
                 kept = _same(session, record)
                 if kept is not None:
                     for attribute in FileRecord.__mapper__.column_attrs:

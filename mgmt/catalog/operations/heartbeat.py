@@ -1,6 +1,6 @@
-"""Telling the catalog now and then that an operation is being worked on, for those who cannot look at its process.
+"""The heartbeat of running operations, for other hosts, which cannot look at the process.
 
-What it tells is for people: nothing is ever taken over because nobody was heard of.
+It is information for people only: no operation is ever taken over because its heartbeat stopped.
 """
 
 import logging
@@ -19,87 +19,87 @@ from mgmt.catalog.records.operations import OperationRecord, operations
 from mgmt.errors import CatalogError
 from mgmt.signals import held
 
-RENEW_SECONDS = 30.0
-"""How often a running operation is heard of."""
+INTERVAL_SECONDS = 30.0
+"""Seconds between two heartbeats."""
 
-AGAIN_SECONDS = 1.0
-"""When to try again if that would have kept somebody waiting, or could not be told."""
+RETRY_SECONDS = 1.0
+"""Seconds until the next attempt after a heartbeat that failed, or would have had to wait for a lock."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Held:
-    """An operation that this process has under way; `owner` is what the catalog said when that began."""
+class Running:
+    """An operation that this process runs, with the owner that the catalog had when it began."""
 
     operation: OperationRecord
     operation_id: str
     owner: str
 
 
-class Lease:
-    """What this process has under way. While that is anything, a thread renews `heard_at` of it."""
+class Heartbeat:
+    """The operations that this process runs. While there are any, a thread updates their `heard_at`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._ended = threading.Event()
+        self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.held: tuple[Held, ...] = ()
+        self.running: tuple[Running, ...] = ()
         self._ends: dict[str, datetime | None] = {}
 
     @contextmanager
-    def on(self, operation: OperationRecord) -> Iterator[None]:
-        """Hold the lease on `operation`, which has just become ours, for as long as the block lasts."""
-        lease = Held(operation, operation.operation_id, str(operation.owner))
+    def of(self, operation: OperationRecord) -> Iterator[None]:
+        """Send heartbeats for `operation`, which this process has just begun or taken up, until the block ends."""
+        running = Running(operation, operation.operation_id, str(operation.owner))
         try:
             with held():
-                self.held = (*self.held, lease)
+                self.running = (*self.running, running)
                 if self._thread is None:
-                    self._ended = threading.Event()
+                    self._stop = threading.Event()
                     self._thread = threading.Thread(
-                        target=self._renew, args=[self._ended], name="mgmt lease", daemon=True
+                        target=self._run, args=[self._stop], name="mgmt heartbeat", daemon=True
                     )
                     self._thread.start()
             yield
         finally:
             with held():
-                self.held = tuple(each for each in self.held if each is not lease)
-                self._ends.pop(lease.operation_id, None)
-                if not self.held and self._thread is not None:
-                    self._ended.set()
+                self.running = tuple(each for each in self.running if each is not running)
+                self._ends.pop(running.operation_id, None)
+                if not self.running and self._thread is not None:
+                    self._stop.set()
                     self._thread.join()
                     self._thread = None
 
-    def end(self, operation: OperationRecord) -> None:
-        """Remember how we end it."""
+    def note_end(self, operation: OperationRecord) -> None:
+        """Remember that this process finishes `operation`, and when."""
         self._ends[operation.operation_id] = operation.completed_at
 
-    def has_ended(self, lease: Held) -> bool:
-        """The operation has ended, and as we have said."""
-        return lease.operation.completed_at == self._ends.get(lease.operation_id)
+    def finished_here(self, running: Running) -> bool:
+        """Whether the operation has finished as this process recorded it, and not as another one did."""
+        return running.operation.completed_at == self._ends.get(running.operation_id)
 
-    def _renew(self, ended: threading.Event) -> None:
-        seconds = RENEW_SECONDS
-        while not ended.wait(seconds):
-            seconds = RENEW_SECONDS if self._tell() else AGAIN_SECONDS
+    def _run(self, stop: threading.Event) -> None:
+        seconds = INTERVAL_SECONDS
+        while not stop.wait(seconds):
+            seconds = INTERVAL_SECONDS if self._beat() else RETRY_SECONDS
 
-    def _tell(self) -> bool:
-        under_way = self.held
-        free = select(operations.c.operation_id).where(
-            operations.c.operation_id.in_([each.operation_id for each in under_way]),
-            operations.c.owner.in_({each.owner for each in under_way}),
+    def _beat(self) -> bool:
+        running = self.running
+        unlocked = select(operations.c.operation_id).where(
+            operations.c.operation_id.in_([each.operation_id for each in running]),
+            operations.c.owner.in_({each.owner for each in running}),
             operations.c.status.in_(LIVE),
         )
-        # A row that the session has locked is being committed right now, which says as much.
-        free = free.with_for_update(skip_locked=True, key_share=True)
+        # A row that the session has locked is about to be committed, which is a sign of life as well.
+        unlocked = unlocked.with_for_update(skip_locked=True, key_share=True)
         try:
-            with self._database.aside() as connection:
+            with self._database.side_transaction() as connection:
                 if connection is None:
                     return False
                 connection.execute(
-                    update(operations).where(operations.c.operation_id.in_(free)).values(heard_at=clock())
+                    update(operations).where(operations.c.operation_id.in_(unlocked)).values(heard_at=clock())
                 )
         except (CatalogError, OSError) as error:
-            logger.info("that work goes on could not be told: %s", error)
+            logger.info("heartbeat failed: %s", error)
             return False
         return True

@@ -1,4 +1,4 @@
-"""The life of an operation: written down before it begins, closed when it ends, taken up again when it was cut off."""
+"""The life of an operation: recorded before it begins, closed when it ends, taken up again if it is interrupted."""
 
 import getpass
 import logging
@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 import mgmt
 from mgmt.catalog.db.conditions import clock
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.operations.heartbeat import Lease
+from mgmt.catalog.operations.heartbeat import Heartbeat
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
-from mgmt.catalog.records.process import Fate, Owner
+from mgmt.catalog.records.process import Liveness, Owner
 from mgmt.errors import BusyError, CatalogError, Interrupted, LostError, MgmtError
 from mgmt.signals import held
 
@@ -27,42 +27,42 @@ logger = logging.getLogger(__name__)
 
 
 class Journal:
-    """The only place where operations begin and end.
+    """Begins and ends operations; nothing else does.
 
-    A service changes the records it was given, and says when what it knows must be on disk:
+    A service changes the records it is given, and calls `checkpoint` when the changes must be on disk:
 
         with journal.record(UploadRecord(target_path=path), claim=path) as upload:
             upload.stage = "uploading"
             journal.checkpoint()
             ...
-            with database.transaction():            # these together, or none
+            with database.transaction():            # all of these, or none
                 journal.link(upload, metadata.save_file_record(archive), Role.ARCHIVE)
                 journal.close(upload)
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._lease = Lease(database)
+        self._heartbeat = Heartbeat(database)
         database.guard(self._fence)
 
     @contextmanager
     def record(
         self, operation: Op, *, claim: str | None = None, unrecorded: Callable[[CatalogError], None] | None = None
     ) -> Iterator[Op]:
-        """Commit `operation` as running, and on leaving the block how it ended, with everything else that changed.
+        """Commit `operation` as running; on leaving the block, commit its outcome and every other change.
 
-        Left normally it is a success, unless the block has given it another terminal status, which is kept. An
-        exception makes it failed, a KeyboardInterrupt cancelled, with the message, and goes on; changes that were not
-        committed are discarded. What was taken up stays running when it is interrupted once more, as does what is
-        interrupted while it cleans up after an interruption: the next run takes it up.
+        Leaving normally means success, unless the block has set another terminal status. An exception means failed, a
+        KeyboardInterrupt cancelled; its message is recorded, uncommitted changes are discarded, and it is re-raised.
+        An operation that was taken up stays running if it is interrupted again, as does one that is interrupted during
+        its cleanup: the next run takes it up.
 
-        `claim` names what no other live operation may have: BusyError tells who has it. If its holder is a process of
-        this host that is gone, and was doing the same to the same target, *its* record is yielded instead of
-        `operation`, with the stage it had reached. Without `unrecorded`, CatalogError means that nothing may start;
-        with it, it is called with the reason, and the block runs on a record that is not kept.
+        `claim` is a resource that no other live operation may hold; BusyError names the holder. If the holder is a dead
+        process of this host that ran the same type of operation on the same target, *its* record is yielded instead of
+        `operation`, with the stage it had reached. Without `unrecorded`, a CatalogError means that nothing may start;
+        with it, `unrecorded` is called with the error, and the block runs with a record that is not stored.
 
-        While the block lasts, no transaction is committed unless the operation is still this process's own: another
-        machine may have been told that this one is dead. LostError says so, and the record is the other's then.
+        Inside the block, a transaction is committed only if this process still owns the operation. If another host has
+        taken it over (`mgmt recover --host`), LostError is raised, and the record belongs to that host.
         """
         try:
             begun = self._begin(operation, claim)
@@ -72,24 +72,24 @@ class Journal:
             unrecorded(error)
             yield operation
             return
-        with self._closed_at_the_end(begun, taken_up=begun is not operation):
+        with self._closing(begun, taken_up=begun is not operation):
             yield begun
 
     def checkpoint(self) -> None:
-        """Commit the facts known so far: a killed process leaves them behind."""
+        """Commit all changes of records made so far, so that they survive if the process is killed."""
         with self._database.transaction():
             pass
 
     def confirm(self) -> None:
-        """Raise LostError unless all that this process has under way is still its own; nothing is written.
+        """Raise LostError unless this process still owns every operation that it runs. Writes nothing.
 
-        For the moment before something that cannot be undone.
+        Call it just before something that cannot be undone.
         """
         with self._database.reading() as session:
             self._fence(session)
 
     def link(self, operation: OperationRecord, file: FileRecord, role: Role) -> None:
-        """Note that `operation` touched `file`; it is on disk with the next commit. Noting it again is harmless."""
+        """Record that `operation` touched `file`; the next commit writes it. Calling it twice is harmless."""
         with self._database.reading() as session:
             noted = (x for x in session.new if isinstance(x, OperationFile))
             if any(x.operation is operation and x.file is file and x.role is role for x in noted):
@@ -98,60 +98,60 @@ class Journal:
                 session.add(OperationFile(operation=operation, file=file, role=role))
 
     def close(self, operation: OperationRecord, status: Status = Status.SUCCESS, message: str | None = None) -> None:
-        """Commit how `operation` ended, and whatever else has changed. What has ended stays as it is from then on."""
+        """Commit the outcome of `operation`, and every other change. The operation is final from then on."""
         with self._database.transaction() as session:
             operation.status, operation.completed_at = status, now()
             operation.error_message = message or operation.error_message
-            self._lease.end(operation)
+            self._heartbeat.note_end(operation)
             session.flush()
             logger.info("%s of %s ends: %s", operation.operation_type, operation.target_path, operation.status)
 
     def interrupted(self) -> list[OperationRecord]:
-        """Operations that a process of this host was cut off in, the oldest first."""
-        return [operation for operation in self.running() if _fate(operation) is Fate.GONE]
+        """Operations whose process on this host has died, oldest first."""
+        return [operation for operation in self.running() if _liveness(operation) is Liveness.DEAD]
 
     def left_by(self, host: str) -> list[OperationRecord]:
-        """Operations whose process runs, or ran, on `host`, unless it is seen from here to be there; oldest first."""
-        return [each for each in self.running() if _host(each) == host and not _is_there(each)]
+        """Live operations of `host`, oldest first, except those whose process may be alive as seen from here."""
+        return [each for each in self.running() if _host(each) == host and not _may_be_alive(each)]
 
     def unknown(self) -> list[tuple[OperationRecord, str]]:
-        """Operations of which it cannot be seen from here whether their process lives, and what decides that."""
+        """Live operations whose process cannot be examined from here, each with advice on how to find out."""
         return [
             (each, Owner.parse(each.owner).advice(each.user))
             for each in self.running()
-            if each.owner is not None and _fate(each) is Fate.ELSEWHERE
+            if each.owner is not None and _liveness(each) is Liveness.UNKNOWN
         ]
 
     def running(self) -> list[OperationRecord]:
-        """Operations that have not ended, as far as the catalog knows, the oldest first."""
+        """Operations that have not ended according to the catalog, oldest first."""
         with self._database.reading() as session:
             query = select(OperationRecord).where(OperationRecord.status.in_(LIVE)).order_by(OperationRecord.seq)
             return list(session.scalars(query))
 
     def take_up(self, operation: Op) -> Op:
-        """Make this process the owner of an operation that its own has left. BusyError when somebody has it.
+        """Make this process the owner of an interrupted operation. Raises BusyError if its process may be alive.
 
-        An owner that cannot be seen from here is taken at its word that it is gone by whoever calls this.
+        The caller vouches that an owner that cannot be examined from here is dead.
         """
         with self._database.transaction() as session:
-            self._database.wait_no_longer()
+            self._database.set_lock_timeout()
             session.refresh(operation)
-            if operation.status.is_terminal or _is_there(operation) or not _swap_owner(session, operation):
+            if operation.status.is_terminal or _may_be_alive(operation) or not _swap_owner(session, operation):
                 raise _busy(operation)
             return operation
 
     @contextmanager
     def resume(self, operation: Op) -> Iterator[Op]:
-        """`record`, for an interrupted operation: it is taken up, and closed on leaving the block."""
+        """Like `record`, for an interrupted operation: take it up, and close it on leaving the block."""
         operation = self.take_up(operation)
-        with self._closed_at_the_end(operation, taken_up=True):
+        with self._closing(operation, taken_up=True):
             yield operation
 
     def _begin(self, operation: Op, claim: str | None) -> Op:
         owner = Owner.current()
         with self._database.transaction() as session:
             if claim is not None:
-                self._database.take_turns(claim)
+                self._database.advisory_lock(claim)
                 query = select(OperationRecord).where(OperationRecord.claim == claim, OperationRecord.status.in_(LIVE))
                 if (holder := session.scalar(query)) is not None:
                     return _take_over(session, holder, operation)
@@ -164,10 +164,12 @@ class Journal:
             return operation
 
     def _fence(self, session: Session) -> None:
-        """What is under way here has no other owner, and will get none before the transaction ends."""
-        live = [each for each in self._lease.held if each.operation.completed_at is None]
-        # A query may have read a record again, with an end that another has given it.
-        doubtful = [each for each in self._lease.held if each not in live and not self._lease.has_ended(each)]
+        """Raise LostError unless this process owns the operations that it runs, and keeps them until the commit."""
+        live = [each for each in self._heartbeat.running if each.operation.completed_at is None]
+        # A query may have refreshed a record that another process has closed.
+        doubtful = [
+            each for each in self._heartbeat.running if each not in live and not self._heartbeat.finished_here(each)
+        ]
         for some in (live, doubtful):
             known = operations.c.operation_id.in_([each.operation_id for each in some])
             query = select(operations.c.operation_id, operations.c.owner).where(known)
@@ -179,8 +181,8 @@ class Journal:
                     raise _lost(each.operation_id, owner)
 
     @contextmanager
-    def _closed_at_the_end(self, operation: OperationRecord, *, taken_up: bool) -> Iterator[None]:
-        with self._lease.on(operation):
+    def _closing(self, operation: OperationRecord, *, taken_up: bool) -> Iterator[None]:
+        with self._heartbeat.of(operation):
             try:
                 yield
                 if operation.completed_at is None:
@@ -189,12 +191,12 @@ class Journal:
                 with held():
                     lost = self._close_failed(operation, error, taken_up=taken_up)
                 if lost is not None and isinstance(error, Exception):
-                    raise lost from error  # whoever has taken over has removed what was missed
+                    raise lost from error  # the other process caused the error: it removed what was missing
                 raise
 
     def _close_failed(self, operation: OperationRecord, error: BaseException, *, taken_up: bool) -> LostError | None:
-        """Record what became of it; returns why that is not ours to say, if it is not."""
-        # GeneratorExit: what it was yielded to was interrupted.
+        """Record the failure; return a LostError instead if another process owns the operation."""
+        # GeneratorExit: the code that the record was yielded to was interrupted.
         stopped = isinstance(error, (KeyboardInterrupt, GeneratorExit))
         status = Status.CANCELLED if stopped else Status.FAILED
         message = (
@@ -206,7 +208,7 @@ class Journal:
             self._database.discard()
             again = isinstance(error, Interrupted) and error.again
             if isinstance(error, CatalogError | LostError) or (stopped and (taken_up or again)):
-                return None  # it may be half way through what only its next run, or `mgmt recover`, can finish
+                return None  # stays running: only its next run or `mgmt recover` can finish a half-done step
             with self._database.transaction() as session:
                 session.refresh(operation)
                 if not operation.status.is_terminal:
@@ -214,17 +216,17 @@ class Journal:
         except LostError as lost:
             return lost
         except CatalogError as lost:
-            # `error` is what has to be reported. The record stays as running, which is what `mgmt recover` looks for.
-            logger.error("how it ended could not be recorded: %s", lost)  # noqa: TRY400
+            # Report `error`. The record stays `running`, and `mgmt recover` finds it.
+            logger.error("the outcome could not be recorded: %s", lost)  # noqa: TRY400
         return None
 
 
 def _take_over(session: Session, holder: OperationRecord, operation: Op) -> Op:
-    if _fate(holder) is not Fate.GONE:
+    if _liveness(holder) is not Liveness.DEAD:
         raise _busy(holder)
     if type(holder) is not type(operation) or holder.target_path != operation.target_path:
         raise BusyError(
-            f"{holder.target_path}: its {holder.operation_type} {holder.operation_id} was interrupted, and comes first",
+            f"{holder.target_path}: {holder.operation_type} {holder.operation_id} was interrupted; recover it first",
             next_step="mgmt recover",
         )
     if not _swap_owner(session, holder):
@@ -233,7 +235,7 @@ def _take_over(session: Session, holder: OperationRecord, operation: Op) -> Op:
 
 
 def _swap_owner(session: Session, operation: OperationRecord) -> bool:
-    """Compare and swap: of several that want to take it up, one does."""
+    """Compare and swap the owner, so that only one of several processes takes the operation up."""
     swapped: Any = session.execute(
         update(OperationRecord)
         .where(OperationRecord.operation_id == operation.operation_id)
@@ -249,28 +251,28 @@ def _host(operation: OperationRecord) -> str | None:
     return operation.host if operation.owner is None else Owner.parse(operation.owner).host
 
 
-def _fate(operation: OperationRecord) -> Fate:
-    return Fate.GONE if operation.owner is None else Owner.parse(operation.owner).fate()
+def _liveness(operation: OperationRecord) -> Liveness:
+    return Liveness.DEAD if operation.owner is None else Owner.parse(operation.owner).liveness()
 
 
-def _is_there(operation: OperationRecord) -> bool:
-    """Its process is alive, or exists on this host but is hidden from us: that this host is down cannot be right."""
-    fate = _fate(operation)
-    near = fate is Fate.ELSEWHERE and operation.owner is not None and Owner.parse(operation.owner).is_near()
-    return fate is Fate.ALIVE or near
+def _may_be_alive(operation: OperationRecord) -> bool:
+    """Whether its process is alive, or exists on this host but cannot be examined."""
+    liveness = _liveness(operation)
+    hidden = liveness is Liveness.UNKNOWN and operation.owner is not None and Owner.parse(operation.owner).is_local()
+    return liveness is Liveness.ALIVE or hidden
 
 
 def _busy(operation: OperationRecord) -> BusyError:
     owner = Owner.parse(operation.owner) if operation.owner else None
     by = f" by process {owner.pid} on {owner.host}" if owner else ""
     since = operation.started_at.isoformat(timespec="seconds")
-    heard = f", last heard of {operation.heard_at.isoformat(timespec='seconds')}" if operation.heard_at else ""
-    next_step = f"wait for it, or look at it with `mgmt status {operation.operation_id}`"
-    if owner is not None and owner.fate() is Fate.ELSEWHERE:
+    heartbeat = f", last heartbeat {operation.heard_at.isoformat(timespec='seconds')}" if operation.heard_at else ""
+    next_step = f"wait for it to finish, or see `mgmt status {operation.operation_id}`"
+    if owner is not None and owner.liveness() is Liveness.UNKNOWN:
         next_step += f"; {owner.advice(operation.user)}"
     return BusyError(
-        f"{operation.target_path}: {operation.operation_type} {operation.operation_id} is under way{by} "
-        f"since {since}{heard}",
+        f"{operation.target_path}: {operation.operation_type} {operation.operation_id} has been running{by} "
+        f"since {since}{heartbeat}",
         next_step=next_step,
     )
 
@@ -280,9 +282,9 @@ def _lost(operation_id: str, owner: str | None) -> LostError:
         what = "is no longer in the catalog"
     else:
         other = Owner.parse(owner)
-        what = f"was taken over by process {other.pid} on {other.host}, as this machine was said to be dead"
+        what = f"was taken over by process {other.pid} on {other.host} with `mgmt recover --host`"
     return LostError(
-        f"operation {operation_id} {what}: this process ends here",
+        f"operation {operation_id} {what}; this process stops",
         next_step=f"mgmt status {operation_id}",
     )
 
@@ -291,4 +293,4 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        return str(os.getuid())  # a container may run as a number without a name
+        return str(os.getuid())  # a container may run as a user id without a name

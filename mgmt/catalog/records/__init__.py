@@ -1,1 +1,1 @@
-"""The records: the models, the types of their columns and the words that they use."""
+"""The records: ORM models, their column types and enums."""

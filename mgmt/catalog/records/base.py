@@ -1,4 +1,4 @@
-"""What all records have in common."""
+"""The base class of all records."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,21 +9,21 @@ from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass
 
 from mgmt.catalog.records.enums import FileStatus, Location, Role, Scope, Status
-from mgmt.catalog.records.types import SafeText, UTCDateTime, keep_names_exact, word
+from mgmt.catalog.records.types import SafeText, UTCDateTime, enum_type, keep_names_exact
 
 
 def now() -> datetime:
-    """This moment, aware, in UTC."""
+    """The current time, aware, in UTC."""
     return datetime.now(UTC)
 
 
 def only_where(condition: str) -> dict[str, Any]:
-    """The arguments that make an index partial, on both databases."""
+    """The keyword arguments of a partial index, for both databases."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 class Base(MappedAsDataclass, DeclarativeBase, kw_only=True, eq=False):
-    """A record. Constraints have names, or Alembic could not change them on SQLite."""
+    """Base of all records. Constraints are named, because Alembic cannot change unnamed ones on SQLite."""
 
     metadata = MetaData(
         naming_convention={
@@ -37,19 +37,19 @@ class Base(MappedAsDataclass, DeclarativeBase, kw_only=True, eq=False):
     type_annotation_map: ClassVar = {
         str: SafeText,
         datetime: UTCDateTime,
-        Status: word(Status, "status"),
-        FileStatus: word(FileStatus, "status"),
-        Location: word(Location, "location"),
-        Scope: word(Scope, "location"),
-        Role: word(Role, "role"),
+        Status: enum_type(Status, "status"),
+        FileStatus: enum_type(FileStatus, "status"),
+        Location: enum_type(Location, "location"),
+        Scope: enum_type(Scope, "location"),
+        Role: enum_type(Role, "role"),
         dict[str, Any]: MutableDict.as_mutable(JSON(none_as_null=True)),
         dict[str, str]: MutableDict.as_mutable(JSON(none_as_null=True)),
     }
     computed: ClassVar[tuple[str, ...]] = ()
-    """Facts that are worked out where they are read, and shown with the others."""
+    """Names of computed properties, which `as_dict` includes."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Every fact under its column's name, the computed ones too: what is shown of a record."""
+        """Every value by column name, computed properties included; without the exact bytes of names."""
         facts: dict[str, Any] = {}
         for attribute in self.__mapper__.column_attrs:
             column = attribute.columns[0].name

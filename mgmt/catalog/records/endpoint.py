@@ -1,4 +1,4 @@
-"""What is remembered of an S3 endpoint."""
+"""Probed capabilities of S3 endpoints."""
 
 from datetime import datetime
 
@@ -8,12 +8,12 @@ from mgmt.catalog.records.base import Base, now
 
 
 class EndpointRecord(Base, kw_only=True, eq=False):
-    """What an endpoint was seen to do, so that it is probed once."""
+    """The capabilities of an endpoint, stored so that it is probed only once."""
 
     __tablename__ = "endpoints"
 
     url: Mapped[str] = mapped_column(primary_key=True)
     checksum: Mapped[str | None]
-    """The checksum whose mismatch it was seen to refuse; None when it refuses none."""
+    """The checksum algorithm that it verifies on upload; None if it verifies none."""
     max_parts: Mapped[int]
     probed_at: Mapped[datetime] = mapped_column(default_factory=now)

@@ -1,11 +1,11 @@
-"""The words that records use, and nothing else is stored in their columns."""
+"""The enums of the records. Their columns accept no other values."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class Status(StrEnum):
-    """How an operation stands. All but the first two are terminal: what has ended never changes."""
+    """Status of an operation. All but `pending` and `running` are terminal; a finished operation never changes."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -16,15 +16,19 @@ class Status(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """The operation has ended."""
+        """The operation has finished."""
         return self not in LIVE
 
 
 LIVE = (Status.PENDING, Status.RUNNING)
+"""The statuses of an operation that has not finished."""
+
+LIVE_SQL = "(" + ", ".join(f"'{status.value}'" for status in LIVE) + ")"
+"""The same as a list in SQL."""
 
 
 class FileStatus(StrEnum):
-    """How a file stands."""
+    """Status of a file."""
 
     PENDING = "pending"
     UPLOADING = "uploading"
@@ -34,7 +38,7 @@ class FileStatus(StrEnum):
 
 
 class Location(StrEnum):
-    """Where a file is. `s3` means in the store, whichever store that is."""
+    """Where a file is. `s3` means in a store of any kind."""
 
     LOCAL = "local"
     S3 = "s3"
@@ -42,7 +46,7 @@ class Location(StrEnum):
 
 
 class Scope(StrEnum):
-    """Where a search looked."""
+    """Where to search."""
 
     LOCAL = "local"
     S3 = "s3"
@@ -50,7 +54,7 @@ class Scope(StrEnum):
 
 
 class Role(StrEnum):
-    """What a file was to an operation."""
+    """The role of a file in an operation."""
 
     SOURCE = "source"
     ARCHIVE = "archive"
@@ -60,7 +64,7 @@ class Role(StrEnum):
 
 
 class Place(NamedTuple):
-    """What a file is unique by: `where` is the host of a local or completed file, the URL of an archive's store."""
+    """The unique key of a file. `where` is the host of a local or completed file, or the URL of an archive's store."""
 
     location: Location
     where: str

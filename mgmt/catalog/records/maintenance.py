@@ -1,5 +1,5 @@
 # ruff: noqa: RUF012 - SQLAlchemy wants plain dicts in __mapper_args__
-"""Operations that keep house: deletions, freed copies, settings, batches, recoveries, rebuilds, prunes."""
+"""Maintenance operations: delete, free, config, batch, recover, rebuild, prune."""
 
 from datetime import datetime
 
@@ -9,56 +9,56 @@ from mgmt.catalog.records.operations import OperationRecord, OwnTable
 from mgmt.catalog.records.types import BigId
 
 PRUNE = "prune"
-"""The type of operation that removes others from the catalog."""
+"""The type of the operation that removes other operations from the catalog."""
 
 
 class DeleteRecord(OperationRecord, kw_only=True, eq=False):
-    """An archive that was removed from its store."""
+    """Removal of an archive from its store."""
 
     __mapper_args__ = {"polymorphic_identity": "delete"}
 
 
 class FreeRecord(OperationRecord, kw_only=True, eq=False):
-    """A completed copy that was removed to get its space back; `result_path` is the name under which it is removed."""
+    """Removal of a completed copy to free disk space; `result_path` is its temporary name during the removal."""
 
     __mapper_args__ = {"polymorphic_identity": "free"}
 
 
 class ConfigRecord(OperationRecord, kw_only=True, eq=False):
-    """A setting that was changed."""
+    """Change of a setting."""
 
     __mapper_args__ = {"polymorphic_identity": "config"}
 
 
 class BatchRecord(OperationRecord, kw_only=True, eq=False):
-    """Several targets in one go: the parent of an operation for each."""
+    """One command with several targets: the parent of one operation per target."""
 
     __mapper_args__ = {"polymorphic_identity": "batch"}
 
 
 class RecoverRecord(OperationRecord, kw_only=True, eq=False):
-    """Interrupted operations that were settled."""
+    """Recovery of interrupted operations."""
 
     __mapper_args__ = {"polymorphic_identity": "recover"}
 
 
 class RebuildRecord(OperationRecord, kw_only=True, eq=False):
-    """The catalog, rebuilt from the indexes of a store."""
+    """Rebuild of the catalog from the indexes in a store."""
 
     __mapper_args__ = {"polymorphic_identity": "rebuild"}
 
 
 class PruneRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
-    """Operations that were exported to `result_path`, and removed from the catalog."""
+    """Removal of old operations from the catalog, after their export to `result_path`."""
 
     __tablename__ = "prunes"
     __mapper_args__ = {"polymorphic_identity": PRUNE, "polymorphic_load": "inline"}
 
     ended_before: Mapped[datetime]
-    """What had ended by then was to go."""
+    """Operations that had finished by then were pruned."""
     removed_count: Mapped[int] = mapped_column(BigId, default=0)
     removed: Mapped[str] = mapped_column(default="")
-    """Their numbers, as `1-5,7`: what the seals list and is not here is looked for in it."""
+    """The `seq` of each, as ranges: `1-5,7`. `mgmt audit verify` accepts their absence."""
     export_size: Mapped[int | None] = mapped_column(BigId, default=None)
     export_sha256: Mapped[str | None] = mapped_column(default=None)
-    """Of the export's bytes, as `sha256sum` gives it."""
+    """The sha256 of the export file, as `sha256sum` prints it."""

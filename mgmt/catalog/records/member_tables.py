@@ -1,7 +1,7 @@
-"""The rows of members: tens of millions of them, so narrow, and without a class.
+"""The tables of members. They hold tens of millions of narrow rows, so there is no ORM class.
 
-An index over all of them costs as much as a seventh of the rows. The members of an archive are written in one go, so
-their ids stand together, and two small tables say where: that is all that is needed to find them again.
+An index over all members would take a seventh of the space of the rows. The members of an archive are written together,
+so their ids are adjacent, and two small tables that map archives and directories to ids replace the indexes.
 """
 
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, LargeBinary, SmallInteger, Table
@@ -47,7 +47,7 @@ member_ranges = Table(
     Column("last_id", BigId, nullable=False),
     Index(None, "last_id"),
 )
-"""Between which ids the members of an archive are. On PostgreSQL some of another archive's may be among them."""
+"""The range of ids of an archive's members. On PostgreSQL it may include members of other archives."""
 
 directory_archives = Table(
     "directory_archives",
@@ -56,4 +56,4 @@ directory_archives = Table(
     Column("archive_id", BigId, ForeignKey("files.id"), primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
 )
-"""Which archives have members in a directory."""
+"""The archives that have members in a directory."""

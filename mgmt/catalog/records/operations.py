@@ -1,5 +1,5 @@
 # ruff: noqa: RUF012 - SQLAlchemy wants plain dicts in __mapper_args__
-"""What mgmt did, or was asked to do: the base of all operations, and how one ends."""
+"""The base class of operations, and the rules for how one finishes."""
 
 import os
 import uuid
@@ -11,17 +11,17 @@ from sqlalchemy.orm import Mapped, MappedAsDataclass, Mapper, mapped_column, obj
 from sqlalchemy.orm.attributes import set_attribute
 
 from mgmt.catalog.records.base import Base, now, only_where
-from mgmt.catalog.records.enums import Role, Status
+from mgmt.catalog.records.enums import LIVE_SQL, Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.process import Owner
 from mgmt.catalog.records.types import BigId
 from mgmt.errors import CatalogError
 
-_LIVE_CLAIM = "claim IS NOT NULL AND status IN ('pending', 'running')"
+_LIVE_CLAIM = f"claim IS NOT NULL AND status IN {LIVE_SQL}"
 
 
 class OperationRecord(Base, kw_only=True, eq=False):
-    """One thing that mgmt did, or was asked to do, to one target."""
+    """One action of mgmt on one target, requested or done."""
 
     __tablename__ = "operations"
     __mapper_args__ = {"polymorphic_on": "operation_type", "polymorphic_abstract": True}
@@ -40,28 +40,28 @@ class OperationRecord(Base, kw_only=True, eq=False):
     result_path_bytes: Mapped[bytes | None] = mapped_column(init=False, repr=False, default=None)
     error_message: Mapped[str | None] = mapped_column(default=None)
     details: Mapped[dict[str, Any]] = mapped_column("metadata", default_factory=dict)
-    """What has no column of its own. SQLAlchemy keeps the attribute name `metadata` for itself."""
+    """Values without a column. SQLAlchemy reserves the attribute name `metadata`."""
     user: Mapped[str | None] = mapped_column(default=None)
     command_args: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
 
     seq: Mapped[int] = mapped_column(BigId, Identity(), unique=True, init=False)
-    """The order of operations, which no clock can change."""
+    """The order of operations, independent of clocks."""
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("operations.operation_id"), default=None, index=True)
-    """The batch that it is part of."""
+    """The batch that it belongs to."""
     stage: Mapped[str | None] = mapped_column(default=None)
-    """How far a running operation has come; its service says what the words mean."""
+    """The progress of a running operation; its service defines the stages."""
     claim: Mapped[str | None] = mapped_column(init=False, default=None)
-    """What no other live operation may have."""
+    """The resource that no other live operation may hold."""
     owner: Mapped[str | None] = mapped_column(init=False, default=None)
     """The process that runs it: host/boot/pid/start."""
     heard_at: Mapped[datetime | None] = mapped_column(init=False, default=None)
-    """When its process last said that it is at work, by the database's clock (heartbeat.py); None once it has ended."""
+    """Time of the last heartbeat by the database's clock (heartbeat.py); None once it has finished."""
     host: Mapped[str | None] = mapped_column(default=None)
     mgmt_version: Mapped[str | None] = mapped_column(init=False, default=None)
     sha256: Mapped[bytes | None] = mapped_column(init=False, repr=False, default=None)
-    """Of all that is recorded of it (canonical.py), from the moment that it has ended."""
+    """The hash of the whole record (canonical.py); None until it has finished."""
     seal: Mapped[int | None] = mapped_column(BigId, init=False, repr=False, default=None)
-    """The seal that it is part of; None until there is one."""
+    """The seal that lists it; None until it is sealed."""
 
     computed: ClassVar[tuple[str, ...]] = ("duration_seconds",)
 
@@ -83,14 +83,14 @@ class OperationRecord(Base, kw_only=True, eq=False):
 
     @property
     def duration_seconds(self) -> float | None:
-        """From beginning to end, by the wall clock: 0 if that was set back meanwhile. None while it runs."""
+        """Wall-clock duration; 0 if the clock was set back meanwhile, None while it runs."""
         if self.completed_at is None:
             return None
         return max(0.0, (self.completed_at - self.started_at).total_seconds())
 
     @property
     def runs_on(self) -> str | None:
-        """The machine and the process that is at work on it, as far as is known; None once it has ended."""
+        """The host and process that run it; None once it has finished."""
         if self.owner is None or self.status.is_terminal:
             return None
         owner = Owner.parse(self.owner)
@@ -98,12 +98,12 @@ class OperationRecord(Base, kw_only=True, eq=False):
 
     @property
     def is_recorded(self) -> bool:
-        """The catalog has it. False for what ran on a catalog that could not be written."""
+        """Whether it is stored in the catalog. False if the catalog could not be written."""
         return bool(inspect(self).persistent)
 
 
 class OwnTable(MappedAsDataclass, kw_only=True):
-    """The key of a type of operation that has facts, and so a table, of its own."""
+    """Mixin for an operation type with a table of its own: the key that the table shares with `operations`."""
 
     operation_id: Mapped[str] = mapped_column(
         ForeignKey("operations.operation_id"), primary_key=True, default_factory=lambda: str(uuid.uuid4())
@@ -111,7 +111,7 @@ class OwnTable(MappedAsDataclass, kw_only=True):
 
 
 class OperationFile(Base, kw_only=True, eq=False):
-    """That an operation touched a file, and what the file was to it."""
+    """A file that an operation touched, and its role."""
 
     __tablename__ = "operation_files"
 
@@ -123,31 +123,31 @@ class OperationFile(Base, kw_only=True, eq=False):
 
 
 operations = Base.metadata.tables["operations"]
-"""Its rows alone: a query of the class joins the tables of the types, and PostgreSQL locks no row of such a join."""
+"""The base table alone. A query of the class joins the sub-tables, and PostgreSQL cannot lock rows of such a join."""
 
 
 @event.listens_for(OperationRecord, "before_insert", propagate=True)
-def _number(_mapper: Mapper[Any], connection: Connection, operation: OperationRecord) -> None:
-    """PostgreSQL counts by itself; on SQLite there is one writer at a time, so the next number is the next."""
-    _end(operation)
+def _assign_seq(_mapper: Mapper[Any], connection: Connection, operation: OperationRecord) -> None:
+    """Assign `seq` on SQLite, which has a single writer. PostgreSQL has an identity column."""
+    _set_end(operation)
     if connection.dialect.name == "sqlite":
         following = select(func.coalesce(func.max(OperationRecord.seq), 0) + 1).scalar_subquery()
         set_attribute(operation, "seq", following)
 
 
 @event.listens_for(OperationRecord, "before_update", propagate=True)
-def _keep_what_ended(_mapper: Mapper[Any], _connection: Connection, operation: OperationRecord) -> None:
+def _refuse_to_change_finished(_mapper: Mapper[Any], _connection: Connection, operation: OperationRecord) -> None:
     before = inspect(operation).attrs.status.history
     was = next(iter(before.deleted or before.unchanged))
     session = object_session(operation)
     if was.is_terminal and session is not None and session.is_modified(operation):
         raise CatalogError(
-            f"{operation.operation_type} {operation.operation_id} has ended: its record cannot be changed"
+            f"{operation.operation_type} {operation.operation_id} has finished; its record cannot be changed"
         )
-    _end(operation)
+    _set_end(operation)
 
 
-def _end(operation: OperationRecord) -> None:
+def _set_end(operation: OperationRecord) -> None:
     if operation.status.is_terminal:
         operation.completed_at = operation.completed_at or now()
         operation.heard_at = None

@@ -1,4 +1,4 @@
-"""Which process runs an operation, and whether it is still there."""
+"""The process that owns an operation, and whether it is alive."""
 
 import os
 import socket
@@ -6,21 +6,21 @@ import subprocess
 from dataclasses import dataclass
 from enum import Enum
 
-_DEAD = "dead"
+_ZOMBIE = "zombie"
 
 
-class Fate(Enum):
-    """What has become of an owner."""
+class Liveness(Enum):
+    """Whether the process of an owner is alive, as seen from here."""
 
     ALIVE = "alive"
-    GONE = "gone"
-    ELSEWHERE = "elsewhere"
-    """It runs, or ran, where we cannot look: another machine, another container, or behind a /proc that hides it."""
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+    """It cannot be examined: it is on another machine, in another container, or hidden by the options of /proc."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process, told from any other that ever has its number: by when it started, in which boot, on which host."""
+    """A process, identified by host, boot, process id and start time: ids alone are reused."""
 
     host: str
     boot: str
@@ -35,64 +35,64 @@ class Owner:
 
     @classmethod
     def parse(cls, text: str) -> "Owner":
-        """What `str(owner)` said."""
+        """The owner that `text`, made by `str`, stands for."""
         host, boot, pid, start = text.rsplit("/", 3)
         return cls(host, boot, int(pid), start)
 
     def __str__(self) -> str:
         return f"{self.host}/{self.boot}/{self.pid}/{self.start}"
 
-    def fate(self) -> Fate:
-        """Whether it is alive, as far as can be seen from here: what cannot be seen is never taken for gone."""
+    def liveness(self) -> Liveness:
+        """Whether the process is alive. One that cannot be examined is UNKNOWN, never DEAD."""
         here = this_host(), _boot()
         if self.host != here[0] or not self.boot or not here[1]:
-            return Fate.ELSEWHERE
+            return Liveness.UNKNOWN
         if self.boot.partition("+")[0] != here[1].partition("+")[0]:
-            return Fate.GONE
+            return Liveness.DEAD
         if self.boot != here[1]:
-            return Fate.ELSEWHERE
+            return Liveness.UNKNOWN
         start = _start(self.pid)
-        if start is None:  # another user's process may be hidden: proc_pid(5), hidepid
-            return Fate.ELSEWHERE if _exists(self.pid) else Fate.GONE
-        if not self.start and start is not _DEAD:
-            return Fate.ELSEWHERE
-        return Fate.ALIVE if start == self.start else Fate.GONE
+        if start is None:  # /proc may hide the processes of other users: proc_pid(5), hidepid
+            return Liveness.UNKNOWN if _exists(self.pid) else Liveness.DEAD
+        if not self.start and start is not _ZOMBIE:
+            return Liveness.UNKNOWN
+        return Liveness.ALIVE if start == self.start else Liveness.DEAD
 
-    def is_near(self) -> bool:
-        """Its number means a process that we can ask the system for, even where that is hidden from us."""
+    def is_local(self) -> bool:
+        """Whether its process id belongs to this system, even if /proc hides the process."""
         boot = _boot()
         return bool(boot) and (self.host, self.boot) == (this_host(), boot)
 
     def advice(self, user: str | None) -> str:
-        """What decides whether it, a process of `user`, is alive, when its fate is ELSEWHERE."""
+        """How to find out whether it, a process of `user`, is alive, if its liveness is UNKNOWN."""
         whose = f"process {self.pid}" + (f" of user {user}" if user else "")
-        if self.is_near():
-            return f"{whose} on this host cannot be examined; mgmt recover as {user or 'that user'} or root decides"
+        if self.is_local():
+            return f"{whose} on this host cannot be examined; run mgmt recover as {user or 'that user'} or root"
         if self.host == this_host():
-            where = f"{whose} runs, or ran, on this host where it cannot be seen, as in a container"
-            return f"{where}; mgmt recover there decides, or only if it has ended: mgmt recover --host {self.host}"
-        return f"{whose} runs, or ran, on {self.host}; only if that host is down: mgmt recover --host {self.host}"
+            where = f"{whose} cannot be seen from here, though it is on this host (in a container?)"
+            return f"{where}; run mgmt recover there, or, only if it has ended: mgmt recover --host {self.host}"
+        return f"{whose} is on {self.host}; only if that host is down: mgmt recover --host {self.host}"
 
 
 def this_host() -> str:
-    """The name of this machine: local paths, and processes, belong to it."""
+    """The name of this machine, to which local paths and processes belong."""
     return socket.gethostname() or "localhost"
 
 
 def _boot() -> str:
-    """This boot of the machine, and on Linux the space that process numbers are unique in: a container has its own.
+    """The id of this boot, and on Linux also that of the PID namespace, as a container has its own process ids.
 
-    Empty when that cannot be found out, as on Linux without /proc.
+    Empty if it cannot be determined, as on Linux without /proc.
     """
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return f"{file.read().strip()}+{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
-        return _said("sysctl", "-n", "kern.bootsessionuuid")
+        return _output("sysctl", "-n", "kern.bootsessionuuid")
 
 
 def _exists(pid: int) -> bool:
-    """Whether there is a process `pid`, whoever may look at it; a zombie is one."""
+    """Whether a process `pid` exists, readable or not; a zombie exists."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -103,23 +103,23 @@ def _exists(pid: int) -> bool:
 
 
 def _start(pid: int) -> str | None:
-    """When `pid` started, in whatever words the system has for it; _DEAD for a zombie; None when it cannot be seen."""
+    """The start time of `pid` in the system's own format; _ZOMBIE for a zombie; None if it cannot be examined."""
     if not os.path.exists("/proc/self/stat"):
-        return _said("ps", "-o", "lstart=", "-p", str(pid)) or None
+        return _output("ps", "-o", "lstart=", "-p", str(pid)) or None
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            # The name, in parentheses, may hold spaces and parentheses itself: proc_pid_stat(5).
+            # The command name is in parentheses and may contain spaces and parentheses: proc_pid_stat(5).
             fields = file.read().rpartition(")")[2].split()
     except OSError:
         return None
-    return _DEAD if fields[0] in "ZX" else fields[19]
+    return _ZOMBIE if fields[0] in "ZX" else fields[19]
 
 
-def _said(*command: str) -> str:
-    """What a command of the system prints; nothing where there is no such command."""
+def _output(*command: str) -> str:
+    """The output of a system command; empty if the command does not exist."""
     environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     except OSError:
         return ""
-    return told.stdout.strip().replace("/", "-")
+    return done.stdout.strip().replace("/", "-")

@@ -1,4 +1,4 @@
-"""A seal: a link of the chain that the audit trail is (catalog/audit/seals.py)."""
+"""Seals: the hash chain of the audit trail (catalog/audit/seals.py)."""
 
 from datetime import datetime
 
@@ -9,15 +9,15 @@ from mgmt.catalog.records.types import BigId
 
 
 class SealRecord(Base, kw_only=True, eq=False):
-    """Operations that have ended, written down in a chain: see seals.py."""
+    """One seal: a list of finished operations, chained to the seal before."""
 
     __tablename__ = "seals"
 
     sequence: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
     sealed_at: Mapped[datetime] = mapped_column(default_factory=now)
     operations: Mapped[str]
-    """JSON: the number, the id and the sha256 of each."""
+    """JSON: `seq`, id and sha256 of each operation."""
     previous: Mapped[bytes | None]
-    """The digest of the seal before; None for the first."""
+    """The digest of the previous seal; None for the first."""
     digest: Mapped[bytes]
-    """The sha256 of all of this."""
+    """The sha256 of this row."""

@@ -1,4 +1,4 @@
-"""How times, names and words are kept in columns, the same on SQLite and PostgreSQL."""
+"""Column types for times, names and enums that behave the same on SQLite and PostgreSQL."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,24 +10,24 @@ from sqlalchemy.orm import InstanceState, Mapper, attributes
 from sqlalchemy.types import TypeEngine
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
-"""A surrogate key. SQLite numbers rows by itself only when the type is INTEGER."""
+"""A surrogate key. SQLite generates keys only for the type INTEGER."""
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """A moment: aware in, aware UTC out, to the microsecond. A time without a zone is refused.
+    """An aware datetime, returned in UTC, with microseconds. A naive datetime is refused.
 
-    PostgreSQL has a type for that. SQLite keeps text of one fixed width, in UTC, so that text order is time order.
+    PostgreSQL uses `timestamptz`. SQLite stores text of fixed width in UTC, so that text order is time order.
     """
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """`timestamptz` where there is one, else SQLite's text."""
+        """`timestamptz` on PostgreSQL, text on SQLite."""
         return dialect.type_descriptor(DateTime(timezone=dialect.name != "sqlite"))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """UTC; without its zone for SQLite, which has none."""
+        """Convert to UTC; SQLite stores no time zone."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -36,14 +36,14 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Aware, in UTC."""
+        """Return an aware datetime in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def word(enum: type[StrEnum], name: str) -> Enum:
-    """A column of one of the words of `enum`: short text, held to them by the CHECK constraint `name`."""
+def enum_type(enum: type[StrEnum], name: str) -> Enum:
+    """A column type for the values of `enum`: short text with the CHECK constraint `name`."""
     return Enum(
         enum,
         name=name,
@@ -55,12 +55,12 @@ def word(enum: type[StrEnum], name: str) -> Enum:
 
 
 def display(name: str) -> str:
-    r"""`name` as text that any database takes: bytes that are not UTF-8 (lone surrogates here) become `\xff`."""
+    r"""`name` as valid UTF-8: bytes that are not UTF-8 (lone surrogates in Python) become `\xff`."""
     return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def exact_bytes(name: str) -> bytes | None:
-    """The bytes of `name` if they are not UTF-8; None when `display(name)` says it all."""
+    """The bytes of `name` if they are not UTF-8; None if `display(name)` is exact."""
     if name.isascii():
         return None
     raw = name.encode("utf-8", "surrogateescape")
@@ -68,27 +68,27 @@ def exact_bytes(name: str) -> bytes | None:
 
 
 def exact(text: str, raw: bytes | None) -> str:
-    """What was given to `display` and `exact_bytes`."""
+    """The inverse of `display` and `exact_bytes`: the name that both were made from."""
     return text if raw is None else raw.decode("utf-8", "surrogateescape")
 
 
 class SafeText(TypeDecorator[str]):
-    """Text, which may be or quote a name from a disk: what the column holds is its display text.
+    """Text that may be or quote a file name. The column stores its display text.
 
-    Where the exact name matters, the bytes that are not UTF-8 stand in the column beside it (`path_bytes` beside
-    `path`, NULL for nearly every row). `keep_names_exact` fills that one and reads it, so that in Python the attribute
-    is always the exact name, with surrogateescape.
+    Where the exact name matters, a second column stores the bytes of a name that is not UTF-8 (`path_bytes` for
+    `path`; NULL for nearly every row). `keep_names_exact` writes and reads it, so that in Python the attribute is
+    always the exact name, with surrogateescape.
     """
 
     impl = Text
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Text in the order of its code points, as SQLite has it, so that ranges and pages are the same everywhere."""
+        """Sort by code point, as SQLite does, so that ranges and pages are the same on both databases."""
         return TEXT(collation="C") if dialect.name == "postgresql" else dialect.type_descriptor(Text())
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """The display text."""
+        """Store the display text."""
         return None if value is None else display(value)
 
 
@@ -99,7 +99,7 @@ def _names(mapper: Mapper[Any]) -> list[str]:
 
 
 def keep_names_exact(base: type[Any]) -> None:
-    """See to it that every name of the classes below `base` comes back byte for byte."""
+    """Store and restore the exact bytes of names in all subclasses of `base`."""
 
     def write(mapper: Mapper[Any], _connection: Any, record: Any) -> None:
         known = attributes.instance_dict(record)

@@ -1,4 +1,4 @@
-"""A copy of an SQLite catalog, which has its name only when it is whole."""
+"""Backups of an SQLite catalog. A backup gets its name only once it is complete."""
 
 import fcntl
 import os
@@ -9,21 +9,21 @@ from glob import escape, glob
 from typing import Any
 
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.db.errors import translated
+from mgmt.catalog.db.errors import translate_errors
 from mgmt.errors import CatalogError, ConfigurationError, ConflictError
 from mgmt.paths import absolute
 
 PARTIAL = ".partial"
-"""What a file is called, after its own name, until it is whole."""
+"""The suffix of a file until it is complete."""
 
 
 def backup(database: Database, file: str) -> str:
-    """Copy an SQLite catalog, in use or not, to the new `file` (0600), check the copy, and return its full path.
+    """Copy an SQLite catalog, even in use, to the new `file` (0600), check the copy, and return its full path.
 
-    Raises ConflictError when `file` exists, CatalogError when the copy is not sound, or cannot be made.
+    Raises ConflictError if `file` exists, CatalogError if the copy fails or is damaged.
     """
     if not database.is_sqlite:
-        raise ConfigurationError("a PostgreSQL catalog is not copied by mgmt", next_step="use pg_dump")
+        raise ConfigurationError("mgmt does not back up a PostgreSQL catalog", next_step="use pg_dump")
     with new_file(file) as path:
         _copy(database, path + PARTIAL)
     return absolute(file)
@@ -31,10 +31,9 @@ def backup(database: Database, file: str) -> str:
 
 @contextmanager
 def new_file(file: str) -> Iterator[str]:
-    """The full path of `file`, which does not exist, and is there, synced, when the block is left in peace.
+    """Create `file` atomically: yields its full path, and publishes it, synced, when the block succeeds.
 
-    What it is to hold is written to the private file of the same name and PARTIAL. Raises ConflictError when `file`
-    exists.
+    The caller writes the content to the private file with the suffix PARTIAL. Raises ConflictError if `file` exists.
     """
     path = absolute(file)
     if os.path.lexists(path):
@@ -55,8 +54,8 @@ def new_file(file: str) -> Iterator[str]:
         os.close(folder)
 
 
-def remove_cut_off(database: Database) -> None:
-    """Remove what killed upgrades have left of their backups; the caller has the catalog's lock, so none is at work."""
+def remove_partial_backups(database: Database) -> None:
+    """Remove the partial backups of killed upgrades. The caller holds the catalog's lock, so no upgrade is running."""
     for path in glob(f"{escape(str(database.path))}.*-*T*Z.backup{PARTIAL}*"):
         with suppress(FileNotFoundError):
             os.unlink(path)
@@ -64,7 +63,7 @@ def remove_cut_off(database: Database) -> None:
 
 @contextmanager
 def _partial(path: str) -> Iterator[int]:
-    """An empty private file that no other process uses, for as long as the block lasts."""
+    """An empty private file, locked against other processes and removed when the block ends."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -75,7 +74,7 @@ def _partial(path: str) -> Iterator[int]:
         except BlockingIOError as error:
             raise ConflictError(f"{path}: another process is writing this file") from error
         try:
-            os.ftruncate(descriptor, 0)  # a killed process may have left some
+            os.ftruncate(descriptor, 0)  # a killed process may have left content
             with suppress(FileNotFoundError):
                 os.unlink(f"{path}-journal")
             yield descriptor
@@ -88,7 +87,7 @@ def _partial(path: str) -> Iterator[int]:
 
 def _publish(partial: str, path: str) -> None:
     try:
-        os.link(partial, path)  # unlike a rename, it never replaces anything
+        os.link(partial, path)  # unlike a rename, a link never replaces a file
     except FileExistsError:
         raise
     except OSError:  # a filesystem without hard links
@@ -99,12 +98,12 @@ def _publish(partial: str, path: str) -> None:
 def _copy(database: Database, path: str) -> None:
     with (
         database.connection() as connection,
-        translated(path),
+        translate_errors(path),
         closing(sqlite3.connect(path, isolation_level=None)) as copy,
     ):
         driver: Any = connection.connection.driver_connection
         driver.backup(copy)
-        copy.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
+        copy.execute("PRAGMA journal_mode=DELETE")  # a single file, without a -wal
         verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if verdict != "ok":
             raise CatalogError(
@@ -113,4 +112,4 @@ def _copy(database: Database, path: str) -> None:
 
 
 def _exists(path: str) -> ConflictError:
-    return ConflictError(f"{path} exists, and nothing is overwritten", next_step="name another file")
+    return ConflictError(f"{path} already exists", next_step="choose another file")

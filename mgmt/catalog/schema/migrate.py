@@ -1,4 +1,4 @@
-"""The history of the schema: forward, back, and written out for an administrator. Alembic is its only source."""
+"""Schema migrations: upgrade, downgrade, check, and SQL for an administrator. Alembic is the only source."""
 
 import io
 import os
@@ -19,8 +19,8 @@ from mgmt.catalog.audit import triggers
 from mgmt.catalog.db.database import HEAD, Database
 from mgmt.catalog.files.name_index import is_ours
 from mgmt.catalog.records.base import Base
-from mgmt.catalog.schema.backup import backup, remove_cut_off
-from mgmt.catalog.schema.pg_trgm import index_names
+from mgmt.catalog.schema.backup import backup, remove_partial_backups
+from mgmt.catalog.schema.pg_trgm import create_name_index
 from mgmt.errors import CatalogError, ConfigurationError
 
 
@@ -34,12 +34,12 @@ OPTIONS: dict[str, Any] = {
     "transactional_ddl": True,
     "render_as_batch": True,
 }
-"""How Alembic looks at the catalog: here, and in migrations/env.py."""
+"""The options of Alembic, here and in migrations/env.py."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One step in the history of the schema."""
+    """One revision of the schema."""
 
     revision: str
     previous: str | None
@@ -48,29 +48,29 @@ class Revision:
 
 
 def upgrade(database: Database, revision: str = "head") -> str | None:
-    """Bring the schema forward to `revision`, wholly or not at all.
+    """Upgrade the schema to `revision`, completely or not at all.
 
-    An SQLite catalog that has a schema is backed up before. Returns the path of the backup; None when there is none. On
-    PostgreSQL the index of names is made afterwards, if it could not be made before.
+    An SQLite catalog that has a schema is backed up first; returns the path of the backup, or None without one. On
+    PostgreSQL this also creates the index of names if an earlier upgrade could not.
     """
-    backup = _migrate(command.upgrade, database, revision)
+    copy = _migrate(command.upgrade, database, revision)
     if not database.is_sqlite and database.revision() == HEAD:
-        index_names(database)
-    return backup
+        create_name_index(database)
+    return copy
 
 
 def downgrade(database: Database, revision: str) -> str | None:
-    """Take the schema back to `revision` ("base": nothing is left), as `upgrade` brings it forward."""
+    """Downgrade the schema to `revision` ("base" removes it); atomic and with a backup, like `upgrade`."""
     return _migrate(command.downgrade, database, revision)
 
 
 def current(database: Database) -> str | None:
-    """The revision of the schema that is there; None for an empty database."""
+    """The revision of the schema; None for an empty database."""
     return database.revision()
 
 
 def history() -> list[Revision]:
-    """Every revision that this mgmt knows, the newest first."""
+    """All revisions that this mgmt supports, newest first."""
     return [
         Revision(
             revision=script.revision,
@@ -83,14 +83,14 @@ def history() -> list[Revision]:
 
 
 def check(database: Database) -> list[str]:
-    """What is wrong: differences between the schema and the records, and on SQLite damaged pages and orphaned rows.
+    """Check the catalog; return the problems found, if any.
 
-    Empty when all is well.
+    Compares the schema with the records, and on SQLite looks for damaged pages and orphaned rows.
     """
     problems = []
     with database.connection() as connection:
         if (found := database.revision()) != HEAD:
-            problems.append(f"the schema is {found or 'empty'}, it should be {HEAD}")
+            problems.append(f"the schema is {found or 'empty'}, expected {HEAD}")
         else:
             context = MigrationContext.configure(connection, opts=OPTIONS)
             problems += [
@@ -106,19 +106,19 @@ def check(database: Database) -> list[str]:
 
 
 def sql(dialect: str, revisions: str = "base:head") -> str:
-    """The statements that go from one revision to another ("0001:head"; "head:base" to undo), and change nothing.
+    """The SQL of an upgrade ("0001:head") or a downgrade ("head:base"), without running it.
 
-    `dialect` is "sqlite" or "postgresql". Raises ConfigurationError for what is not known.
+    `dialect` is "sqlite" or "postgresql". Raises ConfigurationError for an unknown dialect or revision.
     """
     if dialect not in ("sqlite", "postgresql"):
-        raise ConfigurationError(f"there is no dialect {dialect}", next_step="use sqlite or postgresql")
+        raise ConfigurationError(f"unknown dialect {dialect}", next_step="use sqlite or postgresql")
     text = io.StringIO()
     start, _, end = revisions.rpartition(":")
     start = start or "base"
     order = ["base", *(step.revision for step in reversed(history())), "head"]
     for revision in (start, end):
         if revision not in order:
-            raise ConfigurationError(f"there is no revision {revision}", next_step="mgmt db history")
+            raise ConfigurationError(f"unknown revision {revision}", next_step="mgmt db history")
     start = HEAD if start == "head" else start
     goes_down = order.index(end) < order.index(start)
     run = command.downgrade if goes_down else command.upgrade
@@ -128,18 +128,18 @@ def sql(dialect: str, revisions: str = "base:head") -> str:
 
 def _migrate(run: Any, database: Database, revision: str) -> str | None:
     if revision not in ("base", "head", *(step.revision for step in history())):
-        raise ConfigurationError(f"there is no revision {revision}", next_step="mgmt db history")
+        raise ConfigurationError(f"unknown revision {revision}", next_step="mgmt db history")
     found = database.revision()
-    with _refused(database):
+    with _alembic_errors(database):
         scripts = ScriptDirectory.from_config(_config())
         if found is not None:
             scripts.get_revision(found)
     if {"base": None, "head": HEAD}.get(revision, revision) == found:
         return None
-    with _refused(database):
+    with _alembic_errors(database):
         if database.is_sqlite and found is not None:
             with database.lock():
-                remove_cut_off(database)
+                remove_partial_backups(database)
                 moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
                 path = backup(database, f"{database.path}.{found}-{moment}.backup")
                 run(_config(database=database), revision)
@@ -149,7 +149,7 @@ def _migrate(run: Any, database: Database, revision: str) -> str | None:
 
 
 @contextmanager
-def _refused(database: Database) -> Iterator[None]:
+def _alembic_errors(database: Database) -> Iterator[None]:
     try:
         yield
     except CommandError as error:
@@ -166,7 +166,7 @@ def _config(output: io.StringIO | None = None, **attributes: Any) -> Config:
 
 
 def _migrations() -> str:
-    """Inside the package in a wheel; beside it in a checkout, of which an editable install has no copy."""
+    """The folder of the revisions: inside the package in a wheel, beside it in a checkout."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     inside = os.path.join(package, "migrations")
     return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(package), "migrations")

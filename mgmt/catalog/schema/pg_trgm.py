@@ -1,7 +1,7 @@
-"""PostgreSQL's index of the names of members, where the extension pg_trgm can be had.
+"""The trigram index of member names on PostgreSQL, if the extension pg_trgm is available.
 
-The migrations make it if they can. An administrator may allow the extension later, and then the next `mgmt db upgrade`
-makes the index, while others go on working. Without it a search finds the same, and takes longer.
+The migrations create it if they can. If an administrator installs the extension later, the next `mgmt db upgrade`
+creates the index without blocking writers. Without it a search is slower, with the same results.
 """
 
 from sqlalchemy import Connection, text
@@ -10,20 +10,20 @@ from sqlalchemy.exc import ProgrammingError
 from mgmt.catalog.db.database import Database
 
 _IS_VALID = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('member_names')")
-_IS_THERE = text("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')")
-_IS_TO_BE_HAD = text("SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm')")
+_IS_INSTALLED = text("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')")
+_IS_AVAILABLE = text("SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm')")
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 
-def index_names(database: Database) -> bool:
-    """Make the index unless it is there; returns whether it is there now. For a PostgreSQL catalog of this schema."""
+def create_name_index(database: Database) -> bool:
+    """Create the index unless it exists; return whether it exists now. For a PostgreSQL catalog of this schema."""
     with database.connection() as connection:
         valid = connection.scalar(_IS_VALID)
         if valid:
             return True
         if not _has_extension(connection):
             return False
-        if valid is False:  # somebody was cut off while it was made
+        if valid is False:  # an interrupted CREATE INDEX CONCURRENTLY left it
             connection.execute(text("DROP INDEX CONCURRENTLY IF EXISTS member_names"))
         connection.execute(
             text('CREATE INDEX CONCURRENTLY member_names ON members USING gin (name COLLATE "default" gin_trgm_ops)')
@@ -32,9 +32,9 @@ def index_names(database: Database) -> bool:
 
 
 def _has_extension(connection: Connection) -> bool:
-    if connection.scalar(_IS_THERE):
+    if connection.scalar(_IS_INSTALLED):
         return True
-    if not connection.scalar(_IS_TO_BE_HAD):
+    if not connection.scalar(_IS_AVAILABLE):
         return False
     try:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))

@@ -1,8 +1,8 @@
-"""Three roles for a PostgreSQL catalog: who owns it and migrates, who works with it, and who only reads.
+"""Three roles for a PostgreSQL catalog: an owner, who migrates it, a writer and a reader.
 
-The writer may change an operation while it is live, and in the transaction that ends it. After that it may note once in
-which seal the operation is: the triggers see to it that this is all. That is row-level security, which the owner of a
-table alone could lift. The roles have no login: an administrator grants them to people.
+Row-level security lets the writer change an operation while it is live, and in the transaction that finishes it. After
+that it can only set the seal, once; the triggers refuse everything else. Only the owner of the tables can disable that.
+The roles cannot log in: an administrator grants them to users.
 """
 
 import re
@@ -14,22 +14,20 @@ from sqlalchemy import Table, text
 from mgmt.catalog.audit.triggers import FUNCTIONS
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.base import Base
-from mgmt.catalog.records.enums import LIVE
+from mgmt.catalog.records.enums import LIVE_SQL
 from mgmt.errors import ConfigurationError
 
-_LIVE = ", ".join(f"'{status.value}'" for status in LIVE)
-
 _CHANGED = {"files": "UPDATE", "endpoints": "UPDATE"}
-"""What is no history: it says what there is now."""
+"""Rights on tables that hold the current state, not history."""
 
 _REMADE = {"members": "DELETE", "member_ranges": "DELETE", "directory_archives": "DELETE"}
-"""What is made again from an archive's index."""
+"""Rights on tables that can be restored from the indexes of archives."""
 
 _PARTS = {table.name for table in Base.metadata.tables.values() if "operation_id" in table.primary_key} - {"operations"}
-"""What more is said of an operation, in tables of their own."""
+"""The tables that extend an operation."""
 
 _FIXED = {"operation_id", "operation_type", "seq", "started_at"}
-"""What an operation is from its beginning."""
+"""Columns that never change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +40,16 @@ class Roles:
 
     @classmethod
     def named(cls, prefix: str) -> "Roles":
-        """`PREFIX_owner`, `PREFIX_writer` and `PREFIX_reader`. Raises ConfigurationError for what is no such name."""
+        """`PREFIX_owner`, `PREFIX_writer` and `PREFIX_reader`. Raises ConfigurationError for an invalid prefix."""
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,50}", prefix):
-            raise ConfigurationError(f"{prefix!r} cannot begin the name of a role", next_step="use small letters")
+            raise ConfigurationError(
+                f"invalid role prefix {prefix!r}", next_step="use lower-case letters, digits and _"
+            )
         return cls(f"{prefix}_owner", f"{prefix}_writer", f"{prefix}_reader")
 
 
 def sql(database: Database, roles: Roles) -> str:
-    """The statements that make the roles and give each its rights; they may be run again, after each upgrade.
+    """The statements that create the roles and grant their rights. Run them again after each upgrade.
 
     Raises ConfigurationError for SQLite, which has no roles.
     """
@@ -57,7 +57,7 @@ def sql(database: Database, roles: Roles) -> str:
 
 
 def apply(database: Database, roles: Roles) -> None:
-    """Run those statements, all of them or none. Raises CatalogError when the login may not do that."""
+    """Run the statements of `sql` in one transaction. Raises CatalogError if the login lacks the rights."""
     statements = list(_statements(database, roles))
     with database.migrating() as connection:
         for statement in statements:
@@ -67,7 +67,7 @@ def apply(database: Database, roles: Roles) -> None:
 def _statements(database: Database, roles: Roles) -> Iterator[str]:
     if database.is_sqlite:
         raise ConfigurationError(
-            "an SQLite catalog has no roles: who may read or write its file may read or write all of it",
+            "an SQLite catalog has no roles: the permissions of its file decide who can read or write it",
             next_step="--catalog postgresql://...",
         )
     with database.reading() as session:
@@ -80,7 +80,7 @@ def _statements(database: Database, roles: Roles) -> Iterator[str]:
             f"THEN CREATE ROLE {role} NOLOGIN; END IF; "
             "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
         )
-    # Whoever owns the tables so far may give them away only to a role that it is a member of.
+    # The current owner of the tables can transfer them only to a role that it is a member of.
     yield (
         f"DO $$ BEGIN IF NOT pg_has_role(current_user, '{roles.owner}', 'MEMBER') "
         f"THEN GRANT {roles.owner} TO CURRENT_USER; END IF; END $$"
@@ -100,7 +100,7 @@ def _statements(database: Database, roles: Roles) -> Iterator[str]:
         if table.name == "operations":
             yield from _of_operations(table, schema, roles.writer)
         elif table.name == "prunes":
-            continue  # only the owner removes anything from the history
+            continue  # only the owner can prune
         elif table.name in _PARTS:
             yield from _of_a_part(table, schema, roles.writer)
         else:
@@ -117,7 +117,7 @@ def _of_operations(table: Table, schema: str, writer: str) -> Iterator[str]:
         f"{schema}.operations",
         writer,
         insert="true",
-        update=f"status IN ({_LIVE}) OR seal IS NULL OR {_just_written('operations')}",
+        update=f"status IN {LIVE_SQL} OR seal IS NULL OR {_just_written('operations')}",
     )
 
 
@@ -128,13 +128,13 @@ def _of_a_part(table: Table, schema: str, writer: str) -> Iterator[str]:
         yield f"GRANT UPDATE ({_columns(table, _FIXED)}) ON {name} TO {writer}"
     live = (
         f"EXISTS (SELECT FROM {schema}.operations AS o WHERE o.operation_id = {table.name}.operation_id "
-        f"AND (o.status IN ({_LIVE}) OR {_just_written('o')}))"
+        f"AND (o.status IN {LIVE_SQL} OR {_just_written('o')}))"
     )
     yield from _policies(name, writer, insert=live, update=live)
 
 
 def _just_written(operation: str) -> str:
-    """This very transaction has begun or ended the operation: what belongs to that is written in any order."""
+    """The current transaction has inserted or updated the operation: its rows may be written in any order."""
     return f"{operation}.xmin = pg_current_xact_id_if_assigned()::xid"
 
 

@@ -1,4 +1,4 @@
-"""What has ended is final: the database refuses to change it, its hash is of all that it says, seals chain it."""
+"""The audit trail: finished operations are immutable, hashed and sealed."""
 
 import subprocess
 import sys
@@ -21,11 +21,10 @@ from mgmt.catalog import (
     UploadRecord,
     VerifyRecord,
 )
-from mgmt.catalog.audit import canonical
-from mgmt.catalog.audit import chain as audit
-from mgmt.catalog.audit.canonical import said
+from mgmt.catalog.audit import canonical, chain
+from mgmt.catalog.audit.canonical import canonical_rows
 from mgmt.catalog.audit.seals import seals
-from mgmt.catalog.schema import migrate as schema
+from mgmt.catalog.schema import migrate
 from mgmt.errors import CatalogError, StoreError
 from tests.behind import REOPENED, behind
 
@@ -35,7 +34,7 @@ Make = Callable[..., FileRecord]
 
 @pytest.fixture
 def ended(catalog: Catalog, make_archive: Make) -> UploadRecord:
-    """An upload with an archive, and one of each type that has a table of its own."""
+    """A finished upload with an archive, after one operation of each type with a sub-table."""
     for operation in (DownloadRecord(), SearchRecord(keyword="k"), VerifyRecord()):
         with catalog.journal.record(operation):
             pass
@@ -49,12 +48,12 @@ def ended(catalog: Catalog, make_archive: Make) -> UploadRecord:
 
 def text_of(catalog: Catalog, operation: OperationRecord) -> bytes:
     with catalog.database.reading() as session:
-        (found,) = said(session.connection(), "o.operation_id = :id", {"id": operation.operation_id})
+        (found,) = canonical_rows(session.connection(), "o.operation_id = :id", {"id": operation.operation_id})
     return found.text
 
 
-def test_the_text_of_an_operation_is_the_same_everywhere(catalog: Catalog, make_archive: Make) -> None:
-    """Byte for byte: who changes this changes every hash that there is."""
+def test_the_canonical_text_is_the_same_on_both_databases(catalog: Catalog, make_archive: Make) -> None:
+    """Byte for byte: a change of this text changes every existing hash."""
     upload = UploadRecord(
         operation_id="11111111-0000-4000-8000-000000000001",
         target_path="/films/caf\udce9",
@@ -96,7 +95,7 @@ def test_the_text_of_an_operation_is_the_same_everywhere(catalog: Catalog, make_
     assert upload.sha256 == sha256(text_of(catalog, upload)).digest()
 
 
-def test_the_hash_is_committed_with_the_end(catalog: Catalog, ended: UploadRecord, reopen: Reopen) -> None:
+def test_the_hash_is_committed_with_the_outcome(catalog: Catalog, ended: UploadRecord, reopen: Reopen) -> None:
     stored = reopen().metadata.get_operation(ended.operation_id)
     assert stored.sha256 == ended.sha256 == sha256(text_of(catalog, ended)).digest()
     with pytest.raises(StoreError), catalog.journal.record(UploadRecord()) as failed:
@@ -106,7 +105,7 @@ def test_the_hash_is_committed_with_the_end(catalog: Catalog, ended: UploadRecor
     assert len(running) == 1
 
 
-def test_what_is_rolled_back_has_not_ended(catalog: Catalog, reopen: Reopen) -> None:
+def test_a_rolled_back_close_leaves_no_hash(catalog: Catalog, reopen: Reopen) -> None:
     def fail() -> None:
         with catalog.database.transaction():
             catalog.journal.close(operation)
@@ -117,9 +116,7 @@ def test_what_is_rolled_back_has_not_ended(catalog: Catalog, reopen: Reopen) -> 
     with pytest.raises(StoreError):
         fail()
     assert reopen().metadata.get_operation(operation.operation_id).sha256 is None
-    before = catalog.database.has_ended
     catalog.journal.close(operation)
-    assert (before, catalog.database.has_ended) == (False, True)
     assert reopen().metadata.get_operation(operation.operation_id).sha256 is not None
 
 
@@ -187,8 +184,10 @@ def run(catalog: Catalog, statement: str, ended: OperationRecord, *, recursive: 
         connection.execute(text(done), {"id": ended.operation_id} if ":id" in done else {})
 
 
-@pytest.mark.parametrize("recursive", [True, False], ids=["as mgmt opens it", "as others open it"])
-def test_the_database_refuses_to_change_what_has_ended(catalog: Catalog, ended: UploadRecord, recursive: bool) -> None:
+@pytest.mark.parametrize("recursive", [True, False], ids=["recursive triggers on", "recursive triggers off"])
+def test_the_database_refuses_to_change_a_finished_operation(
+    catalog: Catalog, ended: UploadRecord, recursive: bool
+) -> None:
     catalog.audit.seal()
     for statement in REFUSED + (ONLY_SQLITE if catalog.database.is_sqlite else ONLY_POSTGRESQL):
         with pytest.raises(CatalogError, match="cannot be changed"):
@@ -196,7 +195,7 @@ def test_the_database_refuses_to_change_what_has_ended(catalog: Catalog, ended: 
     assert list(catalog.audit.verification().findings()) == []
 
 
-def test_what_has_not_ended_may_change(catalog: Catalog, ended: UploadRecord) -> None:
+def test_a_live_operation_can_be_changed(catalog: Catalog, ended: UploadRecord) -> None:
     (operation,) = catalog.journal.running()
     operation.stage = "sending"
     catalog.journal.checkpoint()
@@ -207,18 +206,18 @@ def test_what_has_not_ended_may_change(catalog: Catalog, ended: UploadRecord) ->
     catalog.journal.close(operation)
 
 
-def test_every_trigger_is_described_and_a_missing_one_is_a_problem(catalog: Catalog) -> None:
+def test_check_reports_a_missing_trigger(catalog: Catalog) -> None:
     catalog.metadata.list_files()
-    assert schema.check(catalog.database) == []
+    assert migrate.check(catalog.database) == []
     on = "" if catalog.database.is_sqlite else " ON seals"
     name = "seals_update" if catalog.database.is_sqlite else "seals_keep"
     with catalog.database.migrating() as connection:
         connection.execute(text(f"DROP TRIGGER {name}{on}"))
-    assert schema.check(catalog.database) == [f"trigger {name} is missing"]
+    assert migrate.check(catalog.database) == [f"trigger {name} is missing"]
 
 
 def test_seals_are_a_chain(catalog: Catalog, monkeypatch: pytest.MonkeyPatch, reopen: Reopen) -> None:
-    monkeypatch.setattr(audit, "BATCH", 3)
+    monkeypatch.setattr(chain, "BATCH", 3)
     assert catalog.audit.head() is None
     assert catalog.audit.seal() == 0
     for number in range(7):
@@ -227,16 +226,16 @@ def test_seals_are_a_chain(catalog: Catalog, monkeypatch: pytest.MonkeyPatch, re
     assert catalog.audit.seal() == 7
     assert catalog.audit.seal() == 0
     with reopen().database.snapshot() as connection:
-        chain = seals(connection, 0, 10)
-    assert [len(seal.listed()) for seal in chain] == [3, 3, 1]
-    assert [seal.previous for seal in chain] == [None, chain[0].digest, chain[1].digest]
-    assert all(seal.digest == seal.right_digest for seal in chain)
+        written = seals(connection, 0, 10)
+    assert [len(seal.listed()) for seal in written] == [3, 3, 1]
+    assert [seal.previous for seal in written] == [None, written[0].digest, written[1].digest]
+    assert all(seal.digest == seal.expected_digest for seal in written)
     verification = catalog.audit.verification()
     assert list(verification.findings()) == []
     assert (verification.operations, verification.seals, verification.unsealed) == (7, 3, 0)
 
 
-def test_closing_seals_what_has_ended_here(reopen: Reopen) -> None:
+def test_close_seals_operations_that_finished_here(reopen: Reopen) -> None:
     catalog = reopen()
     with catalog.journal.record(UploadRecord()):
         pass
@@ -249,7 +248,7 @@ def test_closing_seals_what_has_ended_here(reopen: Reopen) -> None:
     assert reopen().audit.seal() == 0
 
 
-def test_what_ends_late_is_sealed_late(catalog: Catalog) -> None:
+def test_an_operation_that_finishes_late_gets_a_later_seal(catalog: Catalog) -> None:
     late = UploadRecord(target_path="/late")
     catalog.metadata.save_operation(late)
     with catalog.journal.record(UploadRecord(target_path="/early")):
@@ -271,7 +270,7 @@ for number in range(10):
 """
 
 
-def test_processes_seal_side_by_side(url: str, catalog: Catalog) -> None:
+def test_concurrent_processes_seal_each_operation_once(url: str, catalog: Catalog) -> None:
     catalog.metadata.list_files()
     command = [sys.executable, "-c", SEALING, url]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
@@ -282,7 +281,7 @@ def test_processes_seal_side_by_side(url: str, catalog: Catalog) -> None:
     assert (verification.operations, verification.unsealed, verification.live) == (40, 0, 0)
 
 
-def test_a_history_is_read_at_one_moment(catalog: Catalog, reopen: Reopen) -> None:
+def test_verification_reads_a_snapshot(catalog: Catalog, reopen: Reopen) -> None:
     with catalog.journal.record(UploadRecord()):
         pass
     catalog.audit.seal()
@@ -292,11 +291,11 @@ def test_a_history_is_read_at_one_moment(catalog: Catalog, reopen: Reopen) -> No
             pass
         other.audit.seal()
         verification = catalog.audit.verification()
-        assert list(verification.findings_of(connection)) == []
+        assert list(verification.findings_in(connection)) == []
         assert verification.seals == 1
 
 
-def test_what_others_have_written_as_ended_is_named(sqlite_catalog: Catalog) -> None:
+def test_verify_reports_a_finished_operation_without_a_hash(sqlite_catalog: Catalog) -> None:
     sqlite_catalog.metadata.save_operation(UploadRecord(operation_id="u"))
     with sqlite_catalog.database.transaction() as session:
         session.execute(text("UPDATE operations SET status = 'success'"))
@@ -305,7 +304,7 @@ def test_what_others_have_written_as_ended_is_named(sqlite_catalog: Catalog) -> 
     assert (found.problem, found.operation_id) == (Tampering.INSERTED, "u")
 
 
-def test_an_operation_that_is_reopened_behind_our_back_is_named(sqlite_catalog: Catalog) -> None:
+def test_verify_reports_a_reopened_operation(sqlite_catalog: Catalog) -> None:
     with sqlite_catalog.journal.record(UploadRecord(operation_id="u")):
         pass
     sqlite_catalog.audit.seal()
@@ -317,18 +316,18 @@ def test_an_operation_that_is_reopened_behind_our_back_is_named(sqlite_catalog: 
 
 
 def test_memory_stays_flat(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the length of the history, so many operations are looked at together."""
+    """The number of operations loaded together does not depend on the length of the history."""
     asked = []
-    real = canonical.said
+    real = canonical.canonical_rows
 
-    def counted(*arguments: object) -> list[canonical.Said]:
+    def counted(*arguments: object) -> list[canonical.CanonicalRow]:
         found = list(real(*arguments))  # type: ignore[arg-type]
         asked.append(len(found))
         return iter(found)  # type: ignore[return-value]
 
-    monkeypatch.setattr("mgmt.catalog.audit.verification.said", counted)
+    monkeypatch.setattr("mgmt.catalog.audit.verification.canonical_rows", counted)
     monkeypatch.setattr("mgmt.catalog.audit.verification.CHUNK", 5)
-    monkeypatch.setattr(audit, "BATCH", 3)
+    monkeypatch.setattr(chain, "BATCH", 3)
     for _ in range(30):
         catalog.metadata.save_operation(UploadRecord(status=Status.SUCCESS))
     catalog.audit.seal()
@@ -340,7 +339,7 @@ def test_memory_stays_flat(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) ->
     assert max(asked) <= 6
 
 
-def test_text_that_is_none_is_an_edit_like_any_other(sqlite_catalog: Catalog) -> None:
+def test_verify_reports_values_of_a_wrong_type_as_edits(sqlite_catalog: Catalog) -> None:
     with sqlite_catalog.journal.record(UploadRecord(operation_id="u", target_path="/a")):
         pass
     sqlite_catalog.audit.seal()

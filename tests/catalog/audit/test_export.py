@@ -1,4 +1,4 @@
-"""The whole history as a file: out of one catalog, into another, of either kind, and nothing is lost or invented."""
+"""Export of the whole history, and its import into a catalog of either database."""
 
 import gzip
 import io
@@ -23,7 +23,8 @@ from mgmt.catalog import (
     VerifyRecord,
     open_catalog,
 )
-from mgmt.catalog.audit import export as exchange
+from mgmt.catalog.audit import export
+from mgmt.catalog.audit.import_history import import_history
 from mgmt.errors import ConfigurationError, ConflictError, IntegrityError, MgmtError, StoreError
 from tests.postgresql import PostgreSQL
 
@@ -47,7 +48,7 @@ def other(url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
 
 @pytest.fixture
 def full(catalog: Catalog, make_archive: Make, make_member: Callable[..., Any]) -> Catalog:
-    """A catalog with something of everything."""
+    """A catalog with rows in every table."""
     with catalog.journal.record(BatchRecord(target_path="2 targets")) as batch:
         for number in range(3):
             upload = UploadRecord(target_path=f"/films/caf\udce9 {number}", parent_id=batch.operation_id)
@@ -73,15 +74,15 @@ def full(catalog: Catalog, make_archive: Make, make_member: Callable[..., Any]) 
 
 def exported(catalog: Catalog, *, members: bool = True) -> bytes:
     out = io.BytesIO()
-    exchange.export(catalog.database, out, members=members)
+    export.export(catalog.database, out, members=members)
     return out.getvalue()
 
 
-def brought_in(catalog: Catalog, history: bytes) -> exchange.Exchanged:
-    return exchange.bring_in(catalog.database, io.BytesIO(history))
+def brought_in(catalog: Catalog, history: bytes) -> export.ExchangeResult:
+    return import_history(catalog.database, io.BytesIO(history))
 
 
-def test_out_and_in_and_out_is_the_same(full: Catalog, other: Catalog) -> None:
+def test_export_import_export_gives_the_same_bytes(full: Catalog, other: Catalog) -> None:
     history = exported(full)
     done = brought_in(other, history)
     assert (done.operations, done.files, done.members, done.seals) == (8, 4, 9, 2)
@@ -102,8 +103,8 @@ def test_out_and_in_and_out_is_the_same(full: Catalog, other: Catalog) -> None:
     assert other.members.find(archive.id, "caf\udce9/b").path == "caf\udce9/b"
 
 
-def test_what_was_brought_in_goes_on(full: Catalog, other: Catalog, make_archive: Make, make_member: Any) -> None:
-    """New ids and numbers follow those that were brought in."""
+def test_an_imported_catalog_can_be_used(full: Catalog, other: Catalog, make_archive: Make, make_member: Any) -> None:
+    """New ids continue after the imported ones."""
     brought_in(other, exported(full))
     (running,) = other.journal.running()
     other.journal.close(running)
@@ -116,7 +117,7 @@ def test_what_was_brought_in_goes_on(full: Catalog, other: Catalog, make_archive
     assert [member.path for member, _ in other.members.search("one")] == ["new/one"]
 
 
-def test_what_came_later_is_added(full: Catalog, other: Catalog) -> None:
+def test_a_second_import_adds_new_operations(full: Catalog, other: Catalog) -> None:
     (running,) = full.journal.running()
     full.journal.close(running)
     full.audit.seal()
@@ -125,55 +126,55 @@ def test_what_came_later_is_added(full: Catalog, other: Catalog) -> None:
         pass
     full.audit.seal()
     done = brought_in(other, exported(full))
-    assert done.new == 3  # the operation, its own table's row, its seal
+    assert done.new == 3  # the operation, its row in uploads, its seal
     assert exported(other) == exported(full)
 
 
-def test_without_members(full: Catalog, other: Catalog) -> None:
+def test_export_without_members(full: Catalog, other: Catalog) -> None:
     history = exported(full, members=False)
     assert b'"members"' not in history
     assert brought_in(other, history).members == 0
     assert exported(other) == history
 
 
-def test_compressed_is_the_same_history_and_the_same_bytes(full: Catalog, other: Catalog) -> None:
+def test_a_gzipped_export_is_reproducible_and_can_be_imported(full: Catalog, other: Catalog) -> None:
     outs = io.BytesIO(), io.BytesIO()
     for out in outs:
-        with exchange.compressed(out) as inside:
-            exchange.export(full.database, inside, members=True)  # type: ignore[arg-type]
+        with export.compressed(out) as inside:
+            export.export(full.database, inside, members=True)  # type: ignore[arg-type]
     assert outs[0].getvalue() == outs[1].getvalue()
     assert gzip.decompress(outs[0].getvalue()) == exported(full)
     brought_in(other, outs[0].getvalue())
     assert exported(other) == exported(full)
 
 
-def test_an_empty_history(catalog: Catalog, other: Catalog) -> None:
+def test_an_empty_history_can_be_exported_and_imported(catalog: Catalog, other: Catalog) -> None:
     history = exported(catalog)
     assert len(history.splitlines()) == 2
     assert brought_in(other, history).new == 0
 
 
 def resealed(lines: list[bytes]) -> bytes:
-    """A file whose last line is right again."""
-    tally = exchange.Tally()
+    """The lines with a valid last line."""
+    tally = export.Tally()
     for line in lines:
         tally.note(line + b"\n", next(iter(json.loads(line))))
     return b"\n".join([*lines, json.dumps({"end": tally.end()}).encode()]) + b"\n"
 
 
 SPOILT: list[tuple[str, Callable[[list[bytes]], bytes], type[MgmtError], str]] = [
-    ("cut off", lambda lines: b"\n".join(lines[:-1]), IntegrityError, "its end is missing"),
+    ("cut off", lambda lines: b"\n".join(lines[:-1]), IntegrityError, "truncated"),
     ("cut off in a line", lambda lines: b"\n".join(lines)[:-300], IntegrityError, "cannot be read"),
-    ("nothing", lambda _: b"", IntegrityError, "its end is missing"),
-    ("no history", lambda _: b'{"a":1}\n', ConfigurationError, "no history"),
+    ("nothing", lambda _: b"", IntegrityError, "truncated"),
+    ("no history", lambda _: b'{"a":1}\n', ConfigurationError, "not an mgmt export"),
     ("something else", lambda _: b"hello\nworld\n", IntegrityError, "cannot be read"),
     ("a list", lambda _: b"[1]\n", IntegrityError, "cannot be read"),
-    ("a line less", lambda lines: b"\n".join(lines[:3] + lines[4:]), IntegrityError, "other lines"),
+    ("a line less", lambda lines: b"\n".join(lines[:3] + lines[4:]), IntegrityError, "does not match"),
     (
         "a fact",
         lambda lines: resealed([line.replace(b"/later", b"/x") for line in lines[:-1]]),
         IntegrityError,
-        "sealed",
+        "does not match its seals",
     ),
     (
         "a newer format",
@@ -189,7 +190,7 @@ SPOILT: list[tuple[str, Callable[[list[bytes]], bytes], type[MgmtError], str]] =
 
 
 @pytest.mark.parametrize(("spoil", "error", "says"), [each[1:] for each in SPOILT], ids=[each[0] for each in SPOILT])
-def test_a_spoilt_history_is_refused_and_nothing_is_brought_in(
+def test_a_damaged_export_is_refused_and_nothing_is_imported(
     spoil: Callable[[list[bytes]], bytes], error: type[MgmtError], says: str, full: Catalog, other: Catalog
 ) -> None:
     with full.journal.record(UploadRecord(target_path="/later")):
@@ -201,7 +202,7 @@ def test_a_spoilt_history_is_refused_and_nothing_is_brought_in(
     assert exported(other) == nothing
 
 
-def test_another_history_is_refused(full: Catalog, other: Catalog) -> None:
+def test_import_into_a_catalog_with_another_history_is_refused(full: Catalog, other: Catalog) -> None:
     with other.journal.record(UploadRecord(target_path="/mine")):
         pass
     other.audit.seal()
@@ -211,7 +212,7 @@ def test_another_history_is_refused(full: Catalog, other: Catalog) -> None:
     assert exported(other) == before
 
 
-def test_a_file_that_has_changed_since_is_refused(full: Catalog, other: Catalog) -> None:
+def test_import_is_refused_if_a_file_record_has_changed(full: Catalog, other: Catalog) -> None:
     brought_in(other, exported(full))
     before = exported(other)
     (archive,) = full.metadata.find("caf\udce9-2.tar.gz")

@@ -1,4 +1,4 @@
-"""Old operations leave the catalog only together with a record of it, and only when a file was seen to hold them."""
+"""Pruning: operations are removed only with a record of it, and only after a verified export."""
 
 import gzip
 import io
@@ -21,18 +21,20 @@ from mgmt.catalog import (
     FileRecord,
     FileStatus,
     Location,
-    Numbers,
     PruneRecord,
+    RangeSet,
     Role,
     SearchRecord,
     Status,
     UploadRecord,
     open_catalog,
 )
-from mgmt.catalog.audit import export as exchange
-from mgmt.catalog.audit.canonical import said
-from mgmt.catalog.audit.prune import Which, export, exported, prunable, remove
-from mgmt.catalog.schema import migrate as schema
+from mgmt.catalog.audit.canonical import canonical_rows
+from mgmt.catalog.audit.export import Tally
+from mgmt.catalog.audit.export import export as export_history
+from mgmt.catalog.audit.import_history import import_history
+from mgmt.catalog.audit.prune import PruneFilter, export, prunable, read_export, remove
+from mgmt.catalog.schema import migrate
 from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, StoreError
 from mgmt.progress import NoProgress
 from mgmt.services.prune import prune
@@ -44,24 +46,24 @@ LATER = datetime.now(UTC) + timedelta(days=1)
 
 
 @given(st.sets(st.integers(min_value=1, max_value=300)))
-def test_numbers_are_what_was_added(numbers: set[int]) -> None:
-    collected = Numbers()
+def test_a_range_set_contains_what_was_added(numbers: set[int]) -> None:
+    collected = RangeSet()
     for each in sorted(numbers):
         collected.add(each)
-    again = Numbers.parse(str(collected))
+    again = RangeSet.parse(str(collected))
     assert {each for each in range(302) if each in again} == numbers
     assert len(again) == len(numbers)
     assert str(again) == str(collected)
 
 
 @pytest.mark.parametrize("written", ["x", "1-", "1-2-x", "-"])
-def test_what_is_no_list_of_numbers_has_none(written: str) -> None:
-    assert len(Numbers.parse(written)) == 0
+def test_invalid_text_is_an_empty_range_set(written: str) -> None:
+    assert len(RangeSet.parse(written)) == 0
 
 
 @pytest.fixture
 def history(catalog: Catalog, make_archive: Make) -> Catalog:
-    """Everything that stays, and everything that may go."""
+    """A history of operations that are kept and operations that can be pruned."""
     for keyword in ("one", "two"):
         with catalog.journal.record(SearchRecord(keyword=keyword)):
             pass
@@ -105,7 +107,7 @@ def findings(catalog: Catalog) -> list[tuple[str, int | None]]:
 
 def pruned(catalog: Catalog, file: Path, *types: str, before: datetime = LATER) -> PruneRecord:
     return prune(
-        Which(before, types),
+        PruneFilter(before, types),
         str(file),
         open_store=lambda _: pytest.fail("no store is needed"),
         catalog=catalog,
@@ -114,11 +116,11 @@ def pruned(catalog: Catalog, file: Path, *types: str, before: datetime = LATER) 
     )
 
 
-def test_what_explains_what_there_is_stays(history: Catalog, tmp_path: Path) -> None:
-    found = {each.operation_type: each.count for each in prunable(history.database, Which(LATER))}
+def test_prune_keeps_operations_that_explain_the_current_state(history: Catalog, tmp_path: Path) -> None:
+    found = {each.operation_type: each.count for each in prunable(history.database, PruneFilter(LATER))}
     assert found == {kind: MAY_GO.count(kind) for kind in MAY_GO}
     record = pruned(history, tmp_path / "old.gz")
-    assert record.removed_count == len(MAY_GO) + 1  # what was not sealed is by now
+    assert record.removed_count == len(MAY_GO) + 1  # prune seals the unsealed one first
     assert sorted(there(history), key=str) == sorted(
         [
             ("batch", "in part"),
@@ -132,24 +134,24 @@ def test_what_explains_what_there_is_stays(history: Catalog, tmp_path: Path) -> 
     )
     history.audit.seal()
     assert findings(history) == []
-    assert schema.check(history.database) == []
+    assert migrate.check(history.database) == []
     (restored,) = history.metadata.list_files(location=Location.LOCAL)
     assert (restored.path, restored.operation_id) == ("/back/a", None)
 
 
-def test_only_of_a_type_and_a_time(history: Catalog, tmp_path: Path) -> None:
+def test_prune_filters_by_type_and_time(history: Catalog, tmp_path: Path) -> None:
     record = pruned(history, tmp_path / "old.gz", "search")
     assert record.removed_count == 5
     assert ("search", None) not in there(history)
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
-    assert prunable(history.database, Which(long_ago)) == []
+    assert prunable(history.database, PruneFilter(long_ago)) == []
     for kind in ("prune", "nothing"):
-        with pytest.raises(ConfigurationError, match="no type of operation that can be pruned"):
-            Which(LATER, (kind,))
+        with pytest.raises(ConfigurationError, match="not a prunable operation type"):
+            PruneFilter(LATER, (kind,))
 
 
-def test_the_export_proves_itself(history: Catalog, tmp_path: Path) -> None:
-    """By no code of ours: each operation by its hash, each hash by a seal."""
+def test_the_export_of_a_prune_can_be_verified_without_mgmt(history: Catalog, tmp_path: Path) -> None:
+    """Each operation matches its hash, and each hash a seal."""
     before = {each.seq: each for each in history.metadata.list_operations(limit=1000)}
     file = tmp_path / "old.jsonl.gz"
     record = pruned(history, file)
@@ -172,7 +174,7 @@ def test_the_export_proves_itself(history: Catalog, tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_who_removes_more_is_found_out(history: Catalog, tmp_path: Path, reopen: Reopen) -> None:
+def test_verify_reports_removals_beyond_a_prune(history: Catalog, tmp_path: Path, reopen: Reopen) -> None:
     record = pruned(history, tmp_path / "old.gz", "search")
     history.audit.seal()
     assert findings(history) == []
@@ -185,7 +187,7 @@ def test_who_removes_more_is_found_out(history: Catalog, tmp_path: Path, reopen:
     assert findings(reopen()) == [("removed", number)]
     change(reopen(), f"UPDATE prunes SET removed = removed || ',{number}'")
     found = findings(reopen())
-    assert ("edited", prunes) in found  # and a record that was edited excuses nothing
+    assert ("edited", prunes) in found  # an edited prune does not account for removed operations
     assert {("removed", each) for each in (number, *removed)} <= set(found)
     hash_again(reopen(), record.operation_id)
     assert findings(reopen()) == found
@@ -194,18 +196,18 @@ def test_who_removes_more_is_found_out(history: Catalog, tmp_path: Path, reopen:
 
 
 def hash_again(catalog: Catalog, operation_id: str) -> None:
-    """As somebody does who knows how."""
+    """Recompute the hash, as a skilled attacker would."""
     with catalog.database.snapshot() as connection:
-        (row,) = said(connection, "o.operation_id = :id", {"id": operation_id})
+        (row,) = canonical_rows(connection, "o.operation_id = :id", {"id": operation_id})
     quoted = f"X'{row.digest.hex()}'" if catalog.database.is_sqlite else f"'\\x{row.digest.hex()}'"
     change(catalog, f"UPDATE operations SET sha256 = {quoted} WHERE operation_id = '{operation_id}'")
     with catalog.database.snapshot() as connection:
-        (row,) = said(connection, "o.operation_id = :id", {"id": operation_id})
+        (row,) = canonical_rows(connection, "o.operation_id = :id", {"id": operation_id})
     assert row.sha256 == row.digest
 
 
 def change(catalog: Catalog, *statements: str) -> None:
-    """Behind its back."""
+    """Change the database without mgmt."""
     if catalog.database.path is not None:
         with behind(catalog.database.path) as connection:
             for statement in statements:
@@ -218,7 +220,7 @@ def change(catalog: Catalog, *statements: str) -> None:
 
 
 @pytest.mark.parametrize("at", ["INSERT INTO pruned", "UPDATE files", "TRIGGER", "DELETE FROM operations", "the end"])
-def test_whatever_fails_nothing_has_happened(
+def test_a_failed_prune_changes_nothing(
     at: str, history: Catalog, tmp_path: Path, reopen: Reopen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     history.audit.seal()
@@ -243,12 +245,12 @@ def test_whatever_fails_nothing_has_happened(
     now = there(reopen())
     assert (now[0][0], now[1:]) == ("prune", before)
     assert findings(reopen()) == []
-    assert schema.check(reopen().database) == []
+    assert migrate.check(reopen().database) == []
     monkeypatch.undo()
     assert pruned(reopen(), tmp_path / "again.gz").removed_count == len(MAY_GO) + 1
 
 
-def test_a_history_that_was_bent_is_not_pruned(history: Catalog, tmp_path: Path, reopen: Reopen) -> None:
+def test_prune_refuses_a_tampered_history(history: Catalog, tmp_path: Path, reopen: Reopen) -> None:
     (upload,) = (each for each in history.metadata.list_operations() if each.target_path == "/failed early")
     number = upload.seq
     history.close()
@@ -261,20 +263,20 @@ def test_a_history_that_was_bent_is_not_pruned(history: Catalog, tmp_path: Path,
     assert list(tmp_path.glob("old.gz*")) == []
 
 
-def test_an_operation_that_is_gone_cannot_be_removed(history: Catalog) -> None:
+def test_remove_refuses_if_an_operation_is_missing(history: Catalog) -> None:
     before = there(history)
-    with pytest.raises(CatalogError, match="meanwhile"):
-        remove(history.database, Numbers([(1, 2), (4711, 4711)]))
+    with pytest.raises(CatalogError, match="concurrently"):
+        remove(history.database, RangeSet([(1, 2), (4711, 4711)]))
     assert there(history) == before
 
 
 def exports(catalog: Catalog) -> bytes:
     out = io.BytesIO()
-    export(catalog.database, Which(LATER), PruneRecord(ended_before=LATER), out)
+    export(catalog.database, PruneFilter(LATER), PruneRecord(ended_before=LATER), out)
     return out.getvalue()
 
 
-def test_what_may_go_is_asked_once_however_many_pages_it_is(history: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prune_condition_is_evaluated_once_for_all_pages(history: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = gzip.decompress(exports(history)).splitlines()[1:-1]
     monkeypatch.setattr("mgmt.catalog.audit.canonical.CHUNK", 2)
     assert len(MAY_GO) > 2
@@ -289,13 +291,13 @@ def test_what_may_go_is_asked_once_however_many_pages_it_is(history: Catalog, mo
     finally:
         event.remove(Engine, "before_cursor_execute", note)
     assert in_pages == whole
-    assert sum("NOT EXISTS" in each for each in asked) == 2  # of the operations, and of the seals that list them
+    assert sum("NOT EXISTS" in each for each in asked) == 2  # for the operations, and for the seals that list them
     assert sum(each.startswith("SELECT o.") and "o.seq IN" in each for each in asked) > 2  # pages
 
 
-def test_an_export_that_is_not_whole_is_not_taken_for_one(history: Catalog) -> None:
+def test_a_damaged_export_of_a_prune_is_refused(history: Catalog) -> None:
     raw = exports(history)
-    assert len(exported(io.BytesIO(raw))) == len(MAY_GO)
+    assert len(read_export(io.BytesIO(raw))) == len(MAY_GO)
     lines = gzip.decompress(raw).splitlines(keepends=True)
     spoilt = [
         *(raw[:end] for end in range(0, len(raw), 97)),
@@ -303,35 +305,35 @@ def test_an_export_that_is_not_whole_is_not_taken_for_one(history: Catalog) -> N
         *(raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1 :] for at in range(12, len(raw), 41)),
     ]
     for each in spoilt:
-        with pytest.raises(IntegrityError, match="not whole"):
-            exported(io.BytesIO(each))
+        with pytest.raises(IntegrityError, match="damaged"):
+            read_export(io.BytesIO(each))
 
 
-def test_an_operation_in_an_export_must_be_what_its_hash_is_of(history: Catalog) -> None:
+def test_an_exported_operation_that_does_not_match_its_hash_is_refused(history: Catalog) -> None:
     lines = gzip.decompress(exports(history)).splitlines(keepends=True)[:-1]
     at = next(number for number, line in enumerate(lines) if b'"keyword":"one"' in line)
     lines[at] = lines[at].replace(b'"keyword":"one"', b'"keyword":"won"')
-    tally = exchange.Tally()
+    tally = Tally()
     for line in lines:
         tally.note(line, "lines")
-    with pytest.raises(IntegrityError, match="not what its hash is of"):
-        exported(io.BytesIO(gzip.compress(b"".join(lines) + tally.last())))
+    with pytest.raises(IntegrityError, match="does not match its hash"):
+        read_export(io.BytesIO(gzip.compress(b"".join(lines) + tally.last())))
 
 
-def test_a_pruned_history_moves_to_another_catalog(history: Catalog, tmp_path: Path) -> None:
+def test_a_pruned_history_can_be_imported(history: Catalog, tmp_path: Path) -> None:
     pruned(history, tmp_path / "old.gz")
     history.audit.seal()
     out = io.BytesIO()
-    exchange.export(history.database, out, members=True)
+    export_history(history.database, out, members=True)
     other = open_catalog(f"sqlite:///{tmp_path}/other.db")
-    exchange.bring_in(other.database, io.BytesIO(out.getvalue()))
+    import_history(other.database, io.BytesIO(out.getvalue()))
     verification = other.audit.verification()
     assert list(verification.findings()) == []
     assert verification.pruned == len(MAY_GO) + 1
     other.close()
 
 
-def test_an_older_schema_would_not_know_what_was_pruned(history: Catalog, tmp_path: Path) -> None:
+def test_a_pruned_catalog_cannot_be_downgraded_below_prunes(history: Catalog, tmp_path: Path) -> None:
     pruned(history, tmp_path / "old.gz")
     with pytest.raises(CatalogError, match="take for tampering"):
-        schema.downgrade(history.database, "0005")
+        migrate.downgrade(history.database, "0005")

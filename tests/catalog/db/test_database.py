@@ -1,4 +1,4 @@
-"""The database: its files, its lock, its transactions, and what is said when it cannot be used."""
+"""The database: its files, its lock, its transactions, and the errors when it cannot be used."""
 
 import fcntl
 import os
@@ -39,7 +39,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "BUSY_SECONDS", 0.05)
 
 
-def test_the_first_use_makes_the_catalog_and_only_its_owner_may_look(path: str) -> None:
+def test_first_use_creates_a_private_catalog(path: str) -> None:
     before = os.umask(0)
     try:
         catalog = open_catalog(f"sqlite:///{path}")
@@ -53,13 +53,13 @@ def test_the_first_use_makes_the_catalog_and_only_its_owner_may_look(path: str) 
         os.umask(before)
 
 
-def test_without_create_nothing_is_made(path: str) -> None:
+def test_open_without_create_creates_nothing(path: str) -> None:
     with pytest.raises(CatalogError, match="there is no catalog"):
         open_catalog(f"sqlite:///{path}", create=False).metadata.list_files()
     assert not os.path.exists(os.path.dirname(path))
 
 
-def test_sqlite_is_set_up_so_that_what_is_committed_stays(sqlite_catalog: Catalog) -> None:
+def test_sqlite_pragmas_make_commits_durable(sqlite_catalog: Catalog) -> None:
     with sqlite_catalog.database.transaction() as session:
         said = {
             name: session.execute(text(f"PRAGMA {name}")).scalar()
@@ -68,7 +68,7 @@ def test_sqlite_is_set_up_so_that_what_is_committed_stays(sqlite_catalog: Catalo
     assert said == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "recursive_triggers": 1}
 
 
-def test_a_path_with_any_characters_is_a_path(tmp_path: Path) -> None:
+def test_the_path_of_a_catalog_may_contain_any_characters(tmp_path: Path) -> None:
     folder = tmp_path / "a b#c?d%41é"
     folder.mkdir()
     catalog = open_catalog(f"sqlite:///{str(folder).replace('%', '%25').replace('?', '%3F')}/c.db")
@@ -78,13 +78,13 @@ def test_a_path_with_any_characters_is_a_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["mysql://u:hunter2@h/d", "not a url", "sqlite://", "sqlite:///:memory:", ""])
-def test_another_kind_of_url_is_a_configuration_error(url: str) -> None:
+def test_an_unsupported_url_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         open_catalog(url)
     assert "hunter2" not in f"{caught.value} {caught.value.next_step}"
 
 
-def test_transactions_commit_together_or_not_at_all(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+def test_transactions_are_atomic(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     other = reopen()
     with catalog.database.transaction():
         catalog.metadata.save_file_record(a_file("/1"))
@@ -117,22 +117,20 @@ def test_no_transaction_is_left_open(catalog: Catalog, reopen: Callable[[], Cata
             assert driver.info.transaction_status == 0  # IDLE
 
 
-def test_a_commit_that_fails_after_reading_is_rolled_back_without_a_word(sqlite_catalog: Catalog) -> None:
+def test_a_commit_that_fails_after_reading_is_rolled_back(sqlite_catalog: Catalog) -> None:
     def an_orphan() -> None:
         with sqlite_catalog.database.transaction() as session:
             session.execute(text("PRAGMA defer_foreign_keys = ON"))
             session.execute(text("INSERT INTO operation_files VALUES ('none', 1, 'archive')"))
 
-    for _ in range(20):  # the order in which a session ends its connections is a matter of their addresses
+    for _ in range(20):  # a session closes its connections in an order that depends on their addresses
         sqlite_catalog.metadata.list_files()
         with pytest.raises(CatalogError, match="FOREIGN KEY"):
             an_orphan()
     assert sqlite_catalog.metadata.list_files() == []
 
 
-def test_what_was_changed_in_records_is_written_only_by_a_transaction(
-    catalog: Catalog, reopen: Callable[[], Catalog]
-) -> None:
+def test_changed_records_are_written_only_by_a_transaction(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     file = catalog.metadata.save_file_record(a_file())
     file.size = 5
     catalog.metadata.list_files()
@@ -143,7 +141,7 @@ def test_what_was_changed_in_records_is_written_only_by_a_transaction(
     assert reopen().metadata.get_file_record(file.id).size == 5
 
 
-def test_threads_take_turns(catalog: Catalog) -> None:
+def test_threads_can_share_a_catalog(catalog: Catalog) -> None:
     def work(number: int) -> None:
         for step in range(10):
             catalog.metadata.save_file_record(a_file(f"/{number}/{step}"))
@@ -157,7 +155,7 @@ def test_threads_take_turns(catalog: Catalog) -> None:
     assert len(catalog.metadata.list_files(limit=None)) == 40
 
 
-def test_writers_of_many_processes_wait_in_line(sqlite_catalog: Catalog) -> None:
+def test_writers_of_several_processes_wait_for_each_other(sqlite_catalog: Catalog) -> None:
     sqlite_catalog.metadata.list_files()
     code = """
 import sys
@@ -172,7 +170,7 @@ for step in range(20):
     assert len(sqlite_catalog.metadata.list_files(limit=None)) == 80
 
 
-def test_two_processes_may_make_the_same_catalog(path: str) -> None:
+def test_several_processes_can_create_the_same_catalog(path: str) -> None:
     code = "import sys; from mgmt.catalog import open_catalog; open_catalog(sys.argv[1]).metadata.list_files()"
     processes = [subprocess.Popen([sys.executable, "-c", code, f"sqlite:///{path}"]) for _ in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
@@ -188,7 +186,7 @@ def refused(catalog: Catalog, write: bool = True) -> CatalogError:
     return error
 
 
-def test_locked_by_a_program_that_does_not_wait_in_line(sqlite_catalog: Catalog) -> None:
+def test_a_lock_of_another_program_is_reported(sqlite_catalog: Catalog) -> None:
     sqlite_catalog.metadata.list_files()
     with closing(sqlite3.connect(str(sqlite_catalog.database.path), isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -197,7 +195,9 @@ def test_locked_by_a_program_that_does_not_wait_in_line(sqlite_catalog: Catalog)
     sqlite_catalog.metadata.save_file_record(a_file())
 
 
-def test_a_place_in_line_is_left_in_time(sqlite_catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_the_lock_times_out_and_leaves_the_queue(
+    sqlite_catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sqlite_catalog.metadata.list_files()
     monkeypatch.setattr("mgmt.catalog.db.database.LOCK_SECONDS", 0.05)
     lock = f"{sqlite_catalog.database.path}.lock"
@@ -205,9 +205,9 @@ def test_a_place_in_line_is_left_in_time(sqlite_catalog: Catalog, monkeypatch: p
         fcntl.flock(other, fcntl.LOCK_EX)
         for _ in range(3):
             assert "is busy" in refused(sqlite_catalog).message
-        assert sqlite_catalog.metadata.list_files() == []  # looking needs no lock
+        assert sqlite_catalog.metadata.list_files() == []  # reading needs no lock
     monkeypatch.setattr("mgmt.catalog.db.database.LOCK_SECONDS", 30)
-    sqlite_catalog.metadata.save_file_record(a_file())  # those who left do not keep it
+    sqlite_catalog.metadata.save_file_record(a_file())  # those who timed out do not hold the lock
     with open(lock, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         waiting = threading.Thread(target=sqlite_catalog.metadata.save_file_record, args=(a_file("/second"),))
@@ -221,7 +221,7 @@ def test_a_place_in_line_is_left_in_time(sqlite_catalog: Catalog, monkeypatch: p
 
 @pytest.fixture
 def as_nobody(tmp_path: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Be somebody who is stopped by permissions, which root is not."""
+    """Run as a user without privileges: permissions do not stop root."""
     folders = (tmp_path, *tmp_path.parents)
     closed = [folder for folder in folders if folder.stat().st_uid == os.getuid() and not mode(folder) & 0o005]
     for folder in closed:
@@ -242,7 +242,7 @@ def as_nobody(tmp_path: Path) -> Iterator[Callable[[], AbstractContextManager[No
 
 
 @pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o444, 0o755), (0o444, 0o555), (0o666, 0o555)])
-def test_a_catalog_that_cannot_be_written_can_be_read(
+def test_a_read_only_catalog_can_be_read(
     file_mode: int, folder_mode: int, path: str, as_nobody: Callable[[], AbstractContextManager[None]]
 ) -> None:
     catalog = open_catalog(f"sqlite:///{path}")
@@ -259,7 +259,7 @@ def test_a_catalog_that_cannot_be_written_can_be_read(
     os.chmod(folder, 0o700)
 
 
-def test_a_catalog_that_may_not_be_read(path: str, as_nobody: Callable[[], AbstractContextManager[None]]) -> None:
+def test_an_unreadable_catalog_is_reported(path: str, as_nobody: Callable[[], AbstractContextManager[None]]) -> None:
     catalog = open_catalog(f"sqlite:///{path}")
     catalog.metadata.save_file_record(a_file())
     catalog.close()
@@ -270,12 +270,12 @@ def test_a_catalog_that_may_not_be_read(path: str, as_nobody: Callable[[], Abstr
     assert error.message == f"the catalog {path} cannot be opened"
 
 
-def test_a_record_that_cannot_be_looked_at_again(path: str) -> None:
+def test_a_failed_refresh_of_a_record_is_a_catalog_error(path: str) -> None:
     catalog = open_catalog(f"sqlite:///{path}")
     record = catalog.metadata.save_file_record(a_file())
     with suppress(InterruptedError), catalog.database.transaction() as session:
         session.add(a_file("/b"))
-        raise InterruptedError  # and records forget what they knew
+        raise InterruptedError  # the rollback expires the record
     with behind(path) as connection:
         connection.execute("ALTER TABLE files RENAME TO elsewhere")
     with pytest.raises(CatalogError) as caught:
@@ -283,7 +283,7 @@ def test_a_record_that_cannot_be_looked_at_again(path: str) -> None:
     assert caught.value.exit_status == ExitStatus.CATALOG
 
 
-def test_a_folder_that_may_not_be_written(
+def test_an_unwritable_folder_is_reported(
     tmp_path: Path, as_nobody: Callable[[], AbstractContextManager[None]]
 ) -> None:
     folder = tmp_path / "closed"
@@ -293,7 +293,7 @@ def test_a_folder_that_may_not_be_written(
     assert error.message == f"the catalog {folder}/c.db cannot be created: Permission denied"
 
 
-def test_the_disk_is_full(sqlite_catalog: Catalog, make_member: Callable[[str], object]) -> None:
+def test_a_full_disk_is_reported(sqlite_catalog: Catalog, make_member: Callable[[str], object]) -> None:
     archive = sqlite_catalog.metadata.save_file_record(a_file())
     with sqlite_catalog.database.transaction() as session:
         pages = session.execute(text("PRAGMA page_count")).scalar()
@@ -303,14 +303,14 @@ def test_the_disk_is_full(sqlite_catalog: Catalog, make_member: Callable[[str], 
     assert sqlite_catalog.members.count(archive.id) == 0
 
 
-def test_not_a_database(path: str) -> None:
+def test_a_file_that_is_not_a_database_is_reported(path: str) -> None:
     os.makedirs(os.path.dirname(path))
     with open(path, "wb") as file:
         file.write(b"these are my holiday notes " * 100)
     assert "the file is not an SQLite database" in refused(open_catalog(f"sqlite:///{path}"), write=False).message
 
 
-def test_a_damaged_page(sqlite_catalog: Catalog) -> None:
+def test_a_damaged_page_is_reported(sqlite_catalog: Catalog) -> None:
     for number in range(300):
         sqlite_catalog.metadata.save_file_record(a_file(f"/{number}"))
     path = str(sqlite_catalog.database.path)
@@ -326,18 +326,16 @@ def test_a_damaged_page(sqlite_catalog: Catalog) -> None:
     assert "mgmt db rebuild" in str(error.next_step)
 
 
-def test_somebody_elses_database(path: str) -> None:
+def test_a_database_of_another_program_is_refused(path: str) -> None:
     os.makedirs(os.path.dirname(path))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE recipes (id)")
-    assert "holds other tables" in refused(open_catalog(f"sqlite:///{path}")).message
+    assert "contains other tables" in refused(open_catalog(f"sqlite:///{path}")).message
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("recipes",)]
 
 
-@pytest.mark.parametrize(
-    ("revision", "says"), [("0000", "older"), ("9999", "does not know"), ("zebra", "does not know")]
-)
+@pytest.mark.parametrize(("revision", "says"), [("0000", "older"), ("9999", "unknown"), ("zebra", "unknown")])
 def test_another_schema_is_refused(revision: str, says: str, catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     with catalog.database.transaction() as session:
         session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
@@ -347,28 +345,28 @@ def test_another_schema_is_refused(revision: str, says: str, catalog: Catalog, r
     assert error.next_step is not None
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_an_unreachable_server_is_reported_without_the_password() -> None:
     catalog = open_catalog("postgresql://somebody:hunter2@127.0.0.1:1/mgmt?connect_timeout=2")
     error = refused(catalog, write=False)
     assert "cannot be reached" in error.message
     assert "hunter2" not in repr(error) + str(error) + str(error.__cause__)
 
 
-def test_no_value_is_ever_in_an_error(catalog: Catalog) -> None:
+def test_errors_contain_no_bound_values(catalog: Catalog) -> None:
     catalog.metadata.save_operation(UploadRecord(target_path="/a"))
     with pytest.raises(CatalogError) as caught, catalog.database.transaction() as session:
         session.execute(text("INSERT INTO files (id, path) VALUES (1, :secret)"), {"secret": "canary-7f3a"})
     assert "canary-7f3a" not in f"{caught.value} {caught.value.next_step}"
 
 
-def test_the_lock_is_let_go_whatever_happens(sqlite_catalog: Catalog) -> None:
+def test_the_lock_is_released_after_an_error(sqlite_catalog: Catalog) -> None:
     with pytest.raises(NotFoundError), sqlite_catalog.database.transaction():
         raise NotFoundError("x")
     with open(f"{sqlite_catalog.database.path}.lock", "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_closing_is_not_the_end(catalog: Catalog) -> None:
+def test_a_closed_catalog_reopens_on_use(catalog: Catalog) -> None:
     file = catalog.metadata.save_file_record(a_file())
     catalog.close()
     assert catalog.metadata.get_file_record(file.id).path == "/a"

@@ -293,7 +293,7 @@ def test_an_operation_is_saved_and_saved_again(catalog: Catalog, reopen: Reopen)
     catalog.metadata.save_operation(upload)
     assert reopen().metadata.get_operation(upload.operation_id).completed_at is not None
     upload.stage = "again"
-    with pytest.raises(CatalogError, match="has ended"):
+    with pytest.raises(CatalogError, match="has finished"):
         catalog.metadata.save_operation(upload)
     assert upload.stage == "sending"
 

@@ -1,4 +1,4 @@
-"""What others see of a running operation, and what its process may do once it is another's."""
+"""The heartbeat of running operations, and what a process can do after losing its operation."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ from mgmt.catalog import (
     UploadRecord,
 )
 from mgmt.catalog.db import database
-from mgmt.catalog.operations import heartbeat as lease
+from mgmt.catalog.operations import heartbeat
 from mgmt.catalog.records.process import Owner
 from mgmt.errors import BusyError, CatalogError, ExitStatus, LostError, StoreError
 
@@ -44,11 +44,11 @@ def heard_again(reopen: Reopen, operation: OperationRecord, before: datetime) ->
 
 
 def threads() -> list[threading.Thread]:
-    return [each for each in threading.enumerate() if each.name == "mgmt lease"]
+    return [each for each in threading.enumerate() if each.name == "mgmt heartbeat"]
 
 
 def take_over(catalog: Catalog, operation: OperationRecord, owner: str = "other/boot/7/1") -> None:
-    """What `mgmt recover --host` of another machine does first."""
+    """Change the owner, as `mgmt recover --host` on another machine does."""
     with catalog.database.transaction() as session:
         session.execute(
             text("UPDATE operations SET owner = :owner WHERE operation_id = :id"),
@@ -58,11 +58,11 @@ def take_over(catalog: Catalog, operation: OperationRecord, owner: str = "other/
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
-    monkeypatch.setattr(lease, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "RETRY_SECONDS", 0.01)
 
 
-def test_a_running_operation_is_heard_of_by_the_databases_clock(catalog: Catalog, reopen: Reopen) -> None:
+def test_a_heartbeat_has_the_time_of_the_database(catalog: Catalog, reopen: Reopen) -> None:
     with catalog.journal.record(UploadRecord(target_path="/a")) as operation:
         assert operation.heard_at is not None
         assert abs((heard(reopen, operation) - datetime.now(UTC)).total_seconds()) < 60
@@ -71,7 +71,7 @@ def test_a_running_operation_is_heard_of_by_the_databases_clock(catalog: Catalog
 
 
 @pytest.mark.usefixtures("often")
-def test_it_is_heard_of_again_and_again_while_it_works(catalog: Catalog, reopen: Reopen) -> None:
+def test_heartbeats_continue_while_an_operation_runs(catalog: Catalog, reopen: Reopen) -> None:
     with catalog.journal.record(BatchRecord()) as batch, catalog.journal.record(UploadRecord()) as operation:
         for each in (batch, operation, batch):
             heard_again(reopen, each, heard(reopen, each))
@@ -85,23 +85,23 @@ def test_it_is_heard_of_again_and_again_while_it_works(catalog: Catalog, reopen:
 
 
 @pytest.mark.usefixtures("often")
-def test_nobody_waits_for_it_and_it_waits_for_nobody(catalog: Catalog, reopen: Reopen) -> None:
+def test_a_heartbeat_neither_blocks_nor_waits(catalog: Catalog, reopen: Reopen) -> None:
     other = reopen()
     with catalog.journal.record(UploadRecord()) as operation:
         before = heard(reopen, operation)
         heard_again(reopen, operation, before)
-        with catalog.database.transaction():  # it cannot be told meanwhile; what ends the block joins the thread
+        with catalog.database.transaction():  # the heartbeat must fail meanwhile; leaving the block joins the thread
             operation.stage = "proven"
             catalog.journal.close(operation)
     with other.database.transaction() as session:
         session.execute(text("UPDATE endpoints SET max_parts = 1"))
-        with reopen().database.aside() as connection:
+        with reopen().database.side_transaction() as connection:
             assert (connection is None) == other.database.is_sqlite
     assert threads() == []
 
 
 @pytest.mark.usefixtures("often")
-def test_what_cannot_be_told_stops_nothing(catalog: Catalog, reopen: Reopen) -> None:
+def test_a_failed_heartbeat_does_not_stop_the_operation(catalog: Catalog, reopen: Reopen) -> None:
     other = reopen()
     with catalog.journal.record(UploadRecord()) as operation:
         with other.database.transaction() as session:
@@ -115,18 +115,18 @@ def test_what_cannot_be_told_stops_nothing(catalog: Catalog, reopen: Reopen) -> 
     assert stored(reopen(), operation).status is Status.SUCCESS
 
 
-def test_busy_says_when_the_other_was_last_heard_of(catalog: Catalog, reopen: Reopen) -> None:
+def test_busy_error_gives_the_last_heartbeat(catalog: Catalog, reopen: Reopen) -> None:
     with catalog.journal.record(UploadRecord(), claim="c") as operation:
         take_over(reopen(), operation)
         with pytest.raises(BusyError) as caught, reopen().journal.record(UploadRecord(), claim="c"):
             pass
-        assert f"last heard of {heard(reopen, operation).isoformat(timespec='seconds')}" in caught.value.message
+        assert f"last heartbeat {heard(reopen, operation).isoformat(timespec='seconds')}" in caught.value.message
         assert "mgmt recover --host other" in str(caught.value.next_step)
         take_over(reopen(), operation, str(Owner.current()))
 
 
 def lose(catalog: Catalog, reopen: Reopen, then: Callable[[OperationRecord], object]) -> OperationRecord:
-    """An operation that is taken over in the middle, and what its own process does next."""
+    """Let an operation be taken over while it runs, and then call `then` in its own process."""
     operation = UploadRecord(target_path="/a")
     with catalog.journal.record(operation, claim="/a"):
         operation.stage = "sending"
@@ -150,7 +150,7 @@ WAYS: dict[str, Callable[[Catalog, OperationRecord], object]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_whoever_has_lost_its_operation_commits_nothing(way: str, catalog: Catalog, reopen: Reopen) -> None:
+def test_nothing_is_committed_after_the_operation_is_lost(way: str, catalog: Catalog, reopen: Reopen) -> None:
     with pytest.raises(LostError) as caught:
         lose(catalog, reopen, lambda operation: WAYS[way](catalog, operation))
     assert caught.value.exit_status == ExitStatus.BUSY
@@ -159,11 +159,11 @@ def test_whoever_has_lost_its_operation_commits_nothing(way: str, catalog: Catal
     assert (only.status, only.stage, only.owner) == (Status.RUNNING, "sending", "other/boot/7/1")
     assert reopen().metadata.list_files() == []
     assert threads() == []
-    with catalog.journal.record(UploadRecord(target_path="/b")):  # it has nothing to do with that any more
+    with catalog.journal.record(UploadRecord(target_path="/b")):  # another operation is not affected
         pass
 
 
-def test_an_error_that_follows_from_it_is_told_as_what_it_is(catalog: Catalog, reopen: Reopen) -> None:
+def test_an_error_after_the_operation_is_lost_raises_lost_error(catalog: Catalog, reopen: Reopen) -> None:
     def fail(_: OperationRecord) -> None:
         raise StoreError("no")
 
@@ -174,19 +174,19 @@ def test_an_error_that_follows_from_it_is_told_as_what_it_is(catalog: Catalog, r
     assert (only.status, only.stage, only.error_message) == (Status.RUNNING, "sending", None)
 
 
-def test_what_another_has_ended_stays_as_it_is(catalog: Catalog, reopen: Reopen) -> None:
+def test_the_outcome_recorded_by_another_process_is_kept(catalog: Catalog, reopen: Reopen) -> None:
     def settle(operation: OperationRecord) -> None:
         other = reopen()
         take_over(other, operation)
-        other.journal.close(stored(other, operation), Status.CANCELLED, "its machine was said to be dead")
+        other.journal.close(stored(other, operation), Status.CANCELLED, "taken over")
 
     with pytest.raises(LostError):
         lose(catalog, reopen, settle)
     (only,) = reopen().metadata.list_operations()
-    assert (only.status, only.error_message) == (Status.CANCELLED, "its machine was said to be dead")
+    assert (only.status, only.error_message) == (Status.CANCELLED, "taken over")
 
 
-def test_the_child_of_a_lost_batch_does_not_begin(catalog: Catalog, reopen: Reopen) -> None:
+def test_a_child_of_a_lost_batch_does_not_start(catalog: Catalog, reopen: Reopen) -> None:
     def go_on() -> None:
         with catalog.journal.record(BatchRecord()) as batch:
             take_over(reopen(), batch)
@@ -198,7 +198,7 @@ def test_the_child_of_a_lost_batch_does_not_begin(catalog: Catalog, reopen: Reop
     assert [each.status for each in reopen().metadata.list_operations()] == [Status.RUNNING]
 
 
-def test_an_operation_that_is_no_longer_there(catalog: Catalog, reopen: Reopen) -> None:
+def test_a_removed_operation_raises_lost_error(catalog: Catalog, reopen: Reopen) -> None:
     def remove(_: OperationRecord) -> None:
         with reopen().database.transaction() as session:
             session.execute(text("DELETE FROM uploads"))
@@ -208,7 +208,7 @@ def test_an_operation_that_is_no_longer_there(catalog: Catalog, reopen: Reopen) 
         lose(catalog, reopen, remove)
 
 
-def test_what_has_ended_is_not_asked_for_any_more(
+def test_finished_operations_are_not_queried_again(
     catalog: Catalog, reopen: Reopen, make_archive: Callable[..., FileRecord]
 ) -> None:
     with catalog.journal.record(UploadRecord()) as operation:
@@ -223,7 +223,7 @@ def test_what_has_ended_is_not_asked_for_any_more(
     assert len(reopen().metadata.list_files()) == 2
 
 
-def test_a_row_that_a_dead_machine_has_locked_is_not_waited_for_for_ever(
+def test_waiting_for_a_row_locked_by_a_dead_machine_times_out(
     catalog: Catalog, reopen: Reopen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.05)
@@ -238,12 +238,12 @@ def test_a_row_that_a_dead_machine_has_locked_is_not_waited_for_for_ever(
     assert other.journal.take_up(left).stage == "x"
 
 
-def test_nobody_takes_over_in_the_middle_of_a_transaction(catalog: Catalog, reopen: Reopen) -> None:
-    """On SQLite nobody else writes meanwhile; on PostgreSQL the row is locked."""
+def test_an_operation_cannot_be_taken_over_during_a_transaction(catalog: Catalog, reopen: Reopen) -> None:
+    """SQLite has a single writer; on PostgreSQL the row is locked."""
     other = reopen()
 
     def at_once(operation: OperationRecord) -> None:
-        with other.database.aside() as connection:
+        with other.database.side_transaction() as connection:
             if connection is None:
                 raise CatalogError("somebody is writing")
             connection.execute(text("SET LOCAL lock_timeout = '10ms'"))

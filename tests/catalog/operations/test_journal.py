@@ -1,4 +1,4 @@
-"""The life of an operation: what is on disk when, who may do what, and what becomes of what was cut off."""
+"""The journal: when an operation is committed, claims, and taking up interrupted operations."""
 
 import logging
 import os
@@ -46,7 +46,7 @@ def run(
             raise error
 
 
-def test_intent_is_on_disk_before_the_work_and_success_after_it(catalog: Catalog, reopen: Reopen) -> None:
+def test_an_operation_is_recorded_before_the_work_and_closed_after_it(catalog: Catalog, reopen: Reopen) -> None:
     with catalog.journal.record(upload()) as operation:
         before = stored(reopen(), operation)
         assert (before.status, before.completed_at) == (Status.RUNNING, None)
@@ -59,7 +59,7 @@ def test_intent_is_on_disk_before_the_work_and_success_after_it(catalog: Catalog
     assert after.duration_seconds >= 0
 
 
-def test_a_checkpoint_leaves_the_facts_behind(catalog: Catalog, reopen: Reopen) -> None:
+def test_a_checkpoint_commits_changes(catalog: Catalog, reopen: Reopen) -> None:
     with catalog.journal.record(upload()) as operation:
         operation.stage = "sending"
         operation.upload_id = "u-1"
@@ -79,7 +79,7 @@ def test_a_checkpoint_leaves_the_facts_behind(catalog: Catalog, reopen: Reopen) 
         (Interrupted(signal.SIGTERM), Status.CANCELLED, "interrupted by signal 15"),
     ],
 )
-def test_an_exception_closes_the_record_and_goes_on(
+def test_an_exception_closes_the_record_and_propagates(
     error: BaseException, status: Status, message: str, catalog: Catalog, reopen: Reopen
 ) -> None:
     operation = upload()
@@ -92,7 +92,7 @@ def test_an_exception_closes_the_record_and_goes_on(
     assert (operation.status, operation.error_message) == (status, message)
 
 
-def test_what_a_failure_had_not_committed_is_discarded(catalog: Catalog, reopen: Reopen, make_archive: Make) -> None:
+def test_uncommitted_changes_are_discarded_on_failure(catalog: Catalog, reopen: Reopen, make_archive: Make) -> None:
     operation = upload()
 
     def fail() -> None:
@@ -109,7 +109,7 @@ def test_what_a_failure_had_not_committed_is_discarded(catalog: Catalog, reopen:
     assert reopen().metadata.list_files() == []
 
 
-def test_a_terminal_status_of_the_services_own_is_kept(catalog: Catalog, reopen: Reopen) -> None:
+def test_a_terminal_status_set_by_the_service_is_kept(catalog: Catalog, reopen: Reopen) -> None:
     with catalog.journal.record(upload()) as operation:
         operation.status, operation.error_message = Status.PARTIAL, "2 files were skipped"
     seen = stored(reopen(), operation)
@@ -117,7 +117,7 @@ def test_a_terminal_status_of_the_services_own_is_kept(catalog: Catalog, reopen:
     assert seen.completed_at is not None
 
 
-def test_files_and_the_end_are_one_transaction(catalog: Catalog, reopen: Reopen, make_archive: Make) -> None:
+def test_files_and_the_outcome_are_committed_together(catalog: Catalog, reopen: Reopen, make_archive: Make) -> None:
     with catalog.journal.record(upload()) as operation:
         with catalog.database.transaction():
             archive = catalog.metadata.save_file_record(make_archive("a.tar.gz", operation_id=operation.operation_id))
@@ -144,7 +144,7 @@ def test_a_file_linked_twice_is_linked_once(catalog: Catalog, reopen: Reopen, ma
     assert [f.path for f, _ in reopen().metadata.files_of(operation, Role.RESULT)] == ["a.tar.gz"]
 
 
-def test_what_has_ended_cannot_be_changed(catalog: Catalog, reopen: Reopen) -> None:
+def test_a_finished_operation_cannot_be_changed(catalog: Catalog, reopen: Reopen) -> None:
     run(catalog, upload())
     (operation,) = catalog.metadata.list_operations()
     for change in ({"stage": "x"}, {"status": Status.FAILED}, {"status": Status.RUNNING}, {"error_message": "x"}):
@@ -152,14 +152,14 @@ def test_what_has_ended_cannot_be_changed(catalog: Catalog, reopen: Reopen) -> N
         seen = stored(again, operation)
         for name, value in change.items():
             setattr(seen, name, value)
-        with pytest.raises(CatalogError, match="has ended"):
+        with pytest.raises(CatalogError, match="has finished"):
             again.metadata.save_operation(seen)
-        with pytest.raises(CatalogError, match="has ended"):
+        with pytest.raises(CatalogError, match="has finished"):
             again.journal.close(stored(again, operation), Status.CANCELLED)
     again = reopen()
     seen = stored(again, operation)
     seen.details["note"] = "x"
-    with pytest.raises(CatalogError, match="has ended"):
+    with pytest.raises(CatalogError, match="has finished"):
         again.journal.checkpoint()
     copy = UploadRecord(operation_id=operation.operation_id, target_path="/other")
     with pytest.raises(CatalogError, match="is recorded already"):
@@ -167,7 +167,7 @@ def test_what_has_ended_cannot_be_changed(catalog: Catalog, reopen: Reopen) -> N
     assert stored(reopen(), operation).as_dict() == operation.as_dict()
 
 
-def test_a_lost_journal_does_not_hide_the_first_error(catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_catalog_does_not_hide_the_first_error(catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
     operation = upload()
 
     def fail() -> None:
@@ -181,7 +181,7 @@ def test_a_lost_journal_does_not_hide_the_first_error(catalog: Catalog, caplog: 
     assert "could not be recorded" in caplog.text
 
 
-def test_the_same_target_is_busy_while_it_is_being_worked_on(catalog: Catalog, reopen: Reopen) -> None:
+def test_a_claimed_target_is_busy(catalog: Catalog, reopen: Reopen) -> None:
     with catalog.journal.record(upload(), claim="/a") as operation:
         with pytest.raises(BusyError) as caught:
             run(reopen(), DownloadRecord(target_path="/a"), claim="/a")
@@ -193,7 +193,7 @@ def test_the_same_target_is_busy_while_it_is_being_worked_on(catalog: Catalog, r
     assert len(catalog.metadata.list_operations()) == 4
 
 
-def test_a_busy_loser_leaves_no_record(catalog: Catalog, reopen: Reopen) -> None:
+def test_a_busy_error_leaves_no_record(catalog: Catalog, reopen: Reopen) -> None:
     with catalog.journal.record(upload(), claim="/a"):
         loser = upload()
         with pytest.raises(BusyError):
@@ -201,7 +201,7 @@ def test_a_busy_loser_leaves_no_record(catalog: Catalog, reopen: Reopen) -> None
         assert [o.operation_id for o in reopen().metadata.list_operations()].count(loser.operation_id) == 0
 
 
-def test_the_index_itself_refuses_two_live_claims(catalog: Catalog) -> None:
+def test_the_database_refuses_two_live_claims(catalog: Catalog) -> None:
     for path in ("/a", "/b"):
         catalog.metadata.save_operation(upload(path))
     with pytest.raises(CatalogError), catalog.database.transaction() as session:
@@ -224,7 +224,7 @@ with catalog.journal.record(UploadRecord(target_path="/a\\udcff"), claim="/a\\ud
 
 @pytest.fixture
 def cut_off(url: str, catalog: Catalog) -> OperationRecord:
-    """An upload whose process was killed in the middle."""
+    """An upload whose process was killed."""
     catalog.metadata.list_files()
     done = subprocess.run([sys.executable, "-c", CUT_OFF, url], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -232,7 +232,7 @@ def cut_off(url: str, catalog: Catalog) -> OperationRecord:
     return operation
 
 
-def test_the_next_run_of_the_same_target_takes_up_the_same_record(cut_off: OperationRecord, reopen: Reopen) -> None:
+def test_the_next_run_takes_up_the_interrupted_record(cut_off: OperationRecord, reopen: Reopen) -> None:
     again = reopen()
     with again.journal.record(upload("/a\udcff"), claim="/a\udcff") as taken:
         assert taken.operation_id == cut_off.operation_id
@@ -245,18 +245,20 @@ def test_the_next_run_of_the_same_target_takes_up_the_same_record(cut_off: Opera
     assert reopen().journal.interrupted() == []
 
 
-def test_another_kind_of_operation_does_not_take_it_up(cut_off: OperationRecord, reopen: Reopen) -> None:
+def test_another_type_of_operation_does_not_take_up_the_record(cut_off: OperationRecord, reopen: Reopen) -> None:
     with pytest.raises(BusyError, match=cut_off.operation_id) as caught:
         run(reopen(), DeleteRecord(target_path="/a\udcff"), claim="/a\udcff")
     assert caught.value.next_step == "mgmt recover"
 
 
-def test_a_target_that_only_looks_the_same_does_not_take_it_up(cut_off: OperationRecord, reopen: Reopen) -> None:
+def test_a_target_with_the_same_display_name_does_not_take_up_the_record(
+    cut_off: OperationRecord, reopen: Reopen
+) -> None:
     with pytest.raises(BusyError, match=cut_off.operation_id):
         run(reopen(), upload(r"/a\xff"), claim=r"/a\xff")
 
 
-def test_recover_takes_up_and_settles(cut_off: OperationRecord, reopen: Reopen) -> None:
+def test_resume_takes_up_and_closes_the_record(cut_off: OperationRecord, reopen: Reopen) -> None:
     again = reopen()
     (operation,) = again.journal.interrupted()
     with again.journal.resume(operation) as taken:
@@ -271,7 +273,7 @@ def test_recover_takes_up_and_settles(cut_off: OperationRecord, reopen: Reopen) 
         again.journal.take_up(operation)
 
 
-def test_of_two_that_recover_one_does(cut_off: OperationRecord, reopen: Reopen) -> None:
+def test_only_one_of_two_processes_takes_up_an_operation(cut_off: OperationRecord, reopen: Reopen) -> None:
     one, two = reopen(), reopen()
     (first,), (second,) = one.journal.interrupted(), two.journal.interrupted()
     one.journal.take_up(first)
@@ -280,7 +282,7 @@ def test_of_two_that_recover_one_does(cut_off: OperationRecord, reopen: Reopen) 
 
 
 def left_by(catalog: Catalog, **other: object) -> None:
-    """One running operation of an owner that differs from this process in `other`."""
+    """Save a running operation whose owner differs from this process in `other`."""
     here = Owner.current()
     facts = {"host": here.host, "boot": here.boot, "pid": here.pid, "start": here.start} | other
     catalog.metadata.save_operation(upload())
@@ -292,7 +294,9 @@ def left_by(catalog: Catalog, **other: object) -> None:
 
 
 @pytest.mark.parametrize("other", [{"boot": "another-boot"}, {"pid": 2**22 + 1}, {"start": "1"}])
-def test_an_owner_of_this_host_that_is_gone(other: dict[str, object], catalog: Catalog, reopen: Reopen) -> None:
+def test_an_operation_of_a_dead_process_is_interrupted(
+    other: dict[str, object], catalog: Catalog, reopen: Reopen
+) -> None:
     left_by(catalog, **other)
     assert len(reopen().journal.interrupted()) == 1
     run(reopen(), upload(), claim="/a")
@@ -300,7 +304,9 @@ def test_an_owner_of_this_host_that_is_gone(other: dict[str, object], catalog: C
 
 
 @pytest.mark.parametrize("other", [{"host": "elsewhere"}, {}])
-def test_an_owner_that_lives_or_cannot_be_seen(other: dict[str, object], catalog: Catalog, reopen: Reopen) -> None:
+def test_an_operation_of_an_alive_or_unknown_process_is_busy(
+    other: dict[str, object], catalog: Catalog, reopen: Reopen
+) -> None:
     left_by(catalog, **other)
     assert reopen().journal.interrupted() == []
     assert len(reopen().journal.running()) == 1
@@ -308,14 +314,14 @@ def test_an_owner_that_lives_or_cannot_be_seen(other: dict[str, object], catalog
         run(reopen(), upload(), claim="/a")
 
 
-def test_an_owner_elsewhere_is_taken_over_only_when_asked_for(catalog: Catalog, reopen: Reopen) -> None:
+def test_an_operation_of_another_host_is_taken_over_on_request(catalog: Catalog, reopen: Reopen) -> None:
     left_by(catalog, host="elsewhere")
     again = reopen()
     with again.journal.resume(again.journal.running()[0]) as taken:
         assert taken.owner == str(Owner.current())
 
 
-def test_unrecorded(catalog: Catalog) -> None:
+def test_an_operation_runs_unrecorded_if_the_catalog_fails(catalog: Catalog) -> None:
     with catalog.database.transaction() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     other = open_catalog(catalog.database.url.render_as_string(hide_password=False))
@@ -330,7 +336,7 @@ def test_unrecorded(catalog: Catalog) -> None:
     other.close()
 
 
-def test_an_error_in_an_unrecorded_block_goes_on(catalog: Catalog) -> None:
+def test_an_error_in_an_unrecorded_block_propagates(catalog: Catalog) -> None:
     with catalog.database.transaction() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     other = open_catalog(catalog.database.url.render_as_string(hide_password=False))
@@ -370,7 +376,7 @@ for round in sys.stdin:
 """
 
 
-def test_of_eight_processes_one_has_the_target(url: str, catalog: Catalog) -> None:
+def test_only_one_of_eight_processes_gets_the_claim(url: str, catalog: Catalog) -> None:
     catalog.metadata.list_files()
     processes = [
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Telling a process from any other that ever has its number."""
+"""Owners: identifying a process even if its id is reused."""
 
 import json
 import os
@@ -8,56 +8,56 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from mgmt.catalog.records import process as owner
-from mgmt.catalog.records.process import Fate, Owner
+from mgmt.catalog.records import process
+from mgmt.catalog.records.process import Liveness, Owner
 from tests import hidden
 
 
 def test_this_process_is_alive() -> None:
     here = Owner.current()
-    assert (here.pid, here.fate()) == (os.getpid(), Fate.ALIVE)
+    assert (here.pid, here.liveness()) == (os.getpid(), Liveness.ALIVE)
     assert Owner.parse(str(here)) == here
 
 
-def test_a_host_may_be_called_anything() -> None:
+def test_a_host_name_may_contain_any_characters() -> None:
     odd = Owner("a/b", "boot", 7, "1")
     assert Owner.parse(str(odd)) == odd
 
 
 def owner_of(pid: int) -> Owner:
     here = Owner.current()
-    start = owner._start(pid)
+    start = process._start(pid)
     assert start is not None
     return Owner(here.host, here.boot, pid, start)
 
 
-def test_a_process_is_gone_when_it_has_ended_even_before_its_parent_looks() -> None:
+def test_a_zombie_is_dead() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         other = owner_of(child.pid)
-        assert other.fate() is Fate.ALIVE
+        assert other.liveness() is Liveness.ALIVE
         child.kill()
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
-        assert other.fate() is Fate.GONE
-    assert other.fate() is Fate.GONE
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # now a zombie
+        assert other.liveness() is Liveness.DEAD
+    assert other.liveness() is Liveness.DEAD
 
 
-def test_another_container_on_the_same_machine_cannot_be_judged() -> None:
+def test_a_process_in_another_container_is_unknown() -> None:
     here = Owner.current()
     boot, plus, _ = here.boot.partition("+")
     if not plus:
         pytest.skip("only Linux has process namespaces")
-    assert Owner(here.host, f"{boot}+1", 1, "1").fate() is Fate.ELSEWHERE
-    assert Owner(here.host, "another boot+1", 1, "1").fate() is Fate.GONE
-    assert Owner("elsewhere", here.boot, here.pid, here.start).fate() is Fate.ELSEWHERE
+    assert Owner(here.host, f"{boot}+1", 1, "1").liveness() is Liveness.UNKNOWN
+    assert Owner(here.host, "another boot+1", 1, "1").liveness() is Liveness.DEAD
+    assert Owner("elsewhere", here.boot, here.pid, here.start).liveness() is Liveness.UNKNOWN
 
 
-def test_where_there_is_no_proc_ps_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_times_come_from_ps_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "exists", lambda path: False)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         other = owner_of(child.pid)
-        assert other.fate() is Fate.ALIVE
+        assert other.liveness() is Liveness.ALIVE
         child.kill()
-    assert other.fate() is Fate.GONE
+    assert other.liveness() is Liveness.DEAD
 
 
 needs_namespaces = pytest.mark.skipif(
@@ -67,42 +67,42 @@ needs_namespaces = pytest.mark.skipif(
 
 @needs_namespaces
 @pytest.mark.parametrize("level", [1, 2])
-def test_a_process_that_proc_hides_is_unknown(level: int) -> None:
-    """With hidepid, another user's process looks as if there were none (2), or may not be looked at (1)."""
+def test_a_process_hidden_by_proc_is_unknown(level: int) -> None:
+    """With hidepid, the process of another user is invisible (2) or unreadable (1)."""
     found = hidden.run(hidden.HIDDEN.format(level), "fates")
     advice = found.pop("advice")
     assert found == {
-        "nobody": "elsewhere",
-        "nobody, of one before it": "elsewhere",
+        "nobody": "unknown",
+        "nobody, of one before it": "unknown",
         "somebody": "alive",
         "root": "alive",
-        "root, of one before it": "gone",
+        "root, of one before it": "dead",
         "itself": "alive",
-        "nobody, when it is gone": "gone",
+        "nobody, when it is gone": "dead",
     }
     assert "of user somebody on this host" in advice
     assert "--host" not in advice
 
 
 @needs_namespaces
-def test_where_nothing_is_hidden() -> None:
+def test_processes_of_other_users_are_visible_without_hidepid() -> None:
     found = hidden.run("true", "fates")
-    assert (found["nobody"], found["nobody, of one before it"]) == ("alive", "gone")
+    assert (found["nobody"], found["nobody, of one before it"]) == ("alive", "dead")
 
 
 @needs_namespaces
 @pytest.mark.parametrize("path", [None, "/nowhere"])
-def test_without_proc_nothing_is_known(path: str | None) -> None:
-    """Not even the boot: it may be another one. Neither must `ps` and `sysctl` be there."""
+def test_without_proc_every_process_is_unknown(path: str | None) -> None:
+    """Not even the boot is known. `ps` and `sysctl` may be missing, too."""
     mount = hidden.EMPTY if path is None else f"{hidden.EMPTY} && export PATH={path}"
     found = hidden.run(mount, "fates")
     advice = found.pop("advice")
-    assert set(found.values()) == {"elsewhere"}
+    assert set(found.values()) == {"unknown"}
     assert "only if it has ended: mgmt recover --host" in advice
 
 
 @needs_namespaces
-def test_an_operation_of_a_process_that_proc_hides_is_left_and_told() -> None:
+def test_recover_leaves_and_reports_an_operation_of_a_hidden_process() -> None:
     with TemporaryDirectory() as home:
         found = hidden.run(hidden.HIDDEN.format(2), "recovering", home)
     for way in ("recover -n", "recover", "recover --host"):

@@ -1,4 +1,4 @@
-"""The records: the user's fields, exact names, times, what is computed, and what the database itself refuses."""
+"""The records: documented fields, exact names, times, computed properties and constraints."""
 
 import os
 from collections.abc import Callable
@@ -57,13 +57,13 @@ SEARCH = "keyword location local_matches s3_matches total_matches download_selec
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
 )
-def test_a_record_shows_every_field_of_the_design(record: FileRecord | OperationRecord, fields: str) -> None:
+def test_as_dict_has_every_documented_field(record: FileRecord | OperationRecord, fields: str) -> None:
     shown = record.as_dict()
     assert set(fields.split()) <= shown.keys()
     assert not [name for name in shown if name.endswith("_bytes")]
 
 
-def test_every_type_of_operation_comes_back_as_its_own_class(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+def test_each_operation_type_loads_as_its_own_class(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     classes = [mapper.class_ for mapper in OperationRecord.__mapper__.self_and_descendants][1:]
     assert {cls.__mapper__.polymorphic_identity for cls in classes} >= set(TYPES.split())
     for cls in classes:
@@ -71,17 +71,15 @@ def test_every_type_of_operation_comes_back_as_its_own_class(catalog: Catalog, r
     assert [type(operation) for operation in reopen().metadata.list_operations()] == classes[::-1]
 
 
-def test_a_type_that_a_newer_mgmt_has_recorded_is_said_to_be_one(
-    catalog: Catalog, reopen: Callable[[], Catalog]
-) -> None:
+def test_an_unknown_operation_type_is_reported_as_newer(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     catalog.metadata.save_operation(UploadRecord())
     with catalog.database.transaction() as session:
         session.execute(text("UPDATE operations SET operation_type = 'teleport'"))
-    with pytest.raises(CatalogError, match="of a type that this mgmt does not know"):
+    with pytest.raises(CatalogError, match="of an unknown type"):
         reopen().metadata.list_operations()
 
 
-def test_a_list_of_mixed_operations_is_one_query(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+def test_a_list_of_mixed_types_takes_one_query(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     for record in (
         UploadRecord(s3_object_key="u"),
         DownloadRecord(member="m"),
@@ -110,7 +108,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("path", NAMES)
-def test_any_name_comes_back_byte_for_byte(path: str, catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+def test_names_are_restored_byte_for_byte(path: str, catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     file = catalog.metadata.save_file_record(FileRecord(path=path, location=Location.LOCAL, host="h"))
     upload = UploadRecord(
         target_path=path,
@@ -136,7 +134,7 @@ def test_any_name_comes_back_byte_for_byte(path: str, catalog: Catalog, reopen: 
     assert (brought.local_path, brought.member) == (path, path)
 
 
-def test_a_changed_name_does_not_keep_the_bytes_of_the_old_one(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+def test_changing_a_name_replaces_its_bytes(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     upload = UploadRecord(target_path="/a", result_path="/\udcff")
     catalog.metadata.save_operation(upload)
     upload.result_path = "/plain"
@@ -144,23 +142,23 @@ def test_a_changed_name_does_not_keep_the_bytes_of_the_old_one(catalog: Catalog,
     assert reopen().metadata.get_operation(upload.operation_id).result_path == "/plain"
 
 
-def test_a_record_that_is_read_again_keeps_its_exact_name(catalog: Catalog) -> None:
+def test_a_refreshed_record_keeps_its_exact_name(catalog: Catalog) -> None:
     file = catalog.metadata.save_file_record(FileRecord(path="/\udcff", location=Location.LOCAL, host="h"))
     with (
         pytest.raises(ZeroDivisionError),
         catalog.database.transaction(),
-    ):  # a rollback makes every record be read again
+    ):  # a rollback expires every record
         raise ZeroDivisionError
     assert file.path == "/\udcff"
 
 
-def test_display_text_is_for_people_and_any_database() -> None:
+def test_display_text_is_valid_utf8() -> None:
     assert display("caf\udce9") == r"caf\xe9"
     assert (exact_bytes("caf\udce9"), exact_bytes("café")) == (b"caf\xe9", None)
     assert exact(r"caf\xe9", b"caf\xe9") == "caf\udce9"
 
 
-def test_times_keep_their_moment_and_microseconds(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+def test_times_keep_microseconds(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     moment = datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=timezone(timedelta(hours=-7)))
     saved = catalog.metadata.save_file_record(
         FileRecord(path="/a", location=Location.LOCAL, host="h", modified_at=moment, created_at=None)
@@ -172,13 +170,13 @@ def test_times_keep_their_moment_and_microseconds(catalog: Catalog, reopen: Call
     assert found.created_at is None
 
 
-def test_a_time_without_a_zone_is_refused(catalog: Catalog) -> None:
+def test_a_naive_datetime_is_refused(catalog: Catalog) -> None:
     naive = datetime(2024, 1, 1)  # noqa: DTZ001
     with pytest.raises(CatalogError, match="time zone"):
         catalog.metadata.save_file_record(FileRecord(path="/a", location=Location.LOCAL, host="h", modified_at=naive))
 
 
-def test_computed_facts() -> None:
+def test_computed_properties() -> None:
     began = datetime(2024, 1, 1, tzinfo=UTC)
     upload = UploadRecord(
         started_at=began, completed_at=began + timedelta(seconds=90), original_size=1000, compressed_size=370
@@ -188,7 +186,7 @@ def test_computed_facts() -> None:
     assert UploadRecord(original_size=0, compressed_size=40).compression_ratio is None
 
 
-def test_what_follows_from_a_path_is_filled_in_unless_given() -> None:
+def test_defaults_derived_from_the_path() -> None:
     file = FileRecord(path="/films/a.mp4", location=Location.LOCAL, host="h")
     assert (file.name, file.mime_type) == ("a.mp4", "video/mp4")
     given = FileRecord(path="/films/a.mp4", location=Location.LOCAL, host="h", name="b", mime_type="text/plain")
@@ -208,14 +206,14 @@ def test_what_follows_from_a_path_is_filled_in_unless_given() -> None:
         "INSERT INTO operation_files (operation_id, file_id, role) VALUES ('nobody', 1, 'source')",
     ],
 )
-def test_the_database_itself_refuses_what_no_record_can_be(change: str, catalog: Catalog) -> None:
+def test_check_constraints_refuse_invalid_values(change: str, catalog: Catalog) -> None:
     catalog.metadata.save_file_record(FileRecord(path="/a", location=Location.LOCAL, host="h"))
     catalog.metadata.save_operation(UploadRecord())
     with pytest.raises(CatalogError), catalog.database.transaction() as session:
         session.execute(text(change))
 
 
-def test_two_machines_may_have_the_same_path_and_one_may_not_have_it_twice(catalog: Catalog) -> None:
+def test_a_path_is_unique_per_host(catalog: Catalog) -> None:
     for host in ("one", "two"):
         for path in ("/a", "/\udcff", "/\udcfe", "/\\xff"):
             catalog.metadata.save_file_record(FileRecord(path=path, location=Location.LOCAL, host=host))
@@ -226,7 +224,7 @@ def test_two_machines_may_have_the_same_path_and_one_may_not_have_it_twice(catal
         session.execute(text("UPDATE files SET host = 'one' WHERE path_bytes IS NOT NULL"))
 
 
-def test_free_facts_and_tags_are_changed_in_place(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+def test_metadata_and_tags_can_be_changed_in_place(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     upload = UploadRecord(details={"parts": [1]}, command_args={"level": "fast"})
     catalog.metadata.save_operation(upload)
     upload.details["note"] = "later \udcff"
@@ -236,7 +234,7 @@ def test_free_facts_and_tags_are_changed_in_place(catalog: Catalog, reopen: Call
     assert found.command_args == {"level": "fast"}
 
 
-def test_order_is_counted_not_timed(catalog: Catalog) -> None:
+def test_seq_gives_the_order_independent_of_time(catalog: Catalog) -> None:
     early = datetime(2020, 1, 1, tzinfo=UTC)
     first = UploadRecord(target_path="/1")
     second = UploadRecord(target_path="/2", started_at=early)
@@ -247,6 +245,6 @@ def test_order_is_counted_not_timed(catalog: Catalog) -> None:
     assert [o.target_path for o in catalog.metadata.list_operations()] == ["/2", "/1"]
 
 
-def test_statuses() -> None:
+def test_terminal_statuses() -> None:
     assert [status.value for status in Status if not status.is_terminal] == ["pending", "running"]
     assert {status.value for status in FileStatus} == {"pending", "uploading", "completed", "failed", "deleted"}

@@ -1,4 +1,4 @@
-"""The history of the schema: forward and back, all or nothing, by mgmt and by plain Alembic."""
+"""Schema migrations: upgrade and downgrade, atomically, by mgmt and by plain Alembic."""
 
 import ast
 import os
@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic.util import load_python_file
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql
 
@@ -36,13 +37,13 @@ from mgmt.catalog import (
 from mgmt.catalog.audit import triggers
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.base import Base
-from mgmt.catalog.schema import migrate as schema
+from mgmt.catalog.schema import migrate
 from mgmt.errors import CatalogError, ConfigurationError
 
 ROOT = Path(__file__).parents[3]
 OLD = ("0001", "0002", "0003", "0004", "0005", "0006")
 WHERE_MEMBERS_ARE = {"member_ranges": [(2, 1, 4)], "directory_archives": [(1, 2), (2, 2)]}
-"""What 0003 has worked out of the rows that were there; see old_catalogs.py."""
+"""The rows that 0003 computes from existing ones; see old_catalogs.py."""
 WORKED_OUT = {
     ("operations", "sha256"),
     ("operations", "seal"),
@@ -50,7 +51,7 @@ WORKED_OUT = {
     ("files", "kept"),
     ("uploads", "kept"),
 }
-"""What 0005 and 0007 have added to rows."""
+"""The values that 0005 and 0007 add to existing rows."""
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def before() -> str:
 
 @pytest.fixture
 def old(before: str, tmp_path: Path) -> str:
-    """The path of a catalog of long ago (see old_catalogs.py)."""
+    """The path of an old catalog (see old_catalogs.py)."""
     path = tmp_path / "old/catalog.db"
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as connection:
@@ -70,7 +71,7 @@ def old(before: str, tmp_path: Path) -> str:
 
 
 def contents(path: str) -> dict[str, list[dict[str, object]]]:
-    """Every fact of every row of the records, by its column, but for NULLs and for what later revisions work out."""
+    """Every value of every row by column, without NULLs and what later revisions compute."""
     with closing(sqlite3.connect(path)) as connection:
         connection.row_factory = lambda cursor, row: {
             column[0]: value for column, value in zip(cursor.description, row, strict=True) if value is not None
@@ -87,45 +88,45 @@ def contents(path: str) -> dict[str, list[dict[str, object]]]:
 
 
 def objects(path: str) -> dict[str, str]:
-    """Every table and index, as it was made."""
+    """The SQL of every table and index."""
     with closing(sqlite3.connect(path)) as connection:
         made = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
         return {name: " ".join(sql.split()) for name, sql in made}
 
 
 def test_the_head_is_alembics_head() -> None:
-    newest = schema.history()[0]
+    newest = migrate.history()[0]
     assert (newest.revision, newest.is_head) == (HEAD, True)
-    assert [step.previous for step in schema.history()] == [*(step.revision for step in schema.history()[1:]), None]
-    assert all(step.summary for step in schema.history())
+    assert [step.previous for step in migrate.history()] == [*(step.revision for step in migrate.history()[1:]), None]
+    assert all(step.summary for step in migrate.history())
 
 
-def test_an_empty_database_becomes_a_catalog_and_nothing_again(catalog: Catalog) -> None:
+def test_upgrade_and_downgrade_of_an_empty_database(catalog: Catalog) -> None:
     database = catalog.database
-    assert schema.current(database) is None
-    schema.upgrade(database)
-    assert schema.current(database) == HEAD
-    assert schema.check(database) == []
-    schema.downgrade(database, "base")
-    assert schema.current(database) is None
+    assert migrate.current(database) is None
+    migrate.upgrade(database)
+    assert migrate.current(database) == HEAD
+    assert migrate.check(database) == []
+    migrate.downgrade(database, "base")
+    assert migrate.current(database) is None
     with database.connection() as connection:
         assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
     catalog.metadata.list_files()
-    assert schema.current(database) == HEAD
+    assert migrate.current(database) == HEAD
 
 
-def test_every_step_goes_down_and_up_again(catalog: Catalog) -> None:
+def test_every_revision_can_be_downgraded_and_upgraded_again(catalog: Catalog) -> None:
     database = catalog.database
-    for step in reversed(schema.history()):
-        schema.upgrade(database, step.revision)
-        schema.downgrade(database, step.previous or "base")
-        schema.upgrade(database, step.revision)
-        assert schema.current(database) == step.revision
-    assert schema.check(database) == []
+    for step in reversed(migrate.history()):
+        migrate.upgrade(database, step.revision)
+        migrate.downgrade(database, step.previous or "base")
+        migrate.upgrade(database, step.revision)
+        assert migrate.current(database) == step.revision
+    assert migrate.check(database) == []
 
 
 def parts(statement: str) -> list[str]:
-    """What a CREATE TABLE lists between its parentheses, and what is around them: a column may be added at the end."""
+    """The sorted parts of a CREATE TABLE, as a migration may add a column at the end."""
     depth, found = 0, [""]
     for character in " ".join(statement.split()):
         depth += {"(": 1, ")": -1}.get(character, 0)
@@ -137,7 +138,7 @@ def parts(statement: str) -> list[str]:
 
 
 def described(engine: Engine) -> dict[str, object]:
-    """All there is in a schema: columns, constraints, indexes and triggers, with their conditions."""
+    """The whole schema: columns, constraints, indexes and triggers, with their conditions."""
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             made = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
@@ -161,11 +162,11 @@ def described(engine: Engine) -> dict[str, object]:
     return {name: said for name, said in found.items() if not name.startswith(("alembic", "member_names"))}
 
 
-def test_what_the_migrations_make_is_what_the_records_say(catalog: Catalog, tmp_path: Path) -> None:
+def test_the_migrated_schema_matches_the_models(catalog: Catalog, tmp_path: Path) -> None:
     database = catalog.database
-    schema.upgrade(database)
+    migrate.upgrade(database)
     migrated = described(database.bind())
-    schema.downgrade(database, "base")
+    migrate.downgrade(database, "base")
     with database.migrating() as connection:
         Base.metadata.create_all(connection)
     assert described(database.bind()) == migrated
@@ -173,7 +174,7 @@ def test_what_the_migrations_make_is_what_the_records_say(catalog: Catalog, tmp_
 
 
 @pytest.mark.parametrize("before", OLD)
-def test_an_old_catalog_is_refused_then_upgraded_with_all_that_is_in_it(before: str, old: str) -> None:
+def test_an_old_catalog_is_refused_until_upgraded_and_keeps_its_data(before: str, old: str) -> None:
     held, made = contents(old), objects(old)
     catalog = open_catalog(f"sqlite:///{old}")
     with pytest.raises(CatalogError, match=f"older schema {before}") as caught:
@@ -181,8 +182,8 @@ def test_an_old_catalog_is_refused_then_upgraded_with_all_that_is_in_it(before: 
     assert caught.value.next_step == "mgmt db upgrade"
     assert objects(old) == made
 
-    schema.upgrade(catalog.database)
-    assert schema.check(catalog.database) == []
+    migrate.upgrade(catalog.database)
+    assert migrate.check(catalog.database) == []
     assert contents(old) == held
     history = catalog.audit.verification()
     assert list(history.findings()) == []
@@ -202,13 +203,13 @@ def test_an_old_catalog_is_refused_then_upgraded_with_all_that_is_in_it(before: 
     assert [m.path for m, _ in catalog.members.search("WEDDING")] == ["caf\udce9/wedding.mov"]
     assert [m.path for m, _ in catalog.members.search("caf\udce9/w")] == ["caf\udce9/wedding.mov"]
 
-    schema.downgrade(catalog.database, before)
+    migrate.downgrade(catalog.database, before)
     assert (contents(old), objects(old)) == (held, made)
     catalog.close()
 
 
-def test_what_has_ended_before_is_sealed_as_if_it_ended_now(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
-    """The revision has a hash of its own, which must be that of mgmt/catalog/audit/canonical.py."""
+def test_upgrade_seals_finished_operations(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    """The revision computes hashes by its own code, which must agree with mgmt/catalog/audit/canonical.py."""
     operations: list[OperationRecord] = [
         UploadRecord(target_path="/films/caf\udce9", command_args={"é": [1.5, None]}, original_size=5_000_000_000),
         DownloadRecord(target_path="a.tar.gz", local_path="/caf\udce9"),
@@ -225,21 +226,21 @@ def test_what_has_ended_before_is_sealed_as_if_it_ended_now(catalog: Catalog, re
     catalog.metadata.save_operation(UploadRecord(target_path="/running"))
     hashes = {operation.operation_id: operation.sha256 for operation in operations}
 
-    schema.downgrade(catalog.database, "0003")
-    schema.upgrade(catalog.database)
+    migrate.downgrade(catalog.database, "0003")
+    migrate.upgrade(catalog.database)
     other = reopen()
     found = [each for each in other.metadata.list_operations() if each.sha256 is not None]
     assert {each.operation_id: each.sha256 for each in found} == hashes
     assert [each.seal for each in found] == [1] * 5
     assert list(other.audit.verification().findings()) == []
-    assert schema.check(catalog.database) == []
+    assert migrate.check(catalog.database) == []
 
 
-def test_an_upgrade_leaves_a_backup_behind(old: str) -> None:
+def test_an_upgrade_creates_a_backup(old: str) -> None:
     before = contents(old)
     database = Database(f"sqlite:///{old}")
-    told = schema.upgrade(database)
-    assert schema.upgrade(database) is None
+    told = migrate.upgrade(database)
+    assert migrate.upgrade(database) is None
     (backup,) = [name for name in os.listdir(os.path.dirname(old)) if name.endswith(".backup")]
     path = f"{os.path.dirname(old)}/{backup}"
     assert told == path
@@ -255,14 +256,14 @@ class Stop(Exception):  # noqa: N818
 
 
 @pytest.mark.parametrize("way", ["up", "down", "from nothing"])
-def test_whichever_statement_a_migration_fails_at_nothing_has_happened(way: str, old: str) -> None:
+def test_a_migration_that_fails_at_any_statement_changes_nothing(way: str, old: str) -> None:
     database = Database(f"sqlite:///{old}")
     if way == "down":
-        schema.upgrade(database)
+        migrate.upgrade(database)
     if way == "from nothing":
         database = Database(f"sqlite:///{old}-new")
-        schema.upgrade(database, "0001")
-        schema.downgrade(database, "base")
+        migrate.upgrade(database, "0001")
+        migrate.downgrade(database, "base")
     path = str(database.path)
     before, made = contents(path), objects(path)
     left = 0
@@ -278,7 +279,7 @@ def test_whichever_statement_a_migration_fails_at_nothing_has_happened(way: str,
     for step in range(1, 200):
         left = step
         try:
-            schema.downgrade(database, "0001") if way == "down" else schema.upgrade(database)
+            migrate.downgrade(database, "0001") if way == "down" else migrate.upgrade(database)
         except Stop:
             database.close()
             assert (contents(path), objects(path)) == (before, made)
@@ -286,15 +287,15 @@ def test_whichever_statement_a_migration_fails_at_nothing_has_happened(way: str,
             break
     assert step > 5
     left = 0
-    assert schema.current(database) == ("0001" if way == "down" else HEAD)
-    assert way == "down" or schema.check(database) == []
+    assert migrate.current(database) == ("0001" if way == "down" else HEAD)
+    assert way == "down" or migrate.check(database) == []
     database.close()
 
 
 KILLED = """
 import os, signal, sys
 from sqlalchemy import event
-from mgmt.catalog.schema import migrate as schema
+from mgmt.catalog.schema import migrate
 from mgmt.catalog.db.database import Database
 database = Database(sys.argv[1])
 with database.migrating() as connection:
@@ -303,69 +304,69 @@ with database.migrating() as connection:
 def look(connection, cursor, statement, *_):
     if sys.argv[2] in statement:
         os.kill(os.getpid(), signal.SIGKILL)
-schema.upgrade(database)
+migrate.upgrade(database)
 """
 
 
 @pytest.mark.parametrize("at", ["CREATE TABLE member_names_mark", "UPDATE alembic_version", "PRAGMA foreign_key_check"])
-def test_a_migration_that_is_killed_can_be_run_again(at: str, old: str) -> None:
+def test_a_killed_migration_can_be_run_again(at: str, old: str) -> None:
     before, made = contents(old), objects(old)
     done = subprocess.run([sys.executable, "-c", KILLED, f"sqlite:///{old}", at], check=False)
     assert done.returncode == -signal.SIGKILL
     assert (contents(old), objects(old)) == (before, made)
     database = Database(f"sqlite:///{old}")
-    schema.upgrade(database)
-    assert schema.check(database) == []
+    migrate.upgrade(database)
+    assert migrate.check(database) == []
     assert contents(old) == before
     database.close()
 
 
-def test_rows_that_would_be_orphans_stop_a_migration(old: str) -> None:
+def test_a_migration_that_would_orphan_rows_is_refused(old: str) -> None:
     with closing(sqlite3.connect(old)) as connection:
         connection.execute("DELETE FROM directories")
         connection.commit()
     database = Database(f"sqlite:///{old}")
-    with pytest.raises(CatalogError, match="would be orphans"):
-        schema.upgrade(database)
-    assert schema.current(database) == "0001"
+    with pytest.raises(CatalogError, match="would be orphaned"):
+        migrate.upgrade(database)
+    assert migrate.current(database) == "0001"
     database.close()
 
 
-@pytest.mark.parametrize("move", [schema.upgrade, lambda database: schema.downgrade(database, "base")])
-def test_a_schema_of_the_future_is_left_alone(move: Callable[[Database], None], catalog: Catalog) -> None:
+@pytest.mark.parametrize("move", [migrate.upgrade, lambda database: migrate.downgrade(database, "base")])
+def test_a_newer_schema_is_not_changed(move: Callable[[Database], None], catalog: Catalog) -> None:
     catalog.metadata.list_files()
     with catalog.database.transaction() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(CatalogError, match="was not changed"):
         move(catalog.database)
-    assert schema.current(catalog.database) == "9999"
+    assert migrate.current(catalog.database) == "9999"
 
 
-def test_a_revision_that_nobody_knows(catalog: Catalog) -> None:
-    with pytest.raises(ConfigurationError, match="no revision nonsense"):
-        schema.upgrade(catalog.database, "nonsense")
-    assert schema.current(catalog.database) is None
-    with pytest.raises(ConfigurationError, match="no revision nonsense"):
-        schema.sql("sqlite", "nonsense:head")
+def test_an_unknown_revision_is_refused(catalog: Catalog) -> None:
+    with pytest.raises(ConfigurationError, match="unknown revision nonsense"):
+        migrate.upgrade(catalog.database, "nonsense")
+    assert migrate.current(catalog.database) is None
+    with pytest.raises(ConfigurationError, match="unknown revision nonsense"):
+        migrate.sql("sqlite", "nonsense:head")
     with pytest.raises(ConfigurationError, match="no dialect oracle"):
-        schema.sql("oracle")
+        migrate.sql("oracle")
 
 
-def test_the_statements_for_sqlite_make_the_same_catalog(tmp_path: Path) -> None:
+def test_the_offline_sql_for_sqlite_creates_the_same_schema(tmp_path: Path) -> None:
     path, other = str(tmp_path / "by-hand.db"), str(tmp_path / "by-mgmt.db")
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(schema.sql("sqlite"))
-    schema.upgrade(Database(f"sqlite:///{other}"))
+        connection.executescript(migrate.sql("sqlite"))
+    migrate.upgrade(Database(f"sqlite:///{other}"))
     assert objects(path) == objects(other)
-    assert schema.check(Database(f"sqlite:///{path}")) == []
+    assert migrate.check(Database(f"sqlite:///{path}")) == []
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(schema.sql("sqlite", "head:0001"))
-        connection.executescript(schema.sql("sqlite", "0001:base"))
+        connection.executescript(migrate.sql("sqlite", "head:0001"))
+        connection.executescript(migrate.sql("sqlite", "0001:base"))
     assert objects(path).keys() <= {"alembic_version"}
 
 
-def test_the_statements_for_postgresql(catalog: Catalog) -> None:
-    statements = schema.sql("postgresql")
+def test_the_offline_sql_for_postgresql(catalog: Catalog) -> None:
+    statements = migrate.sql("postgresql")
     assert "GENERATED BY DEFAULT AS IDENTITY" in statements
     assert "TIMESTAMP WITH TIME ZONE" in statements
     assert statements.count("CREATE TABLE ") == len(Base.metadata.tables) + 1
@@ -375,10 +376,10 @@ def test_the_statements_for_postgresql(catalog: Catalog) -> None:
     with engine.connect() as connection:
         connection.connection.driver_connection.execute(statements.encode())  # type: ignore[union-attr]
     engine.dispose()
-    assert schema.check(catalog.database) == []
+    assert migrate.check(catalog.database) == []
 
 
-def test_every_query_is_one_that_postgresql_understands(sqlite_catalog: Catalog) -> None:
+def test_every_query_is_valid_on_postgresql(sqlite_catalog: Catalog) -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     asked: list[str] = []
     metadata = sqlite_catalog.metadata
@@ -400,21 +401,21 @@ def test_every_query_is_one_that_postgresql_understands(sqlite_catalog: Catalog)
     assert any("ILIKE" in query for query in asked)
 
 
-def test_check_says_what_is_wrong(catalog: Catalog) -> None:
+def test_check_reports_schema_differences(catalog: Catalog) -> None:
     catalog.metadata.list_files()
     with catalog.database.transaction() as session:
         session.execute(text("DROP INDEX ix_files_name"))
         session.execute(text("CREATE TABLE recipes (id INTEGER)"))
-    problems = schema.check(catalog.database)
+    problems = migrate.check(catalog.database)
     assert len(problems) == 2
     assert any("ix_files_name" in problem for problem in problems)
     assert any("recipes" in problem for problem in problems)
 
 
-def test_check_finds_orphans_and_damage(old: str) -> None:
+def test_check_reports_orphans_and_damage(old: str) -> None:
     database = Database(f"sqlite:///{old}")
-    assert schema.check(database) == [f"the schema is 0001, it should be {HEAD}"]
-    schema.upgrade(database)
+    assert migrate.check(database) == [f"the schema is 0001, expected {HEAD}"]
+    migrate.upgrade(database)
     database.close()
     with closing(sqlite3.connect(old)) as connection:
         connection.execute("DELETE FROM directories WHERE id = 1")
@@ -425,7 +426,7 @@ def test_check_finds_orphans_and_damage(old: str) -> None:
     with open(old, "r+b") as file:
         file.seek((root - 1) * size)
         file.write(b"\x0a" + bytes(size - 1))  # the index, emptied
-    problems = schema.check(database)
+    problems = migrate.check(database)
     assert "orphan: row 1 of members refers to a missing row of directories" in problems
     assert any("damage:" in problem and "ix_files_name" in problem for problem in problems)
     database.close()
@@ -433,7 +434,7 @@ def test_check_finds_orphans_and_damage(old: str) -> None:
 
 @pytest.fixture
 def alembic(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Plain Alembic, from the top of the repository, as an administrator would use it."""
+    """Run plain Alembic in the repository, as an administrator would."""
     environment = {k: v for k, v in os.environ.items() if k not in ("MGMT_CATALOG", "XDG_DATA_HOME")}
 
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -443,7 +444,7 @@ def alembic(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-def test_plain_alembic_works_from_the_top_of_the_repository(
+def test_plain_alembic_works_in_the_repository(
     alembic: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path}/new/catalog.db"
@@ -451,7 +452,7 @@ def test_plain_alembic_works_from_the_top_of_the_repository(
         done = alembic(*arguments, MGMT_CATALOG=url)
         assert done.returncode == 0, done.stderr
     assert HEAD in done.stdout
-    assert schema.check(Database(url)) == []
+    assert migrate.check(Database(url)) == []
     assert stat.S_IMODE(os.stat(tmp_path / "new/catalog.db").st_mode) == 0o600
 
 
@@ -459,12 +460,12 @@ def test_plain_alembic_takes_a_url_or_the_default(
     alembic: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     assert alembic("-x", f"url=sqlite:///{tmp_path}/x.db", "upgrade", "head", MGMT_CATALOG="mysql://no").returncode == 0
-    assert schema.check(Database(f"sqlite:///{tmp_path}/x.db")) == []
+    assert migrate.check(Database(f"sqlite:///{tmp_path}/x.db")) == []
     if sys.platform == "linux":
         assert alembic("upgrade", "head", XDG_DATA_HOME=str(tmp_path / "share")).returncode == 0
-        assert schema.check(Database(f"sqlite:///{tmp_path}/share/mgmt/catalog.db")) == []
+        assert migrate.check(Database(f"sqlite:///{tmp_path}/share/mgmt/catalog.db")) == []
     shown = alembic("upgrade", "head", "--sql", MGMT_CATALOG="postgresql://somebody:hunter2@nowhere/x")
-    assert shown.stdout == schema.sql("postgresql")
+    assert shown.stdout == migrate.sql("postgresql")
     assert "hunter2" not in shown.stdout + shown.stderr
 
 
@@ -480,11 +481,14 @@ def test_the_migrations_are_found_inside_an_installed_package(tmp_path: Path) ->
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == [str(site / "mgmt/migrations"), str(len(schema.history()))], done.stderr
+    assert done.stdout.split() == [str(site / "mgmt/migrations"), str(len(migrate.history()))], done.stderr
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "migrations/versions").glob("*.py")), ids=lambda path: path.stem)
-def test_a_revision_is_history_and_imports_nothing_that_changes(path: Path) -> None:
+FROZEN = [*sorted((ROOT / "migrations/versions").glob("*.py")), ROOT / "migrations/final.py"]
+
+
+@pytest.mark.parametrize("path", FROZEN, ids=lambda path: path.stem)
+def test_revisions_import_nothing_that_changes(path: Path) -> None:
     imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -492,3 +496,12 @@ def test_a_revision_is_history_and_imports_nothing_that_changes(path: Path) -> N
         elif isinstance(node, ast.ImportFrom):
             imported.add(str(node.module).split(".")[0])
     assert imported <= {"sqlalchemy", "alembic"} | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_keep_final_runs_the_statements_of_0006(dialect: str) -> None:
+    final = load_python_file(str(ROOT / "migrations"), "final.py")
+    statements = list(final.triggers("prunes", dialect))
+    sql = migrate.sql(dialect, "0005:0006")
+    assert len(statements) == sql.count("CREATE TRIGGER")
+    assert [statement for statement in statements if statement not in sql] == []

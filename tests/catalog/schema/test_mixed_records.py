@@ -1,9 +1,9 @@
-"""Revision 0007: what it makes of records in which the archives of one key were mixed, on both databases."""
+"""Revision 0007 separates records that several archives of one key shared, on both databases."""
 
 from sqlalchemy import text
 
 from mgmt.catalog import Catalog
-from mgmt.catalog.schema import migrate as schema
+from mgmt.catalog.schema import migrate
 
 FACTS = """
 INSERT INTO operations (operation_id, operation_type, started_at, completed_at, status, metadata, command_args, seq)
@@ -37,10 +37,10 @@ def fill(catalog: Catalog) -> None:
             connection.execute(text("SELECT setval(pg_get_serial_sequence('files', 'id'), 2)"))
 
 
-def test_an_archive_whose_key_was_used_again_has_a_record_of_its_own(catalog: Catalog) -> None:
-    schema.upgrade(catalog.database, "0006")
+def test_upgrade_gives_each_archive_of_a_reused_key_its_own_record(catalog: Catalog) -> None:
+    migrate.upgrade(catalog.database, "0006")
     fill(catalog)
-    schema.upgrade(catalog.database)
+    migrate.upgrade(catalog.database)
     columns = "path, status, digest, archive_id, kept, size, proof, operation_id"
     with catalog.database.connection() as connection:
         found = [tuple(row) for row in connection.execute(text(f"SELECT {columns} FROM files ORDER BY id"))]
@@ -50,6 +50,6 @@ def test_an_archive_whose_key_was_used_again_has_a_record_of_its_own(catalog: Ca
         ("a.tar.gz", "deleted", "one", "u1", "", 10, "read-back", "u1"),
     ]
     assert [(each.path, each.status) for each in catalog.metadata.find("a.tar.gz")] == [("a.tar.gz", "completed")]
-    schema.downgrade(catalog.database, "0006")
+    migrate.downgrade(catalog.database, "0006")
     with catalog.database.connection() as connection:
         assert connection.scalar(text("SELECT count(*) FROM files")) == 2

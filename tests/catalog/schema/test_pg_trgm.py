@@ -1,4 +1,4 @@
-"""Names are indexed on PostgreSQL where the extension can be had, and found where it cannot."""
+"""The index of names on PostgreSQL, with and without the extension pg_trgm."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from mgmt.catalog import Catalog, FileRecord, open_catalog
-from mgmt.catalog.schema import migrate as schema
+from mgmt.catalog.schema import migrate
 from tests.postgresql import PostgreSQL
 
 NAMES = ("IMG_0001.jpg", "Étude.mkv", "100%_sure", "wedding.mov", "a b", "ÅNGSTRÖM", "x")
@@ -23,7 +23,7 @@ def url(postgresql_server: PostgreSQL) -> Iterator[str]:
 
 @pytest.fixture
 def as_poor(postgresql_server: PostgreSQL, url: str) -> Iterator[str]:
-    """The same database for a login that may make tables in it, and no extensions."""
+    """The same database for a login that can create tables, but no extensions."""
     poor = f"mgmt_poor_{os.getpid()}"
     postgresql_server.execute(
         f"CREATE ROLE {poor} LOGIN PASSWORD 'poor'", f"GRANT ALL ON SCHEMA public TO {poor}", url=url
@@ -64,7 +64,7 @@ def expected() -> dict[str, list[str]]:
     return {word: [f"folder/{name}" for name in NAMES[::-1] if word.casefold() in name.casefold()] for word in WORDS}
 
 
-def test_with_the_extension_names_are_indexed(
+def test_names_are_indexed_with_the_extension(
     url: str, make_archive: Callable[..., FileRecord], make_member: Callable[..., object]
 ) -> None:
     if not is_to_be_had(url):
@@ -73,7 +73,7 @@ def test_with_the_extension_names_are_indexed(
     stock(catalog, make_archive, make_member)
     assert is_indexed(catalog)
     assert found(catalog) == expected()
-    assert schema.check(catalog.database) == []
+    assert migrate.check(catalog.database) == []
     catalog.close()
 
 
@@ -95,7 +95,7 @@ def test_the_index_is_used(
     catalog.close()
 
 
-def test_without_it_they_are_found_all_the_same_and_indexed_as_soon_as_it_is_allowed(
+def test_search_works_without_the_extension_and_upgrade_creates_the_index_later(
     postgresql_server: PostgreSQL,
     url: str,
     as_poor: str,
@@ -106,25 +106,25 @@ def test_without_it_they_are_found_all_the_same_and_indexed_as_soon_as_it_is_all
     stock(catalog, make_archive, make_member)
     assert not is_indexed(catalog)
     assert found(catalog) == expected()
-    schema.upgrade(catalog.database)
+    migrate.upgrade(catalog.database)
     assert not is_indexed(catalog)
-    assert schema.check(catalog.database) == []
+    assert migrate.check(catalog.database) == []
     if is_to_be_had(url):
         postgresql_server.execute("CREATE EXTENSION pg_trgm", url=url)
-        schema.upgrade(catalog.database)
+        migrate.upgrade(catalog.database)
         assert is_indexed(catalog)
         assert found(catalog) == expected()
-        assert schema.check(catalog.database) == []
+        assert migrate.check(catalog.database) == []
     catalog.close()
 
 
-def test_half_an_index_is_made_anew(
+def test_an_invalid_index_is_recreated(
     postgresql_server: PostgreSQL,
     url: str,
     make_archive: Callable[..., FileRecord],
     make_member: Callable[..., object],
 ) -> None:
-    """As a connection that was lost while it was made leaves it."""
+    """Leave an invalid index, as a connection lost during its creation does."""
     if not is_to_be_had(url):
         pytest.skip("this PostgreSQL has no pg_trgm: its index was not tried")
     catalog = open_catalog(url)
@@ -133,7 +133,7 @@ def test_half_an_index_is_made_anew(
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass('member_names')", url=url
     )
     assert not is_indexed(catalog)
-    schema.upgrade(catalog.database)
+    migrate.upgrade(catalog.database)
     assert is_indexed(catalog)
     assert found(catalog) == expected()
     catalog.close()

@@ -1,4 +1,4 @@
-"""What each role of a PostgreSQL catalog can do, and every statement by which the writer has tried to do more."""
+"""What each role of a PostgreSQL catalog can do, and statements by which a writer tries to do more."""
 
 import itertools
 import os
@@ -23,10 +23,10 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Team:
-    """One catalog, made by its owner, and a login for each role."""
+    """A catalog created by its owner, and a login for each role."""
 
     url: str
-    """Of whoever made the database."""
+    """The URL of the login that created the database."""
     names: roles.Roles
 
     def login(self, role: str) -> str:
@@ -68,7 +68,7 @@ def team(postgresql_server: PostgreSQL) -> Iterator[Team]:
 
 @pytest.fixture
 def program(team: Team, tmp_path: Path) -> Program:
-    """The command, as the writer runs it."""
+    """mgmt as the writer runs it."""
     (tmp_path / "store").mkdir()
     program = Program(tmp_path, f"file://{tmp_path}/store", {"MGMT_CATALOG": team.writer})
     for name in ("clip", "second", "third"):
@@ -76,7 +76,7 @@ def program(team: Team, tmp_path: Path) -> Program:
     return program
 
 
-def test_all_that_a_writer_does(program: Program) -> None:
+def test_a_writer_can_run_every_command(program: Program) -> None:
     program.ok("-q", "upload", "clip", "second")
     program.ok("-q", "download", "clip", "--to", "back")
     program.ok("search", "clip")
@@ -98,7 +98,7 @@ def test_all_that_a_writer_does(program: Program) -> None:
     assert {"upload", "batch", "download", "search", "verify", "free", "delete", "recover", "rebuild"} <= set(statuses)
 
 
-def test_a_reader_reports_and_changes_nothing(program: Program, team: Team) -> None:
+def test_a_reader_can_only_read(program: Program, team: Team) -> None:
     program.ok("-q", "upload", "clip")
     operations = program.json("log")
     reader = Program(program.home, program.store, {"MGMT_CATALOG": team.reader})
@@ -116,7 +116,7 @@ def test_a_reader_reports_and_changes_nothing(program: Program, team: Team) -> N
     assert program.json("log") == operations
 
 
-def test_the_owner_migrates(team: Team, program: Program) -> None:
+def test_the_owner_can_migrate(team: Team, program: Program) -> None:
     program.ok("-q", "upload", "clip")
     owner = Program(
         program.home, program.store, {"MGMT_CATALOG": f"{team.owner}?options=-c%20role%3D{team.names.owner}"}
@@ -133,7 +133,7 @@ def test_the_owner_migrates(team: Team, program: Program) -> None:
 EVERYTHING = ("operations", "uploads", "downloads", "searches", "verifications", "operation_files", "seals")
 
 ENDED = "operation_id = '{id}'"
-"""The statements below are filled in with facts of an upload that has ended."""
+"""The values of a finished upload, for the statements below."""
 
 CHANGES = {
     "update": "UPDATE operations SET error_message = 'x' WHERE " + ENDED,
@@ -256,7 +256,7 @@ def history(team: Team) -> dict[str, list[Any]]:
         return {name: sorted(rows, key=repr) for name, rows in found.items()}
 
 
-def test_nothing_that_a_writer_tries_changes_what_has_ended(program: Program, team: Team) -> None:
+def test_a_writer_cannot_change_a_finished_operation(program: Program, team: Team) -> None:
     program.ok("-q", "upload", "clip", "second")
     program.ok("-q", "download", "clip", "--to", "back")
     program.ok("search", "clip")
@@ -274,7 +274,7 @@ def test_nothing_that_a_writer_tries_changes_what_has_ended(program: Program, te
 
 
 def tried(team: Team, statements: str) -> str:
-    """The SQLSTATE of the refusal; empty when there was none."""
+    """The SQLSTATE of the error; empty if there was none."""
     with psycopg.connect(team.writer) as connection:
         try:
             for statement in statements.split("; "):
@@ -286,13 +286,13 @@ def tried(team: Team, statements: str) -> str:
 
 
 REFUSED = {
-    "",  # nothing was changed, see below
-    "23000",  # a trigger says no
-    "42501",  # the right is missing, or row-level security says no
-    "23505",  # there is one already
-    "24000",  # the cursor has found nothing
-    "0A000",  # COPY FROM does not go with row-level security
-    "22023",  # nobody provides such labels
+    "",  # nothing changed, see below
+    "23000",  # refused by a trigger
+    "42501",  # refused by a missing right or row-level security
+    "23505",  # a duplicate key
+    "24000",  # the cursor is on no row
+    "0A000",  # row-level security does not support COPY FROM
+    "22023",  # no provider of security labels
 }
 CHANGES_NOTHING = {
     "update", "update of the status", "update of everything", "update through a join", "update in a WITH",
@@ -300,10 +300,10 @@ CHANGES_NOTHING = {
     "update of a verification", "grant of the right", "a temporary view", "a temporary function", "a block",
     "a prepared statement", "update of a hash", "update of where it is sealed", "no longer sealed",
 }  # fmt: skip
-"""Row-level security hides what has ended from an update, so that it is not an error."""
+"""Row-level security hides finished rows from an UPDATE, which then succeeds without changing any."""
 
 
-def test_what_is_live_a_writer_may_change_and_end(team: Team) -> None:
+def test_a_writer_can_change_and_finish_a_live_operation(team: Team) -> None:
     with psycopg.connect(team.writer) as connection:
         connection.execute(
             "INSERT INTO operations (operation_id, operation_type, started_at, status, metadata, command_args) "
@@ -313,14 +313,14 @@ def test_what_is_live_a_writer_may_change_and_end(team: Team) -> None:
         connection.commit()
         assert connection.execute("UPDATE uploads SET digest = 'd'").rowcount == 1
         assert connection.execute("UPDATE operations SET status = 'success', completed_at = now()").rowcount == 1
-        assert connection.execute("UPDATE uploads SET digest = 'e'").rowcount == 1  # what belongs to its end
+        assert connection.execute("UPDATE uploads SET digest = 'e'").rowcount == 1  # same transaction
         connection.commit()
         assert connection.execute("UPDATE uploads SET digest = 'f'").rowcount == 0
         with pytest.raises(psycopg.errors.IntegrityConstraintViolation, match="a finished operation"):
-            connection.execute("UPDATE operations SET status = 'failed'")  # no seal lists it yet
+            connection.execute("UPDATE operations SET status = 'failed'")  # it is not sealed yet
 
 
-def test_only_the_owner_prunes(program: Program, team: Team) -> None:
+def test_only_the_owner_can_prune(program: Program, team: Team) -> None:
     program.ok("search", "clip")
     before = history(team)
     prune = ("db", "prune", "--before", "0s", "--export", "old.jsonl.gz", "--yes")
@@ -346,12 +346,12 @@ def test_sqlite_has_no_roles(sqlite_catalog: Catalog, on_directory: Program) -> 
 
 
 @pytest.mark.parametrize("prefix", ["", "a-b", "Großes", "x; DROP TABLE operations", 'a"b', "a" * 60])
-def test_a_prefix_that_is_no_name(prefix: str) -> None:
+def test_an_invalid_prefix_is_refused(prefix: str) -> None:
     with pytest.raises(ConfigurationError):
         roles.Roles.named(prefix)
 
 
-def test_the_statements_are_printed_and_may_be_run_again(team: Team, tmp_path: Path) -> None:
+def test_the_printed_statements_can_be_run_again(team: Team, tmp_path: Path) -> None:
     program = Program(tmp_path, f"file://{tmp_path}/store", {"MGMT_CATALOG": team.url})
     prefix = team.names.owner.removesuffix("_owner")
     before = history(team)
@@ -366,7 +366,7 @@ def test_the_statements_are_printed_and_may_be_run_again(team: Team, tmp_path: P
     assert history(team) == before
 
 
-def test_a_login_that_may_not_make_roles(team: Team) -> None:
+def test_a_login_without_createrole_is_reported(team: Team) -> None:
     catalog = open_catalog(team.writer)
     with pytest.raises(CatalogError, match="permission denied"):
         roles.apply(catalog.database, roles.Roles.named("nobody"))
