@@ -1,15 +1,14 @@
 """One block of an archive: 1 MiB of tar as a piece of deflate that stands by itself (docs/format.md, "The object")."""
 
 import importlib.metadata
-from typing import Literal
 
 import deflate
 from isal import isal_zlib
 from zlib_ng import zlib_ng
 
+from mgmt.choices import Level
 from mgmt.errors import IntegrityError
 
-Level = Literal["fast", "balanced"]
 Data = bytes | bytearray | memoryview
 
 BLOCK = 1 << 20
@@ -67,7 +66,7 @@ def largest_object(tar_size: int) -> int:
 
 def compressor(level: Level) -> str:
     """What compresses at `level`, with its version: the bytes of an object are the same for the same one."""
-    package = "isal" if level == "fast" else "zlib-ng"
+    package = "isal" if level == Level.FAST else "zlib-ng"
     return f"{package} {importlib.metadata.version(package)}"
 
 
@@ -80,7 +79,7 @@ def _incompressible(view: memoryview) -> bool:
 
 
 def _compress(view: memoryview, level: Level) -> bytes:
-    if level == "fast":
+    if level == Level.FAST:
         fast = isal_zlib.compressobj(2, isal_zlib.DEFLATED, -15)
         return fast.compress(view) + fast.flush(isal_zlib.Z_SYNC_FLUSH)
     balanced = zlib_ng.compressobj(6, zlib_ng.DEFLATED, -15)

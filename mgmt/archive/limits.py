@@ -37,7 +37,8 @@ RATIO = 1032
 RECORD = 512
 """Bytes of tar that a member takes at least."""
 
-_SHORT = 2 * DEPTH  # characters of names that are within all limits
+SHORT_NAMES = 4096
+"""Characters of a path and a link's target together that are within all limits."""
 
 
 class OverLimitError(Exception):
@@ -61,7 +62,7 @@ def is_time(mtime_ns: int) -> bool:
 
 def are_names(path: str, link: str) -> bool:
     """Whether a member may have that path, and that target of its link (nothing, when it is none)."""
-    if len(path) + len(link) < _SHORT:
+    if len(path) + len(link) < SHORT_NAMES:
         return True
     return path.count("/") < DEPTH and len(quote(path)) + len(quote(link)) <= NAMES
 
@@ -80,14 +81,11 @@ def largest_index(object_size: int) -> int:
     return 7 * RATIO * object_size + object_size + 2 * LINE
 
 
-def check_facts(path: str, link: str, *, mtime_ns: int, size: int, extended: int, has_xattrs: bool) -> None:
-    """Refuse a member that could be written, and never be read again. Raises OverLimitError.
-
-    `extended` is the size of its extended records, `has_xattrs` whether extended attributes are among them.
-    """
+def check_facts(path: str, link: str, mtime_ns: int, size: int) -> None:
+    """Refuse a member that could be written but never read again. Raises OverLimitError."""
     if not is_time(mtime_ns):
         raise OverLimitError(
-            "its modification time is outside of the years 1677 to 2262, which an archive can tell",
+            "its modification time is outside the years 1677 to 2262, which an archive can represent",
             "give it another time with touch, or leave it out with --exclude",
         )
     if not is_size(size):
@@ -96,13 +94,17 @@ def check_facts(path: str, link: str, *, mtime_ns: int, size: int, extended: int
         )
     if not are_names(path, link):
         raise OverLimitError(
-            f"its path is too long or too deep: an index takes {NAMES} bytes, escaped, and {DEPTH} parts",
+            f"its path is too long or too deep: the limits are {NAMES} bytes, escaped, and {DEPTH} parts",
             "archive a folder further down by itself, or leave it out with --exclude",
         )
-    if extended > EXTENDED:
+
+
+def check_extended(size: int, *, has_xattrs: bool) -> None:
+    """Refuse `size` bytes of extended records of one member, if it is too many. Raises OverLimitError."""
+    if size > EXTENDED:
         what = "extended attributes take" if has_xattrs else "names take"
         raise OverLimitError(
-            f"its {what} {extended} bytes, and an archive keeps at most {EXTENDED} of one member",
+            f"its {what} {size} bytes, and an archive keeps at most {EXTENDED} of one member",
             "archive it without --xattrs, or leave it out with --exclude"
             if has_xattrs
             else "leave it out with --exclude",

@@ -18,6 +18,11 @@ ONE_SYNC = hasattr(_LIBC, "syncfs")
 """Whether the system can put a whole filesystem on disk with one call, cheaper than one a file (syncfs(2))."""
 
 
+def partial_name(token: str) -> str:
+    """The temporary name of what the operation with this token writes, until it is complete."""
+    return f".mgmt-{token}.partial"
+
+
 def rename_noreplace(
     source: str, destination: str, *, source_folder: int | None = None, destination_folder: int | None = None
 ) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 import deflate
 
 from mgmt.archive.blocks import BLOCK, HEADER, Data, trailer
-from mgmt.archive.index import IndexEnd, IndexWriter
+from mgmt.archive.index_lines import IndexEnd
+from mgmt.archive.index_writer import IndexWriter
 from mgmt.archive.inflate import inflate, slices
 from mgmt.archive.reader import digest_members
 from mgmt.errors import IntegrityError
@@ -39,7 +40,7 @@ def rebuild_index(chunks: Iterable[Data], writer: IndexWriter, *, checksum: str 
         part_size=part_size,
         kept=contents.kept,
     )
-    writer.finish(**vars(end))
+    writer.finish(end)
     return end
 
 

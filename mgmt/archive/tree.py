@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mgmt.archive import limits
 from mgmt.archive.dirfd import OPEN_FILE, OPEN_FOLDER
-from mgmt.archive.header import Owner, check_member
+from mgmt.archive.header import Header
 from mgmt.archive.member import Type, decode, encode
 from mgmt.archive.owners import owner_of
 from mgmt.archive.patterns import Patterns
@@ -19,7 +19,6 @@ from mgmt.errors import ConfigurationError, MgmtError, NotFoundError, RefusedErr
 
 _REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-_LONG = 4096  # characters of a path; with a shorter one the target of a link is within all limits
 _HELD = 32  # folders held open above the current one; a tree may be deeper than a process may have descriptors
 
 
@@ -148,25 +147,15 @@ class Tree:
             f"{self.disk_path(name)} changed while it was read", next_step="run it again when nothing writes there"
         )
 
-    def check(
-        self, entry: Entry, kind: Type, link: str | None, owner: Owner | None, xattrs: Mapping[bytes, bytes]
-    ) -> int:
-        """Refuse what an archive cannot keep so that it can be read again; give the bytes of its extended records.
+    def check(self, header: Header) -> int:
+        """Refuse a member that could be archived but not read again; return the bytes of its extended records.
 
         Raises RefusedError, which names the member, the limit, and what can be done.
         """
         try:
-            return check_member(
-                entry.name,
-                kind,
-                mtime_ns=entry.stat.st_mtime_ns,
-                size=entry.stat.st_size if kind == "f" else 0,
-                link=link or "",
-                owner=owner,
-                xattrs=xattrs,
-            )
+            return header.check()
         except limits.OverLimitError as error:
-            path = self.disk_path(entry.name)
+            path = self.disk_path(header.path)
             raise RefusedError(f"{path} cannot be archived: {error.reason}", next_step=error.mend) from error
 
     def disk_path(self, name: str) -> str:
@@ -213,6 +202,25 @@ class _Folder:
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
+
+
+def mode_of(entry: Entry, kind: Type) -> int:
+    """The mode that `entry` has in an archive. That of a symbolic link means nothing, and differs between systems."""
+    return 0o777 if kind == "l" else entry.stat.st_mode & 0o7777
+
+
+def header_of(entry: Entry, kind: Type, link: str | None, *, owners: bool, xattrs: Mapping[bytes, bytes]) -> Header:
+    """The header of `entry` as a member of type `kind`; with `owners`, it names the owner and group."""
+    return Header(
+        entry.name,
+        kind,
+        mode=mode_of(entry, kind),
+        mtime_ns=entry.stat.st_mtime_ns,
+        size=entry.stat.st_size if kind == "f" else 0,
+        link=link or "",
+        owner=owner_of(entry.stat) if owners else None,
+        xattrs=xattrs,
+    )
 
 
 class Tally:
@@ -305,10 +313,10 @@ def survey(tree: Tree, *, owners: bool = False, xattrs: bool = False) -> Survey:
     for entry in tree.walk(skipped.append):
         tally.see(entry)
         kind, link = tally.type_of(entry)
-        if kind == "l" and len(entry.name) > _LONG:
+        if kind == "l" and len(entry.name) > limits.SHORT_NAMES:  # a target alone is within all limits
             link = _target(tree, entry)
         attributes = _xattrs(tree, entry) if xattrs and kind in "fd" else {}
-        extended = tree.check(entry, kind, link, owner_of(entry.stat) if owners else None, attributes)
+        extended = tree.check(header_of(entry, kind, link, owners=owners, xattrs=attributes))
         tally.count(entry, kind)
         tar_size += 2048 + 3 * len(entry.name) + extended
         if kind == "f":

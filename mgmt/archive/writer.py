@@ -8,14 +8,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Self
 
-from mgmt.archive.blocks import BLOCK, HEADER, Level, crc32_combine, pack, trailer
-from mgmt.archive.header import end, pack_header, padding
-from mgmt.archive.index import IndexWriter
+from mgmt.archive.blocks import BLOCK, HEADER, crc32_combine, pack, trailer
+from mgmt.archive.header import end, padding
+from mgmt.archive.index_writer import IndexWriter
 from mgmt.archive.kept import Ids, Kept
-from mgmt.archive.member import Digest, Member, encode
-from mgmt.archive.owners import owner_of
+from mgmt.archive.member import Digest, Member
 from mgmt.archive.source import Found, Source
-from mgmt.archive.tree import Skipped, Tree, survey
+from mgmt.archive.tree import Skipped, Tree, header_of, mode_of, survey
+from mgmt.choices import Level
 from mgmt.errors import MgmtError, SourceChangedError
 from mgmt.progress import Progress
 
@@ -52,51 +52,46 @@ class Archived(Hashed):
     blocks: int
 
 
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How an archive is written: `threads` blocks are compressed at a time; owners and extended attributes are kept
+    only if asked for.
+    """
+
+    level: Level = Level.FAST
+    threads: int = 2
+    owners: bool = False
+    xattrs: bool = False
+
+
 def write_archive(
     tree: Tree,
     sink: Callable[[bytes], None],
-    *,
-    level: Level = "fast",
-    threads: int = 2,
     index: IndexWriter,
     progress: Progress,
-    owners: bool = False,
-    xattrs: bool = False,
+    options: WriteOptions = WriteOptions(),
 ) -> Archived:
     """Write the archive of `tree` to `sink`, in order, and its members and blocks to `index` (which stays open).
 
-    `sink` is called in this thread and may block; memory is bounded by a few blocks a thread. `progress` advances by
+    `sink` is called in this thread and may block; memory is bounded by a few blocks per thread. `progress` advances by
     bytes of tar. Raises SourceChangedError, naming the file, when one changes while it is read; MgmtError when one
     cannot be read to its end; NotFoundError and RefusedError for the root (see Tree.walk); RefusedError for what could
-    not be read again (see `survey`, which finds it before).
+    not be read again (`survey` reports it before anything is written).
     """
     source = Source(tree)
-    account = _Account(source, owners=owners, xattrs=xattrs)
-    with _Blocks(sink, level, threads, index, progress) as blocks, closing(source.members()) as members:
+    account = _Account(source, owners=options.owners, xattrs=options.xattrs)
+    with _Blocks(sink, index, progress, options) as blocks, closing(source.members()) as members:
         for found in members:
-            status = found.entry.stat
-            size = status.st_size if found.type == "f" else 0
+            attributes = source.xattrs(found) if options.xattrs else {}
+            header = header_of(found.entry, found.type, found.link, owners=options.owners, xattrs=attributes)
+            tree.check(header)
             header_offset = blocks.tar_size
-            attributes = source.xattrs(found) if xattrs else {}
-            owner = owner_of(status) if owners else None
-            tree.check(found.entry, found.type, found.link, owner, attributes)
-            blocks.write(
-                pack_header(
-                    encode(found.entry.name),
-                    found.type,
-                    mode=_mode(found),
-                    mtime_ns=status.st_mtime_ns,
-                    size=size,
-                    link=encode(found.link or ""),
-                    owner=owner,
-                    xattrs=attributes,
-                )
-            )
+            blocks.write(header.pack())
             data_offset = blocks.tar_size
             sha256 = None
             if found.type == "f":
-                sha256 = blocks.copy(source, found, size)
-                blocks.write(bytes(padding(size)))
+                sha256 = blocks.copy(source, found, header.size)
+                blocks.write(bytes(padding(header.size)))
             index.add_member(account.add(found, header_offset, data_offset, sha256, attributes))
         blocks.finish()
     return Archived(
@@ -162,7 +157,7 @@ class _Account:
         member = Member(
             path=found.entry.name,
             type=found.type,
-            mode=_mode(found),
+            mode=mode_of(found.entry, found.type),
             mtime_ns=found.entry.stat.st_mtime_ns,
             size=found.entry.stat.st_size if found.type == "f" else 0,
             header_offset=header_offset,
@@ -200,18 +195,17 @@ class _Blocks:
     """Gathers tar into blocks, has them packed in threads, and hands them on in order. Buffers are used again."""
 
     def __init__(
-        self, sink: Callable[[bytes], None], level: Level, threads: int, index: IndexWriter, progress: Progress
+        self, sink: Callable[[bytes], None], index: IndexWriter, progress: Progress, options: WriteOptions
     ) -> None:
         self.tar_size = self.size = self.count = self.crc = 0
         self._sink = sink
-        self._level = level
+        self._level = options.level
         self._index = index
         self._progress = progress
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mgmt-pack")
+        self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="mgmt-pack")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="mgmt-hash")
         self._in_flight: deque[tuple[Future[tuple[tuple[bytes, ...], int]], memoryview, int]] = deque()
-        self._most = 2 * threads + 1
-        self._free = [memoryview(bytearray(BLOCK)) for _ in range(self._most)]
+        self._free = [memoryview(bytearray(BLOCK)) for _ in range(2 * options.threads + 1)]
         self._buffer = memoryview(bytearray(BLOCK))
         self._filled = 0
 
@@ -291,8 +285,3 @@ class _Blocks:
     def _send(self, piece: bytes) -> None:
         self.size += len(piece)
         self._sink(piece)
-
-
-def _mode(found: Found) -> int:
-    # The mode of a symbolic link means nothing, and differs between systems.
-    return 0o777 if found.type == "l" else found.entry.stat.st_mode & 0o7777

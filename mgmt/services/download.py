@@ -12,11 +12,13 @@ from mgmt.archive import (
     Data,
     Index,
     Limits,
+    Wanted,
     digest_members,
     extract,
     fsync_folder,
     inflate,
     make_folders,
+    partial_name,
     read_blocks,
     read_members,
     read_selection,
@@ -123,7 +125,7 @@ def _bring_members(
     counting = threading.Lock()
     with _index_if_any(found, stored) as index:
         expected = _expected_digest(found, index)
-        member, limits = options.member, None
+        member, limits = options.member, Limits()
         on_content: Progress = NoProgress()  # what is read is counted where it is read, but for what is left out of it
         if index is None or not index.lengths:
             progress.start(f"download {found.key}", stored.size)
@@ -145,11 +147,8 @@ def _bring_members(
         extracted = extract(
             read_members(tar),
             folder,
-            _free_name(folder, name, options.on_conflict),
-            member=member,
+            Wanted(_free_name(folder, name, options.on_conflict), member, expected, limits),
             token=token(record.operation_id),
-            expected_digest=expected,
-            limits=limits,
             progress=on_content,
         )
     record.local_path = record.result_path = extracted.path
@@ -167,7 +166,7 @@ def _bring_archive(
 ) -> None:
     """The tar.gz itself; it gets its name when all that is in it has been compared."""
     path = os.path.join(folder, _free_name(folder, posixpath.basename(found.key), options.on_conflict))
-    temporary = os.path.join(folder, f".mgmt-{token(record.operation_id)}.partial")
+    temporary = os.path.join(folder, partial_name(token(record.operation_id)))
     with _index_if_any(found, stored) as index:
         expected = _expected_digest(found, index)
     progress.start(f"download {found.key}", stored.size)

@@ -10,9 +10,11 @@ from mgmt.archive import (
     Archived,
     Hashed,
     Index,
+    IndexEnd,
     IndexHeader,
     IndexWriter,
     Skipped,
+    WriteOptions,
     compressor,
     covers,
     hash_tree,
@@ -259,16 +261,9 @@ class _Upload:
 
     def _write(self, index: IndexWriter, sink: Callable[[bytes], None]) -> Archived:
         self.progress.start(f"upload {self.record.target_name}", self.plan.expected_tar_size)
-        return write_archive(
-            self.plan.tree,
-            sink,
-            level=self.options.level,
-            threads=self.options.threads,
-            index=index,
-            progress=self.progress,
-            owners=self.options.owners,
-            xattrs=self.options.xattrs,
-        )
+        options = self.options
+        how = WriteOptions(options.level, options.threads, owners=options.owners, xattrs=options.xattrs)
+        return write_archive(self.plan.tree, sink, index, self.progress, how)
 
     def _prove_what_was_sent(self, stored: StoredObject, sent: Sent, archived: Archived, index_key: str) -> None:
         try:
@@ -419,7 +414,7 @@ def _as_sent(index: Index) -> Sent:
 
 
 def _finish_index(index: IndexWriter, archived: Archived, sent: Sent) -> None:
-    index.finish(
+    end = IndexEnd(
         digest=archived.digest,
         kept=archived.kept,
         size=sent.size,
@@ -430,6 +425,7 @@ def _finish_index(index: IndexWriter, archived: Archived, sent: Sent) -> None:
         members=archived.members,
         blocks=archived.blocks,
     )
+    index.finish(end)
 
 
 def _index_header(record: UploadRecord, options: UploadOptions) -> IndexHeader:

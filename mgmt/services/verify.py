@@ -8,6 +8,7 @@ from itertools import islice, zip_longest
 
 from mgmt.archive import Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, Role, Status, VerifyRecord
+from mgmt.choices import Proof
 from mgmt.errors import ConfigurationError, IntegrityError, Problem, ProblemError
 from mgmt.progress import Progress
 from mgmt.services.steps.adoption import contradiction, prove_claimed
@@ -47,7 +48,7 @@ def verify(
             record.problems_found = 1  # until the opposite is proven
             catalog.journal.checkpoint()
             try:
-                record.proof = _check(archive, "read-back" if read_back else "auto", catalog, progress)
+                record.proof = _check(archive, Proof.READ_BACK if read_back else Proof.AUTO, catalog, progress)
             except ProblemError as exc:
                 record.details = {"problem": exc.problem.value}
                 catalog.journal.checkpoint()
@@ -108,7 +109,7 @@ def _unknown(store: ObjectStore, key: str) -> ProblemError:
     )
 
 
-def _check(archive: Archive, method: str, catalog: Catalog, progress: Progress) -> str:
+def _check(archive: Archive, method: Proof, catalog: Catalog, progress: Progress) -> str:
     record, store = archive.record, archive.store
     if record is None:
         stored = store.head(archive.key)

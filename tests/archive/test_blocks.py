@@ -3,7 +3,8 @@ import zlib
 
 import pytest
 
-from mgmt.archive.blocks import BLOCK, HEADER, Level, crc32_combine, largest_object, pack, trailer, unpack
+from mgmt.archive.blocks import BLOCK, HEADER, crc32_combine, largest_object, pack, trailer, unpack
+from mgmt.choices import Level
 from mgmt.errors import IntegrityError
 
 NOISE = random.Random(1).randbytes(BLOCK)
@@ -11,11 +12,11 @@ TEXT = b"".join(b"line %d of a text that repeats itself\n" % number for number i
 SYNC = b"\0\0\xff\xff"
 
 
-def joined(data: bytes, level: Level = "fast") -> bytes:
+def joined(data: bytes, level: Level = Level.FAST) -> bytes:
     return b"".join(pack(data, level)[0])
 
 
-@pytest.mark.parametrize("level", ["fast", "balanced"])
+@pytest.mark.parametrize("level", list(Level))
 @pytest.mark.parametrize(
     "data",
     [NOISE, TEXT, NOISE[:100], b"x", bytes(10240), NOISE[:65535], NOISE[:65536], TEXT[:300_000] + NOISE[:400_000]],
@@ -40,7 +41,7 @@ def test_noise_is_stored_as_the_format_says() -> None:
         b"\0" + len(part).to_bytes(2, "little") + (len(part) ^ 0xFFFF).to_bytes(2, "little") + part
         for part in (NOISE[start : start + 65535] for start in range(0, BLOCK, 65535))
     )
-    assert joined(NOISE) == joined(NOISE, "balanced") == expected + b"\0\0\0\xff\xff"
+    assert joined(NOISE) == joined(NOISE, Level.BALANCED) == expected + b"\0\0\0\xff\xff"
 
 
 def test_what_shrinks_a_little_in_places_is_compressed() -> None:
@@ -61,7 +62,7 @@ def test_a_block_that_only_its_samples_make_look_compressible_is_stored() -> Non
 
 def test_packing_reads_a_view_and_keeps_nothing_of_it() -> None:
     buffer = bytearray(NOISE)
-    pieces, _ = pack(memoryview(buffer), "fast")
+    pieces, _ = pack(memoryview(buffer), Level.FAST)
     buffer[:] = bytes(BLOCK)
     assert unpack(b"".join(pieces), BLOCK) == NOISE
 
@@ -81,7 +82,7 @@ def test_blocks_make_one_gzip_member() -> None:
     parts = [NOISE, TEXT, NOISE[:777]]
     pieces, crc, size = b"", 0, 0
     for part in parts:
-        packed, part_crc = pack(part, "fast")
+        packed, part_crc = pack(part, Level.FAST)
         crc = crc32_combine(crc, part_crc, len(part))
         size += len(part)
         pieces += b"".join(packed)

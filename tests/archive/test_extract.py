@@ -11,6 +11,7 @@ from mgmt.archive import (
     Limits,
     Member,
     Tree,
+    Wanted,
     extract,
     inflate,
     read_blocks,
@@ -33,11 +34,12 @@ def out(tmp_path: Path) -> Path:
 
 def bring(written: Written, out: Path, name: str | None = None, **options: object) -> Extracted:
     members = read_members(read_blocks(written.index, written.fetch, 2))
-    return extract(members, os.fspath(out), name, token="t", progress=NoProgress(), **options)  # type: ignore[arg-type]
+    wanted = Wanted(name, **options)  # type: ignore[arg-type]
+    return extract(members, os.fspath(out), wanted, token="t", progress=NoProgress())
 
 
 def test_what_went_comes_back_the_same(tree: Tree, written: Written, out: Path) -> None:
-    found = bring(written, out, expected_digest=written.archived.digest, limits=Limits.of(written.index.end))
+    found = bring(written, out, digest=written.archived.digest, limits=Limits.of(written.index.end))
     assert describe(out / "photos") == describe(Path(tree.root))
     assert os.listdir(out) == ["photos"]
     assert found == Extracted(
@@ -59,7 +61,7 @@ def test_a_single_file_and_a_single_link(tmp_path: Path, out: Path) -> None:
     os.utime(file, ns=(7, 1_234_567_890_123_456_789))
     file.chmod(0o604)
     written = write(Tree(os.fspath(file), "clip.mov"), tmp_path / "index")
-    found = bring(written, out, expected_digest=written.archived.digest)
+    found = bring(written, out, digest=written.archived.digest)
     assert found.file_sha256 == written.archived.file_sha256
     assert (out / "clip.mov").read_bytes() == file.read_bytes()
     assert (out / "clip.mov").stat().st_mtime_ns == 1_234_567_890_123_456_789
@@ -142,7 +144,7 @@ def test_deeper_than_paths_and_descriptors_reach(tmp_path: Path, out: Path, leng
     os.close(os.open("at the bottom", os.O_CREAT | os.O_WRONLY, dir_fd=here))
     os.close(here)
     written = write(Tree(os.fspath(tmp_path / name), name), tmp_path / "index")
-    found = bring(written, out, expected_digest=written.archived.digest)
+    found = bring(written, out, digest=written.archived.digest)
     assert found.members == depth + 1
     again = write(Tree(os.fspath(out / name), name), tmp_path / "index again")
     assert again.object == written.object
@@ -181,7 +183,7 @@ def test_a_name_that_is_none(written: Written, out: Path, name: str) -> None:
 
 def test_what_is_not_expected_never_appears(written: Written, out: Path) -> None:
     with pytest.raises(IntegrityError, match="digest"):
-        bring(written, out, expected_digest="0" * 64)
+        bring(written, out, digest="0" * 64)
     with pytest.raises(IntegrityError, match="more than the 5 members"):
         bring(written, out, limits=Limits(members=5))
     with pytest.raises(IntegrityError, match="more than the 1000 bytes"):
@@ -253,10 +255,8 @@ def test_one_member_and_what_is_below_it(tree: Tree, written: Written, out: Path
         found = extract(
             read_members(tar),
             os.fspath(out),
-            selection.name,
-            member=selection.path,
+            Wanted(selection.name, member=selection.path, digest=selection.digest),
             token="t",
-            expected_digest=selection.digest,
             progress=NoProgress(),
         )
     name = os.path.basename(path)
@@ -276,10 +276,8 @@ def test_a_selected_hard_link_is_the_file(tree: Tree, written: Written, out: Pat
     extract(
         read_members(tar),
         os.fspath(out),
-        selection.name,
-        member=selection.path,
+        Wanted(selection.name, member=selection.path, digest=selection.digest),
         token="t",
-        expected_digest=selection.digest,
         progress=NoProgress(),
     )
     assert (out / "second name").read_text() == "hard"
@@ -351,5 +349,5 @@ def test_names_of_any_bytes(tmp_path: Path, out: Path) -> None:
         raw(root, name).write_bytes(name)
     set_times(walk(root), 10**18)
     written = write(Tree(os.fspath(root), os.fsdecode(b"\xffroot")), tmp_path / "index")
-    bring(written, out, expected_digest=written.archived.digest)
+    bring(written, out, digest=written.archived.digest)
     assert describe(raw(out, b"\xffroot")) == describe(root)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt.archive import Limits, extract, inflate, read_members
+from mgmt.archive import Limits, Wanted, extract, inflate, read_members
 from mgmt.errors import IntegrityError, MgmtError
 from mgmt.progress import NoProgress
 
@@ -161,7 +161,7 @@ def test_a_selected_member_is_no_way_out_either(entries: list[Entry], outside: P
     before = everything(tmp_path)
     members = read_members([tar_of(entries, outside)])
     with pytest.raises(MgmtError):
-        extract(members, os.fspath(tmp_path / "out"), member="r", token="t", progress=NoProgress())
+        extract(members, os.fspath(tmp_path / "out"), Wanted(member="r"), token="t", progress=NoProgress())
     assert everything(tmp_path) == before
 
 
@@ -215,8 +215,8 @@ def test_a_bomb_stops_early(outside: Path, tmp_path: Path) -> None:
         extract(
             read_members(inflate([output.getvalue()])),
             os.fspath(tmp_path / "out"),
+            Wanted(limits=Limits(members=10, size=1000)),
             token="t",
-            limits=Limits(members=10, size=1000),
             progress=Counting(),
         )
     assert read == []
@@ -229,8 +229,8 @@ def test_a_million_members_stop_at_the_limit(outside: Path, tmp_path: Path) -> N
         extract(
             read_members([tar_of(entries, outside)]),
             os.fspath(tmp_path / "out"),
+            Wanted(limits=Limits(members=100)),
             token="t",
-            limits=Limits(members=100),
             progress=NoProgress(),
         )
     assert os.listdir(tmp_path / "out") == []

@@ -27,7 +27,7 @@ MEMBERS = [
 
 
 def finish(writer: IndexWriter, *, members: int, blocks: int) -> None:
-    writer.finish(
+    end = IndexEnd(
         digest="d" * 64,
         size=len(HEADER) + blocks * (blocks + 1) // 2 + blocks * SHORTEST + len(trailer(0, 0)),
         checksum="sha256:x",
@@ -36,7 +36,9 @@ def finish(writer: IndexWriter, *, members: int, blocks: int) -> None:
         part_size=5 << 20,
         members=members,
         blocks=blocks,
+        kept="",
     )
+    writer.finish(end)
 
 
 def write(path: Path, *, blocks: int = 3) -> Path:
@@ -296,5 +298,5 @@ def test_as_many_blocks_and_members_as_fit(tmp_path: Path) -> None:
             for number in range(members):
                 writer.add_member(Member("r" if not number else f"r/{number}", "d", 0, 0, 0, 0, 0, None, None))
             facts = IndexEnd(members, blocks, "0" * 64, size, "", blocks << 20, 0, 0)
-            writer.finish(**vars(facts))
+            writer.finish(facts)
         assert Index.open(os.fspath(path), object_size=size).end == facts

@@ -13,6 +13,7 @@ from mgmt.archive import (
     IndexWriter,
     Member,
     Tree,
+    Wanted,
     digest_members,
     extract,
     hash_tree,
@@ -23,8 +24,8 @@ from mgmt.archive import (
     remove_tree,
     survey,
 )
-from mgmt.archive.header import Owner, check_member, end, pack_header
-from mgmt.archive.index import IndexEnd
+from mgmt.archive.header import Header, Owner, end
+from mgmt.archive.index_lines import IndexEnd
 from mgmt.errors import IntegrityError, MgmtError, RefusedError
 from mgmt.progress import NoProgress
 from tests.archive.archives import Written, header, write
@@ -42,15 +43,15 @@ TIMES = [
 def goes(path: str = "r", **facts: object) -> bool:
     """Whether the writer lets it through."""
     try:
-        check_member(path, "f", **({"mtime_ns": 0} | facts))  # type: ignore[arg-type]
+        Header(path, "f", mode=0o644, **({"mtime_ns": 0} | facts)).check()  # type: ignore[arg-type]
     except limits.OverLimitError:
         return False
     return True
 
 
-def is_read(path: bytes = b"r", **facts: object) -> bool:
+def is_read(path: str = "r", **facts: object) -> bool:
     """Whether the reader takes what would be written."""
-    packed = pack_header(path, "f", **({"mode": 0o644, "mtime_ns": 0} | facts))  # type: ignore[arg-type]
+    packed = Header(path, "f", **({"mode": 0o644, "mtime_ns": 0} | facts)).pack()  # type: ignore[arg-type]
     try:
         next(read_members([packed + bytes(end(len(packed)))]))
     except IntegrityError:
@@ -66,7 +67,7 @@ def indexed(path: Path, member: Member, tar_size: int = 1 << 20) -> bool:
         with IndexWriter(os.fspath(path), header()) as writer:
             writer.add_member(root)
             writer.add_member(member)
-            writer.finish(**vars(facts))
+            writer.finish(facts)
         return list(Index.open(os.fspath(path)).members()) == [root, member]
     except IntegrityError:
         return False
@@ -111,14 +112,14 @@ def test_extended_records(path: str, owner: Owner | None, over: int) -> None:
         room = limits.EXTENDED + over - stated(path, owner, xattrs)
     inside = over <= 0
     assert goes(path, mtime_ns=1, owner=owner, xattrs=xattrs) == inside
-    assert is_read(path.encode(), mtime_ns=1, owner=owner, xattrs=xattrs) == inside
+    assert is_read(path, mtime_ns=1, owner=owner, xattrs=xattrs) == inside
     if inside:
-        assert check_member(path, "f", mtime_ns=1, owner=owner, xattrs=xattrs) == limits.EXTENDED + over
+        assert Header(path, "f", mode=0o644, mtime_ns=1, owner=owner, xattrs=xattrs).check() == limits.EXTENDED + over
 
 
 def stated(path: str, owner: Owner | None, xattrs: dict[bytes, bytes]) -> int:
     """The size that the extended header has."""
-    return int(pack_header(path.encode(), "f", mode=0, mtime_ns=1, owner=owner, xattrs=xattrs)[124:135], 8)
+    return int(Header(path, "f", mode=0, mtime_ns=1, owner=owner, xattrs=xattrs).pack()[124:135], 8)
 
 
 @pytest.mark.parametrize("character", ["a", "\u00e9", "\udcff", "\U0001f4f7", '"'])
@@ -147,7 +148,7 @@ def test_lines(over: int, tmp_path: Path) -> None:
                 continue
             assert first == limits.LINE + over
             writer.add_member(a_member())
-            writer.finish(**vars(IndexEnd(1, 0, "0" * 64, 1 << 20, "", 1 << 20, 0, 0, "")))
+            writer.finish(IndexEnd(1, 0, "0" * 64, 1 << 20, "", 1 << 20, 0, 0, ""))
     if over <= 0:
         assert Index.open(os.fspath(path)).header.key == host
     else:
@@ -158,7 +159,7 @@ def test_lines(over: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("over", [-1, 0, 1])
 def test_parts(over: int, tmp_path: Path) -> None:
     path = "/".join(["r"] + ["a"] * (limits.DEPTH - 1 + over))
-    assert goes(path) == is_read(path.encode()) == indexed(tmp_path / "index", a_member(path)) == (over <= 0)
+    assert goes(path) == is_read(path) == indexed(tmp_path / "index", a_member(path)) == (over <= 0)
 
 
 @pytest.fixture(params=["single", "in a folder"])
@@ -208,7 +209,7 @@ def test_a_time_just_inside_comes_back_exactly(time: int, place: str, tmp_path: 
 
 def bring(written: Written, out: Path) -> None:
     members = read_members(read_blocks(written.index, written.fetch, 1))
-    extract(members, os.fspath(out), token="t", expected_digest=written.archived.digest, progress=NoProgress())
+    extract(members, os.fspath(out), Wanted(digest=written.archived.digest), token="t", progress=NoProgress())
 
 
 def test_attributes_that_no_reader_takes_are_refused_before_anything_is_written(
@@ -286,11 +287,11 @@ def test_a_path_that_no_index_takes_is_refused_before_anything_is_written(deep: 
 def test_1200_folders_deep_comes_back(implied: bool, tmp_path: Path) -> None:
     """Whether the archive has a member for each of the folders or for none."""
     depth = 1200
-    paths = [b"/".join([b"r"] + [b"d"] * number) for number in range(depth + 1)]
-    tar = b"".join(pack_header(path, "d", mode=0o555, mtime_ns=5) for path in paths if not implied)
-    tar += pack_header(paths[-1] + b"/file", "f", mode=0o644, mtime_ns=5)
+    paths = ["/".join(["r"] + ["d"] * number) for number in range(depth + 1)]
+    tar = b"".join(Header(path, "d", mode=0o555, mtime_ns=5).pack() for path in paths if not implied)
+    tar += Header(paths[-1] + "/file", "f", mode=0o644, mtime_ns=5).pack()
     if implied:
-        tar = pack_header(b"r", "d", mode=0o755, mtime_ns=5) + tar
+        tar = Header("r", "d", mode=0o755, mtime_ns=5).pack() + tar
     found = extract(read_members([tar + bytes(end(len(tar)))]), os.fspath(tmp_path), token="t", progress=NoProgress())
     assert found.members == (2 if implied else depth + 2)
     assert survey(Tree(os.fspath(tmp_path / "r"), "r")).folders == depth + 1

@@ -10,6 +10,7 @@ import pytest
 
 from mgmt.archive import BLOCK, HEADER, Index, IndexWriter, Tree, read_blocks, rebuild_index
 from mgmt.archive.blocks import crc32_combine, pack, trailer
+from mgmt.choices import Level
 from mgmt.errors import IntegrityError, NotFoundError
 from tests.archive.archives import Written, chunked, header, write
 from tests.archive.tools import gnu_tar
@@ -36,9 +37,9 @@ def test_the_same_index_again(written: Written, tmp_path: Path, size: int) -> No
     assert_same(rebuild(written.object, tmp_path / "again", size=size), written.index)
 
 
-@pytest.mark.parametrize("level", ["fast", "balanced"])
+@pytest.mark.parametrize("level", list(Level))
 @pytest.mark.parametrize("kind", ["noise", "text", "zeros", "sync"])
-def test_every_kind_of_block(tmp_path: Path, kind: str, level: str) -> None:
+def test_every_kind_of_block(tmp_path: Path, kind: str, level: Level) -> None:
     file = tmp_path / "file"
     if kind == "noise":
         random_file(file, 3 * MIB + 7)
@@ -46,7 +47,7 @@ def test_every_kind_of_block(tmp_path: Path, kind: str, level: str) -> None:
         file.write_bytes(b"".join(b"line %d\n" % (number * number) for number in range(300_000)))
     else:  # zeros, or what looks like the end of a block all the time
         file.write_bytes((bytes(4) if kind == "zeros" else b"\0\0\xff\xff") * (MIB * 3 // 4))
-    written = write(Tree(os.fspath(file), "file"), tmp_path / "index", level=level)  # type: ignore[arg-type]
+    written = write(Tree(os.fspath(file), "file"), tmp_path / "index", level=level)
     assert_same(rebuild(written.object, tmp_path / "again"), written.index)
 
 
@@ -54,7 +55,7 @@ def archive_of(tar: bytes) -> tuple[bytes, list[int]]:
     """The object of a tar that was made by hand, and the lengths of its blocks."""
     pieces, lengths, crc = [HEADER], [], 0
     for start in range(0, len(tar), BLOCK):
-        packed, block_crc = pack(tar[start : start + BLOCK], "fast")
+        packed, block_crc = pack(tar[start : start + BLOCK], Level.FAST)
         pieces += packed
         lengths.append(sum(map(len, packed)))
         crc = crc32_combine(crc, block_crc, len(tar[start : start + BLOCK]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.archive import Member, read_members
-from mgmt.archive.header import pack_header
+from mgmt.archive.header import Header
 from mgmt.errors import IntegrityError
 from tests.archive.archives import chunked
 from tests.archive.tools import gnu_tar
@@ -174,7 +174,7 @@ def test_everything_is_read_so_that_what_follows_is_checked() -> None:
     assert given == [0, 1, 2]
 
 
-GOOD = pack_header(b"file", "f", mode=0o644, mtime_ns=1, size=5) + b"hello".ljust(512, b"\0") + END
+GOOD = Header("file", "f", mode=0o644, mtime_ns=1, size=5).pack() + b"hello".ljust(512, b"\0") + END
 
 
 @pytest.mark.parametrize("length", [1, 511, 512, 700, 1024, 1500, 1537, 1540])
@@ -187,12 +187,12 @@ def pax(records: bytes) -> bytes:
     header = tarfile.TarInfo("././@PaxHeader")
     header.type, header.size = b"x", len(records)
     body = records.ljust(-(-len(records) // 512) * 512, b"\0")
-    return header.tobuf(tarfile.USTAR_FORMAT) + body + pack_header(b"a", "f", mode=0, mtime_ns=0) + END
+    return header.tobuf(tarfile.USTAR_FORMAT) + body + Header("a", "f", mode=0, mtime_ns=0).pack() + END
 
 
 def field(offset: int, value: bytes) -> bytes:
     """A header with one field overwritten, and its checksum made good."""
-    header = bytearray(pack_header(b"a", "f", mode=0, mtime_ns=0))
+    header = bytearray(Header("a", "f", mode=0, mtime_ns=0).pack())
     header[offset : offset + len(value)] = value
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
@@ -221,7 +221,7 @@ def field(offset: int, value: bytes) -> bytes:
         field(124, b"\x80" + b"\x7f" * 11),
         field(136, b"\x80" + b"\x7f" * 11),
         field(124, b"notoctal"),
-        pack_header(b"a", "f", mode=0, mtime_ns=1)[:1024] + END,
+        Header("a", "f", mode=0, mtime_ns=1).pack()[:1024] + END,
     ],
 )
 def test_what_is_no_tar_is_refused(tar: bytes) -> None:
@@ -237,6 +237,6 @@ def test_an_extended_header_that_would_fill_the_memory() -> None:
 
 
 def test_a_chain_of_extended_headers_that_does_not_end() -> None:
-    one = pack_header(b"a", "f", mode=0, mtime_ns=1)[:1024]
+    one = Header("a", "f", mode=0, mtime_ns=1).pack()[:1024]
     with pytest.raises(IntegrityError, match="extended headers"):
         entries(one * 5000)

@@ -12,6 +12,7 @@ import pytest
 
 from mgmt.archive import HEADER, IndexWriter, Member, Skipped, Tree, hash_tree, survey, write_archive
 from mgmt.archive.tree import Entry
+from mgmt.choices import Level
 from mgmt.errors import MgmtError, NotFoundError, SourceChangedError
 from mgmt.progress import NoProgress
 from tests.archive.archives import Written, raw, set_times, write
@@ -52,9 +53,9 @@ def test_the_same_tree_gives_the_same_bytes_anywhere(tmp_path: Path) -> None:
     assert first.index_path.read_bytes() == second.index_path.read_bytes()
 
 
-@pytest.mark.parametrize("level", ["fast", "balanced"])
-def test_vectors(tmp_path: Path, level: str) -> None:
-    written = write(Tree(os.fspath(fixed_tree(tmp_path / "root")), "root"), tmp_path / "index", level=level)  # type: ignore[arg-type]
+@pytest.mark.parametrize("level", list(Level))
+def test_vectors(tmp_path: Path, level: Level) -> None:
+    written = write(Tree(os.fspath(fixed_tree(tmp_path / "root")), "root"), tmp_path / "index", level=level)
     assert hashlib.sha256(gzip.decompress(written.object)).hexdigest() == VECTOR_TAR
     assert written.archived.digest == VECTOR_DIGEST
 
@@ -156,7 +157,7 @@ def test_a_single_file(tmp_path: Path) -> None:
 def test_levels_differ_in_size_and_in_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"".join(b"line %d\n" % (i * i) for i in range(300_000)))
     tree = Tree(os.fspath(tmp_path / "text"), "text")
-    fast, balanced = write(tree, tmp_path / "1"), write(tree, tmp_path / "2", level="balanced")
+    fast, balanced = write(tree, tmp_path / "1"), write(tree, tmp_path / "2", level=Level.BALANCED)
     assert len(balanced.object) < len(fast.object)
     assert gzip.decompress(fast.object) == gzip.decompress(balanced.object)
     assert fast.archived.digest == balanced.archived.digest

@@ -95,7 +95,7 @@ SABOTAGES = (
     Sabotage(
         "extract without comparing the digest",
         "mgmt/archive/extract.py",
-        "        if expected_digest not in (None, digest):\n",
+        "        if self._wanted.digest not in (None, digest):\n",
         "        if False:\n",
         ("tests/archive/test_extract.py::test_what_is_not_expected_never_appears",),
         quick=True,

@@ -6,11 +6,12 @@ anything else is read back before something relies on it.
 
 from mgmt.archive import Digest, Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, UploadRecord
+from mgmt.choices import Proof
 from mgmt.errors import IntegrityError, NotFoundError
 from mgmt.progress import Progress
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import any_index, find_index
-from mgmt.services.steps.proof import READ_BACK, prove, read_back, refuse_frozen
+from mgmt.services.steps.proof import prove, read_back, refuse_frozen
 from mgmt.services.steps.resolve import save_archive
 from mgmt.storage import ObjectStore, Sent, StoredObject
 
@@ -58,7 +59,7 @@ def prove_claimed(store: ObjectStore, stored: StoredObject, index: Index, progre
         listed.add(member)
     if listed.hexdigest() != found.digest or not found.holds(index.end.kept or ""):
         raise IntegrityError(f"{store.location(stored.key)} is not what its index lists")
-    return READ_BACK, found.kept if index.end.kept is None else index.end.kept
+    return Proof.READ_BACK.value, found.kept if index.end.kept is None else index.end.kept
 
 
 def adopt_left(
@@ -74,7 +75,7 @@ def adopt_left(
             sent = Sent(made_by.compressed_size or stored.size, made_by.checksum_compressed, parts=0, part_size=0)
             if index.end.digest != made_by.digest:
                 raise IntegrityError(f"{store.location(stored.key)}: its index is of something else than was sent")
-            proof, kept = prove(store, stored.key, sent, made_by.digest, "auto", progress), made_by.kept
+            proof, kept = prove(store, stored.key, sent, made_by.digest, Proof.AUTO, progress), made_by.kept
         else:
             proof, kept = prove_claimed(store, stored, index, progress)
         archive = save_archive(

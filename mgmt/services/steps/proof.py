@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from mgmt.archive import Contents, digest_members, inflate
 from mgmt.catalog import FileRecord
+from mgmt.choices import Proof
 from mgmt.errors import IntegrityError, NotFoundError, NotReadyError, Problem, ProblemError, RefusedError
 from mgmt.progress import Progress
 from mgmt.services.steps.index_keys import OPERATION
@@ -11,29 +12,26 @@ from mgmt.services.steps.indexes import any_index
 from mgmt.storage import ObjectStore, Sent, StoredObject
 from mgmt.storage.checksums import Crc64Nvme
 
-READ_BACK = "read-back"
-SERVER_CHECKSUM = "server-checksum"
 
-
-def prove(store: ObjectStore, key: str, sent: Sent, digest: str, method: str, progress: Progress) -> str:
+def prove(store: ObjectStore, key: str, sent: Sent, digest: str, method: Proof, progress: Progress) -> str:
     """Prove that `key` holds the archive with this `digest`; says how: `server-checksum crc64nvme`, `read-back`.
 
     `method` is auto (the server's checksum where it can be trusted, else read back), server-checksum or read-back.
     Raises IntegrityError when the store holds something else, RefusedError when that method cannot prove it.
     """
-    if method != READ_BACK:
+    if method != Proof.READ_BACK:
         checksum = store.prove(key, sent)
         if checksum is not None:
-            return f"{SERVER_CHECKSUM} {checksum}"
-        if method == SERVER_CHECKSUM:
+            return f"{Proof.SERVER_CHECKSUM} {checksum}"
+        if method == Proof.SERVER_CHECKSUM:
             raise RefusedError(
                 f"{store.location(key)}: the store's checksum proves nothing here", next_step="use --proof read-back"
             )
     read_back(store, key, sent.checksum, digest, progress)
-    return READ_BACK
+    return Proof.READ_BACK.value
 
 
-def prove_again(store: ObjectStore, record: FileRecord, method: str, progress: Progress) -> tuple[StoredObject, str]:
+def prove_again(store: ObjectStore, record: FileRecord, method: Proof, progress: Progress) -> tuple[StoredObject, str]:
     """Prove that `store` still holds the archive of `record`; returns the object as it is now, and how it was proven.
 
     A checksum that this catalog has never held against the contents is somebody's claim, so an archive without proof
@@ -45,7 +43,7 @@ def prove_again(store: ObjectStore, record: FileRecord, method: str, progress: P
         with any_index(store, stored) as index:
             size, checksum, digest = index.end.size, index.end.checksum or None, index.end.digest
     if record.proof is None:
-        method = READ_BACK
+        method = Proof.READ_BACK
     sent = Sent(size=size, checksum=checksum, parts=0, part_size=0)
     return stored, prove_stored(store, stored, sent, digest, method, progress)
 
@@ -70,7 +68,7 @@ def still_there(store: ObjectStore, record: FileRecord) -> StoredObject:
 
 
 def prove_stored(
-    store: ObjectStore, stored: StoredObject, sent: Sent, digest: str, method: str, progress: Progress
+    store: ObjectStore, stored: StoredObject, sent: Sent, digest: str, method: Proof, progress: Progress
 ) -> str:
     """`prove`, of an object that was looked at: what is wrong with it is raised as a ProblemError.
 
@@ -79,7 +77,7 @@ def prove_stored(
     where = store.location(stored.key)
     if stored.size != sent.size:
         raise ProblemError(Problem.CORRUPT, f"{where} has {stored.size} bytes, not {sent.size} as recorded")
-    if method == READ_BACK or store.capabilities().checksum is None:
+    if method == Proof.READ_BACK or store.capabilities().checksum is None:
         refuse_frozen(store, stored)
     try:
         return prove(store, stored.key, sent, digest, method, progress)
