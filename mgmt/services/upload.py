@@ -46,7 +46,7 @@ from mgmt.services.steps.proof import prove
 from mgmt.services.steps.removal import remove_index, take_back
 from mgmt.services.steps.resolve import archive_id, save_archive
 from mgmt.services.steps.scratch import remove_abandoned_scratch, scratch_folder
-from mgmt.storage import ObjectStore, Sent, StoredObject
+from mgmt.storage import Attributes, ObjectStore, Sent, StoredObject, Transfer
 
 SENDING = "sending"
 """The stage of an upload whose parts are on their way."""
@@ -222,16 +222,14 @@ class _Upload:
             folder = stack.enter_context(scratch_folder())
             path = os.path.join(folder, "index")
             index = stack.enter_context(IndexWriter(path, _index_header(record, options)))
-            sending = store.start_upload(
-                key,
-                metadata={OPERATION: archive_id(record), "mgmt-format": "1"},
-                planned_size=largest_object(self.plan.survey.tar_size),
-                storage_class=options.storage_class,
-                tags=options.tags,
-                resume=record.upload_id,
+            metadata = {OPERATION: archive_id(record), "mgmt-format": "1"}
+            transfer = Transfer(
+                largest_object(self.plan.survey.tar_size),
                 part_size=record.part_size or options.part_size,
+                resume=record.upload_id,
                 on_started=started,
             )
+            sending = store.start_upload(key, Attributes(metadata, options.storage_class, options.tags), transfer)
             stack.callback(sending.close)
             copy = stack.enter_context(local_copy(record))
             sinks: list[Callable[[bytes], object]] = [sending.write, copy.write] if copy else [sending.write]

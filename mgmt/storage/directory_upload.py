@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable
 from io import FileIO
 
+from mgmt.choices import DEFAULT_PART_SIZE
 from mgmt.storage.beneath import translated, write_all
 from mgmt.storage.checksums import Crc64Nvme
-from mgmt.storage.store import Sent, StoredObject
+from mgmt.storage.store import Sent, StoredObject, Transfer
 
 
 class DirectoryUpload:
@@ -16,20 +17,19 @@ class DirectoryUpload:
         self,
         file: FileIO,
         where: str,
-        part_size: int,
+        transfer: Transfer,
         *,
         publish: Callable[[int], StoredObject],
         remove: Callable[[], None],
-        on_sent: Callable[[int], None],
     ) -> None:
-        self.part_size = part_size
+        self.part_size = transfer.part_size or DEFAULT_PART_SIZE
         self.parts_sent = 0
         self.parts_skipped = 0
         self._file = file
         self._where = where
         self._publish = publish
         self._remove = remove
-        self._on_sent = on_sent
+        self._on_sent = transfer.on_sent or (lambda _: None)
         self._size = 0
         self._checksum = Crc64Nvme()
         self._same = 0

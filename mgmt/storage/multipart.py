@@ -1,21 +1,19 @@
 """One object on its way into S3: cut into parts of one size, sent in parallel, taken up again after an interruption."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol
 
+from mgmt.choices import DEFAULT_PART_SIZE, MAX_PART_SIZE, MIN_PART_SIZE
 from mgmt.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
 from mgmt.storage.checksums import Crc64Nvme, Data, checksum, encoded, of_parts, of_whole
 from mgmt.storage.publish import is_same, publish_once
 from mgmt.storage.refusals import UnsupportedError
-from mgmt.storage.store import Sent, StoredObject
+from mgmt.storage.store import Capabilities, Sent, StoredObject, Transfer
 
 MIB = 1 << 20
-DEFAULT_PART_SIZE = 8 * MIB  # twice as many requests as 16 MiB cost no measurable CPU time, and half the memory
-MIN_PART_SIZE = 5 * MIB
-MAX_PART_SIZE = 5 << 30
 SMALL_PIECE = MIB // 4
 """Pieces that are smaller on average are joined: each is a system call of its own, and a copy is cheaper."""
 
@@ -103,28 +101,23 @@ class MultipartUpload:
     def __init__(
         self,
         requests: Requests,
-        *,
         metadata: Mapping[str, str],
-        algorithm: str | None,
-        part_size: int,
-        max_parts: int,
+        transfer: Transfer,
+        endpoint: Capabilities,
         threads: int,
-        resume: str | None,
-        on_started: Callable[[str, int], None] | None,
-        on_sent: Callable[[int], None] | None,
     ) -> None:
-        self.part_size = part_size
+        self.part_size = part_size = transfer.part_size or DEFAULT_PART_SIZE
         self.parts_sent = 0
         self.parts_skipped = 0
         self._requests = requests
         self._metadata = metadata
-        self._algorithm = algorithm
-        self._max_parts = max_parts
+        self._algorithm = endpoint.checksum
+        self._max_parts = endpoint.max_parts
         self._in_flight = max(min(threads, BYTES_IN_FLIGHT // part_size), min(threads, 2))
         self._threads = ThreadPoolExecutor(self._in_flight, "part")
-        self._resume = resume
-        self._on_started = on_started
-        self._on_sent = on_sent or (lambda _: None)
+        self._resume = transfer.resume
+        self._on_started = transfer.on_started
+        self._on_sent = transfer.on_sent or (lambda _: None)
 
         self._buffer: list[Data] = []
         self._buffered = 0

@@ -5,10 +5,7 @@ from hashlib import sha256
 from typing import BinaryIO
 
 from mgmt.errors import ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
-from mgmt.storage.store import StoredObject
-
-OPERATION = "mgmt-operation"
-"""The metadata that says which operation made an object."""
+from mgmt.storage.store import OPERATION, StoredObject
 
 CONTENT = "mgmt-content"
 """The metadata that says, in the sha256 of it, what a small object holds."""

@@ -42,7 +42,7 @@ from mgmt.errors import (
 from mgmt.storage.multipart import ListedPart
 from mgmt.storage.publish import CHUNK
 from mgmt.storage.refusals import CREDENTIALS_STEP, refusal
-from mgmt.storage.store import PendingUpload, StoredObject
+from mgmt.storage.store import PendingUpload, StoredObject, StoreOptions
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
@@ -67,27 +67,25 @@ _NO_CREDENTIALS = (
 FIELD = {"crc64nvme": "ChecksumCRC64NVME", "sha256": "ChecksumSHA256", "md5": "ContentMD5"}
 
 
-def connect(
-    bucket: str, prefix: str, *, endpoint_url: str | None, region: str | None, profile: str | None, threads: int
-) -> "Bucket":
+def connect(bucket: str, prefix: str, options: StoreOptions) -> "Bucket":
     """A client by boto3's own chain of settings and credentials. Nothing is requested yet."""
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         tcp_keepalive=True,
-        max_pool_connections=max(32, 2 * threads),
+        max_pool_connections=max(32, 2 * options.threads),
         retries={"mode": "standard"},
         request_checksum_calculation="when_required",  # each request carries a checksum of our own choice
         response_checksum_validation="when_required",
         s3={"payload_signing_enabled": False},
     )
     try:
-        session = boto3.session.Session(profile_name=profile, region_name=region)
-        client = session.client("s3", endpoint_url=endpoint_url, config=config)
+        session = boto3.session.Session(profile_name=options.profile, region_name=options.region)
+        client = session.client("s3", endpoint_url=options.endpoint_url, config=config)
         if not _host(client.meta.endpoint_url).endswith((".amazonaws.com", ".amazonaws.com.cn")):
             config = config.merge(Config(s3={"payload_signing_enabled": False, "addressing_style": "path"}))
             region = session.region_name or "us-east-1"
-            client = session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+            client = session.client("s3", endpoint_url=options.endpoint_url, region_name=region, config=config)
     except ProfileNotFound as error:
         raise ConfigurationError(str(error), next_step="aws configure list-profiles") from error
     except _NO_CREDENTIALS as error:

@@ -1,7 +1,7 @@
 """The requests that put one object into a bucket."""
 
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
@@ -10,7 +10,7 @@ from mgmt.errors import NotFoundError, StoreError
 from mgmt.storage.checksums import Data, encoded
 from mgmt.storage.multipart import ListedPart, Part
 from mgmt.storage.s3 import FIELD, Bucket, check_stated, translated
-from mgmt.storage.store import Sent, StoredObject
+from mgmt.storage.store import Attributes, Sent, StoredObject
 
 CONTENT_TYPE = "application/gzip"
 PLAIN = string.punctuation.replace("%", "")
@@ -25,29 +25,22 @@ _AT_CREATION: dict[str | None, dict[str, Any]] = {
 class NewObject:
     """The requests that put one object into a bucket (`multipart.Requests`)."""
 
-    def __init__(
-        self,
-        bucket: Bucket,
-        key: str,
-        *,
-        algorithm: str | None,
-        metadata: Mapping[str, str],
-        storage_class: str | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, bucket: Bucket, key: str, algorithm: str | None, attributes: Attributes) -> None:
         self.where = bucket.where(key)
         self._bucket = bucket
         self._key = key
         self._algorithm = algorithm
         self._attributes: dict[str, Any] = {
             "ContentType": CONTENT_TYPE,
-            # S3 carries ASCII only
-            "Metadata": {name: quote(text, PLAIN, errors="surrogateescape") for name, text in metadata.items()},
+            # S3 accepts ASCII only
+            "Metadata": {
+                name: quote(text, PLAIN, errors="surrogateescape") for name, text in attributes.metadata.items()
+            },
         }
-        if storage_class is not None:
-            self._attributes["StorageClass"] = storage_class
-        if tags:
-            self._attributes["Tagging"] = urlencode(tags)
+        if attributes.storage_class is not None:
+            self._attributes["StorageClass"] = attributes.storage_class
+        if attributes.tags:
+            self._attributes["Tagging"] = urlencode(attributes.tags)
 
     def begin(self) -> str:
         """Create a multipart upload and return its id."""

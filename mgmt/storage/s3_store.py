@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from io import BytesIO
@@ -12,11 +13,21 @@ from mgmt.errors import IntegrityError, NotFoundError, StoreUnavailableError
 from mgmt.storage.checksums import checksum, checksum_of_file, proven_by
 from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key
 from mgmt.storage.multipart import MultipartUpload, plan_part_size
-from mgmt.storage.publish import CONTENT, OPERATION, is_same, publish_once, refuse_another, sha256_of
+from mgmt.storage.publish import CONTENT, is_same, publish_once, refuse_another, sha256_of
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.s3 import Bucket
 from mgmt.storage.s3_object import NewObject
-from mgmt.storage.store import PROBE, Capabilities, PendingUpload, Sent, StoredObject
+from mgmt.storage.store import (
+    OPERATION,
+    PROBE,
+    Attributes,
+    Capabilities,
+    PendingUpload,
+    Sent,
+    StoredObject,
+    StoreOptions,
+    Transfer,
+)
 
 REQUEST = 32 << 20
 """Bytes in a GET. SeaweedFS takes ten times as long over much larger ones; nobody takes longer over these."""
@@ -36,9 +47,8 @@ class S3Store:
     def __init__(
         self,
         bucket: Bucket,
+        options: StoreOptions,
         *,
-        threads: int,
-        part_size: int | None,
         capabilities: Capabilities | None,
         on_probed: Callable[[Capabilities], None] | None,
         before_removal: Callable[[], None],
@@ -46,8 +56,7 @@ class S3Store:
         self.url = bucket.url
         self.bucket: str | None = bucket.name
         self._bucket = bucket
-        self._threads = threads
-        self._part_size = part_size
+        self._options = options
         self._capabilities = capabilities
         self._on_probed = on_probed
         self._before_removal = before_removal
@@ -77,39 +86,16 @@ class S3Store:
         """In the order of the service. What is frozen counts as frozen even while a thawed copy exists: ask `head`."""
         return (each for each in self._bucket.list(prefix) if not each.key.startswith(f"{OWN}/"))
 
-    def start_upload(
-        self,
-        key: str,
-        *,
-        metadata: Mapping[str, str],
-        planned_size: int,
-        storage_class: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        resume: str | None = None,
-        part_size: int | None = None,
-        on_started: Callable[[str, int], None] | None = None,
-        on_sent: Callable[[int], None] | None = None,
-    ) -> MultipartUpload:
-        """Begin to send one object. The first request for it is made when there is more than one part."""
+    def start_upload(self, key: str, attributes: Attributes, transfer: Transfer) -> MultipartUpload:
+        """Begin to send one object, in parts of one size; a small one becomes one request."""
         able = self.capabilities()
-        requests = NewObject(
-            self._bucket,
-            check_key(key),
-            algorithm=able.checksum,
-            metadata=metadata,
-            storage_class=storage_class,
-            tags=tags,
-        )
+        size = transfer.part_size or plan_part_size(transfer.planned_size, able.max_parts, self._options.part_size)
         return MultipartUpload(
-            requests,
-            metadata=metadata,
-            algorithm=able.checksum,
-            part_size=part_size or plan_part_size(planned_size, able.max_parts, self._part_size),
-            max_parts=able.max_parts,
-            threads=self._threads,
-            resume=resume,
-            on_started=on_started,
-            on_sent=on_sent,
+            NewObject(self._bucket, check_key(key), able.checksum, attributes),
+            attributes.metadata,
+            replace(transfer, part_size=size),
+            able,
+            self._options.threads,
         )
 
     def prove(self, key: str, sent: Sent) -> str | None:
@@ -145,7 +131,7 @@ class S3Store:
         trusted = self.capabilities().checksum
         algorithm = trusted or at_least
         own = {**metadata, CONTENT: sha256_of(data)}
-        requests = NewObject(self._bucket, key, algorithm=algorithm, metadata=own)
+        requests = NewObject(self._bucket, key, algorithm, Attributes(own))
         raw = checksum_of_file(algorithm, data) if algorithm else b""
         stored = publish_once(
             requests.where,
@@ -214,7 +200,7 @@ class S3Store:
     def _refuses_wrong(self, algorithm: str) -> bool:
         """Whether the endpoint takes a part with the right checksum, and refuses one with a wrong checksum."""
         data = [b"mgmt"]
-        probe = NewObject(self._bucket, f"{PROBE}{uuid4().hex}", algorithm=algorithm, metadata={})
+        probe = NewObject(self._bucket, f"{PROBE}{uuid4().hex}", algorithm, Attributes({}))
         probe.where = self.url  # what fails here is about the store, not about an object that nobody knows
         try:
             upload_id = probe.begin()

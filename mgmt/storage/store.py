@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
+OPERATION = "mgmt-operation"
+"""The metadata that names the operation which made an object."""
+
 PROBE = ".mgmt-probe-"
 """How the key of an upload begins by which an endpoint is probed. It never becomes an object."""
 
@@ -25,6 +28,21 @@ class StoredObject:
     """A restore of the frozen object is under way."""
     locked_until: datetime | None = None
     """The store itself lets nobody remove it before then; None where it does not say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How a store is reached. For S3 only: `endpoint_url`, `region` and `profile` otherwise come from boto3's own
+    configuration, as credentials always do.
+    """
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    threads: int = 4
+    """Parts that are sent at a time."""
+    part_size: int | None = None
+    """Bytes of a part; None means DEFAULT_PART_SIZE, or more for very large objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +76,33 @@ class PendingUpload:
     started_at: datetime | None
     size: int
     """Bytes that are already stored, and paid for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What an object carries besides its content."""
+
+    metadata: Mapping[str, str]
+    """Must hold `OPERATION`: after a lost answer, it tells whose object is there."""
+    storage_class: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """How one object is sent."""
+
+    planned_size: int
+    """About how many bytes it will have."""
+    part_size: int | None = None
+    """Bytes of a part; None lets the store choose. An upload resumes only with the part size it was started with."""
+    resume: str | None = None
+    """The upload id that an interrupted run was given by `on_started`. When that upload is gone, a new one is begun."""
+    on_started: Callable[[str, int], None] | None = None
+    """Called once with upload id and part size, before the first part of a new upload is sent; not called for small
+    objects, which are sent in one request."""
+    on_sent: Callable[[int], None] | None = None
+    """Called from transfer threads with the bytes of each part that has arrived, or was there already."""
 
 
 class Upload(Protocol):
@@ -127,27 +172,8 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def start_upload(
-        self,
-        key: str,
-        *,
-        metadata: Mapping[str, str],
-        planned_size: int,
-        storage_class: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        resume: str | None = None,
-        part_size: int | None = None,
-        on_started: Callable[[str, int], None] | None = None,
-        on_sent: Callable[[int], None] | None = None,
-    ) -> Upload:
-        """Begin to send one object of about `planned_size` bytes.
-
-        `metadata` must hold `mgmt-operation`, by which a lost answer is settled. `resume` is the upload id that an
-        interrupted run was given through `on_started(upload_id, part_size)`; pass the `part_size` of then, too. When
-        that upload is gone, a new one is begun. `on_started` is called once, before the first part of a new upload is
-        sent; small objects, sent in one request, never call it. `on_sent(bytes)` is called from transfer threads as
-        parts arrive (or are found to be there already).
-        """
+    def start_upload(self, key: str, attributes: Attributes, transfer: Transfer) -> Upload:
+        """Begin to send one object, or resume an interrupted upload of it."""
         ...
 
     def prove(self, key: str, sent: Sent) -> str | None:

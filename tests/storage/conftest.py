@@ -10,7 +10,7 @@ import pytest
 from mgmt.storage import open_store
 from mgmt.storage.s3 import Bucket, connect
 from mgmt.storage.s3_store import S3Store
-from mgmt.storage.store import Capabilities, ObjectStore
+from mgmt.storage.store import Capabilities, ObjectStore, StoreOptions
 from tests.faults.proxy import Proxy, proxy
 from tests.servers import Server
 
@@ -45,16 +45,15 @@ class Connection:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in server.environment.items():
                 patch.setenv(name, value)
-            made = connect(bucket, prefix, endpoint_url=endpoint_url, region=None, profile=None, threads=4)
+            made = connect(bucket, prefix, StoreOptions(endpoint_url))
             made.client.list_buckets()  # boto3 looks for the credentials now
-        store = S3Store(made, threads=4, part_size=PART, capabilities=None, on_probed=None, before_removal=_nothing)
+        store = S3Store(made, StoreOptions(part_size=PART), capabilities=None, on_probed=None, before_removal=_nothing)
         return cls(made, store.capabilities())
 
     def store(self, *, threads: int = 4, capabilities: Capabilities | None = None) -> ObjectStore:
         return S3Store(
             Bucket(self.bucket.client, self.bucket.name, uuid4().hex),
-            threads=threads,
-            part_size=PART,
+            StoreOptions(threads=threads, part_size=PART),
             capabilities=capabilities or self.capabilities,
             on_probed=None,
             before_removal=_nothing,

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mgmt.storage import open_store
-from mgmt.storage.store import ObjectStore
+from mgmt.storage import OPERATION, Attributes, ObjectStore, Transfer, open_store
 
 KEY = "a/b/c"
 STEPS = {"open", "os.link", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate"}
@@ -24,10 +23,12 @@ def upload(store: ObjectStore, home: Path) -> None:
     resume = note.read_text() if note.exists() else None
     begun = store.start_upload(
         KEY,
-        metadata={"mgmt-operation": "op-1"},
-        planned_size=9,
-        resume=resume,
-        on_started=lambda upload_id, _: print(upload_id, end="", file=note.open("w"), flush=True),
+        Attributes({OPERATION: "op-1"}),
+        Transfer(
+            9,
+            resume=resume,
+            on_started=lambda upload_id, _: print(upload_id, end="", file=note.open("w"), flush=True),
+        ),
     )
     begun.write(b"some ")
     begun.write(b"data")
@@ -80,7 +81,7 @@ def tried(verb: str, home: Path, step: int) -> bool:
     check(status in {0, KILLED}, "it failed by itself at", step)
     for there in store.list():
         check(b"".join(store.stream(there.key)) == b"some data", "torn at", step)
-        check(store.head(there.key).metadata == {"mgmt-operation": "op-1"}, "nameless at", step)
+        check(store.head(there.key).metadata == {OPERATION: "op-1"}, "nameless at", step)
     expected = {"upload": {KEY}, "delete": set(), "abandon": {each.key for each in store.list()}}[verb]
     if verb == "abandon":
         if (home / "id").exists():

@@ -10,8 +10,7 @@ from dataclasses import replace
 import pytest
 
 from mgmt.errors import ConfigurationError, ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
-from mgmt.storage import open_store
-from mgmt.storage.store import ObjectStore, Sent, StoredObject, Upload
+from mgmt.storage import OPERATION, Attributes, ObjectStore, Sent, StoredObject, Transfer, Upload, open_store
 from tests.servers import Server
 
 MIB = 1 << 20
@@ -25,13 +24,8 @@ def content(size: int, seed: int = 1) -> bytes:
 
 
 def started(store: ObjectStore, key: str = KEY, operation: str = "op-1", **options: object) -> Upload:
-    return store.start_upload(
-        key,
-        metadata={"mgmt-operation": operation},
-        planned_size=int(options.pop("planned_size", 0)),  # type: ignore[call-overload]
-        part_size=PART,
-        **options,  # type: ignore[arg-type]
-    )
+    transfer = Transfer(**{"planned_size": 0, "part_size": PART} | options)  # type: ignore[arg-type]
+    return store.start_upload(key, Attributes({OPERATION: operation}), transfer)
 
 
 def uploaded(store: ObjectStore, data: bytes, key: str = KEY, operation: str = "op-1") -> tuple[Sent, StoredObject]:
@@ -69,7 +63,7 @@ def test_what_went_in_comes_out(store: ObjectStore, size: int) -> None:
     assert b"".join(store.stream(KEY)) == data
     assert b"".join(store.stream(KEY, etag=there.etag)) == data
     assert store.head(KEY) == there
-    assert there.metadata["mgmt-operation"] == "op-1"
+    assert there.metadata[OPERATION] == "op-1"
     assert list(store.pending()) == []
 
 
@@ -158,7 +152,7 @@ def test_a_key_is_never_overwritten(store: ObjectStore, size: int) -> None:
         late.complete()
     late.abort()
     with pytest.raises(ConflictError):
-        store.put(KEY, io.BytesIO(b"index"), size=5, metadata={"mgmt-operation": "op-3"})
+        store.put(KEY, io.BytesIO(b"index"), size=5, metadata={OPERATION: "op-3"})
     assert b"".join(store.stream(KEY)) == content(size)
     assert list(store.pending()) == []
 
@@ -181,14 +175,14 @@ def test_the_same_operation_with_another_size_is_a_conflict(store: ObjectStore) 
 
 
 def test_put(store: ObjectStore) -> None:
-    metadata = {"mgmt-operation": "op-1", "host": "Zoë's 100% café\n"}
+    metadata = {OPERATION: "op-1", "host": "Zoë's 100% café\n"}
     first = store.put("i", io.BytesIO(b"index"), size=5, metadata=metadata)
     assert first.metadata["host"] == metadata["host"]
     assert store.put("i", io.BytesIO(b"index"), size=5, metadata=metadata) == first
     with pytest.raises(ConflictError):
         store.put("i", io.BytesIO(b"INDEX"), size=5, metadata=metadata)
     with pytest.raises(ConflictError):
-        store.put("i", io.BytesIO(b"index"), size=5, metadata={"mgmt-operation": "op-2"})
+        store.put("i", io.BytesIO(b"index"), size=5, metadata={OPERATION: "op-2"})
     assert b"".join(store.stream("i")) == b"index"
     assert list(store.pending()) == []
 
@@ -196,7 +190,7 @@ def test_put(store: ObjectStore) -> None:
 def test_list_is_complete_and_below_the_prefix(store: ObjectStore, kind: str) -> None:
     keys = ["a-b", "a.b", "a/b-c", "a/b/c", "a0", "b", "ä", "é/ü 100%+&?#=~.tar.gz", "\uffee", "\U0001f4f7"]
     for key in random.Random(1).sample(keys, len(keys)):
-        store.put(key, io.BytesIO(key.encode()), size=len(key.encode()), metadata={"mgmt-operation": "op"})
+        store.put(key, io.BytesIO(key.encode()), size=len(key.encode()), metadata={OPERATION: "op"})
     listed = [each.key for each in store.list()]
     assert keys == sorted(keys, key=str.encode)
     assert sorted(listed, key=str.encode) == keys
@@ -372,7 +366,7 @@ def test_a_history_is_kept_once_and_is_no_object(store: ObjectStore) -> None:
 def test_no_call_leaves_the_store(store: ObjectStore, key: str) -> None:
     calls: list[Callable[[], object]] = [
         lambda: started(store, key),
-        lambda: store.put(key, io.BytesIO(b""), size=0, metadata={"mgmt-operation": "op"}),
+        lambda: store.put(key, io.BytesIO(b""), size=0, metadata={OPERATION: "op"}),
         lambda: store.head(key),
         lambda: store.read(key, 0, 1),
         lambda: list(store.stream(key)),

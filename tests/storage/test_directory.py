@@ -22,7 +22,7 @@ from mgmt.errors import (
 )
 from mgmt.storage import open_store
 from mgmt.storage.directory import DirectoryStore
-from mgmt.storage.store import ObjectStore
+from mgmt.storage.store import OPERATION, ObjectStore
 from tests.storage.test_contract import KEY, content, started, uploaded
 
 MIB = 1 << 20
@@ -263,7 +263,7 @@ def test_a_full_disk(small_disk: Path) -> None:
     assert not isinstance(raised.value, StoreUnavailableError)
     upload.abort()
     with pytest.raises(StoreError, match="disk is full"):
-        store.put("i", io.BytesIO(content(3 * MIB)), size=3 * MIB, metadata={"mgmt-operation": "op"})
+        store.put("i", io.BytesIO(content(3 * MIB)), size=3 * MIB, metadata={OPERATION: "op"})
     assert list(store.pending()) == []
     assert [each.key for each in store.list()] == ["first"]
     uploaded(store, b"small enough")

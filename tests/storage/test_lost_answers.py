@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from mgmt.errors import ConflictError, IntegrityError, StoreUnavailableError
-from mgmt.storage.store import ObjectStore
+from mgmt.storage.store import OPERATION, ObjectStore
 from tests.faults.proxy import Fault, Proxy
 from tests.storage.conftest import PART
 from tests.storage.test_contract import KEY, content, interrupted, started, uploaded
@@ -29,7 +29,7 @@ def test_a_lost_answer_to_what_made_the_object_appear(
     store, proxy = behind_proxy()
     proxy.faults.append(Fault(publishing, "lose-answer", times))
     sent, there = uploaded(store, content(size))
-    assert there.metadata["mgmt-operation"] == "op-1"
+    assert there.metadata[OPERATION] == "op-1"
     assert proxy.count(publishing) == times + (times < EVERY_TRY)
     assert store.prove(KEY, sent) == "crc64nvme"
     assert b"".join(store.stream(KEY)) == content(size)
@@ -67,7 +67,7 @@ def test_an_endpoint_without_if_none_match(behind_proxy: Opened, size: int, publ
 def test_a_lost_answer_to_an_index(behind_proxy: Opened) -> None:
     store, proxy = behind_proxy()
     proxy.faults.append(Fault(PUT, "lose-answer", EVERY_TRY))
-    there = store.put("i", io.BytesIO(b"index"), size=5, metadata={"mgmt-operation": "op-1"})
+    there = store.put("i", io.BytesIO(b"index"), size=5, metadata={OPERATION: "op-1"})
     assert there.size == 5
     assert b"".join(store.stream("i")) == b"index"
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mgmt.choices import DEFAULT_PART_SIZE, MAX_PART_SIZE, MIN_PART_SIZE
 from mgmt.errors import StoreError
-from mgmt.storage import open_store
-from mgmt.storage.multipart import DEFAULT_PART_SIZE, MAX_PART_SIZE, MIB, MIN_PART_SIZE, plan_part_size
-from mgmt.storage.store import Capabilities, ObjectStore
+from mgmt.storage import OPERATION, Attributes, Capabilities, ObjectStore, StoreOptions, Transfer, open_store
+from mgmt.storage.multipart import MIB, plan_part_size
 from tests.faults.proxy import Proxy
 from tests.storage.conftest import PART, fresh_url
 from tests.storage.test_contract import KEY, content, interrupted, started
@@ -82,11 +82,11 @@ def test_resuming_sends_only_what_is_missing(behind_proxy: Opened) -> None:
 
 KILLED = """
 import random, sys
-from mgmt.storage import open_store
+from mgmt.storage import OPERATION, Attributes, StoreOptions, Transfer, open_store
 def tell(*words): print(*words, flush=True)
-store = open_store(sys.argv[1], part_size=5 << 20, threads=1)
-upload = store.start_upload("folder/archive.tar.gz", metadata={"mgmt-operation": "op-1"}, planned_size=0,
-                            part_size=5 << 20, on_started=tell, on_sent=tell)
+store = open_store(sys.argv[1], StoreOptions(threads=1))
+transfer = Transfer(0, part_size=5 << 20, on_started=tell, on_sent=tell)
+upload = store.start_upload("folder/archive.tar.gz", Attributes({OPERATION: "op-1"}), transfer)
 data = random.Random(1).randbytes(40 << 20)
 upload.write(data)
 """
@@ -103,10 +103,10 @@ def test_killed_in_the_middle_and_run_again(kind: str, request: pytest.FixtureRe
     process.stdout.close()
     assert all(told)
 
-    store = open_store(url, part_size=PART)
+    store = open_store(url, StoreOptions(part_size=PART))
     data = content(40 * MIB)
     upload = store.start_upload(
-        KEY, metadata={"mgmt-operation": "op-1"}, planned_size=len(data), resume=upload_id, part_size=int(part_size)
+        KEY, Attributes({OPERATION: "op-1"}), Transfer(len(data), part_size=int(part_size), resume=upload_id)
     )
     for begin in range(0, len(data), MIB):
         upload.write(data[begin : begin + MIB])

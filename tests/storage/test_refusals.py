@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.errors import ConfigurationError, MgmtError, StoreError, StoreUnavailableError
-from mgmt.storage import open_store
-from mgmt.storage.store import Capabilities, ObjectStore
+from mgmt.storage import OPERATION, Attributes, Capabilities, ObjectStore, StoreOptions, Transfer, open_store
 from tests.servers import Server
 from tests.storage.conftest import fresh_url
 
@@ -18,7 +17,7 @@ CANARY = "canary-Secret/Key+7331"
 
 def every_call(store: ObjectStore) -> list[Callable[[], object]]:
     def upload() -> object:
-        begun = store.start_upload("k", metadata={"mgmt-operation": "op"}, planned_size=1)
+        begun = store.start_upload("k", Attributes({OPERATION: "op"}), Transfer(1))
         begun.write(b"x")
         return begun.complete()
 
@@ -28,7 +27,7 @@ def every_call(store: ObjectStore) -> list[Callable[[], object]]:
         lambda: list(store.pending()),
         lambda: store.read("k", 0, 1),
         lambda: list(store.stream("k")),
-        lambda: store.put("k", io.BytesIO(b"x"), size=1, metadata={"mgmt-operation": "op"}),
+        lambda: store.put("k", io.BytesIO(b"x"), size=1, metadata={OPERATION: "op"}),
         upload,
     ]
 
@@ -71,7 +70,7 @@ def test_there_are_no_credentials(seaweed: Server, monkeypatch: pytest.MonkeyPat
 def test_nobody_answers(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    store = open_store("s3://storage/p", endpoint_url="http://127.0.0.1:1")
+    store = open_store("s3://storage/p", StoreOptions("http://127.0.0.1:1"))
     for call in every_call(store):
         error = refused(call)
         assert isinstance(error, StoreUnavailableError)
@@ -80,7 +79,9 @@ def test_nobody_answers(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_something_else_answers(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A web server that is no S3 at all."""
-    store = open_store("s3://storage/p", endpoint_url=f"{moto.endpoint_url}/moto-api/", capabilities=Capabilities(None))
+    store = open_store(
+        "s3://storage/p", StoreOptions(f"{moto.endpoint_url}/moto-api/"), capabilities=Capabilities(None)
+    )
     for call in every_call(store):
         with pytest.raises(MgmtError):
             call()
@@ -94,7 +95,7 @@ def test_credentials_that_cannot_be_had_are_not_quoted(
         file.write(f"[profile broken]\ncredential_process = sh -c 'echo {CANARY} >&2; exit 1'\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", config)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    error = refused(lambda: open_store("s3://storage/p", profile="broken").head("k"))
+    error = refused(lambda: open_store("s3://storage/p", StoreOptions(profile="broken")).head("k"))
     assert "credentials" in error.message
     assert CANARY not in "".join(traceback.format_exception(error))
 
@@ -102,17 +103,15 @@ def test_credentials_that_cannot_be_had_are_not_quoted(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"profile": "nobody"}, "nobody"),
-        ({"endpoint_url": "127.0.0.1:9000"}, "boto3 cannot use"),
-        ({"endpoint_url": "http://127.0.0.1:port"}, "boto3 cannot use"),
-        ({"endpoint_url": f"http://user:{CANARY}@127.0.0.1:9000"}, "credentials in the endpoint"),
-        ({"endpoint_url": "http://user:pass@127.0.0.1:9000"}, "credentials in the endpoint"),
+        (StoreOptions(profile="nobody"), "nobody"),
+        (StoreOptions("127.0.0.1:9000"), "boto3 cannot use"),
+        (StoreOptions("http://127.0.0.1:port"), "boto3 cannot use"),
+        (StoreOptions(f"http://user:{CANARY}@127.0.0.1:9000"), "credentials in the endpoint"),
+        (StoreOptions("http://user:pass@127.0.0.1:9000"), "credentials in the endpoint"),
     ],
 )
-def test_settings_that_cannot_be_used(options: dict[str, str], why: str) -> None:
-    error = refused(
-        lambda: open_store("s3://bucket/p", endpoint_url=options.get("endpoint_url"), profile=options.get("profile"))
-    )
+def test_settings_that_cannot_be_used(options: StoreOptions, why: str) -> None:
+    error = refused(lambda: open_store("s3://bucket/p", options))
     assert isinstance(error, ConfigurationError)
     assert why in error.message
 
@@ -167,13 +166,12 @@ def test_amazon_itself_gets_virtual_hosts_and_others_get_paths(monkeypatch: pyte
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
 
-    def url_of(**options: str) -> str:
-        chosen = {"endpoint_url": None, "region": "eu-central-1", "profile": None, **options}
-        bucket = connect("bucket", "p", threads=4, **chosen)
+    def url_of(endpoint_url: str | None = None) -> str:
+        bucket = connect("bucket", "p", StoreOptions(endpoint_url, region="eu-central-1"))
         return str(bucket.client.generate_presigned_url("get_object", Params=bucket.place("k"))).partition("?")[0]
 
     assert url_of().startswith("https://bucket.s3.")
-    assert url_of(endpoint_url="http://minio.example:9000") == "http://minio.example:9000/bucket/p/k"
+    assert url_of("http://minio.example:9000") == "http://minio.example:9000/bucket/p/k"
 
 
 def test_the_probe_is_made_once_and_remembered(seaweed: Server) -> None:

@@ -1,9 +1,10 @@
 """Where the index of an archive stands in its store."""
 
-SUFFIX = ".index.jsonl.gz"
+from mgmt.storage import OPERATION
 
-OPERATION = "mgmt-operation"
-"""The metadata by which an archive carries its id: that of the operation which began it."""
+__all__ = ["OPERATION", "SUFFIX", "archive_key", "index_key"]
+
+SUFFIX = ".index.jsonl.gz"
 
 
 def index_key(key: str, operation_id: str) -> str:
