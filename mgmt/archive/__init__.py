@@ -1,4 +1,4 @@
-"""The tar.gz format (docs/format.md): trees to archives and back. Knows files and bytes only."""
+"""The tar.gz format (docs/format.md): from trees to archives and back. Knows files and bytes only."""
 
 from mgmt.archive.blocks import BLOCK, HEADER, Data, compressor, largest_object
 from mgmt.archive.dirfd import remove_tree

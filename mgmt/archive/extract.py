@@ -1,4 +1,4 @@
-"""Members back to disk: all of them, as they were, inside the destination, or nothing."""
+"""Restoring members to disk: completely and only inside the destination, or not at all."""
 
 import os
 from collections.abc import Iterable
@@ -17,20 +17,20 @@ from mgmt.signals import finish_first
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that an archive may hold: members, and bytes of content. None: as much as it does."""
+    """The maximum number of members and bytes of content of an archive. None means no limit."""
 
     members: int | None = None
     size: int | None = None
 
     @classmethod
     def of(cls, end: IndexEnd) -> "Limits":
-        """What the index says, and not more."""
+        """No more than the index states."""
         return cls(end.members, end.tar_size)
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What was restored as `path`; `size` in bytes of content, `file_sha256` (hex) when it is a single file."""
+    """What was restored as `path`; `size` in bytes of content, `file_sha256` (hex) for a single file."""
 
     path: str
     digest: str
@@ -73,7 +73,7 @@ def extract(
     partial = partial_name(token)
     temporary = os.path.join(destination, partial)
     if os.path.lexists(temporary):
-        raise ConflictError(f"{temporary} exists already: an interrupted run has left it behind")
+        raise ConflictError(f"{temporary} already exists: it is left over from an interrupted run")
     try:
         restoration = Restoration(destination, partial, progress.advance)
         try:
@@ -94,7 +94,7 @@ def extract(
 
 
 def remove_partial(destination: str, token: str) -> None:
-    """Remove what an interrupted `extract` with this token has left in `destination`, if there is anything."""
+    """Remove what an interrupted `extract` with this token left in `destination`, if anything."""
     if os.path.lexists(os.path.join(destination, partial_name(token))):
         remove_tree(destination, partial_name(token))
 
@@ -113,7 +113,7 @@ class _Extraction:
         self._file: bytes | None = None
 
     def take(self, member: Member, content: Iterable[Data]) -> None:
-        """Restore `member`, if it is one of those that are wanted."""
+        """Restore `member`, if it is wanted."""
         self._seen += 1
         limits = self._wanted.limits
         if limits.members is not None and self._seen > limits.members:
@@ -125,14 +125,14 @@ class _Extraction:
         if parts is None:
             if self._wanted.member is not None:
                 return
-            raise IntegrityError(f"the archive holds {member.path} beside its root, which would be written elsewhere")
+            raise IntegrityError(f"the archive holds {member.path} outside its root")
         if self._members == 0 and os.path.lexists(self._path()):
-            raise ConflictError(f"{self._path()} exists already, and nothing is ever overwritten")
+            raise ConflictError(f"{self._path()} already exists; mgmt overwrites nothing")
         linked = None
         if member.type == "h":
             linked = _below(self._base, _parts(member.link or ""))
             if linked is None:
-                raise IntegrityError(f"{member.path} is a hard link to {member.link}, which is not being restored")
+                raise IntegrityError(f"{member.path} is a hard link to {member.link}, which is not restored")
         self._members += 1
         self._size += member.size
         if limits.size is not None and self._size > limits.size:
@@ -149,10 +149,10 @@ class _Extraction:
         if self._members == 0:
             if self._wanted.member is not None and self._wanted.digest is None:
                 raise NotFoundError(f"the archive has no member {decode(b'/'.join(self._base or ()))}")
-            raise IntegrityError("the archive holds nothing of what it should")
+            raise IntegrityError("the archive holds none of the expected members")
         digest = self._digest.hexdigest()
         if self._wanted.digest not in (None, digest):
-            raise IntegrityError(f"the archive is not what was archived: its digest is {digest[:12]}")
+            raise IntegrityError(f"digest mismatch: the archive has {digest[:12]}, not {self._wanted.digest[:12]}")
         return Extracted(
             path=self._path(),
             digest=digest,
@@ -164,17 +164,17 @@ class _Extraction:
     def _path(self) -> str:
         name = self._wanted.name if self._wanted.name is not None else os.fsdecode((self._base or (b"",))[-1])
         if name in ("", ".", "..") or "/" in name or "\0" in name:
-            raise IntegrityError(f"{name!r} is not a name that anything can be restored as")
+            raise IntegrityError(f"cannot restore as {name!r}: not a valid name")
         return os.path.join(self._destination, name)
 
 
 def _parts(path: str) -> Parts:
     parts = tuple(encode(path).split(b"/"))
     if b"" in parts or b"." in parts or b".." in parts or "\0" in path:
-        raise IntegrityError(f"the archive holds {path!r}, which would be written elsewhere")
+        raise IntegrityError(f"the archive holds {path!r}, which leads outside its root")
     return parts
 
 
 def _below(base: Parts, path: Parts) -> Parts | None:
-    """What follows `base` in `path`; None when that is elsewhere."""
+    """The rest of `path` after `base`; None when it is not below it."""
     return path[len(base) :] if path[: len(base)] == base else None

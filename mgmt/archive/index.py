@@ -23,7 +23,7 @@ _SHORTEST_MEMBER = 40
 
 
 class Index:
-    """An index that was found whole. `lengths` and `crcs` have a number a block; members stay in the file."""
+    """A complete, checked index. `lengths` and `crcs` have one number per block; members stay in the file."""
 
     def __init__(
         self, path: str, header: IndexHeader, end: IndexEnd, lengths: "array[int]", crcs: "array[int]"
@@ -39,16 +39,16 @@ class Index:
 
     @property
     def blocks(self) -> int:
-        """How many blocks the archive has; none, when it is a foreign one."""
+        """The number of blocks; 0 for an archive that mgmt did not write."""
         return len(self.lengths)
 
     @classmethod
     def open(cls, path: str, *, object_size: int | None = None) -> "Index":
         """Read the index in the file `path`. Raises IntegrityError when it is damaged, cut short, or not an index.
 
-        `object_size` is that of the archive, as its store says. An index that lists more than an archive of that size
-        can hold is refused where it does so: an index takes memory of about 1 % of its archive's size at most. Without
-        it the index is held against the size that it states itself, which takes a second reading.
+        `object_size` is the size of the archive as its store states it. An index that lists more than such an archive
+        can hold is rejected at that point, so an index takes memory of at most about 1 % of its archive's size. Without
+        it, the size that the index itself states is used, which means reading the file twice.
         """
         with _damage(path):
             if object_size is None:
@@ -61,7 +61,7 @@ class Index:
                 raise IntegrityError(f"the index {path} is cut short")
             index = cls(path, reading.header, end, reading.lengths, reading.crcs)
             if reading.lengths and not index._adds_up():
-                raise IntegrityError(f"the index {path} is damaged: its numbers do not add up")
+                raise IntegrityError(f"the index {path} is damaged: its numbers are inconsistent")
             return index
 
     def _adds_up(self) -> bool:
@@ -69,12 +69,12 @@ class Index:
         return self.blocks == -(-self.end.tar_size // self.header.block_size) and self.end.size == size
 
     def block_offset(self, block: int) -> int:
-        """Where in the object block number `block` begins; for the number of blocks, where the last one ends."""
+        """The offset of block number `block` in the object; for the number of blocks, the end of the last one."""
         start = block // _STRIDE * _STRIDE
         return self._offsets[block // _STRIDE] + sum(self.lengths[start:block])
 
     def members(self) -> Iterator[Member]:
-        """Every member in tar order, read from the file as it goes."""
+        """Every member in tar order, read from the file one by one."""
         with _damage(self._path):
             for line in _lines(self._path):
                 if line.startswith(_MEMBER):
@@ -91,7 +91,7 @@ class Index:
 
 
 class _Reading:
-    """An index on its way into memory, refused as soon as it has more than an object of that size can hold."""
+    """Reads an index into memory, and rejects it as soon as it lists more than an object of that size can hold."""
 
     def __init__(self, path: str, object_size: int) -> None:
         self.lengths, self.crcs = array("I"), array("I")
@@ -102,14 +102,14 @@ class _Reading:
         self._most_members = limits.most_members(object_size)
         self._digest = hashlib.sha256()
         self._last = b""
-        self._end = len(trailer(0, 0))  # where the object ends, by the blocks so far
+        self._end = len(trailer(0, 0))  # of the object, given the blocks so far
         self._least = 0
 
     def take(self, line: bytes) -> None:
-        """The next line."""
+        """Take the next line."""
         self._digest.update(self._last)
         if self._last.startswith(_END):
-            raise IntegrityError(f"the index {self._path} is damaged: it goes on after its end")
+            raise IntegrityError(f"the index {self._path} is damaged: lines after the end")
         self._last = line
         if self.header is None:
             self.header = to_header(self._path, json.loads(line))
@@ -124,14 +124,14 @@ class _Reading:
         elif line.startswith(_BLOCKS):
             self._take_blocks(base64.b64decode(json.loads(line)["b"]))
         elif not line.startswith(_END):
-            raise IntegrityError(f"the index {self._path} is damaged: it has a line {line[:40]!r}")
+            raise IntegrityError(f"the index {self._path} is damaged: unknown line {line[:40]!r}")
 
     def _take_blocks(self, numbers: bytes) -> None:
         if len(numbers) > 8 * limits.BLOCKS_A_LINE:
-            raise IntegrityError(f"the index {self._path} is damaged: it has too many blocks in a line")
+            raise IntegrityError(f"the index {self._path} is damaged: too many blocks in a line")
         for length, crc in struct.iter_unpack("<II", numbers):
-            if self.lengths and self.lengths[-1] < self._least:  # only the last one may be short
-                raise IntegrityError(f"the index {self._path} is damaged: a block is shorter than any can be")
+            if self.lengths and self.lengths[-1] < self._least:  # only the last block may be short
+                raise IntegrityError(f"the index {self._path} is damaged: a block is too short")
             self._end += length
             self.lengths.append(length)
             self.crcs.append(crc)
@@ -139,24 +139,28 @@ class _Reading:
             raise IntegrityError(f"the index {self._path} is damaged: more blocks than fit in its archive")
 
     def end(self) -> IndexEnd:
-        """The last line, found to fit all others."""
+        """The last line, after comparing it with all others."""
         if not self._last.startswith(_END):
             raise IntegrityError(f"the index {self._path} is cut short")
         facts = json.loads(self._last)
         if facts["sha256"] != self._digest.hexdigest():
-            raise IntegrityError(f"the index {self._path} is damaged: its lines are not those that were written")
+            raise IntegrityError(f"the index {self._path} is damaged: sha256 mismatch")
         end = to_end(facts)
         if (self.members, len(self.lengths)) != (end.members, end.blocks):
-            raise IntegrityError(f"the index {self._path} is damaged: it does not list as much as it says")
+            raise IntegrityError(
+                f"the index {self._path} is damaged: it lists another number of members or blocks than it states"
+            )
         if not 0 < self.members <= end.tar_size // limits.RECORD or end.tar_size > limits.RATIO * end.size:
-            raise IntegrityError(f"the index {self._path} is damaged: its numbers do not add up")
+            raise IntegrityError(f"the index {self._path} is damaged: its numbers are inconsistent")
         if end.size != self._object_size:
-            raise IntegrityError(f"the index {self._path} is of an archive of {end.size} bytes, and this is another")
+            raise IntegrityError(
+                f"the index {self._path} belongs to an archive of {end.size} bytes, not {self._object_size}"
+            )
         return end
 
 
 def _stated_size(path: str) -> int:
-    """The size of the object as the last line has it, found in flat memory."""
+    """The size of the object as the last line states it, read in constant memory."""
     last = _last_line(path)
     if not last.startswith(_END):
         raise IntegrityError(f"the index {path} is cut short")
@@ -165,7 +169,7 @@ def _stated_size(path: str) -> int:
 
 @contextmanager
 def _damage(path: str) -> Iterator[None]:
-    """What a line lacks, or has of the wrong kind, means a damaged index."""
+    """Turn a missing field, or one of the wrong type, into IntegrityError."""
     try:
         yield
     except (KeyError, TypeError, ValueError, RecursionError, struct.error) as error:
@@ -173,7 +177,7 @@ def _damage(path: str) -> Iterator[None]:
 
 
 def _lines(path: str, most: int | None = None) -> Iterator[bytes]:
-    """The lines of a gzip file; the gzip trailer is checked. There may be `most` bytes of them."""
+    """The lines of a gzip file, at most `most` bytes of them; the gzip trailer is checked."""
     size = 0
     rest = b""
     for piece in _inflated(path):
@@ -183,16 +187,16 @@ def _lines(path: str, most: int | None = None) -> Iterator[bytes]:
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             if len(line) >= limits.LINE:
-                raise IntegrityError(f"the index {path} is damaged: it has a line that is too long")
+                raise IntegrityError(f"the index {path} is damaged: a line is too long")
             yield line + b"\n"
         if len(rest) >= limits.LINE:
-            raise IntegrityError(f"the index {path} is damaged: it has a line that is too long")
+            raise IntegrityError(f"the index {path} is damaged: a line is too long")
     if rest:
         raise IntegrityError(f"the index {path} is cut short")
 
 
 def _last_line(path: str) -> bytes:
-    """The last line of a gzip file, without a look at the others."""
+    """The last line of a gzip file; the others are not parsed."""
     last = b""
     for piece in _inflated(path):
         last = (last + piece)[-limits.LINE :]
@@ -201,7 +205,7 @@ def _last_line(path: str) -> bytes:
 
 
 def _inflated(path: str) -> Iterator[bytes]:
-    """What is in a gzip file, at most 1 MiB at a time."""
+    """The content of a gzip file, at most 1 MiB at a time."""
     with open(path, "rb") as file:
         inflater = zlib.decompressobj(31)
         try:

@@ -1,4 +1,4 @@
-"""A tree becomes an archive: read once, in order, and compressed block by block in threads."""
+"""Writing an archive: the tree is read once, in order, and compressed block by block in threads."""
 
 import hashlib
 from collections import deque
@@ -22,11 +22,11 @@ from mgmt.progress import Progress
 
 @dataclass(frozen=True)
 class Hashed:
-    """What one reading of a tree found; sizes in bytes.
+    """The result of reading a tree; sizes in bytes.
 
     `digest` is the portable identity, and `kept` that of the owners and extended attributes that were asked for (see
-    `Kept`): together they are the content. `file_sha256` (hex) is there when the tree is a single file, `links` counts
-    symbolic and hard links. `source_state` and `root_ctime_ns` are to be compared with those of a later `survey`.
+    `Kept`): together they identify the content. `file_sha256` (hex) is set for a single file, `links` counts symbolic
+    and hard links. `source_state` and `root_ctime_ns` are compared with those of a later `survey`.
     """
 
     digest: str
@@ -44,7 +44,7 @@ class Hashed:
 
 @dataclass(frozen=True)
 class Archived(Hashed):
-    """What was written too: `size` bytes of object with `blocks` blocks, holding `tar_size` bytes of tar."""
+    """What was also written: an object of `size` bytes with `blocks` blocks, from `tar_size` bytes of tar."""
 
     tar_size: int
     tar_crc32: int
@@ -100,10 +100,10 @@ def write_archive(
 
 
 def hash_tree(tree: Tree, progress: Progress, *, owners: bool = False, xattrs: bool = False) -> Hashed:
-    """Read `tree` as `write_archive` does, with the same care and the same errors, and only hash it.
+    """Read and hash `tree` as `write_archive` does, with the same checks and errors, without writing anything.
 
-    `progress` advances by bytes of content. An archive of it, with the same `owners` and `xattrs`, has the same
-    `digest` and the same `kept`.
+    `progress` advances by bytes of content. An archive of the tree, with the same `owners` and `xattrs`, has the same
+    `digest` and `kept`.
     """
     source = Source(tree)
     account = _Account(source, owners=owners, xattrs=xattrs)
@@ -126,16 +126,16 @@ def hash_tree(tree: Tree, progress: Progress, *, owners: bool = False, xattrs: b
 
 
 def look_again(tree: Tree, seen: Hashed) -> None:
-    """Raise SourceChangedError unless `tree` looks as it did when it was read, or gained or lost anything since."""
+    """Raise SourceChangedError if anything in `tree` changed, appeared or vanished since it was read."""
     now = survey(tree)
     if (now.source_state, now.root_ctime_ns) != (seen.source_state, seen.root_ctime_ns):
         raise SourceChangedError(
-            f"{tree.root} changed while it was read", next_step="run it again when nothing writes there"
+            f"{tree.root} changed while it was read", next_step="run it again when nothing writes to it"
         )
 
 
 class _Account:
-    """What a reading has found so far."""
+    """Collects what was read so far."""
 
     def __init__(self, source: Source, *, owners: bool, xattrs: bool) -> None:
         self._source = source
@@ -192,7 +192,7 @@ class _Account:
 
 
 class _Blocks:
-    """Gathers tar into blocks, has them packed in threads, and hands them on in order. Buffers are used again."""
+    """Splits the tar into blocks, packs them in threads, and passes them on in order. Buffers are reused."""
 
     def __init__(
         self, sink: Callable[[bytes], None], index: IndexWriter, progress: Progress, options: WriteOptions
@@ -218,7 +218,7 @@ class _Blocks:
         self._hasher.shutdown(cancel_futures=True)
 
     def write(self, data: bytes) -> None:
-        """Take in headers and padding."""
+        """Append headers or padding."""
         start = 0
         while start < len(data):
             count = min(len(data) - start, BLOCK - self._filled)
@@ -227,7 +227,7 @@ class _Blocks:
             start += count
 
     def copy(self, source: Source, found: Found, size: int) -> bytes:
-        """Take in the content of a file of `size` bytes; give its sha256."""
+        """Append the content of a file of `size` bytes; return its sha256."""
         hasher = hashlib.sha256()
         in_thread = size >= 2 * BLOCK
         hashing: Future[None] | None = None
@@ -235,8 +235,8 @@ class _Blocks:
             room = self._buffer[self._filled : self._filled + size]
             count = source.read_into(found, room)
             if in_thread:
-                # What was read is hashed while the next is read. Its buffer is not used again before that, for
-                # blocks come back in order, and a later one is in flight then.
+                # One piece is hashed while the next is read. Its buffer is not reused before that, since blocks are
+                # returned in order and a later one is still in flight.
                 if hashing is not None:
                     hashing.result()
                 hashing = self._hasher.submit(hasher.update, room[:count])
@@ -249,7 +249,7 @@ class _Blocks:
         return hasher.digest()
 
     def finish(self) -> None:
-        """End the tar and the object."""
+        """Finish the tar and the object."""
         self.write(bytes(end(self.tar_size)))
         if self._filled:
             self._pack()

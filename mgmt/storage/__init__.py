@@ -59,7 +59,7 @@ def open_store(
     if separator and scheme == "s3":
         bucket, _, prefix = rest.rstrip("/").partition("/")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", bucket):
-            raise _unusable(url, f"{bucket!r} is not the name of a bucket")
+            raise _unusable(url, f"{bucket!r} is not a bucket name")
         if prefix:
             check_key(prefix)
 
@@ -81,9 +81,9 @@ def _open_directory(url: str, path: str, before_removal: Callable[[], None]) -> 
     from mgmt.storage.directory import DirectoryStore
 
     if not path.startswith("/"):
-        raise _unusable(url, "a directory store needs an absolute path: file:///directory")
+        raise _unusable(url, "a directory store requires an absolute path: file:///directory")
     if "\0" in path or not path.strip("/"):
-        raise _unusable(url, "that is not a directory to keep archives in")
+        raise _unusable(url, "not a usable directory")
     return DirectoryStore(path, before_removal)
 
 

@@ -1,4 +1,4 @@
-"""The embedded store: a folder, without a server (see directory_layout.py). No storage classes, no tags."""
+"""A store in a folder, without a server (see directory_layout.py). It has no storage classes and no tags."""
 
 import fcntl
 import json
@@ -58,10 +58,10 @@ class DirectoryStore:
         self.url = f"file://{self.path}"
         self._before_removal = before_removal
         self._own = threading.local()
-        """The `lock` of this thread, as far as it has had one."""
+        """The last `lock` of this thread, if any."""
 
     def capabilities(self) -> Capabilities:
-        """A file system has no checksum to offer: what it holds must be read back."""
+        """No checksum: a file system offers none, so archives are read back."""
         return Capabilities(checksum=None)
 
     def location(self, key: str) -> str:
@@ -79,7 +79,7 @@ class DirectoryStore:
         return described(key, status, metadata)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every file below the directory, except those of mgmt's own folder; symlinks are left out."""
+        """Every file below the directory, except those in `.mgmt` and symlinks."""
         with translated(self.url), suppress(FileNotFoundError), open_root(self.path, create=False) as root:
             yield from walk(root, "", prefix)
 
@@ -90,7 +90,7 @@ class DirectoryStore:
         with translated(where):
             descriptor = self._found(upload_id)
         if descriptor is None:
-            self.abort(key, upload_id)  # it may have died between its two files
+            self.abort(key, upload_id)  # a killed process may have left only one of its two files
             upload_id = secrets.token_hex(16)
             if transfer.on_started is not None:
                 transfer.on_started(upload_id, transfer.part_size or DEFAULT_PART_SIZE)
@@ -99,14 +99,14 @@ class DirectoryStore:
         return self._upload(descriptor, key, upload_id, attributes.metadata, transfer)
 
     def prove(self, key: str, sent: Sent) -> str | None:
-        """A size is no proof: None, once the size is right."""
+        """None if the size matches, which proves nothing."""
         size = self.head(key).size
         if size != sent.size:
-            raise IntegrityError(f"the store holds {size} bytes of {self.location(key)}, and {sent.size} were sent")
+            raise IntegrityError(f"the store holds {size} bytes of {self.location(key)}, but {sent.size} were sent")
         return None
 
     def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
-        """Store the `size` bytes of `data`. The same content again, by the same operation, is no conflict."""
+        """Store the `size` bytes of `data`. Storing the same content again in the same operation is no conflict."""
         own = {**metadata, CONTENT: sha256_of(data)}
         upload_id = put_id(check_key(key))
         self.abort(key, upload_id)
@@ -123,11 +123,11 @@ class DirectoryStore:
             raise
 
     def anchor(self, name: str, data: bytes) -> StoredObject:
-        """A file in `.mgmt/anchors`, which nobody may write."""
+        """A read-only file in `.mgmt/anchors`."""
         return self._keep(ANCHORS + check_key(name), BytesIO(data))
 
     def keep(self, name: str, data: BinaryIO, *, size: int) -> StoredObject:
-        """A file in `.mgmt/history`, which nobody may write."""
+        """A read-only file in `.mgmt/history`."""
         return self._keep(HISTORY + check_key(name), data)
 
     def _keep(self, path: str, data: BinaryIO) -> StoredObject:
@@ -138,26 +138,26 @@ class DirectoryStore:
             with self._locked() as root, open_parent(root, path) as (folder, leaf):
                 try:
                     if sha256_of_file(folder, leaf) != digest:
-                        raise ConflictError(f"{self.location(path)} exists already")
+                        raise ConflictError(f"{self.location(path)} already exists")
                 except FileNotFoundError:
-                    remove(folder, _HALF)  # a killed process may have left one
+                    remove(folder, _HALF)  # left by a killed process
                     data.seek(0)
                     write_new(folder, _HALF, iter(partial(data.read, CHUNK), b""))
                     if sha256_of_file(folder, _HALF) != digest:
                         remove(folder, _HALF)
-                        raise IntegrityError(f"{self.location(path)} was damaged on its way to the disk") from None
+                        raise IntegrityError(f"{self.location(path)} was corrupted while it was written") from None
                     os.chmod(_HALF, 0o444, dir_fd=folder)
                     place((folder, _HALF), (folder, leaf))
                     remove(folder, _HALF)
                 return described(path, os.stat(leaf, dir_fd=folder), {})
 
     def anchors(self) -> Iterator[str]:
-        """The names of files there, in their order."""
+        """The names of the files there, sorted."""
         with translated(self.url), suppress(FileNotFoundError), self._parent(ANCHORS + _HALF) as (folder, half):
             yield from sorted(name for name in os.listdir(folder) if name != half)
 
     def read(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
-        """Raise IntegrityError where the file is shorter, or another."""
+        """Raise IntegrityError when the file is shorter, or was replaced."""
         if end <= start:
             return b""
         with translated(self.location(key)), self._opened(key, etag) as (descriptor, _):
@@ -171,7 +171,7 @@ class DirectoryStore:
         return data
 
     def stream(self, key: str, *, etag: str | None = None) -> Iterator[bytes]:
-        """The file as the disk has it: what is cached of it in memory is dropped first, where that can be asked for."""
+        """The file as re-read from disk: its cached pages are dropped first, where supported."""
         with translated(self.location(key)), self._opened(key, etag) as (descriptor, status):
             if hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -180,10 +180,10 @@ class DirectoryStore:
                 left -= len(chunk)
                 yield chunk
             if left or etag_of(os.fstat(descriptor)) != etag_of(status):
-                raise IntegrityError(f"{self.location(key)} changed while it was read")
+                raise IntegrityError(f"{self.location(key)} changed while it was being read")
 
     def delete(self, key: str, *, only: str | None = None) -> None:
-        """Remove a file, what is known or half written of it, and the folders that are empty then."""
+        """Remove a file, its metadata, an unfinished `put` of it, and the folders that become empty."""
         self.abort(key, put_id(key))
         with translated(self.location(check_key(key))), suppress(FileNotFoundError), self._locked() as root:
             if only is not None and self._is_there(key):
@@ -194,7 +194,7 @@ class DirectoryStore:
             remove_empty_parents(root, key)
 
     def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
-        """What is in `uploads`, begun by whatever process."""
+        """The uploads in `.mgmt/uploads`, of any process."""
         with translated(self.url), suppress(FileNotFoundError), self._parent(upload_path("")) as (folder, _):
             for name in sorted(os.listdir(folder)):
                 upload_id, suffix = os.path.splitext(name)
@@ -207,12 +207,12 @@ class DirectoryStore:
                     with suppress(FileNotFoundError):
                         size = os.stat(upload_id, dir_fd=folder).st_size
                 except FileNotFoundError:
-                    continue  # it ended meanwhile
+                    continue  # it ended concurrently
                 if key.startswith(prefix):
                     yield PendingUpload(key, upload_id, datetime.fromtimestamp(status.st_mtime, UTC), size)
 
     def abort(self, key: str, upload_id: str) -> None:
-        """Remove a pending upload, if it is there, and the metadata that it may have left."""
+        """Remove a pending upload, if it exists, and the metadata that it may have left."""
         if not _UPLOAD_ID.fullmatch(upload_id):
             return
         self._before_removal()
@@ -224,11 +224,11 @@ class DirectoryStore:
                 self._forget(root, key)
 
     def clock(self) -> datetime | None:
-        """A folder has no clock."""
+        """None: a folder has no clock."""
         return None
 
     def publish(self, key: str, upload_id: str, size: int, metadata: Mapping[str, str]) -> StoredObject:
-        """Give the finished upload its key, unless that is taken. Raises ConflictError when it is another's."""
+        """Give the finished upload its key. Raises ConflictError when the key holds an object of another operation."""
         with translated(self.location(key)), self._locked() as root:
             there = self.head(key) if self._is_there(key) else None
             if there is not None and there.size == 0 != size and self._note(key) == noted(size, metadata):
@@ -236,7 +236,7 @@ class DirectoryStore:
                     remove(folder, name)
                 there = None
             if there is not None and not is_same(there, size, metadata):
-                raise ConflictError(f"{self.location(key)} exists already")
+                raise ConflictError(f"{self.location(key)} already exists")
             if there is None:
                 self._place(root, key, upload_id, noted(size, metadata))
         self.abort(key, upload_id)
@@ -268,7 +268,7 @@ class DirectoryStore:
                     place(source, target)
         except FileNotFoundError as error:
             raise StoreUnavailableError(
-                f"the upload of {self.location(key)} was removed while it was under way",
+                f"the upload of {self.location(key)} was removed while it was in progress",
                 next_step="run the same command again",
             ) from error
 
@@ -298,7 +298,7 @@ class DirectoryStore:
             if not S_ISREG(status.st_mode):
                 raise NotFoundError(f"{self.location(key)} is not a file")
             if etag not in {None, etag_of(status)}:
-                raise IntegrityError(f"{self.location(key)} is not the object that was recorded")
+                raise IntegrityError(f"{self.location(key)} is not the recorded object")
             yield descriptor, status
         finally:
             os.close(descriptor)
@@ -310,13 +310,13 @@ class DirectoryStore:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """The root, while no other process publishes or deletes."""
+        """The root folder, under a lock that excludes other processes from publishing and deleting."""
         with (
             open_root(self.path, create=False) as root,
             open_parent(root, f"{OWN}/lock", create=True) as (folder, name),
         ):
             if (kept := getattr(self._own, "lock", None)) is not None:
-                # A signal has cut off the end of an earlier use just before it let go: we would wait for ourselves.
+                # A signal interrupted an earlier use just before it released the lock: this would wait for itself.
                 kept.close()
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
             lock = self._own.lock = FileIO(descriptor)

@@ -1,4 +1,4 @@
-"""Where a directory store keeps what: the paths of its own files, what is in them, and a walk over the objects.
+"""The layout of a directory store: the paths and contents of its own files, and a walk over its objects.
 
 An object is a plain file at its key. Uploads in progress, and what a file cannot hold, are in the folder `.mgmt` of the
 store: `uploads/ID` (the data of an upload), `uploads/ID.json` (its key), `objects/SHA256-OF-KEY.json` (the metadata of

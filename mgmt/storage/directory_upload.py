@@ -1,4 +1,4 @@
-"""One object on its way into a directory store."""
+"""An upload to a directory store."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from mgmt.storage.store import Sent, StoredObject, Transfer
 
 
 class DirectoryUpload:
-    """An `Upload` (see store.py) into one file, by the thread that writes."""
+    """An `Upload` (see store.py) into one file, in the calling thread."""
 
     def __init__(
         self,
@@ -33,11 +33,11 @@ class DirectoryUpload:
         self._size = 0
         self._checksum = Crc64Nvme()
         self._same = 0
-        """Bytes from the beginning that an interrupted run had written already."""
+        """Bytes from the beginning that an interrupted run has already written."""
         self._sent: Sent | None = None
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append `data`, or find that it is there already."""
+        """Append `data`, unless an interrupted run has already written it."""
         with translated(self._where):
             descriptor = self._file.fileno()
             if self._same == self._size and os.pread(descriptor, len(data), self._size) == data:
@@ -51,7 +51,7 @@ class DirectoryUpload:
         self._on_sent(len(data))
 
     def finish(self) -> Sent:
-        """Wait until all of it is on disk."""
+        """Sync everything to disk."""
         if self._sent is None:
             with translated(self._where):
                 os.ftruncate(self._file.fileno(), self._size)
@@ -64,7 +64,7 @@ class DirectoryUpload:
         return self._sent
 
     def complete(self) -> StoredObject:
-        """Make the file appear under its key, never replacing one."""
+        """Publish the file under its key, without replacing one."""
         return self._publish(self.finish().size)
 
     def abort(self) -> None:
@@ -73,5 +73,5 @@ class DirectoryUpload:
         self._remove()
 
     def close(self) -> None:
-        """Leave in the store what is there."""
+        """Close the file and leave it in the store."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""An `ObjectStore` in a bucket: what is decided between the requests of s3.py."""
+"""An `ObjectStore` in a bucket, on top of the requests in s3.py."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,13 +30,13 @@ from mgmt.storage.store import (
 )
 
 REQUEST = 32 << 20
-"""Bytes in a GET. SeaweedFS takes ten times as long over much larger ones; nobody takes longer over these."""
+"""Bytes per GET. SeaweedFS is ten times slower with much larger ones; no server is slower with these."""
 
 READ_ATTEMPTS = 4
-"""How often an answer may break off without a single byte of progress."""
+"""How often an answer may end early without any progress."""
 
 PAUSE = 0.1
-"""Seconds before such an answer is asked for again, twice as many each time."""
+"""Seconds before the first retry; each further one waits twice as long."""
 
 PROBED = ("crc64nvme", "sha256", "md5")
 
@@ -62,7 +62,7 @@ class S3Store:
         self._before_removal = before_removal
 
     def capabilities(self) -> Capabilities:
-        """What was given to `open_store`, or what a probe finds: see docs/guide.md, "Proof"."""
+        """Those given to `open_store`, or the result of a probe: see docs/guide.md, "Proof"."""
         if self._capabilities is None:
             trusted = next((algorithm for algorithm in PROBED if self._refuses_wrong(algorithm)), None)
             self._capabilities = Capabilities(trusted)
@@ -75,7 +75,7 @@ class S3Store:
         return self._bucket.where(key)
 
     def head(self, key: str) -> StoredObject:
-        """Raise NotFoundError when there is no such key, and StoreError when there is not even the bucket."""
+        """Raise NotFoundError when the key does not exist, and StoreError when the bucket does not exist."""
         try:
             return self._bucket.head(check_key(key))
         except NotFoundError:
@@ -83,11 +83,11 @@ class S3Store:
             raise
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """In the order of the service. What is frozen counts as frozen even while a thawed copy exists: ask `head`."""
+        """In the order of the service. `frozen` is true even while a thawed copy exists: use `head` for that."""
         return (each for each in self._bucket.list(prefix) if not each.key.startswith(f"{OWN}/"))
 
     def start_upload(self, key: str, attributes: Attributes, transfer: Transfer) -> MultipartUpload:
-        """Begin to send one object, in parts of one size; a small one becomes one request."""
+        """Begin or resume sending one object in parts of one size; a small one takes one request."""
         able = self.capabilities()
         size = transfer.part_size or plan_part_size(transfer.planned_size, able.max_parts, self._options.part_size)
         return MultipartUpload(
@@ -99,16 +99,16 @@ class S3Store:
         )
 
     def prove(self, key: str, sent: Sent) -> str | None:
-        """By the checksum that the endpoint was seen to check, if it states one: see docs/guide.md, "Proof"."""
-        size, said = self._bucket.checksums(check_key(key))
-        return proven_by(self.location(key), sent, size, said, self.capabilities().checksum)
+        """By the checksum that the endpoint was seen to verify, if it states one: see docs/guide.md, "Proof"."""
+        size, stated = self._bucket.checksums(check_key(key))
+        return proven_by(self.location(key), sent, size, stated, self.capabilities().checksum)
 
     def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
-        """Store the `size` bytes of `data`. The same content again, by the same operation, is no conflict."""
+        """Store the `size` bytes of `data`. Storing the same content again in the same operation is no conflict."""
         return self._put(check_key(key), data, size, metadata)
 
     def anchor(self, name: str, data: bytes) -> StoredObject:
-        """An object under `.mgmt/anchors/`. A bucket with object lock keeps it as long as its default says."""
+        """An object under `.mgmt/anchors/`. A bucket with object lock retains it for its default period."""
         return self._keep(ANCHORS, name, BytesIO(data), len(data))
 
     def anchors(self) -> Iterator[str]:
@@ -121,7 +121,7 @@ class S3Store:
 
     def _keep(self, where: str, name: str, data: BinaryIO, size: int) -> StoredObject:
         key = where + check_key(name)
-        # A bucket with object lock takes nothing without a checksum, be it one that nobody was seen to compare.
+        # A bucket with object lock requires a checksum, even where the endpoint was not seen to compare it.
         self._put(key, data, size, {OPERATION: name}, at_least="md5")
         return self._bucket.head(key)
 
@@ -139,28 +139,28 @@ class S3Store:
             publish=lambda: requests.put(data, raw),
             is_ours=lambda there: is_same(there, size, own),
         )
-        if trusted is None:  # nobody but us compares
+        if trusted is None:  # the endpoint does not compare
             digest = sha256()
             for chunk in self._chunks(key, 0, size, stored.etag):
                 digest.update(chunk)
             if digest.hexdigest() != own[CONTENT]:
                 self._bucket.delete(key)
-                raise IntegrityError(f"{requests.where} was damaged on its way into the store, and is removed")
+                raise IntegrityError(f"{requests.where} was corrupted on its way to the store, and has been removed")
         return stored
 
     def read(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
-        """Ranged GETs; what is missing is asked for again when an answer breaks off."""
+        """Ranged GETs, retried from where an answer ended early."""
         return b"".join(self._chunks(check_key(key), start, end, etag)) if end > start else b""
 
     def stream(self, key: str, *, etag: str | None = None) -> Iterator[bytes]:
-        """The whole object, on the condition that it stays the same while it is read."""
+        """The whole object, provided that it does not change while it is read."""
         there = self.head(key)
         if etag not in {None, there.etag}:
-            raise IntegrityError(f"{self.location(key)} is not the object that was recorded")
+            raise IntegrityError(f"{self.location(key)} is not the recorded object")
         yield from self._chunks(key, 0, there.size, there.etag)
 
     def delete(self, key: str, *, only: str | None = None) -> None:
-        """Remove one object, if it is there. In a versioned bucket the older version stays."""
+        """Remove one object, if it exists. In a versioned bucket the older version remains."""
         if only is not None:
             try:
                 refuse_another(self.location(key), self.head(key).etag, only)
@@ -174,7 +174,7 @@ class S3Store:
         return self._bucket.pending(prefix)
 
     def abort(self, key: str, upload_id: str) -> None:
-        """Remove a pending upload, if it is there."""
+        """Remove a pending upload, if it exists."""
         self._before_removal()
         self._bucket.abort(check_key(key), upload_id)
 
@@ -198,10 +198,10 @@ class S3Store:
                 time.sleep(PAUSE * 2**failures)
 
     def _refuses_wrong(self, algorithm: str) -> bool:
-        """Whether the endpoint takes a part with the right checksum, and refuses one with a wrong checksum."""
+        """Whether the endpoint accepts a part with the right checksum and rejects one with a wrong checksum."""
         data = [b"mgmt"]
         probe = NewObject(self._bucket, f"{PROBE}{uuid4().hex}", algorithm, Attributes({}))
-        probe.where = self.url  # what fails here is about the store, not about an object that nobody knows
+        probe.where = self.url  # errors here are about the store, not about the probe's object
         try:
             upload_id = probe.begin()
         except UnsupportedError:

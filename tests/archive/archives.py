@@ -1,4 +1,4 @@
-"""Archives for the tests: written, indexed, and at hand as bytes."""
+"""Archives for the tests: written, indexed, and in memory."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ def header(key: str = "photos.tar.gz", *, owners: bool = False, xattrs: bool = F
 
 @dataclass
 class Written:
-    """An archive with its index; `fetched` is what was asked of it."""
+    """An archive with its index; `fetched` lists the ranges that were read."""
 
     archived: Archived
     object: bytes
@@ -75,7 +75,7 @@ def chunked(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def raw(path: Path, name: bytes) -> Path:
-    """A path in a folder whose name is any bytes."""
+    """A path in a folder whose name is arbitrary bytes."""
     return Path(os.fsdecode(os.fsencode(path) + b"/" + name))
 
 

@@ -38,7 +38,7 @@ def bring(written: Written, out: Path, name: str | None = None, **options: objec
     return extract(members, os.fspath(out), wanted, token="t", progress=NoProgress())
 
 
-def test_what_went_comes_back_the_same(tree: Tree, written: Written, out: Path) -> None:
+def test_a_tree_is_restored_unchanged(tree: Tree, written: Written, out: Path) -> None:
     found = bring(written, out, digest=written.archived.digest, limits=Limits.of(written.index.end))
     assert describe(out / "photos") == describe(Path(tree.root))
     assert os.listdir(out) == ["photos"]
@@ -51,12 +51,12 @@ def test_what_went_comes_back_the_same(tree: Tree, written: Written, out: Path) 
     )
 
 
-def test_under_another_name(tree: Tree, written: Written, out: Path) -> None:
+def test_a_tree_is_restored_under_another_name(tree: Tree, written: Written, out: Path) -> None:
     assert bring(written, out, "other\nname").path == os.fspath(out / "other\nname")
     assert describe(out / "other\nname") == describe(Path(tree.root))
 
 
-def test_a_single_file_and_a_single_link(tmp_path: Path, out: Path) -> None:
+def test_a_single_file_and_a_single_link_are_restored(tmp_path: Path, out: Path) -> None:
     file = random_file(tmp_path / "clip.mov", 3_000_000)
     os.utime(file, ns=(7, 1_234_567_890_123_456_789))
     file.chmod(0o604)
@@ -72,7 +72,7 @@ def test_a_single_file_and_a_single_link(tmp_path: Path, out: Path) -> None:
     assert (out / "link").lstat().st_mtime_ns == (tmp_path / "link").lstat().st_mtime_ns
 
 
-def test_modes_without_setuid_and_setgid(tmp_path: Path, out: Path) -> None:
+def test_setuid_and_setgid_are_stripped(tmp_path: Path, out: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     modes = {"setuid": 0o4755, "setgid": 0o2755, "sticky": 0o1777, "none": 0, "all": 0o7777}
@@ -89,7 +89,7 @@ def test_modes_without_setuid_and_setgid(tmp_path: Path, out: Path) -> None:
     assert stat.S_IMODE((out / "root").stat().st_mode) == 0o550
 
 
-def test_a_user_gets_read_only_folders_back_too(as_user: Path) -> None:
+def test_read_only_folders_are_restored_by_an_ordinary_user(as_user: Path) -> None:
     root = as_user / "root"
     (root / "a" / "b").mkdir(parents=True)
     (root / "a" / "b" / "file").write_text("x")
@@ -105,7 +105,7 @@ def test_a_user_gets_read_only_folders_back_too(as_user: Path) -> None:
     assert os.listdir(as_user / "out") == ["root"]
 
 
-def test_the_umask_takes_nothing_away(tree: Tree, written: Written, out: Path) -> None:
+def test_the_umask_is_ignored(tree: Tree, written: Written, out: Path) -> None:
     old = os.umask(0o077)
     try:
         bring(written, out)
@@ -114,7 +114,7 @@ def test_the_umask_takes_nothing_away(tree: Tree, written: Written, out: Path) -
     assert describe(out / "photos") == describe(Path(tree.root))
 
 
-def test_attributes_of_the_user_come_back(tmp_path: Path, out: Path) -> None:
+def test_user_attributes_are_restored(tmp_path: Path, out: Path) -> None:
     root = tmp_path / "root"
     (root / "folder").mkdir(parents=True)
     (root / "folder" / "file").write_text("x")
@@ -133,7 +133,9 @@ def test_attributes_of_the_user_come_back(tmp_path: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize(("length", "depth"), [(100, 60), (1, 1500)])
-def test_deeper_than_paths_and_descriptors_reach(tmp_path: Path, out: Path, length: int, depth: int) -> None:
+def test_a_tree_deeper_than_path_and_descriptor_limits_is_restored(
+    tmp_path: Path, out: Path, length: int, depth: int
+) -> None:
     here = os.open(tmp_path, os.O_RDONLY)
     name = "d" * length
     for _ in range(depth):
@@ -154,34 +156,34 @@ def test_deeper_than_paths_and_descriptors_reach(tmp_path: Path, out: Path, leng
         assert name not in os.listdir(folder)
 
 
-def test_a_name_that_is_taken(written: Written, out: Path) -> None:
+def test_a_taken_name_is_a_conflict(written: Written, out: Path) -> None:
     (out / "photos").write_text("mine")
-    with pytest.raises(ConflictError, match="photos exists already"):
+    with pytest.raises(ConflictError, match="photos already exists"):
         bring(written, out)
     assert (out / "photos").read_text() == "mine"
     assert os.listdir(out) == ["photos"]
 
 
-def test_a_name_that_is_taken_meanwhile(written: Written, out: Path) -> None:
+def test_a_name_taken_concurrently_is_a_conflict(written: Written, out: Path) -> None:
     class TakeIt(NoProgress):
         def advance(self, count: int) -> None:
             (out / "photos").mkdir(exist_ok=True)
 
     members = read_members(inflate([written.object]))
-    with pytest.raises(ConflictError, match="photos exists already"):
+    with pytest.raises(ConflictError, match="photos already exists"):
         extract(members, os.fspath(out), token="t", progress=TakeIt())
     assert os.listdir(out) == ["photos"]
     assert os.listdir(out / "photos") == []
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "/x", "a\0b"])
-def test_a_name_that_is_none(written: Written, out: Path, name: str) -> None:
-    with pytest.raises(IntegrityError, match="not a name"):
+def test_an_invalid_name_is_rejected(written: Written, out: Path, name: str) -> None:
+    with pytest.raises(IntegrityError, match="not a valid name"):
         bring(written, out, name)
     assert os.listdir(out) == []
 
 
-def test_what_is_not_expected_never_appears(written: Written, out: Path) -> None:
+def test_an_unexpected_archive_never_appears(written: Written, out: Path) -> None:
     with pytest.raises(IntegrityError, match="digest"):
         bring(written, out, digest="0" * 64)
     with pytest.raises(IntegrityError, match="more than the 5 members"):
@@ -192,7 +194,7 @@ def test_what_is_not_expected_never_appears(written: Written, out: Path) -> None
     bring(written, out, limits=Limits(written.archived.members, written.archived.original_size))
 
 
-def test_an_archive_that_breaks_off_leaves_nothing(written: Written, out: Path) -> None:
+def test_a_truncated_archive_leaves_nothing(written: Written, out: Path) -> None:
     for cut in (100, 20_000, len(written.object) // 2):
         with pytest.raises(IntegrityError):
             extract(read_members(inflate([written.object[:-cut]])), os.fspath(out), token="t", progress=NoProgress())
@@ -200,7 +202,7 @@ def test_an_archive_that_breaks_off_leaves_nothing(written: Written, out: Path) 
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MgmtError("the store is gone")])
-def test_whatever_stops_it_leaves_nothing(written: Written, out: Path, error: BaseException) -> None:
+def test_any_interruption_leaves_nothing(written: Written, out: Path, error: BaseException) -> None:
     def breaking_off() -> Iterator[bytes]:
         for number, piece in enumerate(inflate(chunked(written.object, 5000))):
             if number == 7:
@@ -212,12 +214,12 @@ def test_whatever_stops_it_leaves_nothing(written: Written, out: Path, error: Ba
     assert os.listdir(out) == []
 
 
-def test_what_an_earlier_run_left_is_not_touched_but_can_be_removed(written: Written, out: Path) -> None:
+def test_leftovers_are_not_touched_but_can_be_removed(written: Written, out: Path) -> None:
     (out / ".mgmt-t.partial" / "locked").mkdir(parents=True)
     (out / ".mgmt-t.partial" / "locked" / "file").write_text("x")
     (out / ".mgmt-t.partial" / "locked").chmod(0)
     (out / ".mgmt-other.partial").write_text("another operation's")
-    with pytest.raises(ConflictError, match="an interrupted run has left it"):
+    with pytest.raises(ConflictError, match="left over from an interrupted run"):
         bring(written, out)
     remove_partial(os.fspath(out), "t")
     remove_partial(os.fspath(out), "t")
@@ -225,7 +227,7 @@ def test_what_an_earlier_run_left_is_not_touched_but_can_be_removed(written: Wri
     assert sorted(os.listdir(out)) == [".mgmt-other.partial", "photos"]
 
 
-def test_a_disk_that_takes_no_more(written: Written, out: Path) -> None:
+def test_a_full_disk_is_reported(written: Written, out: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
@@ -236,7 +238,7 @@ def test_a_disk_that_takes_no_more(written: Written, out: Path) -> None:
     assert os.listdir(out) == []
 
 
-def test_a_destination_that_is_none(written: Written, tmp_path: Path) -> None:
+def test_an_invalid_destination_is_reported(written: Written, tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match="missing cannot be written to: No such file"):
         bring(written, tmp_path / "missing")
     (tmp_path / "file").write_text("")
@@ -246,7 +248,9 @@ def test_a_destination_that_is_none(written: Written, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["photos/odd", "photos/odd/sparse", "photos/odd/link", "photos/odd/empty folder"])
 @pytest.mark.parametrize("how", ["whole", "selection"])
-def test_one_member_and_what_is_below_it(tree: Tree, written: Written, out: Path, path: str, how: str) -> None:
+def test_a_member_is_restored_with_everything_below_it(
+    tree: Tree, written: Written, out: Path, path: str, how: str
+) -> None:
     if how == "whole":
         found = bring(written, out, member=path)
     else:
@@ -269,7 +273,7 @@ def test_one_member_and_what_is_below_it(tree: Tree, written: Written, out: Path
         assert (out / name).lstat().st_size == original.lstat().st_size
 
 
-def test_a_selected_hard_link_is_the_file(tree: Tree, written: Written, out: Path) -> None:
+def test_a_selected_hard_link_is_restored_as_a_file(tree: Tree, written: Written, out: Path) -> None:
     selection = select(written.index, "odd/second name")
     assert selection.name == "second name"
     tar = read_selection(written.index, selection, written.fetch, 2)
@@ -283,7 +287,7 @@ def test_a_selected_hard_link_is_the_file(tree: Tree, written: Written, out: Pat
     assert (out / "second name").read_text() == "hard"
 
 
-def test_a_member_that_is_not_there(written: Written, out: Path) -> None:
+def test_a_missing_member_is_reported(written: Written, out: Path) -> None:
     for path in ("photos/missing", "photos/od", "other"):
         with pytest.raises(NotFoundError, match="no member"):
             bring(written, out, member=path)
@@ -292,7 +296,7 @@ def test_a_member_that_is_not_there(written: Written, out: Path) -> None:
     assert os.listdir(out) == []
 
 
-def test_progress_adds_up_to_the_content(written: Written, out: Path) -> None:
+def test_progress_adds_up_to_the_content_size(written: Written, out: Path) -> None:
     counts: list[int] = []
 
     class Counting(NoProgress):
@@ -303,7 +307,7 @@ def test_progress_adds_up_to_the_content(written: Written, out: Path) -> None:
     assert sum(counts) == written.archived.original_size
 
 
-def test_nothing_stays_open(written: Written, out: Path) -> None:
+def test_no_descriptor_stays_open(written: Written, out: Path) -> None:
     before = len(os.listdir("/dev/fd"))
     bring(written, out)
     with pytest.raises(ConflictError):
@@ -311,9 +315,7 @@ def test_nothing_stays_open(written: Written, out: Path) -> None:
     assert len(os.listdir("/dev/fd")) == before
 
 
-def test_where_the_system_lacks_what_linux_has(
-    tree: Tree, written: Written, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fallbacks_for_other_systems(tree: Tree, written: Written, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mgmt.archive.restore.ONE_SYNC", False)
     synced: list[int] = []
     fsync = os.fsync
@@ -328,7 +330,7 @@ def test_where_the_system_lacks_what_linux_has(
     assert len(synced) == written.archived.files + written.archived.folders + 1
 
 
-def test_a_foreign_archive_without_its_folders(out: Path) -> None:
+def test_a_foreign_archive_without_folder_entries(out: Path) -> None:
     members: list[tuple[Member, list[bytes]]] = [
         (Member("a/b/c", "f", 0o600, 5, 1, 0, 0, None, None), [b"c"]),
         (Member("a/b", "d", 0o700, 6, 0, 0, 0, None, None), []),
@@ -342,7 +344,7 @@ def test_a_foreign_archive_without_its_folders(out: Path) -> None:
     assert os.readlink(out / "a" / "d" / "e") == "x"
 
 
-def test_names_of_any_bytes(tmp_path: Path, out: Path) -> None:
+def test_names_of_arbitrary_bytes_are_restored(tmp_path: Path, out: Path) -> None:
     root = raw(tmp_path, b"\xffroot")
     root.mkdir()
     for name in (b"\xfe", b"\n", b"-", b"e\xcc\x81", b"\xc3\xa9", b"\\", b"\x7f" * 255):

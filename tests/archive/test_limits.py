@@ -1,4 +1,4 @@
-"""Each limit, just inside, at it and just beyond: what the writer lets through every reader takes, and nothing else."""
+"""Each limit, just below, at and just above: writer, reader and index accept the same values."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ TIMES = [
 
 
 def goes(path: str = "r", **facts: object) -> bool:
-    """Whether the writer lets it through."""
+    """Whether the writer accepts it."""
     try:
         Header(path, "f", mode=0o644, **({"mtime_ns": 0} | facts)).check()  # type: ignore[arg-type]
     except limits.OverLimitError:
@@ -50,7 +50,7 @@ def goes(path: str = "r", **facts: object) -> bool:
 
 
 def is_read(path: str = "r", **facts: object) -> bool:
-    """Whether the reader takes what would be written."""
+    """Whether the reader accepts what would be written."""
     packed = Header(path, "f", **({"mode": 0o644, "mtime_ns": 0} | facts)).pack()  # type: ignore[arg-type]
     try:
         next(read_members([packed + bytes(end(len(packed)))]))
@@ -60,7 +60,7 @@ def is_read(path: str = "r", **facts: object) -> bool:
 
 
 def indexed(path: Path, member: Member, tar_size: int = 1 << 20) -> bool:
-    """Whether an index takes the member, and gives it back."""
+    """Whether an index holds the member and returns it unchanged."""
     root = Member("root", "d", 0o755, 0, 0, 0, 0, None, None)
     facts = IndexEnd(2, 0, "0" * 64, limits.SIZE - 1, "", tar_size, 0, 0, "")
     try:
@@ -82,20 +82,20 @@ def a_member(path: str = "r", mtime_ns: int = 0, size: int = 0, link: str | None
 
 
 @pytest.mark.parametrize("time", TIMES)
-def test_times(time: int, tmp_path: Path) -> None:
+def test_writer_and_reader_agree_on_times(time: int, tmp_path: Path) -> None:
     inside = -(1 << 63) <= time < 1 << 63
     assert goes(mtime_ns=time) == is_read(mtime_ns=time) == inside
     assert indexed(tmp_path / "index", a_member(mtime_ns=time), limits.SIZE - 1) == inside
 
 
 @pytest.mark.parametrize("seconds", [limits.TIME_NS // 10**9, limits.TIME_NS // 10**9 + 1, 1 << 33, 1 << 62])
-def test_whole_seconds(seconds: int) -> None:
+def test_writer_and_reader_agree_on_whole_seconds(seconds: int) -> None:
     inside = seconds * 10**9 < 1 << 63
     assert goes(mtime_ns=seconds * 10**9) == is_read(mtime_ns=seconds * 10**9) == inside
 
 
 @pytest.mark.parametrize("size", [limits.SIZE - 2, limits.SIZE - 1, limits.SIZE])
-def test_sizes(size: int, tmp_path: Path) -> None:
+def test_writer_and_reader_agree_on_sizes(size: int, tmp_path: Path) -> None:
     inside = size < 1 << 62
     assert goes(size=size) == is_read(size=size) == inside
     assert indexed(tmp_path / "index", a_member(size=1), tar_size=size) == inside
@@ -104,7 +104,7 @@ def test_sizes(size: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("owner", [None, Owner(3_000_000_000, 3_000_000_000, b"u" * 40, b"g" * 40)])
 @pytest.mark.parametrize("path", ["r", "r" * 101, "\u00e9" * 200])
 @pytest.mark.parametrize("over", [-1, 0, 1])
-def test_extended_records(path: str, owner: Owner | None, over: int) -> None:
+def test_writer_and_reader_agree_on_extended_records(path: str, owner: Owner | None, over: int) -> None:
     xattrs = {b"user.a%": bytes(60_000), b"user.b": b""}
     room = limits.EXTENDED + over - stated(path, owner, xattrs)
     while room:  # a longer value also has a longer length
@@ -118,14 +118,14 @@ def test_extended_records(path: str, owner: Owner | None, over: int) -> None:
 
 
 def stated(path: str, owner: Owner | None, xattrs: dict[bytes, bytes]) -> int:
-    """The size that the extended header has."""
+    """The size stated in the extended header."""
     return int(Header(path, "f", mode=0, mtime_ns=1, owner=owner, xattrs=xattrs).pack()[124:135], 8)
 
 
 @pytest.mark.parametrize("character", ["a", "\u00e9", "\udcff", "\U0001f4f7", '"'])
 @pytest.mark.parametrize("link", [None, "\udcfe" * 4000])
 @pytest.mark.parametrize("over", [-1, 0, 1])
-def test_names(character: str, link: str | None, over: int, tmp_path: Path) -> None:
+def test_writer_reader_and_index_agree_on_names(character: str, link: str | None, over: int, tmp_path: Path) -> None:
     room = limits.NAMES + over - len(quote("r/")) - len(quote(link or ""))
     each = len(quote(character)) - 2
     path = "r/" + character * (room // each) + "a" * (room % each)
@@ -135,8 +135,8 @@ def test_names(character: str, link: str | None, over: int, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("over", [-1, 0, 1])
-def test_lines(over: int, tmp_path: Path) -> None:
-    """A reader takes a line of any field up to the limit."""
+def test_writer_and_index_agree_on_lines(over: int, tmp_path: Path) -> None:
+    """A reader accepts a line up to the limit, whatever its field."""
     host = "h" * (limits.LINE - 1000)
     path = tmp_path / "index"
     for attempt in range(2):
@@ -152,12 +152,12 @@ def test_lines(over: int, tmp_path: Path) -> None:
     if over <= 0:
         assert Index.open(os.fspath(path)).header.key == host
     else:
-        with pytest.raises(IntegrityError, match="a line that is too long"):
+        with pytest.raises(IntegrityError, match="a line is too long"):
             Index.open(os.fspath(path))
 
 
 @pytest.mark.parametrize("over", [-1, 0, 1])
-def test_parts(over: int, tmp_path: Path) -> None:
+def test_writer_and_reader_agree_on_depth(over: int, tmp_path: Path) -> None:
     path = "/".join(["r"] + ["a"] * (limits.DEPTH - 1 + over))
     assert goes(path) == is_read(path) == indexed(tmp_path / "index", a_member(path)) == (over <= 0)
 
@@ -170,9 +170,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Tree, Path]:
     return Tree(os.fspath(root), root.name), tmp_path / "r" / "file"
 
 
-def test_a_time_that_no_reader_takes_is_refused_before_anything_is_written(
-    target: tuple[Tree, Path], tmp_path: Path
-) -> None:
+def test_an_unreadable_time_is_refused_before_writing(target: tuple[Tree, Path], tmp_path: Path) -> None:
     tree, path = target
     os.utime(path, ns=(0, limits.TIME_NS))
     if path.stat().st_mtime_ns != limits.TIME_NS:
@@ -182,12 +180,12 @@ def test_a_time_that_no_reader_takes_is_refused_before_anything_is_written(
     assert "--exclude" in str(caught.value.next_step)
     with pytest.raises(RefusedError, match=r"/r/file cannot be archived: its modification time"):
         write(tree, tmp_path / "index")
-    hash_tree(tree, NoProgress())  # it can be compared
+    hash_tree(tree, NoProgress())  # it can still be compared
 
 
 @pytest.mark.parametrize("time", [-limits.TIME_NS, -limits.TIME_NS + 1, -1, limits.TIME_NS - 1, limits.TIME_NS - 10**9])
 @pytest.mark.parametrize("place", ["tmp", "shm"])
-def test_a_time_just_inside_comes_back_exactly(time: int, place: str, tmp_path: Path) -> None:
+def test_a_time_at_the_limit_is_restored_exactly(time: int, place: str, tmp_path: Path) -> None:
     here = tmp_path if place == "tmp" else Path("/dev/shm") / f"mgmt-test-{os.getpid()}"
     try:
         (here / "r").mkdir(parents=True)
@@ -212,10 +210,10 @@ def bring(written: Written, out: Path) -> None:
     extract(members, os.fspath(out), Wanted(digest=written.archived.digest), token="t", progress=NoProgress())
 
 
-def test_attributes_that_no_reader_takes_are_refused_before_anything_is_written(
+def test_unreadable_attributes_are_refused_before_writing(
     target: tuple[Tree, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on XFS, which keeps any number of them."""
+    """As on XFS, which stores any number of attributes."""
     tree, _ = target
 
     def many(descriptor: int) -> dict[bytes, bytes]:
@@ -246,7 +244,9 @@ def is_file(descriptor: int) -> bool:
     return not os.path.isdir(f"/dev/fd/{descriptor}")
 
 
-def test_attributes_that_cannot_be_read(target: tuple[Tree, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attributes_that_cannot_be_read_are_reported(
+    target: tuple[Tree, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(descriptor: int) -> dict[bytes, bytes]:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -257,7 +257,7 @@ def test_attributes_that_cannot_be_read(target: tuple[Tree, Path], monkeypatch: 
 
 @pytest.fixture
 def deep(tmp_path: Path) -> Iterator[Path]:
-    """Folders whose names take six characters a byte in an index, almost too deep."""
+    """Nested folders up to the limit, whose names take six characters per byte in an index."""
     here = os.open(tmp_path, os.O_RDONLY)
     name = b"\xff" * 255
     for _ in range(limits.NAMES // (255 * 6 + 1)):
@@ -270,7 +270,7 @@ def deep(tmp_path: Path) -> Iterator[Path]:
     remove_tree(os.fspath(tmp_path), os.fsdecode(name))
 
 
-def test_a_path_that_no_index_takes_is_refused_before_anything_is_written(deep: Path, tmp_path: Path) -> None:
+def test_a_path_too_long_for_an_index_is_refused_before_writing(deep: Path, tmp_path: Path) -> None:
     tree = Tree(os.fspath(tmp_path / os.fsdecode(b"\xff" * 255)), "r")
     survey(tree)
     written = write(tree, tmp_path / "index")
@@ -284,8 +284,8 @@ def test_a_path_that_no_index_takes_is_refused_before_anything_is_written(deep: 
 
 
 @pytest.mark.parametrize("implied", [False, True])
-def test_1200_folders_deep_comes_back(implied: bool, tmp_path: Path) -> None:
-    """Whether the archive has a member for each of the folders or for none."""
+def test_a_tree_1200_levels_deep_is_restored(implied: bool, tmp_path: Path) -> None:
+    """With a member for each folder, or with none."""
     depth = 1200
     paths = ["/".join(["r"] + ["d"] * number) for number in range(depth + 1)]
     tar = b"".join(Header(path, "d", mode=0o555, mtime_ns=5).pack() for path in paths if not implied)

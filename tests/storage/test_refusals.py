@@ -1,4 +1,4 @@
-"""Errors are one line, say what to do next, and tell no secret."""
+"""Errors take one line, name the next step, and contain no secret."""
 
 import io
 import traceback
@@ -42,15 +42,15 @@ def refused(call: Callable[[], object]) -> MgmtError:
     return raised.value
 
 
-def test_there_is_no_such_bucket(seaweed: Server) -> None:
+def test_a_missing_bucket_is_reported(seaweed: Server) -> None:
     for call in every_call(open_store("s3://no-such-bucket/p")):
         error = refused(call)
         assert isinstance(error, StoreError)
-        assert "no such bucket" in error.message
+        assert "bucket does not exist" in error.message
         assert not error.retryable
 
 
-def test_the_key_is_wrong(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials_are_reported(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     url = fresh_url(seaweed)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
     for call in every_call(open_store(url, capabilities=Capabilities("crc64nvme"))):
@@ -60,14 +60,14 @@ def test_the_key_is_wrong(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> N
         assert "credentials" in refused(call).message
 
 
-def test_there_are_no_credentials(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
     for call in every_call(open_store("s3://storage/p")):
         assert "no credentials" in refused(call).message
 
 
-def test_nobody_answers(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_endpoint_is_reported(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     store = open_store("s3://storage/p", StoreOptions("http://127.0.0.1:1"))
@@ -77,8 +77,8 @@ def test_nobody_answers(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> Non
         assert error.retryable
 
 
-def test_something_else_answers(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A web server that is no S3 at all."""
+def test_another_server_is_reported(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A web server that is not S3."""
     store = open_store(
         "s3://storage/p", StoreOptions(f"{moto.endpoint_url}/moto-api/"), capabilities=Capabilities(None)
     )
@@ -87,7 +87,7 @@ def test_something_else_answers(moto: Server, monkeypatch: pytest.MonkeyPatch) -
             call()
 
 
-def test_credentials_that_cannot_be_had_are_not_quoted(
+def test_unavailable_credentials_are_not_quoted(
     seaweed: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config = f"{tmp_path}/config"
@@ -106,11 +106,11 @@ def test_credentials_that_cannot_be_had_are_not_quoted(
         (StoreOptions(profile="nobody"), "nobody"),
         (StoreOptions("127.0.0.1:9000"), "boto3 cannot use"),
         (StoreOptions("http://127.0.0.1:port"), "boto3 cannot use"),
-        (StoreOptions(f"http://user:{CANARY}@127.0.0.1:9000"), "credentials in the endpoint"),
-        (StoreOptions("http://user:pass@127.0.0.1:9000"), "credentials in the endpoint"),
+        (StoreOptions(f"http://user:{CANARY}@127.0.0.1:9000"), "URL contains credentials"),
+        (StoreOptions("http://user:pass@127.0.0.1:9000"), "URL contains credentials"),
     ],
 )
-def test_settings_that_cannot_be_used(options: StoreOptions, why: str) -> None:
+def test_invalid_settings_are_rejected(options: StoreOptions, why: str) -> None:
     error = refused(lambda: open_store("s3://bucket/p", options))
     assert isinstance(error, ConfigurationError)
     assert why in error.message
@@ -138,7 +138,7 @@ def test_settings_that_cannot_be_used(options: StoreOptions, why: str) -> None:
         "file:///a\0b",
     ],
 )
-def test_urls_that_name_no_store(url: str) -> None:
+def test_invalid_store_urls_are_rejected(url: str) -> None:
     assert isinstance(refused(lambda: open_store(url)), ConfigurationError)
 
 
@@ -153,7 +153,7 @@ def test_urls_that_name_no_store(url: str) -> None:
         ("file:////x/100% mine", "file:///x/100% mine", None),
     ],
 )
-def test_urls_of_stores(url: str, same: str, bucket: str | None) -> None:
+def test_store_urls_are_normalized(url: str, same: str, bucket: str | None) -> None:
     store = open_store(url)
     assert (store.url, store.bucket) == (same, bucket)
     assert store.location("k") == f"{same}/k"
@@ -174,7 +174,7 @@ def test_amazon_itself_gets_virtual_hosts_and_others_get_paths(monkeypatch: pyte
     assert url_of("http://minio.example:9000") == "http://minio.example:9000/bucket/p/k"
 
 
-def test_the_probe_is_made_once_and_remembered(seaweed: Server) -> None:
+def test_an_endpoint_is_probed_once(seaweed: Server) -> None:
     url = fresh_url(seaweed)
     found: list[Capabilities] = []
     store = open_store(url, on_probed=found.append)
