@@ -79,7 +79,7 @@ def write_archive(
     not be read again (`survey` reports it before anything is written).
     """
     source = Source(tree)
-    account = _Account(source, owners=options.owners, xattrs=options.xattrs)
+    summary = _Summary(source, owners=options.owners, xattrs=options.xattrs)
     with _Blocks(sink, index, progress, options) as blocks, closing(source.members()) as members:
         for found in members:
             attributes = source.xattrs(found) if options.xattrs else {}
@@ -92,10 +92,10 @@ def write_archive(
             if found.type == "f":
                 sha256 = blocks.copy(source, found, header.size)
                 blocks.write(bytes(padding(header.size)))
-            index.add_member(account.add(found, header_offset, data_offset, sha256, attributes))
+            index.add_member(summary.add(found, header_offset, data_offset, sha256, attributes))
         blocks.finish()
     return Archived(
-        **vars(account.hashed()), tar_size=blocks.tar_size, tar_crc32=blocks.crc, size=blocks.size, blocks=blocks.count
+        **vars(summary.hashed()), tar_size=blocks.tar_size, tar_crc32=blocks.crc, size=blocks.size, blocks=blocks.count
     )
 
 
@@ -106,7 +106,7 @@ def hash_tree(tree: Tree, progress: Progress, *, owners: bool = False, xattrs: b
     `digest` and `kept`.
     """
     source = Source(tree)
-    account = _Account(source, owners=owners, xattrs=xattrs)
+    summary = _Summary(source, owners=owners, xattrs=xattrs)
     buffer = memoryview(bytearray(BLOCK))
     with closing(source.members()) as members:
         for found in members:
@@ -121,8 +121,8 @@ def hash_tree(tree: Tree, progress: Progress, *, owners: bool = False, xattrs: b
                     left -= count
                     progress.advance(count)
                 sha256 = hasher.digest()
-            account.add(found, 0, 0, sha256, attributes)
-    return account.hashed()
+            summary.add(found, 0, 0, sha256, attributes)
+    return summary.hashed()
 
 
 def look_again(tree: Tree, seen: Hashed) -> None:
@@ -134,7 +134,7 @@ def look_again(tree: Tree, seen: Hashed) -> None:
         )
 
 
-class _Account:
+class _Summary:
     """Collects what was read so far."""
 
     def __init__(self, source: Source, *, owners: bool, xattrs: bool) -> None:
@@ -254,7 +254,7 @@ class _Blocks:
         if self._filled:
             self._pack()
         while self._in_flight:
-            self._hand_on()
+            self._emit()
         self._send(trailer(self.crc, self.tar_size))
 
     def _advance(self, count: int) -> None:
@@ -268,11 +268,11 @@ class _Blocks:
         self._in_flight.append((future, self._buffer, self._filled))
         self._progress.advance(self._filled)
         if not self._free:
-            self._hand_on()
+            self._emit()
         self._buffer = self._free.pop()
         self._filled = 0
 
-    def _hand_on(self) -> None:
+    def _emit(self) -> None:
         future, buffer, size = self._in_flight.popleft()
         pieces, crc = future.result()
         self._free.append(buffer)

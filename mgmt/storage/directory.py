@@ -40,7 +40,7 @@ from mgmt.storage.directory_layout import (
 )
 from mgmt.storage.directory_upload import DirectoryUpload
 from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key
-from mgmt.storage.publish import CHUNK, CONTENT, is_same, refuse_another, sha256_of
+from mgmt.storage.publish import CHUNK, CONTENT, is_same, require_etag, sha256_of
 from mgmt.storage.store import Attributes, Capabilities, PendingUpload, Sent, StoredObject, Transfer
 
 _HALF = ".partial"
@@ -88,14 +88,14 @@ class DirectoryStore:
         transfer = replace(transfer, part_size=transfer.part_size or DEFAULT_PART_SIZE)
         where, upload_id = self.location(check_key(key)), transfer.resume or ""
         with translated(where):
-            descriptor = self._found(upload_id)
+            descriptor = self._open_existing(upload_id)
         if descriptor is None:
             self.abort(key, upload_id)  # a killed process may have left only one of its two files
             upload_id = secrets.token_hex(16)
             if transfer.on_started is not None:
                 transfer.on_started(upload_id, transfer.part_size or DEFAULT_PART_SIZE)
             with translated(where):
-                descriptor = self._begin(key, upload_id)
+                descriptor = self._create_upload(key, upload_id)
         return self._upload(descriptor, key, upload_id, attributes.metadata, transfer)
 
     def prove(self, key: str, sent: Sent) -> str | None:
@@ -111,7 +111,7 @@ class DirectoryStore:
         upload_id = put_id(check_key(key))
         self.abort(key, upload_id)
         with translated(self.location(key)):
-            descriptor = self._begin(key, upload_id)
+            descriptor = self._create_upload(key, upload_id)
         upload = self._upload(descriptor, key, upload_id, own, Transfer(size))
         try:
             data.seek(0)
@@ -186,11 +186,11 @@ class DirectoryStore:
         """Remove a file, its metadata, an unfinished `put` of it, and the folders that become empty."""
         self.abort(key, put_id(key))
         with translated(self.location(check_key(key))), suppress(FileNotFoundError), self._locked() as root:
-            if only is not None and self._is_there(key):
-                refuse_another(self.location(key), self.head(key).etag, only)
+            if only is not None and self._exists(key):
+                require_etag(self.location(key), self.head(key).etag, only)
             with suppress(FileNotFoundError, NotADirectoryError), open_parent(root, key) as (folder, name):
                 remove(folder, name)
-            self._forget(root, key)
+            self._remove_note(root, key)
             remove_empty_parents(root, key)
 
     def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
@@ -220,8 +220,8 @@ class DirectoryStore:
             with suppress(FileNotFoundError), open_parent(root, upload_path(upload_id)) as (folder, name):
                 remove(folder, name)
                 remove(folder, f"{name}.json")
-            if not self._is_there(key):
-                self._forget(root, key)
+            if not self._exists(key):
+                self._remove_note(root, key)
 
     def clock(self) -> datetime | None:
         """None: a folder has no clock."""
@@ -230,7 +230,7 @@ class DirectoryStore:
     def publish(self, key: str, upload_id: str, size: int, metadata: Mapping[str, str]) -> StoredObject:
         """Give the finished upload its key. Raises ConflictError when the key holds an object of another operation."""
         with translated(self.location(key)), self._locked() as root:
-            there = self.head(key) if self._is_there(key) else None
+            there = self.head(key) if self._exists(key) else None
             if there is not None and there.size == 0 != size and self._note(key) == noted(size, metadata):
                 with open_parent(root, key) as (folder, name):  # the claim of a crashed run: see `place`
                     remove(folder, name)
@@ -272,12 +272,12 @@ class DirectoryStore:
                 next_step="run the same command again",
             ) from error
 
-    def _begin(self, key: str, upload_id: str) -> int:
+    def _create_upload(self, key: str, upload_id: str) -> int:
         with self._parent(upload_path(upload_id), create=True) as (folder, name):
             write_new(folder, f"{name}.json", [json.dumps({"key": key}).encode()])
         return self._open_upload(upload_id, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
-    def _found(self, upload_id: str) -> int | None:
+    def _open_existing(self, upload_id: str) -> int | None:
         if not _UPLOAD_ID.fullmatch(upload_id):
             return None
         try:
@@ -326,14 +326,14 @@ class DirectoryStore:
             finally:
                 lock.close()
 
-    def _is_there(self, key: str) -> bool:
+    def _exists(self, key: str) -> bool:
         try:
             self.head(key)
         except NotFoundError:
             return False
         return True
 
-    def _forget(self, root: int, key: str) -> None:
+    def _remove_note(self, root: int, key: str) -> None:
         with suppress(FileNotFoundError), open_parent(root, note_path(key)) as (folder, name):
             remove(folder, name)
 

@@ -28,7 +28,7 @@ def is_same(there: StoredObject, size: int, metadata: Mapping[str, str]) -> bool
     return there.size == size and all(there.metadata.get(name) == metadata.get(name) for name in (OPERATION, CONTENT))
 
 
-def refuse_another(where: str, etag: str, only: str) -> None:
+def require_etag(where: str, etag: str, only: str) -> None:
     """Raise ConflictError unless the object at `where` has the expected ETag `only`."""
     if etag != only:
         raise ConflictError(f"{where} was replaced by another object", next_step="mgmt verify")

@@ -269,7 +269,7 @@ class Bucket:
         with suppress(NotFoundError), translated(self.where(key)):
             self.client.abort_multipart_upload(**self.place(key), UploadId=upload_id)
 
-    def unless_taken(self, key: str, request: Callable[..., object]) -> None:
+    def if_absent(self, key: str, request: Callable[..., object]) -> None:
         """Call `request(IfNoneMatch="*")`, or without it on an endpoint that does not implement the condition."""
         with translated(self.where(key)):
             if self.conditional:

@@ -90,7 +90,7 @@ class NewObject:
             listed = [{**entry, **self._stated(part.checksum)} for entry, part in zip(listed, parts, strict=True)]
         if self._algorithm == "crc64nvme" and sent.checksum is not None:
             whole = {"ChecksumCRC64NVME": sent.checksum.partition(":")[2], "ChecksumType": "FULL_OBJECT"}
-        self._bucket.unless_taken(
+        self._bucket.if_absent(
             self._key,
             lambda **condition: self._bucket.client.complete_multipart_upload(
                 **self._bucket.place(self._key),
@@ -111,7 +111,7 @@ class NewObject:
                 **self._bucket.place(self._key), Body=body, **self._attributes, **self._stated(checksum), **condition
             )
 
-        self._bucket.unless_taken(self._key, request)
+        self._bucket.if_absent(self._key, request)
 
     def head(self) -> StoredObject | None:
         """The object under the key, or None."""

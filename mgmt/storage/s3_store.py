@@ -13,7 +13,7 @@ from mgmt.errors import IntegrityError, NotFoundError, StoreUnavailableError
 from mgmt.storage.checksums import checksum, checksum_of_file, proven_by
 from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key
 from mgmt.storage.multipart import MultipartUpload, plan_part_size
-from mgmt.storage.publish import CONTENT, is_same, publish_once, refuse_another, sha256_of
+from mgmt.storage.publish import CONTENT, is_same, publish_once, require_etag, sha256_of
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.s3 import Bucket
 from mgmt.storage.s3_object import NewObject
@@ -163,7 +163,7 @@ class S3Store:
         """Remove one object, if it exists. In a versioned bucket the older version remains."""
         if only is not None:
             try:
-                refuse_another(self.location(key), self.head(key).etag, only)
+                require_etag(self.location(key), self.head(key).etag, only)
             except NotFoundError:
                 return
         self._before_removal()

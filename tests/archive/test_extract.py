@@ -32,14 +32,14 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def bring(written: Written, out: Path, name: str | None = None, **options: object) -> Extracted:
+def restore(written: Written, out: Path, name: str | None = None, **options: object) -> Extracted:
     members = read_members(read_blocks(written.index, written.fetch, 2))
     wanted = Wanted(name, **options)  # type: ignore[arg-type]
     return extract(members, os.fspath(out), wanted, token="t", progress=NoProgress())
 
 
 def test_a_tree_is_restored_unchanged(tree: Tree, written: Written, out: Path) -> None:
-    found = bring(written, out, digest=written.archived.digest, limits=Limits.of(written.index.end))
+    found = restore(written, out, digest=written.archived.digest, limits=Limits.of(written.index.end))
     assert describe(out / "photos") == describe(Path(tree.root))
     assert os.listdir(out) == ["photos"]
     assert found == Extracted(
@@ -52,7 +52,7 @@ def test_a_tree_is_restored_unchanged(tree: Tree, written: Written, out: Path) -
 
 
 def test_a_tree_is_restored_under_another_name(tree: Tree, written: Written, out: Path) -> None:
-    assert bring(written, out, "other\nname").path == os.fspath(out / "other\nname")
+    assert restore(written, out, "other\nname").path == os.fspath(out / "other\nname")
     assert describe(out / "other\nname") == describe(Path(tree.root))
 
 
@@ -61,13 +61,13 @@ def test_a_single_file_and_a_single_link_are_restored(tmp_path: Path, out: Path)
     os.utime(file, ns=(7, 1_234_567_890_123_456_789))
     file.chmod(0o604)
     written = write(Tree(os.fspath(file), "clip.mov"), tmp_path / "index")
-    found = bring(written, out, digest=written.archived.digest)
+    found = restore(written, out, digest=written.archived.digest)
     assert found.file_sha256 == written.archived.file_sha256
     assert (out / "clip.mov").read_bytes() == file.read_bytes()
     assert (out / "clip.mov").stat().st_mtime_ns == 1_234_567_890_123_456_789
     assert stat.S_IMODE((out / "clip.mov").stat().st_mode) == 0o604
     (tmp_path / "link").symlink_to("nowhere")
-    bring(write(Tree(os.fspath(tmp_path / "link"), "link"), tmp_path / "index 2"), out)
+    restore(write(Tree(os.fspath(tmp_path / "link"), "link"), tmp_path / "index 2"), out)
     assert os.readlink(out / "link") == "nowhere"
     assert (out / "link").lstat().st_mtime_ns == (tmp_path / "link").lstat().st_mtime_ns
 
@@ -82,7 +82,7 @@ def test_setuid_and_setgid_are_stripped(tmp_path: Path, out: Path) -> None:
         (root / name).chmod(mode)
         (root / f"{name}.txt").chmod(mode)
     root.chmod(0o2550)
-    bring(write(Tree(os.fspath(root), "root"), tmp_path / "index"), out)
+    restore(write(Tree(os.fspath(root), "root"), tmp_path / "index"), out)
     for name, mode in modes.items():
         assert stat.S_IMODE((out / "root" / name).stat().st_mode) == mode & 0o1777
         assert stat.S_IMODE((out / "root" / f"{name}.txt").stat().st_mode) == mode & 0o1777
@@ -98,17 +98,17 @@ def test_read_only_folders_are_restored_by_an_ordinary_user(as_user: Path) -> No
     before = describe(root)
     written = write(Tree(os.fspath(root), "root"), as_user / "index")
     (as_user / "out").mkdir()
-    bring(written, as_user / "out")
+    restore(written, as_user / "out")
     assert describe(as_user / "out" / "root") == before
     with pytest.raises(ConflictError):
-        bring(written, as_user / "out")
+        restore(written, as_user / "out")
     assert os.listdir(as_user / "out") == ["root"]
 
 
 def test_the_umask_is_ignored(tree: Tree, written: Written, out: Path) -> None:
     old = os.umask(0o077)
     try:
-        bring(written, out)
+        restore(written, out)
     finally:
         os.umask(old)
     assert describe(out / "photos") == describe(Path(tree.root))
@@ -126,7 +126,7 @@ def test_user_attributes_are_restored(tmp_path: Path, out: Path) -> None:
             os.setxattr(root / "folder" / "file", "trusted.mgmt", b"not for everyone")
     except OSError as error:
         pytest.skip(f"this filesystem has no user attributes: {error}")
-    bring(write(Tree(os.fspath(root), "root"), tmp_path / "index", xattrs=True), out)
+    restore(write(Tree(os.fspath(root), "root"), tmp_path / "index", xattrs=True), out)
     for path in walk(out / "root"):
         assert os.listxattr(path) == ["user.mgmt=%"]
         assert os.getxattr(path, "user.mgmt=%") == os.fsencode(path.name)
@@ -146,7 +146,7 @@ def test_a_tree_deeper_than_path_and_descriptor_limits_is_restored(
     os.close(os.open("at the bottom", os.O_CREAT | os.O_WRONLY, dir_fd=here))
     os.close(here)
     written = write(Tree(os.fspath(tmp_path / name), name), tmp_path / "index")
-    found = bring(written, out, digest=written.archived.digest)
+    found = restore(written, out, digest=written.archived.digest)
     assert found.members == depth + 1
     again = write(Tree(os.fspath(out / name), name), tmp_path / "index again")
     assert again.object == written.object
@@ -159,7 +159,7 @@ def test_a_tree_deeper_than_path_and_descriptor_limits_is_restored(
 def test_a_taken_name_is_a_conflict(written: Written, out: Path) -> None:
     (out / "photos").write_text("mine")
     with pytest.raises(ConflictError, match="photos already exists"):
-        bring(written, out)
+        restore(written, out)
     assert (out / "photos").read_text() == "mine"
     assert os.listdir(out) == ["photos"]
 
@@ -179,19 +179,19 @@ def test_a_name_taken_concurrently_is_a_conflict(written: Written, out: Path) ->
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "/x", "a\0b"])
 def test_an_invalid_name_is_rejected(written: Written, out: Path, name: str) -> None:
     with pytest.raises(IntegrityError, match="not a valid name"):
-        bring(written, out, name)
+        restore(written, out, name)
     assert os.listdir(out) == []
 
 
 def test_an_unexpected_archive_never_appears(written: Written, out: Path) -> None:
     with pytest.raises(IntegrityError, match="digest"):
-        bring(written, out, digest="0" * 64)
+        restore(written, out, digest="0" * 64)
     with pytest.raises(IntegrityError, match="more than the 5 members"):
-        bring(written, out, limits=Limits(members=5))
+        restore(written, out, limits=Limits(members=5))
     with pytest.raises(IntegrityError, match="more than the 1000 bytes"):
-        bring(written, out, limits=Limits(size=1000))
+        restore(written, out, limits=Limits(size=1000))
     assert os.listdir(out) == []
-    bring(written, out, limits=Limits(written.archived.members, written.archived.original_size))
+    restore(written, out, limits=Limits(written.archived.members, written.archived.original_size))
 
 
 def test_a_truncated_archive_leaves_nothing(written: Written, out: Path) -> None:
@@ -203,14 +203,14 @@ def test_a_truncated_archive_leaves_nothing(written: Written, out: Path) -> None
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MgmtError("the store is gone")])
 def test_any_interruption_leaves_nothing(written: Written, out: Path, error: BaseException) -> None:
-    def breaking_off() -> Iterator[bytes]:
+    def interrupted() -> Iterator[bytes]:
         for number, piece in enumerate(inflate(chunked(written.object, 5000))):
             if number == 7:
                 raise error
             yield piece
 
     with pytest.raises(type(error)):
-        extract(read_members(breaking_off()), os.fspath(out), token="t", progress=NoProgress())
+        extract(read_members(interrupted()), os.fspath(out), token="t", progress=NoProgress())
     assert os.listdir(out) == []
 
 
@@ -220,10 +220,10 @@ def test_leftovers_are_not_touched_but_can_be_removed(written: Written, out: Pat
     (out / ".mgmt-t.partial" / "locked").chmod(0)
     (out / ".mgmt-other.partial").write_text("another operation's")
     with pytest.raises(ConflictError, match="left over from an interrupted run"):
-        bring(written, out)
+        restore(written, out)
     remove_partial(os.fspath(out), "t")
     remove_partial(os.fspath(out), "t")
-    bring(written, out)
+    restore(written, out)
     assert sorted(os.listdir(out)) == [".mgmt-other.partial", "photos"]
 
 
@@ -232,7 +232,7 @@ def test_a_full_disk_is_reported(written: Written, out: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
         with pytest.raises(MgmtError, match="out cannot be written to: File too large"):
-            bring(written, out)
+            restore(written, out)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert os.listdir(out) == []
@@ -240,10 +240,10 @@ def test_a_full_disk_is_reported(written: Written, out: Path) -> None:
 
 def test_an_invalid_destination_is_reported(written: Written, tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match="missing cannot be written to: No such file"):
-        bring(written, tmp_path / "missing")
+        restore(written, tmp_path / "missing")
     (tmp_path / "file").write_text("")
     with pytest.raises(MgmtError, match="Not a directory"):
-        bring(written, tmp_path / "file")
+        restore(written, tmp_path / "file")
 
 
 @pytest.mark.parametrize("path", ["photos/odd", "photos/odd/sparse", "photos/odd/link", "photos/odd/empty folder"])
@@ -252,7 +252,7 @@ def test_a_member_is_restored_with_everything_below_it(
     tree: Tree, written: Written, out: Path, path: str, how: str
 ) -> None:
     if how == "whole":
-        found = bring(written, out, member=path)
+        found = restore(written, out, member=path)
     else:
         selection = select(written.index, path)
         tar = read_selection(written.index, selection, written.fetch, 2)
@@ -290,7 +290,7 @@ def test_a_selected_hard_link_is_restored_as_a_file(tree: Tree, written: Written
 def test_a_missing_member_is_reported(written: Written, out: Path) -> None:
     for path in ("photos/missing", "photos/od", "other"):
         with pytest.raises(NotFoundError, match="no member"):
-            bring(written, out, member=path)
+            restore(written, out, member=path)
         with pytest.raises(NotFoundError, match="no member"):
             select(written.index, path)
     assert os.listdir(out) == []
@@ -309,9 +309,9 @@ def test_progress_adds_up_to_the_content_size(written: Written, out: Path) -> No
 
 def test_no_descriptor_stays_open(written: Written, out: Path) -> None:
     before = len(os.listdir("/dev/fd"))
-    bring(written, out)
+    restore(written, out)
     with pytest.raises(ConflictError):
-        bring(written, out)
+        restore(written, out)
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -325,7 +325,7 @@ def test_fallbacks_for_other_systems(tree: Tree, written: Written, out: Path, mo
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noted)
-    bring(written, out)
+    restore(written, out)
     assert describe(out / "photos") == describe(Path(tree.root))
     assert len(synced) == written.archived.files + written.archived.folders + 1
 
@@ -351,5 +351,5 @@ def test_names_of_arbitrary_bytes_are_restored(tmp_path: Path, out: Path) -> Non
         raw(root, name).write_bytes(name)
     set_times(walk(root), 10**18)
     written = write(Tree(os.fspath(root), os.fsdecode(b"\xffroot")), tmp_path / "index")
-    bring(written, out, digest=written.archived.digest)
+    restore(written, out, digest=written.archived.digest)
     assert describe(raw(out, b"\xffroot")) == describe(root)

@@ -40,7 +40,7 @@ TIMES = [
 ]
 
 
-def goes(path: str = "r", **facts: object) -> bool:
+def writer_accepts(path: str = "r", **facts: object) -> bool:
     """Whether the writer accepts it."""
     try:
         Header(path, "f", mode=0o644, **({"mtime_ns": 0} | facts)).check()  # type: ignore[arg-type]
@@ -49,7 +49,7 @@ def goes(path: str = "r", **facts: object) -> bool:
     return True
 
 
-def is_read(path: str = "r", **facts: object) -> bool:
+def reader_accepts(path: str = "r", **facts: object) -> bool:
     """Whether the reader accepts what would be written."""
     packed = Header(path, "f", **({"mode": 0o644, "mtime_ns": 0} | facts)).pack()  # type: ignore[arg-type]
     try:
@@ -59,7 +59,7 @@ def is_read(path: str = "r", **facts: object) -> bool:
     return True
 
 
-def indexed(path: Path, member: Member, tar_size: int = 1 << 20) -> bool:
+def index_accepts(path: Path, member: Member, tar_size: int = 1 << 20) -> bool:
     """Whether an index holds the member and returns it unchanged."""
     root = Member("root", "d", 0o755, 0, 0, 0, 0, None, None)
     facts = IndexEnd(2, 0, "0" * 64, limits.SIZE - 1, "", tar_size, 0, 0, "")
@@ -84,21 +84,21 @@ def a_member(path: str = "r", mtime_ns: int = 0, size: int = 0, link: str | None
 @pytest.mark.parametrize("time", TIMES)
 def test_writer_and_reader_agree_on_times(time: int, tmp_path: Path) -> None:
     inside = -(1 << 63) <= time < 1 << 63
-    assert goes(mtime_ns=time) == is_read(mtime_ns=time) == inside
-    assert indexed(tmp_path / "index", a_member(mtime_ns=time), limits.SIZE - 1) == inside
+    assert writer_accepts(mtime_ns=time) == reader_accepts(mtime_ns=time) == inside
+    assert index_accepts(tmp_path / "index", a_member(mtime_ns=time), limits.SIZE - 1) == inside
 
 
 @pytest.mark.parametrize("seconds", [limits.TIME_NS // 10**9, limits.TIME_NS // 10**9 + 1, 1 << 33, 1 << 62])
 def test_writer_and_reader_agree_on_whole_seconds(seconds: int) -> None:
     inside = seconds * 10**9 < 1 << 63
-    assert goes(mtime_ns=seconds * 10**9) == is_read(mtime_ns=seconds * 10**9) == inside
+    assert writer_accepts(mtime_ns=seconds * 10**9) == reader_accepts(mtime_ns=seconds * 10**9) == inside
 
 
 @pytest.mark.parametrize("size", [limits.SIZE - 2, limits.SIZE - 1, limits.SIZE])
 def test_writer_and_reader_agree_on_sizes(size: int, tmp_path: Path) -> None:
     inside = size < 1 << 62
-    assert goes(size=size) == is_read(size=size) == inside
-    assert indexed(tmp_path / "index", a_member(size=1), tar_size=size) == inside
+    assert writer_accepts(size=size) == reader_accepts(size=size) == inside
+    assert index_accepts(tmp_path / "index", a_member(size=1), tar_size=size) == inside
 
 
 @pytest.mark.parametrize("owner", [None, Owner(3_000_000_000, 3_000_000_000, b"u" * 40, b"g" * 40)])
@@ -111,8 +111,8 @@ def test_writer_and_reader_agree_on_extended_records(path: str, owner: Owner | N
         xattrs[b"user.b"] = bytes(len(xattrs[b"user.b"]) + room)
         room = limits.EXTENDED + over - stated(path, owner, xattrs)
     inside = over <= 0
-    assert goes(path, mtime_ns=1, owner=owner, xattrs=xattrs) == inside
-    assert is_read(path, mtime_ns=1, owner=owner, xattrs=xattrs) == inside
+    assert writer_accepts(path, mtime_ns=1, owner=owner, xattrs=xattrs) == inside
+    assert reader_accepts(path, mtime_ns=1, owner=owner, xattrs=xattrs) == inside
     if inside:
         assert Header(path, "f", mode=0o644, mtime_ns=1, owner=owner, xattrs=xattrs).check() == limits.EXTENDED + over
 
@@ -130,8 +130,8 @@ def test_writer_reader_and_index_agree_on_names(character: str, link: str | None
     each = len(quote(character)) - 2
     path = "r/" + character * (room // each) + "a" * (room % each)
     assert len(quote(path)) + len(quote(link or "")) == limits.NAMES + over
-    assert goes(path, link=link or "") == (over <= 0)
-    assert indexed(tmp_path / "index", a_member(path, mtime_ns=-limits.TIME_NS, link=link)) == (over <= 0)
+    assert writer_accepts(path, link=link or "") == (over <= 0)
+    assert index_accepts(tmp_path / "index", a_member(path, mtime_ns=-limits.TIME_NS, link=link)) == (over <= 0)
 
 
 @pytest.mark.parametrize("over", [-1, 0, 1])
@@ -159,7 +159,9 @@ def test_writer_and_index_agree_on_lines(over: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("over", [-1, 0, 1])
 def test_writer_and_reader_agree_on_depth(over: int, tmp_path: Path) -> None:
     path = "/".join(["r"] + ["a"] * (limits.DEPTH - 1 + over))
-    assert goes(path) == is_read(path) == indexed(tmp_path / "index", a_member(path)) == (over <= 0)
+    assert (
+        writer_accepts(path) == reader_accepts(path) == index_accepts(tmp_path / "index", a_member(path)) == (over <= 0)
+    )
 
 
 @pytest.fixture(params=["single", "in a folder"])
@@ -197,7 +199,7 @@ def test_a_time_at_the_limit_is_restored_exactly(time: int, place: str, tmp_path
             pytest.skip(f"the file system of {here} has no such times")
         tree = Tree(os.fspath(here / "r"), "r")
         survey(tree)
-        bring(write(tree, tmp_path / "index"), here / "out")
+        restore(write(tree, tmp_path / "index"), here / "out")
         for path in (here / "out" / "r", here / "out" / "r" / "file"):
             assert path.stat().st_mtime_ns == time
     finally:
@@ -205,7 +207,7 @@ def test_a_time_at_the_limit_is_restored_exactly(time: int, place: str, tmp_path
             remove_tree(os.fspath(here.parent), here.name)
 
 
-def bring(written: Written, out: Path) -> None:
+def restore(written: Written, out: Path) -> None:
     members = read_members(read_blocks(written.index, written.fetch, 1))
     extract(members, os.fspath(out), Wanted(digest=written.archived.digest), token="t", progress=NoProgress())
 
