@@ -1,4 +1,4 @@
-"""A store whose archives are empty shells, with indexes that say what they would hold: enough to rebuild a catalog."""
+"""A store of empty archives with full indexes, enough to rebuild a catalog."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ SHELL = b"there is nothing in it\n"
 
 
 def directory_store(folder: Path, archives: int, members: int) -> Path:
-    """Fill the folder with so many archives of so many members each."""
+    """Fill the folder with `archives` archives of `members` members each."""
     folder.mkdir()
     for number in range(archives):
         key = f"{number}.tar.gz"

@@ -25,7 +25,7 @@ class StoredObject:
     frozen: bool = False
     """It must be restored before it can be read."""
     thawing: bool = False
-    """A restore of the frozen object is under way."""
+    """A restore of the frozen object is in progress."""
     locked_until: datetime | None = None
     """The store prevents its removal before then; None where it does not state that."""
 
