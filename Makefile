@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo test torture lint bench clean
+.PHONY: setup demo test torture lint docs-check bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.dev                      ## the virtual environment, with everything to work on mgmt
@@ -37,6 +37,9 @@ lint: $(VENV)/.dev                       ## ruff, mypy, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs-check: $(VENV)/.dev                 ## links and anchors in all Markdown files
+	$(BIN)/python -m tests.links
 
 bench: $(VENV)/.dev                      ## figures beside other tools, into docs/benchmarks.md (ROWS=upload: a part of them)
 	$(BIN)/python -m benchmarks.run $(ROWS)

@@ -1,1 +1,1 @@
-"""Figures, side by side with other tools, on the same input and the same server in one go. They are not tests."""
+"""Benchmarks beside other tools, on the same input and the same server. They are not tests."""

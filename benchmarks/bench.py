@@ -1,4 +1,4 @@
-"""What a row says, and how mgmt and its peers are run in turn to fill it."""
+"""Rows of the results, and how mgmt and its peers are run in turn to fill them."""
 
 import itertools
 import os
@@ -35,7 +35,7 @@ class Row:
     ratio: str
     goal: str
     met: bool | None
-    """None where it cannot be said, or there is no goal."""
+    """None without a goal, or where it is unknown."""
     note: str = ""
 
 
@@ -58,7 +58,7 @@ class Failure:
 
 
 Contestant = Callable[[], Cost]
-"""One whole run, with whatever has to be prepared and cleared away outside the time that it tells."""
+"""One run, with its preparation and cleanup outside the measured time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Bench:
     folder: Path
     """For the homes of mgmt and the servers; on the file system of the inputs."""
     scratches: Path
-    """For what is brought back; there too. It is emptied when all has been measured (see `scratch`)."""
+    """For downloads; on the same file system. It is emptied after all measurements (see `scratch`)."""
     inputs: Inputs
     peers: Peers
     server: Server
@@ -77,7 +77,7 @@ class Bench:
     """The null sink."""
     runs: int
     quick: bool
-    """Whether this only tries that the rows work, with inputs of a twentieth of the size."""
+    """Whether this run only checks that the rows work, with inputs of a twentieth of the size."""
     points: list[Point] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -90,7 +90,7 @@ class Bench:
         self.points.append(Point(plot, line, x, seconds))
 
     def name(self) -> str:
-        """A name that no run before had."""
+        """A name that no earlier run had."""
         return f"run-{next(self._numbers)}"
 
     def measure(self, command: Sequence[str], *, server: Server | None = None, cwd: Path | None = None) -> Cost:
@@ -98,7 +98,7 @@ class Bench:
         return run(command, cwd=cwd or self.folder, environment=self.environment(server or self.server))
 
     def pair(self, ours: Contestant, peers: Mapping[str, Contestant]) -> tuple[Cost, dict[str, Cost | Failure]]:
-        """Run everybody in turn, `runs` times; their medians. A peer that fails says why, once; mgmt must not fail."""
+        """Run all in turn, `runs` times; return their medians. A failing peer gets a note; mgmt must not fail."""
         all_ours: list[Cost] = []
         theirs: dict[str, list[Cost]] = {name: [] for name in peers}
         failures: dict[str, Failure] = {}
@@ -114,14 +114,14 @@ class Bench:
         return middle(all_ours), {name: failures.get(name) or middle(costs) for name, costs in theirs.items()}
 
     def environment(self, server: Server) -> dict[str, str]:
-        """Variables for any program: those of `server`, and nothing of the user's own settings of AWS and mgmt."""
+        """The environment of a program: the variables of `server`, without the user's settings of AWS and mgmt."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MGMT_", "XDG_"))}
-        s5cmd = {"S3_ENDPOINT_URL": server.endpoint_url}  # its own word for AWS_ENDPOINT_URL
+        s5cmd = {"S3_ENDPOINT_URL": server.endpoint_url}  # its name for AWS_ENDPOINT_URL
         return {**own, **server.environment, **s5cmd, "HOME": str(self.folder)}
 
     @contextmanager
     def home(self, server: Server | None = None) -> Iterator["Home"]:
-        """A home of its own for mgmt, with a catalog in which one small upload has been recorded.
+        """A new home for mgmt, with a catalog in which one small upload has been recorded.
 
         So what is measured is an upload of somebody who uses mgmt, not the first one ever, which makes the catalog and
         tries what the endpoint can be trusted with. (That has a row of its own.)
@@ -141,7 +141,7 @@ class Bench:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """An empty folder. What is large in it is removed afterwards, the rest when everything has been measured.
+        """An empty folder. Large files in it are removed afterwards, the rest after all measurements.
 
         For some minutes after many files were removed, an ext4 without a journal passes by all of their inodes for each
         new file: a tree of 20,000 files then takes ten times as long to write, whoever writes it.
@@ -155,7 +155,7 @@ class Bench:
 
 
 class Home:
-    """Where one user of mgmt has a catalog, and originals go when they are done."""
+    """The home of one user of mgmt, with a catalog and `completed/`."""
 
     def __init__(self, bench: Bench, server: Server, path: Path) -> None:
         self.path = path
@@ -173,7 +173,7 @@ class Home:
         return run([program(), "-q", *arguments], cwd=cwd or self.path, environment=environment or self.environment)
 
     def upload(self, target: Path, *options: str) -> Cost:
-        """Upload `target`, and put it back where it was, outside the time."""
+        """Upload `target`, and move it back outside the measured time."""
         cost = self.mgmt("upload", str(target), *options)
         os.rename(self.path / "completed" / target.name, target)
         return cost
@@ -191,7 +191,7 @@ def attempt(peer: Contestant) -> Cost | Failure:
 
 
 def program() -> str:
-    """The console script of the mgmt that is measured."""
+    """The console script of the measured mgmt."""
     return str(Path(sys.executable).parent / "mgmt")
 
 
@@ -208,7 +208,7 @@ def as_fast(what: str, against: str, ours: Cost, theirs: Cost | Failure, goal: f
 def at_most(
     what: str, against: str, ours: float, theirs: float | Failure, unit: str, goal: float | None, note: str = ""
 ) -> Row:
-    """A row whose goal is to need at most `goal` times what the peer needs."""
+    """A row whose goal is at most `goal` times the amount of the peer."""
     text = f"≤ {goal}×" if goal is not None else ""
     if isinstance(theirs, Failure):
         return Row(what, against, ours, None, unit, "", text, None, theirs.reason)
@@ -217,7 +217,7 @@ def at_most(
 
 
 def costs(ours: Cost, theirs: Cost | None, size: int) -> str:
-    """CPU seconds per GiB of input, and the peak memory of one process, ours and theirs."""
+    """CPU seconds per GiB of input, and the peak memory of one process, of mgmt and the peer."""
     both = [ours] if theirs is None else [ours, theirs]
     cpu = " : ".join(f"{each.cpu_seconds / size * GIB:.1f}" for each in both)
     peak = " : ".join(f"{each.peak_rss / MIB:.0f}" for each in both)

@@ -54,7 +54,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _recording(bench: Bench, folder: Path) -> Iterator[Row]:
-    """The same rows into the same tables, in one transaction, by one who has them at hand already."""
+    """The same rows into the same tables, in one transaction, by a writer that has them in memory."""
     facts = [each for n in range(10) for each in archive(n, bench.scaled(MILLION) // 10)]
     with _catalog(folder / "schema.db") as catalog:
         a_record(catalog, "any.tar.gz")
@@ -106,7 +106,7 @@ def _as_statements(path: Path, facts: list[Member]) -> tuple[list[str], list[tup
 
 
 def _growing(bench: Bench, folder: Path) -> Iterator[Row]:
-    """A catalog and its peer that grow; both are searched at each size, and everybody writes at the end."""
+    """A growing catalog and its peer; both are searched at each size, and concurrent writers run at the end."""
     count, path, peer = bench.scaled(MEMBERS), folder / "catalog.db", folder / "plain.db"
     for first, last in zip((0, *ARCHIVES), ARCHIVES, strict=False):
         _recorder(bench, path, first, last, count)
@@ -140,7 +140,7 @@ def _searches(searches: dict[str, float], scan: float) -> Iterator[Row]:
 
 def _writers(bench: Bench, path: Path) -> Iterator[Row]:
     """Processes that record uploads of a few files as fast as they can."""
-    os.sync()  # gigabytes of the peer's may wait for the disk, and whoever asks for a flush would wait for them
+    os.sync()  # otherwise a flush would wait for gigabytes that the peer has written
     seconds = WRITING / 10 if bench.quick else WRITING
     running = [
         subprocess.Popen(
@@ -154,7 +154,7 @@ def _writers(bench: Bench, path: Path) -> Iterator[Row]:
     ]
     for process in running:
         assert process.stdout is not None
-        process.stdout.readline()  # it is ready; else all but the first would be measured starting up
+        process.stdout.readline()  # it is ready; otherwise the start of the others would be measured
     for process in running:
         assert process.stdin is not None
         process.stdin.write("go\n")
@@ -278,6 +278,6 @@ def _seconds(asked: Callable[[], object]) -> float:
 
 
 def _warm(asked: Callable[[], object], times: int = 15) -> float:
-    """The median of some, after one to have all that is needed in memory."""
+    """The median of several runs, after a warm-up."""
     asked()
     return median(_seconds(asked) for _ in range(times))

@@ -1,4 +1,4 @@
-"""What people keep: archives of trips, phones, projects and papers, with the names that their files have.
+"""A realistic collection: archives of trips, phones, projects and papers, with realistic file names.
 
 Nothing is on a disk. The same number always gives the same archive.
 """

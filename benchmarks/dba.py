@@ -1,4 +1,4 @@
-"""What an administrator waits for, and has to make room for, with a large catalog: the figures of docs/dba.md.
+"""Times and sizes of administrative tasks with a large catalog: the figures of docs/dba.md.
 
 `python -m benchmarks.dba [--operations N] [--members N] [--from REV] [--only sqlite|postgresql]` makes a catalog of
 that size on each database, measures, and prints a table. By default it is small: only to see that it works.
@@ -44,7 +44,7 @@ Dump = Callable[[Path], object]
 
 
 def main(arguments: list[str]) -> int:
-    """Measure what is asked for and print it, a line as soon as it is known."""
+    """Measure what is requested, and print each result as soon as it is known."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dba")
     parser.add_argument("--operations", type=int, default=10_000)
     parser.add_argument("--members", type=int, default=100_000)
@@ -108,7 +108,7 @@ def _seconds(work: Callable[[], object]) -> str:
 
 
 def _size(database: Database) -> str:
-    """On disk, when all that was written has come there."""
+    """The size on disk, once everything is written."""
     if database.path is not None:
         database.close()  # which takes the write-ahead log into the file
         return f"{os.path.getsize(database.path) / MIB:,.0f} MiB"
@@ -155,7 +155,7 @@ def _operations(catalog: Catalog) -> str:
 
 
 def _without_copy(copy: str | None) -> None:
-    """Remove the copy that a change of the schema has made: here there is nothing to go back for."""
+    """Remove the backup that a change of the schema has made."""
     if copy is not None:
         os.unlink(copy)
 

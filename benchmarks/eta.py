@@ -16,11 +16,11 @@ from benchmarks.bench import MIB, Bench, Home, Row, program
 QUARTERS = (0.25, 0.5, 0.75)
 REAL = "the real time"
 WITHIN = 0.2
-"""How wrong the predicted time of the whole may be, as a share of the real one."""
+"""The permitted error of the predicted total time, relative to the real one."""
 
 LIMIT = 20 * MIB
 KEPT = 0.9
-"""How much of the limit is to be used, the start of the process included."""
+"""The share of the limit that must be used, including the start of the process."""
 
 BAR = re.compile(r"([\d.,]+)/([\d.,]+) (?:bytes|[kKMGT]i?B).*?(\d+):(\d\d):(\d\d)")
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -89,7 +89,7 @@ def _watch(home: Home, arguments: list[str]) -> tuple[list[Seen], float]:
 
 
 def _bars(terminal: int, began: float) -> Iterator[Seen]:
-    """Every state of the bar that says what remains, until nobody has the terminal open any more."""
+    """Every state of the bar with a remaining time, until the terminal is closed."""
     said = ""
     while True:
         try:

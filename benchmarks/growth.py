@@ -1,4 +1,4 @@
-"""From small to large: time that grows with bytes and files and not faster, memory that does not grow."""
+"""Scaling: time must grow no faster than bytes and files, and memory must not grow."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -76,7 +76,7 @@ def _trip(bench: Bench, source: Input) -> Trip:
 
 
 def _plain_copy(bench: Bench, source: Input, trip: Trip) -> Iterator[Row]:
-    """What the same takes when nothing is archived, hashed or proven."""
+    """The time of the same transfer without archiving, hashing or proof."""
     there = f":s3,provider=SeaweedFS,env_auth=true,endpoint='{bench.server.endpoint_url}':{BUCKET}/{bench.name()}"
     with bench.scratch() as folder:
         for step, source_and_target in (

@@ -1,4 +1,4 @@
-"""Operations and archives by the hundred thousand: ten years of a busy team."""
+"""A history of hundreds of thousands of operations and archives: ten years of a busy team."""
 
 import random
 import sqlite3

@@ -92,7 +92,7 @@ class _Sink:
         """`size` and `crc` are of the body; `small` is the body itself, if it is small."""
         if request.path == CPU:
             return _Answer(200, str(time.process_time()))
-        if request.path.strip("/").count("/") == 0:  # the bucket: there is any, and it lists nothing
+        if request.path.strip("/").count("/") == 0:  # the bucket: every bucket exists, and is empty
             return _Answer(200, "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
         stated = request.headers.get(CHECKSUM)
         if request.method == "POST" and "uploads" in request.query:
@@ -226,7 +226,7 @@ def _bytes(answer: _Answer, method: str) -> bytes:
 
 
 def main() -> None:
-    """Say where we listen, and answer until we are ended."""
+    """Print the address, and answer requests until terminated."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
         print(f"http://127.0.0.1:{server.getsockname()[1]}", flush=True)
         sink = _Sink()

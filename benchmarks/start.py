@@ -1,4 +1,4 @@
-"""What a command costs before it does anything, and short commands as a whole."""
+"""The start-up time of commands, and short commands as a whole."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ def _against_s5cmd(bench: Bench, home: Home) -> Iterator[Row]:
 
 
 def _one_small_file(bench: Bench, home: Home) -> Iterator[Row]:
-    """To SeaweedFS on loopback; by somebody who has used mgmt before, and by somebody who has not."""
+    """To SeaweedFS on loopback, with a used and with a new catalog."""
     against = "aws s3 cp of it"
     what = "upload of one small file to loopback"
 

@@ -1,15 +1,15 @@
-"""A store whose archives are empty shells, with indexes that say what they would hold: enough to rebuild a catalog."""
+"""A store of empty archives with full indexes, enough to rebuild a catalog."""
 
 from pathlib import Path
 
 from benchmarks.collection import archive
-from mgmt.archive.index import IndexHeader, IndexWriter
+from mgmt.archive import IndexEnd, IndexHeader, IndexWriter
 
 SHELL = b"there is nothing in it\n"
 
 
 def directory_store(folder: Path, archives: int, members: int) -> Path:
-    """Fill the folder with so many archives of so many members each."""
+    """Fill the folder with `archives` archives of `members` members each."""
     folder.mkdir()
     for number in range(archives):
         key = f"{number}.tar.gz"
@@ -19,8 +19,5 @@ def directory_store(folder: Path, archives: int, members: int) -> Path:
         with IndexWriter(str(folder / f"{key}.{operation_id[:12]}.index.jsonl.gz"), header) as index:
             for member in archive(number, members):
                 index.add_member(member)
-            index.finish(
-                digest=f"{number:064}", size=len(SHELL), checksum="", tar_size=1 << 60, tar_crc32=0, part_size=0,
-                members=members, blocks=0,
-            )  # fmt: skip
+            index.finish(IndexEnd(members, 0, f"{number:064}", len(SHELL), "", 1 << 60, 0, 0, kept=""))
     return folder

@@ -18,7 +18,7 @@ RAW = "s5cmd cp of the raw file"
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Small files and a mixed tree into SeaweedFS; what does not compress into the null sink."""
+    """Small files and a mixed tree to SeaweedFS; incompressible files to the null sink."""
     yield from _into(bench, bench.server, "20,000 small files → SeaweedFS", bench.inputs.small_files(), {
         OLDER: 8, AWS: 2.6, S5CMD: 1.0,
     })  # fmt: skip

@@ -1,4 +1,4 @@
-"""A process that records small uploads in a catalog, one after the other, and tells how long it waited for a write.
+"""A process that records small uploads in a catalog one after another, and reports how long each write waited.
 
 `python -m benchmarks.writer URL NUMBER SECONDS` says when it is ready, waits for a line, and at the end prints the
 number of uploads and the longest transaction in seconds.
@@ -17,7 +17,7 @@ MEMBERS = 20
 
 
 class Writer:
-    """Does what the catalog sees of an upload."""
+    """Performs the part of an upload that concerns the catalog."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -51,7 +51,7 @@ class Writer:
 
 
 def main(url: str, number: str, seconds: str) -> None:
-    """Stop at the first error, which is then the answer."""
+    """Stop at the first error, and report it."""
     catalog = open_catalog(url)
     writer = Writer(catalog)
     writer.upload(f"the first of {number}")

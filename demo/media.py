@@ -1,7 +1,7 @@
-"""Media made on the spot by real encoders: a video with sound, photos with EXIF, a sound recording.
+"""Media made by real encoders: a video with sound, photos with EXIF, a sound recording.
 
-All of it shows one scene, hills under a rising sun, and the same seed makes the same scene. That is what a tour needs:
-files of the kinds, the sizes and the incompressibility that people archive, without downloading any.
+They show one scene, hills under a rising sun; the same seed gives the same scene. So the tour has files of realistic
+kinds, sizes and compressibility without a download.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def make_media(folder: Path, shoot: Shoot, seed: int) -> None:
 
 
 class Scene:
-    """Three ranges of hills under a sky, with a sensor's grain, so that no frame compresses better than a real one."""
+    """Three ranges of hills under a sky, with sensor noise, so that frames compress like real ones."""
 
     def __init__(self, width: int, height: int, seed: int) -> None:
         self.size = (width, height)

@@ -1,4 +1,4 @@
-"""What a tree holds, so that two of them can be compared: the tour's own eyes, which share no code with mgmt."""
+"""Comparing trees, independently of mgmt: it shares no code with what it checks."""
 
 import hashlib
 import os
@@ -6,12 +6,12 @@ import stat
 from pathlib import Path
 
 Snapshot = dict[str, tuple[str, ...]]
-"""Path relative to the tree's top, to what is there: its kind, then a link's target, or the mode and the time, and of
-files how many hard links they have and the sha256."""
+"""From the path relative to the top of the tree to the kind of entry, then the target of a link, or mode and time, and
+for files also the number of hard links and the sha256."""
 
 
 def snapshot(top: Path) -> Snapshot:
-    """Read every entry below the file or folder `top`, symlinks not followed: names, modes, times, contents."""
+    """Read every entry below the file or folder `top`, without following symlinks: names, modes, times, contents."""
     found = {".": _entry(top)}
     for folder, folders, files in os.walk(top):
         for name in folders + files:
@@ -21,7 +21,7 @@ def snapshot(top: Path) -> Snapshot:
 
 
 def differences(expected: Snapshot, actual: Snapshot) -> list[str]:
-    """One line for each path that is not the same in both; none means the trees are equal, byte for byte."""
+    """One line for each path that differs; an empty list means that the trees are identical."""
     lines = []
     for path in sorted(expected.keys() | actual.keys()):
         if path not in actual:

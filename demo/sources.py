@@ -1,4 +1,4 @@
-"""A source tree to archive beside the media: thousands of small real text files, and the names that break tools."""
+"""A source tree to archive: thousands of small real text files, and file names that break tools."""
 
 import os
 import random
@@ -12,7 +12,7 @@ SMALL_BYTES = 64 * 1024
 
 
 def make_sources(folder: Path, files: int, seed: int) -> None:
-    """Fill the new `folder` with up to `files` real source files of this Python, in deep folders, and with oddities.
+    """Fill the new `folder` with up to `files` real source files of this Python, in deep folders, and unusual names.
 
     The files come from the standard library and the packages installed beside it: the same seed picks the same ones, as
     long as the same Python is installed.

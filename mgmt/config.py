@@ -6,21 +6,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mgmt.choices import MAX_PART_SIZE, MIN_PART_SIZE, Level, Proof, StorageClass
 from mgmt.errors import ConfigurationError
 
-STORAGE_CLASSES = (
-    "STANDARD",
-    "REDUCED_REDUNDANCY",
-    "STANDARD_IA",
-    "ONEZONE_IA",
-    "INTELLIGENT_TIERING",
-    "GLACIER_IR",
-    "GLACIER",
-    "DEEP_ARCHIVE",
-)
+STORAGE_CLASSES = tuple(each.value for each in StorageClass)
 ON_CONFLICT = ("error", "rename", "skip")
-PROOFS = ("auto", "server-checksum", "read-back")
-LEVELS = ("fast", "balanced")
+PROOFS = tuple(each.value for each in Proof)
+LEVELS = tuple(each.value for each in Level)
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -94,11 +86,11 @@ class Settings:
     local_dir: str | None = _setting("where search and ls look for local files", _directory)
     completed_dir: str = _setting("where originals go when they are safe", _directory, "completed")
     on_conflict: str = _setting("what to do when a name is taken", _choice(*ON_CONFLICT), "error")
-    proof: str = _setting("how an archive is proven", _choice(*PROOFS), "auto")
-    level: str = _setting("compression: fast or balanced", _choice(*LEVELS), "fast")
+    proof: str = _setting("how an archive is proven", _choice(*PROOFS), Proof.AUTO.value)
+    level: str = _setting("compression: fast or balanced", _choice(*LEVELS), Level.FAST.value)
     mirror: bool = _setting("keep the records as JSON beside the completed files, too", _yes_or_no, False)
     catalog: str | None = _setting("the catalog's URL, sqlite:///path or postgresql://...", _catalog_url)
-    part_size: int | None = _setting("bytes of a part of an upload", _between(5 << 20, 5 << 30, parse_size))
+    part_size: int | None = _setting("bytes of a part of an upload", _between(MIN_PART_SIZE, MAX_PART_SIZE, parse_size))
     threads: int = _setting("parts in flight at once", _between(1, 64), 4)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 

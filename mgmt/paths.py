@@ -1,7 +1,7 @@
-"""Paths mean what was typed: the kernel resolves them, and nothing else rewrites them.
+"""Paths are taken literally: only the kernel resolves them.
 
-`~` is the shell's to expand, and `..` the kernel's to resolve: behind a symbolic link, the parent is another folder
-than the text of the path suggests (path_resolution(7)).
+The shell expands `~`, and the kernel resolves `..`: behind a symbolic link, the parent is not the folder that the text
+of the path suggests (path_resolution(7)).
 """
 
 import os
@@ -16,20 +16,20 @@ from mgmt.errors import ConfigurationError, MgmtError, NotFoundError, RefusedErr
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 _OCTAL = re.compile(rb"\\([0-7]{3})")
-_TILDE = 'use "$HOME/..."; the shell expands ~ only at the beginning of a word that is not quoted'
+_TILDE = 'use "$HOME/..."; the shell expands ~ only at the beginning of an unquoted word'
 
 
 @contextmanager
 def held_parent(path: str) -> Iterator[tuple[str, int]]:
-    """The canonical path of the target `path`, and a descriptor of its folder, open while the block lasts.
+    """The canonical path of the target `path`, and a descriptor of its folder, open during the block.
 
-    The folder is the one that the kernel finds now, whatever happens to its path afterwards: use the descriptor with
-    the last part of the canonical path, which is the target's own name. The target itself need not exist, and may be a
-    symbolic link; `.` and `..` at the end, and a trailing slash, mean the folder under its real name. In a folder that
-    may be searched but not read, the descriptor cannot be read or synced (O_PATH).
+    The descriptor stays valid whatever happens to the path of the folder: use it with the last part of the canonical
+    path, the target's own name. The target need not exist, and may be a symbolic link; a trailing `.`, `..` or slash
+    means the folder itself, under its real name. For a folder with search but no read permission, the descriptor can be
+    neither read nor synced (O_PATH).
 
-    Raises ConfigurationError for what cannot be the path of a file or folder, NotFoundError when its folder does not
-    exist, MgmtError when that cannot be reached.
+    Raises ConfigurationError for an invalid path, NotFoundError when the folder does not exist, MgmtError when it
+    cannot be accessed.
     """
     _check(path)
     folder, name = os.path.split(path.rstrip("/"))
@@ -54,11 +54,11 @@ def held_parent(path: str) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def held_folder(path: str, *, make: bool = False) -> Iterator[int]:
-    """A descriptor of the folder at the absolute `path`, which was found without symbolic links once.
+    """A descriptor of the folder at the absolute `path`, which must not contain symbolic links.
 
-    With `make`, what is missing of it is made, and the name of each new folder is on disk. No link is followed: where
-    one has taken the place of a folder meanwhile, RefusedError says so, and nothing is made behind it. Raises
-    NotFoundError when there is no such folder, MgmtError when it cannot be reached.
+    With `make`, missing folders are created, and their names synced to disk. No link is followed: raises RefusedError
+    where a link has replaced a folder. Raises NotFoundError when the folder does not exist, MgmtError when it cannot be
+    accessed.
     """
     folder, here = os.open("/", os.O_RDONLY | _FOLDER), ""
     try:
@@ -77,7 +77,7 @@ def held_folder(path: str, *, make: bool = False) -> Iterator[int]:
 
 
 def canonical(path: str) -> str:
-    """The absolute path of a target: its folder without symbolic links, its own name as it is.
+    """The absolute path of a target: its folder without symbolic links, its own name unchanged.
 
     Raises as `held_parent` does.
     """
@@ -86,17 +86,17 @@ def canonical(path: str) -> str:
 
 
 def real_folder(path: str) -> str:
-    """The absolute path of a folder that exists, without symbolic links. Raises NotFoundError, and as `held_parent`."""
+    """The absolute path of an existing folder, without symbolic links. Raises as `held_parent` does."""
     _check(path)
     with _opened(path, path, what="folder") as folder:
         return path_of(folder, path)
 
 
 def folder_to_make(path: str) -> str:
-    """The absolute path of a folder that exists or can be made: what exists of it is without symbolic links.
+    """The absolute path of a folder that exists or can be created; its existing part is without symbolic links.
 
-    Raises ConfigurationError when something else is there, when `..` follows what does not exist, and when what would
-    be made is a folder called `~` here: that the shell has not expanded it is rarely meant.
+    Raises ConfigurationError when something else is there, when `..` follows a part that does not exist, and when a
+    folder called `~` would be created here, since that is rarely intended.
     """
     _check(path)
     existing, missing = path, list[str]()
@@ -106,7 +106,7 @@ def folder_to_make(path: str) -> str:
             folder = _open_folder(existing)
         except _ABSENT as error:
             if os.path.lexists(existing):
-                raise ConfigurationError(f"{existing} is not a folder", next_step="name another folder") from error
+                raise ConfigurationError(f"{existing} is not a folder", next_step="choose another folder") from error
         except OSError as error:
             raise _unreachable(path, error) from error
         else:
@@ -116,7 +116,7 @@ def folder_to_make(path: str) -> str:
                 os.close(folder)
         existing, name = os.path.split(existing)
         if name == "..":
-            raise ConfigurationError(f"{path}: there is no folder {existing}", next_step=f"mkdir -p {existing}")
+            raise ConfigurationError(f"{path}: {existing} does not exist", next_step=f"mkdir -p {existing}")
         if name[:1] == "~" and existing == "" and path[:1] == "~":
             raise ConfigurationError(
                 f"{path}: there is no folder {name} here", next_step=f"{_TILDE}, or mkdir ./{name}"
@@ -126,10 +126,10 @@ def folder_to_make(path: str) -> str:
 
 
 def is_inside(path: str, folder: str) -> bool:
-    """Whether `path`, which need not exist, is `folder` or below it: by name, or by what the folders on the way are.
+    """Whether `path`, which need not exist, is `folder` or below it, by name or by the identity of its parents.
 
-    Symbolic links, and another mount of `folder` itself, are seen through. A mount of a part of `folder` elsewhere has
-    nothing above it that could be compared: what is in there does not count as inside.
+    This detects symbolic links and other mounts of `folder` itself. It does not detect a bind mount of a subfolder of
+    `folder` elsewhere, which has no common parent: that counts as outside.
     """
     real = os.path.realpath(folder)
     if os.path.commonpath([os.path.realpath(path), real]) == real:
@@ -142,9 +142,9 @@ def is_inside(path: str, folder: str) -> bool:
 
 
 def on_the_way(path: str) -> list[tuple[int, int]]:
-    """Device and inode of `path` and of all folders above it, the nearest first, as far as they exist.
+    """Device and inode of `path` and of all folders above it that exist, the nearest first.
 
-    Where symbolic links are on the way, those above the links and those above what they lead to.
+    With symbolic links in the path, this includes the folders above the links and those above their targets.
     """
     found = dict[tuple[int, int], None]()
     for each in (os.path.realpath(path), absolute(path)):
@@ -152,7 +152,7 @@ def on_the_way(path: str) -> list[tuple[int, int]]:
             try:
                 status = os.stat(each)
                 found[status.st_dev, status.st_ino] = None
-            except OSError:  # not there, or not to be seen
+            except OSError:  # missing, or not accessible
                 pass
             if each == (each := os.path.dirname(each)):
                 break
@@ -160,7 +160,7 @@ def on_the_way(path: str) -> list[tuple[int, int]]:
 
 
 def mounted_in(path: str) -> list[str]:
-    """Where something is mounted at the canonical `path` or below it; nothing where the system does not tell."""
+    """The mount points at the canonical `path` or below it; empty where the system does not list them."""
     try:
         with open("/proc/self/mountinfo", "rb") as file:
             points = [os.fsdecode(_OCTAL.sub(_byte, line.split(b" ")[4])) for line in file]
@@ -174,7 +174,7 @@ def _byte(escaped: re.Match[bytes]) -> bytes:
 
 
 def absolute(path: str) -> str:
-    """`path` from the root on. Every `..` is kept, since what it means is for the kernel to say."""
+    """`path` made absolute. Every `..` is kept for the kernel to resolve."""
     if ".." in path.split("/"):
         return os.path.join(os.getcwd(), path)
     return os.path.abspath(path)
@@ -183,7 +183,7 @@ def absolute(path: str) -> str:
 def path_of(folder: int, typed: str) -> str:
     """The path, without symbolic links, of the open `folder`, which was opened as `typed`.
 
-    Raises NotFoundError when it has none, as it was removed, or moved by somebody just now.
+    Raises NotFoundError when it has none because it was removed or moved concurrently.
     """
     found = os.fstat(folder)
     try:
@@ -211,12 +211,12 @@ def _check(path: str) -> None:
 
 @contextmanager
 def _opened(path: str, typed: str, *, at: int | None = None, what: str = "file or folder") -> Iterator[int]:
-    """`_open_folder`, with errors that name what the user has typed."""
+    """`_open_folder`, with errors that name the path as typed."""
     try:
         folder = _open_folder(path, at)
     except _ABSENT as error:
         hint = _TILDE if typed[0] == "~" else None
-        raise NotFoundError(f"{typed}: there is no such {what}", next_step=hint) from error
+        raise NotFoundError(f"{typed}: no such {what}", next_step=hint) from error
     except OSError as error:
         raise _unreachable(typed, error) from error
     try:
@@ -235,11 +235,11 @@ def _open_folder(path: str, at: int | None = None, flags: int = 0) -> int:
 
 
 def _made(name: str, at: int) -> int:
-    """The folder `name`, open; it is made where there is none."""
+    """Open the folder `name`, creating it if it does not exist."""
     try:
         return _open_folder(name, at, os.O_NOFOLLOW)
     except FileNotFoundError:
-        with suppress(FileExistsError):  # somebody was quicker
+        with suppress(FileExistsError):  # created concurrently
             os.mkdir(name, dir_fd=at)
             os.fsync(at)
         return _open_folder(name, at, os.O_NOFOLLOW)
@@ -255,19 +255,19 @@ def _is_link(name: str, at: int) -> bool:
 def _not_held(here: str, path: str, error: OSError, is_link: bool) -> MgmtError:
     if is_link:
         return RefusedError(
-            f"{here} is a symbolic link, and was a folder before: nothing is done behind it",
+            f"{here} was a folder and is now a symbolic link, which is not followed",
             next_step=f"ls -ld {shlex.quote(here)}",
         )
     if isinstance(error, _ABSENT):
-        return NotFoundError(f"{path}: there is no folder {here}", next_step=f"ls -ld {shlex.quote(here)}")
+        return NotFoundError(f"{path}: {here} does not exist", next_step=f"ls -ld {shlex.quote(here)}")
     return _unreachable(path, error)
 
 
 def _is_file(folder: int, name: str) -> bool:
-    """There is something of this `name` that is neither a folder nor a symbolic link."""
+    """Whether `name` is neither a folder nor a symbolic link."""
     try:
         mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-    except OSError:  # whoever looks at the target says why
+    except OSError:  # the caller reports it when it opens the target
         return False
     return not (stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
 
@@ -280,12 +280,12 @@ def _is_in(folder: int, name: str, target: int) -> bool:
 
 
 def _file_system(path: str) -> ConfigurationError:
-    return ConfigurationError(f"{path} is a whole file system", next_step="mgmt upload --all /")
+    return ConfigurationError(f"{path} is the root of the file system", next_step="mgmt upload --all /")
 
 
 def _moved(path: str) -> NotFoundError:
-    return NotFoundError(f"{path}: the folder was moved or removed", next_step="look where it is now: ls -la")
+    return NotFoundError(f"{path}: the folder was moved or removed", next_step="find out where it is now: ls -la")
 
 
 def _unreachable(path: str, error: OSError) -> MgmtError:
-    return MgmtError(f"{path} cannot be reached: {error.strerror}", next_step="check the folders above it: ls -ld")
+    return MgmtError(f"{path} cannot be accessed: {error.strerror}", next_step="check the folders above it: ls -ld")

@@ -78,8 +78,8 @@ def test_the_tour_without_a_server(tmp_path: Path) -> None:
         "mgmt status",
         "mgmt log",
     ]
-    assert "restored/python-sources/ is python-sources/ as it was" in done.stdout
-    assert done.stdout.rstrip().splitlines()[-1].startswith("All of it worked: 11 commands")
+    assert "restored/python-sources/ is identical to the original python-sources/" in done.stdout
+    assert done.stdout.rstrip().splitlines()[-1].startswith("The tour succeeded: 11 commands")
     assert "Traceback" not in done.stdout + done.stderr
     assert "\033" not in done.stdout + done.stderr, "off a terminal nothing is bold"
     assert everything_in(home) == [], "the user's own home is as it was"
@@ -98,7 +98,7 @@ def test_a_failing_command_fails_the_tour(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "The tour failed: mkdir -p" in done.stderr
-    assert "All of it worked" not in done.stdout
+    assert "The tour succeeded" not in done.stdout
     assert everything_in(tmp_path / "home") == []
 
 
@@ -130,7 +130,7 @@ sys.exit(tour.main())
         assert process.stdout is not None
         server, last = None, ""
         for line in process.stdout:
-            if found := re.search(r"SeaweedFS answers at \S+ \(process (\d+)\)", line):
+            if found := re.search(r"SeaweedFS listens on \S+ \(process (\d+)\)", line):
                 server = int(found[1])
                 os.kill(server, 0)
             if line.startswith("$ sleep"):
@@ -139,7 +139,7 @@ sys.exit(tour.main())
         assert process.stderr is not None
         assert process.wait(60) == status, process.stderr.read()
     assert server is not None
-    assert last == f"SeaweedFS (process {server}) is stopped.\n"
+    assert last == f"SeaweedFS (process {server}) stopped.\n"
     with pytest.raises(ProcessLookupError):
         os.kill(server, 0)
     assert everything_in(short_home) == []

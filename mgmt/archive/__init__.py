@@ -1,20 +1,22 @@
-"""The tar.gz format (docs/format.md): trees to archives and back. Knows files and bytes only."""
+"""The tar.gz format (docs/format.md): from trees to archives and back. Knows files and bytes only."""
 
-from mgmt.archive.blocks import BLOCK, HEADER, Data, Level, compressor, largest_object
+from mgmt.archive.blocks import BLOCK, HEADER, Data, compressor, largest_object
 from mgmt.archive.dirfd import remove_tree
-from mgmt.archive.extract import Extracted, Limits, extract, remove_partial
-from mgmt.archive.index import Index, IndexEnd, IndexHeader, IndexWriter
+from mgmt.archive.extract import Extracted, Limits, Wanted, extract, remove_partial
+from mgmt.archive.index import Index
+from mgmt.archive.index_lines import IndexEnd, IndexHeader
+from mgmt.archive.index_writer import IndexWriter
 from mgmt.archive.inflate import inflate
 from mgmt.archive.kept import covers
 from mgmt.archive.limits import largest_index
 from mgmt.archive.member import Digest, Member
-from mgmt.archive.move import fsync_folder, make_folders, move, rename_noreplace
+from mgmt.archive.move import fsync_folder, make_folders, move, partial_name, rename_noreplace
 from mgmt.archive.reader import Contents, Fetch, digest_members, read_blocks, read_member
 from mgmt.archive.rebuild import rebuild_index
 from mgmt.archive.selection import Selection, read_selection, select
 from mgmt.archive.tar_stream import read_members
 from mgmt.archive.tree import Skipped, Survey, Tree, survey
-from mgmt.archive.writer import Archived, Hashed, hash_tree, look_again, write_archive
+from mgmt.archive.writer import Archived, Hashed, WriteOptions, hash_tree, look_again, write_archive
 
 __all__ = [
     "BLOCK",
@@ -30,13 +32,14 @@ __all__ = [
     "IndexEnd",
     "IndexHeader",
     "IndexWriter",
-    "Level",
     "Limits",
     "Member",
     "Selection",
     "Skipped",
     "Survey",
     "Tree",
+    "Wanted",
+    "WriteOptions",
     "compressor",
     "covers",
     "digest_members",
@@ -49,6 +52,7 @@ __all__ = [
     "look_again",
     "make_folders",
     "move",
+    "partial_name",
     "read_blocks",
     "read_member",
     "read_members",

@@ -1,34 +1,33 @@
-"""One block of an archive: 1 MiB of tar as a piece of deflate that stands by itself (docs/format.md, "The object")."""
+"""One block of an archive: 1 MiB of tar as an independent piece of deflate (docs/format.md, "The object")."""
 
 import importlib.metadata
-from typing import Literal
 
 import deflate
 from isal import isal_zlib
 from zlib_ng import zlib_ng
 
+from mgmt.choices import Level
 from mgmt.errors import IntegrityError
 
-Level = Literal["fast", "balanced"]
 Data = bytes | bytearray | memoryview
 
 BLOCK = 1 << 20
-"""Bytes of tar in a block; only the last one may be shorter."""
+"""Bytes of tar in a block; only the last block may be shorter."""
 
 HEADER = b"\x1f\x8b\x08\x10\0\0\0\0\0\xff" + b"mgmt/1 block=%d\0" % BLOCK
-"""How every archive begins: a gzip header (RFC 1952) whose comment names the format."""
+"""The first bytes of every archive: a gzip header (RFC 1952) whose comment names the format."""
 
 _STORED = 65535
 _STORED_HEADER = b"\0\xff\xff\0\0"
 _SYNC = b"\0\0\0\xff\xff"
-_FLUSHED = _SYNC[1:]  # how a sync flush ends too, wherever in a byte it begins
+_FLUSHED = _SYNC[1:]  # the end of every sync flush, whatever its bit offset
 _FINAL = b"\x03\0"
 _SAMPLES = 16
 _SAMPLE = 2048
 
 
 def pack(data: Data, level: Level) -> tuple[tuple[bytes, ...], int]:
-    """Compress or store one block; give its pieces, to be written one after the other, and its crc32."""
+    """Compress or store one block; return its pieces, to be written in order, and its crc32."""
     crc = deflate.crc32(data)
     view = memoryview(data)
     if not _incompressible(view):
@@ -39,35 +38,35 @@ def pack(data: Data, level: Level) -> tuple[tuple[bytes, ...], int]:
 
 
 def unpack(piece: Data, size: int) -> bytearray:
-    """Inflate one block of `size` bytes. Raises IntegrityError; the crc32 is for the caller to check."""
+    """Inflate one block of `size` bytes. Raises IntegrityError; the caller checks the crc32."""
     try:
         data = deflate.deflate_decompress(b"".join((piece, _FINAL)), size)
     except deflate.DeflateError as error:
-        raise IntegrityError("a block of the archive cannot be inflated: it is damaged") from error
+        raise IntegrityError("a block of the archive is corrupt: it does not inflate") from error
     if len(data) != size or bytes(piece[-4:]) != _FLUSHED:
-        raise IntegrityError(f"a block of the archive is not whole: it has {len(data)} bytes of {size}")
+        raise IntegrityError(f"a block of the archive is incomplete: {len(data)} of {size} bytes")
     return data
 
 
 def trailer(crc: int, size: int) -> bytes:
-    """How an archive ends whose tar has this crc32 and this many bytes (RFC 1952)."""
+    """The last bytes of an archive whose tar has this crc32 and size (RFC 1952)."""
     return _FINAL + crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
 
 
 def crc32_combine(first: int, second: int, second_size: int) -> int:
-    """The crc32 of two stretches, one after the other, from that of each."""
+    """The crc32 of two consecutive pieces, computed from the crc32 of each."""
     return isal_zlib.crc32_combine(first, second, second_size)
 
 
 def largest_object(tar_size: int) -> int:
-    """The most bytes that the archive of a tar of `tar_size` bytes can have."""
+    """The maximum size of the archive of a tar of `tar_size` bytes."""
     blocks = -(-tar_size // BLOCK)
     return len(HEADER) + tar_size + blocks * (-(-BLOCK // _STORED) + 1) * 5 + len(trailer(0, 0))
 
 
 def compressor(level: Level) -> str:
-    """What compresses at `level`, with its version: the bytes of an object are the same for the same one."""
-    package = "isal" if level == "fast" else "zlib-ng"
+    """The library that compresses at `level`, with its version: the same one gives the same bytes."""
+    package = "isal" if level == Level.FAST else "zlib-ng"
     return f"{package} {importlib.metadata.version(package)}"
 
 
@@ -80,7 +79,7 @@ def _incompressible(view: memoryview) -> bool:
 
 
 def _compress(view: memoryview, level: Level) -> bytes:
-    if level == "fast":
+    if level == Level.FAST:
         fast = isal_zlib.compressobj(2, isal_zlib.DEFLATED, -15)
         return fast.compress(view) + fast.flush(isal_zlib.Z_SYNC_FLUSH)
     balanced = zlib_ng.compressobj(6, zlib_ng.DEFLATED, -15)

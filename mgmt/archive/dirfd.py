@@ -1,4 +1,4 @@
-"""Moving about in a tree of folders by descriptor, where no link can lead astray and no depth is too deep."""
+"""Access to a tree of folders by descriptor: no link is followed, and no depth is too deep."""
 
 import errno
 import os
@@ -15,9 +15,9 @@ OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Folders:
-    """A place in the tree below a folder. One descriptor is held for the place and one for the top.
+    """A position in the tree below a folder. It holds one descriptor for the position and one for the top.
 
-    The top may be a link; below it, none is followed.
+    The top may be a link; below it no link is followed.
     """
 
     def __init__(self, path: str) -> None:
@@ -27,9 +27,9 @@ class Folders:
         self._above: list[tuple[int, int]] = []  # device and inode of the folder that holds each of the parts
 
     def enter(self, parts: Sequence[bytes]) -> int:
-        """Go to the folder `parts` below the top; give its descriptor, which is good until the next call.
+        """Go to the folder `parts` below the top; return its descriptor, which is valid until the next call.
 
-        Raises OSError where there is no folder, and IntegrityError when one was moved meanwhile.
+        Raises OSError where there is no folder, and IntegrityError when one was moved concurrently.
         """
         common = 0
         for old, new in zip(self._parts, parts, strict=False):
@@ -44,7 +44,7 @@ class Folders:
             self._go(os.open("..", OPEN_FOLDER, dir_fd=self._here))
             self._parts.pop()
             if _identity(self._here) != self._above.pop():
-                raise IntegrityError("a folder was moved by someone else while it was being restored")
+                raise IntegrityError("a folder was moved by another process while it was restored")
         for part in parts[common:]:
             above = _identity(self._here)
             self._go(os.open(part, OPEN_FOLDER, dir_fd=self._here))
@@ -53,7 +53,7 @@ class Folders:
         return self._here
 
     def close(self) -> None:
-        """Let go of the descriptors."""
+        """Close the descriptors."""
         os.close(self._here)
         os.close(self._top)
 
@@ -62,11 +62,11 @@ class Folders:
 
 
 def remove_tree(folder: str | int, name: str) -> None:
-    """Remove what is called `name` in `folder`, with everything in it, however deep and whatever its modes.
+    """Remove `name` in `folder` with everything in it, whatever its depth and modes.
 
     `folder` is a path, or a descriptor, which stays open. No link is followed and no other file system entered: what
-    is mounted in the tree stays as it is. Raises OSError with the path of the first thing that cannot be removed; what
-    was removed until then is gone, and calling it again goes on with the rest.
+    is mounted in the tree is left unchanged. Raises OSError with the path of the first entry that cannot be removed;
+    calling it again resumes the removal.
     """
     if isinstance(folder, int):
         _Removal(os.dup(folder), []).remove(os.fsencode(name))
@@ -75,7 +75,7 @@ def remove_tree(folder: str | int, name: str) -> None:
 
 
 class _Level(NamedTuple):
-    """A folder on the way: its name in the one above, what that one is, and what else is to be removed there."""
+    """A folder above the current one: its name, the identity of its parent, and what else to remove in that parent."""
 
     name: bytes
     above: tuple[int, int]
@@ -83,7 +83,7 @@ class _Level(NamedTuple):
 
 
 class _Removal:
-    """Takes a tree apart from the bottom, in a loop, with one descriptor."""
+    """Removes a tree bottom-up, without recursion and with one descriptor."""
 
     def __init__(self, here: int, place: list[bytes]) -> None:
         self._here = here
@@ -117,7 +117,7 @@ class _Removal:
     def _go_back(self, above: tuple[int, int]) -> None:
         self._here = _switch(self._here, os.open("..", OPEN_FOLDER, dir_fd=self._here))
         if _identity(self._here) != above:
-            raise OSError(errno.ESTALE, "was moved while it was removed")
+            raise OSError(errno.ESTALE, "was moved during its removal")
 
     def _enter(self, name: bytes) -> None:
         try:
@@ -128,7 +128,7 @@ class _Removal:
         try:
             self._refuse_mount(folder)
             if os.fstat(folder).st_mode & 0o700 != 0o700:
-                with suppress(PermissionError):  # not ours; whether it can be emptied all the same, unlink says
+                with suppress(PermissionError):  # not the owner; unlink reports it if that matters
                     os.fchmod(folder, 0o700)
         except OSError:
             os.close(folder)
@@ -139,11 +139,11 @@ class _Removal:
         mount = _mount(folder)
         self._mount = self._mount or mount
         if mount != self._mount:
-            raise OSError(errno.EBUSY, "is where another file system is mounted")
+            raise OSError(errno.EBUSY, "is a mount point")
 
 
 def _allow_all(name: bytes, folder: int) -> None:
-    """Let the owner do everything in the folder `name`, and follow no link that took its place."""
+    """Give the owner all permissions on the folder `name`, without following a link in its place."""
     if sys.platform != "linux":
         os.chmod(name, 0o700, dir_fd=folder, follow_symlinks=False)
         return
@@ -155,7 +155,7 @@ def _allow_all(name: bytes, folder: int) -> None:
 
 
 def _mount(folder: int) -> tuple[int, bytes]:
-    """The file system that a folder is on, and, where the system tells, the mount: one may be mounted twice."""
+    """The file system of a folder, and where available its mount: a file system may be mounted twice."""
     try:
         with open(f"/proc/self/fdinfo/{folder}", "rb") as file:
             lines = file.read().split(b"\n")

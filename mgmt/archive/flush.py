@@ -1,4 +1,4 @@
-"""Cleaning the pages of a file, so that whoever has it mapped into memory cannot write unnoticed."""
+"""Flushing the pages of a file, so that a write through a memory mapping is detected."""
 
 import ctypes
 import errno
@@ -9,20 +9,20 @@ from typing import cast
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4
-_TRIED = {0xEF53, 0x58465342, 0x9123683E}  # ext2 to ext4, XFS, Btrfs: pages and mapping are the file's own there
+_TRIED = {0xEF53, 0x58465342, 0x9123683E}  # ext2 to ext4, XFS, Btrfs: not stacked on another file system
 _CANNOT = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EROFS, errno.EBADF}
 
 
 def clean_pages(descriptor: int) -> None:
-    """Have what was written to a file, which may be open for reading only, out of memory.
+    """Write the dirty pages of a file to disk; it may be open for reading only.
 
-    The kernel lets a process write to a page of its mapping that is dirty already, and takes no note of it. Writing to
-    a clean one is noticed, and moves the times of the file. So when this is done after a first look at a file, a look
-    that finds the same times later proves that it was not written in between, in whatever way. Raises OSError when the
-    disk fails. Where a file system keeps nothing on a disk (tmpfs), it cannot help.
+    The kernel does not notice a write to a page of a mapping that is already dirty. A write to a clean page is noticed,
+    and updates the times of the file. So if the pages are flushed after a first stat, a later stat with the same times
+    proves that nothing wrote to the file in between. Raises OSError when the disk fails. File systems without a disk
+    (tmpfs) cannot flush, and there such a write goes unnoticed.
 
-    sync_file_range(2) costs about 1 us for a file that is clean, and fsync(2) 65 us (ext4), since it also has the disk
-    empty its cache. It does nothing on file systems that stack on others, so only those are trusted that were tried.
+    sync_file_range(2) costs about 1 us for a clean file, fsync(2) 65 us (ext4), since it also flushes the disk's cache.
+    sync_file_range does nothing on stacked file systems, so it is used only on those where it was tested.
     """
     if _range is not None and _type(descriptor) in _TRIED:
         if _range(descriptor, 0, 0, _WAIT_BEFORE | _WRITE | _WAIT_AFTER) != 0:
@@ -37,7 +37,7 @@ def clean_pages(descriptor: int) -> None:
 
 
 def _type(descriptor: int) -> int:
-    """The magic number of a file system, statfs(2)'s first field."""
+    """The magic number of the file system (statfs(2))."""
     buffer = (ctypes.c_ulong * 64)()
     return int(buffer[0]) if _LIBC.fstatfs(descriptor, buffer) == 0 else 0
 

@@ -1,4 +1,4 @@
-"""What an archive keeps of its members besides the digest: the other half of a content's identity (docs/format.md)."""
+"""Owners and extended attributes: the part of a content's identity besides its digest (docs/format.md)."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ _NO_XATTRS = _XATTRS + hashlib.sha256().hexdigest()
 
 
 class Ids(NamedTuple):
-    """Whose a member is, by number."""
+    """Owner and group of a member, by number."""
 
     uid: int
     gid: int
 
 
 class Kept:
-    """Owners and extended attributes of members, as tokens: the same ones have the same, whatever the root's name.
+    """Owners and extended attributes of members, as tokens. They do not depend on the name of the root.
 
-    A token is `owners:` or `xattrs:` and a sha256 in hex. What is kept is told by those of what was asked for, sorted
-    and separated by a space; by nothing when neither was.
+    A token is `owners:` or `xattrs:` and a sha256 in hex. What is kept is recorded as the tokens of what was asked for,
+    sorted and separated by a space; as an empty string when neither was.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Kept:
         self._has_xattrs = False
 
     def add(self, member: Member, ids: Ids, xattrs: Mapping[bytes, bytes]) -> None:
-        """Take in the next member, in tar order; the first one is the root. A hard link has nothing of its own."""
+        """Add the next member, in tar order; the first one is the root. A hard link has nothing of its own."""
         root = self._root = self._root if self._root is not None else member.path
         if member.type == "h":
             return
@@ -60,10 +60,9 @@ class Kept:
 
 
 def covers(kept: str, wanted: str) -> bool:
-    """Whether an archive that keeps `kept` has all that `wanted` asks for.
+    """Whether an archive that keeps `kept` has every token of `wanted`.
 
-    That is each of its tokens; but where there are no extended attributes at all, an archive without any has them all,
-    whether or not it was told to keep them.
+    Where there are no extended attributes, an archive has them all whether or not it was told to keep them.
     """
     tokens = kept.split()
     bare = not any(token.startswith(_XATTRS) for token in tokens)

@@ -1,4 +1,4 @@
-"""One entry of an archive, and the digest that is the identity of them all."""
+"""The members of an archive, and the digest that identifies all of them together."""
 
 import hashlib
 from typing import Literal, NamedTuple
@@ -7,12 +7,12 @@ Type = Literal["f", "d", "l", "h"]
 
 
 def encode(name: str) -> bytes:
-    """The bytes of a name or path as it stands in an archive: UTF-8, and lone surrogates for bytes that are not."""
+    """The bytes of a name or path in an archive: UTF-8, with lone surrogates for bytes that are not UTF-8."""
     return name.encode("utf-8", "surrogateescape")
 
 
 def decode(name: bytes) -> str:
-    """The text of a name or path from an archive; `encode` gives back exactly the same bytes."""
+    """The text of a name or path from an archive; `encode` returns exactly the same bytes."""
     return name.decode("utf-8", "surrogateescape")
 
 
@@ -20,10 +20,9 @@ class Member(NamedTuple):
     """One entry of an archive.
 
     `path` begins with the archive's root and has no trailing slash. `type` is `f` (file), `d` (folder), `l` (symbolic
-    link) or `h` (hard link). `size` is in bytes, 0 for all but files; `mtime_ns` is nanoseconds since 1970 in UTC;
-    offsets are those in the tar, of the first header and of the content. `sha256` is that of a file's content, None
-    while it is not known. `link` is the target of a symbolic link as it was, or the path of the member that a hard
-    link is another name of.
+    link) or `h` (hard link). `size` is in bytes, 0 for all but files; `mtime_ns` is in nanoseconds since 1970,
+    UTC; offsets are those in the tar, of the first header and of the content. `sha256` is that of a file's content,
+    None while unknown. `link` is the target of a symbolic link, or the path of the member that a hard link refers to.
     """
 
     path: str
@@ -37,19 +36,19 @@ class Member(NamedTuple):
     link: str | None
 
     def with_sha256(self, sha256: bytes) -> "Member":
-        """The same member, its content hashed."""
+        """The same member with the hash of its content."""
         return self._replace(sha256=sha256)
 
 
 class Digest:
-    """The portable identity of an archive (docs/format.md): the same content has the same, whatever it is called."""
+    """The portable identity of an archive (docs/format.md): it depends on the content, not on the name of the root."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._root: str | None = None
 
     def add(self, member: Member) -> None:
-        """Take in the next member, in tar order. The first one is the root; a file must have its `sha256`."""
+        """Add the next member, in tar order. The first one is the root; a file must have its `sha256`."""
         root = self._root = self._root if self._root is not None else member.path
         if member.type == "f":
             last = (member.sha256 or b"").hex().encode()
@@ -75,5 +74,5 @@ class Digest:
 
 
 def relative(path: str, root: str) -> bytes:
-    """The path of a member as its digest has it: from below the root, which itself is a dot."""
+    """The path of a member in the digest: relative to the root, which is a dot."""
     return b"." if path == root else encode(path.removeprefix(root + "/"))

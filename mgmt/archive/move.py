@@ -1,4 +1,4 @@
-"""Moving without ever replacing anything."""
+"""Moving files and folders without ever replacing anything."""
 
 import ctypes
 import errno
@@ -15,19 +15,24 @@ _UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 ONE_SYNC = hasattr(_LIBC, "syncfs")
-"""Whether the system can put a whole filesystem on disk with one call, cheaper than one a file (syncfs(2))."""
+"""Whether one call can sync a whole filesystem (syncfs(2)), which is cheaper than one per file."""
+
+
+def partial_name(token: str) -> str:
+    """The temporary name of what the operation with this token writes, until it is complete."""
+    return f".mgmt-{token}.partial"
 
 
 def rename_noreplace(
     source: str, destination: str, *, source_folder: int | None = None, destination_folder: int | None = None
 ) -> None:
-    """Rename a file, link or folder to a name that is free, in one step where the system can.
+    """Rename a file, link or folder to a free name, atomically where the system supports it (renameat2(2)).
 
-    With a descriptor of the folder that holds it, `source` or `destination` is found by its last part in that folder
-    alone; what stands before it only tells people where that is.
+    With a descriptor of the folder that holds it, only the last part of `source` or `destination` is used, in that
+    folder; the rest appears in messages only.
 
-    Raises ConflictError when the name is taken, and MgmtError, with the system's reason, when it cannot be done.
-    Where the system has no such step (renameat2(2)), a file gets its new name before it loses the old one.
+    Raises ConflictError when the name is taken, and MgmtError, with the system's reason, when the rename fails.
+    Without renameat2, a file gets its new name before it loses the old one.
     """
     old = source if source_folder is None else os.path.basename(source)
     new = destination if destination_folder is None else os.path.basename(destination)
@@ -36,14 +41,14 @@ def rename_noreplace(
             _rename_in_two_steps(old, new, source_folder, destination_folder)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-            raise ConflictError(f"{destination} exists already, and nothing is ever overwritten") from error
+            raise ConflictError(f"{destination} already exists; mgmt overwrites nothing") from error
         if error.errno == errno.EXDEV:
             raise MgmtError(f"{source} cannot be moved to {destination}: it is on another filesystem") from error
         raise MgmtError(f"{source} cannot be moved to {destination}: {error.strerror}") from error
 
 
 def fsync_folder(folder: str | int) -> None:
-    """Have the names in a folder on disk before anything else happens; it is given by path or open descriptor."""
+    """Sync the entries of a folder, given by path or open descriptor, to disk."""
     if isinstance(folder, int):
         os.fsync(folder)
         return
@@ -55,9 +60,9 @@ def fsync_folder(folder: str | int) -> None:
 
 
 def make_folders(path: str) -> None:
-    """Make the folder `path`, and those above it that are missing; the name of each is on disk on return.
+    """Make the folder `path` and its missing parents; on return each name is on disk.
 
-    What is moved into a new folder, and is on disk there, is lost in a power cut when the folder's own name is not.
+    If the name of a new folder is not on disk, a power cut loses what was moved into it, even if that was synced.
     """
     missing = []
     while not os.path.isdir(path):
@@ -71,9 +76,9 @@ def make_folders(path: str) -> None:
 def move(
     source: str, destination: str, *, source_folder: int | None = None, destination_folder: int | None = None
 ) -> None:
-    """`rename_noreplace`, and on return the change is on disk, in both folders.
+    """`rename_noreplace`; on return the change is on disk, in both folders.
 
-    Raises MgmtError before anything is moved when one of them cannot be read, since it could not be synced then.
+    Raises MgmtError, before anything is moved, when one of the folders cannot be read and so not be synced.
     """
     with ExitStack() as stack:
         folders = [
@@ -86,7 +91,7 @@ def move(
 
 
 def _syncable(path: str, folder: int | None, stack: ExitStack) -> int:
-    """A descriptor of the folder at `path`, or the open one, that can be synced."""
+    """A descriptor of the folder at `path`, or the open one, suitable for fsync."""
     try:
         if folder is None:
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -95,14 +100,14 @@ def _syncable(path: str, folder: int | None, stack: ExitStack) -> int:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise MgmtError(
-            f"{path} cannot be opened, so nothing can be moved there, or from there: {error.strerror}",
-            next_step=f"ls -ld {path}   (it must be readable, too)",
+            f"{path} cannot be opened, which a move to or from it requires: {error.strerror}",
+            next_step=f"ls -ld {path}   (it must be readable)",
         ) from error
     return folder
 
 
 def sync_filesystem(descriptor: int) -> None:
-    """Have all that was written to the filesystem of `descriptor` on disk; only where `ONE_SYNC`."""
+    """Sync the whole filesystem of `descriptor`; only where `ONE_SYNC`."""
     if _LIBC.syncfs(descriptor) != 0:
         raise _last_error()
 

@@ -1,4 +1,4 @@
-"""Whose files are, for archives that keep it."""
+"""Owner and group lookup (`--owners`)."""
 
 import grp
 import os
@@ -9,7 +9,7 @@ from mgmt.archive.header import Owner
 
 
 def owner_of(status: os.stat_result) -> Owner:
-    """The owner and group that `status` says, by number and, where the system knows one, by name."""
+    """The owner and group in `status`, by number and, where the system knows it, by name."""
     return Owner(status.st_uid, status.st_gid, _user(status.st_uid), _group(status.st_gid))
 
 

@@ -1,14 +1,14 @@
-"""Which paths of a tree --include and --exclude mean."""
+"""The patterns of --include and --exclude."""
 
 import re
 
 
 class Patterns:
-    """A set of globs in the manner of gitignore, matched on paths relative to the root of a tree.
+    """A set of gitignore-style globs, matched against paths relative to the root of a tree.
 
-    A glob without a slash means that name at any depth (`*.tmp`), one with a slash means that path from the root
-    (`a/**/b`, `/a`), one that ends with a slash means folders only (`cache/`). `*` and `?` do not cross a slash, `**`
-    does; `[...]` is a set, `[!...]` its opposite; a backslash takes the next character as it is.
+    A glob without a slash matches that name at any depth (`*.tmp`), one with a slash matches that path from the root
+    (`a/**/b`, `/a`), one that ends with a slash matches folders only (`cache/`). `*` and `?` do not match a slash, `**`
+    does; `[...]` is a set, `[!...]` its complement; a backslash escapes the next character.
     """
 
     def __init__(self, globs: tuple[str, ...]) -> None:
@@ -18,7 +18,7 @@ class Patterns:
         return self._match is not None
 
     def match(self, path: str, *, folder: bool) -> bool:
-        """Whether one of the globs means `path`."""
+        """Whether one of the globs matches `path`."""
         return self._match is not None and self._match(path + "/" if folder else path) is not None
 
 

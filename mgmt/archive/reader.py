@@ -1,4 +1,4 @@
-"""An archive, or only what is needed of it, back to tar and to members."""
+"""Reading an archive, or only the blocks that are needed, as tar and as members."""
 
 import hashlib
 from collections import deque
@@ -16,17 +16,17 @@ from mgmt.archive.tar_stream import read_members
 from mgmt.errors import IntegrityError, NotFoundError
 
 Fetch = Callable[[int, int], bytes]
-"""Gives the bytes of the object from the first offset up to, not including, the second."""
+"""Returns the bytes of the object from the first offset up to, not including, the second."""
 
-_AT_ONCE = 6  # blocks fetched together: fewer make more requests, and more take memory, of which a thread has twice
+_AT_ONCE = 6  # blocks per request: fewer mean more requests, more mean more memory, twice that much per thread
 
 
 class Contents(NamedTuple):
-    """What an archive was found to hold: its digest in hex, and how many members with how many bytes of content.
+    """What an archive holds: its digest in hex, the number of members and the bytes of their content.
 
-    `owners` and `xattrs` are the tokens of what the tar says (see `Kept`), whether or not it was meant to be kept.
-    `kept` has those of them that can be seen to be: of owners when any is named, or not 0; of extended attributes when
-    there are any.
+    `owners` and `xattrs` are the tokens of what the tar contains (see `Kept`), whether or not it was asked to keep it.
+    `kept` has those that are evident from the tar: `owners` when any owner is named or not 0, `xattrs` when there are
+    any.
     """
 
     digest: str
@@ -37,15 +37,15 @@ class Contents(NamedTuple):
     kept: str
 
     def holds(self, kept: str) -> bool:
-        """Whether the archive was found to keep what `kept` says: each of its tokens is one of those found."""
+        """Whether the archive holds each token of `kept`."""
         return all(token in (self.owners, self.xattrs) for token in kept.split())
 
 
 def read_member(index: Index, member: Member, fetch: Fetch, threads: int = 1) -> Iterator[Data]:
-    """The content of one file, or of the file that a hard link is another name of, in pieces of at most 1 MiB.
+    """The content of one file, or of the file that a hard link refers to, in pieces of at most 1 MiB.
 
-    Only the blocks that hold it are fetched (see `read_range`). Raises IntegrityError when one is damaged, or, after
-    the last piece, when the sha256 is not the one in the index; NotFoundError for an archive without blocks.
+    Only the blocks that hold it are fetched (see `read_range`). Raises IntegrityError when one is damaged or, after
+    the last piece, on a sha256 mismatch; NotFoundError for an archive without blocks.
     """
     if member.type == "h":
         member = index.find(member.link or "")
@@ -56,37 +56,37 @@ def read_member(index: Index, member: Member, fetch: Fetch, threads: int = 1) ->
         hasher.update(piece)
         yield piece
     if hasher.digest() != member.sha256:
-        raise IntegrityError(f"{member.path} in {index.header.key} is not what was archived: its sha256 is another")
+        raise IntegrityError(f"{member.path} in {index.header.key} is corrupt: sha256 mismatch")
 
 
 def read_blocks(index: Index, fetch: Fetch, threads: int) -> Iterator[Data]:
-    """The whole tar, a block at a time, fetched and inflated in `threads` threads with bounded memory.
+    """The whole tar, block by block, fetched and inflated in `threads` threads with bounded memory.
 
     Every byte of the object is fetched and checked. Raises IntegrityError when it is damaged; NotFoundError for an
     archive without blocks.
     """
     if not index.lengths:
-        raise NotFoundError(f"{index.header.key} has no blocks: it can only be read from its start")
+        raise NotFoundError(f"{index.header.key} has no blocks and can only be read from its start")
     key, end = index.header.key, index.end
     last = index.block_offset(end.blocks)
     if fetch(0, len(HEADER)) != HEADER or fetch(last, end.size) != trailer(end.tar_crc32, end.tar_size):
-        raise IntegrityError(f"{key} does not begin or end as its index says: it is damaged")
+        raise IntegrityError(f"{key} is corrupt: it does not begin or end as its index states")
     crc = size = 0
     for number, data in _ordered(index, fetch, threads, 0, end.blocks):
         crc = crc32_combine(crc, index.crcs[number], len(data))
         size += len(data)
         yield data
     if (crc, size) != (end.tar_crc32, end.tar_size):
-        raise IntegrityError(f"{key} is not what its index says: the tar's crc32 or size is another")
+        raise IntegrityError(f"{key} is corrupt: crc32 or size mismatch")
 
 
 def read_range(index: Index, fetch: Fetch, threads: int, start: int, end: int) -> Iterator[Data]:
-    """The tar from offset `start` up to, not including, `end`: only the blocks that hold it are fetched.
+    """The tar from offset `start` up to, not including, `end`. Only the blocks that hold it are fetched.
 
     Raises IntegrityError when one of them is damaged; NotFoundError for an archive without blocks.
     """
     if not index.lengths:
-        raise NotFoundError(f"{index.header.key} has no blocks: it can only be read from its start")
+        raise NotFoundError(f"{index.header.key} has no blocks and can only be read from its start")
     block_size = index.header.block_size
     first, stop = start // block_size, -(-end // block_size)
     if stop > len(index.lengths):
@@ -97,7 +97,7 @@ def read_range(index: Index, fetch: Fetch, threads: int, start: int, end: int) -
 
 
 def _ordered(index: Index, fetch: Fetch, threads: int, first: int, stop: int) -> Iterator[tuple[int, bytearray]]:
-    """Blocks `first` up to, not including, `stop`, with their numbers; fetched in `threads` threads, memory bounded."""
+    """Blocks `first` up to, not including, `stop`, numbered; fetched in `threads` threads with bounded memory."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="mgmt-fetch")
     in_flight: deque[tuple[int, Future[list[bytearray]]]] = deque()
     groups = iter(range(first, stop, _AT_ONCE))
@@ -114,7 +114,7 @@ def _ordered(index: Index, fetch: Fetch, threads: int, first: int, stop: int) ->
 
 
 def digest_members(tar: Iterable[Data], on_member: Callable[[Member], None] | None = None) -> Contents:
-    """Hash every member. `on_member` is called with each member, its sha256 filled in."""
+    """Hash every member. `on_member` is called with each member including its sha256."""
     digest, kept = Digest(), Kept()
     count = size = 0
     owned = False
@@ -152,6 +152,6 @@ def _fetch_blocks(index: Index, fetch: Fetch, first: int, stop: int) -> list[byt
         at += index.lengths[number]
         data = unpack(piece, min(block_size, tar_size - number * block_size))
         if deflate.crc32(data) != index.crcs[number]:
-            raise IntegrityError(f"block {number} of {key} is damaged: its crc32 is not the one in the index")
+            raise IntegrityError(f"block {number} of {key} is corrupt: crc32 mismatch")
         blocks.append(data)
     return blocks

@@ -1,4 +1,4 @@
-"""An index for an archive that has none, by reading it once from start to end."""
+"""Rebuilding the index of an archive by reading it once from start to end."""
 
 import re
 import zlib
@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 import deflate
 
 from mgmt.archive.blocks import BLOCK, HEADER, Data, trailer
-from mgmt.archive.index import IndexEnd, IndexWriter
+from mgmt.archive.index_lines import IndexEnd
+from mgmt.archive.index_writer import IndexWriter
 from mgmt.archive.inflate import inflate, slices
 from mgmt.archive.reader import digest_members
 from mgmt.errors import IntegrityError
@@ -18,11 +19,11 @@ _FINAL = b"\x03\0"
 
 
 def rebuild_index(chunks: Iterable[Data], writer: IndexWriter, *, checksum: str = "", part_size: int = 0) -> IndexEnd:
-    """Write the whole index of the archive that `chunks` are the bytes of, and finish `writer`.
+    """Write the whole index of the archive with the bytes `chunks`, and finish `writer`.
 
-    The index has the same members and blocks as the one that was written with the archive; a foreign tar.gz gets
-    members and no blocks. `checksum` and `part_size` are passed on (see IndexEnd); `kept` is what the archive can be
-    seen to keep (see Contents). Raises IntegrityError when the bytes are no tar.gz, damaged or cut short.
+    The index has the same members and blocks as the one written with the archive; a tar.gz of another tool gets members
+    and no blocks. `checksum` and `part_size` are passed on (see IndexEnd); `kept` is what the archive evidently keeps
+    (see Contents). Raises IntegrityError when the bytes are not a tar.gz, damaged or truncated.
     """
     archive = _Archive(chunks)
     contents = digest_members(archive.tar(), writer.add_member)
@@ -39,12 +40,12 @@ def rebuild_index(chunks: Iterable[Data], writer: IndexWriter, *, checksum: str 
         part_size=part_size,
         kept=contents.kept,
     )
-    writer.finish(**vars(end))
+    writer.finish(end)
     return end
 
 
 class _Archive:
-    """Inflates an archive, and finds on the way where its blocks are."""
+    """Inflates an archive, and finds its blocks."""
 
     def __init__(self, chunks: Iterable[Data]) -> None:
         self.size = self.tar_size = self.tar_crc32 = 0
@@ -52,7 +53,7 @@ class _Archive:
         self._chunks = self._counted(chunks)
 
     def tar(self) -> Iterator[bytes]:
-        """The tar; when all of it was given, the attributes tell the facts."""
+        """The tar; once it is exhausted, the attributes are complete."""
         start = b""
         for chunk in self._chunks:
             start += chunk
@@ -75,9 +76,9 @@ class _Archive:
         yield from self._chunks
 
     def _blocks(self, start: bytes) -> Iterator[bytes]:
-        """Inflate blocks. One ends at the last sync flush up to which exactly its 1 MiB has come out."""
+        """Inflate blocks. A block ends at the last sync flush after which exactly its 1 MiB has been produced."""
         inflater = zlib.decompressobj(-15)
-        done = 0  # bytes of deflate that the inflater has taken
+        done = 0  # bytes of deflate consumed
         begin = total = block_crc = 0
         rest = b""
 
@@ -109,14 +110,14 @@ class _Archive:
                         begin -= self.lengths[-1]
                     self.lengths[-1] = done - begin
                     begin = done
-            keep = min(3, len(data) - at)  # a sync flush may go on in the next chunk
+            keep = min(3, len(data) - at)  # a sync flush may continue in the next chunk
             yield feed(data[at : len(data) - keep])
             rest = data[len(data) - keep :]
         yield feed(rest)
         if not inflater.eof:
-            raise IntegrityError("the archive is cut short")
+            raise IntegrityError("the archive is truncated")
         if inflater.unused_data != trailer(self.tar_crc32, total)[len(_FINAL) :]:
-            raise IntegrityError("the archive is damaged: its crc32 or its size is another")
+            raise IntegrityError("the archive is corrupt: crc32 or size mismatch")
         end = done - len(inflater.unused_data) - len(_FINAL)
         if end > begin:
             self.lengths.append(end - begin)
@@ -124,7 +125,7 @@ class _Archive:
 
 
 def _between_blocks(inflater: "zlib._Decompress") -> bool:
-    """Whether the stream could end here: a sync flush also looks like four bytes of data, or of a block's header."""
+    """Whether the stream could end here. The bytes of a sync flush also occur in data and in block headers."""
     copy = inflater.copy()
     try:
         return copy.decompress(_FINAL) == b"" and copy.eof

@@ -1,4 +1,4 @@
-"""Putting members under one path, that of a root to be, in a way that cannot touch anything else."""
+"""Writing members below a new folder, without touching anything else."""
 
 import errno
 import hashlib
@@ -29,10 +29,10 @@ class _Facts(NamedTuple):
 
 
 class Restoration:
-    """Restores what is to be `name` in the folder `parent`, where that must not exist yet.
+    """Writes the tree `name` in the folder `parent`, where that must not exist yet.
 
-    Every step goes from folder to folder by descriptor and follows no link; there are none anyway before `finish`
-    makes them, last of all but the modes and times of folders. `on_bytes` is told of content as it is written.
+    Folders are opened one by one by descriptor, and no link is followed; links are not created before `finish`, which
+    then sets the modes and times of folders. `on_bytes` is called with the size of content as it is written.
     """
 
     def __init__(self, parent: str, name: str, on_bytes: Callable[[int], None]) -> None:
@@ -43,10 +43,10 @@ class Restoration:
         self._links: dict[Parts, Member] = {}
 
     def put(self, parts: Parts, member: Member, content: Iterable[Data], linked: Parts | None) -> bytes | None:
-        """Restore one member at `parts` below the root, which itself has none; give the sha256 of a file.
+        """Restore one member at `parts` below the root (which has no parts); return the sha256 of a file.
 
-        `linked` is where the file is that a hard link is another name of. Raises IntegrityError for what has no place:
-        a second member of the same name, one below a file or a link, a hard link to what was not restored.
+        `linked` is the place of the file that a hard link refers to. Raises IntegrityError for an impossible member: a
+        second one of the same name, one below a file or a link, a hard link to something that was not restored.
         """
         place = (self._root, *parts)
         xattrs = _users(content.xattrs()) if isinstance(content, Content) else {}
@@ -63,12 +63,12 @@ class Restoration:
             raise IntegrityError(f"the archive holds {member.path} more than once") from error
         except OSError as error:
             if error.errno in _NO_PLACE:
-                raise IntegrityError(f"the archive holds {member.path} where nothing can be") from error
+                raise IntegrityError(f"the archive holds {member.path} below something that is not a folder") from error
             raise
         return None
 
     def finish(self) -> None:
-        """Make the links, set modes and times of folders, deepest first, and have everything on disk."""
+        """Create the links, set modes and times of folders, deepest first, and sync everything to disk."""
         for place, member in self._links.items():
             folder = self._top.enter(place[:-1])
             os.symlink(encode(member.link or ""), place[-1], dir_fd=folder)
@@ -85,7 +85,7 @@ class Restoration:
             sync_filesystem(self._top.enter(()))
 
     def close(self) -> None:
-        """Let go of the descriptors."""
+        """Close the descriptors."""
         self._top.close()
 
     def _put_folder(self, place: Parts, facts: _Facts) -> None:
@@ -131,7 +131,7 @@ class Restoration:
         return hasher.digest()
 
     def _enter_above(self, place: Parts) -> int:
-        """The folder that holds `place`, made with all above it where the archive has left them out."""
+        """The folder that holds `place`, created with its parents where the archive omits them."""
         if place in self._links:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         above = place[:-1]
@@ -156,7 +156,7 @@ def _set(descriptor: int, facts: _Facts) -> None:
 
 
 def _users(xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """Those that any user may set; the others speak of the system that the archive comes from."""
+    """The attributes that any user may set; the others belong to the system that the archive comes from."""
     return {name: value for name, value in xattrs.items() if name.startswith(b"user.")}
 
 

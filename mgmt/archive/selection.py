@@ -1,4 +1,4 @@
-"""A part of an archive: one member, and for a folder what is below it, read without the rest."""
+"""Reading one member of an archive, with everything below it, without the rest."""
 
 import os
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from mgmt.errors import IntegrityError, NotFoundError
 
 @dataclass(frozen=True)
 class Selection:
-    """One member and what is below it. In a tar that is written depth first, that is one stretch: `start` to `end`.
+    """One member and everything below it: in a depth-first tar, the range from `start` to `end`.
 
-    `path` is the member's, `name` what it is restored as; `digest` is that of the selected members, `size` the bytes
-    of their contents.
+    `path` is the member's path, `name` the name it is restored under, `digest` that of the selected members, `size` the
+    bytes of their contents.
     """
 
     path: str
@@ -29,9 +29,9 @@ class Selection:
 
 
 def select(index: Index, path: str) -> Selection:
-    """The member `path`, given from the root or below it. A hard link stands for the file it is another name of.
+    """The member `path`, with or without the name of the root. A hard link selects the file that it refers to.
 
-    Raises NotFoundError when there is none; IntegrityError when it is a hard link to nothing.
+    Raises NotFoundError when there is none; IntegrityError for a hard link to something that is not a file.
     """
     chosen, selection = _find(index, path.rstrip("/"), below_root=True)
     if chosen is None or selection is None:
@@ -42,7 +42,7 @@ def select(index: Index, path: str) -> Selection:
         first, selection = _find(index, chosen.link or "", below_root=False)
         if first is None or selection is None or first.type not in "fl":
             raise IntegrityError(
-                f"{chosen.path} in {index.header.key} is a hard link to {chosen.link}, which is no file"
+                f"{chosen.path} in {index.header.key} is a hard link to {chosen.link}, which is not a file"
             )
     return replace(selection, name=os.fsdecode(encode(os.path.basename(chosen.path))))
 
@@ -74,6 +74,6 @@ def _find(index: Index, path: str, *, below_root: bool) -> tuple[Member | None, 
 
 
 def read_selection(index: Index, selection: Selection, fetch: Fetch, threads: int) -> Iterator[Data]:
-    """The tar of a selection, ended as a tar is: what `read_members` takes."""
+    """The tar of a selection, with an end: suitable for `read_members`."""
     yield from read_range(index, fetch, threads, selection.start, selection.end)
     yield bytes(1024)

@@ -1,4 +1,4 @@
-"""Reading a tree: each file opened and watched, so that nothing torn is ever taken for what was there."""
+"""Reading a tree: changes to a file while it is read are detected."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ _TICK_NS = 20_000_000
 
 
 class Found(NamedTuple):
-    """One member to be: `link` as in Member; a file has a `descriptor`, open until the next is asked for."""
+    """A future member: `link` as in Member; a file has a `descriptor`, open until the next one is requested."""
 
     entry: Entry
     type: Type
@@ -27,7 +27,7 @@ class Found(NamedTuple):
 
 
 class Source:
-    """One reading pass over a tree."""
+    """One pass over a tree."""
 
     def __init__(self, tree: Tree) -> None:
         self.tally = Tally(tree)
@@ -35,11 +35,10 @@ class Source:
         self._tree = tree
 
     def members(self) -> Generator[Found]:
-        """Every member in the order of the walk. A file must be read to its end before the next one is asked for.
+        """Every member in the order of the walk. A file must be read to its end before the next one is requested.
 
-        What cannot be opened is skipped and listed. Raises SourceChangedError for a file that is not, after it was
-        read, what it was before: another inode, size, mtime or ctime. A file that is written through a mapping is
-        found too, but on tmpfs.
+        What cannot be opened is skipped and listed. Raises SourceChangedError for a file whose inode, size, mtime or
+        ctime changed while it was read. Writes through a mapping are detected too, except on tmpfs.
         """
         with closing(self._tree.walk(self.skipped.append)) as walk:
             for entry in walk:
@@ -63,7 +62,7 @@ class Source:
                 yield Found(entry, kind, link, -1)
 
     def read_into(self, found: Found, buffer: memoryview) -> int:
-        """Read what comes next of a file into `buffer`; give the bytes read. Raises SourceChangedError at its end."""
+        """Read the next bytes of a file into `buffer`; return their number. Raises SourceChangedError at its end."""
         try:
             count = os.readv(found.descriptor, [buffer])
         except OSError as error:
@@ -73,7 +72,7 @@ class Source:
         return count
 
     def xattrs(self, found: Found) -> dict[bytes, bytes]:
-        """The extended attributes of a file or folder; those of links are not kept."""
+        """The extended attributes of a file or folder. Those of links are not kept."""
         if found.type not in ("f", "d"):
             return {}
         descriptor = found.descriptor
@@ -106,17 +105,17 @@ class Source:
         return descriptor
 
     def _watch(self, descriptor: int, entry: Entry) -> None:
-        """Look once more, and see to it that from here on whatever writes to the file moves its times."""
+        """Compare again, and make sure that from now on every write to the file changes its times."""
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or _identity(status) != _identity(entry.stat):
             raise self._tree.changed(entry.name)
-        # The kernel's timestamps move in ticks of up to 10 ms. A file written a moment ago could be written again
-        # within the same tick, and its times would not show it; so let the tick pass before the reading begins.
+        # The kernel's timestamps advance in ticks of up to 10 ms. A file that was just written could be written again
+        # within the same tick, without a change of its times; so wait for the tick to pass before reading.
         if abs(time.time_ns() - status.st_ctime_ns) < _TICK_NS:
             time.sleep(_TICK_NS / 1e9)
             if _identity(os.fstat(descriptor)) != _identity(status):
                 raise self._tree.changed(entry.name)
-        # Last, for a page that is written to within that tick is dirty again, and its times are what they were.
+        # This comes last: a page written within that tick is dirty again, and the times did not change.
         try:
             clean_pages(descriptor)
         except OSError as error:

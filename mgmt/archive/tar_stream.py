@@ -1,4 +1,4 @@
-"""A tar, read as it comes: what `header` writes, and what other tools write (POSIX pax, ustar, GNU, v7)."""
+"""Reading a tar as a stream: those of mgmt and of other tools (POSIX pax, ustar, GNU, v7)."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +20,7 @@ Skip = Callable[[str, str], None]
 
 
 class Content:
-    """What is in a member, in pieces as they come; nothing, for all but files. Read it before the next member."""
+    """The content of a member, piece by piece; empty for all but files. Read it before the next member."""
 
     def __init__(self, stream: "_Stream", size: int, pax: dict[bytes, bytes], ustar: bytes) -> None:
         self._stream = stream
@@ -40,10 +40,7 @@ class Content:
         return piece
 
     def xattrs(self) -> dict[bytes, bytes]:
-        """The extended attributes that the archive keeps with the member.
-
-        Raises IntegrityError when one has a name that nothing can have.
-        """
+        """The extended attributes of the member. Raises IntegrityError when one has an invalid name."""
         start = b"SCHILY.xattr."
         xattrs = {
             keyword[len(start) :].replace(b"%3D", b"=").replace(b"%25", b"%"): value
@@ -52,15 +49,15 @@ class Content:
         }
         for name in xattrs:
             if not name or b"\0" in name:
-                raise IntegrityError(f"the archive holds an attribute {name!r}, which nothing can have")
+                raise IntegrityError(f"the archive holds an attribute with the invalid name {name!r}")
         return xattrs
 
     def ids(self) -> Ids:
-        """Whose the member is, by number, as far as the archive says so: 0 where it does not, or says no number."""
+        """Owner and group of the member, by number; 0 where the archive does not state one."""
         return Ids(self._id(b"uid", 108), self._id(b"gid", 116))
 
     def is_owned(self) -> bool:
-        """Whether the archive says anything of whose the member is."""
+        """Whether the archive states an owner of the member."""
         names = self._pax.get(b"uname") or self._pax.get(b"gname")
         if self._ustar[257:262] == b"ustar":
             names = names or self._ustar[265:329].strip(b"\0")
@@ -74,7 +71,7 @@ class Content:
             return 0
 
     def skip(self) -> None:
-        """Pass over what was not read."""
+        """Skip what was not read."""
         self._stream.skip(self._left + self._padding)
         self._left = self._padding = 0
 
@@ -82,27 +79,27 @@ class Content:
 def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[tuple[Member, Content]]:
     """Every member of `tar` with its content, in order; `sha256` is None, offsets and nanoseconds are exact.
 
-    A member that is neither file, folder nor link is told to `on_skip`, by path and reason, or raises IntegrityError
-    when there is none; so does everything that is no tar. The tar is read to its end, so that whatever gives it can
-    check its own.
+    A member that is neither file, folder nor link is passed to `on_skip`, with path and reason; without it,
+    IntegrityError is raised, as for anything that is not a tar. The tar is read to its end, so that its source can
+    check it completely.
     """
     stream = _Stream(tar)
     common: dict[bytes, bytes] = {}
     while header := _next_header(stream, common):
         pax, ustar, typeflag = header.pax, header.ustar, header.ustar[156:157]
-        if typeflag == b"V":  # a label for all of it
+        if typeflag == b"V":  # a volume label
             continue
         size = _decimal(pax[b"size"]) if b"size" in pax else _number(ustar[124:136])
         if not limits.is_size(size):
-            raise IntegrityError(f"a tar header has {size} for a size")
+            raise IntegrityError(f"a tar header states an invalid size: {size}")
         path = _path(pax.get(b"path") or _name(ustar))
         kind = _TYPES.get(typeflag)
-        if typeflag == b"\0" and _name(ustar).endswith(b"/"):  # as before POSIX
+        if typeflag == b"\0" and _name(ustar).endswith(b"/"):  # as written before POSIX
             kind = "d"
         if kind is None or any(keyword.startswith(b"GNU.sparse.") for keyword in pax):
             reason = _NOT_KEPT.get(typeflag, "a sparse file" if typeflag in b"0S" else f"of type {decode(typeflag)!r}")
             if on_skip is None:
-                raise IntegrityError(f"the archive holds {path}, {reason}, which cannot be restored")
+                raise IntegrityError(f"the archive holds {path}, {reason}, which mgmt cannot restore")
             on_skip(path, reason)
             stream.skip(0 if typeflag in _NOT_KEPT else size + padding(size))
             continue
@@ -126,7 +123,7 @@ def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[t
 
 
 class _Header(NamedTuple):
-    """All that stands before a member: where it begins, what extended headers say, and the last header."""
+    """Everything before a member's content: its offset, the extended records, and the last header."""
 
     offset: int
     pax: dict[bytes, bytes]
@@ -134,7 +131,7 @@ class _Header(NamedTuple):
 
 
 def _next_header(stream: "_Stream", common: dict[bytes, bytes]) -> _Header | None:
-    """The next member's header; None at the end of the tar. `common` takes up what is said for all that follow."""
+    """The next member's header; None at the end of the tar. Global records are added to `common`."""
     offset = stream.offset
     pax = dict(common)
     for extended in range(limits.EXTENDED_IN_A_ROW):
@@ -160,7 +157,7 @@ def _next_header(stream: "_Stream", common: dict[bytes, bytes]) -> _Header | Non
 
 
 class _Stream:
-    """Bytes in pieces, taken in stretches of other lengths."""
+    """A stream of bytes, read in other lengths than it arrives in."""
 
     def __init__(self, pieces: Iterable[Data]) -> None:
         self.offset = 0
@@ -172,7 +169,7 @@ class _Stream:
         while not self._piece:
             piece = next(self._pieces, None)
             if piece is None:
-                raise IntegrityError("the tar is cut short")
+                raise IntegrityError("the tar is truncated")
             self._piece = memoryview(piece)
         taken = self._piece[:most]
         self._piece = self._piece[len(taken) :]
@@ -195,7 +192,7 @@ class _Stream:
             count -= len(self.some(count))
 
     def header(self) -> bytes | None:
-        """The next header, found sound; None where the tar ends, by zeros or by having no more bytes."""
+        """The next header, with its checksum verified; None at the end of the tar: zeros, or no more bytes."""
         while not self._piece:
             piece = next(self._pieces, None)
             if piece is None:
@@ -205,7 +202,7 @@ class _Stream:
         if header.count(0) == RECORD:
             return None
         if _number(header[148:156]) != byte_sum(header) - sum(header[148:156]) + 8 * 32:
-            raise IntegrityError(f"there is no tar header at offset {self.offset - RECORD}")
+            raise IntegrityError(f"no valid tar header at offset {self.offset - RECORD}")
         return header
 
     def extension(self, size: int) -> bytes:
@@ -222,25 +219,25 @@ class _Stream:
 
 
 def _number(field: bytes) -> int:
-    """Octal digits, or GNU's base 256 for what they cannot say."""
+    """Octal digits, or GNU's base 256 for larger numbers."""
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F if field[0] != 0xFF else 0xFF]) + field[1:], "big", signed=True)
     try:
         return int(_text(field).strip() or b"0", 8)
     except ValueError:
-        raise IntegrityError(f"a tar header has {field!r} for a number") from None
+        raise IntegrityError(f"a tar header has an invalid number: {field!r}") from None
 
 
 def _decimal(value: bytes) -> int:
     if not value.isdigit() or len(value) > 20:
-        raise IntegrityError(f"an extended header has {value[:40]!r} for a number")
+        raise IntegrityError(f"an extended header has an invalid number: {value[:40]!r}")
     return int(value)
 
 
 def _time(value: bytes) -> int:
     match = _TIME.fullmatch(value)
     if match is None:
-        raise IntegrityError(f"an extended header has {value[:40]!r} for a time")
+        raise IntegrityError(f"an extended header has an invalid time: {value[:40]!r}")
     sign, seconds, fraction = match.groups(b"")
     nanoseconds = int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
     return _checked(-nanoseconds if sign else nanoseconds)
@@ -248,7 +245,7 @@ def _time(value: bytes) -> int:
 
 def _checked(mtime_ns: int) -> int:
     if not limits.is_time(mtime_ns):
-        raise IntegrityError(f"a tar header has {mtime_ns} ns for a time, which no member can have")
+        raise IntegrityError(f"a tar header has a time out of range: {mtime_ns} ns")
     return mtime_ns
 
 
@@ -282,12 +279,12 @@ def _link(kind: Type, target: bytes) -> str | None:
 
 
 def _path(path: bytes) -> str:
-    """A path as members have it: without a slash at its end, nor the `./` that some tools begin each one with."""
+    """A member's path: without a trailing slash, and without the leading `./` that some tools write."""
     while path.startswith(b"./") and len(path) > 2:
         path = path[2:]
     path = path.rstrip(b"/") or path[:1]
     if path.count(b"/") >= limits.DEPTH:
-        raise IntegrityError(f"the archive holds a path of more than {limits.DEPTH} parts")
+        raise IntegrityError(f"the archive holds a path with more than {limits.DEPTH} parts")
     return decode(path)
 
 

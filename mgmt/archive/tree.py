@@ -1,4 +1,4 @@
-"""What is to be archived: a walk over a file or folder, always in the same order."""
+"""What to archive: a walk over a file or folder, always in the same order."""
 
 import errno
 import hashlib
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mgmt.archive import limits
 from mgmt.archive.dirfd import OPEN_FILE, OPEN_FOLDER
-from mgmt.archive.header import Owner, check_member
+from mgmt.archive.header import Header
 from mgmt.archive.member import Type, decode, encode
 from mgmt.archive.owners import owner_of
 from mgmt.archive.patterns import Patterns
@@ -19,14 +19,13 @@ from mgmt.errors import ConfigurationError, MgmtError, NotFoundError, RefusedErr
 
 _REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-_LONG = 4096  # characters of a path; with a shorter one the target of a link is within all limits
-_HELD = 32  # folders held open above the current one; a tree may be deeper than a process may have descriptors
+_HELD = 32  # open folders above the current one; a tree may be deeper than the limit of descriptors
 
 
 class Entry(NamedTuple):
-    """One thing found on disk: open it with `path` and `dir_fd=folder`; `name` is its path in the archive.
+    """An entry on disk: open it with `path` and `dir_fd=folder`; `name` is its path in the archive.
 
-    The descriptor `folder` is good until the next entry is asked for.
+    The descriptor `folder` is valid until the next entry is requested.
     """
 
     folder: int | None
@@ -36,7 +35,7 @@ class Entry(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """Something that is not archived: its path on disk, and why."""
+    """Something that is not archived: its path on disk, and the reason."""
 
     path: str
     reason: str
@@ -44,14 +43,14 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True)
 class Tree:
-    """The file or folder `root` on disk, called `name` in the archive, without what the globs leave out.
+    """The file or folder `root` on disk, called `name` in the archive, without what the globs exclude.
 
-    See `Patterns` for the globs. With `include`, files and links count only when they, or a folder above them, are
-    matched; folders are always kept. `exclude` wins over `include`. The root itself is never left out.
+    See `Patterns` for the globs. With `include`, files and links are archived only when they, or a folder above them,
+    match; folders are always archived. `exclude` takes precedence over `include`. The root is never excluded.
 
-    With `folder`, a descriptor of the folder that holds the root, the root is found by its name in that folder alone;
-    its path only tells people where it is. Below the root every folder is opened by its name in the one above, and no
-    link is followed: whoever may write to a folder on the way cannot lead a walk elsewhere.
+    With `folder`, a descriptor of the folder that holds the root, the root is opened by its name in that folder; its
+    path appears in messages only. Below the root every folder is opened by its name in its parent, and no link is
+    followed: whoever can write to one of these folders cannot redirect the walk.
     """
 
     root: str
@@ -62,7 +61,7 @@ class Tree:
 
     def __post_init__(self) -> None:
         if self.name in ("", ".", "..") or "/" in self.name or "\0" in self.name:
-            raise ConfigurationError(f"{self.root} cannot be archived as {self.name!r}, which is not a name")
+            raise ConfigurationError(f"cannot archive {self.root} as {self.name!r}: not a valid name")
         if self.folder is not None and os.path.basename(self.root) in ("", ".", ".."):
             raise ConfigurationError(f"{self.root} does not end with the name of a file or folder")
 
@@ -70,7 +69,7 @@ class Tree:
         """Everything to archive, depth first, each folder before what it holds, siblings by the bytes of their names.
 
         Memory is bounded by the names of the folders above the entry. Raises NotFoundError without a root,
-        RefusedError when it is a socket, a FIFO or a device, SourceChangedError when something vanishes meanwhile.
+        RefusedError when it is a socket, a FIFO or a device, SourceChangedError when something vanishes concurrently.
         """
         root = self._root()
         if not stat.S_ISDIR(root.stat.st_mode):
@@ -121,7 +120,7 @@ class Tree:
                 folder.close()
 
     def _go_back(self, folder: "_Folder", stack: "list[_Folder]") -> None:
-        """Leave `folder`, of which all was seen, for the one above it, the last of `stack`."""
+        """Leave the exhausted `folder` for its parent, the last of `stack`."""
         try:
             if stack and stack[-1].descriptor is None:
                 stack[-1].open("..", folder.descriptor)
@@ -131,9 +130,9 @@ class Tree:
             folder.close()
 
     def unreadable(self, name: str, error: OSError) -> Skipped:
-        """What it means that the member `name` cannot be looked at or opened: it is skipped, and this says why.
+        """The skipped member `name`, which cannot be read because of `error`.
 
-        Raises SourceChangedError when it is no longer what was listed, MgmtError when the fault is not its own.
+        Raises SourceChangedError when it is no longer what was listed, MgmtError when the cause is elsewhere.
         """
         path = self.disk_path(name)
         if error.errno in _REPLACED:
@@ -143,34 +142,24 @@ class Tree:
         return Skipped(path, f"unreadable: {error.strerror}")
 
     def changed(self, name: str) -> SourceChangedError:
-        """The error that names a member which is not what it was a moment ago."""
+        """The error for a member that changed concurrently."""
         return SourceChangedError(
-            f"{self.disk_path(name)} changed while it was read", next_step="run it again when nothing writes there"
+            f"{self.disk_path(name)} changed while it was read", next_step="run it again when nothing writes to it"
         )
 
-    def check(
-        self, entry: Entry, kind: Type, link: str | None, owner: Owner | None, xattrs: Mapping[bytes, bytes]
-    ) -> int:
-        """Refuse what an archive cannot keep so that it can be read again; give the bytes of its extended records.
+    def check(self, header: Header) -> int:
+        """Refuse a member that could be archived but not read again; return the bytes of its extended records.
 
         Raises RefusedError, which names the member, the limit, and what can be done.
         """
         try:
-            return check_member(
-                entry.name,
-                kind,
-                mtime_ns=entry.stat.st_mtime_ns,
-                size=entry.stat.st_size if kind == "f" else 0,
-                link=link or "",
-                owner=owner,
-                xattrs=xattrs,
-            )
+            return header.check()
         except limits.OverLimitError as error:
-            path = self.disk_path(entry.name)
-            raise RefusedError(f"{path} cannot be archived: {error.reason}", next_step=error.mend) from error
+            path = self.disk_path(header.path)
+            raise RefusedError(f"{path} cannot be archived: {error.reason}", next_step=error.next_step) from error
 
     def disk_path(self, name: str) -> str:
-        """Where the member called `name` is on disk, to tell people."""
+        """The path on disk of the member called `name`, for messages."""
         return os.path.abspath(self.root) + os.fsdecode(encode(name[len(self.name) :]))
 
     def _root(self) -> Entry:
@@ -185,7 +174,7 @@ class Tree:
 
 
 class _Folder:
-    """A folder that is being walked; `descriptor` is None while it is not held open."""
+    """A folder that is being walked; `descriptor` is None while it is not open."""
 
     def __init__(self, entry: Entry, *, included: bool) -> None:
         self.name = entry.name
@@ -200,7 +189,7 @@ class _Folder:
             raise
 
     def open(self, path: bytes | str, folder: int | None) -> int:
-        """Hold it open: it is at `path`, seen from `folder`. Raises OSError when something else is there."""
+        """Open it at `path`, relative to `folder`. Raises OSError when something else is there."""
         descriptor = os.open(path, OPEN_FOLDER, dir_fd=folder)
         status = os.fstat(descriptor)
         if (status.st_dev, status.st_ino) != self._identity:
@@ -215,8 +204,27 @@ class _Folder:
             self.descriptor = None
 
 
+def mode_of(entry: Entry, kind: Type) -> int:
+    """The mode that `entry` has in an archive. That of a symbolic link means nothing, and differs between systems."""
+    return 0o777 if kind == "l" else entry.stat.st_mode & 0o7777
+
+
+def header_of(entry: Entry, kind: Type, link: str | None, *, owners: bool, xattrs: Mapping[bytes, bytes]) -> Header:
+    """The header of `entry` as a member of type `kind`; with `owners`, it names the owner and group."""
+    return Header(
+        entry.name,
+        kind,
+        mode=mode_of(entry, kind),
+        mtime_ns=entry.stat.st_mtime_ns,
+        size=entry.stat.st_size if kind == "f" else 0,
+        link=link or "",
+        owner=owner_of(entry.stat) if owners else None,
+        xattrs=xattrs,
+    )
+
+
 class Tally:
-    """What a walk has come across: counts, hard links, and the state that a second look is compared with."""
+    """What a walk has found: counts, hard links, and the state that detects later changes."""
 
     def __init__(self, tree: Tree) -> None:
         self.files = self.folders = self.links = self.size = self.root_ctime_ns = 0
@@ -225,7 +233,7 @@ class Tally:
         self._first: dict[tuple[int, int], str] = {}
 
     def see(self, entry: Entry) -> None:
-        """Take `entry` into the state, whether it can be read or not."""
+        """Add `entry` to the state, whether it can be read or not."""
         status = entry.stat
         path = encode(entry.name[self._skip_name :])
         if not path:
@@ -244,7 +252,7 @@ class Tally:
         )
 
     def type_of(self, entry: Entry) -> tuple[Type, str | None]:
-        """What kind of member `entry` is; for another name of a file that was counted, that name too."""
+        """The type of the member `entry`; for another name of a file that was counted, the first name too."""
         mode = entry.stat.st_mode
         if stat.S_ISDIR(mode):
             return "d", None
@@ -255,7 +263,7 @@ class Tally:
         return "f", None
 
     def count(self, entry: Entry, kind: Type) -> None:
-        """`entry` is archived."""
+        """Count `entry`, which is archived."""
         if kind == "f":
             self.files += 1
             self.size += entry.stat.st_size
@@ -267,7 +275,7 @@ class Tally:
             self.links += 1
 
     def state(self) -> str:
-        """sha256 hex over relative path, device, inode, mode, size, mtime and ctime of all that was seen.
+        """The sha256, in hex, of relative path, device, inode, mode, size, mtime and ctime of every entry.
 
         The root's own name and ctime are left out: a rename changes them.
         """
@@ -276,10 +284,10 @@ class Tally:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a walk finds without opening a file; sizes in bytes.
+    """The result of a walk without opening files; sizes in bytes.
 
-    `size` is that of the regular files, `tar_size` an upper estimate of the tar (with extended attributes only when the
-    survey was asked for them), `links` counts symbolic and hard links. See `Tally.state` for `source_state`.
+    `size` is that of the regular files, `tar_size` an upper estimate of the tar (including extended attributes only if
+    asked for), `links` counts symbolic and hard links. See `Tally.state` for `source_state`.
     """
 
     files: int
@@ -293,11 +301,10 @@ class Survey:
 
 
 def survey(tree: Tree, *, owners: bool = False, xattrs: bool = False) -> Survey:
-    """Look at a tree with stat alone. A file that cannot be opened is only found when it is read.
+    """Inspect a tree with stat alone. A file that cannot be opened is detected only when it is read.
 
-    With `xattrs` the extended attributes are read too, which opens each file. Raises RefusedError for what an archive
-    with these `owners` and `xattrs` could not keep so that it can be read again: a time, a size, names or attributes
-    beyond a limit (see `limits`).
+    With `xattrs` the extended attributes are read too, which opens each file. Raises RefusedError for a time, a size,
+    names, or (if asked for) owners or attributes beyond a limit of the format (see `limits`).
     """
     tally = Tally(tree)
     skipped: list[Skipped] = []
@@ -305,10 +312,10 @@ def survey(tree: Tree, *, owners: bool = False, xattrs: bool = False) -> Survey:
     for entry in tree.walk(skipped.append):
         tally.see(entry)
         kind, link = tally.type_of(entry)
-        if kind == "l" and len(entry.name) > _LONG:
+        if kind == "l" and len(entry.name) > limits.SHORT_NAMES:  # a target alone is within all limits
             link = _target(tree, entry)
         attributes = _xattrs(tree, entry) if xattrs and kind in "fd" else {}
-        extended = tree.check(entry, kind, link, owner_of(entry.stat) if owners else None, attributes)
+        extended = tree.check(header_of(entry, kind, link, owners=owners, xattrs=attributes))
         tally.count(entry, kind)
         tar_size += 2048 + 3 * len(entry.name) + extended
         if kind == "f":
@@ -337,7 +344,7 @@ def _target(tree: Tree, entry: Entry) -> str:
 
 
 def _xattrs(tree: Tree, entry: Entry) -> dict[bytes, bytes]:
-    """Those of a file or folder; none, when it cannot be opened, which is found again when it is read."""
+    """The attributes of a file or folder; none when it cannot be opened, which the reading will report."""
     try:
         descriptor = os.open(entry.path, OPEN_FILE, dir_fd=entry.folder)
     except OSError as error:

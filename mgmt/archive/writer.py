@@ -1,4 +1,4 @@
-"""A tree becomes an archive: read once, in order, and compressed block by block in threads."""
+"""Writing an archive: the tree is read once, in order, and compressed block by block in threads."""
 
 import hashlib
 from collections import deque
@@ -8,25 +8,25 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Self
 
-from mgmt.archive.blocks import BLOCK, HEADER, Level, crc32_combine, pack, trailer
-from mgmt.archive.header import end, pack_header, padding
-from mgmt.archive.index import IndexWriter
+from mgmt.archive.blocks import BLOCK, HEADER, crc32_combine, pack, trailer
+from mgmt.archive.header import end, padding
+from mgmt.archive.index_writer import IndexWriter
 from mgmt.archive.kept import Ids, Kept
-from mgmt.archive.member import Digest, Member, encode
-from mgmt.archive.owners import owner_of
+from mgmt.archive.member import Digest, Member
 from mgmt.archive.source import Found, Source
-from mgmt.archive.tree import Skipped, Tree, survey
+from mgmt.archive.tree import Skipped, Tree, header_of, mode_of, survey
+from mgmt.choices import Level
 from mgmt.errors import MgmtError, SourceChangedError
 from mgmt.progress import Progress
 
 
 @dataclass(frozen=True)
 class Hashed:
-    """What one reading of a tree found; sizes in bytes.
+    """The result of reading a tree; sizes in bytes.
 
     `digest` is the portable identity, and `kept` that of the owners and extended attributes that were asked for (see
-    `Kept`): together they are the content. `file_sha256` (hex) is there when the tree is a single file, `links` counts
-    symbolic and hard links. `source_state` and `root_ctime_ns` are to be compared with those of a later `survey`.
+    `Kept`): together they identify the content. `file_sha256` (hex) is set for a single file, `links` counts symbolic
+    and hard links. `source_state` and `root_ctime_ns` are compared with those of a later `survey`.
     """
 
     digest: str
@@ -44,7 +44,7 @@ class Hashed:
 
 @dataclass(frozen=True)
 class Archived(Hashed):
-    """What was written too: `size` bytes of object with `blocks` blocks, holding `tar_size` bytes of tar."""
+    """What was also written: an object of `size` bytes with `blocks` blocks, from `tar_size` bytes of tar."""
 
     tar_size: int
     tar_crc32: int
@@ -52,66 +52,61 @@ class Archived(Hashed):
     blocks: int
 
 
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How an archive is written: `threads` blocks are compressed at a time; owners and extended attributes are kept
+    only if asked for.
+    """
+
+    level: Level = Level.FAST
+    threads: int = 2
+    owners: bool = False
+    xattrs: bool = False
+
+
 def write_archive(
     tree: Tree,
     sink: Callable[[bytes], None],
-    *,
-    level: Level = "fast",
-    threads: int = 2,
     index: IndexWriter,
     progress: Progress,
-    owners: bool = False,
-    xattrs: bool = False,
+    options: WriteOptions = WriteOptions(),
 ) -> Archived:
     """Write the archive of `tree` to `sink`, in order, and its members and blocks to `index` (which stays open).
 
-    `sink` is called in this thread and may block; memory is bounded by a few blocks a thread. `progress` advances by
+    `sink` is called in this thread and may block; memory is bounded by a few blocks per thread. `progress` advances by
     bytes of tar. Raises SourceChangedError, naming the file, when one changes while it is read; MgmtError when one
     cannot be read to its end; NotFoundError and RefusedError for the root (see Tree.walk); RefusedError for what could
-    not be read again (see `survey`, which finds it before).
+    not be read again (`survey` reports it before anything is written).
     """
     source = Source(tree)
-    account = _Account(source, owners=owners, xattrs=xattrs)
-    with _Blocks(sink, level, threads, index, progress) as blocks, closing(source.members()) as members:
+    summary = _Summary(source, owners=options.owners, xattrs=options.xattrs)
+    with _Blocks(sink, index, progress, options) as blocks, closing(source.members()) as members:
         for found in members:
-            status = found.entry.stat
-            size = status.st_size if found.type == "f" else 0
+            attributes = source.xattrs(found) if options.xattrs else {}
+            header = header_of(found.entry, found.type, found.link, owners=options.owners, xattrs=attributes)
+            tree.check(header)
             header_offset = blocks.tar_size
-            attributes = source.xattrs(found) if xattrs else {}
-            owner = owner_of(status) if owners else None
-            tree.check(found.entry, found.type, found.link, owner, attributes)
-            blocks.write(
-                pack_header(
-                    encode(found.entry.name),
-                    found.type,
-                    mode=_mode(found),
-                    mtime_ns=status.st_mtime_ns,
-                    size=size,
-                    link=encode(found.link or ""),
-                    owner=owner,
-                    xattrs=attributes,
-                )
-            )
+            blocks.write(header.pack())
             data_offset = blocks.tar_size
             sha256 = None
             if found.type == "f":
-                sha256 = blocks.copy(source, found, size)
-                blocks.write(bytes(padding(size)))
-            index.add_member(account.add(found, header_offset, data_offset, sha256, attributes))
+                sha256 = blocks.copy(source, found, header.size)
+                blocks.write(bytes(padding(header.size)))
+            index.add_member(summary.add(found, header_offset, data_offset, sha256, attributes))
         blocks.finish()
     return Archived(
-        **vars(account.hashed()), tar_size=blocks.tar_size, tar_crc32=blocks.crc, size=blocks.size, blocks=blocks.count
+        **vars(summary.hashed()), tar_size=blocks.tar_size, tar_crc32=blocks.crc, size=blocks.size, blocks=blocks.count
     )
 
 
 def hash_tree(tree: Tree, progress: Progress, *, owners: bool = False, xattrs: bool = False) -> Hashed:
-    """Read `tree` as `write_archive` does, with the same care and the same errors, and only hash it.
+    """Read and hash `tree` as `write_archive` does, with the same checks and errors, without writing anything.
 
-    `progress` advances by bytes of content. An archive of it, with the same `owners` and `xattrs`, has the same
-    `digest` and the same `kept`.
+    `progress` advances by bytes of content. An archive of the tree, with the same `owners` and `xattrs`, has the same
+    `digest` and `kept`.
     """
     source = Source(tree)
-    account = _Account(source, owners=owners, xattrs=xattrs)
+    summary = _Summary(source, owners=owners, xattrs=xattrs)
     buffer = memoryview(bytearray(BLOCK))
     with closing(source.members()) as members:
         for found in members:
@@ -126,21 +121,21 @@ def hash_tree(tree: Tree, progress: Progress, *, owners: bool = False, xattrs: b
                     left -= count
                     progress.advance(count)
                 sha256 = hasher.digest()
-            account.add(found, 0, 0, sha256, attributes)
-    return account.hashed()
+            summary.add(found, 0, 0, sha256, attributes)
+    return summary.hashed()
 
 
 def look_again(tree: Tree, seen: Hashed) -> None:
-    """Raise SourceChangedError unless `tree` looks as it did when it was read, or gained or lost anything since."""
+    """Raise SourceChangedError if anything in `tree` changed, appeared or vanished since it was read."""
     now = survey(tree)
     if (now.source_state, now.root_ctime_ns) != (seen.source_state, seen.root_ctime_ns):
         raise SourceChangedError(
-            f"{tree.root} changed while it was read", next_step="run it again when nothing writes there"
+            f"{tree.root} changed while it was read", next_step="run it again when nothing writes to it"
         )
 
 
-class _Account:
-    """What a reading has found so far."""
+class _Summary:
+    """Collects what was read so far."""
 
     def __init__(self, source: Source, *, owners: bool, xattrs: bool) -> None:
         self._source = source
@@ -162,7 +157,7 @@ class _Account:
         member = Member(
             path=found.entry.name,
             type=found.type,
-            mode=_mode(found),
+            mode=mode_of(found.entry, found.type),
             mtime_ns=found.entry.stat.st_mtime_ns,
             size=found.entry.stat.st_size if found.type == "f" else 0,
             header_offset=header_offset,
@@ -197,21 +192,20 @@ class _Account:
 
 
 class _Blocks:
-    """Gathers tar into blocks, has them packed in threads, and hands them on in order. Buffers are used again."""
+    """Splits the tar into blocks, packs them in threads, and passes them on in order. Buffers are reused."""
 
     def __init__(
-        self, sink: Callable[[bytes], None], level: Level, threads: int, index: IndexWriter, progress: Progress
+        self, sink: Callable[[bytes], None], index: IndexWriter, progress: Progress, options: WriteOptions
     ) -> None:
         self.tar_size = self.size = self.count = self.crc = 0
         self._sink = sink
-        self._level = level
+        self._level = options.level
         self._index = index
         self._progress = progress
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mgmt-pack")
+        self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="mgmt-pack")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="mgmt-hash")
         self._in_flight: deque[tuple[Future[tuple[tuple[bytes, ...], int]], memoryview, int]] = deque()
-        self._most = 2 * threads + 1
-        self._free = [memoryview(bytearray(BLOCK)) for _ in range(self._most)]
+        self._free = [memoryview(bytearray(BLOCK)) for _ in range(2 * options.threads + 1)]
         self._buffer = memoryview(bytearray(BLOCK))
         self._filled = 0
 
@@ -224,7 +218,7 @@ class _Blocks:
         self._hasher.shutdown(cancel_futures=True)
 
     def write(self, data: bytes) -> None:
-        """Take in headers and padding."""
+        """Append headers or padding."""
         start = 0
         while start < len(data):
             count = min(len(data) - start, BLOCK - self._filled)
@@ -233,7 +227,7 @@ class _Blocks:
             start += count
 
     def copy(self, source: Source, found: Found, size: int) -> bytes:
-        """Take in the content of a file of `size` bytes; give its sha256."""
+        """Append the content of a file of `size` bytes; return its sha256."""
         hasher = hashlib.sha256()
         in_thread = size >= 2 * BLOCK
         hashing: Future[None] | None = None
@@ -241,8 +235,8 @@ class _Blocks:
             room = self._buffer[self._filled : self._filled + size]
             count = source.read_into(found, room)
             if in_thread:
-                # What was read is hashed while the next is read. Its buffer is not used again before that, for
-                # blocks come back in order, and a later one is in flight then.
+                # One piece is hashed while the next is read. Its buffer is not reused before that, since blocks are
+                # returned in order and a later one is still in flight.
                 if hashing is not None:
                     hashing.result()
                 hashing = self._hasher.submit(hasher.update, room[:count])
@@ -255,12 +249,12 @@ class _Blocks:
         return hasher.digest()
 
     def finish(self) -> None:
-        """End the tar and the object."""
+        """Finish the tar and the object."""
         self.write(bytes(end(self.tar_size)))
         if self._filled:
             self._pack()
         while self._in_flight:
-            self._hand_on()
+            self._emit()
         self._send(trailer(self.crc, self.tar_size))
 
     def _advance(self, count: int) -> None:
@@ -274,11 +268,11 @@ class _Blocks:
         self._in_flight.append((future, self._buffer, self._filled))
         self._progress.advance(self._filled)
         if not self._free:
-            self._hand_on()
+            self._emit()
         self._buffer = self._free.pop()
         self._filled = 0
 
-    def _hand_on(self) -> None:
+    def _emit(self) -> None:
         future, buffer, size = self._in_flight.popleft()
         pieces, crc = future.result()
         self._free.append(buffer)
@@ -291,8 +285,3 @@ class _Blocks:
     def _send(self, piece: bytes) -> None:
         self.size += len(piece)
         self._sink(piece)
-
-
-def _mode(found: Found) -> int:
-    # The mode of a symbolic link means nothing, and differs between systems.
-    return 0o777 if found.type == "l" else found.entry.stat.st_mode & 0o7777

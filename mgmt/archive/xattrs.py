@@ -1,11 +1,11 @@
-"""Extended attributes of what is on disk."""
+"""Reading extended attributes."""
 
 import errno
 import os
 
 
 def read_xattrs(descriptor: int) -> dict[bytes, bytes]:
-    """All that this process may see of an open file or folder; none, where there are no such things."""
+    """The attributes of an open file or folder that this process may read; none where they are not supported."""
     try:
         return {os.fsencode(name): os.getxattr(descriptor, name) for name in os.listxattr(descriptor)}
     except OSError as error:

@@ -97,10 +97,11 @@ def _python() -> Iterator[Finding]:
     packages = ("isal", "zlib-ng", "deflate", "awscrt")
     try:
         from mgmt.archive.blocks import pack, unpack
+        from mgmt.choices import Level
         from mgmt.storage.checksums import checksum
 
         data = b"mgmt " * 1000
-        works = all(unpack(b"".join(pack(data, level)[0]), len(data)) == data for level in ("fast", "balanced"))
+        works = all(unpack(b"".join(pack(data, level)[0]), len(data)) == data for level in Level)
         works = works and checksum("crc64nvme", [b"123456789"]) == _CRC64NVME_CHECK
         detail = (
             ", ".join(f"{name} {version(name)}" for name in packages) if works else "they do not give back the data"

@@ -11,6 +11,7 @@ from mgmt.archive import (
     Index,
     IndexHeader,
     IndexWriter,
+    WriteOptions,
     compressor,
     covers,
     hash_tree,
@@ -45,7 +46,7 @@ from mgmt.services.steps.removal import put_index, remove_index, take_back
 from mgmt.services.steps.resolve import ArchiveFacts, archive_id
 from mgmt.services.steps.scratch import remove_abandoned_scratch, scratch_folder
 from mgmt.services.steps.throttle import throttled
-from mgmt.storage import ObjectStore, StoredObject
+from mgmt.storage import Attributes, ObjectStore, StoredObject, Transfer
 
 SENDING = "sending"
 """The stage of an upload whose parts are being sent."""
@@ -197,16 +198,14 @@ class _Upload:
         with ExitStack() as stack:
             path = os.path.join(stack.enter_context(scratch_folder()), "index")
             index = stack.enter_context(IndexWriter(path, self._index_header()))
-            sending = store.start_upload(
-                key,
-                metadata={OPERATION: archive_id(record), "mgmt-format": "1"},
-                planned_size=largest_object(self.plan.survey.tar_size),
-                storage_class=options.storage_class,
-                tags=options.tags,
-                resume=record.upload_id,
+            metadata = {OPERATION: archive_id(record), "mgmt-format": "1"}
+            transfer = Transfer(
+                largest_object(self.plan.survey.tar_size),
                 part_size=record.part_size or options.part_size,
+                resume=record.upload_id,
                 on_started=started,
             )
+            sending = store.start_upload(key, Attributes(metadata, options.storage_class, options.tags), transfer)
             stack.callback(sending.close)
             copy = stack.enter_context(local_copy(record))
             sinks: list[Callable[[bytes], object]] = [sending.write, copy.write] if copy else [sending.write]
@@ -236,16 +235,9 @@ class _Upload:
 
     def _write(self, index: IndexWriter, sink: Callable[[bytes], None]) -> Archived:
         self.context.progress.start(f"upload {self.record.target_name}", self.plan.expected_tar_size)
-        return write_archive(
-            self.plan.tree,
-            sink,
-            level=self.options.level,
-            threads=self.options.threads,
-            index=index,
-            progress=self.context.progress,
-            owners=self.options.owners,
-            xattrs=self.options.xattrs,
-        )
+        options = self.options
+        how = WriteOptions(options.level, options.threads, owners=options.owners, xattrs=options.xattrs)
+        return write_archive(self.plan.tree, sink, index, self.context.progress, how)
 
     def _prove_sent(self, stored: StoredObject, expected: Expected, index_key: str) -> None:
         try:

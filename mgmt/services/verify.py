@@ -8,6 +8,7 @@ from itertools import islice, zip_longest
 
 from mgmt.archive import Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, Role, Status, VerifyRecord
+from mgmt.choices import Proof
 from mgmt.errors import ConfigurationError, IntegrityError, Problem, ProblemError
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.batch import Outcome
@@ -41,7 +42,7 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
             record.problems_found = 1  # until it is proven that there is none
             catalog.journal.checkpoint()
             try:
-                record.proof = _check(archive, "read-back" if read_back else "auto", context)
+                record.proof = _check(archive, Proof.READ_BACK if read_back else Proof.AUTO, context)
             except ProblemError as exc:
                 record.details = {"problem": exc.problem.value}
                 catalog.journal.checkpoint()
@@ -104,7 +105,7 @@ def _unknown(store: ObjectStore, key: str) -> ProblemError:
     return ProblemError(Problem.UNKNOWN, f"{store.location(key)} is not in the catalog", next_step=rebuild)
 
 
-def _check(archive: Archive, method: str, context: Context) -> str:
+def _check(archive: Archive, method: Proof, context: Context) -> str:
     record, store, catalog, progress = archive.record, archive.store, context.catalog, context.progress
     if record is None:
         stored = store.head(archive.key)

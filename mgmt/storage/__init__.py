@@ -5,15 +5,31 @@ from collections.abc import Callable
 
 from mgmt.errors import ConfigurationError
 from mgmt.storage.keys import check_key, key_for
-from mgmt.storage.store import PROBE, Capabilities, ObjectStore, PendingUpload, Sent, StoredObject, Upload
+from mgmt.storage.store import (
+    OPERATION,
+    PROBE,
+    Attributes,
+    Capabilities,
+    ObjectStore,
+    PendingUpload,
+    Sent,
+    StoredObject,
+    StoreOptions,
+    Transfer,
+    Upload,
+)
 
 __all__ = [
+    "OPERATION",
     "PROBE",
+    "Attributes",
     "Capabilities",
     "ObjectStore",
     "PendingUpload",
     "Sent",
+    "StoreOptions",
     "StoredObject",
+    "Transfer",
     "Upload",
     "check_key",
     "key_for",
@@ -23,23 +39,17 @@ __all__ = [
 
 def open_store(
     url: str,
+    options: StoreOptions | None = None,
     *,
-    endpoint_url: str | None = None,
-    region: str | None = None,
-    profile: str | None = None,
-    threads: int = 4,
-    part_size: int | None = None,
     capabilities: Capabilities | None = None,
     on_probed: Callable[[Capabilities], None] | None = None,
     before_removal: Callable[[], None] = lambda: None,
 ) -> ObjectStore:
     """Open the store that `url` names: `s3://bucket[/prefix]` or `file:///directory`. Nothing is requested yet.
 
-    What follows `file://` is the path as it is, without percent-encoding. `endpoint_url`, `region` and `profile` are
-    for S3 and otherwise come from boto3's own chain, as credentials always do. `threads` parts are sent at a time;
-    `part_size` (bytes) replaces the default of 8 MiB. `capabilities`, when remembered from an earlier run, saves the
-    probe; `on_probed` is told what a probe has found, to remember it. `before_removal` is called each time just before
-    something is removed from the store, and may raise to prevent it.
+    The path after `file://` is taken literally, without percent-decoding. `capabilities`, when remembered from an
+    earlier run, saves the probe; `on_probed` is called with what a probe has found, to remember it. `before_removal` is
+    called just before anything is removed from the store, and may raise to prevent it.
 
     Raises ConfigurationError when the URL, the profile or the endpoint cannot be used.
     """
@@ -49,17 +59,17 @@ def open_store(
     if separator and scheme == "s3":
         bucket, _, prefix = rest.rstrip("/").partition("/")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", bucket):
-            raise _unusable(url, f"{bucket!r} is not the name of a bucket")
+            raise _unusable(url, f"{bucket!r} is not a bucket name")
         if prefix:
             check_key(prefix)
 
         from mgmt.storage.s3 import connect  # boto3 takes half a second to import
         from mgmt.storage.s3_store import S3Store
 
+        options = options or StoreOptions()
         return S3Store(
-            connect(bucket, prefix, endpoint_url=endpoint_url, region=region, profile=profile, threads=threads),
-            threads=threads,
-            part_size=part_size,
+            connect(bucket, prefix, options),
+            options,
             capabilities=capabilities,
             on_probed=on_probed,
             before_removal=before_removal,
@@ -71,9 +81,9 @@ def _open_directory(url: str, path: str, before_removal: Callable[[], None]) -> 
     from mgmt.storage.directory import DirectoryStore
 
     if not path.startswith("/"):
-        raise _unusable(url, "a directory store needs an absolute path: file:///directory")
+        raise _unusable(url, "a directory store requires an absolute path: file:///directory")
     if "\0" in path or not path.strip("/"):
-        raise _unusable(url, "that is not a directory to keep archives in")
+        raise _unusable(url, "not a usable directory")
     return DirectoryStore(path, before_removal)
 
 

@@ -1,4 +1,4 @@
-"""Files below a folder that no path leads out of, and errors in mgmt's words."""
+"""Access to files beneath a folder that no path can leave, with OSError translated to the errors of mgmt."""
 
 import errno
 import hashlib
@@ -17,9 +17,9 @@ _GONE = {errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOU
 
 @contextmanager
 def open_root(path: str, *, create: bool) -> Iterator[int]:
-    """The folder at `path`, as a descriptor; made, with `create`, where its parent is there already.
+    """The folder at `path`, as a descriptor; with `create`, it is created where its parent exists.
 
-    Raises StoreUnavailableError when not even the parent is there: it may be a disk that is not mounted.
+    Raises StoreUnavailableError when the parent does not exist either: it may be a disk that is not mounted.
     """
     parent = os.path.dirname(path)
     if not os.path.isdir(parent):
@@ -36,7 +36,7 @@ def open_root(path: str, *, create: bool) -> Iterator[int]:
 
 @contextmanager
 def open_parent(root: int, path: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
-    """The folder that holds `path`, as a descriptor, and the name in it. Symlinks on the way are not followed."""
+    """The folder that holds `path`, as a descriptor, and the name in it. No symlink is followed."""
     *folders, name = path.split("/")
     folder = os.dup(root)
     try:
@@ -50,7 +50,7 @@ def open_parent(root: int, path: str, *, create: bool = False) -> Iterator[tuple
 
 
 def write_new(folder: int, name: str, chunks: Iterable[bytes]) -> None:
-    """Make `name` hold exactly the `chunks`, on disk when this returns."""
+    """Write `chunks` as the whole content of `name`, and sync it to disk."""
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         position = 0
@@ -64,7 +64,7 @@ def write_new(folder: int, name: str, chunks: Iterable[bytes]) -> None:
 
 
 def write_all(descriptor: int, data: bytes | memoryview, position: int) -> None:
-    """`os.pwrite`, all of it."""
+    """`os.pwrite`, repeated until everything is written."""
     view = memoryview(data)
     while view:
         written = os.pwrite(descriptor, view, position)
@@ -73,13 +73,13 @@ def write_all(descriptor: int, data: bytes | memoryview, position: int) -> None:
 
 
 def read_all(folder: int, name: str) -> bytes:
-    """What a small file holds."""
+    """The content of a small file."""
     with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
         return file.read()
 
 
 def sha256_of_file(folder: int, name: str) -> str:
-    """In hex, of what the disk holds: what is cached of it in memory is dropped first, where that can be asked for."""
+    """The sha256, in hex, of a file as re-read from disk: its cached pages are dropped first, where supported."""
     with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb", buffering=0) as file:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -87,10 +87,10 @@ def sha256_of_file(folder: int, name: str) -> str:
 
 
 def place(source: tuple[int, str], target: tuple[int, str]) -> None:
-    """Give the file `source` the name `target` (folder, name) on the same filesystem, replacing nothing.
+    """Link the file `source` as `target` (folder, name) on the same filesystem, replacing nothing.
 
-    Raises FileExistsError when the name is taken. Where there are no hard links (exFAT) the name is claimed by an
-    empty file first; a crash just then leaves that claim behind.
+    Raises FileExistsError when the name is taken. Without hard links (exFAT) the name is first claimed with an empty
+    file; a crash at that point leaves the claim behind.
     """
     try:
         os.link(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0], follow_symlinks=False)
@@ -103,7 +103,7 @@ def place(source: tuple[int, str], target: tuple[int, str]) -> None:
 
 
 def remove(folder: int, name: str) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file, if it exists."""
     try:
         os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
@@ -112,33 +112,35 @@ def remove(folder: int, name: str) -> None:
 
 
 def remove_empty_parents(root: int, path: str) -> None:
-    """Remove the folders that held `path` and hold nothing now."""
+    """Remove the folders above `path` that are empty now."""
     while "/" in path:
         path = path.rpartition("/")[0]
         try:
             with open_parent(root, path) as (folder, name):
                 os.rmdir(name, dir_fd=folder)
-        except OSError:  # not empty, or not ours to remove: it may stay
+        except OSError:  # not empty, or not permitted: harmless
             return
 
 
 @contextmanager
 def translated(where: str) -> Iterator[None]:
-    """Turn an OSError about `where` into an error of mgmt's."""
+    """Turn an OSError about `where` into an error of mgmt."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
         if error.errno in _ABSENT:
-            raise NotFoundError(f"there is no {where}") from error
+            raise NotFoundError(f"{where} does not exist") from error
         if error.errno == errno.EEXIST:
-            raise ConflictError(f"the name is taken: {where}: {reason}") from error
+            raise ConflictError(f"{where} already exists: {reason}") from error
         if error.errno in _FULL:
             raise StoreError(
-                f"the disk is full: {where} was not stored", next_step="free some space there, then run it again"
+                f"the disk is full: {where} was not stored", next_step="free some space, then run it again"
             ) from error
         if error.errno in _GONE:
-            raise StoreUnavailableError(f"the disk is gone: {where}: {reason}", next_step="mount it again") from error
+            raise StoreUnavailableError(
+                f"the disk is not available: {where}: {reason}", next_step="mount it again"
+            ) from error
         if error.errno == errno.ENAMETOOLONG:
             raise StoreError(
                 f"the name is too long for this disk: {where}", next_step="choose another with --key"
@@ -156,7 +158,7 @@ def _enter(folder: int, name: str, *, create: bool) -> int:
         if not create:
             raise
         raise FileExistsError(errno.EEXIST, f"{name} is not a folder") from error
-    with suppress(FileExistsError):  # another process was quicker
+    with suppress(FileExistsError):  # another process created it
         os.mkdir(name, dir_fd=folder)
         os.fsync(folder)
     return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)

@@ -1,4 +1,4 @@
-"""Checksums of parts and of the whole, in the words of S3: what we reckon, and whether the store says the same."""
+"""Checksums of parts and whole objects as S3 defines them: computing them, and comparing them with the store's."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ Data = bytes | memoryview
 
 
 def checksum(algorithm: str, pieces: Iterable[Data]) -> bytes:
-    """The raw checksum of `pieces` together: 8 bytes big-endian for "crc64nvme", else the digest."""
+    """The raw checksum of all `pieces`: 8 bytes big-endian for "crc64nvme", else the digest."""
     if algorithm == "crc64nvme":
         crc = 0
         for piece in pieces:
@@ -28,44 +28,44 @@ def checksum(algorithm: str, pieces: Iterable[Data]) -> bytes:
 
 
 class Crc64Nvme:
-    """The crc64nvme of an object, as its bytes go by: our own reckoning, also where no store makes one."""
+    """The crc64nvme of an object, computed locally from its bytes, whether or not the store computes one."""
 
     def __init__(self) -> None:
         self._crc = 0
 
     def update(self, data: Data) -> None:
-        """Take in what comes next."""
+        """Append `data`."""
         self._crc = crc64nvme(data, self._crc)
 
     def __str__(self) -> str:
-        """As an alternative of `Sent.checksum`."""
+        """In the form of `Sent.checksum`."""
         return of_whole("crc64nvme", self._crc.to_bytes(8, "big"))
 
     def contradicts(self, stated: str | None) -> bool:
-        """Whether `stated`, a `Sent.checksum`, names another crc64nvme; one that names none contradicts nothing."""
+        """Whether `stated`, a `Sent.checksum`, has another crc64nvme; one without a crc64nvme contradicts nothing."""
         return any(name == "crc64nvme" and f"{name}:{value}" != str(self) for name, value in _alternatives(stated))
 
 
 def checksum_of_file(algorithm: str, data: BinaryIO) -> bytes:
-    """The raw checksum of `data` from its beginning to its end."""
+    """The raw checksum of the whole of `data`."""
     data.seek(0)
     return checksum(algorithm, iter(lambda: data.read(CHUNK), b""))
 
 
 def encoded(raw: bytes) -> str:
-    """Base64, as the checksum headers and Content-MD5 have it."""
+    """Base64, as in the checksum headers and Content-MD5."""
     return base64.b64encode(raw).decode()
 
 
 def of_whole(algorithm: str, raw: bytes) -> str:
-    """`Sent.checksum` of an object that was sent in one piece."""
+    """`Sent.checksum` of an object sent in one request."""
     return f"{algorithm}:{raw.hex() if algorithm == 'md5' else encoded(raw)}"
 
 
 def of_parts(algorithm: str, parts: Sequence[tuple[bytes, int]], whole_md5: str) -> str:
-    """`Sent.checksum` of an object that was sent in parts: (raw checksum, size in bytes) each, in their order.
+    """`Sent.checksum` of an object sent in `parts`: (raw checksum, size in bytes) of each, in order.
 
-    `whole_md5` is the hex md5 of the object: some endpoints give it as the ETag of a multipart object.
+    `whole_md5` is the hex md5 of the object: some endpoints use it as the ETag of a multipart object.
     """
     if algorithm == "crc64nvme":
         crc = 0
@@ -78,24 +78,26 @@ def of_parts(algorithm: str, parts: Sequence[tuple[bytes, int]], whole_md5: str)
     return f"{of_whole(algorithm, composite)}-{len(parts)}"
 
 
-def proven_by(key: str, sent: Sent, size: int, said: Mapping[str, str], trusted: str | None) -> str | None:
-    """The checksum that proves that the store holds what was sent, or None when nothing it said proves it.
+def proven_by(key: str, sent: Sent, size: int, stated: Mapping[str, str], trusted: str | None) -> str | None:
+    """The algorithm whose checksum proves that the store holds what was sent; None when none does.
 
-    `size` and `said` (checksum by algorithm; "md5" is an ETag that may be one) are the store's word on `key`;
-    `trusted` is the one algorithm whose mismatch the endpoint was seen to refuse. Values can be compared only when
-    both are of the whole, or both of the same number of parts ("-N"). A differing ETag proves nothing, since not every
-    server makes it from an md5; a differing checksum, like a differing size, raises IntegrityError.
+    `size` and `stated` (checksum by algorithm; "md5" is an ETag that may be one) are what the store states about `key`;
+    `trusted` is the one algorithm for which the endpoint was seen to reject a mismatch. Values are comparable only when
+    both are of the whole, or both of the same number of parts ("-N"). A different ETag proves nothing, since not every
+    server computes it as an md5; a different checksum, like a different size, raises IntegrityError.
     """
     if size != sent.size:
-        raise IntegrityError(f"the store holds {size} bytes of {key}, and {sent.size} were sent")
+        raise IntegrityError(f"the store holds {size} bytes of {key}, but {sent.size} were sent")
     for algorithm, expected in _alternatives(sent.checksum):
-        value = said.get(algorithm)
+        value = stated.get(algorithm)
         if algorithm != trusted or value is None or value.partition("-")[2] != expected.partition("-")[2]:
             continue
         if value == expected:
             return algorithm
         if algorithm != "md5":
-            raise IntegrityError(f"the store says {algorithm} {value} of {key}, and {expected} was sent")
+            raise IntegrityError(
+                f"{key}: checksum mismatch: the store has {algorithm} {value}, but {expected} was sent"
+            )
     return None
 
 

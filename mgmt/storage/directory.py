@@ -1,10 +1,4 @@
-"""The embedded store: a folder, no server.
-
-An object is a plain file at its key. What is no object yet, and what a file cannot say of itself, is in the folder
-`.mgmt` of the store: `uploads/ID` (an object under way), `uploads/ID.json` (its key), `objects/SHA256-OF-KEY.json`
-(the metadata of an object, believed while the size beside it is that of the file), `anchors/NAME` and `history/NAME`
-(what is written down for good). There are no storage classes and no tags.
-"""
+"""A store in a folder, without a server (see directory_layout.py). It has no storage classes and no tags."""
 
 import fcntl
 import json
@@ -14,13 +8,14 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import sha256
 from io import BytesIO, FileIO
 from stat import S_ISREG
 from typing import Any, BinaryIO
 
+from mgmt.choices import DEFAULT_PART_SIZE
 from mgmt.errors import ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
 from mgmt.storage.beneath import (
     open_parent,
@@ -33,12 +28,21 @@ from mgmt.storage.beneath import (
     translated,
     write_new,
 )
+from mgmt.storage.directory_layout import (
+    described,
+    etag_of,
+    note_path,
+    noted,
+    parsed,
+    put_id,
+    upload_path,
+    walk,
+)
 from mgmt.storage.directory_upload import DirectoryUpload
-from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key, is_key
-from mgmt.storage.publish import CHUNK, CONTENT, is_same, refuse_another, sha256_of
-from mgmt.storage.store import Capabilities, PendingUpload, Sent, StoredObject
+from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key
+from mgmt.storage.publish import CHUNK, CONTENT, is_same, require_etag, sha256_of
+from mgmt.storage.store import Attributes, Capabilities, PendingUpload, Sent, StoredObject, Transfer
 
-PART_SIZE = 8 << 20
 _HALF = ".partial"
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
@@ -54,10 +58,10 @@ class DirectoryStore:
         self.url = f"file://{self.path}"
         self._before_removal = before_removal
         self._own = threading.local()
-        """The `lock` of this thread, as far as it has had one."""
+        """The last `lock` of this thread, if any."""
 
     def capabilities(self) -> Capabilities:
-        """A file system has no checksum to offer: what it holds must be read back."""
+        """No checksum: a file system offers none, so archives are read back."""
         return Capabilities(checksum=None)
 
     def location(self, key: str) -> str:
@@ -72,55 +76,43 @@ class DirectoryStore:
                 raise NotFoundError(f"{self.location(key)} is not a file")
             note = self._note(key)
         metadata = note["metadata"] if note.get("size") == status.st_size else {}
-        return _described(key, status, metadata)
+        return described(key, status, metadata)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every file below the directory, except those of mgmt's own folder; symlinks are left out."""
+        """Every file below the directory, except those in `.mgmt` and symlinks."""
         with translated(self.url), suppress(FileNotFoundError), open_root(self.path, create=False) as root:
-            yield from _walk(root, "", prefix)
+            yield from walk(root, "", prefix)
 
-    def start_upload(
-        self,
-        key: str,
-        *,
-        metadata: Mapping[str, str],
-        planned_size: int,
-        storage_class: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        resume: str | None = None,
-        part_size: int | None = None,
-        on_started: Callable[[str, int], None] | None = None,
-        on_sent: Callable[[int], None] | None = None,
-    ) -> DirectoryUpload:
-        """Begin to write one object. Here each new upload calls `on_started`, before anything is on disk."""
-        part_size = part_size or PART_SIZE
-        where, upload_id = self.location(check_key(key)), resume or ""
+    def start_upload(self, key: str, attributes: Attributes, transfer: Transfer) -> DirectoryUpload:
+        """Begin to write one object. Each new upload calls `on_started`, before anything is on disk."""
+        transfer = replace(transfer, part_size=transfer.part_size or DEFAULT_PART_SIZE)
+        where, upload_id = self.location(check_key(key)), transfer.resume or ""
         with translated(where):
-            descriptor = self._found(upload_id)
+            descriptor = self._open_existing(upload_id)
         if descriptor is None:
-            self.abort(key, upload_id)  # it may have died between its two files
+            self.abort(key, upload_id)  # a killed process may have left only one of its two files
             upload_id = secrets.token_hex(16)
-            if on_started is not None:
-                on_started(upload_id, part_size)
+            if transfer.on_started is not None:
+                transfer.on_started(upload_id, transfer.part_size or DEFAULT_PART_SIZE)
             with translated(where):
-                descriptor = self._begin(key, upload_id)
-        return self._upload(descriptor, key, upload_id, part_size, metadata, on_sent)
+                descriptor = self._create_upload(key, upload_id)
+        return self._upload(descriptor, key, upload_id, attributes.metadata, transfer)
 
     def prove(self, key: str, sent: Sent) -> str | None:
-        """A size is no proof: None, once the size is right."""
+        """None if the size matches, which proves nothing."""
         size = self.head(key).size
         if size != sent.size:
-            raise IntegrityError(f"the store holds {size} bytes of {self.location(key)}, and {sent.size} were sent")
+            raise IntegrityError(f"the store holds {size} bytes of {self.location(key)}, but {sent.size} were sent")
         return None
 
     def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
-        """Store the `size` bytes of `data`. The same content again, by the same operation, is no conflict."""
+        """Store the `size` bytes of `data`. Storing the same content again in the same operation is no conflict."""
         own = {**metadata, CONTENT: sha256_of(data)}
-        upload_id = _put_id(check_key(key))
+        upload_id = put_id(check_key(key))
         self.abort(key, upload_id)
         with translated(self.location(key)):
-            descriptor = self._begin(key, upload_id)
-        upload = self._upload(descriptor, key, upload_id, PART_SIZE, own)
+            descriptor = self._create_upload(key, upload_id)
+        upload = self._upload(descriptor, key, upload_id, own, Transfer(size))
         try:
             data.seek(0)
             while chunk := data.read(CHUNK):
@@ -131,11 +123,11 @@ class DirectoryStore:
             raise
 
     def anchor(self, name: str, data: bytes) -> StoredObject:
-        """A file in `.mgmt/anchors`, which nobody may write."""
+        """A read-only file in `.mgmt/anchors`."""
         return self._keep(ANCHORS + check_key(name), BytesIO(data))
 
     def keep(self, name: str, data: BinaryIO, *, size: int) -> StoredObject:
-        """A file in `.mgmt/history`, which nobody may write."""
+        """A read-only file in `.mgmt/history`."""
         return self._keep(HISTORY + check_key(name), data)
 
     def _keep(self, path: str, data: BinaryIO) -> StoredObject:
@@ -146,26 +138,26 @@ class DirectoryStore:
             with self._locked() as root, open_parent(root, path) as (folder, leaf):
                 try:
                     if sha256_of_file(folder, leaf) != digest:
-                        raise ConflictError(f"{self.location(path)} exists already")
+                        raise ConflictError(f"{self.location(path)} already exists")
                 except FileNotFoundError:
-                    remove(folder, _HALF)  # a killed process may have left one
+                    remove(folder, _HALF)  # left by a killed process
                     data.seek(0)
                     write_new(folder, _HALF, iter(partial(data.read, CHUNK), b""))
                     if sha256_of_file(folder, _HALF) != digest:
                         remove(folder, _HALF)
-                        raise IntegrityError(f"{self.location(path)} was damaged on its way to the disk") from None
+                        raise IntegrityError(f"{self.location(path)} was corrupted while it was written") from None
                     os.chmod(_HALF, 0o444, dir_fd=folder)
                     place((folder, _HALF), (folder, leaf))
                     remove(folder, _HALF)
-                return _described(path, os.stat(leaf, dir_fd=folder), {})
+                return described(path, os.stat(leaf, dir_fd=folder), {})
 
     def anchors(self) -> Iterator[str]:
-        """The names of files there, in their order."""
+        """The names of the files there, sorted."""
         with translated(self.url), suppress(FileNotFoundError), self._parent(ANCHORS + _HALF) as (folder, half):
             yield from sorted(name for name in os.listdir(folder) if name != half)
 
     def read(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
-        """Raise IntegrityError where the file is shorter, or another."""
+        """Raise IntegrityError when the file is shorter, or was replaced."""
         if end <= start:
             return b""
         with translated(self.location(key)), self._opened(key, etag) as (descriptor, _):
@@ -179,7 +171,7 @@ class DirectoryStore:
         return data
 
     def stream(self, key: str, *, etag: str | None = None) -> Iterator[bytes]:
-        """The file as the disk has it: what is cached of it in memory is dropped first, where that can be asked for."""
+        """The file as re-read from disk: its cached pages are dropped first, where supported."""
         with translated(self.location(key)), self._opened(key, etag) as (descriptor, status):
             if hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -187,23 +179,23 @@ class DirectoryStore:
             while left and (chunk := os.read(descriptor, min(left, CHUNK))):
                 left -= len(chunk)
                 yield chunk
-            if left or _etag(os.fstat(descriptor)) != _etag(status):
-                raise IntegrityError(f"{self.location(key)} changed while it was read")
+            if left or etag_of(os.fstat(descriptor)) != etag_of(status):
+                raise IntegrityError(f"{self.location(key)} changed while it was being read")
 
     def delete(self, key: str, *, only: str | None = None) -> None:
-        """Remove a file, what is known or half written of it, and the folders that are empty then."""
-        self.abort(key, _put_id(key))
+        """Remove a file, its metadata, an unfinished `put` of it, and the folders that become empty."""
+        self.abort(key, put_id(key))
         with translated(self.location(check_key(key))), suppress(FileNotFoundError), self._locked() as root:
-            if only is not None and self._is_there(key):
-                refuse_another(self.location(key), self.head(key).etag, only)
+            if only is not None and self._exists(key):
+                require_etag(self.location(key), self.head(key).etag, only)
             with suppress(FileNotFoundError, NotADirectoryError), open_parent(root, key) as (folder, name):
                 remove(folder, name)
-            self._forget(root, key)
+            self._remove_note(root, key)
             remove_empty_parents(root, key)
 
     def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
-        """What is in `uploads`, begun by whatever process."""
-        with translated(self.url), suppress(FileNotFoundError), self._parent(_upload_path("")) as (folder, _):
+        """The uploads in `.mgmt/uploads`, of any process."""
+        with translated(self.url), suppress(FileNotFoundError), self._parent(upload_path("")) as (folder, _):
             for name in sorted(os.listdir(folder)):
                 upload_id, suffix = os.path.splitext(name)
                 if suffix != ".json":
@@ -211,42 +203,42 @@ class DirectoryStore:
                 size = 0
                 try:
                     status = os.stat(name, dir_fd=folder)
-                    key = _parsed(read_all(folder, name)).get("key", "")
+                    key = parsed(read_all(folder, name)).get("key", "")
                     with suppress(FileNotFoundError):
                         size = os.stat(upload_id, dir_fd=folder).st_size
                 except FileNotFoundError:
-                    continue  # it ended meanwhile
+                    continue  # it ended concurrently
                 if key.startswith(prefix):
                     yield PendingUpload(key, upload_id, datetime.fromtimestamp(status.st_mtime, UTC), size)
 
     def abort(self, key: str, upload_id: str) -> None:
-        """Remove a pending upload, if it is there, and the metadata that it may have left."""
+        """Remove a pending upload, if it exists, and the metadata that it may have left."""
         if not _UPLOAD_ID.fullmatch(upload_id):
             return
         self._before_removal()
         with translated(self.location(key)), suppress(FileNotFoundError), self._locked() as root:
-            with suppress(FileNotFoundError), open_parent(root, _upload_path(upload_id)) as (folder, name):
+            with suppress(FileNotFoundError), open_parent(root, upload_path(upload_id)) as (folder, name):
                 remove(folder, name)
                 remove(folder, f"{name}.json")
-            if not self._is_there(key):
-                self._forget(root, key)
+            if not self._exists(key):
+                self._remove_note(root, key)
 
     def clock(self) -> datetime | None:
-        """A folder has no clock."""
+        """None: a folder has no clock."""
         return None
 
     def publish(self, key: str, upload_id: str, size: int, metadata: Mapping[str, str]) -> StoredObject:
-        """Give the finished upload its key, unless that is taken. Raises ConflictError when it is another's."""
+        """Give the finished upload its key. Raises ConflictError when the key holds an object of another operation."""
         with translated(self.location(key)), self._locked() as root:
-            there = self.head(key) if self._is_there(key) else None
-            if there is not None and there.size == 0 != size and self._note(key) == _noted(size, metadata):
+            there = self.head(key) if self._exists(key) else None
+            if there is not None and there.size == 0 != size and self._note(key) == noted(size, metadata):
                 with open_parent(root, key) as (folder, name):  # the claim of a crashed run: see `place`
                     remove(folder, name)
                 there = None
             if there is not None and not is_same(there, size, metadata):
-                raise ConflictError(f"{self.location(key)} exists already")
+                raise ConflictError(f"{self.location(key)} already exists")
             if there is None:
-                self._place(root, key, upload_id, _noted(size, metadata))
+                self._place(root, key, upload_id, noted(size, metadata))
         self.abort(key, upload_id)
         return self.head(key)
 
@@ -255,39 +247,37 @@ class DirectoryStore:
         descriptor: int,
         key: str,
         upload_id: str,
-        part_size: int,
         metadata: Mapping[str, str],
-        on_sent: Callable[[int], None] | None = None,
+        transfer: Transfer,
     ) -> DirectoryUpload:
         return DirectoryUpload(
             os.fdopen(descriptor, "r+b", buffering=0),
             self.location(key),
-            part_size,
+            transfer,
             publish=lambda size: self.publish(key, upload_id, size, metadata),
             remove=lambda: self.abort(key, upload_id),
-            on_sent=on_sent or (lambda _: None),
         )
 
     def _place(self, root: int, key: str, upload_id: str, note: dict[str, Any]) -> None:
         try:
-            with open_parent(root, _upload_path(upload_id)) as source:
+            with open_parent(root, upload_path(upload_id)) as source:
                 os.stat(source[1], dir_fd=source[0])
-                with open_parent(root, _note_path(key), create=True) as (folder, name):
+                with open_parent(root, note_path(key), create=True) as (folder, name):
                     write_new(folder, name, [json.dumps(note).encode()])
                 with open_parent(root, key, create=True) as target:
                     place(source, target)
         except FileNotFoundError as error:
             raise StoreUnavailableError(
-                f"the upload of {self.location(key)} was removed while it was under way",
+                f"the upload of {self.location(key)} was removed while it was in progress",
                 next_step="run the same command again",
             ) from error
 
-    def _begin(self, key: str, upload_id: str) -> int:
-        with self._parent(_upload_path(upload_id), create=True) as (folder, name):
+    def _create_upload(self, key: str, upload_id: str) -> int:
+        with self._parent(upload_path(upload_id), create=True) as (folder, name):
             write_new(folder, f"{name}.json", [json.dumps({"key": key}).encode()])
         return self._open_upload(upload_id, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
-    def _found(self, upload_id: str) -> int | None:
+    def _open_existing(self, upload_id: str) -> int | None:
         if not _UPLOAD_ID.fullmatch(upload_id):
             return None
         try:
@@ -296,7 +286,7 @@ class DirectoryStore:
             return None
 
     def _open_upload(self, upload_id: str, flags: int) -> int:
-        with self._parent(_upload_path(upload_id)) as (folder, name):
+        with self._parent(upload_path(upload_id)) as (folder, name):
             return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
 
     @contextmanager
@@ -307,8 +297,8 @@ class DirectoryStore:
             status = os.fstat(descriptor)
             if not S_ISREG(status.st_mode):
                 raise NotFoundError(f"{self.location(key)} is not a file")
-            if etag not in {None, _etag(status)}:
-                raise IntegrityError(f"{self.location(key)} is not the object that was recorded")
+            if etag not in {None, etag_of(status)}:
+                raise IntegrityError(f"{self.location(key)} is not the recorded object")
             yield descriptor, status
         finally:
             os.close(descriptor)
@@ -320,13 +310,13 @@ class DirectoryStore:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """The root, while no other process publishes or deletes."""
+        """The root folder, under a lock that excludes other processes from publishing and deleting."""
         with (
             open_root(self.path, create=False) as root,
             open_parent(root, f"{OWN}/lock", create=True) as (folder, name),
         ):
             if (kept := getattr(self._own, "lock", None)) is not None:
-                # A signal has cut off the end of an earlier use just before it let go: we would wait for ourselves.
+                # A signal interrupted an earlier use just before it released the lock: this would wait for itself.
                 kept.close()
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
             lock = self._own.lock = FileIO(descriptor)
@@ -336,76 +326,20 @@ class DirectoryStore:
             finally:
                 lock.close()
 
-    def _is_there(self, key: str) -> bool:
+    def _exists(self, key: str) -> bool:
         try:
             self.head(key)
         except NotFoundError:
             return False
         return True
 
-    def _forget(self, root: int, key: str) -> None:
-        with suppress(FileNotFoundError), open_parent(root, _note_path(key)) as (folder, name):
+    def _remove_note(self, root: int, key: str) -> None:
+        with suppress(FileNotFoundError), open_parent(root, note_path(key)) as (folder, name):
             remove(folder, name)
 
     def _note(self, key: str) -> dict[str, Any]:
         try:
-            with self._parent(_note_path(key)) as (folder, name):
-                return _parsed(read_all(folder, name))
+            with self._parent(note_path(key)) as (folder, name):
+                return parsed(read_all(folder, name))
         except FileNotFoundError:
             return {}
-
-
-def _described(key: str, status: os.stat_result, metadata: Mapping[str, str]) -> StoredObject:
-    return StoredObject(
-        key=key,
-        size=status.st_size,
-        etag=_etag(status),
-        last_modified=datetime.fromtimestamp(status.st_mtime, UTC),
-        metadata=metadata,
-    )
-
-
-def _etag(status: os.stat_result) -> str:
-    return f"{status.st_size:x}-{status.st_mtime_ns:x}"  # no inode: exFAT gives another at each mount
-
-
-def _note_path(key: str) -> str:
-    return f"{OWN}/objects/{sha256(key.encode()).hexdigest()}.json"
-
-
-def _upload_path(upload_id: str) -> str:
-    return f"{OWN}/uploads/{upload_id}"
-
-
-def _put_id(key: str) -> str:
-    """Nobody goes on with what a killed process has put half of, so that must be found by its key alone."""
-    return sha256(key.encode()).hexdigest()[:32]
-
-
-def _noted(size: int, metadata: Mapping[str, str]) -> dict[str, Any]:
-    return {"size": size, "metadata": dict(metadata)}
-
-
-def _parsed(text: bytes) -> dict[str, Any]:
-    try:
-        parsed: dict[str, Any] = json.loads(text)
-    except ValueError:  # the power went while it was written
-        return {}
-    return parsed
-
-
-def _walk(folder: int, path: str, prefix: str) -> Iterator[StoredObject]:
-    """Files below `folder`, whose key is `path`, in the order of the bytes of their keys."""
-    with os.scandir(folder) as entries:
-        names = [entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries]
-    for name in sorted(names, key=os.fsencode):
-        key = path + name
-        if name.endswith("/"):
-            if key.casefold() != OWN + "/" and (key.startswith(prefix) or prefix.startswith(key)):
-                with suppress(FileNotFoundError), open_parent(folder, name + ".") as (inner, _):
-                    yield from _walk(inner, key, prefix)
-        elif key.startswith(prefix) and is_key(key):
-            with suppress(FileNotFoundError):
-                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if S_ISREG(status.st_mode):
-                    yield _described(key, status, {})

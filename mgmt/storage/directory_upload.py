@@ -1,43 +1,43 @@
-"""One object on its way into a directory store."""
+"""An upload to a directory store."""
 
 import os
 from collections.abc import Callable
 from io import FileIO
 
+from mgmt.choices import DEFAULT_PART_SIZE
 from mgmt.storage.beneath import translated, write_all
 from mgmt.storage.checksums import Crc64Nvme
-from mgmt.storage.store import Sent, StoredObject
+from mgmt.storage.store import Sent, StoredObject, Transfer
 
 
 class DirectoryUpload:
-    """An `Upload` (see store.py) into one file, by the thread that writes."""
+    """An `Upload` (see store.py) into one file, in the calling thread."""
 
     def __init__(
         self,
         file: FileIO,
         where: str,
-        part_size: int,
+        transfer: Transfer,
         *,
         publish: Callable[[int], StoredObject],
         remove: Callable[[], None],
-        on_sent: Callable[[int], None],
     ) -> None:
-        self.part_size = part_size
+        self.part_size = transfer.part_size or DEFAULT_PART_SIZE
         self.parts_sent = 0
         self.parts_skipped = 0
         self._file = file
         self._where = where
         self._publish = publish
         self._remove = remove
-        self._on_sent = on_sent
+        self._on_sent = transfer.on_sent or (lambda _: None)
         self._size = 0
         self._checksum = Crc64Nvme()
         self._same = 0
-        """Bytes from the beginning that an interrupted run had written already."""
+        """Bytes from the beginning that an interrupted run has already written."""
         self._sent: Sent | None = None
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append `data`, or find that it is there already."""
+        """Append `data`, unless an interrupted run has already written it."""
         with translated(self._where):
             descriptor = self._file.fileno()
             if self._same == self._size and os.pread(descriptor, len(data), self._size) == data:
@@ -51,7 +51,7 @@ class DirectoryUpload:
         self._on_sent(len(data))
 
     def finish(self) -> Sent:
-        """Wait until all of it is on disk."""
+        """Sync everything to disk."""
         if self._sent is None:
             with translated(self._where):
                 os.ftruncate(self._file.fileno(), self._size)
@@ -64,7 +64,7 @@ class DirectoryUpload:
         return self._sent
 
     def complete(self) -> StoredObject:
-        """Make the file appear under its key, never replacing one."""
+        """Publish the file under its key, without replacing one."""
         return self._publish(self.finish().size)
 
     def abort(self) -> None:
@@ -73,5 +73,5 @@ class DirectoryUpload:
         self._remove()
 
     def close(self) -> None:
-        """Leave in the store what is there."""
+        """Close the file and leave it in the store."""
         self._file.close()

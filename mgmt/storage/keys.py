@@ -7,7 +7,7 @@ from mgmt.errors import ConfigurationError
 
 MAX_KEY_BYTES = 900
 OWN = ".mgmt"
-"""What keys in a store begin with that are mgmt's own, and no archives'."""
+"""The first part of the keys that mgmt uses itself, which hold no archives."""
 
 ANCHORS = f"{OWN}/anchors/"
 HISTORY = f"{OWN}/history/"
@@ -18,7 +18,7 @@ _ENCODED = re.compile(r"[\x00-\x1f\x7f-\x9f/\\\udc80-\udcff]|%(?=[0-9A-Fa-f]{2})
 
 
 def check_key(key: str) -> str:
-    """Return `key` if every store can hold it under exactly that name; raise ConfigurationError if not."""
+    """Return `key` if every store can hold it under exactly that name; otherwise raise ConfigurationError."""
     problem = _problem(key)
     if problem:
         raise ConfigurationError(f"cannot use {key!r} as a key: {problem}", next_step="choose another with --key")
@@ -26,15 +26,15 @@ def check_key(key: str) -> str:
 
 
 def is_key(key: str) -> bool:
-    """Whether `check_key` would take it."""
+    """Whether `check_key` accepts it."""
     return _problem(key) is None
 
 
 def key_for(name: str) -> str:
     """The key of the archive of an original called `name` (one path component, as `os.fsdecode` gives it).
 
-    Bytes that a key may not hold are percent-encoded, and so is a `%` that would read like such an encoding:
-    different names have different keys. Raises ConfigurationError when the key would be too long.
+    Bytes that are not allowed in a key are percent-encoded, and so is a `%` that looks like such an encoding: different
+    names have different keys. Raises ConfigurationError when the key would be too long.
     """
     return check_key(
         _ENCODED.sub(lambda match: quote_from_bytes(match[0].encode("utf-8", "surrogateescape"), ""), name) + SUFFIX
@@ -47,11 +47,11 @@ def _problem(key: str) -> str | None:
     except UnicodeEncodeError:
         return "it is not UTF-8"
     if length > MAX_KEY_BYTES:
-        return f"it has {length} bytes, and {MAX_KEY_BYTES} is the most that a key may have"
+        return f"it has {length} bytes, and the limit is {MAX_KEY_BYTES}"
     if any(part in {"", ".", ".."} for part in key.split("/")):
         return "it has an empty part, or one that is . or .."
     if key.split("/")[0].casefold() == OWN:
-        return f"{OWN} is mgmt's own"
+        return f"{OWN} is reserved for mgmt"
     if "\\" in key:
         return "it has a backslash"
     if _CONTROL.search(key):

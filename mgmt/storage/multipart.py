@@ -1,31 +1,29 @@
-"""One object on its way into S3: cut into parts of one size, sent in parallel, taken up again after an interruption."""
+"""Uploads to S3: split into parts of one size, sent in parallel, and resumed after an interruption."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol
 
+from mgmt.choices import DEFAULT_PART_SIZE, MAX_PART_SIZE, MIN_PART_SIZE
 from mgmt.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
 from mgmt.storage.checksums import Crc64Nvme, Data, checksum, encoded, of_parts, of_whole
 from mgmt.storage.publish import is_same, publish_once
 from mgmt.storage.refusals import UnsupportedError
-from mgmt.storage.store import Sent, StoredObject
+from mgmt.storage.store import Capabilities, Sent, StoredObject, Transfer
 
 MIB = 1 << 20
-DEFAULT_PART_SIZE = 8 * MIB  # twice as many requests as 16 MiB cost no measurable CPU time, and half the memory
-MIN_PART_SIZE = 5 * MIB
-MAX_PART_SIZE = 5 << 30
 SMALL_PIECE = MIB // 4
-"""Pieces that are smaller on average are joined: each is a system call of its own, and a copy is cheaper."""
+"""Pieces smaller than this on average are joined: a copy is cheaper than a system call for each."""
 
 BYTES_IN_FLIGHT = 128 * MIB
-"""Where parts are so large that the threads would hold more than this, fewer are sent at a time (but never one)."""
+"""With large parts, fewer threads send at a time (but at least two), to stay below this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part that the store holds."""
+    """A part that is in the store."""
 
     number: int
     size: int
@@ -47,7 +45,7 @@ class ListedPart:
 
 
 class Requests(Protocol):
-    """What an upload asks of its endpoint. Every method raises errors of `mgmt.errors` only."""
+    """The requests that an upload makes. Every method raises errors of `mgmt.errors` only."""
 
     where: str
     """The full URL of the object."""
@@ -57,15 +55,15 @@ class Requests(Protocol):
         ...
 
     def stored_parts(self, upload_id: str) -> Iterable[ListedPart]:
-        """List what is there. NotFoundError when the upload is gone."""
+        """List the parts in the store. Raises NotFoundError when the upload is gone."""
         ...
 
     def send(self, upload_id: str, number: int, data: Sequence[Data], checksum: bytes) -> str:
-        """Store one part and return its ETag. IntegrityError when the server got something else."""
+        """Store one part and return its ETag. Raises IntegrityError when the server received something else."""
         ...
 
     def complete(self, upload_id: str, parts: Sequence[Part], sent: Sent) -> None:
-        """Join the parts under the key, if it is free."""
+        """Complete the upload, if the key is free."""
         ...
 
     def put(self, data: Sequence[Data], checksum: bytes) -> None:
@@ -73,19 +71,19 @@ class Requests(Protocol):
         ...
 
     def head(self) -> StoredObject | None:
-        """What is under the key; None if nothing is."""
+        """The object under the key, or None."""
         ...
 
     def abort(self, upload_id: str) -> None:
-        """Remove the upload and its parts, if it is there."""
+        """Remove the upload and its parts, if it exists."""
         ...
 
 
 def plan_part_size(planned_size: int, max_parts: int, wanted: int | None = None) -> int:
     """The part size in bytes, a multiple of 1 MiB unless `wanted` is large enough, for an object of `planned_size`.
 
-    A stream may become a little longer than planned: one part in 32 is kept in reserve. Raises StoreError when no
-    part size is large enough.
+    A stream may be slightly longer than planned, so one part in 32 is kept in reserve. Raises StoreError when no part
+    size is large enough.
     """
     usable = max(1, max_parts - max_parts // 32)
     needed = -(-planned_size // usable)
@@ -93,38 +91,33 @@ def plan_part_size(planned_size: int, max_parts: int, wanted: int | None = None)
     if needed > size:
         size = -(-needed // MIB) * MIB
     if size > MAX_PART_SIZE:
-        raise StoreError(f"{planned_size} bytes are more than one object can have in {max_parts} parts")
+        raise StoreError(f"{planned_size} bytes are too many for one object of {max_parts} parts")
     return size
 
 
 class MultipartUpload:
-    """An `Upload` (see store.py). What fits one part is kept, and sent by `complete` in one request."""
+    """An `Upload` (see store.py). An object of a single part is buffered, and sent by `complete` in one request."""
 
     def __init__(
         self,
         requests: Requests,
-        *,
         metadata: Mapping[str, str],
-        algorithm: str | None,
-        part_size: int,
-        max_parts: int,
+        transfer: Transfer,
+        endpoint: Capabilities,
         threads: int,
-        resume: str | None,
-        on_started: Callable[[str, int], None] | None,
-        on_sent: Callable[[int], None] | None,
     ) -> None:
-        self.part_size = part_size
+        self.part_size = part_size = transfer.part_size or DEFAULT_PART_SIZE
         self.parts_sent = 0
         self.parts_skipped = 0
         self._requests = requests
         self._metadata = metadata
-        self._algorithm = algorithm
-        self._max_parts = max_parts
+        self._algorithm = endpoint.checksum
+        self._max_parts = endpoint.max_parts
         self._in_flight = max(min(threads, BYTES_IN_FLIGHT // part_size), min(threads, 2))
         self._threads = ThreadPoolExecutor(self._in_flight, "part")
-        self._resume = resume
-        self._on_started = on_started
-        self._on_sent = on_sent or (lambda _: None)
+        self._resume = transfer.resume
+        self._on_started = transfer.on_started
+        self._on_sent = transfer.on_sent or (lambda _: None)
 
         self._buffer: list[Data] = []
         self._buffered = 0
@@ -142,14 +135,14 @@ class MultipartUpload:
         self._completed: StoredObject | None = None
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append `data`; waits while as many parts as may be are in flight."""
+        """Append `data`; blocks while the maximum number of parts is in flight."""
         if isinstance(data, memoryview):
             data = bytes(data)
         self._size += len(data)
-        if self._algorithm != "crc64nvme":  # else it is combined from that of the parts
+        if self._algorithm != "crc64nvme":  # which is combined from the parts' checksums
             self._whole_crc.update(data)
         view = memoryview(data)
-        while self._buffered + len(view) > self.part_size:  # only a part that has a successor is cut off here
+        while self._buffered + len(view) > self.part_size:  # the last part is cut by `finish`
             room = self.part_size - self._buffered
             self._append(view[:room])
             self._dispatch(self._cut())
@@ -157,7 +150,7 @@ class MultipartUpload:
         self._append(view)
 
     def finish(self) -> Sent:
-        """Wait until every part is stored; an object of one part is held in memory until `complete`."""
+        """Wait until every part is stored; an object of one part stays in memory until `complete`."""
         if self._sent is None:
             if self._upload_id is None and self._resume is None:
                 self._small = self._cut()
@@ -170,7 +163,7 @@ class MultipartUpload:
         return self._sent
 
     def complete(self) -> StoredObject:
-        """Make the object appear; see `publish_once` for what happens to lost answers."""
+        """Publish the object; see `publish_once` for lost answers."""
         if self._completed is None:
             sent = self.finish()
             self._completed = publish_once(
@@ -179,20 +172,20 @@ class MultipartUpload:
                 publish=self._publish,
                 is_ours=lambda there: is_same(there, sent.size, self._metadata),
             )
-            if not self._joined:  # an earlier run had completed an upload of its own
+            if not self._joined:  # an earlier run completed an upload of its own
                 self.abort()
             self._small = []
         return self._completed
 
     def abort(self) -> None:
-        """Stop, and remove what was sent."""
+        """Stop, and remove the parts that were sent."""
         self.close()
         upload_id = self._upload_id or self._resume
         if upload_id is not None and not self._joined:
             self._requests.abort(upload_id)
 
     def close(self) -> None:
-        """Stop the threads; parts that are on their way arrive first."""
+        """Stop the threads after the parts in flight have arrived."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _publish(self) -> None:
@@ -211,19 +204,19 @@ class MultipartUpload:
             self._buffered += len(data)
 
     def _cut(self) -> list[Data]:
-        """The pieces of the part that is buffered, which starts empty again."""
+        """Take the pieces of the buffered part, and start the next one."""
         pieces, size = self._buffer, self._buffered
         self._buffer, self._buffered = [], 0
         return [b"".join(pieces)] if size < len(pieces) * SMALL_PIECE else pieces
 
     def _dispatch(self, data: list[Data]) -> None:
-        """Send `data` as the next part, from a thread of its own."""
+        """Send `data` as the next part, in another thread."""
         upload_id = self._upload_id or self._begin()
         self._count += 1
         if self._count > self._max_parts:
             raise StoreError(
                 f"{self._requests.where} needs more than {self._max_parts} parts of {self.part_size} bytes",
-                next_step="run the same command again, now that the size is known",
+                next_step="run the same command again: the size is known now",
             )
         if self._algorithm == "md5":
             for piece in data:
@@ -232,7 +225,7 @@ class MultipartUpload:
         self._sending.add(self._threads.submit(self._send, upload_id, self._count, data))
 
     def _begin(self) -> str:
-        """The interrupted upload, if it is still there, or else a new one."""
+        """Resume the interrupted upload if it still exists; otherwise start a new one."""
         if self._resume is not None:
             try:
                 for part in self._requests.stored_parts(self._resume):
@@ -247,7 +240,7 @@ class MultipartUpload:
         return upload_id
 
     def _collect(self, allowed: int) -> None:
-        """Wait until at most `allowed` parts are in flight. Raises what a part raised."""
+        """Wait until at most `allowed` parts are in flight. Raises the error of a part that failed."""
         while len(self._sending) > allowed:
             done, self._sending = wait(self._sending, return_when=FIRST_COMPLETED)
             for future in done:
@@ -267,24 +260,24 @@ class MultipartUpload:
     def _deliver(self, upload_id: str, number: int, data: list[Data], raw: bytes) -> str:
         try:
             return self._requests.send(upload_id, number, data, raw)
-        except IntegrityError:  # damaged on its way: once is bad luck
+        except IntegrityError:  # corrupted in transit; retry once
             return self._requests.send(upload_id, number, data, raw)
         except NotFoundError as error:
             raise StoreUnavailableError(
-                f"the upload of {self._requests.where} was removed from the store while it was under way",
+                f"the upload of {self._requests.where} was removed from the store while it was in progress",
                 next_step="run the same command again",
             ) from error
         except UnsupportedError as error:
             if number not in self._stored:
                 raise
-            self._requests.abort(upload_id)  # or every later run would come to the same end
+            self._requests.abort(upload_id)  # otherwise every later run would fail in the same way
             raise StoreUnavailableError(
-                f"the source of {self._requests.where} has changed, and the store cannot replace what was sent of it",
-                next_step="run the same command again, to begin anew",
+                f"the source of {self._requests.where} has changed, and the store cannot replace sent parts",
+                next_step="run the same command again to start over",
             ) from error
 
     def _find_stored(self, number: int, size: int, data: list[Data], raw: bytes) -> ListedPart | None:
-        """The stored part that is this one: by its listed checksum, else by an ETag that is its md5."""
+        """The stored part with the same content: by its listed checksum, or by an ETag that is its md5."""
         md5 = None
         for part in self._stored.get(number, ()):
             if part.size == size and part.checksum is not None and raw:

@@ -1,24 +1,21 @@
-"""Making an object appear under its key exactly once, whatever becomes of the answers."""
+"""Publishing an object under its key exactly once, even if answers are lost."""
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import BinaryIO
 
 from mgmt.errors import ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
-from mgmt.storage.store import StoredObject
-
-OPERATION = "mgmt-operation"
-"""The metadata that says which operation made an object."""
+from mgmt.storage.store import OPERATION, StoredObject
 
 CONTENT = "mgmt-content"
-"""The metadata that says, in the sha256 of it, what a small object holds."""
+"""The metadata with the sha256 of the content of a small object."""
 
 ATTEMPTS = 3
 CHUNK = 1 << 20
 
 
 def sha256_of(data: BinaryIO) -> str:
-    """The sha256 of `data` from its beginning to its end, in hex."""
+    """The sha256 of the whole of `data`, in hex."""
     data.seek(0)
     digest = sha256()
     while chunk := data.read(CHUNK):
@@ -27,14 +24,14 @@ def sha256_of(data: BinaryIO) -> str:
 
 
 def is_same(there: StoredObject, size: int, metadata: Mapping[str, str]) -> bool:
-    """Whether `there` is what the operation of `metadata` meant to put there, by its description."""
+    """Whether `there` is the object that the operation in `metadata` was to store, by size and metadata."""
     return there.size == size and all(there.metadata.get(name) == metadata.get(name) for name in (OPERATION, CONTENT))
 
 
-def refuse_another(where: str, etag: str, only: str) -> None:
-    """Raise ConflictError unless the object at `where` is the one that was meant, by its ETag."""
+def require_etag(where: str, etag: str, only: str) -> None:
+    """Raise ConflictError unless the object at `where` has the expected ETag `only`."""
     if etag != only:
-        raise ConflictError(f"{where} is another object by now", next_step="mgmt verify")
+        raise ConflictError(f"{where} was replaced by another object", next_step="mgmt verify")
 
 
 def publish_once(
@@ -44,13 +41,12 @@ def publish_once(
     publish: Callable[[], None],
     is_ours: Callable[[StoredObject], bool],
 ) -> StoredObject:
-    """`publish`, unless the key is taken; a conflict, a missing upload or a lost answer to it is settled by `head`.
+    """Call `publish` unless the key is taken. After a conflict, a missing upload or a lost answer, `head` decides.
 
-    What the store refused because it was damaged on its way is sent again: once is bad luck.
-
-    Looking first is what keeps endpoints that ignore If-None-Match from overwriting. Looking again tells our own
-    success (`is_ours`) from another's. Raises ConflictError when the key is another's, or the store goes on saying that
-    it is taken, and StoreUnavailableError when nothing can be told: the next run settles it in the same way.
+    Requests that were corrupted in transit are retried. The first `head` prevents overwriting on endpoints that ignore
+    If-None-Match; the later ones distinguish the success of this operation (`is_ours`) from an object of another one.
+    Raises ConflictError when the key belongs to another operation, or the store keeps reporting that it is taken, and
+    StoreUnavailableError when the outcome is unknown: the next run resolves it in the same way.
     """
     failure: ConflictError | IntegrityError | NotFoundError | StoreUnavailableError | None = None
     for attempt in range(ATTEMPTS + 1):
@@ -58,7 +54,7 @@ def publish_once(
         if there is not None:
             if is_ours(there):
                 return there
-            raise ConflictError(f"{where} exists already")
+            raise ConflictError(f"{where} already exists")
         if attempt < ATTEMPTS:
             try:
                 publish()
@@ -66,6 +62,6 @@ def publish_once(
                 failure = error
     if failure is None or isinstance(failure, NotFoundError):
         raise StoreUnavailableError(
-            f"the store has lost the upload of {where}", next_step="run the same command again"
+            f"the store lost the upload of {where}", next_step="run the same command again"
         ) from failure
     raise failure

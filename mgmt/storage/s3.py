@@ -1,7 +1,7 @@
-"""The requests that mgmt makes of S3, whoever serves it. The only module that knows boto3.
+"""The requests to S3-compatible services. With s3_object.py, the only module that uses boto3.
 
-Every one of them raises errors of `mgmt.errors` only, in whose messages there is nothing that boto3 was told in
-confidence. What is decided between requests is in s3_store.py and multipart.py.
+Every request raises errors of `mgmt.errors` only, and their messages contain no secret. The decisions between requests
+are made in s3_store.py and multipart.py.
 """
 
 import logging
@@ -42,7 +42,7 @@ from mgmt.errors import (
 from mgmt.storage.multipart import ListedPart
 from mgmt.storage.publish import CHUNK
 from mgmt.storage.refusals import CREDENTIALS_STEP, refusal
-from mgmt.storage.store import PendingUpload, StoredObject
+from mgmt.storage.store import PendingUpload, StoredObject, StoreOptions
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
-"""How long a store may be silent before it is asked again."""
+"""Seconds without an answer before a request is retried."""
 
 STANDARD = "STANDARD"
 FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
@@ -67,27 +67,25 @@ _NO_CREDENTIALS = (
 FIELD = {"crc64nvme": "ChecksumCRC64NVME", "sha256": "ChecksumSHA256", "md5": "ContentMD5"}
 
 
-def connect(
-    bucket: str, prefix: str, *, endpoint_url: str | None, region: str | None, profile: str | None, threads: int
-) -> "Bucket":
-    """A client by boto3's own chain of settings and credentials. Nothing is requested yet."""
+def connect(bucket: str, prefix: str, options: StoreOptions) -> "Bucket":
+    """Connect with the settings and credentials that boto3 finds. Nothing is requested yet."""
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         tcp_keepalive=True,
-        max_pool_connections=max(32, 2 * threads),
+        max_pool_connections=max(32, 2 * options.threads),
         retries={"mode": "standard"},
-        request_checksum_calculation="when_required",  # each request carries a checksum of our own choice
+        request_checksum_calculation="when_required",  # mgmt adds a checksum to each request itself
         response_checksum_validation="when_required",
         s3={"payload_signing_enabled": False},
     )
     try:
-        session = boto3.session.Session(profile_name=profile, region_name=region)
-        client = session.client("s3", endpoint_url=endpoint_url, config=config)
+        session = boto3.session.Session(profile_name=options.profile, region_name=options.region)
+        client = session.client("s3", endpoint_url=options.endpoint_url, config=config)
         if not _host(client.meta.endpoint_url).endswith((".amazonaws.com", ".amazonaws.com.cn")):
             config = config.merge(Config(s3={"payload_signing_enabled": False, "addressing_style": "path"}))
             region = session.region_name or "us-east-1"
-            client = session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+            client = session.client("s3", endpoint_url=options.endpoint_url, region_name=region, config=config)
     except ProfileNotFound as error:
         raise ConfigurationError(str(error), next_step="aws configure list-profiles") from error
     except _NO_CREDENTIALS as error:
@@ -106,7 +104,7 @@ def _log(request: "AWSPreparedRequest", **_: object) -> None:
 
 
 class Bucket:
-    """A bucket below a prefix, which no request leaves."""
+    """A bucket below a prefix. No request leaves the prefix."""
 
     def __init__(self, client: "S3Client", name: str, prefix: str) -> None:
         self.name = name
@@ -114,18 +112,18 @@ class Bucket:
         self.prefix = prefix + "/" if prefix else ""
         self.client = client
         self.conditional = True
-        """Until the endpoint takes without If-None-Match what it did not take with it."""
+        """Whether the endpoint supports If-None-Match, as far as is known."""
 
     def where(self, key: str) -> str:
         """The full URL of `key`."""
         return f"{self.url}/{key}"
 
     def place(self, key: str) -> dict[str, Any]:
-        """Bucket and key, as boto3 wants them."""
+        """Bucket and key, as parameters of boto3."""
         return {"Bucket": self.name, "Key": self.prefix + key}
 
     def check(self) -> None:
-        """Raise StoreError when there is no such bucket."""
+        """Raise StoreError when the bucket does not exist."""
         try:
             with translated(self.url):
                 self.client.head_bucket(Bucket=self.name)
@@ -133,7 +131,7 @@ class Bucket:
             raise refusal("NoSuchBucket", 404, "", self.url) from error
 
     def clock(self) -> datetime | None:
-        """The time that the endpoint puts on its answer, be it a refusal."""
+        """The Date header of an answer, even of an error."""
         with translated(self.url):
             try:
                 headers = self.client.head_bucket(Bucket=self.name)["ResponseMetadata"]["HTTPHeaders"]
@@ -145,7 +143,7 @@ class Bucket:
             return None
 
     def head(self, key: str) -> StoredObject:
-        """Raise NotFoundError when there is no such key."""
+        """Raise NotFoundError when the key does not exist."""
         answer = self._ask(key)
         storage_class = str(answer.get("StorageClass", STANDARD))
         restore = answer.get("Restore", "")
@@ -166,19 +164,19 @@ class Bucket:
         )
 
     def checksums(self, key: str) -> tuple[int, dict[str, str]]:
-        """The size of an object, and what the store says of its content: checksum by algorithm.
+        """The size of an object, and the checksums that the store states, by algorithm.
 
-        "md5" is the ETag, left out where encryption makes it something else (SSE-KMS, SSE-C).
+        "md5" is the ETag, omitted where encryption changes it (SSE-KMS, SSE-C).
         """
         answer = self._ask(key, ChecksumMode="ENABLED")
         check_stated(answer, self.where(key), "ContentLength", "ETag")
-        said = {name: answer[FIELD[name]] for name in ("crc64nvme", "sha256") if FIELD[name] in answer}
+        stated = {name: answer[FIELD[name]] for name in ("crc64nvme", "sha256") if FIELD[name] in answer}
         if "SSECustomerAlgorithm" not in answer and not answer.get("ServerSideEncryption", "").startswith("aws:kms"):
-            said["md5"] = answer["ETag"].strip('"')
-        return answer["ContentLength"], said
+            stated["md5"] = answer["ETag"].strip('"')
+        return answer["ContentLength"], stated
 
     def _ask(self, key: str, **more: Any) -> Any:
-        """HEAD. The answer to it has no body: why it is refused is heard from a request that has one."""
+        """HEAD. Its answer has no body, so the reason for an error comes from another request."""
         with translated(self.where(key)):
             try:
                 return self.client.head_object(**self.place(key), **more)
@@ -188,7 +186,7 @@ class Bucket:
                 raise
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """In the order of the service; frozen by class alone."""
+        """In the order of the service. `frozen` depends on the storage class only."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self.prefix + prefix)
         with translated(self.url):
             for page in pages:
@@ -204,9 +202,9 @@ class Bucket:
                     )
 
     def get(self, key: str, start: int, end: int, etag: str | None) -> tuple[str, Iterator[bytes]]:
-        """Bytes `start` to `end` (exclusive) in chunks, and the ETag of their object: `etag`, if one is given.
+        """Bytes `start` to `end` (exclusive) in chunks, and the ETag of the object, which must be `etag` if given.
 
-        Raises IntegrityError when there are not that many, or the object is another; the chunks raise
+        Raises IntegrityError when there are fewer bytes, or the object was replaced; the chunks raise
         StoreUnavailableError when they end early.
         """
         where = self.where(key)
@@ -215,47 +213,50 @@ class Bucket:
             with translated(where):
                 answer = self.client.get_object(**self.place(key), Range=f"bytes={start}-{end - 1}", **condition)
         except ConflictError as error:
-            raise IntegrityError(f"{where} is not the object that was recorded") from error
+            raise IntegrityError(f"{where} is not the recorded object") from error
         check_stated(answer, where, "ContentLength", "ETag")
         found, given = answer["ETag"].strip('"'), answer.get("ContentRange", "everything")
         problem = None
-        if etag not in {None, found}:  # not every endpoint knows If-Match
-            problem = "it is not the object that was recorded"
+        if etag not in {None, found}:  # not every endpoint supports If-Match
+            problem = "it is not the recorded object"
         elif not given.startswith(f"bytes {start}-{end - 1}/") or answer["ContentLength"] != end - start:
-            problem = f"bytes {start}-{end - 1} were asked for, and the store gave {given}"
+            problem = f"requested bytes {start}-{end - 1}, received {given}"
         if problem is not None:
             answer["Body"].close()
             raise IntegrityError(f"{where}: {problem}")
         return found, _chunks(where, answer["Body"])
 
     def delete(self, key: str) -> None:
-        """Remove one object, if it is there. In a versioned bucket the older version stays."""
+        """Remove one object, if it exists. In a versioned bucket the older version remains."""
         try:
             with suppress(NotFoundError), translated(self.where(key)):
                 self.client.delete_object(**self.place(key))
-        except StoreUnavailableError:  # the answer may be lost, and the object gone
+        except StoreUnavailableError:  # the answer may be lost although the object is gone
             with suppress(NotFoundError):
                 self.head(key)
                 raise
 
     def pending(self, prefix: str) -> Iterator[PendingUpload]:
-        """Multipart uploads that were neither completed nor aborted, each with what it occupies."""
+        """Multipart uploads that were neither completed nor aborted, with the size of each."""
         pages = self.client.get_paginator("list_multipart_uploads").paginate(
             Bucket=self.name, Prefix=self.prefix + prefix
         )
-        with translated(self.url), suppress(self.client.exceptions.NoSuchUpload):  # rclone's word for "there is none"
+        with (
+            translated(self.url),
+            suppress(self.client.exceptions.NoSuchUpload),
+        ):  # rclone reports this when there are none
             for page in pages:
                 for upload in page.get("Uploads", []):
                     key, upload_id = upload["Key"].removeprefix(self.prefix), upload["UploadId"]
                     try:
                         sizes = {part.number: part.size for part in self.stored_parts(key, upload_id, None)}
                     except NotFoundError:
-                        continue  # it ended meanwhile
+                        continue  # it ended concurrently
                     begun = upload["Initiated"].astimezone(UTC) if "Initiated" in upload else None
                     yield PendingUpload(key, upload_id, begun, sum(sizes.values()))
 
     def stored_parts(self, key: str, upload_id: str, algorithm: str | None) -> Iterator[ListedPart]:
-        """The parts of a pending upload. Some servers list a part that was sent twice, twice."""
+        """The parts of a pending upload. Some servers list a part twice if it was sent twice."""
         pages = self.client.get_paginator("list_parts").paginate(**self.place(key), UploadId=upload_id)
         with translated(self.where(key)):
             for page in pages:
@@ -264,12 +265,12 @@ class Bucket:
                     yield ListedPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'), listed)
 
     def abort(self, key: str, upload_id: str) -> None:
-        """Remove a pending upload, if it is there."""
+        """Remove a pending upload, if it exists."""
         with suppress(NotFoundError), translated(self.where(key)):
             self.client.abort_multipart_upload(**self.place(key), UploadId=upload_id)
 
-    def unless_taken(self, key: str, request: Callable[..., object]) -> None:
-        """`request(IfNoneMatch="*")`, or without it on an endpoint that says it does not implement that."""
+    def if_absent(self, key: str, request: Callable[..., object]) -> None:
+        """Call `request(IfNoneMatch="*")`, or without it on an endpoint that does not implement the condition."""
         with translated(self.where(key)):
             if self.conditional:
                 try:
@@ -283,10 +284,10 @@ class Bucket:
 
 
 def _host(endpoint_url: str) -> str:
-    """The host of a URL. ConfigurationError when there are credentials in it, ValueError when it is no URL."""
+    """The host of a URL. Raises ConfigurationError if it contains credentials, ValueError if it is not a URL."""
     if "@" in endpoint_url:
         raise ConfigurationError(
-            "there are credentials in the endpoint URL; they belong into boto3's own files or variables",
+            "the endpoint URL contains credentials; they belong in the files or variables of boto3",
             next_step=CREDENTIALS_STEP,
         )
     parts = urlsplit(endpoint_url)
@@ -296,15 +297,15 @@ def _host(endpoint_url: str) -> str:
 
 
 def check_stated(answer: Any, where: str, *fields: str) -> None:
-    """Raise StoreUnavailableError when a part of the answer's head is missing: it broke off."""
+    """Raise StoreUnavailableError when the headers of an answer are incomplete."""
     missing = [name for name in fields if name not in answer]
     if missing:
-        raise _unreadable(f"it states no {missing[0]}", where)
+        raise _unreadable(f"{missing[0]} is missing", where)
 
 
 def _unreadable(why: str, where: str) -> StoreUnavailableError:
     return StoreUnavailableError(
-        f"the store's answer cannot be read ({why}): {where}", next_step="run the same command again"
+        f"invalid answer from the store ({why}): {where}", next_step="run the same command again"
     )
 
 
@@ -316,27 +317,29 @@ def _chunks(where: str, body: Any) -> Iterator[bytes]:
 
 @contextmanager
 def translated(where: str) -> Iterator[None]:
-    """Turn what boto3 raises about `where` into an error of mgmt's, without quoting it: it may quote a secret."""
+    """Turn what boto3 raises about `where` into an error of mgmt, without its text, which may contain a secret."""
     try:
         yield
     except ClientError as error:
-        said = error.response.get("Error", {})
+        details = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        raise refusal(said.get("Code", ""), status, said.get("Message", ""), where) from error
+        raise refusal(details.get("Code", ""), status, details.get("Message", ""), where) from error
     except _NO_CREDENTIALS as error:
         raise _credentials_error(where, error) from None
     except (ConnectionError, HTTPClientError, IncompleteReadError, HTTPError) as error:
         raise StoreUnavailableError(
-            f"the store cannot be reached, or broke off ({type(error).__name__}): {where}",
+            f"the store cannot be reached, or the connection was lost ({type(error).__name__}): {where}",
             next_step="check the network and endpoint_url, then run the same command again",
         ) from error
     except BotoCoreError as error:
-        raise StoreError(f"boto3 cannot ask for {where} ({type(error).__name__})") from error
-    except (ResponseParserError, ValueError) as error:  # no XML, or what is no date or number where there must be one
+        raise StoreError(f"boto3 cannot make the request for {where} ({type(error).__name__})") from error
+    except (ResponseParserError, ValueError) as error:  # not XML, or an invalid date or number
         raise _unreadable(type(error).__name__, where) from error
 
 
 def _credentials_error(where: str, error: BotoCoreError) -> StoreError:
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
-        return StoreError(f"there are no credentials for {where}", next_step=CREDENTIALS_STEP)
-    return StoreError(f"the credentials for {where} cannot be had ({type(error).__name__})", next_step="aws sso login")
+        return StoreError(f"no credentials for {where}", next_step=CREDENTIALS_STEP)
+    return StoreError(
+        f"the credentials for {where} are not available ({type(error).__name__})", next_step="aws sso login"
+    )

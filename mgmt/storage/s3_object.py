@@ -1,7 +1,7 @@
 """The requests that put one object into a bucket."""
 
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
@@ -10,11 +10,11 @@ from mgmt.errors import NotFoundError, StoreError
 from mgmt.storage.checksums import Data, encoded
 from mgmt.storage.multipart import ListedPart, Part
 from mgmt.storage.s3 import FIELD, Bucket, check_stated, translated
-from mgmt.storage.store import Sent, StoredObject
+from mgmt.storage.store import Attributes, Sent, StoredObject
 
 CONTENT_TYPE = "application/gzip"
 PLAIN = string.punctuation.replace("%", "")
-"""What metadata may hold besides letters and digits, as it is."""
+"""Characters besides letters and digits that metadata holds unescaped."""
 
 _AT_CREATION: dict[str | None, dict[str, Any]] = {
     "crc64nvme": {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"},
@@ -25,29 +25,22 @@ _AT_CREATION: dict[str | None, dict[str, Any]] = {
 class NewObject:
     """The requests that put one object into a bucket (`multipart.Requests`)."""
 
-    def __init__(
-        self,
-        bucket: Bucket,
-        key: str,
-        *,
-        algorithm: str | None,
-        metadata: Mapping[str, str],
-        storage_class: str | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, bucket: Bucket, key: str, algorithm: str | None, attributes: Attributes) -> None:
         self.where = bucket.where(key)
         self._bucket = bucket
         self._key = key
         self._algorithm = algorithm
         self._attributes: dict[str, Any] = {
             "ContentType": CONTENT_TYPE,
-            # S3 carries ASCII only
-            "Metadata": {name: quote(text, PLAIN, errors="surrogateescape") for name, text in metadata.items()},
+            # S3 accepts ASCII only
+            "Metadata": {
+                name: quote(text, PLAIN, errors="surrogateescape") for name, text in attributes.metadata.items()
+            },
         }
-        if storage_class is not None:
-            self._attributes["StorageClass"] = storage_class
-        if tags:
-            self._attributes["Tagging"] = urlencode(tags)
+        if attributes.storage_class is not None:
+            self._attributes["StorageClass"] = attributes.storage_class
+        if attributes.tags:
+            self._attributes["Tagging"] = urlencode(attributes.tags)
 
     def begin(self) -> str:
         """Create a multipart upload and return its id."""
@@ -58,13 +51,13 @@ class NewObject:
         check_stated(answer, self.where, "UploadId")
         upload_id = answer["UploadId"]
         if answer["ResponseMetadata"].get("RetryAttempts"):
-            self._abort_unheard(upload_id)
+            self._abort_orphan(upload_id)
         return upload_id
 
-    def _abort_unheard(self, upload_id: str) -> None:
-        """Remove what an attempt has begun whose answer was lost: an upload without parts, which nobody knows.
+    def _abort_orphan(self, upload_id: str) -> None:
+        """Remove the orphaned upload of an attempt whose answer was lost. It has no parts.
 
-        It costs nothing until then, so a store that does not allow the look is no reason to fail.
+        It costs nothing, so a store that does not permit listing uploads is no reason to fail.
         """
         with suppress(StoreError):
             for each in self._bucket.pending(self._key):
@@ -72,12 +65,12 @@ class NewObject:
                     self.abort(each.upload_id)
 
     def stored_parts(self, upload_id: str) -> Iterator[ListedPart]:
-        """List what is there. NotFoundError when the upload is gone."""
+        """List the parts in the store. Raises NotFoundError when the upload is gone."""
         return self._bucket.stored_parts(self._key, upload_id, self._algorithm)
 
     def send(self, upload_id: str, number: int, data: Sequence[Data], checksum: bytes) -> str:
         """Store one part and return its ETag."""
-        body: Any = Body(data)  # as much of a file as boto3 needs
+        body: Any = Body(data)  # boto3 needs only these methods of a file
         with translated(self.where):
             answer = self._bucket.client.upload_part(
                 **self._bucket.place(self._key),
@@ -90,14 +83,14 @@ class NewObject:
         return answer["ETag"].strip('"')
 
     def complete(self, upload_id: str, parts: Sequence[Part], sent: Sent) -> None:
-        """Join the parts under the key, if it is free. The server checks them against our checksums once more."""
+        """Complete the upload, if the key is free. The server compares the parts with their checksums again."""
         listed = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
         whole: dict[str, Any] = {}
         if self._algorithm in _AT_CREATION:  # Content-MD5 is of a request, not of a part
             listed = [{**entry, **self._stated(part.checksum)} for entry, part in zip(listed, parts, strict=True)]
         if self._algorithm == "crc64nvme" and sent.checksum is not None:
             whole = {"ChecksumCRC64NVME": sent.checksum.partition(":")[2], "ChecksumType": "FULL_OBJECT"}
-        self._bucket.unless_taken(
+        self._bucket.if_absent(
             self._key,
             lambda **condition: self._bucket.client.complete_multipart_upload(
                 **self._bucket.place(self._key),
@@ -118,17 +111,17 @@ class NewObject:
                 **self._bucket.place(self._key), Body=body, **self._attributes, **self._stated(checksum), **condition
             )
 
-        self._bucket.unless_taken(self._key, request)
+        self._bucket.if_absent(self._key, request)
 
     def head(self) -> StoredObject | None:
-        """What is under the key; None if nothing is."""
+        """The object under the key, or None."""
         try:
             return self._bucket.head(self._key)
         except NotFoundError:
             return None
 
     def abort(self, upload_id: str) -> None:
-        """Remove the upload and its parts, if it is there."""
+        """Remove the upload and its parts, if it exists."""
         self._bucket.abort(self._key, upload_id)
 
     def _stated(self, checksum: bytes) -> dict[str, Any]:
@@ -136,7 +129,7 @@ class NewObject:
 
 
 class Body:
-    """What a request sends, as boto3 reads it: piece by piece, and not in the 16 KiB that urllib3 asks for."""
+    """The body of a request, which boto3 reads piece by piece instead of in the 16 KiB of urllib3."""
 
     def __init__(self, pieces: Sequence[Data]) -> None:
         self._pieces = pieces
@@ -147,18 +140,18 @@ class Body:
         return self._size
 
     def read(self, _: int | None = None) -> Data:
-        """The next piece, whatever its size; nothing at the end."""
+        """The next piece, whatever its size; empty at the end."""
         if self._next == len(self._pieces):
             return b""
         self._next += 1
         return self._pieces[self._next - 1]
 
     def tell(self) -> int:
-        """How far it was read, in bytes."""
+        """The number of bytes read so far."""
         return sum(map(len, self._pieces[: self._next]))
 
     def seek(self, position: int) -> None:
-        """Go back to the beginning, for another attempt: nobody goes anywhere else."""
+        """Rewind for another attempt; no other position is supported."""
         if position != 0:
             raise ValueError(position)
         self._next = 0

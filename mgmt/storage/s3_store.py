@@ -1,7 +1,8 @@
-"""An `ObjectStore` in a bucket: what is decided between the requests of s3.py."""
+"""An `ObjectStore` in a bucket, on top of the requests in s3.py."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from io import BytesIO
@@ -12,20 +13,30 @@ from mgmt.errors import IntegrityError, NotFoundError, StoreUnavailableError
 from mgmt.storage.checksums import checksum, checksum_of_file, proven_by
 from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key
 from mgmt.storage.multipart import MultipartUpload, plan_part_size
-from mgmt.storage.publish import CONTENT, OPERATION, is_same, publish_once, refuse_another, sha256_of
+from mgmt.storage.publish import CONTENT, is_same, publish_once, require_etag, sha256_of
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.s3 import Bucket
 from mgmt.storage.s3_object import NewObject
-from mgmt.storage.store import PROBE, Capabilities, PendingUpload, Sent, StoredObject
+from mgmt.storage.store import (
+    OPERATION,
+    PROBE,
+    Attributes,
+    Capabilities,
+    PendingUpload,
+    Sent,
+    StoredObject,
+    StoreOptions,
+    Transfer,
+)
 
 REQUEST = 32 << 20
-"""Bytes in a GET. SeaweedFS takes ten times as long over much larger ones; nobody takes longer over these."""
+"""Bytes per GET. SeaweedFS is ten times slower with much larger ones; no server is slower with these."""
 
 READ_ATTEMPTS = 4
-"""How often an answer may break off without a single byte of progress."""
+"""How often an answer may end early without any progress."""
 
 PAUSE = 0.1
-"""Seconds before such an answer is asked for again, twice as many each time."""
+"""Seconds before the first retry; each further one waits twice as long."""
 
 PROBED = ("crc64nvme", "sha256", "md5")
 
@@ -36,9 +47,8 @@ class S3Store:
     def __init__(
         self,
         bucket: Bucket,
+        options: StoreOptions,
         *,
-        threads: int,
-        part_size: int | None,
         capabilities: Capabilities | None,
         on_probed: Callable[[Capabilities], None] | None,
         before_removal: Callable[[], None],
@@ -46,14 +56,13 @@ class S3Store:
         self.url = bucket.url
         self.bucket: str | None = bucket.name
         self._bucket = bucket
-        self._threads = threads
-        self._part_size = part_size
+        self._options = options
         self._capabilities = capabilities
         self._on_probed = on_probed
         self._before_removal = before_removal
 
     def capabilities(self) -> Capabilities:
-        """What was given to `open_store`, or what a probe finds: see docs/guide.md, "Proof"."""
+        """Those given to `open_store`, or the result of a probe: see docs/guide.md, "Proof"."""
         if self._capabilities is None:
             trusted = next((algorithm for algorithm in PROBED if self._refuses_wrong(algorithm)), None)
             self._capabilities = Capabilities(trusted)
@@ -66,7 +75,7 @@ class S3Store:
         return self._bucket.where(key)
 
     def head(self, key: str) -> StoredObject:
-        """Raise NotFoundError when there is no such key, and StoreError when there is not even the bucket."""
+        """Raise NotFoundError when the key does not exist, and StoreError when the bucket does not exist."""
         try:
             return self._bucket.head(check_key(key))
         except NotFoundError:
@@ -74,55 +83,32 @@ class S3Store:
             raise
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """In the order of the service. What is frozen counts as frozen even while a thawed copy exists: ask `head`."""
+        """In the order of the service. `frozen` is true even while a thawed copy exists: use `head` for that."""
         return (each for each in self._bucket.list(prefix) if not each.key.startswith(f"{OWN}/"))
 
-    def start_upload(
-        self,
-        key: str,
-        *,
-        metadata: Mapping[str, str],
-        planned_size: int,
-        storage_class: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        resume: str | None = None,
-        part_size: int | None = None,
-        on_started: Callable[[str, int], None] | None = None,
-        on_sent: Callable[[int], None] | None = None,
-    ) -> MultipartUpload:
-        """Begin to send one object. The first request for it is made when there is more than one part."""
+    def start_upload(self, key: str, attributes: Attributes, transfer: Transfer) -> MultipartUpload:
+        """Begin or resume sending one object in parts of one size; a small one takes one request."""
         able = self.capabilities()
-        requests = NewObject(
-            self._bucket,
-            check_key(key),
-            algorithm=able.checksum,
-            metadata=metadata,
-            storage_class=storage_class,
-            tags=tags,
-        )
+        size = transfer.part_size or plan_part_size(transfer.planned_size, able.max_parts, self._options.part_size)
         return MultipartUpload(
-            requests,
-            metadata=metadata,
-            algorithm=able.checksum,
-            part_size=part_size or plan_part_size(planned_size, able.max_parts, self._part_size),
-            max_parts=able.max_parts,
-            threads=self._threads,
-            resume=resume,
-            on_started=on_started,
-            on_sent=on_sent,
+            NewObject(self._bucket, check_key(key), able.checksum, attributes),
+            attributes.metadata,
+            replace(transfer, part_size=size),
+            able,
+            self._options.threads,
         )
 
     def prove(self, key: str, sent: Sent) -> str | None:
-        """By the checksum that the endpoint was seen to check, if it states one: see docs/guide.md, "Proof"."""
-        size, said = self._bucket.checksums(check_key(key))
-        return proven_by(self.location(key), sent, size, said, self.capabilities().checksum)
+        """By the checksum that the endpoint was seen to verify, if it states one: see docs/guide.md, "Proof"."""
+        size, stated = self._bucket.checksums(check_key(key))
+        return proven_by(self.location(key), sent, size, stated, self.capabilities().checksum)
 
     def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
-        """Store the `size` bytes of `data`. The same content again, by the same operation, is no conflict."""
+        """Store the `size` bytes of `data`. Storing the same content again in the same operation is no conflict."""
         return self._put(check_key(key), data, size, metadata)
 
     def anchor(self, name: str, data: bytes) -> StoredObject:
-        """An object under `.mgmt/anchors/`. A bucket with object lock keeps it as long as its default says."""
+        """An object under `.mgmt/anchors/`. A bucket with object lock retains it for its default period."""
         return self._keep(ANCHORS, name, BytesIO(data), len(data))
 
     def anchors(self) -> Iterator[str]:
@@ -135,7 +121,7 @@ class S3Store:
 
     def _keep(self, where: str, name: str, data: BinaryIO, size: int) -> StoredObject:
         key = where + check_key(name)
-        # A bucket with object lock takes nothing without a checksum, be it one that nobody was seen to compare.
+        # A bucket with object lock requires a checksum, even where the endpoint was not seen to compare it.
         self._put(key, data, size, {OPERATION: name}, at_least="md5")
         return self._bucket.head(key)
 
@@ -145,7 +131,7 @@ class S3Store:
         trusted = self.capabilities().checksum
         algorithm = trusted or at_least
         own = {**metadata, CONTENT: sha256_of(data)}
-        requests = NewObject(self._bucket, key, algorithm=algorithm, metadata=own)
+        requests = NewObject(self._bucket, key, algorithm, Attributes(own))
         raw = checksum_of_file(algorithm, data) if algorithm else b""
         stored = publish_once(
             requests.where,
@@ -153,31 +139,31 @@ class S3Store:
             publish=lambda: requests.put(data, raw),
             is_ours=lambda there: is_same(there, size, own),
         )
-        if trusted is None:  # nobody but us compares
+        if trusted is None:  # the endpoint does not compare
             digest = sha256()
             for chunk in self._chunks(key, 0, size, stored.etag):
                 digest.update(chunk)
             if digest.hexdigest() != own[CONTENT]:
                 self._bucket.delete(key)
-                raise IntegrityError(f"{requests.where} was damaged on its way into the store, and is removed")
+                raise IntegrityError(f"{requests.where} was corrupted on its way to the store, and has been removed")
         return stored
 
     def read(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
-        """Ranged GETs; what is missing is asked for again when an answer breaks off."""
+        """Ranged GETs, retried from where an answer ended early."""
         return b"".join(self._chunks(check_key(key), start, end, etag)) if end > start else b""
 
     def stream(self, key: str, *, etag: str | None = None) -> Iterator[bytes]:
-        """The whole object, on the condition that it stays the same while it is read."""
+        """The whole object, provided that it does not change while it is read."""
         there = self.head(key)
         if etag not in {None, there.etag}:
-            raise IntegrityError(f"{self.location(key)} is not the object that was recorded")
+            raise IntegrityError(f"{self.location(key)} is not the recorded object")
         yield from self._chunks(key, 0, there.size, there.etag)
 
     def delete(self, key: str, *, only: str | None = None) -> None:
-        """Remove one object, if it is there. In a versioned bucket the older version stays."""
+        """Remove one object, if it exists. In a versioned bucket the older version remains."""
         if only is not None:
             try:
-                refuse_another(self.location(key), self.head(key).etag, only)
+                require_etag(self.location(key), self.head(key).etag, only)
             except NotFoundError:
                 return
         self._before_removal()
@@ -188,7 +174,7 @@ class S3Store:
         return self._bucket.pending(prefix)
 
     def abort(self, key: str, upload_id: str) -> None:
-        """Remove a pending upload, if it is there."""
+        """Remove a pending upload, if it exists."""
         self._before_removal()
         self._bucket.abort(check_key(key), upload_id)
 
@@ -212,10 +198,10 @@ class S3Store:
                 time.sleep(PAUSE * 2**failures)
 
     def _refuses_wrong(self, algorithm: str) -> bool:
-        """Whether the endpoint takes a part with the right checksum, and refuses one with a wrong checksum."""
+        """Whether the endpoint accepts a part with the right checksum and rejects one with a wrong checksum."""
         data = [b"mgmt"]
-        probe = NewObject(self._bucket, f"{PROBE}{uuid4().hex}", algorithm=algorithm, metadata={})
-        probe.where = self.url  # what fails here is about the store, not about an object that nobody knows
+        probe = NewObject(self._bucket, f"{PROBE}{uuid4().hex}", algorithm, Attributes({}))
+        probe.where = self.url  # errors here are about the store, not about the probe's object
         try:
             upload_id = probe.begin()
         except UnsupportedError:

@@ -1,11 +1,12 @@
-"""Archives for the tests: written, indexed, and at hand as bytes."""
+"""Archives for the tests: written, indexed, and in memory."""
 
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mgmt.archive import Archived, Index, IndexHeader, IndexWriter, Level, Tree, write_archive
+from mgmt.archive import Archived, Index, IndexEnd, IndexHeader, IndexWriter, Tree, WriteOptions, write_archive
+from mgmt.choices import DEFAULT_PART_SIZE, Level
 from mgmt.progress import NoProgress
 
 
@@ -26,7 +27,7 @@ def header(key: str = "photos.tar.gz", *, owners: bool = False, xattrs: bool = F
 
 @dataclass
 class Written:
-    """An archive with its index; `fetched` is what was asked of it."""
+    """An archive with its index; `fetched` lists the ranges that were read."""
 
     archived: Archived
     object: bytes
@@ -43,7 +44,7 @@ def write(
     tree: Tree,
     index_path: Path,
     *,
-    level: Level = "fast",
+    level: Level = Level.FAST,
     threads: int = 2,
     owners: bool = False,
     xattrs: bool = False,
@@ -51,26 +52,20 @@ def write(
     pieces: list[bytes] = []
     with IndexWriter(os.fspath(index_path), header(owners=owners, xattrs=xattrs)) as writer:
         archived = write_archive(
-            tree,
-            pieces.append,
-            level=level,
-            threads=threads,
-            index=writer,
-            progress=NoProgress(),
-            owners=owners,
-            xattrs=xattrs,
+            tree, pieces.append, writer, NoProgress(), WriteOptions(level, threads, owners=owners, xattrs=xattrs)
         )
-        writer.finish(
+        end = IndexEnd(
             digest=archived.digest,
             size=archived.size,
             checksum="crc64nvme:AAAAAAAAAAA=",
             tar_size=archived.tar_size,
             tar_crc32=archived.tar_crc32,
-            part_size=8 << 20,
+            part_size=DEFAULT_PART_SIZE,
             members=archived.members,
             blocks=archived.blocks,
             kept=archived.kept,
         )
+        writer.finish(end)
     return Written(archived, b"".join(pieces), Index.open(os.fspath(index_path)), index_path)
 
 
@@ -80,7 +75,7 @@ def chunked(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def raw(path: Path, name: bytes) -> Path:
-    """A path in a folder whose name is any bytes."""
+    """A path in a folder whose name is arbitrary bytes."""
     return Path(os.fsdecode(os.fsencode(path) + b"/" + name))
 
 

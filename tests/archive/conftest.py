@@ -30,7 +30,7 @@ def index_writer(tmp_path: Path) -> Iterator[IndexWriter]:
 
 @pytest.fixture
 def as_user() -> Iterator[Path]:
-    """A folder of our own, and no more rights than a user has, even where the tests run as root."""
+    """A private folder, and only the rights of an ordinary user, even where the tests run as root."""
     folder = tempfile.mkdtemp(prefix="mgmt-test-")
     root = os.geteuid() == 0
     if root:
@@ -41,6 +41,6 @@ def as_user() -> Iterator[Path]:
     finally:
         if root:
             os.seteuid(0)
-        # The one who owns it may have taken away the rights to remove it.
+        # A test may have removed the permissions that are needed to remove it.
         os.rename(folder, os.path.join(os.path.dirname(folder), f".mgmt-{os.path.basename(folder)}.partial"))
         remove_partial(os.path.dirname(folder), os.path.basename(folder))

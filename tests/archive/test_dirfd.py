@@ -1,4 +1,4 @@
-"""Trees that are removed: whole, or named and left for the next try; never more than the tree."""
+"""Removing trees: completely, or with an error that names the rest, and never more than the tree."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def test_by_path_or_by_descriptor(root: Path, tmp_path: Path) -> None:
+def test_remove_tree_takes_a_path_or_a_descriptor(root: Path, tmp_path: Path) -> None:
     remove_tree(os.fspath(root), "r")
     assert os.listdir(root) == []
     for path in ("r/x", "file"):
@@ -42,13 +42,13 @@ def test_by_path_or_by_descriptor(root: Path, tmp_path: Path) -> None:
     assert (tmp_path / "kept" / "file").exists()
 
 
-def test_a_link_is_removed_and_what_it_means_is_not(root: Path, tmp_path: Path) -> None:
+def test_a_link_is_removed_but_not_its_target(root: Path, tmp_path: Path) -> None:
     remove_tree(os.fspath(root / "r"), "link")
     assert (tmp_path / "kept" / "file").exists()
 
 
 @pytest.mark.parametrize("mode", [0o555, 0o500, 0o400, 0o000])
-def test_1200_deep_and_read_only(as_user: Path, mode: int) -> None:
+def test_a_read_only_tree_1200_levels_deep_is_removed(as_user: Path, mode: int) -> None:
     here = os.open(as_user, os.O_RDONLY)
     held = []
     for level in range(1200):
@@ -61,7 +61,7 @@ def test_1200_deep_and_read_only(as_user: Path, mode: int) -> None:
         here = below
         if len(held) > 100:
             os.close(held.pop(0))
-    # From the bottom up, for what has no rights cannot be entered any more.
+    # Bottom-up, since a folder without permissions cannot be entered.
     for _ in range(1200):
         above = os.open("..", os.O_RDONLY, dir_fd=here)
         os.fchmod(here, mode)
@@ -74,7 +74,7 @@ def test_1200_deep_and_read_only(as_user: Path, mode: int) -> None:
     assert os.listdir(as_user) == ["file"]
 
 
-def test_what_cannot_be_removed_is_named_and_the_next_call_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_removal_names_the_path_and_can_be_resumed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unlink = os.unlink
 
     def immutable(name: bytes, *, dir_fd: int) -> None:
@@ -92,10 +92,8 @@ def test_what_cannot_be_removed_is_named_and_the_next_call_goes_on(root: Path, m
     assert os.listdir(root) == []
 
 
-def test_a_folder_moved_away_meanwhile_does_not_lead_astray(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`..` would be another folder, which holds what is called the same."""
+def test_a_folder_moved_concurrently_is_detected(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`..` becomes another folder with an entry of the same name."""
     (tmp_path / "kept" / "a").mkdir()
     unlink = os.unlink
 
@@ -125,8 +123,8 @@ def mounted(request: pytest.FixtureRequest, root: Path, tmp_path: Path) -> Itera
         subprocess.run(["umount", os.fspath(place)], check=True)
 
 
-def test_what_is_mounted_inside_stays(mounted: Path, root: Path) -> None:
-    with pytest.raises(OSError, match="another file system is mounted") as caught:
+def test_a_mounted_filesystem_is_not_entered(mounted: Path, root: Path) -> None:
+    with pytest.raises(OSError, match="is a mount point") as caught:
         remove_tree(os.fspath(root), "r")
     assert caught.value.filename == f"{root}/r/b/c"
     assert (mounted / "file").read_text() == "kept"

@@ -1,4 +1,4 @@
-"""Archives that want to write, or to look, outside of where they are extracted. None does, and none leaves a trace."""
+"""Archives that try to read or write outside the destination. None succeeds, and none leaves a trace."""
 
 import gzip
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt.archive import Limits, extract, inflate, read_members
+from mgmt.archive import Limits, Wanted, extract, inflate, read_members
 from mgmt.errors import IntegrityError, MgmtError
 from mgmt.progress import NoProgress
 
@@ -116,7 +116,7 @@ def tar_of(entries: list[Entry], outside: Path) -> bytes:
             name, other = (text.replace(OUTSIDE, os.fspath(outside)) for text in (name, other))
             member = tarfile.TarInfo("replaced" if name else "")
             member.type = TYPES[type_]
-            member.pax_headers = {"path": name} if name else {}  # says it as it is, whatever it is
+            member.pax_headers = {"path": name} if name else {}  # stores the name unchanged
             data = b""
             if type_ in (LINK, HARD):
                 member.pax_headers["linkpath"] = other
@@ -147,7 +147,7 @@ def everything(root: Path) -> dict[str, tuple[int, int, bytes]]:
 
 
 @pytest.mark.parametrize("entries", HOSTILE.values(), ids=HOSTILE.keys())
-def test_it_is_refused_and_leaves_no_trace(entries: list[Entry], outside: Path, tmp_path: Path) -> None:
+def test_a_hostile_archive_is_rejected_and_leaves_no_trace(entries: list[Entry], outside: Path, tmp_path: Path) -> None:
     before = everything(tmp_path)
     members = read_members([tar_of(entries, outside)])
     with pytest.raises(MgmtError) as caught:
@@ -157,15 +157,15 @@ def test_it_is_refused_and_leaves_no_trace(entries: list[Entry], outside: Path, 
 
 
 @pytest.mark.parametrize("entries", [HOSTILE["parent below"], HOSTILE["file through a link"], HOSTILE["hard link up"]])
-def test_a_selected_member_is_no_way_out_either(entries: list[Entry], outside: Path, tmp_path: Path) -> None:
+def test_a_selected_member_cannot_escape_the_destination(entries: list[Entry], outside: Path, tmp_path: Path) -> None:
     before = everything(tmp_path)
     members = read_members([tar_of(entries, outside)])
     with pytest.raises(MgmtError):
-        extract(members, os.fspath(tmp_path / "out"), member="r", token="t", progress=NoProgress())
+        extract(members, os.fspath(tmp_path / "out"), Wanted(member="r"), token="t", progress=NoProgress())
     assert everything(tmp_path) == before
 
 
-def test_links_that_lead_out_are_kept_as_they_were_but_not_followed(outside: Path, tmp_path: Path) -> None:
+def test_links_to_the_outside_are_restored_but_not_followed(outside: Path, tmp_path: Path) -> None:
     entries = [(DIR, "r", ""), (LINK, "r/l", OUTSIDE), (LINK, "r/up", "../../outside"), (HARD, "r/h", "r/l")]
     os.utime(outside, ns=(1, 1))
     before = everything(outside), outside.stat().st_mtime_ns
@@ -174,7 +174,7 @@ def test_links_that_lead_out_are_kept_as_they_were_but_not_followed(outside: Pat
     assert (everything(outside), outside.stat().st_mtime_ns) == before
 
 
-def test_a_folder_that_is_swapped_for_a_link_meanwhile(outside: Path, tmp_path: Path) -> None:
+def test_a_folder_swapped_for_a_link_is_not_followed(outside: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
     class Swap(NoProgress):
@@ -197,7 +197,7 @@ def test_a_folder_that_is_swapped_for_a_link_meanwhile(outside: Path, tmp_path: 
     assert os.listdir(out) == ["elsewhere"]
 
 
-def test_a_bomb_stops_early(outside: Path, tmp_path: Path) -> None:
+def test_a_decompression_bomb_stops_early(outside: Path, tmp_path: Path) -> None:
     output = io.BytesIO()
     with gzip.GzipFile(fileobj=output, mode="wb", compresslevel=1) as stream:
         header = tarfile.TarInfo("r")
@@ -215,22 +215,22 @@ def test_a_bomb_stops_early(outside: Path, tmp_path: Path) -> None:
         extract(
             read_members(inflate([output.getvalue()])),
             os.fspath(tmp_path / "out"),
+            Wanted(limits=Limits(members=10, size=1000)),
             token="t",
-            limits=Limits(members=10, size=1000),
             progress=Counting(),
         )
     assert read == []
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_a_million_members_stop_at_the_limit(outside: Path, tmp_path: Path) -> None:
+def test_too_many_members_stop_at_the_limit(outside: Path, tmp_path: Path) -> None:
     entries = [(DIR, "r", ""), *[(FILE, f"r/{number}", "") for number in range(200)]]
     with pytest.raises(IntegrityError, match="more than the 100 members"):
         extract(
             read_members([tar_of(entries, outside)]),
             os.fspath(tmp_path / "out"),
+            Wanted(limits=Limits(members=100)),
             token="t",
-            limits=Limits(members=100),
             progress=NoProgress(),
         )
     assert os.listdir(tmp_path / "out") == []

@@ -16,7 +16,7 @@ from mgmt.errors import IntegrityError, NotFoundError
 from tests.archive.archives import Written, header
 
 SHORTEST = 1017
-"""Bytes that a block of 1 MiB has at least."""
+"""Minimum bytes of a block of 1 MiB."""
 
 MEMBERS = [
     Member("root", "d", 0o755, 5, 0, 0, 512, None, None),
@@ -27,7 +27,7 @@ MEMBERS = [
 
 
 def finish(writer: IndexWriter, *, members: int, blocks: int) -> None:
-    writer.finish(
+    end = IndexEnd(
         digest="d" * 64,
         size=len(HEADER) + blocks * (blocks + 1) // 2 + blocks * SHORTEST + len(trailer(0, 0)),
         checksum="sha256:x",
@@ -36,7 +36,9 @@ def finish(writer: IndexWriter, *, members: int, blocks: int) -> None:
         part_size=5 << 20,
         members=members,
         blocks=blocks,
+        kept="",
     )
+    writer.finish(end)
 
 
 def write(path: Path, *, blocks: int = 3) -> Path:
@@ -49,7 +51,7 @@ def write(path: Path, *, blocks: int = 3) -> Path:
     return path
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_an_index_round_trips(tmp_path: Path) -> None:
     index = Index.open(os.fspath(write(tmp_path / "index")))
     assert list(index.members()) == MEMBERS
     assert index.header == header()
@@ -64,7 +66,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         index.find("root/b")
 
 
-def test_the_lines_are_as_the_format_says(tmp_path: Path) -> None:
+def test_the_lines_match_the_specification(tmp_path: Path) -> None:
     data = write(tmp_path / "index").read_bytes()
     assert data[:10] == b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
     lines = gzip.decompress(data).splitlines(keepends=True)
@@ -87,11 +89,11 @@ def test_the_lines_are_as_the_format_says(tmp_path: Path) -> None:
     assert all(line.isascii() for line in lines)
 
 
-def test_the_same_calls_write_the_same_bytes(tmp_path: Path) -> None:
+def test_writing_is_deterministic(tmp_path: Path) -> None:
     assert write(tmp_path / "1").read_bytes() == write(tmp_path / "2").read_bytes()
 
 
-def test_many_blocks_take_several_lines_and_know_their_places(tmp_path: Path) -> None:
+def test_many_blocks_take_several_lines(tmp_path: Path) -> None:
     index = Index.open(os.fspath(write(tmp_path / "index", blocks=20_000)))
     lines = gzip.decompress((tmp_path / "index").read_bytes()).splitlines()
     assert sum(line.startswith(b'{"b":') for line in lines) == 3
@@ -103,7 +105,7 @@ def test_many_blocks_take_several_lines_and_know_their_places(tmp_path: Path) ->
     assert index.block_offset(20_000) == offset
 
 
-def test_every_truncation_is_found(tmp_path: Path) -> None:
+def test_every_truncation_is_detected(tmp_path: Path) -> None:
     data = write(tmp_path / "index").read_bytes()
     for length in [*range(0, len(data), 5), *range(len(data) - 20, len(data))]:
         (tmp_path / "cut").write_bytes(data[:length])
@@ -111,7 +113,7 @@ def test_every_truncation_is_found(tmp_path: Path) -> None:
             Index.open(os.fspath(tmp_path / "cut"))
 
 
-def test_every_flipped_bit_is_found_or_changes_nothing(tmp_path: Path) -> None:
+def test_every_flipped_bit_is_detected_or_harmless(tmp_path: Path) -> None:
     path = write(tmp_path / "index")
     data, good = bytearray(path.read_bytes()), Index.open(os.fspath(path))
     found = 0
@@ -124,7 +126,7 @@ def test_every_flipped_bit_is_found_or_changes_nothing(tmp_path: Path) -> None:
                 index = Index.open(os.fspath(tmp_path / "flipped"))
             except IntegrityError:
                 found += 1
-            else:  # gzip says things that do not matter: the system it was made on, the bits after the last one
+            else:  # gzip has bits without effect: the operating system, the padding after the last block
                 assert (list(index.members()), index.end, index.crcs) == (MEMBERS, good.end, good.crcs)
     assert found > 3 * 0.95 * len(data) // 3
 
@@ -144,7 +146,7 @@ def test_every_flipped_bit_is_found_or_changes_nothing(tmp_path: Path) -> None:
         [b'{"p":' + b'"x' * 3_000_000],
     ],
 )
-def test_what_is_no_index_is_refused(tmp_path: Path, lines: list[bytes]) -> None:
+def test_other_files_are_rejected(tmp_path: Path, lines: list[bytes]) -> None:
     body = b"".join(line + b"\n" for line in lines)
     end = {
         "end": 0,
@@ -162,15 +164,15 @@ def test_what_is_no_index_is_refused(tmp_path: Path, lines: list[bytes]) -> None
         Index.open(os.fspath(tmp_path / "index"))
 
 
-def test_a_count_that_is_not_true_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_count_is_rejected(tmp_path: Path) -> None:
     with IndexWriter(os.fspath(tmp_path / "index"), header()) as writer:
         writer.add_member(MEMBERS[0])
         finish(writer, members=2, blocks=0)
-    with pytest.raises(IntegrityError, match="does not list as much as it says"):
+    with pytest.raises(IntegrityError, match="another number of members or blocks"):
         Index.open(os.fspath(tmp_path / "index"))
 
 
-def test_a_member_line_that_lacks_something_is_refused_when_it_is_read(tmp_path: Path) -> None:
+def test_an_incomplete_member_line_is_rejected_when_read(tmp_path: Path) -> None:
     lines = gzip.decompress(write(tmp_path / "index").read_bytes()).splitlines(keepends=True)
     lines[1] = lines[1].replace(b'"o":0,', b"")
     last = json.loads(lines.pop())
@@ -187,7 +189,7 @@ def test_an_index_never_replaces_a_file(tmp_path: Path) -> None:
         IndexWriter(os.fspath(tmp_path / "index"), header())
 
 
-def test_members_are_about_70_bytes(written: Written) -> None:
+def test_a_member_takes_about_70_bytes(written: Written) -> None:
     members = 5000
     path = written.index_path.with_name("many")
     with IndexWriter(os.fspath(path), header()) as writer:
@@ -200,13 +202,13 @@ def test_members_are_about_70_bytes(written: Written) -> None:
 
 
 @pytest.mark.parametrize("object_size", [None, -1, 0, 1])
-def test_the_size_of_the_object_is_what_the_index_says(object_size: int | None, tmp_path: Path) -> None:
+def test_an_index_of_an_object_of_another_size_is_rejected(object_size: int | None, tmp_path: Path) -> None:
     path = os.fspath(write(tmp_path / "index"))
     size = Index.open(path).end.size
     if object_size in (None, 0):
         assert Index.open(path, object_size=None if object_size is None else size).end.size == size
         return
-    with pytest.raises(IntegrityError, match=r"(is another|more blocks than fit)"):
+    with pytest.raises(IntegrityError, match=r"(belongs to an archive of|more blocks than fit)"):
         Index.open(path, object_size=size + object_size)
 
 
@@ -224,7 +226,7 @@ A_MEMBER = b'{"p":"r","t":"d","o":0,"d":0,"m":0,"n":0}\n'
 
 
 def bomb(path: Path, line: bytes, times: int, size: int) -> Path:
-    """An index of the same line, a million times, that states to be of an object of `size` bytes."""
+    """An index of one line a million times, which claims an object of `size` bytes."""
     digest = hashlib.sha256(FIRST.encode() + b"\n")
     with gzip.open(path, "wb") as file:
         file.write(FIRST.encode() + b"\n")
@@ -248,20 +250,20 @@ def bomb(path: Path, line: bytes, times: int, size: int) -> Path:
 BLOCK_LINE = b'{"b":"' + base64.b64encode(struct.pack("<II", SHORTEST, 0) * 8192) + b'"}\n'
 BOMBS = {
     "blocks": (BLOCK_LINE, 1000, "more blocks than fit"),
-    "blocks of no length": (BLOCK_LINE.replace(b"+QMA", b"AAAA"), 1000, "shorter than any"),
+    "blocks of no length": (BLOCK_LINE.replace(b"+QMA", b"AAAA"), 1000, "a block is too short"),
     "more blocks in a line": (BLOCK_LINE.replace(b'"}', b"AAAAAAAAAAA=") + b'"}\n', 1000, "damaged"),
     "members": (A_MEMBER, 300_000, "more members than fit"),
-    "short members": (b'{"p":1\n', 1_000_000, "it has a line"),
-    "empty lines": (b"\n", 1_000_000, "it has a line"),
-    "other lines": (b'{"x":1}\n', 1_000_000, "it has a line"),
+    "short members": (b'{"p":1\n', 1_000_000, "unknown line"),
+    "empty lines": (b"\n", 1_000_000, "unknown line"),
+    "other lines": (b'{"x":1}\n', 1_000_000, "unknown line"),
     "long names": (b'{"p":"' + b"n" * 900_000 + b'"' + b" " * 40 + b"}\n", 500, "longer than its archive allows"),
-    "ends": (b'{"end":1}\n', 1_000_000, "goes on after its end"),
+    "ends": (b'{"end":1}\n', 1_000_000, "lines after the end"),
 }
 
 
 @pytest.mark.parametrize("stated", [True, False])
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_where_it_goes_off(
+def test_a_decompression_bomb_is_rejected_in_bounded_memory(
     name: str, stated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line, times, reason = BOMBS[name]
@@ -285,8 +287,8 @@ def test_a_bomb_is_refused_where_it_goes_off(
     assert len(taken) <= SIZE * 1032 // 512 + 10
 
 
-def test_as_many_blocks_and_members_as_fit(tmp_path: Path) -> None:
-    """An object of nothing but zeros, as well compressed as can be, and one of nothing but empty members."""
+def test_as_many_blocks_and_members_as_fit_are_accepted(tmp_path: Path) -> None:
+    """An object of zeros with maximum compression, and one of empty members only."""
     for blocks, members in ((300, 1), (1, 2048)):
         path = tmp_path / f"{blocks}"
         size = len(HEADER) + blocks * SHORTEST + len(trailer(0, 0))
@@ -296,5 +298,5 @@ def test_as_many_blocks_and_members_as_fit(tmp_path: Path) -> None:
             for number in range(members):
                 writer.add_member(Member("r" if not number else f"r/{number}", "d", 0, 0, 0, 0, 0, None, None))
             facts = IndexEnd(members, blocks, "0" * 64, size, "", blocks << 20, 0, 0)
-            writer.finish(**vars(facts))
+            writer.finish(facts)
         assert Index.open(os.fspath(path), object_size=size).end == facts

@@ -1,4 +1,4 @@
-"""Each limit, just inside, at it and just beyond: what the writer lets through every reader takes, and nothing else."""
+"""Each limit, just below, at and just above: writer, reader and index accept the same values."""
 
 import errno
 import os
@@ -13,6 +13,7 @@ from mgmt.archive import (
     IndexWriter,
     Member,
     Tree,
+    Wanted,
     digest_members,
     extract,
     hash_tree,
@@ -23,8 +24,8 @@ from mgmt.archive import (
     remove_tree,
     survey,
 )
-from mgmt.archive.header import Owner, check_member, end, pack_header
-from mgmt.archive.index import IndexEnd
+from mgmt.archive.header import Header, Owner, end
+from mgmt.archive.index_lines import IndexEnd
 from mgmt.errors import IntegrityError, MgmtError, RefusedError
 from mgmt.progress import NoProgress
 from tests.archive.archives import Written, header, write
@@ -39,18 +40,18 @@ TIMES = [
 ]
 
 
-def goes(path: str = "r", **facts: object) -> bool:
-    """Whether the writer lets it through."""
+def writer_accepts(path: str = "r", **facts: object) -> bool:
+    """Whether the writer accepts it."""
     try:
-        check_member(path, "f", **({"mtime_ns": 0} | facts))  # type: ignore[arg-type]
+        Header(path, "f", mode=0o644, **({"mtime_ns": 0} | facts)).check()  # type: ignore[arg-type]
     except limits.OverLimitError:
         return False
     return True
 
 
-def is_read(path: bytes = b"r", **facts: object) -> bool:
-    """Whether the reader takes what would be written."""
-    packed = pack_header(path, "f", **({"mode": 0o644, "mtime_ns": 0} | facts))  # type: ignore[arg-type]
+def reader_accepts(path: str = "r", **facts: object) -> bool:
+    """Whether the reader accepts what would be written."""
+    packed = Header(path, "f", **({"mode": 0o644, "mtime_ns": 0} | facts)).pack()  # type: ignore[arg-type]
     try:
         next(read_members([packed + bytes(end(len(packed)))]))
     except IntegrityError:
@@ -58,15 +59,15 @@ def is_read(path: bytes = b"r", **facts: object) -> bool:
     return True
 
 
-def indexed(path: Path, member: Member, tar_size: int = 1 << 20) -> bool:
-    """Whether an index takes the member, and gives it back."""
+def index_accepts(path: Path, member: Member, tar_size: int = 1 << 20) -> bool:
+    """Whether an index holds the member and returns it unchanged."""
     root = Member("root", "d", 0o755, 0, 0, 0, 0, None, None)
     facts = IndexEnd(2, 0, "0" * 64, limits.SIZE - 1, "", tar_size, 0, 0, "")
     try:
         with IndexWriter(os.fspath(path), header()) as writer:
             writer.add_member(root)
             writer.add_member(member)
-            writer.finish(**vars(facts))
+            writer.finish(facts)
         return list(Index.open(os.fspath(path)).members()) == [root, member]
     except IntegrityError:
         return False
@@ -81,61 +82,61 @@ def a_member(path: str = "r", mtime_ns: int = 0, size: int = 0, link: str | None
 
 
 @pytest.mark.parametrize("time", TIMES)
-def test_times(time: int, tmp_path: Path) -> None:
+def test_writer_and_reader_agree_on_times(time: int, tmp_path: Path) -> None:
     inside = -(1 << 63) <= time < 1 << 63
-    assert goes(mtime_ns=time) == is_read(mtime_ns=time) == inside
-    assert indexed(tmp_path / "index", a_member(mtime_ns=time), limits.SIZE - 1) == inside
+    assert writer_accepts(mtime_ns=time) == reader_accepts(mtime_ns=time) == inside
+    assert index_accepts(tmp_path / "index", a_member(mtime_ns=time), limits.SIZE - 1) == inside
 
 
 @pytest.mark.parametrize("seconds", [limits.TIME_NS // 10**9, limits.TIME_NS // 10**9 + 1, 1 << 33, 1 << 62])
-def test_whole_seconds(seconds: int) -> None:
+def test_writer_and_reader_agree_on_whole_seconds(seconds: int) -> None:
     inside = seconds * 10**9 < 1 << 63
-    assert goes(mtime_ns=seconds * 10**9) == is_read(mtime_ns=seconds * 10**9) == inside
+    assert writer_accepts(mtime_ns=seconds * 10**9) == reader_accepts(mtime_ns=seconds * 10**9) == inside
 
 
 @pytest.mark.parametrize("size", [limits.SIZE - 2, limits.SIZE - 1, limits.SIZE])
-def test_sizes(size: int, tmp_path: Path) -> None:
+def test_writer_and_reader_agree_on_sizes(size: int, tmp_path: Path) -> None:
     inside = size < 1 << 62
-    assert goes(size=size) == is_read(size=size) == inside
-    assert indexed(tmp_path / "index", a_member(size=1), tar_size=size) == inside
+    assert writer_accepts(size=size) == reader_accepts(size=size) == inside
+    assert index_accepts(tmp_path / "index", a_member(size=1), tar_size=size) == inside
 
 
 @pytest.mark.parametrize("owner", [None, Owner(3_000_000_000, 3_000_000_000, b"u" * 40, b"g" * 40)])
 @pytest.mark.parametrize("path", ["r", "r" * 101, "\u00e9" * 200])
 @pytest.mark.parametrize("over", [-1, 0, 1])
-def test_extended_records(path: str, owner: Owner | None, over: int) -> None:
+def test_writer_and_reader_agree_on_extended_records(path: str, owner: Owner | None, over: int) -> None:
     xattrs = {b"user.a%": bytes(60_000), b"user.b": b""}
     room = limits.EXTENDED + over - stated(path, owner, xattrs)
     while room:  # a longer value also has a longer length
         xattrs[b"user.b"] = bytes(len(xattrs[b"user.b"]) + room)
         room = limits.EXTENDED + over - stated(path, owner, xattrs)
     inside = over <= 0
-    assert goes(path, mtime_ns=1, owner=owner, xattrs=xattrs) == inside
-    assert is_read(path.encode(), mtime_ns=1, owner=owner, xattrs=xattrs) == inside
+    assert writer_accepts(path, mtime_ns=1, owner=owner, xattrs=xattrs) == inside
+    assert reader_accepts(path, mtime_ns=1, owner=owner, xattrs=xattrs) == inside
     if inside:
-        assert check_member(path, "f", mtime_ns=1, owner=owner, xattrs=xattrs) == limits.EXTENDED + over
+        assert Header(path, "f", mode=0o644, mtime_ns=1, owner=owner, xattrs=xattrs).check() == limits.EXTENDED + over
 
 
 def stated(path: str, owner: Owner | None, xattrs: dict[bytes, bytes]) -> int:
-    """The size that the extended header has."""
-    return int(pack_header(path.encode(), "f", mode=0, mtime_ns=1, owner=owner, xattrs=xattrs)[124:135], 8)
+    """The size stated in the extended header."""
+    return int(Header(path, "f", mode=0, mtime_ns=1, owner=owner, xattrs=xattrs).pack()[124:135], 8)
 
 
 @pytest.mark.parametrize("character", ["a", "\u00e9", "\udcff", "\U0001f4f7", '"'])
 @pytest.mark.parametrize("link", [None, "\udcfe" * 4000])
 @pytest.mark.parametrize("over", [-1, 0, 1])
-def test_names(character: str, link: str | None, over: int, tmp_path: Path) -> None:
+def test_writer_reader_and_index_agree_on_names(character: str, link: str | None, over: int, tmp_path: Path) -> None:
     room = limits.NAMES + over - len(quote("r/")) - len(quote(link or ""))
     each = len(quote(character)) - 2
     path = "r/" + character * (room // each) + "a" * (room % each)
     assert len(quote(path)) + len(quote(link or "")) == limits.NAMES + over
-    assert goes(path, link=link or "") == (over <= 0)
-    assert indexed(tmp_path / "index", a_member(path, mtime_ns=-limits.TIME_NS, link=link)) == (over <= 0)
+    assert writer_accepts(path, link=link or "") == (over <= 0)
+    assert index_accepts(tmp_path / "index", a_member(path, mtime_ns=-limits.TIME_NS, link=link)) == (over <= 0)
 
 
 @pytest.mark.parametrize("over", [-1, 0, 1])
-def test_lines(over: int, tmp_path: Path) -> None:
-    """A reader takes a line of any field up to the limit."""
+def test_writer_and_index_agree_on_lines(over: int, tmp_path: Path) -> None:
+    """A reader accepts a line up to the limit, whatever its field."""
     host = "h" * (limits.LINE - 1000)
     path = tmp_path / "index"
     for attempt in range(2):
@@ -147,18 +148,20 @@ def test_lines(over: int, tmp_path: Path) -> None:
                 continue
             assert first == limits.LINE + over
             writer.add_member(a_member())
-            writer.finish(**vars(IndexEnd(1, 0, "0" * 64, 1 << 20, "", 1 << 20, 0, 0, "")))
+            writer.finish(IndexEnd(1, 0, "0" * 64, 1 << 20, "", 1 << 20, 0, 0, ""))
     if over <= 0:
         assert Index.open(os.fspath(path)).header.key == host
     else:
-        with pytest.raises(IntegrityError, match="a line that is too long"):
+        with pytest.raises(IntegrityError, match="a line is too long"):
             Index.open(os.fspath(path))
 
 
 @pytest.mark.parametrize("over", [-1, 0, 1])
-def test_parts(over: int, tmp_path: Path) -> None:
+def test_writer_and_reader_agree_on_depth(over: int, tmp_path: Path) -> None:
     path = "/".join(["r"] + ["a"] * (limits.DEPTH - 1 + over))
-    assert goes(path) == is_read(path.encode()) == indexed(tmp_path / "index", a_member(path)) == (over <= 0)
+    assert (
+        writer_accepts(path) == reader_accepts(path) == index_accepts(tmp_path / "index", a_member(path)) == (over <= 0)
+    )
 
 
 @pytest.fixture(params=["single", "in a folder"])
@@ -169,9 +172,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Tree, Path]:
     return Tree(os.fspath(root), root.name), tmp_path / "r" / "file"
 
 
-def test_a_time_that_no_reader_takes_is_refused_before_anything_is_written(
-    target: tuple[Tree, Path], tmp_path: Path
-) -> None:
+def test_an_unreadable_time_is_refused_before_writing(target: tuple[Tree, Path], tmp_path: Path) -> None:
     tree, path = target
     os.utime(path, ns=(0, limits.TIME_NS))
     if path.stat().st_mtime_ns != limits.TIME_NS:
@@ -181,12 +182,12 @@ def test_a_time_that_no_reader_takes_is_refused_before_anything_is_written(
     assert "--exclude" in str(caught.value.next_step)
     with pytest.raises(RefusedError, match=r"/r/file cannot be archived: its modification time"):
         write(tree, tmp_path / "index")
-    hash_tree(tree, NoProgress())  # it can be compared
+    hash_tree(tree, NoProgress())  # it can still be compared
 
 
 @pytest.mark.parametrize("time", [-limits.TIME_NS, -limits.TIME_NS + 1, -1, limits.TIME_NS - 1, limits.TIME_NS - 10**9])
 @pytest.mark.parametrize("place", ["tmp", "shm"])
-def test_a_time_just_inside_comes_back_exactly(time: int, place: str, tmp_path: Path) -> None:
+def test_a_time_at_the_limit_is_restored_exactly(time: int, place: str, tmp_path: Path) -> None:
     here = tmp_path if place == "tmp" else Path("/dev/shm") / f"mgmt-test-{os.getpid()}"
     try:
         (here / "r").mkdir(parents=True)
@@ -198,7 +199,7 @@ def test_a_time_just_inside_comes_back_exactly(time: int, place: str, tmp_path: 
             pytest.skip(f"the file system of {here} has no such times")
         tree = Tree(os.fspath(here / "r"), "r")
         survey(tree)
-        bring(write(tree, tmp_path / "index"), here / "out")
+        restore(write(tree, tmp_path / "index"), here / "out")
         for path in (here / "out" / "r", here / "out" / "r" / "file"):
             assert path.stat().st_mtime_ns == time
     finally:
@@ -206,15 +207,15 @@ def test_a_time_just_inside_comes_back_exactly(time: int, place: str, tmp_path: 
             remove_tree(os.fspath(here.parent), here.name)
 
 
-def bring(written: Written, out: Path) -> None:
+def restore(written: Written, out: Path) -> None:
     members = read_members(read_blocks(written.index, written.fetch, 1))
-    extract(members, os.fspath(out), token="t", expected_digest=written.archived.digest, progress=NoProgress())
+    extract(members, os.fspath(out), Wanted(digest=written.archived.digest), token="t", progress=NoProgress())
 
 
-def test_attributes_that_no_reader_takes_are_refused_before_anything_is_written(
+def test_unreadable_attributes_are_refused_before_writing(
     target: tuple[Tree, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on XFS, which keeps any number of them."""
+    """As on XFS, which stores any number of attributes."""
     tree, _ = target
 
     def many(descriptor: int) -> dict[bytes, bytes]:
@@ -245,7 +246,9 @@ def is_file(descriptor: int) -> bool:
     return not os.path.isdir(f"/dev/fd/{descriptor}")
 
 
-def test_attributes_that_cannot_be_read(target: tuple[Tree, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attributes_that_cannot_be_read_are_reported(
+    target: tuple[Tree, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(descriptor: int) -> dict[bytes, bytes]:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -256,7 +259,7 @@ def test_attributes_that_cannot_be_read(target: tuple[Tree, Path], monkeypatch: 
 
 @pytest.fixture
 def deep(tmp_path: Path) -> Iterator[Path]:
-    """Folders whose names take six characters a byte in an index, almost too deep."""
+    """Nested folders up to the limit, whose names take six characters per byte in an index."""
     here = os.open(tmp_path, os.O_RDONLY)
     name = b"\xff" * 255
     for _ in range(limits.NAMES // (255 * 6 + 1)):
@@ -269,7 +272,7 @@ def deep(tmp_path: Path) -> Iterator[Path]:
     remove_tree(os.fspath(tmp_path), os.fsdecode(name))
 
 
-def test_a_path_that_no_index_takes_is_refused_before_anything_is_written(deep: Path, tmp_path: Path) -> None:
+def test_a_path_too_long_for_an_index_is_refused_before_writing(deep: Path, tmp_path: Path) -> None:
     tree = Tree(os.fspath(tmp_path / os.fsdecode(b"\xff" * 255)), "r")
     survey(tree)
     written = write(tree, tmp_path / "index")
@@ -283,14 +286,14 @@ def test_a_path_that_no_index_takes_is_refused_before_anything_is_written(deep: 
 
 
 @pytest.mark.parametrize("implied", [False, True])
-def test_1200_folders_deep_comes_back(implied: bool, tmp_path: Path) -> None:
-    """Whether the archive has a member for each of the folders or for none."""
+def test_a_tree_1200_levels_deep_is_restored(implied: bool, tmp_path: Path) -> None:
+    """With a member for each folder, or with none."""
     depth = 1200
-    paths = [b"/".join([b"r"] + [b"d"] * number) for number in range(depth + 1)]
-    tar = b"".join(pack_header(path, "d", mode=0o555, mtime_ns=5) for path in paths if not implied)
-    tar += pack_header(paths[-1] + b"/file", "f", mode=0o644, mtime_ns=5)
+    paths = ["/".join(["r"] + ["d"] * number) for number in range(depth + 1)]
+    tar = b"".join(Header(path, "d", mode=0o555, mtime_ns=5).pack() for path in paths if not implied)
+    tar += Header(paths[-1] + "/file", "f", mode=0o644, mtime_ns=5).pack()
     if implied:
-        tar = pack_header(b"r", "d", mode=0o755, mtime_ns=5) + tar
+        tar = Header("r", "d", mode=0o755, mtime_ns=5).pack() + tar
     found = extract(read_members([tar + bytes(end(len(tar)))]), os.fspath(tmp_path), token="t", progress=NoProgress())
     assert found.members == (2 if implied else depth + 2)
     assert survey(Tree(os.fspath(tmp_path / "r"), "r")).folders == depth + 1

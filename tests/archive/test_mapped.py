@@ -1,4 +1,4 @@
-"""A file that is written through a mapping while it is read: nothing but its times can tell."""
+"""A file that is written through a mapping while it is read: only its times show it."""
 
 import ctypes
 import mmap
@@ -20,7 +20,7 @@ SIZE = 3 << 20
 
 @pytest.fixture
 def mapped(tmp_path: Path) -> Iterator[mmap.mmap]:
-    """A file with a page that is dirty and may be written to, and was not for longer than a tick."""
+    """A file with a dirty, writable page that has not been written for longer than a clock tick."""
     (tmp_path / "r").mkdir()
     path = tmp_path / "r" / "file"
     path.write_bytes(bytes(SIZE))
@@ -56,7 +56,7 @@ def read_by_archiving(tree: Tree) -> object:
 @pytest.mark.parametrize("at", [0, 1, SIZE - 1])
 @pytest.mark.parametrize("read", [read_by_hashing, read_by_archiving])
 @pytest.mark.parametrize("single", [True, False])
-def test_a_store_while_it_is_read_is_a_change(
+def test_a_write_through_a_mapping_is_detected(
     mapped: mmap.mmap,
     tmp_path: Path,
     read: Callable[[Tree], object],
@@ -64,7 +64,7 @@ def test_a_store_while_it_is_read_is_a_change(
     single: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Into the page that was dirty at the first look, and into others."""
+    """Write to the page that was dirty at first, and to others."""
     readv = os.readv
     stored: list[int] = []
 
@@ -81,13 +81,13 @@ def test_a_store_while_it_is_read_is_a_change(
     assert stored == [at]
 
 
-def test_a_file_that_is_only_mapped_is_archived(mapped: mmap.mmap, tmp_path: Path) -> None:
+def test_a_mapped_but_unchanged_file_is_archived(mapped: mmap.mmap, tmp_path: Path) -> None:
     tree = Tree(os.fspath(tmp_path / "r"), "r")
     assert hash_tree(tree, NoProgress()).digest == write(tree, tmp_path / "index").archived.digest
     assert mapped[0] == 2
 
 
-def test_a_disk_that_fails_is_not_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("content")
     tree = Tree(os.fspath(tmp_path / "file"), "r")
 
@@ -112,5 +112,5 @@ def test_a_disk_that_fails_is_not_a_success(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(os, "fsync", failing(5))
     with pytest.raises(MgmtError, match="file cannot be read: Input/output error"):
         hash_tree(tree, NoProgress())
-    monkeypatch.setattr(os, "fsync", failing(22))  # a file system that has no such thing
+    monkeypatch.setattr(os, "fsync", failing(22))  # a file system without fsync
     assert hash_tree(tree, NoProgress()).files == 1

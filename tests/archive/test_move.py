@@ -44,18 +44,18 @@ def test_everything_can_be_moved(tmp_path: Path, rename: Callable[[str, str], No
 
 @pytest.mark.parametrize("taken", KINDS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_ever_replaced(tmp_path: Path, kind: str, taken: str) -> None:
+def test_a_move_never_replaces_anything(tmp_path: Path, kind: str, taken: str) -> None:
     put(tmp_path / "a", kind, "new")
     put(tmp_path / "b", taken, "old")
     before = look(tmp_path / "a"), look(tmp_path / "b")
-    with pytest.raises(ConflictError, match="b exists already"):
+    with pytest.raises(ConflictError, match="b already exists"):
         rename_noreplace(os.fspath(tmp_path / "a"), os.fspath(tmp_path / "b"))
     with pytest.raises(FileExistsError):
         rename_in_two_steps(os.fspath(tmp_path / "a"), os.fspath(tmp_path / "b"))
     assert (look(tmp_path / "a"), look(tmp_path / "b")) == before
 
 
-def test_a_name_that_is_taken_meanwhile_by_a_full_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_taken_concurrently_by_a_folder_is_a_conflict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "a", "full folder")
     mkdir = os.mkdir
 
@@ -71,7 +71,7 @@ def test_a_name_that_is_taken_meanwhile_by_a_full_folder(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("rename", [rename_noreplace, rename_in_two_steps])
-def test_of_many_that_want_a_name_one_gets_it(tmp_path: Path, rename: Callable[[str, str], None]) -> None:
+def test_a_race_for_a_name_has_one_winner(tmp_path: Path, rename: Callable[[str, str], None]) -> None:
     for round_ in range(10):
         names = [tmp_path / f"{round_}-{number}" for number in range(8)]
         for name in names:
@@ -96,12 +96,12 @@ def test_of_many_that_want_a_name_one_gets_it(tmp_path: Path, rename: Callable[[
         assert sum(name.exists() for name in names) == 7
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_source_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match="No such file"):
         rename_noreplace(os.fspath(tmp_path / "a"), os.fspath(tmp_path / "b"))
 
 
-def test_another_filesystem(tmp_path: Path) -> None:
+def test_a_move_to_another_filesystem_is_refused(tmp_path: Path) -> None:
     other = Path("/dev/shm")
     if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second filesystem to try it on")
@@ -113,10 +113,10 @@ def test_another_filesystem(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("one_step", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_moved_is_what_the_descriptors_hold(
+def test_descriptors_decide_what_is_moved(
     tmp_path: Path, kind: str, one_step: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both folders are swapped for links to others after they were opened."""
+    """Both folders are replaced by links after they were opened."""
     if not one_step:
         monkeypatch.setattr(sys.modules[rename_in_two_steps.__module__], "_rename_in_one_step", lambda *_: False)
     for folder in ("here", "there", "secret", "elsewhere"):
@@ -149,7 +149,7 @@ def test_what_is_moved_is_what_the_descriptors_hold(
             )
         assert synced == [there, here]
         put(tmp_path / "real here" / "it", kind)
-        with pytest.raises(ConflictError, match="there/moved exists already"):
+        with pytest.raises(ConflictError, match="there/moved already exists"):
             move("it", f"{tmp_path}/there/moved", source_folder=here, destination_folder=there)
     finally:
         os.close(here)
@@ -159,14 +159,14 @@ def test_what_is_moved_is_what_the_descriptors_hold(
     assert os.listdir(tmp_path / "elsewhere") == []
 
 
-def test_names_of_any_bytes(tmp_path: Path) -> None:
+def test_names_of_arbitrary_bytes_are_moved(tmp_path: Path) -> None:
     old, new = (os.fsdecode(os.fsencode(tmp_path) + name) for name in (b"/\xff\n", b"/\xfe"))
     Path(old).write_text("x")
     move(old, new)
     assert Path(new).read_text() == "x"
 
 
-def test_the_name_of_each_new_folder_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_new_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     fsync = os.fsync
 
@@ -185,8 +185,8 @@ def test_the_name_of_each_new_folder_is_on_disk(tmp_path: Path, monkeypatch: pyt
         make_folders(os.fspath(tmp_path / "file"))
 
 
-def test_both_folders_are_on_disk_after_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First the one that has it now: a power cut in between leaves two names, never none."""
+def test_both_folders_are_synced_after_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new folder is synced first: a power cut in between leaves two names, never none."""
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
     put(tmp_path / "here" / "it", "file")
@@ -205,7 +205,7 @@ def test_both_folders_are_on_disk_after_a_move(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="this system opens no folder that cannot be read")
 @pytest.mark.parametrize("side", ["source_folder", "destination_folder"])
-def test_nothing_is_moved_that_could_not_be_synced(tmp_path: Path, side: str) -> None:
+def test_a_folder_that_cannot_be_synced_refuses_the_move(tmp_path: Path, side: str) -> None:
     (tmp_path / "file").write_text("here")
     folders = {"source_folder": os.O_RDONLY, "destination_folder": os.O_RDONLY} | {side: os.O_PATH}
     opened = {each: os.open(tmp_path, flags) for each, flags in folders.items()}

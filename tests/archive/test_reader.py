@@ -28,7 +28,7 @@ def large(tmp_path: Path) -> Written:
     return write(Tree(os.fspath(root), "root"), tmp_path / "index")
 
 
-def test_every_file_comes_back(large: Written, tmp_path: Path) -> None:
+def test_every_member_is_read(large: Written, tmp_path: Path) -> None:
     for member in large.index.members():
         pieces = list(read_member(large.index, member, large.fetch))
         if member.type in "fh":
@@ -38,7 +38,7 @@ def test_every_file_comes_back(large: Written, tmp_path: Path) -> None:
         assert all(0 < len(piece) <= MIB for piece in pieces)
 
 
-def test_only_the_blocks_that_hold_a_member_are_fetched(large: Written) -> None:
+def test_only_the_blocks_of_a_member_are_fetched(large: Written) -> None:
     for member in large.index.members():
         large.fetched.clear()
         list(read_member(large.index, member, large.fetch))
@@ -52,20 +52,20 @@ def test_only_the_blocks_that_hold_a_member_are_fetched(large: Written) -> None:
         assert all(end - start <= 9 * MIB for start, end in large.fetched)
 
 
-def test_10_kb_cost_at_most_2_mib(large: Written) -> None:
+def test_reading_10_kb_fetches_at_most_2_mib(large: Written) -> None:
     large.fetched.clear()
     list(read_member(large.index, large.index.find("root/c"), large.fetch))
     assert sum(end - start for start, end in large.fetched) <= 2 * MIB
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_the_whole_tar_comes_back_in_order(large: Written, threads: int) -> None:
+def test_the_whole_tar_is_read_in_order(large: Written, threads: int) -> None:
     tar = b"".join(read_blocks(large.index, large.fetch, threads))
     assert tar == gzip.decompress(large.object)
     assert sum(end - start for start, end in large.fetched) == len(large.object)
 
 
-def test_the_digest_of_what_comes_back(large: Written) -> None:
+def test_the_digest_of_the_members_is_that_of_the_archive(large: Written) -> None:
     members = list(large.index.members())
     found: list[Member] = []
     contents = digest_members(read_blocks(large.index, large.fetch, 2), found.append)
@@ -91,7 +91,7 @@ def read_stream(written: Written) -> bytes:
 
 
 @pytest.mark.parametrize("read", [read_all, read_one, read_stream])
-def test_a_flipped_bit_is_found_or_changes_nothing(written: Written, read: Callable[[Written], bytes]) -> None:
+def test_a_flipped_bit_is_detected_or_harmless(written: Written, read: Callable[[Written], bytes]) -> None:
     good = read(written)
     chance = random.Random(5)
     data = bytearray(written.object)
@@ -110,8 +110,8 @@ def test_a_flipped_bit_is_found_or_changes_nothing(written: Written, read: Calla
     assert found > 5 if read is read_one else found > len(positions) // 2
 
 
-def test_every_flipped_bit_of_noise_is_found(tmp_path: Path) -> None:
-    # What cannot be compressed stands there as it is, so that every bit of it counts.
+def test_every_flipped_bit_in_incompressible_data_is_detected(tmp_path: Path) -> None:
+    # Incompressible data is stored unchanged, so every bit matters.
     file = random_file(tmp_path / "noise", 2 * MIB)
     written = write(Tree(os.fspath(file), "noise"), tmp_path / "index")
     member = written.index.find("noise")
@@ -128,7 +128,7 @@ def test_every_flipped_bit_of_noise_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 8, 9, 1000, 200_000])
-def test_truncation_is_found(written: Written, cut: int) -> None:
+def test_truncation_is_detected(written: Written, cut: int) -> None:
     with pytest.raises(IntegrityError):
         list(inflate([written.object[:-cut]]))
     written.object = written.object[:-cut]
@@ -136,17 +136,17 @@ def test_truncation_is_found(written: Written, cut: int) -> None:
         read_all(written)
 
 
-def test_a_member_that_is_not_what_was_hashed(large: Written) -> None:
+def test_a_member_with_another_hash_is_rejected(large: Written) -> None:
     member = large.index.find("root/c")
     other = member._replace(sha256=bytes(32))
-    with pytest.raises(IntegrityError, match=r"root/c in photos\.tar\.gz is not what was archived"):
+    with pytest.raises(IntegrityError, match=r"root/c in photos\.tar\.gz is corrupt"):
         list(read_member(large.index, other, large.fetch))
     beyond = member._replace(data_offset=1 << 40)
     with pytest.raises(IntegrityError, match="beyond the end"):
         list(read_member(large.index, beyond, large.fetch))
 
 
-def test_a_reader_that_is_left_stops_its_threads(large: Written) -> None:
+def test_an_abandoned_reader_stops_its_threads(large: Written) -> None:
     before = threading.active_count()
     reading = read_blocks(large.index, large.fetch, 3)
     next(reading)
@@ -154,7 +154,7 @@ def test_a_reader_that_is_left_stops_its_threads(large: Written) -> None:
     assert threading.active_count() == before
 
 
-def test_an_error_of_the_store_goes_through(large: Written) -> None:
+def test_a_store_error_is_passed_on(large: Written) -> None:
     def fetch(start: int, end: int) -> bytes:
         if start > len(HEADER) and end < len(large.object):
             raise NotFoundError("gone")

@@ -10,6 +10,7 @@ import pytest
 
 from mgmt.archive import BLOCK, HEADER, Index, IndexWriter, Tree, read_blocks, rebuild_index
 from mgmt.archive.blocks import crc32_combine, pack, trailer
+from mgmt.choices import Level
 from mgmt.errors import IntegrityError, NotFoundError
 from tests.archive.archives import Written, chunked, header, write
 from tests.archive.tools import gnu_tar
@@ -32,29 +33,29 @@ def assert_same(one: Index, other: Index) -> None:
 
 
 @pytest.mark.parametrize("size", [997, 65536, 1 << 20, 1 << 30])
-def test_the_same_index_again(written: Written, tmp_path: Path, size: int) -> None:
+def test_a_rebuilt_index_equals_the_original(written: Written, tmp_path: Path, size: int) -> None:
     assert_same(rebuild(written.object, tmp_path / "again", size=size), written.index)
 
 
-@pytest.mark.parametrize("level", ["fast", "balanced"])
+@pytest.mark.parametrize("level", list(Level))
 @pytest.mark.parametrize("kind", ["noise", "text", "zeros", "sync"])
-def test_every_kind_of_block(tmp_path: Path, kind: str, level: str) -> None:
+def test_every_kind_of_block_is_found(tmp_path: Path, kind: str, level: Level) -> None:
     file = tmp_path / "file"
     if kind == "noise":
         random_file(file, 3 * MIB + 7)
     elif kind == "text":
         file.write_bytes(b"".join(b"line %d\n" % (number * number) for number in range(300_000)))
-    else:  # zeros, or what looks like the end of a block all the time
+    else:  # zeros, or bytes that look like the end of a block
         file.write_bytes((bytes(4) if kind == "zeros" else b"\0\0\xff\xff") * (MIB * 3 // 4))
-    written = write(Tree(os.fspath(file), "file"), tmp_path / "index", level=level)  # type: ignore[arg-type]
+    written = write(Tree(os.fspath(file), "file"), tmp_path / "index", level=level)
     assert_same(rebuild(written.object, tmp_path / "again"), written.index)
 
 
 def archive_of(tar: bytes) -> tuple[bytes, list[int]]:
-    """The object of a tar that was made by hand, and the lengths of its blocks."""
+    """The object of a hand-made tar, and the lengths of its blocks."""
     pieces, lengths, crc = [HEADER], [], 0
     for start in range(0, len(tar), BLOCK):
-        packed, block_crc = pack(tar[start : start + BLOCK], "fast")
+        packed, block_crc = pack(tar[start : start + BLOCK], Level.FAST)
         pieces += packed
         lengths.append(sum(map(len, packed)))
         crc = crc32_combine(crc, block_crc, len(tar[start : start + BLOCK]))
@@ -74,7 +75,7 @@ def tar_of(content: bytes) -> bytes:
     "ending", [b"\0\0\xff\xff", b"\0\0\0\xff\xff", b"\0\0\xff\xff\0\0\xff\xff", b"\xff", b"\0\0\xff"]
 )
 @pytest.mark.parametrize("beginning", [b"", b"\xff\xff", b"\0\0\xff\xff", b"\0\xff\xff"])
-def test_a_block_whose_data_looks_like_its_end(tmp_path: Path, ending: bytes, beginning: bytes) -> None:
+def test_data_that_looks_like_a_block_end_is_not_one(tmp_path: Path, ending: bytes, beginning: bytes) -> None:
     noise = random.Random(1).randbytes(2 * BLOCK)
     content = noise[: BLOCK - 512 - len(ending)] + ending + beginning + noise[BLOCK:]
     data, lengths = archive_of(tar_of(content))
@@ -82,7 +83,7 @@ def test_a_block_whose_data_looks_like_its_end(tmp_path: Path, ending: bytes, be
     assert list(index.lengths) == lengths
 
 
-def test_a_tar_that_fills_its_blocks(tmp_path: Path) -> None:
+def test_a_tar_that_fills_its_blocks_exactly(tmp_path: Path) -> None:
     tar = tar_of(random.Random(2).randbytes(5 * BLOCK - 512 - 1024))
     tar = tar[: 5 * BLOCK]
     data, lengths = archive_of(tar)
@@ -116,7 +117,7 @@ def test_a_foreign_archive_of_several_gzip_members(written: Written, tmp_path: P
     assert index.end.digest == written.index.end.digest
 
 
-def test_damage_and_truncation(written: Written, tmp_path: Path) -> None:
+def test_damage_and_truncation_are_detected(written: Written, tmp_path: Path) -> None:
     good = written.object
     flipped = bytearray(good)
     flipped[-6] ^= 1
@@ -127,7 +128,7 @@ def test_damage_and_truncation(written: Written, tmp_path: Path) -> None:
             rebuild(data, tmp_path / str(number))
 
 
-def test_flipped_bits(written: Written, tmp_path: Path) -> None:
+def test_a_flipped_bit_is_detected_or_harmless(written: Written, tmp_path: Path) -> None:
     chance = random.Random(3)
     for number in range(25):
         data = bytearray(written.object)

@@ -1,4 +1,4 @@
-"""Tars that other tools write."""
+"""Reading tars of other tools."""
 
 import io
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.archive import Member, read_members
-from mgmt.archive.header import pack_header
+from mgmt.archive.header import Header
 from mgmt.errors import IntegrityError
 from tests.archive.archives import chunked
 from tests.archive.tools import gnu_tar
@@ -37,7 +37,7 @@ def info(name: str, **facts: object) -> tarfile.TarInfo:
 
 
 @pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_every_format_of_python(format_: int) -> None:
+def test_every_format_of_tarfile_is_read(format_: int) -> None:
     name = "root/" + "d" * 90 + "/" + "n" * 90
     tar = tar_with(
         info("root", type=tarfile.DIRTYPE, mode=0o755),
@@ -60,7 +60,7 @@ def test_every_format_of_python(format_: int) -> None:
 
 
 @pytest.mark.parametrize("format_", ["v7", "oldgnu", "gnu", "ustar", "pax"])
-def test_every_format_of_gnu_tar(tmp_path: Path, format_: str) -> None:
+def test_every_format_of_gnu_tar_is_read(tmp_path: Path, format_: str) -> None:
     root = tmp_path / "root"
     (root / "folder").mkdir(parents=True)
     (root / "file").write_bytes(b"x" * 1000)
@@ -82,7 +82,7 @@ def test_every_format_of_gnu_tar(tmp_path: Path, format_: str) -> None:
         assert found["root/long link"][0].link == "t/" * 150 + "t"
 
 
-def test_numbers_in_base_256() -> None:
+def test_numbers_in_base_256_are_read() -> None:
     tar = tar_with(info("old", mtime=-5), format_=tarfile.GNU_FORMAT)
     assert tar[136] == 0xFF
     [(member, _)] = entries(tar)
@@ -99,12 +99,12 @@ def test_numbers_in_base_256() -> None:
         ("0.1234567899", 123_456_789),
     ],
 )
-def test_times_in_pax_records(text: str, nanoseconds: int) -> None:
+def test_times_in_pax_records_are_read(text: str, nanoseconds: int) -> None:
     [(member, _)] = entries(tar_with(info("a", pax_headers={"mtime": text})))
     assert member.mtime_ns == nanoseconds
 
 
-def test_global_records_are_for_all_that_follow() -> None:
+def test_global_records_apply_to_all_following_members() -> None:
     output = io.BytesIO()
     with tarfile.open(fileobj=output, mode="w", pax_headers={"mtime": "5.000000001", "comment": "x"}) as tar:
         tar.addfile(info("a"))
@@ -112,23 +112,23 @@ def test_global_records_are_for_all_that_follow() -> None:
     assert [member.mtime_ns for member, _ in entries(output.getvalue())] == [5_000_000_001] * 2
 
 
-def test_the_dot_that_some_begin_with_is_left_out(tmp_path: Path) -> None:
+def test_a_leading_dot_is_stripped_from_paths(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b").write_text("b")
     tar = gnu_tar(tmp_path, "cf", "-", ".")
     assert [member.path for member, _ in entries(tar)] == [".", "a", "a/b"]
 
 
-def test_a_volume_label_is_no_member(tmp_path: Path) -> None:
+def test_a_volume_label_is_not_a_member(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     tar = gnu_tar(tmp_path, "cf", "-", "-V", "label", "a")
     assert [member.path for member, _ in entries(tar)] == ["a"]
 
 
 @pytest.mark.parametrize("type_", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, b"Z"])
-def test_what_cannot_be_restored_is_refused_or_told(type_: bytes) -> None:
+def test_unsupported_members_are_rejected_or_reported(type_: bytes) -> None:
     tar = tar_with(info("odd", type=type_), info("a", size=1), content=b"a")
-    with pytest.raises(IntegrityError, match=r"the archive holds odd, .* cannot be restored"):
+    with pytest.raises(IntegrityError, match=r"the archive holds odd, .* mgmt cannot restore"):
         entries(tar)
     told: list[tuple[str, str]] = []
     found = [member.path for member, _ in read_members([tar], lambda path, reason: told.append((path, reason)))]
@@ -137,7 +137,7 @@ def test_what_cannot_be_restored_is_refused_or_told(type_: bytes) -> None:
 
 
 @pytest.mark.parametrize("version", ["0.0", "0.1", "1.0", "old"])
-def test_sparse_members_of_gnu_tar_are_refused_not_misread(tmp_path: Path, version: str) -> None:
+def test_sparse_members_are_rejected(tmp_path: Path, version: str) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(1 << 20)
         file.seek(500_000)
@@ -148,21 +148,21 @@ def test_sparse_members_of_gnu_tar_are_refused_not_misread(tmp_path: Path, versi
         entries(tar)
 
 
-def test_what_is_not_read_is_passed_over() -> None:
+def test_unread_content_is_skipped() -> None:
     tar = tar_with(info("a", size=100_000), info("b", size=100_000), content=b"x" * 100_000)
     assert [member.path for member, _ in read_members(chunked(tar, 77))] == ["a", "b"]
     half = [next(iter(content), b"") for _, content in read_members([tar])]
     assert len(half) == 2
 
 
-def test_a_tar_without_an_end_and_an_empty_one() -> None:
+def test_a_tar_without_an_end_and_an_empty_tar() -> None:
     tar = tar_with(info("a", size=5), content=b"hello")
     assert [content for _, content in entries(tar[:1024])] == [b"hello"]
     assert entries(END) == []
     assert entries(b"") == []
 
 
-def test_everything_is_read_so_that_what_follows_is_checked() -> None:
+def test_the_stream_is_read_to_its_end() -> None:
     given: list[int] = []
 
     def chunks() -> Iterator[bytes]:
@@ -174,11 +174,11 @@ def test_everything_is_read_so_that_what_follows_is_checked() -> None:
     assert given == [0, 1, 2]
 
 
-GOOD = pack_header(b"file", "f", mode=0o644, mtime_ns=1, size=5) + b"hello".ljust(512, b"\0") + END
+GOOD = Header("file", "f", mode=0o644, mtime_ns=1, size=5).pack() + b"hello".ljust(512, b"\0") + END
 
 
 @pytest.mark.parametrize("length", [1, 511, 512, 700, 1024, 1500, 1537, 1540])
-def test_truncation(length: int) -> None:
+def test_truncation_is_detected(length: int) -> None:
     with pytest.raises(IntegrityError):
         entries(GOOD[:length])
 
@@ -187,12 +187,12 @@ def pax(records: bytes) -> bytes:
     header = tarfile.TarInfo("././@PaxHeader")
     header.type, header.size = b"x", len(records)
     body = records.ljust(-(-len(records) // 512) * 512, b"\0")
-    return header.tobuf(tarfile.USTAR_FORMAT) + body + pack_header(b"a", "f", mode=0, mtime_ns=0) + END
+    return header.tobuf(tarfile.USTAR_FORMAT) + body + Header("a", "f", mode=0, mtime_ns=0).pack() + END
 
 
 def field(offset: int, value: bytes) -> bytes:
-    """A header with one field overwritten, and its checksum made good."""
-    header = bytearray(pack_header(b"a", "f", mode=0, mtime_ns=0))
+    """A header with one field overwritten and a valid checksum."""
+    header = bytearray(Header("a", "f", mode=0, mtime_ns=0).pack())
     header[offset : offset + len(value)] = value
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
@@ -221,22 +221,22 @@ def field(offset: int, value: bytes) -> bytes:
         field(124, b"\x80" + b"\x7f" * 11),
         field(136, b"\x80" + b"\x7f" * 11),
         field(124, b"notoctal"),
-        pack_header(b"a", "f", mode=0, mtime_ns=1)[:1024] + END,
+        Header("a", "f", mode=0, mtime_ns=1).pack()[:1024] + END,
     ],
 )
-def test_what_is_no_tar_is_refused(tar: bytes) -> None:
+def test_other_data_is_rejected(tar: bytes) -> None:
     with pytest.raises(IntegrityError):
         entries(tar)
 
 
-def test_an_extended_header_that_would_fill_the_memory() -> None:
+def test_an_oversized_extended_header_is_rejected() -> None:
     header = tarfile.TarInfo("././@PaxHeader")
     header.type, header.size = b"x", 1 << 40
     with pytest.raises(IntegrityError, match="extended header of 1099511627776 bytes"):
         entries(header.tobuf(tarfile.GNU_FORMAT) + END)
 
 
-def test_a_chain_of_extended_headers_that_does_not_end() -> None:
-    one = pack_header(b"a", "f", mode=0, mtime_ns=1)[:1024]
+def test_an_endless_chain_of_extended_headers_is_rejected() -> None:
+    one = Header("a", "f", mode=0, mtime_ns=1).pack()[:1024]
     with pytest.raises(IntegrityError, match="extended headers"):
         entries(one * 5000)

@@ -29,7 +29,7 @@ def walk(tree: Tree) -> tuple[list[str], list[Skipped]]:
     return [entry.name for entry in tree.walk(skipped.append)], skipped
 
 
-def test_folders_come_before_what_they_hold_and_siblings_by_bytes(tmp_path: Path) -> None:
+def test_the_walk_is_depth_first_and_sorted_by_bytes(tmp_path: Path) -> None:
     make(tmp_path / "r", "b/z", "b/a", "B", "a!", "a/x", "empty/", "é", "\uffff", "𝒳")
     raw(tmp_path / "r", b"\xc3").write_text("not utf-8")
     raw(tmp_path / "r", b"\xff").write_text("not utf-8")
@@ -39,7 +39,7 @@ def test_folders_come_before_what_they_hold_and_siblings_by_bytes(tmp_path: Path
     assert skipped == []
 
 
-def test_a_single_file_and_a_link_are_trees_too(tmp_path: Path) -> None:
+def test_a_single_file_and_a_link_are_trees(tmp_path: Path) -> None:
     make(tmp_path, "file")
     (tmp_path / "link").symlink_to("file")
     assert walk(Tree(os.fspath(tmp_path / "file"), "name")) == (["name"], [])
@@ -52,7 +52,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert walk(Tree(os.fspath(tmp_path / "r"), "r")) == (["r", "r/link"], [])
 
 
-def test_what_is_no_file_is_skipped_by_name_and_reason(tmp_path: Path) -> None:
+def test_special_files_are_skipped_with_a_reason(tmp_path: Path) -> None:
     root = make(tmp_path / "r", "a")
     os.mkfifo(root / "fifo")
     with socket.socket(socket.AF_UNIX) as server:
@@ -71,7 +71,7 @@ def test_what_is_no_file_is_skipped_by_name_and_reason(tmp_path: Path) -> None:
         survey(Tree("/dev/null", "null"))
 
 
-def test_a_folder_without_rights_is_skipped(as_user: Path) -> None:
+def test_an_unreadable_folder_is_skipped(as_user: Path) -> None:
     make(as_user / "r", "a", "locked/x", "z", "listed/x")
     (as_user / "r" / "locked").chmod(0)
     (as_user / "r" / "listed").chmod(0o400)
@@ -86,18 +86,18 @@ def test_a_folder_without_rights_is_skipped(as_user: Path) -> None:
         walk(Tree(os.fspath(as_user / "r"), "r"))
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_a_missing_root_is_reported(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no such file"):
         survey(Tree(os.fspath(tmp_path / "missing"), "missing"))
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "a\0b"])
-def test_a_name_that_is_none(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigurationError, match="not a name"):
+def test_an_invalid_name_is_rejected(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="not a valid name"):
         Tree(os.fspath(tmp_path), name)
 
 
-def test_running_out_of_descriptors_is_no_reason_to_skip(tmp_path: Path) -> None:
+def test_running_out_of_descriptors_is_an_error(tmp_path: Path) -> None:
     make(tmp_path / "r", "a/x", "b/x")
     walking = Tree(os.fspath(tmp_path / "r"), "r").walk(lambda skipped: pytest.fail(f"skipped {skipped}"))
     assert next(walking).name == "r"
@@ -110,7 +110,7 @@ def test_running_out_of_descriptors_is_no_reason_to_skip(tmp_path: Path) -> None
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_what_vanishes_during_the_walk_is_a_change(tmp_path: Path) -> None:
+def test_an_entry_that_vanishes_during_the_walk_is_a_change(tmp_path: Path) -> None:
     root = make(tmp_path / "r", "a", "b")
     walking = Tree(os.fspath(root), "r").walk(lambda skipped: None)
     assert [next(walking).name, next(walking).name] == ["r", "r/a"]
@@ -119,7 +119,7 @@ def test_what_vanishes_during_the_walk_is_a_change(tmp_path: Path) -> None:
         next(walking)
 
 
-def test_deeper_than_any_path_can_be(tmp_path: Path) -> None:
+def test_a_tree_deeper_than_the_path_limit_is_walked(tmp_path: Path) -> None:
     here = os.open(tmp_path, os.O_RDONLY)
     depth = 120
     for _ in range(depth):  # 120 * 101 bytes; a path may have 4096
@@ -137,7 +137,7 @@ def test_deeper_than_any_path_can_be(tmp_path: Path) -> None:
     assert len(os.listdir("/dev/fd")) == before
 
 
-def test_a_walk_that_is_left_lets_go_of_everything(tmp_path: Path) -> None:
+def test_an_abandoned_walk_closes_its_descriptors(tmp_path: Path) -> None:
     deep = "/".join(["d" * 200] * 15)
     make(tmp_path / "r", f"{deep}/x")
     before = len(os.listdir("/dev/fd"))
@@ -148,8 +148,8 @@ def test_a_walk_that_is_left_lets_go_of_everything(tmp_path: Path) -> None:
     assert len(os.listdir("/dev/fd")) == before
 
 
-def test_a_walk_below_a_descriptor_is_not_led_elsewhere(tmp_path: Path) -> None:
-    """The folder above the root is swapped for a link to another, which has the same names."""
+def test_a_walk_below_a_descriptor_ignores_a_swapped_path(tmp_path: Path) -> None:
+    """The folder above the root is replaced by a link to another one with the same names."""
     make(tmp_path, "parent/r/a/x", "parent/r/b")
     make(tmp_path, "secret/r/a/x", "secret/r/b")
     (tmp_path / "secret/r/b").write_text("of somebody else")
@@ -173,7 +173,7 @@ def test_a_walk_below_a_descriptor_is_not_led_elsewhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("swapped", ["r", "r/a"])
-def test_a_folder_that_is_swapped_for_a_link_while_it_is_walked(tmp_path: Path, swapped: str) -> None:
+def test_a_folder_swapped_for_a_link_during_the_walk_is_a_change(tmp_path: Path, swapped: str) -> None:
     make(tmp_path, "r/a/b/x", "r/a/c", "secret/b/x", "secret/a/b/x", "secret/a/secret")
     names = []
     for entry in Tree(os.fspath(tmp_path / "r"), "r").walk(lambda skipped: None):
@@ -184,7 +184,7 @@ def test_a_folder_that_is_swapped_for_a_link_while_it_is_walked(tmp_path: Path, 
     assert names == ["r", "r/a", "r/a/b", "r/a/b/x", "r/a/c"]
 
 
-def test_a_folder_that_is_swapped_just_before_it_is_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_swapped_before_it_is_entered_is_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, "r/a/x", "other/x")
     stat = os.stat
 
@@ -200,7 +200,7 @@ def test_a_folder_that_is_swapped_just_before_it_is_entered(tmp_path: Path, monk
         walk(Tree(os.fspath(tmp_path / "r"), "r"))
 
 
-def test_a_tree_may_be_deeper_than_there_are_descriptors_or_calls(tmp_path: Path) -> None:
+def test_depth_is_not_bounded_by_descriptors_or_recursion(tmp_path: Path) -> None:
     here, depth = os.open(tmp_path, os.O_RDONLY), 1200
     for level in range(depth):
         os.mkdir("d", dir_fd=here)
@@ -292,18 +292,18 @@ def test_exclude_wins_over_include(tmp_path: Path) -> None:
         ("*", "\n"),
     ],
 )
-def test_odd_globs_mean_what_they_say(glob: str, path: str) -> None:
+def test_unusual_globs_match(glob: str, path: str) -> None:
     assert Patterns((glob,)).match(path, folder=False)
 
 
 @pytest.mark.parametrize(
     ("glob", "path"), [("a\\*b", "axb"), ("a.b", "axb"), ("[!a]", "a"), ("?", "é\n"), ("[!x]b", "/b")]
 )
-def test_odd_globs_do_not_mean_more(glob: str, path: str) -> None:
+def test_unusual_globs_match_nothing_else(glob: str, path: str) -> None:
     assert not Patterns((glob,)).match(path, folder=False)
 
 
-def test_a_survey_counts(tmp_path: Path) -> None:
+def test_a_survey_counts_files_folders_and_links(tmp_path: Path) -> None:
     root = make(tmp_path / "r", "a/x", "b/")
     (root / "y").write_bytes(bytes(1000))
     (root / "link").symlink_to("y")
@@ -312,7 +312,7 @@ def test_a_survey_counts(tmp_path: Path) -> None:
     assert (found.files, found.folders, found.links, found.size) == (2, 3, 2, 1003)
 
 
-def test_the_state_survives_a_rename_of_the_root_and_nothing_else(tmp_path: Path) -> None:
+def test_the_state_ignores_only_a_rename_of_the_root(tmp_path: Path) -> None:
     root = make(tmp_path / "r", "a/x", "b")
     first = survey(Tree(os.fspath(root), "r"))
     assert survey(Tree(os.fspath(root), "r")) == first
@@ -352,7 +352,7 @@ def test_every_change_changes_the_state(tmp_path: Path, change: str) -> None:
     assert survey(tree).source_state != before
 
 
-def test_an_entry_can_be_opened_where_it_is(tmp_path: Path) -> None:
+def test_an_entry_can_be_opened_by_its_descriptor(tmp_path: Path) -> None:
     make(tmp_path / "r", "a/x")
     found: list[Entry] = []
     for entry in Tree(os.fspath(tmp_path / "r"), "r").walk(lambda skipped: None):

@@ -12,6 +12,7 @@ import pytest
 
 from mgmt.archive import HEADER, IndexWriter, Member, Skipped, Tree, hash_tree, survey, write_archive
 from mgmt.archive.tree import Entry
+from mgmt.choices import Level
 from mgmt.errors import MgmtError, NotFoundError, SourceChangedError
 from mgmt.progress import NoProgress
 from tests.archive.archives import Written, raw, set_times, write
@@ -21,7 +22,7 @@ MIB = 1 << 20
 
 
 def fixed_tree(root: Path) -> Path:
-    """A tree of which every byte that is archived is known."""
+    """A tree whose archive is known byte by byte."""
     (root / "folder" / "empty").mkdir(parents=True)
     (root / "folder" / "file.txt").write_bytes(b"hello\n")
     (root / "folder" / ("n" * 255)).write_bytes(b"a long name")
@@ -45,21 +46,21 @@ VECTOR_TAR = "f68eb26bf3fac36d2756cf3927fdc13bc5f479364bd5c663d8e40cd8d75f168d"
 VECTOR_DIGEST = "992ecd80abf8e4b8b2a457ccb07240f724a302b4d87176152a8d9bb7f97dd0bc"
 
 
-def test_the_same_tree_gives_the_same_bytes_anywhere(tmp_path: Path) -> None:
+def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
     first = write(Tree(os.fspath(fixed_tree(tmp_path / "a")), "root"), tmp_path / "1", threads=1)
     second = write(Tree(os.fspath(fixed_tree(tmp_path / "b" / "c")), "root"), tmp_path / "2", threads=4)
     assert first.object == second.object
     assert first.index_path.read_bytes() == second.index_path.read_bytes()
 
 
-@pytest.mark.parametrize("level", ["fast", "balanced"])
-def test_vectors(tmp_path: Path, level: str) -> None:
-    written = write(Tree(os.fspath(fixed_tree(tmp_path / "root")), "root"), tmp_path / "index", level=level)  # type: ignore[arg-type]
+@pytest.mark.parametrize("level", list(Level))
+def test_vectors(tmp_path: Path, level: Level) -> None:
+    written = write(Tree(os.fspath(fixed_tree(tmp_path / "root")), "root"), tmp_path / "index", level=level)
     assert hashlib.sha256(gzip.decompress(written.object)).hexdigest() == VECTOR_TAR
     assert written.archived.digest == VECTOR_DIGEST
 
 
-def test_the_object_is_as_the_format_says(written: Written) -> None:
+def test_the_object_matches_the_specification(written: Written) -> None:
     tar = gzip.decompress(written.object)
     assert written.object.startswith(HEADER)
     assert written.object[-8:-4] == written.archived.tar_crc32.to_bytes(4, "little")
@@ -72,7 +73,7 @@ def test_the_object_is_as_the_format_says(written: Written) -> None:
     assert len(HEADER) + sum(written.index.lengths) + 10 == len(written.object)
 
 
-def test_the_digest_is_as_the_format_says(written: Written) -> None:
+def test_the_digest_matches_the_specification(written: Written) -> None:
     lines = b""
     for member in written.index.members():
         path = os.fsencode(member.path)
@@ -95,7 +96,7 @@ def test_the_digest_is_as_the_format_says(written: Written) -> None:
     assert hashlib.sha256(lines).hexdigest() == written.archived.digest
 
 
-def test_members_are_what_is_on_disk(tree: Tree, written: Written) -> None:
+def test_members_match_the_files_on_disk(tree: Tree, written: Written) -> None:
     tar = gzip.decompress(written.object)
     members = list(written.index.members())
     assert {member.type for member in members} == {"f", "d", "l", "h"}
@@ -123,7 +124,7 @@ def test_a_renamed_copy_has_the_same_digest(tree: Tree, written: Written, tmp_pa
     assert hash_tree(Tree(os.fspath(tmp_path / "copy"), "other"), NoProgress()).digest != written.archived.digest
 
 
-def test_hashing_finds_what_archiving_finds(tree: Tree, written: Written) -> None:
+def test_hash_tree_agrees_with_write_archive(tree: Tree, written: Written) -> None:
     hashed = vars(hash_tree(tree, NoProgress()))
     assert hashed.items() <= vars(written.archived).items()
     found = survey(tree)
@@ -134,7 +135,7 @@ def test_hashing_finds_what_archiving_finds(tree: Tree, written: Written) -> Non
     assert written.archived.tar_size <= found.tar_size
 
 
-def test_a_single_file(tmp_path: Path) -> None:
+def test_a_single_file_is_archived(tmp_path: Path) -> None:
     file = random_file(tmp_path / "clip.mov", 3 * MIB + 1)
     written = write(Tree(os.fspath(file), "clip.mov"), tmp_path / "index")
     sha256 = hashlib.sha256(file.read_bytes())
@@ -153,16 +154,16 @@ def test_a_single_file(tmp_path: Path) -> None:
     )
 
 
-def test_levels_differ_in_size_and_in_nothing_else(tmp_path: Path) -> None:
+def test_levels_differ_only_in_size(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"".join(b"line %d\n" % (i * i) for i in range(300_000)))
     tree = Tree(os.fspath(tmp_path / "text"), "text")
-    fast, balanced = write(tree, tmp_path / "1"), write(tree, tmp_path / "2", level="balanced")
+    fast, balanced = write(tree, tmp_path / "1"), write(tree, tmp_path / "2", level=Level.BALANCED)
     assert len(balanced.object) < len(fast.object)
     assert gzip.decompress(fast.object) == gzip.decompress(balanced.object)
     assert fast.archived.digest == balanced.archived.digest
 
 
-def test_owners_and_attributes_when_asked(tmp_path: Path) -> None:
+def test_owners_and_attributes_are_kept_on_request(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "file").write_text("x")
@@ -183,7 +184,7 @@ def test_owners_and_attributes_when_asked(tmp_path: Path) -> None:
         assert {(member.uid, member.uname) for member in tar} == {(0, "")}
 
 
-def test_an_unreadable_file_is_skipped_and_said(as_user: Path) -> None:
+def test_an_unreadable_file_is_skipped_and_listed(as_user: Path) -> None:
     root = as_user / "r"
     root.mkdir()
     for name in ("a", "b", "c"):
@@ -201,13 +202,13 @@ def test_an_unreadable_file_is_skipped_and_said(as_user: Path) -> None:
         write(Tree(f"{root}/b", "b"), as_user / "index 2")
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_a_missing_root_is_reported(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         write(Tree(os.fspath(tmp_path / "missing"), "missing"), tmp_path / "index")
 
 
 class At(NoProgress):
-    """Does something when so many bytes are read."""
+    """Calls `act` once `size` bytes were read."""
 
     def __init__(self, count: int, action: Callable[[], object]) -> None:
         self._left = count
@@ -256,7 +257,7 @@ CHANGES = [overwrite, overwrite_unread, grow, shrink, overwrite_and_hide_it]
 
 @pytest.mark.parametrize("hashing", [False, True], ids=["archiving", "hashing"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_file_that_changes_while_it_is_read_is_named(
+def test_a_file_that_changes_while_read_is_named(
     tmp_path: Path, index_writer: IndexWriter, change: Callable[[Path], None], *, hashing: bool
 ) -> None:
     (tmp_path / "r").mkdir()
@@ -275,14 +276,14 @@ def test_a_file_that_changes_while_it_is_read_is_named(
     assert threading.active_count() == threads
 
 
-def test_a_file_that_loses_its_name_while_it_is_read_is_named(tmp_path: Path, index_writer: IndexWriter) -> None:
+def test_a_file_removed_while_read_is_named(tmp_path: Path, index_writer: IndexWriter) -> None:
     file = random_file(tmp_path / "clip", 6 * MIB)
     progress = At(2 * MIB, lambda: replace_by_a_copy(file))
     with pytest.raises(SourceChangedError):
         write_archive(Tree(os.fspath(file), "clip"), lambda piece: None, index=index_writer, progress=progress)
 
 
-def test_a_file_that_is_replaced_later_is_seen_by_the_second_look(tmp_path: Path) -> None:
+def test_a_file_replaced_later_is_detected_by_look_again(tmp_path: Path) -> None:
     file = random_file(tmp_path / "clip", 6 * MIB)
     tree = Tree(os.fspath(file), "clip")
     hashed = hash_tree(tree, NoProgress())
@@ -303,9 +304,7 @@ REPLACEMENTS = [lambda path: None, put_a_link, put_a_file, os.mkdir, os.mkfifo]
 
 
 @pytest.mark.parametrize("put", REPLACEMENTS, ids=["nothing", "link", "file", "folder", "FIFO"])
-def test_what_is_no_longer_what_was_listed_is_seen_at_once_or_by_the_second_look(
-    tmp_path: Path, put: Callable[[Path], None]
-) -> None:
+def test_a_replaced_entry_is_detected_at_once_or_by_look_again(tmp_path: Path, put: Callable[[Path], None]) -> None:
     root = tmp_path / "r"
     root.mkdir()
     random_file(root / "a", 3 * MIB)
@@ -324,7 +323,7 @@ def test_what_is_no_longer_what_was_listed_is_seen_at_once_or_by_the_second_look
 
 
 @pytest.mark.parametrize("put", REPLACEMENTS, ids=["nothing", "link", "file", "folder", "FIFO"])
-def test_what_is_replaced_between_listing_and_opening_is_a_change(tmp_path: Path, put: Callable[[Path], None]) -> None:
+def test_an_entry_replaced_before_opening_is_a_change(tmp_path: Path, put: Callable[[Path], None]) -> None:
     (tmp_path / "b").write_text("b")
     tree = Tree(os.fspath(tmp_path / "b"), "b")
     [entry] = tree.walk(lambda skipped: None)
@@ -333,14 +332,14 @@ def test_what_is_replaced_between_listing_and_opening_is_a_change(tmp_path: Path
         def walk(self, on_skip: Callable[[Skipped], None]) -> Generator[Entry]:
             yield entry
 
-    (tmp_path / "b").rename(tmp_path / "kept")  # or its inode could be given to what comes
+    (tmp_path / "b").rename(tmp_path / "kept")  # otherwise its inode could be reused
     put(tmp_path / "b")
     with pytest.raises(SourceChangedError, match="b changed while it was read"):
         hash_tree(Stale(tree.root, tree.name), NoProgress())
 
 
-def test_a_write_within_the_tick_of_the_last_one_is_seen(tmp_path: Path) -> None:
-    # Timestamps move in ticks; a file that was written just now must be looked at after its tick.
+def test_a_write_within_the_same_clock_tick_is_detected(tmp_path: Path) -> None:
+    # Timestamps advance in ticks; a file that was just written must be compared after its tick.
     file = random_file(tmp_path / "clip", 2 * MIB)
     for _ in range(20):
         overwrite(file)
@@ -348,7 +347,7 @@ def test_a_write_within_the_tick_of_the_last_one_is_seen(tmp_path: Path) -> None
             hash_tree(Tree(os.fspath(file), "clip"), At(MIB, lambda: overwrite(file)))
 
 
-def test_a_sink_that_fails_stops_the_threads(tmp_path: Path, index_writer: IndexWriter) -> None:
+def test_a_failing_sink_stops_the_threads(tmp_path: Path, index_writer: IndexWriter) -> None:
     file = random_file(tmp_path / "clip", 20 * MIB)
     threads = threading.active_count()
     pieces: list[bytes] = []
@@ -364,7 +363,7 @@ def test_a_sink_that_fails_stops_the_threads(tmp_path: Path, index_writer: Index
     assert len(pieces) == 3
 
 
-def test_progress_adds_up_to_the_tar(tree: Tree, index_writer: IndexWriter) -> None:
+def test_progress_adds_up_to_the_tar_size(tree: Tree, index_writer: IndexWriter) -> None:
     counts: list[int] = []
 
     class Counting(NoProgress):

@@ -1,4 +1,4 @@
-"""The tar readers that people have. One that is not installed is a skip that says so."""
+"""Other readers of tar. Tests of one that is not installed are skipped with a message."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 
 @dataclass(frozen=True)
 class Tar:
-    """A reader: `listing` prints the names in the tar `{}`, `unpacking` unpacks the tar.gz `{}` into its folder."""
+    """A reader: `listing` prints the names in the tar `{}`, `unpacking` extracts the tar.gz `{}`."""
 
     name: str
     program: str
@@ -50,7 +50,7 @@ TARS = [
 
 
 def gnu_tar(folder: Path, *arguments: str) -> bytes:
-    """What GNU tar, run in `folder`, writes to its output."""
+    """The output of GNU tar, run in `folder`."""
     for program in ("gtar", "tar"):
         if shutil.which(program) is not None:
             version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout

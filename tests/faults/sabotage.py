@@ -45,7 +45,7 @@ SABOTAGES = (
         "mgmt/archive/move.py",
         FOLDERS,
         FOLDERS.replace("dict.fromkeys(folders)", "folders[1:]"),
-        (f"{MOVE}::test_both_folders_are_on_disk_after_a_move",),
+        (f"{MOVE}::test_both_folders_are_synced_after_a_move",),
         quick=True,
     ),
     Sabotage(
@@ -53,14 +53,14 @@ SABOTAGES = (
         "mgmt/archive/move.py",
         FOLDERS,
         FOLDERS.replace("dict.fromkeys(folders)", "folders[:1]"),
-        (f"{MOVE}::test_both_folders_are_on_disk_after_a_move",),
+        (f"{MOVE}::test_both_folders_are_synced_after_a_move",),
     ),
     Sabotage(
         "rename over what is there",
         "mgmt/archive/move.py",
         "        if not _rename_in_one_step(old, new, source_folder, destination_folder):\n",
         "        os.rename(old, new, src_dir_fd=source_folder, dst_dir_fd=destination_folder)\n        if False:\n",
-        (f"{MOVE}::test_nothing_is_ever_replaced",),
+        (f"{MOVE}::test_a_move_never_replaces_anything",),
     ),
     Sabotage(
         "take another's object for one's own",
@@ -96,9 +96,9 @@ SABOTAGES = (
     Sabotage(
         "extract without comparing the digest",
         "mgmt/archive/extract.py",
-        "        if expected_digest not in (None, digest):\n",
+        "        if self._wanted.digest not in (None, digest):\n",
         "        if False:\n",
-        ("tests/archive/test_extract.py::test_what_is_not_expected_never_appears",),
+        ("tests/archive/test_extract.py::test_an_unexpected_archive_never_appears",),
         quick=True,
     ),
     Sabotage(

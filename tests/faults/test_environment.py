@@ -274,14 +274,14 @@ def it_says_slow_down(mgmt: Program) -> Iterator[Program]:
 
 STORE = [
     Broken(nobody_listens, 5, 0, "cannot be reached"),
-    Broken(the_secret_is_wrong, 1, 0, "does not accept the credentials"),
+    Broken(the_secret_is_wrong, 1, 0, "rejected the credentials"),
     Broken(the_token_has_expired, 1, 0, "have expired"),
 ]
 MORE_OF_THE_STORE = [
-    Broken(it_says_slow_down, 5, 0, "busy or in trouble"),
-    Broken(the_key_is_unknown, 1, 0, "does not accept the credentials"),
+    Broken(it_says_slow_down, 5, 0, "busy or failing"),
+    Broken(the_key_is_unknown, 1, 0, "rejected the credentials"),
     Broken(there_are_no_credentials, 1, 0, "no credentials"),
-    Broken(the_credentials_do_not_suffice, 1, 0, "do not allow this"),
+    Broken(the_credentials_do_not_suffice, 1, 0, "access denied"),
     Broken(the_clock_is_wrong, 1, 0, "the clock is wrong"),
 ]
 

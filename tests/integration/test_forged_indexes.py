@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mgmt.services.steps.index_keys import SUFFIX
-from mgmt.storage import open_store
+from mgmt.storage import Attributes, Transfer, open_store
 from tests.program import Program
 
 PARTIAL, NOT_FOUND, REFUSED, INTEGRITY, CONFLICT = 3, 4, 7, 8, 10
@@ -139,7 +139,7 @@ def test_what_an_index_claims_is_no_other_copy(
     assert anywhere.run("free", "--yes", copy).returncode in (REFUSED, INTEGRITY)
     assert anywhere.run("free", "--all", "--yes").returncode in (REFUSED, INTEGRITY)
     assert copy.read_text() == "precious"
-    upload = store.start_upload("b.tar.gz", metadata=metadata, planned_size=len(content))
+    upload = store.start_upload("b.tar.gz", Attributes(metadata), Transfer(len(content)))
     upload.write(content)
     upload.finish()
     upload.complete()

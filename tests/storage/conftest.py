@@ -10,18 +10,18 @@ import pytest
 from mgmt.storage import open_store
 from mgmt.storage.s3 import Bucket, connect
 from mgmt.storage.s3_store import S3Store
-from mgmt.storage.store import Capabilities, ObjectStore
+from mgmt.storage.store import Capabilities, ObjectStore, StoreOptions
 from tests.faults.proxy import Proxy, proxy
 from tests.servers import Server
 
 MIB = 1 << 20
 PART = 5 * MIB
-"""The smallest that S3 takes."""
+"""The minimum of S3."""
 BUCKET = "storage"
 
 
 def fresh_url(server: Server) -> str:
-    """A prefix that nothing else uses, in one bucket a server (a bucket costs SeaweedFS some time)."""
+    """A new prefix, in one bucket per server (creating a bucket takes SeaweedFS some time)."""
     client = server.client()
     if BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
         client.create_bucket(Bucket=BUCKET)
@@ -29,12 +29,12 @@ def fresh_url(server: Server) -> str:
 
 
 def _nothing() -> None:
-    """There is nobody to ask before an object is removed."""
+    """Permit every removal."""
 
 
 @dataclass
 class Connection:
-    """One client for all tests of a session: to make one takes boto3 as long as a test."""
+    """One client for all tests of a session: creating one takes boto3 as long as a test."""
 
     bucket: Bucket
     capabilities: Capabilities
@@ -45,16 +45,15 @@ class Connection:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in server.environment.items():
                 patch.setenv(name, value)
-            made = connect(bucket, prefix, endpoint_url=endpoint_url, region=None, profile=None, threads=4)
+            made = connect(bucket, prefix, StoreOptions(endpoint_url))
             made.client.list_buckets()  # boto3 looks for the credentials now
-        store = S3Store(made, threads=4, part_size=PART, capabilities=None, on_probed=None, before_removal=_nothing)
+        store = S3Store(made, StoreOptions(part_size=PART), capabilities=None, on_probed=None, before_removal=_nothing)
         return cls(made, store.capabilities())
 
     def store(self, *, threads: int = 4, capabilities: Capabilities | None = None) -> ObjectStore:
         return S3Store(
             Bucket(self.bucket.client, self.bucket.name, uuid4().hex),
-            threads=threads,
-            part_size=PART,
+            StoreOptions(threads=threads, part_size=PART),
             capabilities=capabilities or self.capabilities,
             on_probed=None,
             before_removal=_nothing,
@@ -93,7 +92,7 @@ def shared_proxy(seaweed_server: Server) -> Iterator[tuple[Proxy, Connection]]:
 
 @pytest.fixture
 def behind_proxy(shared_proxy: tuple[Proxy, Connection]) -> Callable[..., tuple[ObjectStore, Proxy]]:
-    """Opens stores on SeaweedFS through a proxy that counts and spoils requests."""
+    """Opens stores on SeaweedFS through a proxy that counts and corrupts requests."""
     between, connection = shared_proxy
 
     def opened(*, threads: int = 4, capabilities: Capabilities | None = None) -> tuple[ObjectStore, Proxy]:

@@ -1,4 +1,4 @@
-"""Dies at every step of an upload into a directory store, or of a delete, and checks what comes of it afterwards.
+"""Kill an upload to a directory store, or a delete, at every step, and check the outcome.
 
 A program of its own, because it forks: `python -m tests.storage.crash VERB FOLDER` prints the number of steps.
 VERB: `upload` and `delete` are run again after each death; `abandon` is an upload that is aborted then.
@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mgmt.storage import open_store
-from mgmt.storage.store import ObjectStore
+from mgmt.storage import OPERATION, Attributes, ObjectStore, Transfer, open_store
 
 KEY = "a/b/c"
 STEPS = {"open", "os.link", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate"}
@@ -19,15 +18,17 @@ KILLED = 9
 
 
 def upload(store: ObjectStore, home: Path) -> None:
-    """As a service does it: the upload id is on disk before the upload is."""
+    """As a service does it: the upload id is on disk before the upload starts."""
     note = home / "id"
     resume = note.read_text() if note.exists() else None
     begun = store.start_upload(
         KEY,
-        metadata={"mgmt-operation": "op-1"},
-        planned_size=9,
-        resume=resume,
-        on_started=lambda upload_id, _: print(upload_id, end="", file=note.open("w"), flush=True),
+        Attributes({OPERATION: "op-1"}),
+        Transfer(
+            9,
+            resume=resume,
+            on_started=lambda upload_id, _: print(upload_id, end="", file=note.open("w"), flush=True),
+        ),
     )
     begun.write(b"some ")
     begun.write(b"data")
@@ -35,7 +36,7 @@ def upload(store: ObjectStore, home: Path) -> None:
 
 
 def forked(act: Callable[[], None], die_at: int) -> int:
-    """The exit status of a child that does `act`, and dies at its step number `die_at`, if it has so many."""
+    """The exit status of a child that runs `act` and dies at step `die_at`, if it reaches it."""
     child = os.fork()
     if child == 0:
         count = 0
@@ -59,7 +60,7 @@ def check(condition: bool, *what: object) -> None:
 
 
 def left(root: Path) -> set[str]:
-    """What is there besides the lock and the metadata of objects that are there."""
+    """Files besides the lock, the objects and their metadata."""
     files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != "lock"}
     notes = {path for path in files if path.startswith(".mgmt/objects/")}
     check(len(notes) == len(files - notes), "metadata without an object, or the other way round:", files)
@@ -67,7 +68,7 @@ def left(root: Path) -> set[str]:
 
 
 def tried(verb: str, home: Path, step: int) -> bool:
-    """Whether `verb` has a step number `step`; if so, it died there, and all was well after what came next."""
+    """Whether `verb` has a step `step`; if so, it was killed there, and the next run succeeded."""
     home.mkdir()
     store = open_store(f"file://{home}/store")
     if verb == "delete":
@@ -80,7 +81,7 @@ def tried(verb: str, home: Path, step: int) -> bool:
     check(status in {0, KILLED}, "it failed by itself at", step)
     for there in store.list():
         check(b"".join(store.stream(there.key)) == b"some data", "torn at", step)
-        check(store.head(there.key).metadata == {"mgmt-operation": "op-1"}, "nameless at", step)
+        check(store.head(there.key).metadata == {OPERATION: "op-1"}, "nameless at", step)
     expected = {"upload": {KEY}, "delete": set(), "abandon": {each.key for each in store.list()}}[verb]
     if verb == "abandon":
         if (home / "id").exists():

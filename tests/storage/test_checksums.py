@@ -61,7 +61,7 @@ MD5 = "md5:m-3 md5:w"
         (CRC, {"crc64nvme": "AAAA", "md5": "x-3"}, "crc64nvme", "crc64nvme"),
         (CRC, {"crc64nvme": "BBBB"}, "crc64nvme", IntegrityError),
         (CRC, {"md5": "x-3"}, "crc64nvme", None),  # the store states none
-        (CRC, {"crc64nvme": "AAAA"}, "md5", None),  # it was not seen to check this one
+        (CRC, {"crc64nvme": "AAAA"}, "md5", None),  # the endpoint was not seen to verify this one
         (CRC, {"crc64nvme": "BBBB"}, "md5", None),
         (CRC, {"crc64nvme": "AAAA"}, None, None),
         (None, {"crc64nvme": "AAAA"}, "crc64nvme", None),
@@ -82,7 +82,7 @@ MD5 = "md5:m-3 md5:w"
         ("md5:w", {"md5": "w-1"}, "md5", None),
     ],
 )
-def test_proof(
+def test_proven_by(
     sent: str | None, said: dict[str, str], trusted: str | None, proof: str | type[IntegrityError] | None
 ) -> None:
     object_sent = Sent(10, sent, 3, 5)

@@ -1,4 +1,4 @@
-"""What mgmt/storage/store.py promises, on each kind of store."""
+"""The contract of mgmt/storage/store.py, on each kind of store."""
 
 import functools
 import io
@@ -10,8 +10,7 @@ from dataclasses import replace
 import pytest
 
 from mgmt.errors import ConfigurationError, ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
-from mgmt.storage import open_store
-from mgmt.storage.store import ObjectStore, Sent, StoredObject, Upload
+from mgmt.storage import OPERATION, Attributes, ObjectStore, Sent, StoredObject, Transfer, Upload, open_store
 from tests.servers import Server
 
 MIB = 1 << 20
@@ -25,13 +24,8 @@ def content(size: int, seed: int = 1) -> bytes:
 
 
 def started(store: ObjectStore, key: str = KEY, operation: str = "op-1", **options: object) -> Upload:
-    return store.start_upload(
-        key,
-        metadata={"mgmt-operation": operation},
-        planned_size=int(options.pop("planned_size", 0)),  # type: ignore[call-overload]
-        part_size=PART,
-        **options,  # type: ignore[arg-type]
-    )
+    transfer = Transfer(**{"planned_size": 0, "part_size": PART} | options)  # type: ignore[arg-type]
+    return store.start_upload(key, Attributes({OPERATION: operation}), transfer)
 
 
 def uploaded(store: ObjectStore, data: bytes, key: str = KEY, operation: str = "op-1") -> tuple[Sent, StoredObject]:
@@ -41,7 +35,7 @@ def uploaded(store: ObjectStore, data: bytes, key: str = KEY, operation: str = "
 
 
 def interrupted(store: ObjectStore, data: bytes) -> str:
-    """Upload every whole part of `data` that has a successor, stop there, and return the upload's id."""
+    """Upload all parts of `data` but the last, stop there, and return the upload id."""
     ids: list[str] = []
     counts: queue.SimpleQueue[int] = queue.SimpleQueue()
     upload = started(store, on_started=lambda upload_id, _: ids.append(upload_id), on_sent=counts.put)
@@ -54,7 +48,7 @@ def interrupted(store: ObjectStore, data: bytes) -> str:
 
 
 @pytest.mark.parametrize("size", [0, 1, PART, PART + 1, 2 * PART, 2 * PART + 12345])
-def test_what_went_in_comes_out(store: ObjectStore, size: int) -> None:
+def test_an_uploaded_object_reads_back_unchanged(store: ObjectStore, size: int) -> None:
     data = content(size)
     upload = started(store)
     for begin in range(0, size, 700_001):
@@ -69,11 +63,11 @@ def test_what_went_in_comes_out(store: ObjectStore, size: int) -> None:
     assert b"".join(store.stream(KEY)) == data
     assert b"".join(store.stream(KEY, etag=there.etag)) == data
     assert store.head(KEY) == there
-    assert there.metadata["mgmt-operation"] == "op-1"
+    assert there.metadata[OPERATION] == "op-1"
     assert list(store.pending()) == []
 
 
-def test_proof(store: ObjectStore, kind: str) -> None:
+def test_prove_detects_another_size_or_checksum(store: ObjectStore, kind: str) -> None:
     expected = {"seaweed": "crc64nvme", "rclone": "md5", "directory": None}
     large, _ = uploaded(store, content(2 * PART + 1))
     small, _ = uploaded(store, content(100), "small")
@@ -86,7 +80,7 @@ def test_proof(store: ObjectStore, kind: str) -> None:
         store.prove("nothing", large)
 
 
-def test_a_buffer_may_be_used_again_after_write(store: ObjectStore) -> None:
+def test_a_buffer_can_be_reused_after_write(store: ObjectStore) -> None:
     buffer = bytearray(content(PART + 10))
     upload = started(store)
     upload.write(memoryview(buffer))
@@ -108,7 +102,7 @@ def test_nothing_is_visible_before_complete(store: ObjectStore, size: int) -> No
     assert [each.key for each in store.list()] == [KEY]
 
 
-def test_progress_and_the_upload_id_are_told(store: ObjectStore) -> None:
+def test_progress_and_the_upload_id_are_reported(store: ObjectStore) -> None:
     ids: list[tuple[str, int]] = []
     counts: list[int] = []
     upload = started(
@@ -122,8 +116,8 @@ def test_progress_and_the_upload_id_are_told(store: ObjectStore) -> None:
     assert ids[0][1] == PART
 
 
-def test_what_cannot_be_noted_is_not_left_behind(store: ObjectStore) -> None:
-    """Where the upload id cannot be recorded (a full disk, say), the caller aborts, and nothing stays."""
+def test_an_upload_whose_id_cannot_be_saved_is_not_left_behind(store: ObjectStore) -> None:
+    """When the upload id cannot be recorded (a full disk, say), the caller aborts, and nothing is left."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
@@ -142,7 +136,7 @@ def started_and_written(store: ObjectStore, on_started: Callable[[str, int], Non
         raise
 
 
-def test_a_stream_may_be_longer_than_planned(store: ObjectStore) -> None:
+def test_a_stream_can_be_longer_than_planned(store: ObjectStore) -> None:
     upload = started(store, planned_size=1)
     upload.write(content(2 * PART))
     upload.complete()
@@ -158,13 +152,13 @@ def test_a_key_is_never_overwritten(store: ObjectStore, size: int) -> None:
         late.complete()
     late.abort()
     with pytest.raises(ConflictError):
-        store.put(KEY, io.BytesIO(b"index"), size=5, metadata={"mgmt-operation": "op-3"})
+        store.put(KEY, io.BytesIO(b"index"), size=5, metadata={OPERATION: "op-3"})
     assert b"".join(store.stream(KEY)) == content(size)
     assert list(store.pending()) == []
 
 
 @pytest.mark.parametrize("size", [10, PART + 10])
-def test_the_same_operation_again_is_a_success(store: ObjectStore, size: int) -> None:
+def test_the_same_operation_again_succeeds(store: ObjectStore, size: int) -> None:
     _, first = uploaded(store, content(size))
     _, second = uploaded(store, content(size))
     assert second == first
@@ -180,15 +174,15 @@ def test_the_same_operation_with_another_size_is_a_conflict(store: ObjectStore) 
     again.abort()
 
 
-def test_put(store: ObjectStore) -> None:
-    metadata = {"mgmt-operation": "op-1", "host": "Zoë's 100% café\n"}
+def test_put_stores_a_small_object(store: ObjectStore) -> None:
+    metadata = {OPERATION: "op-1", "host": "Zoë's 100% café\n"}
     first = store.put("i", io.BytesIO(b"index"), size=5, metadata=metadata)
     assert first.metadata["host"] == metadata["host"]
     assert store.put("i", io.BytesIO(b"index"), size=5, metadata=metadata) == first
     with pytest.raises(ConflictError):
         store.put("i", io.BytesIO(b"INDEX"), size=5, metadata=metadata)
     with pytest.raises(ConflictError):
-        store.put("i", io.BytesIO(b"index"), size=5, metadata={"mgmt-operation": "op-2"})
+        store.put("i", io.BytesIO(b"index"), size=5, metadata={OPERATION: "op-2"})
     assert b"".join(store.stream("i")) == b"index"
     assert list(store.pending()) == []
 
@@ -196,7 +190,7 @@ def test_put(store: ObjectStore) -> None:
 def test_list_is_complete_and_below_the_prefix(store: ObjectStore, kind: str) -> None:
     keys = ["a-b", "a.b", "a/b-c", "a/b/c", "a0", "b", "ä", "é/ü 100%+&?#=~.tar.gz", "\uffee", "\U0001f4f7"]
     for key in random.Random(1).sample(keys, len(keys)):
-        store.put(key, io.BytesIO(key.encode()), size=len(key.encode()), metadata={"mgmt-operation": "op"})
+        store.put(key, io.BytesIO(key.encode()), size=len(key.encode()), metadata={OPERATION: "op"})
     listed = [each.key for each in store.list()]
     assert keys == sorted(keys, key=str.encode)
     assert sorted(listed, key=str.encode) == keys
@@ -212,7 +206,7 @@ def test_list_is_complete_and_below_the_prefix(store: ObjectStore, kind: str) ->
     assert list(store.list()) == []
 
 
-def test_ranges(store: ObjectStore) -> None:
+def test_ranges_are_read_exactly(store: ObjectStore) -> None:
     data = content(3 * MIB)
     _, there = uploaded(store, data)
     for start, end in [(0, 1), (0, len(data)), (5, 5), (1000, 2 * MIB + 7), (len(data) - 1, len(data))]:
@@ -223,7 +217,7 @@ def test_ranges(store: ObjectStore) -> None:
             store.read(KEY, start, end)
 
 
-def test_another_object_is_not_read(store: ObjectStore) -> None:
+def test_a_replaced_object_is_not_read(store: ObjectStore) -> None:
     _, there = uploaded(store, content(100))
     store.delete(KEY)
     uploaded(store, content(100, seed=2), operation="op-2")
@@ -233,7 +227,7 @@ def test_another_object_is_not_read(store: ObjectStore) -> None:
         list(store.stream(KEY, etag=there.etag))
 
 
-def test_what_is_not_there(store: ObjectStore) -> None:
+def test_a_missing_object_is_reported(store: ObjectStore) -> None:
     uploaded(store, content(10), "other")
     reads: list[Callable[[], object]] = [
         lambda: store.head(KEY),
@@ -247,7 +241,7 @@ def test_what_is_not_there(store: ObjectStore) -> None:
     store.abort(KEY, "0" * 32)
 
 
-def test_pending_and_abort(store: ObjectStore) -> None:
+def test_pending_uploads_are_listed_and_aborted(store: ObjectStore) -> None:
     ids: list[str] = []
     upload = started(store, on_started=lambda upload_id, _: ids.append(upload_id))
     upload.write(content(2 * PART + 1))
@@ -270,7 +264,7 @@ def test_pending_and_abort(store: ObjectStore) -> None:
     assert list(store.list()) == []
 
 
-def test_an_interrupted_upload_goes_on(store: ObjectStore) -> None:
+def test_an_interrupted_upload_resumes(store: ObjectStore) -> None:
     data = content(3 * PART + 99)
     upload_id = interrupted(store, data[: 2 * PART + 1])
     ids: list[str] = []
@@ -291,11 +285,11 @@ def test_an_interrupted_upload_goes_on(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize("size", [2 * PART + 1, PART + 5])
-def test_what_differs_is_sent_again(store: ObjectStore, size: int, kind: str) -> None:
+def test_changed_parts_are_sent_again(store: ObjectStore, size: int, kind: str) -> None:
     upload_id = interrupted(store, content(2 * PART + 1))
     data = (content(2 * PART + 1)[:PART] + content(PART, seed=2) + b"x")[:size]
     second = started(store, resume=upload_id)
-    if kind == "rclone":  # it cannot replace a part, and so begins anew next time
+    if kind == "rclone":  # it cannot replace a part, so the next run starts over
         second.write(data)
         with pytest.raises(StoreUnavailableError, match="changed"):
             second.finish()
@@ -311,7 +305,7 @@ def test_what_differs_is_sent_again(store: ObjectStore, size: int, kind: str) ->
     assert list(store.pending()) == []
 
 
-def test_an_upload_that_is_gone_is_begun_anew(store: ObjectStore) -> None:
+def test_a_lost_upload_starts_over(store: ObjectStore) -> None:
     ids: list[str] = []
     first = started(store, on_started=lambda upload_id, _: ids.append(upload_id))
     first.write(content(2 * PART + 1))
@@ -324,8 +318,8 @@ def test_an_upload_that_is_gone_is_begun_anew(store: ObjectStore) -> None:
     assert b"".join(store.stream(KEY)) == content(2 * PART + 1)
 
 
-def test_begun_anew_although_it_was_complete(store: ObjectStore) -> None:
-    """A run that died between completing and recording it: the next one resumes what is no upload any more."""
+def test_a_completed_upload_started_over_is_settled(store: ObjectStore) -> None:
+    """A run died between completing and recording: the next one resumes an upload that no longer exists."""
     ids: list[str] = []
     first = started(store, on_started=lambda upload_id, _: ids.append(upload_id))
     first.write(content(2 * PART + 1))
@@ -336,7 +330,7 @@ def test_begun_anew_although_it_was_complete(store: ObjectStore) -> None:
     assert list(store.pending()) == []
 
 
-def test_an_anchor_is_written_once_and_is_no_object(store: ObjectStore) -> None:
+def test_an_anchor_is_written_once_and_not_listed(store: ObjectStore) -> None:
     assert list(store.anchors()) == []
     first = store.anchor("0000000001-ab", b"one")
     assert first.size == 3
@@ -352,11 +346,11 @@ def test_an_anchor_is_written_once_and_is_no_object(store: ObjectStore) -> None:
     with pytest.raises(ConfigurationError):
         store.anchor("../x", b"one")
     for call in (lambda: store.head(first.key), lambda: store.delete(first.key)):
-        with pytest.raises(ConfigurationError, match="mgmt's own"):
+        with pytest.raises(ConfigurationError, match="reserved for mgmt"):
             call()
 
 
-def test_a_history_is_kept_once_and_is_no_object(store: ObjectStore) -> None:
+def test_a_history_is_written_once_and_not_listed(store: ObjectStore) -> None:
     data = content(3 << 20)
     first = store.keep("a.jsonl.gz", io.BytesIO(data), size=len(data))
     assert (first.key, first.size) == (".mgmt/history/a.jsonl.gz", len(data))
@@ -372,7 +366,7 @@ def test_a_history_is_kept_once_and_is_no_object(store: ObjectStore) -> None:
 def test_no_call_leaves_the_store(store: ObjectStore, key: str) -> None:
     calls: list[Callable[[], object]] = [
         lambda: started(store, key),
-        lambda: store.put(key, io.BytesIO(b""), size=0, metadata={"mgmt-operation": "op"}),
+        lambda: store.put(key, io.BytesIO(b""), size=0, metadata={OPERATION: "op"}),
         lambda: store.head(key),
         lambda: store.read(key, 0, 1),
         lambda: list(store.stream(key)),

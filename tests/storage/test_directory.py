@@ -1,4 +1,4 @@
-"""What only a directory store has to keep: folders, links, other programs' files, the disk itself."""
+"""What is specific to a directory store: folders, links, files of other programs, the disk."""
 
 import errno
 import io
@@ -22,7 +22,7 @@ from mgmt.errors import (
 )
 from mgmt.storage import open_store
 from mgmt.storage.directory import DirectoryStore
-from mgmt.storage.store import ObjectStore
+from mgmt.storage.store import OPERATION, ObjectStore
 from tests.storage.test_contract import KEY, content, started, uploaded
 
 MIB = 1 << 20
@@ -39,7 +39,7 @@ def store(root: Path) -> ObjectStore:
 
 
 def everything(root: Path) -> set[str]:
-    """All files below `root`, but for the lock."""
+    """All files below `root` except the lock."""
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != "lock"}
 
 
@@ -62,7 +62,7 @@ def test_delete_leaves_nothing_behind(store: ObjectStore, root: Path) -> None:
     assert [path.name for path in root.iterdir()] == [".mgmt"]
 
 
-def test_files_of_others_are_objects_too(store: ObjectStore, root: Path) -> None:
+def test_files_of_other_tools_are_objects(store: ObjectStore, root: Path) -> None:
     (root / "folder").mkdir(parents=True)
     (root / KEY).write_bytes(b"theirs")
     os.mkfifo(root / "fifo")
@@ -79,14 +79,14 @@ def test_files_of_others_are_objects_too(store: ObjectStore, root: Path) -> None
     assert (root / KEY).read_bytes() == b"theirs"
 
 
-def test_a_file_of_others_can_be_deleted(store: ObjectStore, root: Path) -> None:
+def test_a_file_of_another_tool_can_be_deleted(store: ObjectStore, root: Path) -> None:
     root.mkdir()
     (root / "theirs").write_bytes(b"x")
     store.delete("theirs")
     assert not (root / "theirs").exists()
 
 
-def test_an_upload_that_is_removed_under_way(store: ObjectStore, root: Path) -> None:
+def test_an_upload_removed_in_progress_is_reported(store: ObjectStore, root: Path) -> None:
     ids: list[str] = []
     upload = started(store, on_started=lambda upload_id, _: ids.append(upload_id))
     upload.write(b"data")
@@ -96,7 +96,7 @@ def test_an_upload_that_is_removed_under_way(store: ObjectStore, root: Path) -> 
     assert everything(root) == set()
 
 
-def test_metadata_is_not_believed_of_another_file(store: ObjectStore, root: Path) -> None:
+def test_metadata_of_a_replaced_file_is_ignored(store: ObjectStore, root: Path) -> None:
     uploaded(store, b"ours")
     (root / KEY).unlink()
     (root / KEY).write_bytes(b"other")
@@ -107,13 +107,13 @@ def test_metadata_is_not_believed_of_another_file(store: ObjectStore, root: Path
 
 
 @pytest.mark.parametrize("key", [".mgmt/lock", ".mgmt/objects/x", ".MGMT/x", ".mgmt"])
-def test_its_own_folder_is_no_place_for_objects(store: ObjectStore, key: str) -> None:
+def test_the_mgmt_folder_holds_no_objects(store: ObjectStore, key: str) -> None:
     for call in (lambda: store.head(key), lambda: store.delete(key), lambda: uploaded(store, b"x", key)):
-        with pytest.raises(ConfigurationError, match="mgmt's own"):
+        with pytest.raises(ConfigurationError, match="reserved for mgmt"):
             call()
 
 
-def test_no_symlink_leads_out(store: ObjectStore, root: Path, tmp_path: Path) -> None:
+def test_no_symlink_leads_out_of_the_store(store: ObjectStore, root: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_bytes(b"secret")
@@ -141,14 +141,14 @@ def test_no_symlink_leads_out(store: ObjectStore, root: Path, tmp_path: Path) ->
     assert (outside / "secret").read_bytes() == b"secret"
 
 
-def test_the_store_itself_may_be_reached_by_a_symlink(tmp_path: Path) -> None:
+def test_the_store_can_be_reached_through_a_symlink(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk")
     uploaded(open_store(f"file://{tmp_path}/link"), b"x")
     assert (tmp_path / "disk" / KEY).read_bytes() == b"x"
 
 
-def test_a_directory_that_is_not_there_yet(root: Path, store: ObjectStore) -> None:
+def test_a_missing_directory_is_created(root: Path, store: ObjectStore) -> None:
     assert list(store.list()) == []
     assert list(store.pending()) == []
     store.delete(KEY)
@@ -159,7 +159,7 @@ def test_a_directory_that_is_not_there_yet(root: Path, store: ObjectStore) -> No
     assert (root / KEY).exists()
 
 
-def test_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
+def test_an_unmounted_disk_is_reported(tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path}/disk/store")
     for call in (lambda: uploaded(store, b"x"), lambda: store.head(KEY), lambda: list(store.list())):
         with pytest.raises(StoreUnavailableError) as raised:
@@ -168,7 +168,7 @@ def test_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
     assert not (tmp_path / "disk").exists()
 
 
-def test_a_file_is_no_folder(store: ObjectStore) -> None:
+def test_a_file_in_place_of_a_folder_is_reported(store: ObjectStore) -> None:
     uploaded(store, b"x", "a")
     with pytest.raises(NotFoundError):
         store.head("a/b")
@@ -179,13 +179,13 @@ def test_a_file_is_no_folder(store: ObjectStore) -> None:
         uploaded(store, b"x", "c")
 
 
-def test_a_name_that_is_too_long_for_the_disk(store: ObjectStore) -> None:
+def test_a_name_too_long_for_the_disk_is_reported(store: ObjectStore) -> None:
     with pytest.raises(StoreError, match="too long") as raised:
         uploaded(store, b"x", "x" * 300)
     assert "--key" in (raised.value.next_step or "")
 
 
-def test_a_file_that_changes_while_it_is_read(store: ObjectStore, root: Path) -> None:
+def test_a_file_that_changes_while_read_is_reported(store: ObjectStore, root: Path) -> None:
     uploaded(store, content(3 * MIB))
     chunks = store.stream(KEY)
     next(chunks)
@@ -207,17 +207,17 @@ def no_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_hard_links")
-def test_without_hard_links(store: ObjectStore, root: Path) -> None:
+def test_publishing_without_hard_links(store: ObjectStore, root: Path) -> None:
     _, there = uploaded(store, b"first")
     assert uploaded(store, b"first")[1] == there
     with pytest.raises(ConflictError):
         uploaded(store, b"other", operation="op-2")
     assert b"".join(store.stream(KEY)) == b"first"
-    assert list(store.pending()) != []  # of the loser, who did not abort
+    assert list(store.pending()) != []  # of the loser, which did not abort
 
 
 @pytest.mark.usefixtures("no_hard_links")
-def test_without_hard_links_a_name_that_was_claimed_before_a_crash(
+def test_a_name_claimed_before_a_crash_without_hard_links(
     store: ObjectStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: object, **__: object) -> None:
@@ -253,7 +253,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_full_disk(small_disk: Path) -> None:
+def test_a_full_disk_is_reported(small_disk: Path) -> None:
     store = open_store(f"file://{small_disk}/store")
     uploaded(store, content(MIB), "first")
     upload = started(store)
@@ -263,7 +263,7 @@ def test_a_full_disk(small_disk: Path) -> None:
     assert not isinstance(raised.value, StoreUnavailableError)
     upload.abort()
     with pytest.raises(StoreError, match="disk is full"):
-        store.put("i", io.BytesIO(content(3 * MIB)), size=3 * MIB, metadata={"mgmt-operation": "op"})
+        store.put("i", io.BytesIO(content(3 * MIB)), size=3 * MIB, metadata={OPERATION: "op"})
     assert list(store.pending()) == []
     assert [each.key for each in store.list()] == ["first"]
     uploaded(store, b"small enough")
@@ -271,7 +271,7 @@ def test_a_full_disk(small_disk: Path) -> None:
 
 @pytest.mark.parametrize("verb", ["upload", "abandon", "delete"])
 def test_killed_at_every_step(tmp_path: Path, verb: str) -> None:
-    """The process dies at its first, second, ... call that opens or changes a file; then it is run again."""
+    """The process dies at its first, second, ... call that opens or changes a file; then it runs again."""
     steps = subprocess.run(
         [sys.executable, "-m", "tests.storage.crash", verb, str(tmp_path)], capture_output=True, text=True, timeout=120
     )
@@ -279,8 +279,8 @@ def test_killed_at_every_step(tmp_path: Path, verb: str) -> None:
     assert int(steps.stdout) > (10 if verb == "delete" else 25)
 
 
-def test_a_lock_that_a_signal_has_kept_is_let_go(store: ObjectStore) -> None:
-    """As a signal at the end of `_locked` leaves it: the rest of the process must not wait for itself."""
+def test_a_lock_kept_by_a_signal_is_released(store: ObjectStore) -> None:
+    """After a signal at the end of `_locked`, the process must not wait for its own lock."""
     uploaded(store, b"locked")
     assert isinstance(store, DirectoryStore)
     cut_off = store._locked()
@@ -299,7 +299,7 @@ def test_a_lock_that_a_signal_has_kept_is_let_go(store: ObjectStore) -> None:
     assert list(store.list()) == []
 
 
-def test_an_anchor_outlives_a_kill_and_cannot_be_written(store: ObjectStore, root: Path) -> None:
+def test_an_anchor_survives_a_kill_and_is_read_only(store: ObjectStore, root: Path) -> None:
     store.anchor("1-ab", b"one")
     anchors = root / ".mgmt/anchors"
     assert (anchors / "1-ab").stat().st_mode & 0o777 == 0o444

@@ -1,4 +1,4 @@
-"""Frozen objects, on moto: the one server here that knows them."""
+"""Frozen objects, on moto, the only test server that supports them."""
 
 import json
 import urllib.request
@@ -6,13 +6,13 @@ import urllib.request
 import pytest
 
 from mgmt.errors import NotReadyError
-from mgmt.storage import open_store
+from mgmt.storage import OPERATION, Attributes, Transfer, open_store
 from tests.servers import Server
 from tests.storage.conftest import fresh_url
 
 
 @pytest.mark.parametrize("storage_class", ["GLACIER", "DEEP_ARCHIVE"])
-def test_frozen_thawing_thawed(moto: Server, storage_class: str) -> None:
+def test_a_frozen_object_is_thawing_and_then_thawed(moto: Server, storage_class: str) -> None:
     state = {"model_name": "s3::keyrestore", "transition": {"progression": "manual", "times": 2}}
     request = urllib.request.Request(
         f"{moto.endpoint_url}/moto-api/state-manager/set-transition",
@@ -25,10 +25,8 @@ def test_frozen_thawing_thawed(moto: Server, storage_class: str) -> None:
     store = open_store(url)
     upload = store.start_upload(
         "a.tar.gz",
-        metadata={"mgmt-operation": "op"},
-        planned_size=6,
-        storage_class=storage_class,
-        tags={"project": "video/raw +1=@ a", "year": "2024"},
+        Attributes({OPERATION: "op"}, storage_class, {"project": "video/raw +1=@ a", "year": "2024"}),
+        Transfer(6),
     )
     upload.write(b"frozen")
     there = upload.complete()
@@ -54,12 +52,10 @@ def test_frozen_thawing_thawed(moto: Server, storage_class: str) -> None:
     }
 
 
-def test_what_can_be_read_at_once_is_not_frozen(moto: Server) -> None:
+def test_other_storage_classes_are_not_frozen(moto: Server) -> None:
     store = open_store(fresh_url(moto))
     for storage_class in (None, "STANDARD_IA", "GLACIER_IR", "INTELLIGENT_TIERING"):
-        upload = store.start_upload(
-            f"{storage_class}", metadata={"mgmt-operation": "op"}, planned_size=1, storage_class=storage_class
-        )
+        upload = store.start_upload(f"{storage_class}", Attributes({OPERATION: "op"}, storage_class), Transfer(1))
         upload.write(b"x")
         there = upload.complete()
         assert there.storage_class == (storage_class or "STANDARD")

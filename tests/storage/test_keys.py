@@ -65,7 +65,7 @@ def test_a_name_becomes_a_key(name: str, key: str) -> None:
         ("é" * (MAX_KEY_BYTES // 2 + 1), "bytes"),
     ],
 )
-def test_what_no_store_can_hold_is_refused(key: str, why: str) -> None:
+def test_keys_that_some_store_cannot_hold_are_rejected(key: str, why: str) -> None:
     assert not is_key(key)
     with pytest.raises(ConfigurationError, match=why) as raised:
         check_key(key)
@@ -73,5 +73,5 @@ def test_what_no_store_can_hold_is_refused(key: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["a", "a/b.c/...", "x" * MAX_KEY_BYTES, ".hidden", "100%", "é/\U0001f4f7"])
-def test_what_every_store_can_hold(key: str) -> None:
+def test_keys_that_every_store_can_hold_are_accepted(key: str) -> None:
     assert check_key(key) == key

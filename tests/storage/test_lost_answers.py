@@ -1,4 +1,4 @@
-"""What is lost, spoilt or cut off between mgmt and a server that acts (promises 1, 6 and 11)."""
+"""Requests and answers that are lost, corrupted or truncated (promises 1, 6 and 11)."""
 
 import io
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from mgmt.errors import ConflictError, IntegrityError, StoreUnavailableError
-from mgmt.storage.store import ObjectStore
+from mgmt.storage.store import OPERATION, ObjectStore
 from tests.faults.proxy import Fault, Proxy
 from tests.storage.conftest import PART
 from tests.storage.test_contract import KEY, content, interrupted, started, uploaded
@@ -18,18 +18,18 @@ PUT = r"^PUT [^?]*$"
 SEND = r"^PUT .*partNumber="
 GET = r"^GET /storage/[0-9a-f]+/folder"
 EVERY_TRY = 3
-"""botocore's own attempts at one request."""
+"""The number of attempts of botocore per request."""
 
 
 @pytest.mark.parametrize("times", [1, EVERY_TRY])
 @pytest.mark.parametrize(("size", "publishing"), [(2 * PART, COMPLETE), (100, PUT)])
-def test_a_lost_answer_to_what_made_the_object_appear(
+def test_a_lost_answer_to_the_completion_is_settled(
     behind_proxy: Opened, size: int, publishing: str, times: int
 ) -> None:
     store, proxy = behind_proxy()
     proxy.faults.append(Fault(publishing, "lose-answer", times))
     sent, there = uploaded(store, content(size))
-    assert there.metadata["mgmt-operation"] == "op-1"
+    assert there.metadata[OPERATION] == "op-1"
     assert proxy.count(publishing) == times + (times < EVERY_TRY)
     assert store.prove(KEY, sent) == "crc64nvme"
     assert b"".join(store.stream(KEY)) == content(size)
@@ -38,7 +38,7 @@ def test_a_lost_answer_to_what_made_the_object_appear(
 
 @pytest.mark.parametrize(("size", "publishing"), [(2 * PART, COMPLETE), (100, PUT)])
 def test_a_race_for_a_key_has_one_winner(behind_proxy: Opened, size: int, publishing: str) -> None:
-    """The other's object appears between our HEAD and our Complete: the server refuses, and HEAD tells why."""
+    """Another object appears between HEAD and Complete: the server rejects it, and HEAD tells why."""
     store, proxy = behind_proxy()
     upload = started(store)
     upload.write(content(size))
@@ -54,7 +54,7 @@ def test_a_race_for_a_key_has_one_winner(behind_proxy: Opened, size: int, publis
 
 
 @pytest.mark.parametrize(("size", "publishing"), [(2 * PART, COMPLETE), (100, PUT)])
-def test_an_endpoint_without_if_none_match(behind_proxy: Opened, size: int, publishing: str) -> None:
+def test_an_endpoint_without_if_none_match_never_overwrites(behind_proxy: Opened, size: int, publishing: str) -> None:
     store, proxy = behind_proxy()
     proxy.faults.append(Fault(publishing, "501"))
     sent, _ = uploaded(store, content(size))
@@ -64,15 +64,15 @@ def test_an_endpoint_without_if_none_match(behind_proxy: Opened, size: int, publ
     assert proxy.count(publishing) == 2
 
 
-def test_a_lost_answer_to_an_index(behind_proxy: Opened) -> None:
+def test_a_lost_answer_to_a_put_is_settled(behind_proxy: Opened) -> None:
     store, proxy = behind_proxy()
     proxy.faults.append(Fault(PUT, "lose-answer", EVERY_TRY))
-    there = store.put("i", io.BytesIO(b"index"), size=5, metadata={"mgmt-operation": "op-1"})
+    there = store.put("i", io.BytesIO(b"index"), size=5, metadata={OPERATION: "op-1"})
     assert there.size == 5
     assert b"".join(store.stream("i")) == b"index"
 
 
-def test_lost_answers_to_parts(behind_proxy: Opened) -> None:
+def test_lost_answers_to_parts_are_retried(behind_proxy: Opened) -> None:
     store, proxy = behind_proxy()
     proxy.faults.append(Fault(SEND, "lose-answer", 2))
     sent, _ = uploaded(store, content(2 * PART + 7))
@@ -81,7 +81,7 @@ def test_lost_answers_to_parts(behind_proxy: Opened) -> None:
     assert b"".join(store.stream(KEY)) == content(2 * PART + 7)
 
 
-def test_a_part_that_was_sent_twice_is_resumed(behind_proxy: Opened) -> None:
+def test_a_part_sent_twice_is_resumed(behind_proxy: Opened) -> None:
     """SeaweedFS lists such a part twice."""
     store, proxy = behind_proxy()
     proxy.faults.append(Fault(SEND, "lose-answer"))
@@ -96,7 +96,7 @@ def test_a_part_that_was_sent_twice_is_resumed(behind_proxy: Opened) -> None:
     assert store.prove(KEY, sent) == "crc64nvme"
 
 
-def test_a_damaged_request_is_refused_and_sent_again(behind_proxy: Opened) -> None:
+def test_a_damaged_request_is_retried(behind_proxy: Opened) -> None:
     store, proxy = behind_proxy()
     proxy.faults.append(Fault(SEND, "flip-request"))
     sent, _ = uploaded(store, content(2 * PART))
@@ -106,26 +106,26 @@ def test_a_damaged_request_is_refused_and_sent_again(behind_proxy: Opened) -> No
 
 
 @pytest.mark.parametrize(("size", "sending"), [(2 * PART, SEND), (100, PUT)])
-def test_what_is_always_damaged_is_never_stored(behind_proxy: Opened, size: int, sending: str) -> None:
+def test_a_request_that_is_always_damaged_fails(behind_proxy: Opened, size: int, sending: str) -> None:
     store, proxy = behind_proxy()
     proxy.faults.append(Fault(sending, "flip-request", 1000))
     upload = started(store)
     upload.write(content(size))
-    with pytest.raises(IntegrityError, match="refused"):
+    with pytest.raises(IntegrityError, match="rejected"):
         upload.complete()
     upload.abort()
     assert list(store.list()) == []
     assert list(store.pending()) == []
 
 
-def test_busy_for_a_while(behind_proxy: Opened) -> None:
+def test_a_busy_store_is_retried(behind_proxy: Opened) -> None:
     store, proxy = behind_proxy()
     proxy.faults += [Fault(SEND, "503", 2), Fault(COMPLETE, "500"), Fault(r"^POST .*uploads", "503")]
     sent, _ = uploaded(store, content(2 * PART))
     assert store.prove(KEY, sent) == "crc64nvme"
 
 
-def test_busy_all_the_time(behind_proxy: Opened) -> None:
+def test_a_store_that_stays_busy_is_reported(behind_proxy: Opened) -> None:
     store, proxy = behind_proxy()
     proxy.faults.append(Fault(SEND, "503", 1000))
     upload = started(store)
@@ -137,7 +137,7 @@ def test_busy_all_the_time(behind_proxy: Opened) -> None:
     assert list(store.pending()) == []
 
 
-def test_an_upload_that_is_removed_under_way(behind_proxy: Opened) -> None:
+def test_an_upload_removed_in_progress_is_reported(behind_proxy: Opened) -> None:
     store, _ = behind_proxy()
     ids: list[str] = []
     upload = started(store, on_started=lambda upload_id, _: ids.append(upload_id))
@@ -149,7 +149,7 @@ def test_an_upload_that_is_removed_under_way(behind_proxy: Opened) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_an_answer_that_breaks_off_is_taken_up_again(behind_proxy: Opened, times: int) -> None:
+def test_an_interrupted_answer_is_resumed(behind_proxy: Opened, times: int) -> None:
     store, proxy = behind_proxy()
     data = content(PART)
     _, there = uploaded(store, data)
@@ -160,24 +160,24 @@ def test_an_answer_that_breaks_off_is_taken_up_again(behind_proxy: Opened, times
     assert store.read(KEY, 1000, PART - 7) == data[1000 : PART - 7]
 
 
-def test_a_short_answer_is_never_a_short_object(behind_proxy: Opened) -> None:
+def test_a_short_answer_is_an_error(behind_proxy: Opened) -> None:
     store, proxy = behind_proxy()
     uploaded(store, b"x")
-    proxy.faults.append(Fault(GET, "cut-answer", 1000))  # half of one byte is none
+    proxy.faults.append(Fault(GET, "cut-answer", 1000))  # half of one byte is nothing
     with pytest.raises(StoreUnavailableError):
         list(store.stream(KEY))
     with pytest.raises(StoreUnavailableError):
         store.read(KEY, 0, 1)
 
 
-def test_parts_are_sent_in_parallel_and_only_so_many_at_a_time(behind_proxy: Opened) -> None:
+def test_parts_are_sent_in_parallel_up_to_a_limit(behind_proxy: Opened) -> None:
     store, proxy = behind_proxy(threads=2)
     uploaded(store, content(4 * PART))
     assert proxy.most_at_once == 2
 
 
-def test_a_part_in_one_request_and_a_small_object_too(behind_proxy: Opened) -> None:
-    """What is paid for: no request more than these."""
+def test_a_part_and_a_small_object_take_one_request_each(behind_proxy: Opened) -> None:
+    """Requests are billed: there are no others than these."""
     store, proxy = behind_proxy()
     uploaded(store, content(100))
     assert [request.split()[0] for request in proxy.requests] == ["HEAD", "PUT", "HEAD"]

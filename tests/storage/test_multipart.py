@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mgmt.choices import DEFAULT_PART_SIZE, MAX_PART_SIZE, MIN_PART_SIZE
 from mgmt.errors import StoreError
-from mgmt.storage import open_store
-from mgmt.storage.multipart import DEFAULT_PART_SIZE, MAX_PART_SIZE, MIB, MIN_PART_SIZE, plan_part_size
-from mgmt.storage.store import Capabilities, ObjectStore
+from mgmt.storage import OPERATION, Attributes, Capabilities, ObjectStore, StoreOptions, Transfer, open_store
+from mgmt.storage.multipart import MIB, plan_part_size
 from tests.faults.proxy import Proxy
 from tests.storage.conftest import PART, fresh_url
 from tests.storage.test_contract import KEY, content, interrupted, started
@@ -22,27 +22,27 @@ TIB = 1 << 40
 @given(st.integers(0, 4 * TIB), st.sampled_from([1000, 10_000]), st.sampled_from([None, 1, 6 * MIB, 64 * MIB]))
 @example(160_000 * MIB, 10_000, None)
 @example(4 * TIB, 1000, None)
-def test_parts_are_few_enough_with_some_to_spare(planned: int, max_parts: int, wanted: int | None) -> None:
+def test_the_part_size_leaves_parts_in_reserve(planned: int, max_parts: int, wanted: int | None) -> None:
     size = plan_part_size(planned, max_parts, wanted)
     assert MIN_PART_SIZE <= size <= MAX_PART_SIZE
     assert planned * 1.03 <= size * max_parts
     assert size >= (wanted or DEFAULT_PART_SIZE)
     if size > max(wanted or DEFAULT_PART_SIZE, MIN_PART_SIZE):
         assert size % MIB == 0
-        assert planned * 1.05 > (size - MIB) * max_parts * 0.99  # and no larger than need be
+        assert planned * 1.05 > (size - MIB) * max_parts * 0.99  # and no larger than necessary
 
 
-def test_the_default_part_size_lasts_for_150_gib() -> None:
+def test_the_default_part_size_suffices_for_75_gib() -> None:
     assert plan_part_size(75 << 30, 10_000) == DEFAULT_PART_SIZE
     assert plan_part_size(80 << 30, 10_000) > DEFAULT_PART_SIZE
 
 
-def test_what_no_object_can_hold() -> None:
-    with pytest.raises(StoreError, match="more than one object"):
+def test_an_object_that_is_too_large_is_refused() -> None:
+    with pytest.raises(StoreError, match="too many for one object"):
         plan_part_size(60 * TIB, 10_000)
 
 
-def test_too_many_parts(behind_proxy: Opened) -> None:
+def test_too_many_parts_are_reported(behind_proxy: Opened) -> None:
     store, _ = behind_proxy(capabilities=Capabilities("crc64nvme", max_parts=2))
     upload = started(store, planned_size=1)
     upload.write(content(2 * PART + 1))
@@ -53,8 +53,8 @@ def test_too_many_parts(behind_proxy: Opened) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5", None])
-def test_other_checksums(behind_proxy: Opened, algorithm: str | None) -> None:
-    """SeaweedFS checks them all, so that what AWS-like endpoints without CRC64NVME do can be tried on it."""
+def test_an_endpoint_with_another_checksum(behind_proxy: Opened, algorithm: str | None) -> None:
+    """SeaweedFS verifies all of them, so it can stand in for endpoints without CRC64NVME."""
     store, _ = behind_proxy(capabilities=Capabilities(algorithm))
     for size in (100, 2 * PART + 3):
         upload = started(store, f"{algorithm}-{size}")
@@ -65,7 +65,7 @@ def test_other_checksums(behind_proxy: Opened, algorithm: str | None) -> None:
     assert list(store.pending()) == []
 
 
-def test_resuming_sends_only_what_is_missing(behind_proxy: Opened) -> None:
+def test_resuming_sends_only_missing_parts(behind_proxy: Opened) -> None:
     store, proxy = behind_proxy()
     upload_id = interrupted(store, content(4 * PART)[: 2 * PART + 1])
     assert proxy.count("^PUT ") == 2
@@ -82,17 +82,17 @@ def test_resuming_sends_only_what_is_missing(behind_proxy: Opened) -> None:
 
 KILLED = """
 import random, sys
-from mgmt.storage import open_store
+from mgmt.storage import OPERATION, Attributes, StoreOptions, Transfer, open_store
 def tell(*words): print(*words, flush=True)
-store = open_store(sys.argv[1], part_size=5 << 20, threads=1)
-upload = store.start_upload("folder/archive.tar.gz", metadata={"mgmt-operation": "op-1"}, planned_size=0,
-                            part_size=5 << 20, on_started=tell, on_sent=tell)
+store = open_store(sys.argv[1], StoreOptions(threads=1))
+transfer = Transfer(0, part_size=5 << 20, on_started=tell, on_sent=tell)
+upload = store.start_upload("folder/archive.tar.gz", Attributes({OPERATION: "op-1"}), transfer)
 data = random.Random(1).randbytes(40 << 20)
 upload.write(data)
 """
 
 
-def test_killed_in_the_middle_and_run_again(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_an_upload_killed_midway_resumes(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     url = f"file://{tmp_path}/store" if kind == "directory" else fresh_url(request.getfixturevalue(kind))
     process = subprocess.Popen([sys.executable, "-c", KILLED, url], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -103,10 +103,10 @@ def test_killed_in_the_middle_and_run_again(kind: str, request: pytest.FixtureRe
     process.stdout.close()
     assert all(told)
 
-    store = open_store(url, part_size=PART)
+    store = open_store(url, StoreOptions(part_size=PART))
     data = content(40 * MIB)
     upload = store.start_upload(
-        KEY, metadata={"mgmt-operation": "op-1"}, planned_size=len(data), resume=upload_id, part_size=int(part_size)
+        KEY, Attributes({OPERATION: "op-1"}), Transfer(len(data), part_size=int(part_size), resume=upload_id)
     )
     for begin in range(0, len(data), MIB):
         upload.write(data[begin : begin + MIB])

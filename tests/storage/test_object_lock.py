@@ -1,4 +1,4 @@
-"""Buckets that let nobody remove what is in them, on moto: the one server here that knows them."""
+"""Buckets with object lock, on moto, the only test server that supports them."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -7,7 +7,7 @@ from mgmt.storage import open_store
 from tests.servers import Server
 
 
-def test_an_anchor_says_how_long_its_bucket_keeps_it(moto: Server) -> None:
+def test_an_anchor_states_its_retention(moto: Server) -> None:
     client, bucket = moto.client(), f"locked-{uuid4().hex}"
     client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
     retention = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 30}}

@@ -1,4 +1,4 @@
-"""Errors are one line, say what to do next, and tell no secret."""
+"""Errors take one line, name the next step, and contain no secret."""
 
 import io
 import traceback
@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.errors import ConfigurationError, MgmtError, StoreError, StoreUnavailableError
-from mgmt.storage import open_store
-from mgmt.storage.store import Capabilities, ObjectStore
+from mgmt.storage import OPERATION, Attributes, Capabilities, ObjectStore, StoreOptions, Transfer, open_store
 from tests.servers import Server
 from tests.storage.conftest import fresh_url
 
@@ -18,7 +17,7 @@ CANARY = "canary-Secret/Key+7331"
 
 def every_call(store: ObjectStore) -> list[Callable[[], object]]:
     def upload() -> object:
-        begun = store.start_upload("k", metadata={"mgmt-operation": "op"}, planned_size=1)
+        begun = store.start_upload("k", Attributes({OPERATION: "op"}), Transfer(1))
         begun.write(b"x")
         return begun.complete()
 
@@ -28,7 +27,7 @@ def every_call(store: ObjectStore) -> list[Callable[[], object]]:
         lambda: list(store.pending()),
         lambda: store.read("k", 0, 1),
         lambda: list(store.stream("k")),
-        lambda: store.put("k", io.BytesIO(b"x"), size=1, metadata={"mgmt-operation": "op"}),
+        lambda: store.put("k", io.BytesIO(b"x"), size=1, metadata={OPERATION: "op"}),
         upload,
     ]
 
@@ -43,15 +42,15 @@ def refused(call: Callable[[], object]) -> MgmtError:
     return raised.value
 
 
-def test_there_is_no_such_bucket(seaweed: Server) -> None:
+def test_a_missing_bucket_is_reported(seaweed: Server) -> None:
     for call in every_call(open_store("s3://no-such-bucket/p")):
         error = refused(call)
         assert isinstance(error, StoreError)
-        assert "no such bucket" in error.message
+        assert "bucket does not exist" in error.message
         assert not error.retryable
 
 
-def test_the_key_is_wrong(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials_are_reported(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     url = fresh_url(seaweed)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
     for call in every_call(open_store(url, capabilities=Capabilities("crc64nvme"))):
@@ -61,32 +60,34 @@ def test_the_key_is_wrong(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> N
         assert "credentials" in refused(call).message
 
 
-def test_there_are_no_credentials(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
     for call in every_call(open_store("s3://storage/p")):
         assert "no credentials" in refused(call).message
 
 
-def test_nobody_answers(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_endpoint_is_reported(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    store = open_store("s3://storage/p", endpoint_url="http://127.0.0.1:1")
+    store = open_store("s3://storage/p", StoreOptions("http://127.0.0.1:1"))
     for call in every_call(store):
         error = refused(call)
         assert isinstance(error, StoreUnavailableError)
         assert error.retryable
 
 
-def test_something_else_answers(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A web server that is no S3 at all."""
-    store = open_store("s3://storage/p", endpoint_url=f"{moto.endpoint_url}/moto-api/", capabilities=Capabilities(None))
+def test_another_server_is_reported(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A web server that is not S3."""
+    store = open_store(
+        "s3://storage/p", StoreOptions(f"{moto.endpoint_url}/moto-api/"), capabilities=Capabilities(None)
+    )
     for call in every_call(store):
         with pytest.raises(MgmtError):
             call()
 
 
-def test_credentials_that_cannot_be_had_are_not_quoted(
+def test_unavailable_credentials_are_not_quoted(
     seaweed: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config = f"{tmp_path}/config"
@@ -94,7 +95,7 @@ def test_credentials_that_cannot_be_had_are_not_quoted(
         file.write(f"[profile broken]\ncredential_process = sh -c 'echo {CANARY} >&2; exit 1'\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", config)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    error = refused(lambda: open_store("s3://storage/p", profile="broken").head("k"))
+    error = refused(lambda: open_store("s3://storage/p", StoreOptions(profile="broken")).head("k"))
     assert "credentials" in error.message
     assert CANARY not in "".join(traceback.format_exception(error))
 
@@ -102,17 +103,15 @@ def test_credentials_that_cannot_be_had_are_not_quoted(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"profile": "nobody"}, "nobody"),
-        ({"endpoint_url": "127.0.0.1:9000"}, "boto3 cannot use"),
-        ({"endpoint_url": "http://127.0.0.1:port"}, "boto3 cannot use"),
-        ({"endpoint_url": f"http://user:{CANARY}@127.0.0.1:9000"}, "credentials in the endpoint"),
-        ({"endpoint_url": "http://user:pass@127.0.0.1:9000"}, "credentials in the endpoint"),
+        (StoreOptions(profile="nobody"), "nobody"),
+        (StoreOptions("127.0.0.1:9000"), "boto3 cannot use"),
+        (StoreOptions("http://127.0.0.1:port"), "boto3 cannot use"),
+        (StoreOptions(f"http://user:{CANARY}@127.0.0.1:9000"), "URL contains credentials"),
+        (StoreOptions("http://user:pass@127.0.0.1:9000"), "URL contains credentials"),
     ],
 )
-def test_settings_that_cannot_be_used(options: dict[str, str], why: str) -> None:
-    error = refused(
-        lambda: open_store("s3://bucket/p", endpoint_url=options.get("endpoint_url"), profile=options.get("profile"))
-    )
+def test_invalid_settings_are_rejected(options: StoreOptions, why: str) -> None:
+    error = refused(lambda: open_store("s3://bucket/p", options))
     assert isinstance(error, ConfigurationError)
     assert why in error.message
 
@@ -139,7 +138,7 @@ def test_settings_that_cannot_be_used(options: dict[str, str], why: str) -> None
         "file:///a\0b",
     ],
 )
-def test_urls_that_name_no_store(url: str) -> None:
+def test_invalid_store_urls_are_rejected(url: str) -> None:
     assert isinstance(refused(lambda: open_store(url)), ConfigurationError)
 
 
@@ -154,7 +153,7 @@ def test_urls_that_name_no_store(url: str) -> None:
         ("file:////x/100% mine", "file:///x/100% mine", None),
     ],
 )
-def test_urls_of_stores(url: str, same: str, bucket: str | None) -> None:
+def test_store_urls_are_normalized(url: str, same: str, bucket: str | None) -> None:
     store = open_store(url)
     assert (store.url, store.bucket) == (same, bucket)
     assert store.location("k") == f"{same}/k"
@@ -167,16 +166,15 @@ def test_amazon_itself_gets_virtual_hosts_and_others_get_paths(monkeypatch: pyte
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
 
-    def url_of(**options: str) -> str:
-        chosen = {"endpoint_url": None, "region": "eu-central-1", "profile": None, **options}
-        bucket = connect("bucket", "p", threads=4, **chosen)
+    def url_of(endpoint_url: str | None = None) -> str:
+        bucket = connect("bucket", "p", StoreOptions(endpoint_url, region="eu-central-1"))
         return str(bucket.client.generate_presigned_url("get_object", Params=bucket.place("k"))).partition("?")[0]
 
     assert url_of().startswith("https://bucket.s3.")
-    assert url_of(endpoint_url="http://minio.example:9000") == "http://minio.example:9000/bucket/p/k"
+    assert url_of("http://minio.example:9000") == "http://minio.example:9000/bucket/p/k"
 
 
-def test_the_probe_is_made_once_and_remembered(seaweed: Server) -> None:
+def test_an_endpoint_is_probed_once(seaweed: Server) -> None:
     url = fresh_url(seaweed)
     found: list[Capabilities] = []
     store = open_store(url, on_probed=found.append)

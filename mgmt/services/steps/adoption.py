@@ -6,12 +6,13 @@ itself is known; anything else is read back before anything relies on it.
 
 from mgmt.archive import Digest, Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, UploadRecord
+from mgmt.choices import Proof
 from mgmt.errors import IntegrityError, NotFoundError
 from mgmt.progress import Progress
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import any_index, find_index
-from mgmt.services.steps.proof import READ_BACK, Expected, prove, read_back, refuse_frozen
+from mgmt.services.steps.proof import Expected, prove, read_back, refuse_frozen
 from mgmt.services.steps.resolve import ArchiveFacts, save_archive
 from mgmt.storage import ObjectStore, StoredObject
 
@@ -59,7 +60,7 @@ def prove_claimed(store: ObjectStore, stored: StoredObject, index: Index, progre
         listed.add(member)
     if listed.hexdigest() != found.digest or not found.holds(index.end.kept or ""):
         raise IntegrityError(f"{store.location(stored.key)} is not what its index lists")
-    return READ_BACK, found.kept if index.end.kept is None else index.end.kept
+    return Proof.READ_BACK.value, found.kept if index.end.kept is None else index.end.kept
 
 
 def adopt_left(made_by: UploadRecord, stored: StoredObject, store: ObjectStore, context: Context) -> FileRecord:
@@ -75,7 +76,7 @@ def adopt_left(made_by: UploadRecord, stored: StoredObject, store: ObjectStore, 
             expected = Expected.recorded(size, made_by.checksum_compressed, made_by.digest)
             if index.end.digest != made_by.digest:
                 raise IntegrityError(f"{store.location(stored.key)}: its index is of something else than was sent")
-            proof, kept = prove(store, stored.key, expected, "auto", progress), made_by.kept
+            proof, kept = prove(store, stored.key, expected, Proof.AUTO, progress), made_by.kept
         else:
             proof, kept = prove_claimed(store, stored, index, progress)
         facts = ArchiveFacts(

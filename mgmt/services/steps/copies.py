@@ -14,6 +14,7 @@ from functools import partial
 
 from mgmt.archive import Hashed, Tree, covers, digest_members, hash_tree, inflate, look_again
 from mgmt.catalog import FileRecord
+from mgmt.choices import Proof
 from mgmt.errors import CatalogError, MgmtError, NotFoundError, RefusedError, SourceChangedError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_copy import GZIP
@@ -84,7 +85,7 @@ class Copies:
             try:
                 archive = self._opened(record)
                 if not seen.kept or covers(self._kept(archive), seen.kept):
-                    stored, proof = prove_again(archive.store, record, "auto", self.context.progress)
+                    stored, proof = prove_again(archive.store, record, Proof.AUTO, self.context.progress)
                     return Proven(archive, stored, proof)
             except CatalogError:
                 raise
@@ -125,7 +126,7 @@ class Copies:
             try:
                 there = self._opened(other)
                 if covers(self._kept(there), wanted):
-                    prove_again(there.store, other, "auto", self.context.progress)
+                    prove_again(there.store, other, Proof.AUTO, self.context.progress)
                     yield OtherCopy(there.store.location(there.key), partial(still_there, there.store, other))
             except CatalogError:
                 raise

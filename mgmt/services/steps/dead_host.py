@@ -6,6 +6,7 @@ be, for when the host or its disk is back.
 
 import os
 
+from mgmt.archive import partial_name
 from mgmt.catalog import (
     Catalog,
     DeleteRecord,
@@ -49,7 +50,7 @@ def give_up_elsewhere(record: OperationRecord, undone: str = "") -> str:
 
 def left_there(record: OperationRecord) -> str:
     """A description of what may be left on the disk of the host; empty when that is nothing."""
-    temporary = f".mgmt-{token(record.operation_id)}"
+    own = token(record.operation_id)
     left = []
     match record:
         case UploadRecord():
@@ -59,14 +60,14 @@ def left_there(record: OperationRecord) -> str:
                 left.append(f"the original is at {record.target_path}")
             if record.compressed_file_path is not None:
                 folder = os.path.dirname(record.compressed_file_path)
-                left.append(f"a copy of the archive is {record.compressed_file_path} or {folder}/{temporary}.partial")
+                left.append(f"a copy of the archive is {record.compressed_file_path} or {folder}/{partial_name(own)}")
             if record.stage != PROVEN and record.s3_object_key is not None and is_out_of_reach(record.store):
                 left.append(f"what was sent is in {record.store}")
         case DownloadRecord() if record.local_path is not None:
-            left.append(f"what was restored, or {temporary}.partial, is in {record.local_path}")
+            left.append(f"what was restored, or {partial_name(own)}, is in {record.local_path}")
         case FreeRecord():
             folder = os.path.dirname(str(record.target_path))
-            left.append(f"the copy is {record.target_path} or {folder}/{temporary}.free, or is removed")
+            left.append(f"the copy is {record.target_path} or {folder}/.mgmt-{own}.free, or is removed")
         case DeleteRecord() if is_out_of_reach(record.target_path):
             left.append("whether the archive is removed cannot be seen")
     return "; ".join(left)

@@ -1,9 +1,10 @@
 """The keys of indexes in a store."""
 
-SUFFIX = ".index.jsonl.gz"
+from mgmt.storage import OPERATION
 
-OPERATION = "mgmt-operation"
-"""The metadata key under which an archive carries its id: that of the operation that began it."""
+__all__ = ["OPERATION", "SUFFIX", "archive_key", "index_key"]
+
+SUFFIX = ".index.jsonl.gz"
 
 
 def index_key(key: str, operation_id: str) -> str:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mgmt.archive import Archived, Index, IndexHeader, IndexWriter, largest_index, rebuild_index
+from mgmt.archive import Archived, Index, IndexEnd, IndexHeader, IndexWriter, largest_index, rebuild_index
 from mgmt.errors import IntegrityError, NotFoundError
 from mgmt.services.steps.index_keys import OPERATION, SUFFIX, index_key
 from mgmt.services.steps.scratch import scratch_folder
@@ -78,7 +78,7 @@ def any_index(store: ObjectStore, archive: StoredObject) -> Iterator[Index]:
 
 def finish_index(index: IndexWriter, archived: Archived, sent: Sent) -> None:
     """Write the end of the index: what was `archived`, and the object that it was `sent` as."""
-    index.finish(
+    end = IndexEnd(
         digest=archived.digest,
         kept=archived.kept,
         size=sent.size,
@@ -89,6 +89,7 @@ def finish_index(index: IndexWriter, archived: Archived, sent: Sent) -> None:
         members=archived.members,
         blocks=archived.blocks,
     )
+    index.finish(end)
 
 
 def as_sent(index: Index) -> Sent:

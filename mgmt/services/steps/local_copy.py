@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-from mgmt.archive import fsync_folder, make_folders, rename_noreplace
+from mgmt.archive import fsync_folder, make_folders, partial_name, rename_noreplace
 from mgmt.catalog import UploadRecord
 from mgmt.errors import ConflictError
 from mgmt.paths import folder_to_make
@@ -74,4 +74,4 @@ def remove_copy(record: UploadRecord) -> None:
 
 def _temporary(record: UploadRecord) -> str:
     folder = os.path.dirname(str(record.compressed_file_path))
-    return os.path.join(folder, f".mgmt-{token(record.operation_id)}.partial")
+    return os.path.join(folder, partial_name(token(record.operation_id)))

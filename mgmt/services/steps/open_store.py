@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from mgmt.catalog import Catalog
 from mgmt.config import Settings
-from mgmt.storage import Capabilities, ObjectStore, open_store
+from mgmt.storage import Capabilities, ObjectStore, StoreOptions, open_store
 
 
 def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectStore:
@@ -37,11 +37,9 @@ def _open(
 ) -> ObjectStore:
     return open_store(
         url,
-        endpoint_url=settings.endpoint_url,
-        region=settings.region,
-        profile=settings.aws_profile,
-        threads=settings.threads,
-        part_size=settings.part_size,
+        StoreOptions(
+            settings.endpoint_url, settings.region, settings.aws_profile, settings.threads, settings.part_size
+        ),
         capabilities=known,
         on_probed=on_probed,
         before_removal=before_removal,

@@ -6,7 +6,8 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mgmt.archive import Level, Survey, Tree, survey
+from mgmt.archive import Survey, Tree, survey
+from mgmt.choices import DEFAULT_PART_SIZE, FROZEN_CLASSES, Level, Proof
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
 from mgmt.paths import canonical, folder_to_make, held_folder, is_inside, real_folder
@@ -16,7 +17,6 @@ from mgmt.services.steps.overlaps import Needed, needed, not_leading_to, refuse_
 from mgmt.storage import ObjectStore, check_key, key_for
 
 _MEND = "mgmt config set completed_dir DIRECTORY   (or: mgmt upload --keep ...)"
-FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +26,8 @@ class UploadOptions:
     key: str | None = None
     storage_class: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
-    level: Level = "fast"
-    proof: str = "auto"
+    level: Level = Level.FAST
+    proof: Proof = Proof.AUTO
     on_conflict: str = "error"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -51,6 +51,7 @@ class UploadOptions:
         }
         values["catalog_file"] = settings.catalog_file()
         values.update({name: value for name, value in given.items() if value is not None})
+        values.update(level=Level(str(values["level"])), proof=Proof(str(values["proof"])))
         return cls(**values)  # type: ignore[arg-type]
 
 
@@ -141,12 +142,12 @@ def _refuse_unmovable(target: str, folder: int | None) -> None:
 
 def _refuse_unprovable(options: UploadOptions, store: ObjectStore) -> None:
     trusted = store.capabilities().checksum
-    if options.proof == "server-checksum" and trusted is None:
+    if options.proof == Proof.SERVER_CHECKSUM and trusted is None:
         raise RefusedError(
             f"{store.url} has no checksum that can be trusted, so it cannot prove anything itself",
             next_step="mgmt upload --proof read-back ...",
         )
-    if options.storage_class in FROZEN_CLASSES and (trusted is None or options.proof == "read-back"):
+    if options.storage_class in FROZEN_CLASSES and (trusted is None or options.proof == Proof.READ_BACK):
         raise RefusedError(
             f"an archive in {options.storage_class} cannot be read back, and without that it cannot be proven here",
             next_step="mgmt upload --storage-class STANDARD ...",
@@ -222,7 +223,7 @@ def preview(path: str, options: UploadOptions, store: ObjectStore) -> Preview:
     """What `upload` would do with `path`, refusals included; changes nothing."""
     target = canonical(path)
     plan = plan_upload(target, options, store)
-    part_size = options.part_size or 8 << 20
+    part_size = options.part_size or DEFAULT_PART_SIZE
     parts = -(-plan.survey.tar_size // part_size)
     return Preview(
         target=target,

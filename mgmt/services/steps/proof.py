@@ -5,15 +5,13 @@ from typing import NamedTuple
 
 from mgmt.archive import Contents, digest_members, inflate
 from mgmt.catalog import FileRecord
+from mgmt.choices import Proof
 from mgmt.errors import IntegrityError, NotFoundError, NotReadyError, Problem, ProblemError, RefusedError
 from mgmt.progress import Progress
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import any_index
 from mgmt.storage import ObjectStore, Sent, StoredObject
 from mgmt.storage.checksums import Crc64Nvme
-
-READ_BACK = "read-back"
-SERVER_CHECKSUM = "server-checksum"
 
 
 class Expected(NamedTuple):
@@ -28,25 +26,25 @@ class Expected(NamedTuple):
         return cls(Sent(size=size, checksum=checksum, parts=0, part_size=0), digest)
 
 
-def prove(store: ObjectStore, key: str, expected: Expected, method: str, progress: Progress) -> str:
+def prove(store: ObjectStore, key: str, expected: Expected, method: Proof, progress: Progress) -> str:
     """Prove that `key` holds what is `expected`; return how: `server-checksum crc64nvme` or `read-back`.
 
     `method` is auto (the server's checksum where it can be trusted, else read back), server-checksum or read-back.
     Raises IntegrityError when the store holds something else, RefusedError when that method cannot prove it.
     """
-    if method != READ_BACK:
+    if method != Proof.READ_BACK:
         checksum = store.prove(key, expected.sent)
         if checksum is not None:
-            return f"{SERVER_CHECKSUM} {checksum}"
-        if method == SERVER_CHECKSUM:
+            return f"{Proof.SERVER_CHECKSUM} {checksum}"
+        if method == Proof.SERVER_CHECKSUM:
             raise RefusedError(
                 f"{store.location(key)}: the store's checksum proves nothing here", next_step="use --proof read-back"
             )
     read_back(store, key, expected.sent.checksum, expected.digest, progress)
-    return READ_BACK
+    return Proof.READ_BACK.value
 
 
-def prove_again(store: ObjectStore, record: FileRecord, method: str, progress: Progress) -> tuple[StoredObject, str]:
+def prove_again(store: ObjectStore, record: FileRecord, method: Proof, progress: Progress) -> tuple[StoredObject, str]:
     """Prove that `store` still holds the archive of `record`; return the object as it is now, and how it was proven.
 
     An archive without a recorded proof is read back, because its checksum was never compared with its contents.
@@ -58,7 +56,7 @@ def prove_again(store: ObjectStore, record: FileRecord, method: str, progress: P
         with any_index(store, stored) as index:
             size, checksum, digest = index.end.size, index.end.checksum or None, index.end.digest
     if record.proof is None:
-        method = READ_BACK
+        method = Proof.READ_BACK
     return stored, prove_stored(store, stored, Expected.recorded(size, checksum, digest), method, progress)
 
 
@@ -81,7 +79,9 @@ def still_there(store: ObjectStore, record: FileRecord) -> StoredObject:
     return stored
 
 
-def prove_stored(store: ObjectStore, stored: StoredObject, expected: Expected, method: str, progress: Progress) -> str:
+def prove_stored(
+    store: ObjectStore, stored: StoredObject, expected: Expected, method: Proof, progress: Progress
+) -> str:
     """`prove` for an object that was looked up: what is wrong with it is raised as a ProblemError.
 
     Raises NotReadyError when only reading could prove it and it is frozen.
@@ -89,7 +89,7 @@ def prove_stored(store: ObjectStore, stored: StoredObject, expected: Expected, m
     where = store.location(stored.key)
     if stored.size != (size := expected.sent.size):
         raise ProblemError(Problem.CORRUPT, f"{where} has {stored.size} bytes, not {size} as recorded")
-    if method == READ_BACK or store.capabilities().checksum is None:
+    if method == Proof.READ_BACK or store.capabilities().checksum is None:
         refuse_frozen(store, stored)
     try:
         return prove(store, stored.key, expected, method, progress)

@@ -13,10 +13,12 @@ from mgmt.archive import (
     Extracted,
     Index,
     Limits,
+    Wanted,
     digest_members,
     extract,
     fsync_folder,
     inflate,
+    partial_name,
     read_blocks,
     read_members,
     read_selection,
@@ -74,7 +76,7 @@ class Restoring:
     def _extract(self, index: Index | None, fetch: Callable[[int, int], bytes]) -> Extracted:
         key, threads, progress = self.found.key, self.options.threads, self.progress
         expected = _expected_digest(self.found, index)
-        member, limits = self.options.member, None
+        member, limits = self.options.member, Limits()
         on_content: Progress = NoProgress()  # bytes are counted where they are read, except for a selection
         if index is None or not index.lengths:
             progress.start(f"download {key}", self.stored.size)
@@ -96,11 +98,8 @@ class Restoring:
         return extract(
             read_members(tar),
             self.folder,
-            free_name(self.folder, name, self.options.on_conflict),
-            member=member,
+            Wanted(free_name(self.folder, name, self.options.on_conflict), member, expected, limits),
             token=token(self.record.operation_id),
-            expected_digest=expected,
-            limits=limits,
             progress=on_content,
         )
 
@@ -108,7 +107,7 @@ class Restoring:
         """Bring the tar.gz itself; it gets its name when everything in it has been compared."""
         found, folder = self.found, self.folder
         path = os.path.join(folder, free_name(folder, posixpath.basename(found.key), self.options.on_conflict))
-        temporary = os.path.join(folder, f".mgmt-{token(self.record.operation_id)}.partial")
+        temporary = os.path.join(folder, partial_name(token(self.record.operation_id)))
         with index_if_any(found, self.stored) as index:
             expected = _expected_digest(found, index)
         self.progress.start(f"download {found.key}", self.stored.size)

@@ -1,0 +1,40 @@
+"""The choices that settings, options, archives and records share: each word and number once."""
+
+from enum import StrEnum
+
+MIN_PART_SIZE = 5 << 20
+DEFAULT_PART_SIZE = 8 << 20
+"""Twice as many requests as with 16 MiB cost no measurable CPU time, and half the memory."""
+MAX_PART_SIZE = 5 << 30
+
+
+class Level(StrEnum):
+    """How hard an archive is compressed."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+
+
+class Proof(StrEnum):
+    """How an archive is proven: AUTO is the server's checksum where it can be trusted, or else reading back."""
+
+    AUTO = "auto"
+    SERVER_CHECKSUM = "server-checksum"
+    READ_BACK = "read-back"
+
+
+class StorageClass(StrEnum):
+    """The storage classes of S3 that an archive can be stored in."""
+
+    STANDARD = "STANDARD"
+    REDUCED_REDUNDANCY = "REDUCED_REDUNDANCY"
+    STANDARD_IA = "STANDARD_IA"
+    ONEZONE_IA = "ONEZONE_IA"
+    INTELLIGENT_TIERING = "INTELLIGENT_TIERING"
+    GLACIER_IR = "GLACIER_IR"
+    GLACIER = "GLACIER"
+    DEEP_ARCHIVE = "DEEP_ARCHIVE"
+
+
+FROZEN_CLASSES = frozenset({StorageClass.GLACIER, StorageClass.DEEP_ARCHIVE})
+"""Objects in these classes must be restored before they can be read."""

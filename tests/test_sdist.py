@@ -1,0 +1,30 @@
+"""The source distribution holds the whole tree, so that its tests run from it."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists() or shutil.which("git") is None, reason="not a git checkout")
+def test_the_sdist_holds_every_tracked_file(tmp_path: Path) -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tracked = {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
+
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+
+    (sdist,) = tmp_path.glob("mgmt_archive-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        held = {str(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in archive.getnames()}
+    assert tracked - held == set()
+    assert {name for name in held - tracked if "__pycache__" in name or name.startswith(".venv")} == set()
