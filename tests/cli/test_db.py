@@ -17,5 +17,5 @@ def test_where_the_backup_of_an_upgrade_is(on_directory: Program) -> None:
     assert re.fullmatch(rf"catalog\.db\.{HEAD}-\d{{8}}T\d+Z\.backup", Path(back["backup"]).name)
     told = on_directory.ok("db", "upgrade").splitlines()
     (made,) = on_directory.catalog.parent.glob("catalog.db.0001-*.backup")
-    assert told == [f"{HEAD} (head)  {on_directory.catalog}", f"before that it was copied to {made}"]
+    assert told == [f"{HEAD} (head)  {on_directory.catalog}", f"backup of the previous version: {made}"]
     assert on_directory.ok("db", "upgrade").splitlines() == told[:1]

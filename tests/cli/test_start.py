@@ -68,15 +68,3 @@ def test_a_version_that_cannot_be_written_is_an_error(mgmt: Program) -> None:
         done = subprocess.run(mgmt.command("--version"), env=mgmt.env(), stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode != 0
     assert done.stderr.startswith("mgmt: No space left on device\n")
-
-
-def test_every_command_has_an_example() -> None:
-    import click
-
-    from mgmt.cli import COMMANDS, cli
-
-    for name in COMMANDS:
-        command = cli.get_command(click.Context(cli), name)
-        assert command is not None
-        for each in [command, *(command.commands.values() if isinstance(command, click.Group) else ())]:
-            assert "Example:" in (each.help or ""), each.name

@@ -255,7 +255,7 @@ def test_a_history_that_was_bent_is_not_pruned(history: Catalog, tmp_path: Path,
     change(reopen(), f"UPDATE operations SET error_message = 'yes' WHERE seq = {number}")
     catalog = reopen()
     before = there(catalog)
-    with pytest.raises(IntegrityError, match="nothing is pruned"):
+    with pytest.raises(IntegrityError, match="nothing was pruned"):
         pruned(catalog, tmp_path / "old.gz")
     assert there(reopen())[1:] == before
     assert list(tmp_path.glob("old.gz*")) == []
