@@ -1,4 +1,4 @@
-"""`mgmt db`: what an administrator is told."""
+"""`mgmt db`: what an administrator sees."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.program import Program
 
 
 @pytest.mark.sqlite
-def test_where_the_backup_of_an_upgrade_is(on_directory: Program) -> None:
+def test_an_upgrade_prints_the_path_of_its_backup(on_directory: Program) -> None:
     assert on_directory.json("db", "upgrade")["backup"] is None
     back = on_directory.json("db", "downgrade", "0001")
     assert (back["current"], back["is_current"]) == ("0001", False)

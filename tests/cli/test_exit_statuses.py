@@ -1,4 +1,4 @@
-"""Every command with every exit status that it can reach: one table."""
+"""Every command with every exit status that it can have, in one table."""
 
 import json
 import shlex
@@ -80,7 +80,7 @@ def tampered(mgmt: Program) -> None:
 
 
 def searched(mgmt: Program) -> None:
-    """Something may leave the catalog."""
+    """The catalog has an operation that may be pruned."""
     archived(mgmt)
     mgmt.ok("search", "notes")
 
@@ -91,7 +91,7 @@ def searched_and_tampered(mgmt: Program) -> None:
 
 
 def put_back(mgmt: Program) -> None:
-    """An older copy of the catalog, after the end of what came later was anchored."""
+    """An older copy of the catalog replaced the one that was anchored."""
     archived(mgmt)
     mgmt.ok("db", "backup", "copy.db")
     mgmt.ok("search", "notes")
@@ -129,7 +129,7 @@ def store_is_down(mgmt: Program) -> None:
 
 
 def busy(mgmt: Program) -> None:
-    """Another process (this one) has `notes`."""
+    """Another process (this one) holds the claim on `notes`."""
     nothing(mgmt)
     catalog = open_catalog(mgmt.records.url)
     holding.callback(catalog.close)
@@ -304,7 +304,7 @@ TABLE: list[tuple[Before, str, int]] = [
 
 
 def of_a_file(before: Before, line: str) -> bool:
-    """Whether it is about the file that an SQLite catalog is."""
+    """Whether the row needs an SQLite catalog."""
     return before in (not_a_database, put_back) or line.startswith(("db backup", "db roles"))
 
 
@@ -313,7 +313,7 @@ def of_a_file(before: Before, line: str) -> bool:
     [pytest.param(*row, marks=[pytest.mark.sqlite] if of_a_file(*row[:2]) else []) for row in TABLE],
     ids=lambda each: getattr(each, "__name__", str(each)),
 )
-def test_status(mgmt: Program, before: Before, line: str, status: int) -> None:
+def test_each_command_line_has_its_exit_status(mgmt: Program, before: Before, line: str, status: int) -> None:
     with holding:
         before(mgmt)
         done = mgmt.run("-o", "json", *shlex.split(line))
@@ -336,12 +336,12 @@ def test_the_table_has_every_command() -> None:
     assert [name for name in named if not any(f"{line} ".startswith(f"{name} ") for line in tried)] == []
 
 
-def test_the_table_has_every_status_that_needs_no_special_server() -> None:
+def test_the_table_has_every_exit_status_but_two() -> None:
     elsewhere = {ExitStatus.FAILED, ExitStatus.NOT_READY}  # tests/integration: a changed file, a frozen object
     assert {status for _, _, status in TABLE} == set(ExitStatus) - elsewhere
 
 
-def test_the_history_is_sound_after_all_kinds_of_commands(mgmt: Program) -> None:
+def test_the_history_is_sound_after_every_kind_of_command(mgmt: Program) -> None:
     archived(mgmt)
     for line, status in (
         ("upload notes photos --on-conflict rename", OK),
@@ -367,7 +367,7 @@ def test_the_history_is_sound_after_all_kinds_of_commands(mgmt: Program) -> None
     assert mgmt.json("verify", "--all") != []
 
 
-def test_what_was_changed_is_named(mgmt: Program) -> None:
+def test_audit_verify_names_the_edited_operation(mgmt: Program) -> None:
     tampered(mgmt)
     [upload] = mgmt.json("log")
     done = mgmt.run("-o", "json", "audit", "verify")
@@ -382,7 +382,7 @@ def test_what_was_changed_is_named(mgmt: Program) -> None:
     assert "NOT sound: 1 operations in 1 seals" in done.stdout
 
 
-def test_a_history_goes_through_a_pipe(mgmt: Program) -> None:
+def test_an_export_can_be_piped_into_an_import(mgmt: Program) -> None:
     archived(mgmt)
     out = mgmt.run_process("db", "export", "-")
     (mgmt.work / "history").write_text(out.stdout)
@@ -394,7 +394,7 @@ def test_a_history_goes_through_a_pipe(mgmt: Program) -> None:
 
 
 @pytest.mark.sqlite
-def test_a_catalog_from_the_future_is_left_alone(mgmt: Program) -> None:
+def test_a_newer_catalog_is_refused_and_not_changed(mgmt: Program) -> None:
     from_the_future(mgmt)
     before = mgmt.catalog.read_bytes()
     done = mgmt.run("upload", "notes")
