@@ -56,7 +56,7 @@ def command(
         copies = [find_copy(name, app.store, app.catalog) for name in targets]
         app.render.many(copies, PLAN, empty="nothing to free")
         return
-    confirm(f"Remove {len(targets)} completed copies?", yes=yes)
+    confirm("Remove 1 completed copy?" if len(targets) == 1 else f"Remove {len(targets)} completed copies?", yes=yes)
     arguments = given(ctx, ("all_of_them", "older_than"))
     outcomes = run_batch(
         targets,
