@@ -20,7 +20,6 @@ def show_outcomes(
     columns: Sequence[Column],
     *,
     several: bool,
-    empty: str = "nothing to do",
     sentences: "Callable[[OperationRecord], list[str]] | None" = None,
 ) -> None:
     """Print each outcome as it arrives. Raises the error that stands for them if not everything was done."""
@@ -53,6 +52,6 @@ def show_outcomes(
                 }
 
     with closing(outcomes):  # if the reader of our output has gone, the remaining targets are not started
-        app.render.many(shown(), columns, empty=empty)
+        app.render.many(shown(), columns, empty="nothing to do")
     if (error := verdict(seen)) is not None:
         raise error

@@ -1,8 +1,8 @@
 """`mgmt upload`."""
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
 
 import click
 
@@ -12,9 +12,6 @@ from mgmt.cli.parameters import Command, Size, dry_run, given, tag
 from mgmt.cli.render import Column
 from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
 from mgmt.errors import ConfigurationError, MgmtError
-
-if TYPE_CHECKING:
-    from mgmt.services.steps.overlaps import Needed
 
 RECORDED = (
     "all_of", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
@@ -69,24 +66,14 @@ PLAN = (
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     paths: tuple[str, ...],
     all_of: str | None,
     files_from: BinaryIO | None,
     null: bool,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    key: str | None,
-    storage_class: str | None,
-    tags: dict[str, str],
-    level: str | None,
-    proof: str | None,
-    on_conflict: str | None,
-    keep: bool,
-    keep_archive: str | None,
-    xattrs: bool,
-    owners: bool,
     bwlimit: int | None,
     dry_run: bool,
+    **chosen: Any,
 ) -> None:
     """Archive files and folders, then move them to completed/.
 
@@ -99,31 +86,20 @@ def command(
     """
     from mgmt.services.steps.batch import run_batch
     from mgmt.services.steps.overlaps import needed
-    from mgmt.services.steps.plan import UploadOptions
+    from mgmt.services.steps.plan import UploadOptions, expand_all
     from mgmt.services.upload import upload
 
     app: App = ctx.obj
     settings = app.settings
-    own = needed(settings.store, settings.catalog_file(), keep_archive)
-    targets = _targets(paths, all_of, files_from, settings.completed_dir, own, null=null)
-    if key is not None and len(targets) > 1:
+    own = needed(settings.store, settings.catalog_file(), chosen["keep_archive"])
+
+    def everything_in(folder: str) -> list[str]:
+        return expand_all(folder, settings.completed_dir, own)
+
+    targets = _targets(paths, all_of, files_from, null=null, everything_in=everything_in)
+    if chosen["key"] is not None and len(targets) > 1:
         raise ConfigurationError("--key names one archive, but there are several targets", next_step="leave out --key")
-    options = UploadOptions.from_settings(
-        settings,
-        include=include,
-        exclude=exclude,
-        key=key,
-        storage_class=storage_class,
-        tags=tags,
-        level=level,
-        proof=proof,
-        on_conflict=on_conflict,
-        keep=keep,
-        keep_archive=keep_archive,
-        xattrs=xattrs,
-        owners=owners,
-        bandwidth=bwlimit,
-    )
+    options = UploadOptions.from_settings(settings, bandwidth=bwlimit, **chosen)
     if dry_run:
         from mgmt.services.steps.plan import preview
 
@@ -154,13 +130,12 @@ def _targets(
     paths: Sequence[str],
     all_of: str | None,
     files_from: BinaryIO | None,
-    completed_dir: str,
-    own: "Sequence[Needed]",
     *,
     null: bool,
+    everything_in: Callable[[str], list[str]],
 ) -> list[str]:
     """The targets that the command line names, each once, in order."""
-    from mgmt.services.steps.plan import expand_all, read_list
+    from mgmt.services.steps.plan import read_list
 
     if list(paths) == ["all"] and not os.path.lexists("all"):
         paths, all_of = [], "."
@@ -168,7 +143,7 @@ def _targets(
         raise ConfigurationError("--all and paths exclude each other", next_step="mgmt upload --all=DIR")
     targets = list(paths)
     if all_of is not None:
-        targets += expand_all(all_of, completed_dir, own)
+        targets += everything_in(all_of)
     if files_from is not None:
         targets += read_list(files_from.read(), nul=null)
     if not targets and all_of is None:

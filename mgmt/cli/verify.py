@@ -72,7 +72,7 @@ def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sampl
         if all_of_them:
             yield from find_unknown(open_store=app.store, catalog=app.catalog, command_args=arguments)
 
-    show_outcomes(app, outcomes(), COLUMNS, several=all_of_them or len(targets) > 1, empty="nothing to verify")
+    show_outcomes(app, outcomes(), COLUMNS, several=all_of_them or len(targets) > 1)
 
 
 def _share(sample: str) -> float:
