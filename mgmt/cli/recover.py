@@ -36,4 +36,4 @@ def command(app: App, host: str | None, dry_run: bool) -> None:
     from mgmt.services.recover import recover
 
     settled = recover(open_store=app.store, catalog=app.catalog, progress=app.progress, dry_run=dry_run, dead_host=host)
-    app.render.many(settled, OF_HOST if host else COLUMNS, empty="nothing was interrupted")
+    app.render.many(settled, OF_HOST if host else COLUMNS, empty="no interrupted operations")

@@ -1,7 +1,6 @@
 """The history of operations: list it, check it against its seals, and anchor it in the store.
 
-An anchor is the digest of the last seal, written to the store: a copy outside the catalog, which nobody who can only
-write to the catalog can change.
+An anchor is the digest of the last seal, written to the store: write access to the catalog is not enough to change it.
 """
 
 import json
