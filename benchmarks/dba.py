@@ -33,6 +33,7 @@ from mgmt.catalog.schema import migrate
 from mgmt.catalog.schema.backup import backup
 from mgmt.progress import NoProgress
 from mgmt.services.prune import prune
+from mgmt.services.steps.context import Context
 from tests.postgresql import GIVEN, PostgreSQL, own_postgresql
 
 MEMBERS = 10_000
@@ -142,7 +143,7 @@ def _import(url: str, path: Path) -> None:
 def _prune(catalog: Catalog, folder: Path) -> None:
     before = PruneFilter(datetime.now(UTC))
     file = folder / f"pruned-{catalog.database.url.get_backend_name()}.gz"
-    prune(before, str(file), open_store=_no_store, catalog=catalog, progress=NoProgress(), command_args={})
+    prune(before, str(file), Context(_no_store, catalog, NoProgress()))
 
 
 def _no_store(_: object) -> NoReturn:

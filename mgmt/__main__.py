@@ -1,4 +1,4 @@
-"""Where the process of `mgmt` begins and ends."""
+"""Entry point of the `mgmt` command."""
 
 import gc
 import sys
@@ -6,25 +6,25 @@ import sys
 from mgmt import __version__
 
 GARBAGE = 100_000
-"""So many objects more than there were, and Python looks for garbage. With its own 700 it looks two hundred times while
-it imports what a command needs, of which nothing is garbage."""
+"""Threshold of the garbage collector. With Python's default of 700 it runs two hundred times during the imports of a
+command, and finds nothing."""
 
 
 def main() -> None:
-    """Run the command that the arguments say, and exit with its status."""
-    if sys.argv[1:] == ["--version"]:  # scripts ask this, and need not wait for Click
+    """Run `mgmt` with the arguments of this process, and exit with its status."""
+    if sys.argv[1:] == ["--version"]:  # scripts ask for it, and need not wait for Click
         try:
             print(f"mgmt {__version__}", flush=True)
             return
         except OSError:
-            pass  # `run` says what is wrong
+            pass  # `run` reports the error
     gc.set_threshold(GARBAGE)
     from mgmt.cli import run
 
     try:
-        sys.exit(run(sys.argv[1:]))  # Click itself exits when it has completed a word
+        sys.exit(run(sys.argv[1:]))  # after shell completion, Click exits by itself
     finally:
-        gc.freeze()  # Python would look for garbage once more, among everything, before it forgets everything
+        gc.freeze()  # no last garbage collection of everything at exit
 
 
 if __name__ == "__main__":

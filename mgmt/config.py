@@ -1,4 +1,4 @@
-"""Settings: a flag beats `MGMT_<NAME>` beats the configuration file beats the default."""
+"""Settings. A flag overrides `MGMT_<NAME>`, which overrides the configuration file, which overrides the default."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -23,14 +23,18 @@ def parse_size(text: str) -> int:
     unit = number[-1:] if number[-1:].isalpha() else ""
     try:
         return int(float(number.removesuffix(unit)) * _UNITS[unit]) if unit in _UNITS else int(text)
-    except OverflowError as exc:  # "inf" is a float, too
+    except OverflowError as exc:  # "inf" is a float
         raise ValueError(f"{text!r} is not a number of bytes") from exc
+
+
+class _InvalidValueError(ValueError):
+    """The message says what the value must be."""
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in allowed:
-            raise ValueError(f"is one of {', '.join(allowed)}")
+            raise _InvalidValueError(f"must be one of {', '.join(allowed)}")
         return text
 
     return parse
@@ -38,16 +42,16 @@ def _choice(*allowed: str) -> Callable[[str], str]:
 
 def _yes_or_no(text: str) -> bool:
     if text.lower() not in ("true", "false"):
-        raise ValueError("is true or false")
+        raise _InvalidValueError("must be true or false")
     return text.lower() == "true"
 
 
 def _store_url(text: str) -> str:
     if not text.startswith(("s3://", "file:///")):
-        raise ValueError("looks like s3://bucket/prefix or file:///directory")
+        raise _InvalidValueError("must be s3://bucket/prefix or file:///directory")
     path = text.removeprefix("file://")
     if ".." in path.split("/") and os.path.realpath(path) != os.path.realpath(os.path.normpath(path)):
-        raise ValueError("is a path where '..' follows a symbolic link; write it without '..'")
+        raise _InvalidValueError("must not have '..' after a symbolic link; write the path without '..'")
     return text.rstrip("/")
 
 
@@ -60,7 +64,7 @@ def _between(low: int, high: int, parse: Callable[[str], int] = int) -> Callable
     def check(text: str) -> int:
         value = parse(text)
         if not low <= value <= high:
-            raise ValueError(f"is between {low} and {high}")
+            raise _InvalidValueError(f"must be between {low} and {high}")
         return value
 
     return check
@@ -76,26 +80,30 @@ def _setting(doc: str, parse: Callable[[str], Any] = str, default: Any = None) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Every setting, already parsed. `origins` says where each value comes from."""
+    """All settings, parsed. `origins` names the source of each value that is not a default."""
 
-    store: str | None = _setting("where archives live: s3://bucket/prefix or file:///directory", _store_url)
-    endpoint_url: str | None = _setting("the S3 endpoint, where it is not Amazon's")
+    store: str | None = _setting("where archives are stored: s3://bucket/prefix or file:///directory", _store_url)
+    endpoint_url: str | None = _setting("the S3 endpoint, if not Amazon's")
     region: str | None = _setting("the region of the bucket")
     aws_profile: str | None = _setting("the profile in ~/.aws that holds the credentials")
     storage_class: str | None = _setting("the storage class of new archives", _choice(*STORAGE_CLASSES))
     local_dir: str | None = _setting("where search and ls look for local files", _directory)
-    completed_dir: str = _setting("where originals go when they are safe", _directory, "completed")
-    on_conflict: str = _setting("what to do when a name is taken", _choice(*ON_CONFLICT), "error")
-    proof: str = _setting("how an archive is proven", _choice(*PROOFS), Proof.AUTO.value)
-    level: str = _setting("compression: fast or balanced", _choice(*LEVELS), Level.FAST.value)
-    mirror: bool = _setting("keep the records as JSON beside the completed files, too", _yes_or_no, False)
-    catalog: str | None = _setting("the catalog's URL, sqlite:///path or postgresql://...", _catalog_url)
-    part_size: int | None = _setting("bytes of a part of an upload", _between(MIN_PART_SIZE, MAX_PART_SIZE, parse_size))
-    threads: int = _setting("parts in flight at once", _between(1, 64), 4)
+    completed_dir: str = _setting("where originals are moved once they are archived", _directory, "completed")
+    on_conflict: str = _setting("what to do if a name is taken: error, rename or skip", _choice(*ON_CONFLICT), "error")
+    proof: str = _setting(
+        "how archives are proven: auto, server-checksum or read-back", _choice(*PROOFS), Proof.AUTO.value
+    )
+    level: str = _setting("compression level: fast or balanced", _choice(*LEVELS), Level.FAST.value)
+    mirror: bool = _setting("also keep records as JSON beside completed files", _yes_or_no, False)
+    catalog: str | None = _setting("URL of the catalog: sqlite:///path or postgresql://...", _catalog_url)
+    part_size: int | None = _setting(
+        "size of the parts of an upload", _between(MIN_PART_SIZE, MAX_PART_SIZE, parse_size)
+    )
+    threads: int = _setting("parts in transit at once", _between(1, 64), 4)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def catalog_url(self) -> str:
-        """The catalog's URL; where none is set, a SQLite file in the user's data directory."""
+        """The catalog's URL; by default, an SQLite file in the user's data directory."""
         if self.catalog:
             return self.catalog
         import platformdirs
@@ -103,12 +111,12 @@ class Settings:
         return f"sqlite:///{platformdirs.user_data_path('mgmt') / 'catalog.db'}"
 
     def catalog_file(self) -> str | None:
-        """The path of the catalog where it is a file; None for one on a server."""
+        """The path of an SQLite catalog; None for a catalog on a server."""
         url = self.catalog_url()
         return url.partition(":///")[2].partition("?")[0] if url.startswith("sqlite") else None
 
     def store_url(self) -> str:
-        """The configured store's URL. Raises ConfigurationError when there is none."""
+        """The URL of the configured store. Raises ConfigurationError if none is configured."""
         if self.store is None:
             raise ConfigurationError(
                 "no store is configured",
@@ -124,7 +132,7 @@ DESCRIPTIONS: dict[str, str] = {f.name: f.metadata["doc"] for f in fields(Settin
 
 
 def check_name(name: str) -> str:
-    """`name`, if there is such a setting. Raises ConfigurationError."""
+    """Return `name` with underscores. Raises ConfigurationError if there is no such setting."""
     name = name.replace("-", "_")
     if name not in NAMES:
         import difflib
@@ -138,23 +146,23 @@ def check_name(name: str) -> str:
 
 
 def parse_value(name: str, value: str, origin: str) -> Any:
-    """`value` as the type of the setting `name`. Raises ConfigurationError naming `origin`."""
+    """Parse `value` for the setting `name`. Raises ConfigurationError, which names `origin`."""
     try:
         return _PARSERS[name](value)
     except ValueError as exc:
-        reason = exc if str(exc).startswith(("is ", "looks ")) else "is not a number"
-        raise ConfigurationError(f"{name} = {value!r} ({origin}): it {reason}") from exc
+        reason = exc if isinstance(exc, _InvalidValueError) else "must be a number"
+        raise ConfigurationError(f"{name} = {value!r} ({origin}): {reason}") from exc
 
 
 def default_path() -> Path:
-    """The user's configuration file, whether or not it exists."""
+    """The path of the user's configuration file, which may not exist."""
     import platformdirs
 
     return platformdirs.user_config_path("mgmt") / "config.toml"
 
 
 def load(flags: Mapping[str, str | None], path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from all their sources. A missing file is an empty one. Raises ConfigurationError."""
+    """Load the settings from all sources; the file may be missing. Raises ConfigurationError."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
 
@@ -178,11 +186,11 @@ def load(flags: Mapping[str, str | None], path: Path, environ: Mapping[str, str]
 
 
 def _refuse_tilde(catalog: str) -> None:
-    """On the command line `~` is the shell's, which leaves it alone in a URL: a folder named `~` is hardly meant."""
+    """Refuse a `~` that the shell did not expand: a folder named `~` is hardly meant."""
     meant = _catalog_url(catalog)
     if catalog.startswith("sqlite") and ":///~" in catalog:
         raise ConfigurationError(
-            f"--catalog {catalog}: the shell does not expand the ~ in a URL, and neither does mgmt",
+            f"--catalog {catalog}: neither the shell nor mgmt expands ~ in a URL",
             next_step=f"--catalog {meant}   (or, for a folder named ~: {catalog.replace(':///', ':///./', 1)})",
         )
 
@@ -200,16 +208,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, name: str, value: str | None) -> None:
-    """Set (or, with None, unset) one setting in the file, keeping its comments; the file is replaced atomically.
+    """Set a setting in the file (None: unset it). Comments are kept, and the file is replaced atomically.
 
-    Raises ConfigurationError when the value is not allowed, or the file cannot be written.
+    Raises ConfigurationError if the value is invalid, or the file cannot be written.
     """
     import tempfile
 
     import tomlkit
 
     name = check_name(name)
-    parsed = None if value is None else parse_value(name, value, "given")
+    parsed = None if value is None else parse_value(name, value, "command line")
     _read(path)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -218,7 +226,7 @@ def write(path: Path, name: str, value: str | None) -> None:
             document.pop(name, None)
         else:
             document[name] = parsed
-        # mkstemp makes it 0600; the name appears only when all of it is on disk.
+        # mkstemp creates it with mode 0600; the name appears only when the file is complete and on disk.
         descriptor, temporary = tempfile.mkstemp(prefix=".config-", dir=path.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(tomlkit.dumps(document))

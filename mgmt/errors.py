@@ -1,10 +1,10 @@
-"""Every way mgmt can fail on purpose, and the exit status each one means."""
+"""The errors of mgmt, and the exit status of each."""
 
 from enum import IntEnum, StrEnum
 
 
 class ExitStatus(IntEnum):
-    """The promise to scripts (docs/commands.md). 128 + n is added for signal n."""
+    """Exit statuses that scripts can rely on (docs/commands.md). A run that signal n interrupts exits with 128 + n."""
 
     OK = 0
     FAILED = 1
@@ -21,9 +21,9 @@ class ExitStatus(IntEnum):
 
 
 class MgmtError(Exception):
-    """Something the user can act on: shown as one line, never as a traceback.
+    """An error that the user can act on: shown as one line, never as a traceback.
 
-    `message` says what failed and why; `next_step`, when there is one, says what to type next.
+    `message` says what failed and why; `next_step`, if there is one, what to type next.
     """
 
     exit_status = ExitStatus.FAILED
@@ -36,68 +36,68 @@ class MgmtError(Exception):
 
 
 class ConfigurationError(MgmtError):
-    """A setting, an option or an argument cannot be used as given."""
+    """A setting, option or argument is invalid."""
 
     exit_status = ExitStatus.USAGE
 
 
 class PartialError(MgmtError):
-    """Some of what was asked for was done, and some was not."""
+    """Some targets were done and some were not."""
 
     exit_status = ExitStatus.PARTIAL
 
 
 class NotFoundError(MgmtError):
-    """What was named is not there."""
+    """The file, archive, operation or setting does not exist."""
 
     exit_status = ExitStatus.NOT_FOUND
 
 
 class StoreError(MgmtError):
-    """The store refused, or answered something that cannot be used."""
+    """The store refused a request, or its answer cannot be used."""
 
 
 class StoreUnavailableError(StoreError):
-    """The store cannot be reached, or says slow down: the same command may succeed later."""
+    """The store is unreachable or is throttling requests: the same command may succeed later."""
 
     exit_status = ExitStatus.UNAVAILABLE
     retryable = True
 
 
 class NotReadyError(MgmtError):
-    """The object is frozen; it must be thawed before it can be read."""
+    """The object is frozen: it must be restored before it can be read."""
 
     exit_status = ExitStatus.NOT_READY
     retryable = True
 
 
 class RefusedError(MgmtError):
-    """Doing it would not be safe, or needs a yes that was not given."""
+    """The action is unsafe, or was not confirmed."""
 
     exit_status = ExitStatus.REFUSED
 
 
 class IntegrityError(MgmtError):
-    """What is stored or restored is not what was recorded."""
+    """What is stored or restored differs from what was recorded."""
 
     exit_status = ExitStatus.INTEGRITY
 
 
 class Problem(StrEnum):
-    """What can be wrong between a store and the catalog."""
+    """How a store and the catalog can disagree."""
 
     MISSING = "missing"
-    """The archive, or its index, is not in the store any more."""
+    """The archive or its index is no longer in the store."""
     CORRUPT = "corrupt"
-    """The store holds something else than what was archived."""
+    """The stored archive differs from what was archived."""
     CHANGED = "changed"
-    """The catalog says something else of an archive than the archive's own index does."""
+    """The catalog's records differ from the index of the archive."""
     UNKNOWN = "unknown"
-    """The store holds an object that the catalog does not know."""
+    """The store holds an object that is not in the catalog."""
 
 
 class ProblemError(IntegrityError):
-    """A finding, and what kind it is."""
+    """A problem that `mgmt verify` found."""
 
     def __init__(self, problem: Problem, message: str, *, next_step: str | None = None) -> None:
         super().__init__(message, next_step=next_step)
@@ -105,38 +105,38 @@ class ProblemError(IntegrityError):
 
 
 class ConflictError(MgmtError):
-    """The name is taken, and nothing is ever overwritten."""
+    """The name is taken; nothing is ever overwritten."""
 
     exit_status = ExitStatus.CONFLICT
 
 
 class BusyError(MgmtError):
-    """Another operation has the target."""
+    """Another operation is using the target."""
 
     exit_status = ExitStatus.BUSY
     retryable = True
 
 
 class LostError(BusyError):
-    """What this process had under way was taken over by another, which was told that it is dead: it must not go on."""
+    """Another process recovered this operation (`mgmt recover --host`): this one must not continue."""
 
 
 class CatalogError(MgmtError):
-    """The catalog is unreachable, locked, older, newer or damaged."""
+    """The catalog is unreachable, locked, older or newer than this mgmt, or damaged."""
 
     exit_status = ExitStatus.CATALOG
 
 
 class SourceChangedError(MgmtError):
-    """The original changed while it was read: what was read is not what is there."""
+    """The original changed while it was read."""
 
     retryable = True
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked mgmt to stop; the exit status is 128 + `signum`.
+    """A signal interrupted mgmt; the exit status is 128 + `signum`.
 
-    `again`: it did so before, so what the first one had cleaned up may be unfinished.
+    `again`: it is not the first one, and may have interrupted the cleanup after the first.
     """
 
     def __init__(self, signum: int, *, again: bool = False) -> None:

@@ -1,30 +1,30 @@
-"""How services tell whoever is watching how far they have come."""
+"""The interface through which services report progress."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """A watcher of one task at a time. Called from transfer threads too, so each method must be thread-safe."""
+    """Shows the progress of one task at a time. Transfer threads call it, so each method must be thread-safe."""
 
     def start(self, task: str, total: int | None = None) -> None:
-        """Begin `task` ("upload photos"); `total` is in bytes, None when it is not known."""
+        """Begin `task` ("upload photos"). `total` is in bytes, None if it is unknown."""
         ...
 
     def advance(self, count: int) -> None:
-        """`count` more bytes are done; a retry gives bytes back as a negative count."""
+        """Add `count` bytes; a retry takes bytes back with a negative count."""
         ...
 
     def note(self, message: str) -> None:
-        """Something the user should know that is neither a result nor an error."""
+        """Show a message that is neither a result nor an error."""
         ...
 
     def stop(self) -> None:
-        """The task has ended, well or not. Stopping twice is harmless."""
+        """End the task, successful or not. May be called twice."""
         ...
 
 
 class NoProgress:
-    """Nobody is watching."""
+    """Shows nothing."""
 
     def start(self, task: str, total: int | None = None) -> None:
         """Ignore it."""

@@ -1,8 +1,9 @@
-"""Being asked to stop, by Ctrl-C or another signal: at once where that is safe, else as soon as it is.
+"""Interruption by Ctrl-C and other signals: at once where that is safe, otherwise as soon as it is.
 
-What must not be left half done runs in `held()`. What has gone so far that it can only be finished says
-`finish_first()`: a stop then waits until `may_stop()`, where the next piece of work would begin; where none does, the
-command is done before it could be stopped. Only the main thread is ever stopped, so elsewhere all of this does nothing.
+Code that must not be interrupted halfway runs in `held()`. Work that can only be finished, not undone, calls
+`finish_first()`: a signal then waits until `may_stop()`, which is called before the next piece of work. If there is
+none, the command finishes as if there had been no signal. Only the main thread is interrupted: in other threads, these
+functions do nothing.
 """
 
 import signal
@@ -27,7 +28,7 @@ _stop = _Stop()
 
 
 def listen() -> None:
-    """Raise Interrupted for each of `STOPPING` from now on, but for those that are ignored: nohup means it."""
+    """Raise Interrupted for each signal in `STOPPING` from now on, except ignored ones, as under nohup."""
     _stop.held, _stop.finishing, _stop.raised, _stop.waiting = 0, False, False, None
     for number in STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -36,7 +37,7 @@ def listen() -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let a stop wait until the end of this block."""
+    """Delay a signal until the end of this block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -49,20 +50,20 @@ def held() -> Iterator[None]:
 
 
 def finish_first() -> None:
-    """From here on a stop waits for `may_stop`: what has begun is going to be finished."""
+    """Delay signals until `may_stop`: the current work must be finished."""
     if threading.current_thread() is threading.main_thread():
         _stop.finishing = True
 
 
 def may_stop() -> None:
-    """Nothing is under way: raise Interrupted if a stop has waited for this."""
+    """Raise Interrupted if a signal was delayed: no work is in progress."""
     if threading.current_thread() is threading.main_thread():
         _stop.finishing = False
         _raise_what_waits()
 
 
 def wait(number: int) -> None:
-    """Let the stop by `number`, which was raised where nobody could catch it, take effect at the next occasion."""
+    """Delay the signal `number` until the next `may_stop` or end of `held`: its exception was lost."""
     _stop.waiting = number
 
 

@@ -122,5 +122,5 @@ def test_yes_or_no(given: str, meant: bool, file: Path) -> None:
     write(file, "mirror", given)
     assert file.read_text() == f"mirror = {str(meant).lower()}\n"
     assert load({}, file, {}).mirror is meant
-    with pytest.raises(ConfigurationError, match="it is true or false"):
+    with pytest.raises(ConfigurationError, match="must be true or false"):
         load({}, file, {"MGMT_MIRROR": "1"})

@@ -1,6 +1,8 @@
-"""The documentation says what there is: every command, option, exit status, table and column; and no link is broken."""
+"""The documentation lists what exists, and nothing else: commands, options, errors, exit statuses, types and tables."""
 
 import hashlib
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -10,10 +12,13 @@ from pathlib import Path
 import click
 import pytest
 
+import mgmt
+from mgmt.catalog import FileStatus, OperationRecord, Status
 from mgmt.catalog.records.base import Base
-from mgmt.cli import cli
+from mgmt.cli import COMMANDS as SECTIONS
 from mgmt.config import NAMES
-from mgmt.errors import ExitStatus
+from mgmt.errors import ExitStatus, Interrupted, MgmtError, Problem
+from tests.commands import ALL, spelled
 from tests.links import PAGES, broken_links
 from tests.program import Program
 
@@ -21,20 +26,6 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (ROOT / "docs" / "commands.md").read_text("utf-8")
 FORMAT = (ROOT / "docs" / "format.md").read_text("utf-8")
 CATALOG = (ROOT / "docs" / "catalog.md").read_text("utf-8")
-
-
-def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """`command` and all below it, each with the words that call it."""
-    yield path, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            below = command.get_command(context, name)
-            assert below is not None
-            yield from walk(below, (*path, name))
-
-
-ALL_COMMANDS = dict(walk(cli))
 
 
 def sections(page: str) -> dict[str, str]:
@@ -51,46 +42,150 @@ def sections(page: str) -> dict[str, str]:
 
 
 def section_of(path: tuple[str, ...]) -> str:
-    """What commands.md says of a command; the top of the page is about `mgmt` itself."""
+    """The section of commands.md about a command; for `mgmt` itself the top of the page."""
     all_of_them = sections(COMMANDS)
     if not path:
         return all_of_them["Commands"]
-    wanted = f"`mgmt {' '.join(path)}`"
+    wanted = f"`{spelled(path)}`"
     matching = [text for title, text in all_of_them.items() if wanted in title.split(", ")]
     assert len(matching) == 1, f"docs/commands.md has {len(matching)} sections on {wanted}"
     return matching[0]
 
 
-@pytest.mark.parametrize("path", ALL_COMMANDS, ids=lambda path: " ".join(("mgmt", *path)))
+def rows(text: str) -> list[list[str]]:
+    """The cells of each row of the tables in `text`, without headers."""
+    found = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in re.findall(r"^\|.*\|$", text, re.M)]
+    rules = [number for number, cells in enumerate(found) if set("".join(cells)) <= set("-|")]
+    return [cells for number, cells in enumerate(found) if number not in rules and number + 1 not in rules]
+
+
+def quoted(text: str) -> list[str]:
+    """What stands in backticks."""
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+def subclasses(kind: type[MgmtError]) -> Iterator[type[MgmtError]]:
+    """`kind` and all below it that a user can see; those with an underscore never leave their module."""
+    yield kind
+    for each in kind.__subclasses__():
+        if not each.__name__.startswith("_"):
+            yield from subclasses(each)
+
+
+def anchor(title: str) -> str:
+    """The fragment of a link to a heading, by GitHub's rule."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("path", ALL, ids=spelled)
 def test_each_command_and_option_is_documented(path: tuple[str, ...]) -> None:
-    section = section_of(path)
+    section = re.sub(r"```.*?```", "", section_of(path), flags=re.DOTALL)
     options = {
         name
-        for parameter in ALL_COMMANDS[path].params
+        for parameter in ALL[path].params
         if isinstance(parameter, click.Option)
         for name in (*parameter.opts, *parameter.secondary_opts)
     }
-    quoted = " ".join(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", section, flags=re.DOTALL)))
-    assert options <= set(re.findall(r"(?<![\w-])--?[a-z0-9][a-z-]*", quoted))
+    assert options <= set(re.findall(r"(?<![\w-])--?[a-z0-9][a-z-]*", " ".join(quoted(section))))
 
 
-@pytest.mark.parametrize("path", [path for path in ALL_COMMANDS if path], ids=" ".join)
-def test_no_option_is_documented_that_is_not_there(path: tuple[str, ...]) -> None:
-    known = {name for parameter in ALL_COMMANDS[path].params for name in parameter.opts} | {"-h", "--help"}
-    first_cells = re.findall(r"^\| (`-.*?) \|", section_of(path), re.MULTILINE)
+@pytest.mark.parametrize("path", ALL, ids=spelled)
+def test_each_documented_option_exists(path: tuple[str, ...]) -> None:
+    known = {name for parameter in ALL[path].params for name in parameter.opts} | {"-h", "--help"}
+    first_cells = [cells[0] for cells in rows(section_of(path)) if cells[0].startswith("`-")]
     documented = {name for cell in first_cells for name in re.findall(r"`(--?[a-z0-9][a-z-]*)", cell)}
     assert documented <= known
 
 
+@pytest.mark.parametrize("path", ALL, ids=spelled)
+def test_each_choice_of_an_option_is_documented(path: tuple[str, ...]) -> None:
+    section = section_of(path)
+    for parameter in ALL[path].params:
+        if isinstance(parameter.type, click.Choice):
+            names = [f"`{name}" for name in parameter.opts if isinstance(parameter, click.Option)]
+            (text,) = [" ".join(cells[1:]) for cells in rows(section) if any(n in cells[0] for n in names)] or [section]
+            assert set(parameter.type.choices) <= set(quoted(text)), parameter.name
+
+
+def test_each_documented_command_exists() -> None:
+    titles = [words for title in sections(COMMANDS) for words in quoted(title)]
+    assert sorted(titles) == sorted(spelled(path) for path in ALL if path)
+
+
+def test_the_table_of_commands_is_that_of_the_help() -> None:
+    table = [cells for cells in rows(sections(COMMANDS)["Commands"]) if cells[0].startswith(("**", "["))]
+    expected: list[list[str]] = []
+    for title, modules in SECTIONS.items():
+        expected.append([title, ""])
+        for module in dict.fromkeys(modules.values()):
+            names = [name for name, each in modules.items() if each == module]
+            summary = (ALL[names[0],].help or "").partition("\n")[0].removesuffix(".")
+            expected.append([", ".join(names), summary[0].lower() + summary[1:]])
+    found = [
+        [re.sub(r"\(.*?\)|[\[\]`*]", "", cells[0]), "".join(cells[1:]).strip("| ").replace("`", "")] for cells in table
+    ]
+    assert found == expected
+
+
 def test_each_exit_status_is_documented() -> None:
-    documented = set(re.findall(r"^\| (\d+) \|", sections(COMMANDS)["Exit status"], re.MULTILINE))
-    assert documented == {str(int(status)) for status in ExitStatus}
+    documented = {cells[0] for cells in rows(sections(COMMANDS)["Exit status"])}
+    assert documented == {*(str(int(status)) for status in ExitStatus), "128 + n"}
+
+
+def test_each_error_is_documented_with_its_exit_status() -> None:
+    for module in pkgutil.walk_packages(mgmt.__path__, "mgmt."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    expected = {
+        (each.__name__, str(int(each.exit_status)), str(each.retryable).lower()) for each in subclasses(MgmtError)
+    }
+    expected.add((Interrupted.__name__, "128 + n", "true"))
+    table = rows(sections(COMMANDS)["Errors"])
+    assert {(quoted(name)[0], status, retryable) for name, status, retryable, _ in table} == expected
+    assert len(table) == len(expected)
+
+
+def test_each_problem_that_verify_finds_is_documented() -> None:
+    table = [cells for cells in rows(section_of(("verify",))) if not cells[0].startswith("`-")]
+    assert {quoted(cells[0])[0] for cells in table} == set(Problem)
+
+
+def documented_values(page: str, heading: str, field: str) -> set[str]:
+    """The words that a page lists for a field or column."""
+    (cell,) = [cells[1] for cells in rows(sections(page)[heading]) if f"`{field}`" in cells[0]]
+    return set(quoted(cell))
+
+
+def test_each_type_and_status_is_documented() -> None:
+    types = set(OperationRecord.__mapper__.polymorphic_map)
+    assert documented_values(COMMANDS, "Fields of an operation", "operation_type") == types
+    assert documented_values(COMMANDS, "Fields of an operation", "status") == set(Status)
+    assert documented_values(COMMANDS, "Fields of a file", "status") == set(FileStatus)
+
+
+def test_each_type_of_operation_is_in_the_catalog_page() -> None:
+    """Above the columns of `operations`: the table of each type that has one of its own, the names of the others."""
+    words = set(quoted(sections(CATALOG)["`operations`"].partition("| column")[0]))
+    own = {name: str(mapper.local_table) for name, mapper in OperationRecord.__mapper__.polymorphic_map.items()}
+    expected = {name if table == "operations" else table for name, table in own.items()}
+    assert expected <= words
+    assert words - expected <= set(Base.metadata.tables["operations"].columns.keys())
 
 
 def test_each_setting_is_documented() -> None:
     configuration = sections((ROOT / "docs" / "guide.md").read_text("utf-8"))["Configuration"]
     for name in NAMES:
         assert f"| `{name}` | `MGMT_{name.upper()}` |" in configuration
+
+
+def test_each_documented_table_exists() -> None:
+    """And each is in the diagram."""
+    headings = {quoted(title)[0] for title in sections(CATALOG) if title.startswith("`")}
+    assert headings == set(Base.metadata.tables)
+    diagram = re.findall(r"```mermaid\nerDiagram\n(.*?)```", CATALOG, re.DOTALL)[0]
+    related = {name for line in re.findall(r"^    (\w+) \S+ (\w+) :", diagram, re.MULTILINE) for name in line}
+    alone = set(re.findall(r"^    (\w+) \{", diagram, re.MULTILINE))
+    assert related | alone == set(Base.metadata.tables)
 
 
 @pytest.mark.parametrize("name", sorted(Base.metadata.tables))

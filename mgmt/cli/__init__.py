@@ -1,6 +1,5 @@
-"""The `mgmt` command: parses, calls one service, renders what it returns."""
+"""The `mgmt` command: parse, call one service, show its result."""
 
-import importlib
 import os
 import signal
 import sys
@@ -9,66 +8,66 @@ from collections.abc import Sequence
 import click
 
 from mgmt import __version__, signals
-from mgmt.cli.parameters import Group, expand_from_environment
+from mgmt.cli.groups import LazyGroup, Sections
+from mgmt.cli.parameters import expand_from_environment
 from mgmt.cli.render import OUTPUTS, safe
 from mgmt.errors import ExitStatus, Interrupted, MgmtError
 
-# Command -> the module that holds it. Adding a command is adding a line.
-COMMANDS = {
-    "upload": "mgmt.cli.upload",
-    "download": "mgmt.cli.download",
-    "search": "mgmt.cli.search",
-    "ls": "mgmt.cli.ls",
-    "status": "mgmt.cli.status",
-    "verify": "mgmt.cli.verify",
-    "free": "mgmt.cli.free",
-    "delete": "mgmt.cli.delete",
-    "log": "mgmt.cli.log",
-    "history": "mgmt.cli.log",
-    "recover": "mgmt.cli.recover",
-    "config": "mgmt.cli.config",
-    "db": "mgmt.cli.db",
-    "audit": "mgmt.cli.audit",
-    "doctor": "mgmt.cli.doctor",
-    "completion": "mgmt.cli.completion",
+COMMANDS: Sections = {
+    "Archive": {
+        "upload": "mgmt.cli.upload",
+        "download": "mgmt.cli.download",
+        "free": "mgmt.cli.free",
+        "delete": "mgmt.cli.delete",
+    },
+    "Find": {
+        "search": "mgmt.cli.search",
+        "ls": "mgmt.cli.ls",
+        "status": "mgmt.cli.status",
+        "log": "mgmt.cli.log",
+        "history": "mgmt.cli.log",
+    },
+    "Check": {
+        "verify": "mgmt.cli.verify",
+        "recover": "mgmt.cli.recover",
+        "audit": "mgmt.cli.audit",
+        "doctor": "mgmt.cli.doctor",
+    },
+    "Administer": {
+        "config": "mgmt.cli.config",
+        "db": "mgmt.cli.db",
+        "completion": "mgmt.cli.completion",
+    },
 }
+"""Every command, by purpose. Adding a command is adding a line."""
 
 
-class _LazyGroup(Group):
-    """Imports a command when it is used, so that starting up costs only what is needed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
-        return command
+class _Program(LazyGroup):
+    """`mgmt` itself."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
-        except BrokenPipeError as exc:  # whoever read our output has gone; Click would make exit status 1 of it
+        except BrokenPipeError as exc:  # the reader of our output has gone; Click would exit with 1
             raise Interrupted(signal.SIGPIPE) from exc
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--store", metavar="URL", help="Where archives live: s3://bucket/prefix or file:///directory.")
-@click.option("--catalog", metavar="URL", help="The catalog: sqlite:///path or postgresql://...")
+@click.group(cls=_Program, sections=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--store", metavar="URL", help="Where archives are stored: s3://bucket/prefix or file:///directory.")
+@click.option("--catalog", metavar="URL", help="Database of the catalog: sqlite:///path or postgresql://...")
 @click.option(
     "--config",
     "config_file",
     metavar="FILE",
     envvar="MGMT_CONFIG",
     callback=expand_from_environment,
-    help="Another configuration file.",
+    help="Use this configuration file.",
 )
-@click.option("-o", "--output", type=click.Choice(OUTPUTS), default="table", is_eager=True, help="How results look.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes.")
-@click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv for every request.")
+@click.option("-o", "--output", type=click.Choice(OUTPUTS), default="table", is_eager=True, help="Output format.")
+@click.option("-q", "--quiet", is_flag=True, help="Hide progress and notes.")
+@click.option("-v", "--verbose", count=True, help="Log to stderr; -vv logs every request, too.")
 @click.version_option(__version__, prog_name="mgmt", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(
@@ -80,7 +79,7 @@ def cli(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Archive files and folders as plain tar.gz, prove that they arrived, and remember everything.
+    """Archive files and folders as plain tar.gz, verify each archive, and record everything in a catalog.
 
     \b
     Example:
@@ -98,14 +97,14 @@ def cli(
 
 
 def run(args: Sequence[str]) -> int:
-    """Run one command; returns its exit status. The one place where an error becomes a status."""
+    """Run one command and return its exit status. Only here does an error become an exit status."""
     os.umask(0o077 | os.umask(0))
     output = _requested_output(args)
     unraisable, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         signals.listen()
         return _status_of(args, output)
-    except Interrupted as exc:  # at the very beginning or end, or while an error was being told, which matters less
+    except Interrupted as exc:  # at the very beginning or end, or while an error was being reported
         return _interrupted(exc.signum, output)
     finally:
         sys.unraisablehook = unraisable
@@ -120,6 +119,9 @@ def _status_of(args: Sequence[str], output: str) -> int:
         return exc.exit_status
     except click.exceptions.Exit as exc:
         return exc.exit_code
+    except click.exceptions.NoArgsIsHelpError as exc:
+        _show_help(exc, output)
+        return ExitStatus.USAGE
     except click.ClickException as exc:
         context = getattr(exc, "ctx", None)
         hint = f"{context.command_path} --help" if context is not None else None
@@ -127,9 +129,9 @@ def _status_of(args: Sequence[str], output: str) -> int:
         return ExitStatus.USAGE
     except (KeyboardInterrupt, click.Abort) as exc:
         signals.finish_first()
-        cause = exc.__cause__ if isinstance(exc, click.Abort) else exc  # Click puts its own in place of ours
+        cause = exc.__cause__ if isinstance(exc, click.Abort) else exc  # Click replaces our exception by its own
         signum = cause.signum if isinstance(cause, Interrupted) else int(signal.SIGINT)
-        if signum == signal.SIGPIPE:  # Python would complain once more when it flushes at exit
+        if signum == signal.SIGPIPE:  # Python would report it again when it flushes stdout at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signum
         return _interrupted(signum, output)
@@ -141,15 +143,15 @@ def _status_of(args: Sequence[str], output: str) -> int:
 
 
 def _interrupted(signum: int, output: str) -> int:
-    """Say what the signal has done; returns the exit status. Another signal only waits for it."""
+    """Report the interruption and return its exit status. Another signal waits until that is done."""
     signals.finish_first()
     message = f"interrupted by {signal.Signals(signum).name}; nothing is lost"
-    _report(message, "Interrupted", output, retryable=True, next_step="run the same command again to go on")
+    _report(message, "Interrupted", output, retryable=True, next_step="run the same command again to resume")
     return 128 + signum
 
 
 def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
-    """A signal that arrived in a destructor would be lost, and shown as a traceback."""
+    """Keep a signal that arrived in a destructor: Python would lose it and print a traceback."""
     if isinstance(lost.exc_value, Interrupted):
         signals.wait(lost.exc_value.signum)
     else:
@@ -157,13 +159,22 @@ def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
 
 
 def _requested_output(args: Sequence[str]) -> str:
-    """The form that the user asked for, known even when the rest of the line cannot be parsed."""
-    for before, word in zip(["", *args], args, strict=False):
-        if before in ("-o", "--output") and word in OUTPUTS:
-            return word
-        if word.removeprefix("--output=").removeprefix("-o") in OUTPUTS and word not in OUTPUTS:
-            return word.removeprefix("--output=").removeprefix("-o")
+    """The output format that was asked for, even if the rest of the command line cannot be parsed."""
+    for before, argument in zip(["", *args], args, strict=False):
+        if before in ("-o", "--output") and argument in OUTPUTS:
+            return argument
+        if argument.removeprefix("--output=").removeprefix("-o") in OUTPUTS and argument not in OUTPUTS:
+            return argument.removeprefix("--output=").removeprefix("-o")
     return "table"
+
+
+def _show_help(exc: click.exceptions.NoArgsIsHelpError, output: str) -> None:
+    """What `mgmt` or a group of commands prints when no command is given: its help, on stderr."""
+    if output in ("json", "jsonl"):
+        next_step = f"{exc.ctx.command_path} --help" if exc.ctx is not None else None
+        _report("no command was given", "ConfigurationError", output, next_step=next_step)
+    else:
+        print(exc.format_message(), file=sys.stderr)
 
 
 def _report(message: str, kind: str, output: str, *, retryable: bool = False, next_step: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The composition root: what a command needs, built once and only when it is first used."""
+"""The composition root: what a command needs, created once, at first use."""
 
 import os
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class App:
-    """Settings, catalog, stores, progress and renderer of one run."""
+    """Settings, catalog, stores, progress and renderer of one run of `mgmt`."""
 
     def __init__(self, flags: Mapping[str, str | None], config_file: str | None, *, output: str, quiet: bool) -> None:
         self._flags = dict(flags)
@@ -59,12 +59,12 @@ class App:
         return load(self._flags, self.config_path, os.environ)
 
     def override(self, **flags: str | None) -> None:
-        """Let a command's own flags beat the settings; called before `settings` is first used."""
+        """Let the flags of a command override the settings. Call it before `settings` is first used."""
         self._flags.update(flags)
 
     @cached_property
     def catalog(self) -> "Catalog":
-        """The catalog, opened (and, when it is new, made) at first use."""
+        """The catalog, opened at first use; a new one is created."""
         from mgmt.catalog import open_catalog
 
         catalog = open_catalog(self.settings.catalog_url())
@@ -75,7 +75,7 @@ class App:
         return catalog
 
     def store(self, url: str | None = None) -> "ObjectStore":
-        """The store at `url`; without one, the configured store."""
+        """The store at `url`, by default the configured one."""
         url = url or self.settings.store_url()
         if url not in self._stores:
             from mgmt.services.steps.open_store import open_remembered
@@ -90,7 +90,7 @@ class App:
         return Context(self.store, self.catalog, self.progress, command_args or {})
 
     def store_to_look_at(self) -> "ObjectStore":
-        """The configured store for a dry run, which leaves nothing behind: no catalog, and nothing in it."""
+        """The configured store for a dry run, which neither creates a catalog nor writes to it."""
         from mgmt.services.steps.open_store import open_unremembered
 
         return open_unremembered(self.settings.store_url(), self.settings)

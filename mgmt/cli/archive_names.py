@@ -1,4 +1,4 @@
-"""Completing the names of archives in a shell, from the catalog."""
+"""Shell completion of archive names, from the catalog."""
 
 import click
 from click.shell_completion import CompletionItem
@@ -9,7 +9,7 @@ from mgmt.errors import MgmtError
 
 
 def complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of archives that begin with `incomplete`; none where the catalog cannot tell."""
+    """Names of archives that begin with `incomplete`; none if the catalog cannot be used."""
     from pathlib import Path
 
     from mgmt.catalog import FileStatus, Location, open_catalog
@@ -22,6 +22,6 @@ def complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: s
         found = catalog.metadata.list_files(incomplete, Location.S3, FileStatus.COMPLETED, limit=200)
         catalog.close()
     except MgmtError:
-        return []  # a shell that is completing has nowhere to show an error
-    # What would have to be escaped is no name that could be completed, and a shell prints it as it is.
+        return []  # completion has nowhere to show an error
+    # A name that needs escaping cannot be completed, and the shell would print it unescaped.
     return [CompletionItem(each.path.removesuffix(".tar.gz")) for each in found if safe(each.path) == each.path]

@@ -11,7 +11,9 @@ from mgmt.cli.parameters import Command
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @click.pass_obj
 def command(app: App, shell: str) -> None:
-    """Print the completion script for SHELL; it completes archive names from the catalog, too.
+    """Print the completion script for bash, zsh or fish.
+
+    It completes commands, options, and the names of archives in the catalog.
 
     \b
     Example:
@@ -20,5 +22,5 @@ def command(app: App, shell: str) -> None:
     from mgmt.cli import cli
 
     found = get_completion_class(shell)
-    assert found is not None  # noqa: S101 - Click knows each of the choices
+    assert found is not None  # noqa: S101 - Click supports each of these shells
     app.render.text(found(cli, {}, "mgmt", "_MGMT_COMPLETE").source())

@@ -14,13 +14,16 @@ COLUMNS = (
     Column("NAME", "name"),
     Column("VALUE", "value"),
     Column("FROM", "origin"),
-    Column("WHAT IT IS", "description"),
+    Column("DESCRIPTION", "description"),
 )
 
 
 @click.group("config", cls=Group)
 def command() -> None:
-    """Show and change settings. A flag beats MGMT_<NAME> beats the configuration file beats the default.
+    """Show and change settings.
+
+    A flag overrides the environment variable MGMT_<NAME>, which overrides the configuration file, which overrides the
+    default.
 
     \b
     Example:
@@ -49,7 +52,7 @@ def _rows(app: App) -> list[dict[str, object]]:
 @command.command()
 @click.pass_obj
 def show(app: App) -> None:
-    """Every setting, and where its value comes from.
+    """List all settings, and where each value comes from.
 
     \b
     Example:
@@ -62,7 +65,7 @@ def show(app: App) -> None:
 @click.argument("name")
 @click.pass_obj
 def get(app: App, name: str) -> None:
-    """The value of one setting.
+    """Print the value of a setting.
 
     \b
     Example:
@@ -83,7 +86,7 @@ def get(app: App, name: str) -> None:
 @click.argument("value")
 @click.pass_obj
 def set_(app: App, name: str, value: str) -> None:
-    """Set one setting in the configuration file.
+    """Set a setting in the configuration file.
 
     \b
     Example:
@@ -96,7 +99,7 @@ def set_(app: App, name: str, value: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def unset(app: App, name: str) -> None:
-    """Remove one setting from the configuration file.
+    """Remove a setting from the configuration file.
 
     \b
     Example:
@@ -108,7 +111,7 @@ def unset(app: App, name: str) -> None:
 @command.command()
 @click.pass_obj
 def path(app: App) -> None:
-    """Where the configuration file is.
+    """Print the path of the configuration file.
 
     \b
     Example:
@@ -123,7 +126,7 @@ def path(app: App) -> None:
 @command.command()
 @click.pass_obj
 def init(app: App) -> None:
-    """Ask for the settings that are needed, and write them.
+    """Ask for the main settings, and save them.
 
     \b
     Example:
@@ -131,7 +134,8 @@ def init(app: App) -> None:
     """
     if not sys.stdin.isatty():
         raise RefusedError(
-            "config init asks, and nobody is there", next_step="mgmt config set store s3://BUCKET/PREFIX"
+            "config init asks questions, but there is no terminal",
+            next_step="mgmt config set store s3://BUCKET/PREFIX",
         )
     for name in ("store", "endpoint_url", "region", "aws_profile", "completed_dir"):
         current = getattr(app.settings, name) or ""

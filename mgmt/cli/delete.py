@@ -20,15 +20,15 @@ PLAN = (Column("DELETE", "object"), Column("SIZE", "size", "size"), Column("INDE
 
 @click.command("delete", cls=Command)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_name)
-@click.option("--last-copy", is_flag=True, help="Delete it even if it is the last proven copy.")
+@click.option("--last-copy", is_flag=True, help="Delete even the last proven copy.")
 @yes
 @dry_run
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...], last_copy: bool, yes: bool, dry_run: bool) -> None:
-    """Remove archives from the store; the records stay.
+    """Delete archives from the store; their records are kept.
 
-    Another copy of the same content must be proven first: the original, the copy in completed/, a download, a kept
-    tar.gz, or another archive. --last-copy deletes without one.
+    Refuses unless another copy of the same content is proven first: the original, the copy in completed/, a download, a
+    tar.gz from --keep-archive, or another archive. --last-copy skips that check.
 
     \b
     Example:

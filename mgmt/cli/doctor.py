@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 @click.command("doctor", cls=Command)
 @click.pass_obj
 def command(app: App) -> None:
-    """Look at the machine, the settings, the catalog and the store: what is wrong, and the command that mends it.
+    """Find problems with the machine, settings, catalog or store.
+
+    Each problem is shown with a command that fixes it. Nothing is changed.
 
     \b
     Example:

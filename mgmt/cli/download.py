@@ -28,10 +28,16 @@ PLAN = (
 
 @click.command("download", cls=Command)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_name)
-@click.option("--to", default=".", show_default=True, metavar="DIR", help="Where to put it.")
-@click.option("--member", "members", multiple=True, metavar="PATH", help="Only this member, by byte range.")
-@click.option("--archive", is_flag=True, help="The tar.gz itself.")
-@click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do when the name is taken.")
+@click.option("--to", default=".", show_default=True, metavar="DIR", help="Destination folder.")
+@click.option(
+    "--member",
+    "members",
+    multiple=True,
+    metavar="PATH",
+    help="Restore only this member, by byte range; may be repeated.",
+)
+@click.option("--archive", is_flag=True, help="Download the tar.gz itself.")
+@click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do if the name is taken.")
 @dry_run
 @click.pass_context
 def command(
@@ -43,7 +49,9 @@ def command(
     on_conflict: str | None,
     dry_run: bool,
 ) -> None:
-    """Bring back the original file or folder of each NAME, proven. All or nothing, and nothing is overwritten.
+    """Restore files and folders from their archives.
+
+    Everything is verified before it appears under its final name. Nothing is overwritten.
 
     \b
     Example:
@@ -56,7 +64,9 @@ def command(
 
     app: App = ctx.obj
     if members and (archive or len(names) > 1):
-        raise ConfigurationError("--member goes with one NAME and without --archive", next_step="mgmt download --help")
+        raise ConfigurationError(
+            "--member takes exactly one NAME, and excludes --archive", next_step="mgmt download --help"
+        )
     policy = on_conflict or app.settings.on_conflict
 
     def options(member: str | None) -> DownloadOptions:

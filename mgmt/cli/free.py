@@ -20,9 +20,11 @@ PLAN = (Column("REMOVE", "path"), Column("SIZE", "original_size", "size"), Colum
 
 
 @click.command("free", cls=Command)
-@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=complete_name)
-@click.option("--all", "all_of_them", is_flag=True, help="Every copy in completed/ on this machine.")
-@click.option("--older-than", type=Duration(), metavar="AGE", help="Only copies archived longer ago, as 30d.")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_name)
+@click.option("--all", "all_of_them", is_flag=True, help="Free every copy in completed/ on this host.")
+@click.option(
+    "--older-than", type=Duration(), metavar="AGE", help="Free only copies archived longer ago than AGE, such as 30d."
+)
 @yes
 @dry_run
 @click.pass_context
@@ -34,9 +36,9 @@ def command(
     yes: bool,
     dry_run: bool,
 ) -> None:
-    """Remove copies in completed/ to get their space back.
+    """Remove copies in completed/ to free disk space.
 
-    Each copy is compared with what was archived, and an archive of the same content is proven again before it goes.
+    Before a copy is removed, it is compared with what was archived, and an archive of the same content is proven again.
 
     \b
     Example:
@@ -48,13 +50,13 @@ def command(
 
     app: App = ctx.obj
     if bool(names) == (all_of_them or older_than is not None):
-        raise ConfigurationError("say which copies: NAME, --all or --older-than", next_step="mgmt free --all -n")
+        raise ConfigurationError("choose copies with NAME, --all or --older-than", next_step="mgmt free --all -n")
     targets = list(names) or [each.path for each in completed_copies(app.catalog, older_than)]
     if not targets or dry_run:
         copies = [find_copy(name, app.context()) for name in targets]
-        app.render.many(copies, PLAN, empty="there is nothing to free")
+        app.render.many(copies, PLAN, empty="nothing to free")
         return
-    confirm(f"Remove {len(targets)} completed copies?", yes=yes)
+    confirm("Remove 1 completed copy?" if len(targets) == 1 else f"Remove {len(targets)} completed copies?", yes=yes)
     context = app.context(given(ctx, ("all_of_them", "older_than")))
     outcomes = run_batch(targets, free, context, name=f"{len(targets)} completed copies")
     show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1)

@@ -1,4 +1,4 @@
-"""`mgmt log`, also called `mgmt history`."""
+"""`mgmt log`, and its alias `mgmt history`."""
 
 from datetime import datetime
 
@@ -17,29 +17,29 @@ COLUMNS = (
     Column("ID", "operation_id"),
     Column("ERROR", "error_message"),
 )
-UNDER_WAY = (
+RUNNING = (
     *COLUMNS[:4],
     Column("USER", "user"),
     Column("RUNS ON", "runs_on"),
-    Column("LAST HEARD OF", "heard_at", "time"),
+    Column("LAST HEARTBEAT", "heard_at", "time"),
     Column("STAGE", "stage"),
     Column("ID", "operation_id"),
 )
-"""For what is running: where, and whether it still is."""
+"""For operations that have not finished: where they run, and whether they still do."""
 
 STATUSES = ("pending", "running", "success", "failed", "partial", "cancelled")
 
 
 @click.command("log", cls=Command)
-@click.option("--type", "operation_type", metavar="TYPE", help="Only this type: upload, download, search, ...")
-@click.option("--status", type=click.Choice(STATUSES), help="Only with this status.")
-@click.option("--user", help="Only this user's.")
-@click.option("--host", metavar="NAME", help="Only what ran on this machine.")
-@click.option("--target", metavar="PATH", help="Only those of this target.")
+@click.option("--type", "operation_type", metavar="TYPE", help="Filter by type: upload, download, search, ...")
+@click.option("--status", type=click.Choice(STATUSES), help="Filter by status.")
+@click.option("--user", metavar="USER", help="Filter by user.")
+@click.option("--host", metavar="NAME", help="Filter by host.")
+@click.option("--target", metavar="PATH", help="Filter by target: a path, or a part of one.")
 @period
 @limit
-@click.option("--after", metavar="ID", help="Only what came before the operation ID: the next page.")
-@click.option("-l", "--long", is_flag=True, help="Exact values.")
+@click.option("--after", metavar="ID", help="Continue after this operation, on the next page.")
+@click.option("-l", "--long", is_flag=True, help="Show exact values.")
 @click.pass_obj
 def command(
     app: App,
@@ -54,25 +54,27 @@ def command(
     after: str | None,
     long: bool,
 ) -> None:
-    """What was done, by whom and how it ended; the newest first.
+    """List operations, newest first.
+
+    `mgmt history` is the same command.
 
     \b
     Example:
       mgmt log --type upload --status failed --since 7d
       mgmt log --status running
     """
-    from mgmt.catalog import Status
+    from mgmt.services.history import Filter, list_operations
 
-    operations = app.catalog.metadata.list_operations(
-        operation_type,
-        Status(status) if status else None,
-        since,
-        until,
-        limit,
-        after,
+    wanted = Filter(
+        operation_type=operation_type,
+        status=status,
         user=user,
         host=host,
         target=target,
+        since=since,
+        until=until,
+        limit=limit,
+        after=after,
     )
-    columns = UNDER_WAY if status in ("pending", "running") else COLUMNS
-    app.render.many(operations, columns, long=long, empty="no operation is recorded")
+    columns = RUNNING if status in ("pending", "running") else COLUMNS
+    app.render.many(list_operations(wanted, app.catalog), columns, long=long, empty="no operations found")

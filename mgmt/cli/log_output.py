@@ -1,4 +1,4 @@
-"""What is logged, as a terminal may have it."""
+"""Log messages on stderr, safe for a terminal."""
 
 import logging
 
@@ -6,19 +6,19 @@ from mgmt.cli.render import safe
 
 
 class _SafeFormatter(logging.Formatter):
-    """What is logged may name a file."""
+    """A formatter that escapes: messages may contain names of files."""
 
     def format(self, record: logging.LogRecord) -> str:
         return safe(super().format(record))
 
 
 def show(verbose: int) -> None:
-    """Let warnings be seen on stderr; from 1 on what mgmt does, from 2 on every request."""
+    """Log warnings to stderr; with `verbose` 1 also what mgmt does, with 2 every request."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_SafeFormatter("%(message)s"))
     if verbose:
         handler = logging.StreamHandler()
         handler.setFormatter(_SafeFormatter("%(name)s: %(message)s"))
         logging.basicConfig(handlers=[handler])
-        # Ours only: what a library logs at these levels may carry credentials.
+        # Only our own logger: at these levels, libraries may log credentials.
         logging.getLogger("mgmt").setLevel(logging.DEBUG if verbose > 1 else logging.INFO)

@@ -27,19 +27,20 @@ MEMBERS = (
 @click.command("ls", cls=Command)
 @click.argument("prefix", default="", metavar="[PREFIX]")
 @click.option(
-    "--location", type=click.Choice(("local", "s3", "completed", "global")), default="global", help="Only there."
+    "--location",
+    type=click.Choice(("local", "s3", "completed", "global")),
+    default="global",
+    help="Limit to this location.",
 )
 @click.option(
-    "--status", type=click.Choice(("pending", "uploading", "completed", "failed", "deleted")), help="Only these."
+    "--status", type=click.Choice(("pending", "uploading", "completed", "failed", "deleted")), help="Filter by status."
 )
-@click.option(
-    "--members", metavar="NAME", shell_complete=complete_name, help="The members inside this archive, instead."
-)
+@click.option("--members", metavar="NAME", shell_complete=complete_name, help="List the members of this archive.")
 @host
-@click.option("-l", "--long", is_flag=True, help="Exact values.")
-@click.option("--sort", type=click.Choice(("name", "size", "time")), default="name", help="The order.")
+@click.option("-l", "--long", is_flag=True, help="Show exact values.")
+@click.option("--sort", type=click.Choice(("name", "size", "time")), default="name", help="Sort order.")
 @limit
-@click.option("--live", is_flag=True, help="Ask the store, not the catalog.")
+@click.option("--live", is_flag=True, help="List the store instead of the catalog.")
 @click.pass_obj
 def command(
     app: App,
@@ -53,7 +54,10 @@ def command(
     limit: int,
     live: bool,
 ) -> None:
-    """List what the catalog knows, or with --live what the store holds.
+    """List files and archives.
+
+    Lists the catalog, or with --live, the store. PREFIX is the beginning of a path or key; with --members, of a
+    member's path.
 
     \b
     Example:
@@ -65,10 +69,10 @@ def command(
 
     if members is not None:
         found = list_members(members, prefix, limit, app.context())
-        app.render.many(found, MEMBERS, long=long, empty="it has no such members")
+        app.render.many(found, MEMBERS, long=long, empty="no such members")
     elif live:
         if location not in ("s3", "global"):
-            raise ConfigurationError("--live asks the store, which has no local files", next_step="mgmt ls --live")
+            raise ConfigurationError("--live lists the store, which has no local files", next_step="mgmt ls --live")
         app.render.many(list_live(prefix, sort, limit, app.store()), COLUMNS, long=long)
     else:
         files = list_files(
@@ -81,4 +85,4 @@ def command(
             app.catalog,
             chosen_host(host),
         )
-        app.render.many(files, OF_HOSTS if host else COLUMNS, long=long, empty="nothing is recorded")
+        app.render.many(files, OF_HOSTS if host else COLUMNS, long=long, empty="no files found")

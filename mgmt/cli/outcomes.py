@@ -1,4 +1,4 @@
-"""Showing what became of several targets, and ending with the status that says it."""
+"""Show the outcome of each target, and fail with the error that stands for them all."""
 
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,10 +20,9 @@ def show_outcomes(
     columns: Sequence[Column],
     *,
     several: bool,
-    empty: str = "nothing to do",
     sentences: "Callable[[OperationRecord], list[str]] | None" = None,
 ) -> None:
-    """Print each outcome; raise the error that stands for them when not everything was done."""
+    """Print each outcome as it arrives. Raises the error that stands for them if not everything was done."""
     from mgmt.services.steps.batch import verdict
 
     seen: list[Outcome[Record]] = []
@@ -52,7 +51,7 @@ def show_outcomes(
                     **({"problem": outcome.error.problem} if isinstance(outcome.error, ProblemError) else {}),
                 }
 
-    with closing(outcomes):  # when whoever reads our output has gone, what is left to do ends now
-        app.render.many(shown(), columns, empty=empty)
+    with closing(outcomes):  # if the reader of our output has gone, the remaining targets are not started
+        app.render.many(shown(), columns, empty="nothing to do")
     if (error := verdict(seen)) is not None:
         raise error

@@ -1,4 +1,4 @@
-"""What options can be, beyond what Click knows: moments, durations, sizes and tags."""
+"""What commands have in common: base classes, types of parameters, shared options, and confirmation."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -22,30 +22,30 @@ def parse_duration(text: str) -> timedelta:
 
 
 class Command(click.Command):
-    """A command that refuses an empty word wherever one is given: `mgmt upload "$UNSET"` means nothing, not all of it.
+    """A command that refuses empty arguments and option values, such as `mgmt upload "$UNSET"`.
 
-    Every command of mgmt is one (or a `Group`); its own code never sees an empty argument or option.
+    Every command of mgmt is one (or a `Group`), so no command has to check for empty values.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As Click does. Raises EmptyWordError before anything is looked at, let alone opened."""
+        """Parse as Click does. Raises EmptyWordError before any value is converted, let alone a file opened."""
         _refuse_empty(self, ctx, args)
         return super().parse_args(ctx, args)
 
 
 class Group(click.Group):
-    """A group whose commands are each a `Command`, as is it itself."""
+    """A group that refuses empty values, as do its commands."""
 
     command_class = Command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As `Command.parse_args`."""
+        """See `Command.parse_args`."""
         _refuse_empty(self, ctx, args)
         return super().parse_args(ctx, args)
 
 
 class EmptyWordError(click.UsageError):
-    """An empty string stands where a word is expected."""
+    """An argument or option value is an empty string."""
 
 
 def _refuse_empty(command: click.Command, ctx: click.Context, args: list[str]) -> None:
@@ -60,7 +60,7 @@ def _refuse_empty(command: click.Command, ctx: click.Context, args: list[str]) -
 
 
 def expand_from_environment(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Click callback: `~` is expanded in a value from the environment; on the command line the shell has done that."""
+    """Click callback: expand `~` in a value from the environment; on the command line, the shell has done so."""
     source = ctx.get_parameter_source(parameter.name or "")
     if value is None or source is None or source.name != "ENVIRONMENT":
         return value
@@ -68,12 +68,12 @@ def expand_from_environment(ctx: click.Context, parameter: click.Parameter, valu
 
 
 class Duration(click.ParamType[timedelta]):
-    """A length of time, as `30d`."""
+    """A length of time, such as `30d`."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """The timedelta that `value` means."""
+        """Return `value` as a timedelta."""
         if isinstance(value, timedelta):
             return value
         try:
@@ -88,7 +88,7 @@ class Moment(click.ParamType[datetime]):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The aware datetime that `value` means."""
+        """Return `value` as an aware datetime."""
         if isinstance(value, datetime):
             return value
         try:
@@ -102,18 +102,18 @@ class Moment(click.ParamType[datetime]):
 
 
 class Size(click.ParamType[int]):
-    """Bytes, as `8M`."""
+    """A number of bytes, such as `8M`."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of bytes that `value` means."""
+        """Return `value` as a number of bytes."""
         try:
             size = value if isinstance(value, int) else parse_size(value)
         except ValueError:
             self.fail(f"{value!r} is not a size such as 800k or 8M", param, ctx)
         if size <= 0:
-            self.fail(f"{value!r} is not more than nothing", param, ctx)
+            self.fail(f"{value!r} must be positive", param, ctx)
         return size
 
 
@@ -132,7 +132,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def options(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
-    """Several options that commands share, as one decorator."""
+    """Combine several shared options into one decorator."""
 
     def apply(command: Decorated) -> Decorated:
         for decorator in reversed(decorators):
@@ -143,25 +143,40 @@ def options(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorate
 
 
 period = options(
-    click.option("--since", type=Moment(), metavar="TIME", help="Not before: 2026-01-31, or 7d for a week ago."),
-    click.option("--until", type=Moment(), metavar="TIME", help="Before."),
+    click.option(
+        "--since", type=Moment(), metavar="TIME", help="Start of the period: 2026-01-31, or 7d for a week ago."
+    ),
+    click.option("--until", type=Moment(), metavar="TIME", help="End of the period, exclusive."),
 )
-host = click.option("--host", metavar="NAME", help="Local files of this machine, or of all: '*'.  [default: this one]")
-limit = click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+host = click.option(
+    "--host", metavar="NAME", help="Include local files of this host, or '*' for all hosts.  [default: this host]"
+)
+limit = click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="Maximum number of results.",
+)
 dry_run = click.option("-n", "--dry-run", is_flag=True, help="Print what would happen; change nothing.")
-yes = click.option("--yes", is_flag=True, help="Do not ask.")
-tag = click.option("--tag", "tags", multiple=True, callback=as_tags, metavar="KEY=VALUE", help="With this tag.")
+yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
+def tag(help: str) -> Callable[[Decorated], Decorated]:  # noqa: A002 - as Click calls it
+    """The option `--tag`, which may be repeated."""
+    return click.option("--tag", "tags", multiple=True, callback=as_tags, metavar="KEY=VALUE", help=help)
 
 
 def chosen_host(given: str | None) -> str | None:
-    """The machine that `host` means; None for all of them."""
+    """The host that the option `--host` selects; None for all hosts."""
     from mgmt.services.steps.local_files import host
 
     return None if given == "*" else given or host()
 
 
 def given(ctx: click.Context, allowed: Iterable[str]) -> dict[str, object]:
-    """The options in `allowed` that the user gave, for the record: never more, lest a secret be recorded."""
+    """The options among `allowed` that the user gave, for the record. A list, so that no secret is recorded."""
     chosen = {}
     for name in allowed:
         source = ctx.get_parameter_source(name)
@@ -176,7 +191,7 @@ def _text(value: object) -> object:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask at a terminal; elsewhere refuse, and name the flag. Raises RefusedError when the answer is no."""
+    """Ask for confirmation. Raises RefusedError if the answer is no, or if there is no terminal to ask on."""
     import sys
 
     from mgmt.errors import RefusedError
@@ -184,6 +199,6 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise RefusedError(f"{question} Nobody is there to say yes", next_step="the same command with --yes")
+        raise RefusedError(f"no terminal to confirm on: {question}", next_step="run the same command with --yes")
     if not click.confirm(safe(question), err=True):
-        raise RefusedError("not confirmed, so nothing was done")
+        raise RefusedError("not confirmed; nothing was done")

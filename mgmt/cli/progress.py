@@ -1,4 +1,4 @@
-"""What a person sees of work under way: a bar at a terminal, elsewhere a plain line now and then."""
+"""Progress on stderr: a bar at a terminal, elsewhere a plain line every 30 seconds."""
 
 import sys
 import threading
@@ -16,14 +16,14 @@ LINE_SECONDS = 30.0
 
 
 def terminal_progress(*, quiet: bool) -> Progress:
-    """The Progress that suits stderr: none when quiet, a bar at a terminal, else a line every 30 seconds."""
+    """The Progress for stderr: none if `quiet`, a bar at a terminal, otherwise a line every 30 seconds."""
     if quiet:
         return NoProgress()
     return BarProgress() if sys.stderr.isatty() else LineProgress()
 
 
 class BarProgress:
-    """A bar with rate and remaining time, drawn by rich on stderr (which honours NO_COLOR)."""
+    """A bar with rate and remaining time, drawn on stderr by rich (which honours NO_COLOR)."""
 
     def __init__(self) -> None:
         self._bar: RichProgress | None = None
@@ -74,13 +74,13 @@ class LineProgress:
         self.stop()
 
     def start(self, task: str, total: int | None = None) -> None:
-        """Remember what is being done; the first line comes after 30 seconds."""
+        """Start counting for `task`; the first line is printed after 30 seconds."""
         with self._lock:
             self._description, self._total, self._done = task, total, 0
             self._began = self._printed = time.monotonic()
 
     def advance(self, count: int) -> None:
-        """Count, and print a line when one is due."""
+        """Count `count` bytes, and print a line if one is due."""
         with self._lock:
             self._done += count
             now = time.monotonic()
@@ -100,6 +100,6 @@ class LineProgress:
         print(safe(message), file=sys.stderr, flush=True)
 
     def stop(self) -> None:
-        """Forget the task."""
+        """Print no more lines for the task."""
         self._description, self._total, self._done = "", None, 0
         self._began = self._printed = time.monotonic()

@@ -9,24 +9,23 @@ from mgmt.cli.render import Column
 COLUMNS = (
     Column("TYPE", "operation_type"),
     Column("TARGET", "target"),
-    Column("WHAT WAS DONE", "action"),
+    Column("ACTION", "action"),
     Column("STATUS", "status"),
     Column("OPERATION", "operation_id"),
 )
 
-
-FROM_ELSEWHERE = (*COLUMNS, Column("HOST", "host"), Column("LAST HEARD OF", "heard_at", "time"))
+OF_HOST = (*COLUMNS, Column("HOST", "host"), Column("LAST HEARTBEAT", "heard_at", "time"))
 
 
 @click.command("recover", cls=Command)
-@click.option("--host", metavar="NAME", help="The machine NAME is dead, you say: settle what it has left, too.")
+@click.option("--host", metavar="NAME", help="Also recover operations left by host NAME (only if that host is down).")
 @dry_run
 @click.pass_obj
 def command(app: App, host: str | None, dry_run: bool) -> None:
-    """Settle what was interrupted and not run again: finish it, or undo it.
+    """Finish or undo interrupted operations.
 
-    A complete archive is proven and recorded, never removed. Copies in completed/ that no record names are recorded if
-    an archive holds them.
+    A complete archive is proven and recorded, never removed. Copies in completed/ that have no record are recorded if
+    an archive of the same content exists. Operations that still run are left alone.
 
     \b
     Example:
@@ -37,4 +36,4 @@ def command(app: App, host: str | None, dry_run: bool) -> None:
     from mgmt.services.recover import recover
 
     settled = recover(app.context(), dry_run=dry_run, dead_host=host)
-    app.render.many(settled, FROM_ELSEWHERE if host else COLUMNS, empty="nothing was interrupted")
+    app.render.many(settled, OF_HOST if host else COLUMNS, empty="no interrupted operations")

@@ -1,4 +1,4 @@
-"""Everything that is printed as a result: tables for people, JSON and CSV for machines."""
+"""Results on stdout: tables for people, JSON, JSON Lines and CSV for programs."""
 
 import dataclasses
 import enum
@@ -14,13 +14,13 @@ OUTPUTS = ("table", "json", "jsonl", "csv")
 
 _FORMULA = re.compile("[\t\r\n]|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
 
-# Facts that only concern the process at work.
+# Fields that only concern the running process.
 _INTERNAL = frozenset({"claim", "owner"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table: its title, where its value is found, and how people like to read it."""
+    """One column of a table: its title, the attribute (or function) that gives its value, and how it is shown."""
 
     title: str
     value: str | Callable[[Any], object]
@@ -28,7 +28,7 @@ class Column:
     """text, size (bytes), time, ratio or count."""
 
     def cell(self, item: object, *, exact: bool) -> str:
-        """The value of this column for `item`, safe for a terminal."""
+        """The value of this column for `item`, escaped for a terminal."""
         value = self.value(item) if callable(self.value) else _get(item, self.value)
         if value is None:
             return ""
@@ -44,7 +44,7 @@ class Column:
 
 
 class Renderer:
-    """Prints what a command returns, in the form the user asked for."""
+    """Prints the results of a command in the output format that was asked for."""
 
     def __init__(self, output: str, stdout: TextIO | None = None) -> None:
         self.output = output
@@ -52,13 +52,13 @@ class Renderer:
 
     @property
     def for_people(self) -> bool:
-        """Whether a person reads it."""
+        """Whether the output is a table, for a person to read."""
         return self.output == "table"
 
     def many(
         self, items: Iterable[object], columns: Sequence[Column], *, long: bool = False, empty: str = "nothing found"
     ) -> None:
-        """A list of things, each with its own row, object or line."""
+        """Print a list: each item is a row, an object or a line. `empty` is a note on stderr, for people."""
         match self.output:
             case "jsonl":
                 for item in items:
@@ -75,7 +75,7 @@ class Renderer:
                     print(empty, file=sys.stderr)
 
     def one(self, item: object, *, long: bool = False) -> None:
-        """One thing, whole."""
+        """Print one item with all of its fields."""
         match self.output:
             case "json":
                 self._write(_dumps(plain(item), indent=2))
@@ -87,11 +87,11 @@ class Renderer:
                 self._fields(_facts(item), long=long)
 
     def text(self, text: str) -> None:
-        """A document of its own format (SQL, a completion script), as it is."""
+        """Print a document that has its own format (SQL, a completion script), unchanged."""
         self._write(text)
 
     def line(self, text: str, *, apart: bool = False) -> None:
-        """A sentence for people, with an empty line above when `apart`; machines have the same facts in records."""
+        """Print a sentence for people, after an empty line if `apart`. Programs get the same facts from records."""
         if self.for_people:
             if apart:
                 self._write("")
@@ -117,7 +117,7 @@ class Renderer:
 
     def _csv(self, rows: list[dict[str, Any]]) -> None:
         names = list(dict.fromkeys(name for row in rows for name in row))
-        show = safe if self._stdout.isatty() else str  # a terminal is no spreadsheet: nothing there may drive it
+        show = safe if self._stdout.isatty() else str  # at a terminal, escape control characters instead
         for cells in [names] * bool(names) + [[csv_cell(row.get(name)) for name in names] for row in rows]:
             self._write(",".join(_csv_quoted(show(cell)) for cell in cells))
 
@@ -126,7 +126,7 @@ class Renderer:
 
 
 def _facts(item: Any) -> Mapping[str, Any]:
-    """What there is to say of a record or a dataclass, by name, as it is."""
+    """The fields of a record or dataclass, by name, not converted."""
     if isinstance(item, Mapping):
         return item
     if hasattr(item, "as_dict"):
@@ -135,7 +135,7 @@ def _facts(item: Any) -> Mapping[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON has it: records become objects, bytes are integers' hex, times RFC 3339 in UTC."""
+    """Convert `value` for JSON: records become objects, bytes hexadecimal text, times RFC 3339 in UTC."""
     match value:
         case None | bool() | int() | float():
             return value
@@ -200,9 +200,9 @@ def human_time(moment: datetime) -> str:
 
 
 def safe(text: str) -> str:
-    """`text` with whatever could drive or deceive a terminal written as an escape.
+    """Escape whatever could control or deceive a terminal.
 
-    That is C0 and C1 controls, ESC, bidirectional and zero-width characters, and bytes that are not UTF-8.
+    That is: C0 and C1 controls, ESC, bidirectional and zero-width characters, and bytes that are not UTF-8.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -219,7 +219,7 @@ def _safe_character(character: str) -> str:
 
 
 def csv_cell(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula (OWASP, "CSV Injection"), whatever it makes of leading space."""
+    """Format a cell so that no spreadsheet takes it for a formula (OWASP, "CSV Injection"), even after spaces."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value)

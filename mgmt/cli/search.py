@@ -30,16 +30,18 @@ OF_HOSTS = (*COLUMNS[:-2], Column("HOST", "host"), *COLUMNS[-2:])
 
 @click.command("search", cls=Command)
 @click.argument("keyword")
-@click.option("--location", type=click.Choice(("local", "s3", "global")), default="global", help="Only there.")
 @click.option(
-    "--status", type=click.Choice(("pending", "uploading", "completed", "failed", "deleted")), help="Only these."
+    "--location", type=click.Choice(("local", "s3", "global")), default="global", help="Limit to this location."
+)
+@click.option(
+    "--status", type=click.Choice(("pending", "uploading", "completed", "failed", "deleted")), help="Filter by status."
 )
 @host
-@tag
+@tag("Filter by tag; may be repeated.")
 @period
 @limit
-@click.option("--live", is_flag=True, help="Ask the store for archives, not the catalog.")
-@click.option("-i", "--interactive", is_flag=True, help="Pick a result: download it, see its status, or delete it.")
+@click.option("--live", is_flag=True, help="Search for archives in the store instead of the catalog.")
+@click.option("-i", "--interactive", is_flag=True, help="Pick a result to download, show or delete.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -54,7 +56,9 @@ def command(
     live: bool,
     interactive: bool,
 ) -> None:
-    """Find files, archives, and members inside archives, by a part of their name.
+    """Find files, archives, and members inside archives.
+
+    KEYWORD is a part of a name, or of a path if it contains a slash. Case is ignored.
 
     \b
     Example:
@@ -66,7 +70,7 @@ def command(
 
     app: App = ctx.obj
     if interactive and not sys.stdin.isatty():
-        raise RefusedError("search -i asks, and nobody is there", next_step="mgmt search KEYWORD, without -i")
+        raise RefusedError("search -i asks questions, but there is no terminal", next_step="mgmt search KEYWORD")
     query = Query(
         keyword=keyword,
         location=Scope(location),
@@ -91,18 +95,18 @@ def command(
 
 
 def _pick(ctx: click.Context, record: "SearchRecord", matches: "list[Match]") -> None:
-    """Let the user choose a result and what to do with it; the search's record keeps the choice."""
+    """Let the user pick a result and an action, and record the choice with the search."""
     from mgmt.cli import delete, download, status
 
     for number, match in enumerate(matches, 1):
         click.echo(f"{number:>4}  {safe(match.path)}", err=True)
-    number = click.prompt("Which one (0 for none)", type=click.IntRange(0, len(matches)), default=0, err=True)
+    number = click.prompt("Result (0 for none)", type=click.IntRange(0, len(matches)), default=0, err=True)
     if number == 0:
         return
     match = matches[number - 1]
     name = match.archive or match.path
     actions = ["status"] if match.archive is None else ["download", "status", "delete"]
-    action = click.prompt("What to do with it", type=click.Choice(actions), default=actions[0], err=True)
+    action = click.prompt("Action", type=click.Choice(actions), default=actions[0], err=True)
     match action:
         case "download":
             record.download_selected = True

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 @click.command("status", cls=Command)
 @click.argument("name", shell_complete=complete_name)
 @host
-@click.option("-l", "--long", is_flag=True, help="Exact values, and empty fields, too.")
+@click.option("-l", "--long", is_flag=True, help="Show exact values, and empty fields.")
 @click.pass_obj
 def command(app: App, name: str, host: str | None, long: bool) -> None:
-    """One file or operation, whole: its record, the store's own answer, its members, its history.
+    """Show one file, archive or operation in full.
+
+    For an archive: its record, what the store reports, its members, copies and history.
 
     \b
     Example:

@@ -1,8 +1,8 @@
 """`mgmt upload`."""
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
 
 import click
 
@@ -12,9 +12,6 @@ from mgmt.cli.parameters import Command, Size, dry_run, given, tag
 from mgmt.cli.render import Column
 from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
 from mgmt.errors import ConfigurationError, MgmtError
-
-if TYPE_CHECKING:
-    from mgmt.services.steps.overlaps import Needed
 
 RECORDED = (
     "all_of", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
@@ -41,54 +38,46 @@ PLAN = (
 
 
 @click.command("upload", cls=Command)
-@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
 @click.option(
     "--all",
     "all_of",
     is_flag=False,
     flag_value=".",
     metavar="[DIR]",
-    help="Everything in DIR (here), except completed/ and what mgmt itself needs.",
+    help="Upload everything in DIR (default: the current folder), except completed/ and what mgmt itself needs.",
 )
-@click.option("--files-from", type=click.File("rb"), metavar="FILE|-", help="Read paths from FILE, one a line.")
-@click.option("-0", "--null", is_flag=True, help="The paths in FILE are separated by NUL.")
-@click.option("--include", multiple=True, metavar="GLOB", help="Only what matches.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Not what matches.")
-@click.option("--key", help="The key of the archive; by default NAME.tar.gz.")
-@click.option("--storage-class", type=click.Choice(STORAGE_CLASSES), help="The storage class of the archive.")
-@tag
-@click.option("--level", type=click.Choice(LEVELS), help="Compression.")
-@click.option("--proof", type=click.Choice(PROOFS), help="How the archive is proven.")
-@click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do when the key is taken.")
-@click.option("--keep", is_flag=True, help="Leave the original where it is.")
-@click.option("--keep-archive", metavar="DIR", help="Put a copy of the tar.gz into DIR, too.")
-@click.option("--xattrs", is_flag=True, help="Archive extended attributes, too.")
-@click.option("--owners", is_flag=True, help="Archive owners and groups, too.")
-@click.option("--bwlimit", type=Size(), metavar="RATE", help="At most so many bytes a second, as 8M.")
+@click.option("--files-from", type=click.File("rb"), metavar="FILE|-", help="Read paths from FILE, one per line.")
+@click.option("-0", "--null", is_flag=True, help="Paths in FILE are separated by NUL.")
+@click.option("--include", multiple=True, metavar="GLOB", help="Include only matching paths; may be repeated.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Exclude matching paths; may be repeated.")
+@click.option("--key", metavar="KEY", help="Key of the archive.  [default: NAME.tar.gz]")
+@click.option("--storage-class", type=click.Choice(STORAGE_CLASSES), help="Storage class of the archive.")
+@tag("Tag the archive; may be repeated.")
+@click.option("--level", type=click.Choice(LEVELS), help="Compression level.")
+@click.option("--proof", type=click.Choice(PROOFS), help="How to prove the archive.")
+@click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do if the key is taken.")
+@click.option("--keep", is_flag=True, help="Do not move the original.")
+@click.option("--keep-archive", metavar="DIR", help="Also write a copy of the tar.gz to DIR.")
+@click.option("--xattrs", is_flag=True, help="Also archive extended attributes.")
+@click.option("--owners", is_flag=True, help="Also archive owners and groups.")
+@click.option("--bwlimit", type=Size(), metavar="RATE", help="Limit bandwidth, in bytes per second, such as 8M.")
 @dry_run
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     paths: tuple[str, ...],
     all_of: str | None,
     files_from: BinaryIO | None,
     null: bool,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    key: str | None,
-    storage_class: str | None,
-    tags: dict[str, str],
-    level: str | None,
-    proof: str | None,
-    on_conflict: str | None,
-    keep: bool,
-    keep_archive: str | None,
-    xattrs: bool,
-    owners: bool,
     bwlimit: int | None,
     dry_run: bool,
+    **chosen: Any,
 ) -> None:
-    """Archive each PATH, prove that the store holds it, record it, and move the original to completed/.
+    """Archive files and folders, then move them to completed/.
+
+    Each PATH becomes one tar.gz in the store. The original is moved only after the archive is proven and recorded.
 
     \b
     Example:
@@ -97,31 +86,20 @@ def command(
     """
     from mgmt.services.steps.batch import run_batch
     from mgmt.services.steps.overlaps import needed
-    from mgmt.services.steps.plan import UploadOptions
+    from mgmt.services.steps.plan import UploadOptions, expand_all
     from mgmt.services.upload import upload
 
     app: App = ctx.obj
     settings = app.settings
-    own = needed(settings.store, settings.catalog_file(), keep_archive)
-    targets = _targets(paths, all_of, files_from, settings.completed_dir, own, null=null)
-    if key is not None and len(targets) > 1:
-        raise ConfigurationError("--key names one archive, but there are several targets", next_step="leave it out")
-    options = UploadOptions.from_settings(
-        settings,
-        include=include,
-        exclude=exclude,
-        key=key,
-        storage_class=storage_class,
-        tags=tags,
-        level=level,
-        proof=proof,
-        on_conflict=on_conflict,
-        keep=keep,
-        keep_archive=keep_archive,
-        xattrs=xattrs,
-        owners=owners,
-        bandwidth=bwlimit,
-    )
+    own = needed(settings.store, settings.catalog_file(), chosen["keep_archive"])
+
+    def everything_in(folder: str) -> list[str]:
+        return expand_all(folder, settings.completed_dir, own)
+
+    targets = _targets(paths, all_of, files_from, null=null, everything_in=everything_in)
+    if chosen["key"] is not None and len(targets) > 1:
+        raise ConfigurationError("--key names one archive, but there are several targets", next_step="leave out --key")
+    options = UploadOptions.from_settings(settings, bandwidth=bwlimit, **chosen)
     if dry_run:
         from mgmt.services.steps.plan import preview
 
@@ -142,13 +120,12 @@ def _targets(
     paths: Sequence[str],
     all_of: str | None,
     files_from: BinaryIO | None,
-    completed_dir: str,
-    own: "Sequence[Needed]",
     *,
     null: bool,
+    everything_in: Callable[[str], list[str]],
 ) -> list[str]:
-    """The paths that the command line means, each once, in their order."""
-    from mgmt.services.steps.plan import expand_all, read_list
+    """The targets that the command line names, each once, in order."""
+    from mgmt.services.steps.plan import read_list
 
     if list(paths) == ["all"] and not os.path.lexists("all"):
         paths, all_of = [], "."
@@ -156,30 +133,30 @@ def _targets(
         raise ConfigurationError("--all and paths exclude each other", next_step="mgmt upload --all=DIR")
     targets = list(paths)
     if all_of is not None:
-        targets += expand_all(all_of, completed_dir, own)
+        targets += everything_in(all_of)
     if files_from is not None:
         targets += read_list(files_from.read(), nul=null)
     if not targets and all_of is None:
-        raise ConfigurationError("nothing to upload was named", next_step="mgmt upload PATH   (or: --all DIR)")
+        raise ConfigurationError("no PATH was given", next_step="mgmt upload PATH   (or: --all DIR)")
     return _once_each(targets)
 
 
 def _once_each(paths: Sequence[str]) -> list[str]:
-    """`paths` without those that mean the same target as one before: `s`, `./s` and `s/`."""
+    """`paths` without duplicates: `s`, `./s` and `s/` name the same target."""
     from mgmt.paths import canonical
 
     targets: dict[str, str] = {}
     for path in paths:
         try:
             meant = canonical(path)
-        except MgmtError:  # reported when its turn comes, as with any other target
+        except MgmtError:  # reported when its turn comes, like the errors of other targets
             meant = path
         targets.setdefault(meant, path)
     return list(targets.values())
 
 
 def _sentences(record: object) -> list[str]:
-    """What happened to one target, for people."""
+    """The lines for people about one target."""
     from mgmt.catalog import UploadRecord
 
     assert isinstance(record, UploadRecord)  # noqa: S101

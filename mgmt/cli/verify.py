@@ -27,13 +27,15 @@ COLUMNS = (
 @click.command("verify", cls=Command)
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_name)
 @click.option(
-    "--all", "all_of_them", is_flag=True, help="Every archive in the catalog, and whether the store has others."
+    "--all", "all_of_them", is_flag=True, help="Verify all archives, and report objects that the catalog lacks."
 )
-@click.option("--sample", metavar="PERCENT", help="A random part of them, as 5%.")
-@click.option("--read-back", is_flag=True, help="Read the archives; do not take the store's word.")
+@click.option("--sample", metavar="PERCENT", help="Verify a random sample, such as 5%.")
+@click.option("--read-back", is_flag=True, help="Read each archive instead of trusting the store's checksum.")
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sample: str | None, read_back: bool) -> None:
-    """Prove again that the store holds what was recorded, and that the records say what the archives do.
+    """Verify that the store still holds what was archived.
+
+    Also compares the catalog's records with the index of each archive.
 
     \b
     Example:
@@ -45,7 +47,7 @@ def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sampl
 
     app: App = ctx.obj
     if bool(names) == (all_of_them or sample is not None):
-        raise ConfigurationError("say which archives: NAME, --all or --sample", next_step="mgmt verify --all")
+        raise ConfigurationError("choose archives with NAME, --all or --sample", next_step="mgmt verify --all")
     share = _share(sample) if sample is not None else 1.0
     targets = list(names) or sample_of(app.catalog, share)
     context = app.context(given(ctx, ("all_of_them", "sample", "read_back")))
@@ -61,7 +63,7 @@ def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sampl
         if all_of_them:
             yield from find_unknown(context)
 
-    show_outcomes(app, outcomes(), COLUMNS, several=all_of_them or len(targets) > 1, empty="there is nothing to verify")
+    show_outcomes(app, outcomes(), COLUMNS, several=all_of_them or len(targets) > 1)
 
 
 def _share(sample: str) -> float:
@@ -70,5 +72,5 @@ def _share(sample: str) -> float:
     except ValueError:
         percent = -1
     if not 0 < percent <= 100:
-        raise ConfigurationError(f"--sample {sample!r} is not a part of 100%", next_step="mgmt verify --sample 5%")
+        raise ConfigurationError(f"--sample {sample!r} is not a percentage", next_step="mgmt verify --sample 5%")
     return percent / 100

@@ -1,4 +1,4 @@
-"""Changing a setting, which is an operation like any other."""
+"""Change a setting, and record the change as an operation."""
 
 import re
 from collections.abc import Callable
@@ -14,13 +14,14 @@ from mgmt.services.search import note_unrecorded
 def configure(
     path: Path, name: str, value: str | None, *, open_catalog: Callable[[], Catalog], progress: Progress
 ) -> None:
-    """Set one setting in the file at `path` (unset it, with None) and record that.
+    """Set a setting in the file at `path` (None: unset it), and record the change.
 
-    A catalog that cannot be used is noted and does not stand in the way: this may be the command that mends it.
+    If the catalog cannot be used, the change is made all the same, with a note: it may be the one that fixes the
+    catalog. Raises ConfigurationError for an unknown setting or an invalid value.
     """
     name = check_name(name)
     if value is not None:
-        parse_value(name, value, "given")
+        parse_value(name, value, "command line")
     record = ConfigRecord(
         target_path=str(path), target_name=name, command_args={"name": name, "value": redact(value or "")}
     )
@@ -35,5 +36,5 @@ def configure(
 
 
 def redact(text: str) -> str:
-    """`text` without the password of a URL in it."""
+    """Hide the password of a URL in `text`."""
     return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)

@@ -1,51 +1,48 @@
-"""Take old operations out of the catalog, once they are in an export that is proven to hold them."""
+"""Remove old operations from the catalog, after exporting them and verifying the export."""
 
 import hashlib
 import os
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from mgmt.catalog import Catalog, PruneRecord, RangeSet
-from mgmt.catalog.audit.prune import PruneFilter, export, read_export, remove
+from mgmt.catalog.audit.prune import Prunable, PruneFilter, export, read_export, remove
+from mgmt.catalog.audit.prune import prunable as count_prunable
 from mgmt.catalog.schema.backup import PARTIAL, new_file
 from mgmt.errors import ConfigurationError, IntegrityError
 from mgmt.paths import absolute
-from mgmt.progress import Progress
-from mgmt.services.steps.context import OpenStore
+from mgmt.services.steps.context import Context
 from mgmt.services.steps.scratch import scratch_folder
 
 
-def prune(
-    which: PruneFilter,
-    file: str | None,
-    *,
-    open_store: OpenStore,
-    catalog: Catalog,
-    progress: Progress,
-    command_args: Mapping[str, object],
-) -> PruneRecord:
-    """Export `which` operations to the new `file`, or without one into the store, prove that, and remove them.
+def prunable(which: PruneFilter, catalog: Catalog) -> list[Prunable]:
+    """Count the operations that `prune` would remove, by type. Raises ConfigurationError for an unknown type."""
+    return count_prunable(catalog.database, which)
 
-    The whole history is held against its seals before, as nobody can do that with what is gone. What is removed is
-    removed together with the record of it, or not at all. Raises IntegrityError when the history is not what was
-    sealed, or the export not what was written, ConflictError when `file` exists, ConfigurationError when it cannot be
-    made, CatalogError when the login may not remove operations.
+
+def prune(which: PruneFilter, file: str | None, context: Context) -> PruneRecord:
+    """Export the operations `which` to the new `file`, by default to the store, verify the export, and remove them.
+
+    The whole history is checked against its seals first: pruned operations cannot be checked any more. The removal and
+    the record of it are one transaction. Raises IntegrityError when the history does not match its seals or the export
+    differs from what was written, ConflictError when `file` exists, ConfigurationError when it cannot be created,
+    CatalogError when the login may not remove operations.
     """
     if file is not None and not os.access(folder := os.path.dirname(absolute(file)), os.W_OK):
-        raise ConfigurationError(f"no file can be made in {folder}", next_step="name another with --export")
+        raise ConfigurationError(f"cannot create a file in {folder}", next_step="choose another file with --export")
+    catalog = context.catalog
     catalog.audit.seal()
     record = PruneRecord(
-        target_path=f"operations that had ended by {which.before:%Y-%m-%dT%H:%M:%SZ}",
+        target_path=f"operations that finished before {which.before:%Y-%m-%dT%H:%M:%SZ}",
         target_name="operations",
         ended_before=which.before,
-        command_args=dict(command_args),
+        command_args=dict(context.command_args),
     )
     try:
         with catalog.journal.record(record):
-            progress.start("prune")
+            context.progress.start("prune")
             for finding in catalog.audit.verification().findings():
                 raise IntegrityError(
-                    f"nothing is pruned, as the history is not what was sealed: {finding.detail}",
+                    f"nothing was pruned: the history does not match its seals: {finding.detail}",
                     next_step="mgmt audit verify",
                 )
             if file is not None:
@@ -53,7 +50,7 @@ def prune(
                     found = _export(path + PARTIAL, which, record, catalog)
                 record.result_path = path
             else:
-                store = open_store(None)
+                store = context.open_store(None)
                 with scratch_folder() as folder:
                     found = _export(f"{folder}/export", which, record, catalog)
                     with open(f"{folder}/export", "rb") as data:
@@ -65,12 +62,12 @@ def prune(
                 record.export_size, record.export_sha256 = found.size, found.sha256
                 catalog.journal.close(record)
     finally:
-        progress.stop()
+        context.progress.stop()
     return record
 
 
 class _Export(NamedTuple):
-    """What the disk has."""
+    """The export as re-read from disk."""
 
     numbers: RangeSet
     size: int
@@ -78,7 +75,7 @@ class _Export(NamedTuple):
 
 
 def _export(path: str, which: PruneFilter, record: PruneRecord, catalog: Catalog) -> _Export:
-    """Write the export to `path`, and read it again from the disk: only what it was seen to hold may be removed."""
+    """Write the export to `path` and re-read it from disk: only operations that it then holds may be removed."""
     with open(path, "wb") as out:
         export(catalog.database, which, record, out)
         out.flush()

@@ -1,4 +1,4 @@
-"""Completion in a real shell's terms: the variables that its script sets."""
+"""Shell completion, called as the script of a shell calls it: with variables of the environment."""
 
 import os
 
@@ -22,19 +22,19 @@ def complete(mgmt: Program, line: str) -> list[str]:
     return [item.partition(",")[2] for item in done.stdout.splitlines() if item]
 
 
-def test_names_of_archives_are_completed(completed: Program) -> None:
+def test_archive_names_and_commands_are_completed(completed: Program) -> None:
     assert complete(completed, "mgmt download ho") == ["holiday", "homework"]
     assert complete(completed, "mgmt ls --members no") == ["notes"]
     assert complete(completed, "mgmt downl") == ["download"]
 
 
 @pytest.mark.sqlite
-def test_without_a_catalog_nothing_is_completed_nor_made(mgmt: Program) -> None:
+def test_completion_without_a_catalog_offers_and_creates_nothing(mgmt: Program) -> None:
     assert complete(mgmt, "mgmt download ho") == []
     assert not os.path.exists(mgmt.catalog)
 
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script(mgmt: Program, shell: str) -> None:
+def test_each_shell_has_a_completion_script(mgmt: Program, shell: str) -> None:
     assert "_MGMT_COMPLETE" in mgmt.ok("completion", shell)

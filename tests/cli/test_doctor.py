@@ -1,4 +1,4 @@
-"""`mgmt doctor`: it finds what is broken, says what mends it, and changes nothing itself."""
+"""`mgmt doctor`: it finds what is broken, names the command that fixes it, and changes nothing itself."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mgmt.services import doctor
+from mgmt.services.doctor import machine
 from mgmt.services.steps import orphans
 from mgmt.storage import PROBE
 from tests.faults.endpoint import refusing
@@ -31,14 +31,14 @@ with open_catalog(url).journal.record(record, claim=path):
 """
 
 
-def look(mgmt: Program) -> tuple[int, list[dict[str, Any]]]:
+def diagnose(mgmt: Program) -> tuple[int, list[dict[str, Any]]]:
     done = mgmt.run("-o", "json", "doctor")
     assert "Traceback" not in done.stderr
     return done.returncode, json.loads(done.stdout)
 
 
 def found(findings: list[dict[str, Any]], state: str) -> list[tuple[str, str]]:
-    """Where something is wrong; how full the disk of the test machine is does not count."""
+    """The findings in `state`, except those about the disks of the test machine."""
     return [(each["area"], each["what"]) for each in findings if each["state"] == state and each["area"] != "disk"]
 
 
@@ -47,8 +47,8 @@ def the(findings: list[dict[str, Any]], area: str, what: str) -> dict[str, Any]:
     return finding
 
 
-def mend(mgmt: Program, finding: dict[str, Any]) -> None:
-    """Do what it says."""
+def fix(mgmt: Program, finding: dict[str, Any]) -> None:
+    """Run the command of the finding."""
     command = shlex.split(finding["next"])
     if command[0] == "mgmt":
         mgmt.ok(*command[1:])
@@ -57,7 +57,7 @@ def mend(mgmt: Program, finding: dict[str, Any]) -> None:
 
 
 def everything(home: Path) -> dict[Path, tuple[int, bytes] | None]:
-    """All files, with when they were last written; and all folders: SQLite's -wal comes and goes in one."""
+    """All files with their times and contents, and all folders. Of folders no times: SQLite's -wal comes and goes."""
     return {path: None if path.is_dir() else (path.stat().st_mtime_ns, path.read_bytes()) for path in home.rglob("*")}
 
 
@@ -71,11 +71,11 @@ def cut_off(mgmt: Program, key: str = "movie.tar.gz", upload_id: str = "") -> No
     assert subprocess.run([sys.executable, "-c", CUT_OFF, *arguments]).returncode == 1
 
 
-def test_all_is_well_and_nothing_is_changed_by_looking(anywhere: Program) -> None:
+def test_a_healthy_setup_has_no_findings_and_is_not_changed(anywhere: Program) -> None:
     archived(anywhere)
     anywhere.ok("config", "set", "level", "fast")
     before = everything(anywhere.home)
-    status, findings = look(anywhere)
+    status, findings = diagnose(anywhere)
     assert status == 0
     assert found(findings, "problem") == found(findings, "warning") == []
     assert {each["area"] for each in findings} == {"python", "disk", "configuration", "catalog", "store"}
@@ -84,26 +84,26 @@ def test_all_is_well_and_nothing_is_changed_by_looking(anywhere: Program) -> Non
 
 
 @pytest.mark.sqlite
-def test_nothing_is_made_by_looking(mgmt: Program) -> None:
+def test_doctor_creates_nothing(mgmt: Program) -> None:
     mgmt.work  # noqa: B018 - it is made when it is first asked for
     before = everything(mgmt.home)
-    status, findings = look(mgmt)
+    status, findings = diagnose(mgmt)
     assert status == 0
-    assert "there is no" in the(findings, "catalog", "file")["detail"]
+    assert "does not exist yet" in the(findings, "catalog", "file")["detail"]
     assert everything(mgmt.home) == before
 
 
 @pytest.mark.sqlite
-def test_a_catalog_from_a_backup_is_not_converted(mgmt: Program) -> None:
+def test_doctor_does_not_convert_a_catalog_from_a_backup(mgmt: Program) -> None:
     archived(mgmt)
     mgmt.ok("db", "backup", mgmt.home / "copy.db")
     os.replace(mgmt.home / "copy.db", mgmt.catalog)
     before = everything(mgmt.home)
-    assert look(mgmt)[0] == 0
+    assert diagnose(mgmt)[0] == 0
     assert everything(mgmt.home) == before
 
 
-def test_the_forms_of_the_output(mgmt: Program) -> None:
+def test_each_output_format_has_every_finding(mgmt: Program) -> None:
     lines = mgmt.ok("-o", "jsonl", "doctor").splitlines()
     assert {json.loads(line)["type"] for line in lines} == {"finding"}
     header, *rows = mgmt.ok("-o", "csv", "doctor").splitlines()
@@ -114,50 +114,50 @@ def test_the_forms_of_the_output(mgmt: Program) -> None:
     assert "try: mgmt config set store" in mgmt.run("doctor").stdout
 
 
-def test_a_broken_configuration_hides_nothing_else(mgmt: Program) -> None:
+def test_other_checks_run_with_a_broken_configuration(mgmt: Program) -> None:
     archived(mgmt)
     path = mgmt.home / "config" / "mgmt" / "config.toml"
     path.parent.mkdir(parents=True, mode=0o700)
     for text in ("this is no TOML", "colour = 'blue'", "level = 'best'"):
         path.write_text(text)
         path.chmod(0o600)
-        status, findings = look(mgmt)
+        status, findings = diagnose(mgmt)
         assert status == 2
         assert found(findings, "problem") == [("configuration", "settings")]
         assert str(path) in the(findings, "configuration", "settings")["next"]
         assert the(findings, "catalog", "soundness")["state"] == the(findings, "store", "access")["state"] == "ok"
     mgmt.environment = {"MGMT_LEVEL": "best"}
     path.unlink()
-    status, findings = look(mgmt)
+    status, findings = diagnose(mgmt)
     assert status == 2
     assert found(findings, "problem") == [("configuration", "settings")]
 
 
 @pytest.mark.sqlite
-def test_what_is_open_to_others(mgmt: Program) -> None:
+def test_doctor_reports_files_readable_by_others(mgmt: Program) -> None:
     archived(mgmt)
     mgmt.ok("config", "set", "level", "fast")
     config = mgmt.home / "config" / "mgmt" / "config.toml"
     for path in (config, config.parent, mgmt.catalog, mgmt.catalog.parent):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    status, findings = look(mgmt)
+    status, findings = diagnose(mgmt)
     assert status == 0
     warnings = [each for each in findings if each["what"] == "permissions"]
     assert [each["state"] for each in warnings] == ["warning"] * 4
     for each in warnings:
-        mend(mgmt, each)
-    assert found(look(mgmt)[1], "warning") == []
+        fix(mgmt, each)
+    assert found(diagnose(mgmt)[1], "warning") == []
 
 
-def test_another_schema(mgmt: Program) -> None:
+def test_an_older_or_newer_schema_is_a_problem(mgmt: Program) -> None:
     archived(mgmt)
     mgmt.ok("db", "downgrade", "0001")
-    status, findings = look(mgmt)
+    status, findings = diagnose(mgmt)
     assert (status, found(findings, "problem")) == (12, [("catalog", "schema")])
-    mend(mgmt, the(findings, "catalog", "schema"))
-    assert look(mgmt)[0] == 0
+    fix(mgmt, the(findings, "catalog", "schema"))
+    assert diagnose(mgmt)[0] == 0
     mgmt.records.change("UPDATE alembic_version SET version_num = '9999'")
-    status, findings = look(mgmt)
+    status, findings = diagnose(mgmt)
     assert status == 12
     assert "newer" in the(findings, "catalog", "schema")["detail"]
 
@@ -167,7 +167,7 @@ def garbage(path: Path) -> None:
 
 
 def flipped(path: Path) -> None:
-    """Every page but the first has another kind."""
+    """Change the type of every page but the first."""
     data = bytearray(path.read_bytes())
     for start in range(4096, len(data), 4096):
         data[start] ^= 0xFF
@@ -180,45 +180,45 @@ def orphaned(path: Path) -> None:
         connection.execute("DELETE FROM files")
 
 
-def somebody_elses(path: Path) -> None:
+def foreign(path: Path) -> None:
     path.unlink()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE mine (x)")
 
 
 @pytest.mark.sqlite
-@pytest.mark.parametrize("spoil", [garbage, flipped, orphaned, somebody_elses])
-def test_a_damaged_catalog_hides_nothing_else(mgmt: Program, spoil: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("spoil", [garbage, flipped, orphaned, foreign])
+def test_other_checks_run_with_a_damaged_catalog(mgmt: Program, spoil: Callable[[Path], None]) -> None:
     archived(mgmt)
     spoil(mgmt.catalog)
     mgmt.catalog.chmod(0o600)
-    status, findings = look(mgmt)
+    status, findings = diagnose(mgmt)
     assert (status, found(findings, "problem")) == (12, [("catalog", "soundness")])
     assert the(findings, "catalog", "soundness")["next"]
     assert the(findings, "store", "access")["state"] == "ok"
 
 
 @pytest.mark.sqlite
-def test_the_worst_problem_gives_the_status(mgmt: Program) -> None:
+def test_the_worst_problem_decides_the_exit_status(mgmt: Program) -> None:
     archived(mgmt)
     garbage(mgmt.catalog)
     mgmt.store = "file:///no/such/disk/store"
-    status, findings = look(mgmt)
+    status, findings = diagnose(mgmt)
     assert (status, found(findings, "problem")) == (12, [("catalog", "soundness"), ("store", "access")])
     mgmt.catalog.unlink()
-    assert look(mgmt)[0] == 5
+    assert diagnose(mgmt)[0] == 5
 
 
-def test_what_was_interrupted(mgmt: Program) -> None:
+def test_interrupted_operations_are_a_warning(mgmt: Program) -> None:
     archived(mgmt)
     cut_off(mgmt)
-    status, findings = look(mgmt)
+    status, findings = diagnose(mgmt)
     assert (status, found(findings, "warning")) == (0, [("catalog", "operations")])
-    mend(mgmt, the(findings, "catalog", "operations"))
-    assert found(look(mgmt)[1], "warning") == []
+    fix(mgmt, the(findings, "catalog", "operations"))
+    assert found(diagnose(mgmt)[1], "warning") == []
 
 
-def test_uploads_that_nobody_will_finish(on_seaweed: Program, seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orphaned_uploads_are_a_warning(on_seaweed: Program, seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     archived(on_seaweed)
     client, bucket = seaweed.client(), on_seaweed.store.split("/")[2]
     ids = {}
@@ -226,41 +226,41 @@ def test_uploads_that_nobody_will_finish(on_seaweed: Program, seaweed: Server, m
         place = {"Bucket": bucket, "Key": f"archive/{key}"}
         ids[key] = client.create_multipart_upload(**place)["UploadId"]
         client.upload_part(**place, UploadId=ids[key], PartNumber=1, Body=b"mgmt")
-    status, findings = look(on_seaweed)
+    status, findings = diagnose(on_seaweed)
     assert (status, found(findings, "warning")) == (0, [])  # a probe this young may be at work
     cut_off(on_seaweed, "movie.tar.gz", ids["movie.tar.gz"])
     monkeypatch.setattr(orphans, "OLD", timedelta(minutes=-5))
-    status, findings = look(on_seaweed)
+    status, findings = diagnose(on_seaweed)
     assert (status, found(findings, "warning")) == (0, [("catalog", "operations"), ("store", "uploads")])
     uploads = the(findings, "store", "uploads")
-    assert "2 with 8 bytes abandoned; 1 more" in uploads["detail"]
+    assert "2 orphaned, with 8 bytes; 1 more" in uploads["detail"]
     assert "would be removed" in on_seaweed.ok("recover", "-n")
     assert len(client.list_multipart_uploads(Bucket=bucket)["Uploads"]) == 3
-    mend(on_seaweed, uploads)
+    fix(on_seaweed, uploads)
     (left,) = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
     assert left["Key"] == "archive/of-another-catalog"
-    assert found(look(on_seaweed)[1], "warning") == []
+    assert found(diagnose(on_seaweed)[1], "warning") == []
 
 
-def test_credentials_that_are_not_accepted(on_seaweed: Program) -> None:
+def test_refused_credentials_are_a_problem(on_seaweed: Program) -> None:
     on_seaweed.environment = {**on_seaweed.environment, "AWS_SECRET_ACCESS_KEY": "wrong"}
-    status, findings = look(on_seaweed)
+    status, findings = diagnose(on_seaweed)
     assert (status, found(findings, "problem")) == (1, [("store", "access")])
     assert "credentials" in the(findings, "store", "access")["detail"]
     assert the(findings, "store", "access")["next"]
 
 
 @pytest.mark.parametrize(("hours", "says"), [(2, "behind"), (-48, "ahead of")])
-def test_a_clock_that_is_wrong(mgmt: Program, hours: int, says: str) -> None:
+def test_a_wrong_clock_is_a_warning(mgmt: Program, hours: int, says: str) -> None:
     with refusing("RequestTimeTooSkewed", 403, datetime.now(UTC) + timedelta(hours=hours)) as url:
         mgmt.store, mgmt.environment = "s3://bucket/archive", environment(url)
-        status, findings = look(mgmt)
+        status, findings = diagnose(mgmt)
     assert (status, found(findings, "warning")) == (1, [("store", "clock")])
     assert f"{abs(hours) * 60} min {says} the store's" in the(findings, "store", "clock")["detail"]
     assert "the clock is wrong" in the(findings, "store", "access")["detail"]
 
 
-def test_compressors_that_cannot_be_loaded(mgmt: Program, tmp_path: Path) -> None:
+def test_missing_compressors_are_a_problem(mgmt: Program, tmp_path: Path) -> None:
     (tmp_path / "broken" / "isal").mkdir(parents=True)
     (tmp_path / "broken" / "isal" / "__init__.py").write_text("raise ImportError('libisal.so.2: not found')")
     done = mgmt.run_process("-o", "json", "doctor", environment={"PYTHONPATH": str(tmp_path / "broken")})
@@ -271,21 +271,21 @@ def test_compressors_that_cannot_be_loaded(mgmt: Program, tmp_path: Path) -> Non
     assert the(findings, "store", "access")["state"] == "ok"
 
 
-def test_a_disk_with_too_little_room(mgmt: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "LITTLE", 1 << 60)
-    status, findings = look(mgmt)
+def test_a_full_disk_is_a_warning_then_a_problem(mgmt: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "LOW_SPACE", 1 << 60)
+    status, findings = diagnose(mgmt)
     assert status == 0
     assert {each["state"] for each in findings if each["area"] == "disk"} == {"warning"}
-    monkeypatch.setattr(doctor, "NONE", 1 << 60)
-    status, findings = look(mgmt)
+    monkeypatch.setattr(machine, "NO_SPACE", 1 << 60)
+    status, findings = diagnose(mgmt)
     assert status == 1
     disks = [each for each in findings if each["area"] == "disk"]
-    ours = {"the catalog"} if mgmt.records.url.startswith("sqlite") else set()  # a server looks after its own
+    ours = {"the catalog"} if mgmt.records.url.startswith("sqlite") else set()  # a server's disks are its own
     assert {each["what"] for each in disks} == {"temporary files", "completed originals", "the store", *ours}
     assert {each["state"] for each in disks} == {"problem"}
 
 
-def test_one_error_line_stands_for_all(mgmt: Program) -> None:
+def test_one_error_line_summarizes_the_problems(mgmt: Program) -> None:
     mgmt.store = ""
     done: Done = mgmt.run("doctor")
     assert done.returncode == 2

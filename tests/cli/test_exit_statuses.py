@@ -1,144 +1,38 @@
-"""Every command with every exit status that it can reach: one table."""
+"""Every command with every exit status that it can have, in one table."""
 
 import json
 import shlex
-from collections.abc import Callable
-from contextlib import ExitStack
 
-import click
 import pytest
 
-from mgmt.catalog import UploadRecord, open_catalog
-from mgmt.cli import COMMANDS, cli
 from mgmt.errors import ExitStatus
-from mgmt.services.steps.local_files import claim
+from tests.cli.situations import (
+    Before,
+    archived,
+    busy,
+    damaged,
+    exported,
+    foreign,
+    freed,
+    from_another_history,
+    from_the_future,
+    holding,
+    no_store,
+    not_a_database,
+    nothing,
+    put_back,
+    searched,
+    searched_and_tampered,
+    store_is_down,
+    tampered,
+    two_of_a_name,
+    vanished,
+)
+from tests.commands import LEAVES
 from tests.program import Program
 
 OK, FAILED, USAGE, PARTIAL, NOT_FOUND = 0, 1, 2, 3, 4
 UNAVAILABLE, NOT_READY, REFUSED, INTEGRITY, CONFLICT, BUSY, CATALOG = 5, 6, 7, 8, 10, 11, 12
-
-Before = Callable[[Program], None]
-
-
-def nothing(mgmt: Program) -> None:
-    """A file `notes` and a folder `photos`, nothing archived."""
-    (mgmt.work / "notes").write_text("precious")
-    (mgmt.work / "photos").mkdir()
-    (mgmt.work / "photos" / "one.jpg").write_text("one")
-    (mgmt.work / "photos" / "two.tmp").write_text("two")
-
-
-def archived(mgmt: Program) -> None:
-    """`notes` is archived; another `notes` is there."""
-    nothing(mgmt)
-    mgmt.ok("upload", "notes")
-    (mgmt.work / "notes").write_text("others")
-
-
-def two_of_a_name(mgmt: Program) -> None:
-    for key in ("first.tar.gz", "second.tar.gz"):
-        (mgmt.work / "notes").write_text(key)
-        mgmt.ok("upload", "notes", "--key", key)
-
-
-def freed(mgmt: Program) -> None:
-    archived(mgmt)
-    mgmt.ok("free", "notes.tar.gz", "--yes")
-
-
-def damaged(mgmt: Program) -> None:
-    archived(mgmt)
-    path = mgmt.home / "store" / "notes.tar.gz"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def vanished(mgmt: Program) -> None:
-    archived(mgmt)
-    (mgmt.home / "store" / "notes.tar.gz").unlink()
-
-
-def foreign(mgmt: Program) -> None:
-    archived(mgmt)
-    (mgmt.home / "store" / "thing.tar.gz").write_bytes(b"this is no archive")
-
-
-def from_the_future(mgmt: Program) -> None:
-    archived(mgmt)
-    mgmt.records.change("UPDATE alembic_version SET version_num = '9999'")
-
-
-def not_a_database(mgmt: Program) -> None:
-    nothing(mgmt)
-    mgmt.catalog.parent.mkdir()
-    mgmt.catalog.write_bytes(b"anything but a database" * 1000)
-
-
-def tampered(mgmt: Program) -> None:
-    archived(mgmt)
-    mgmt.records.change("""UPDATE operations SET "user" = 'somebody else'""")
-
-
-def searched(mgmt: Program) -> None:
-    """Something may leave the catalog."""
-    archived(mgmt)
-    mgmt.ok("search", "notes")
-
-
-def searched_and_tampered(mgmt: Program) -> None:
-    searched(mgmt)
-    mgmt.records.change("""UPDATE operations SET "user" = 'somebody else'""")
-
-
-def put_back(mgmt: Program) -> None:
-    """An older copy of the catalog, after the end of what came later was anchored."""
-    archived(mgmt)
-    mgmt.ok("db", "backup", "copy.db")
-    mgmt.ok("search", "notes")
-    mgmt.ok("audit", "anchor")
-    for path in mgmt.catalog.parent.iterdir():
-        path.unlink()
-    (mgmt.work / "copy.db").rename(mgmt.catalog)
-
-
-def exported(mgmt: Program) -> None:
-    archived(mgmt)
-    mgmt.ok("db", "export", "history.jsonl")
-
-
-def from_another_history(mgmt: Program) -> None:
-    exported(mgmt)
-    mgmt.records.remove()
-    mgmt.ok("search", "notes")
-
-
-def no_store(mgmt: Program) -> None:
-    nothing(mgmt)
-    mgmt.store = ""
-
-
-def store_is_down(mgmt: Program) -> None:
-    nothing(mgmt)
-    mgmt.store = "s3://bucket"
-    mgmt.environment = {
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-        "AWS_ACCESS_KEY_ID": "x",
-        "AWS_SECRET_ACCESS_KEY": "x",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-
-
-def busy(mgmt: Program) -> None:
-    """Another process (this one) has `notes`."""
-    nothing(mgmt)
-    catalog = open_catalog(mgmt.records.url)
-    holding.callback(catalog.close)
-    path = str(mgmt.work / "notes")
-    holding.enter_context(catalog.journal.record(UploadRecord(target_path=path), claim=claim(path)))
-
-
-holding = ExitStack()
 
 TABLE: list[tuple[Before, str, int]] = [
     (nothing, "upload notes", OK),
@@ -305,7 +199,7 @@ TABLE: list[tuple[Before, str, int]] = [
 
 
 def of_a_file(before: Before, line: str) -> bool:
-    """Whether it is about the file that an SQLite catalog is."""
+    """Whether the row needs an SQLite catalog."""
     return before in (not_a_database, put_back) or line.startswith(("db backup", "db roles"))
 
 
@@ -314,7 +208,7 @@ def of_a_file(before: Before, line: str) -> bool:
     [pytest.param(*row, marks=[pytest.mark.sqlite] if of_a_file(*row[:2]) else []) for row in TABLE],
     ids=lambda each: getattr(each, "__name__", str(each)),
 )
-def test_status(mgmt: Program, before: Before, line: str, status: int) -> None:
+def test_each_command_line_has_its_exit_status(mgmt: Program, before: Before, line: str, status: int) -> None:
     with holding:
         before(mgmt)
         done = mgmt.run("-o", "json", *shlex.split(line))
@@ -331,24 +225,18 @@ def test_status(mgmt: Program, before: Before, line: str, status: int) -> None:
 
 
 def test_the_table_has_every_command() -> None:
-    def leaves(command: click.Command, name: str) -> list[str]:
-        if isinstance(command, click.Group):
-            return [leaf for each, sub in command.commands.items() for leaf in leaves(sub, f"{name} {each}")]
-        return [name]
-
-    context = click.Context(cli)
-    named = [leaf for name in COMMANDS for leaf in leaves(cli.get_command(context, name) or click.Command(""), name)]
     needing_more = ("config init", "db roles")  # a terminal, PostgreSQL
     tried = {line for _, line, status in TABLE if status == OK or line in needing_more}
+    named = [" ".join(path) for path in LEAVES]
     assert [name for name in named if not any(f"{line} ".startswith(f"{name} ") for line in tried)] == []
 
 
-def test_the_table_has_every_status_that_needs_no_special_server() -> None:
+def test_the_table_has_every_exit_status_but_two() -> None:
     elsewhere = {ExitStatus.FAILED, ExitStatus.NOT_READY}  # tests/integration: a changed file, a frozen object
     assert {status for _, _, status in TABLE} == set(ExitStatus) - elsewhere
 
 
-def test_the_history_is_sound_after_all_kinds_of_commands(mgmt: Program) -> None:
+def test_the_history_is_sound_after_every_kind_of_command(mgmt: Program) -> None:
     archived(mgmt)
     for line, status in (
         ("upload notes photos --on-conflict rename", OK),
@@ -374,7 +262,7 @@ def test_the_history_is_sound_after_all_kinds_of_commands(mgmt: Program) -> None
     assert mgmt.json("verify", "--all") != []
 
 
-def test_what_was_changed_is_named(mgmt: Program) -> None:
+def test_audit_verify_names_the_edited_operation(mgmt: Program) -> None:
     tampered(mgmt)
     [upload] = mgmt.json("log")
     done = mgmt.run("-o", "json", "audit", "verify")
@@ -389,7 +277,7 @@ def test_what_was_changed_is_named(mgmt: Program) -> None:
     assert "NOT sound: 1 operations in 1 seals" in done.stdout
 
 
-def test_a_history_goes_through_a_pipe(mgmt: Program) -> None:
+def test_an_export_can_be_piped_into_an_import(mgmt: Program) -> None:
     archived(mgmt)
     out = mgmt.run_process("db", "export", "-")
     (mgmt.work / "history").write_text(out.stdout)
@@ -401,7 +289,7 @@ def test_a_history_goes_through_a_pipe(mgmt: Program) -> None:
 
 
 @pytest.mark.sqlite
-def test_a_catalog_from_the_future_is_left_alone(mgmt: Program) -> None:
+def test_a_newer_catalog_is_refused_and_not_changed(mgmt: Program) -> None:
     from_the_future(mgmt)
     before = mgmt.catalog.read_bytes()
     done = mgmt.run("upload", "notes")

@@ -1,4 +1,4 @@
-"""Two machines with one catalog: whose local files are meant."""
+"""Several hosts share a catalog: commands show the local files of one of them."""
 
 import socket
 from typing import Any
@@ -10,7 +10,7 @@ from tests.program import Program
 
 @pytest.fixture
 def on(on_directory: Program, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The command on the machine of this name."""
+    """Run the command on the host of a name."""
 
     def run(name: str) -> Program:
         monkeypatch.setattr(socket, "gethostname", lambda: name)
@@ -21,7 +21,7 @@ def on(on_directory: Program, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def clip(on: Any) -> str:
-    """Two machines had a file at the same path, which stays on one of them, and moved on the other."""
+    """Two hosts uploaded a file at the same path: it is still there on `ant`, and was moved on `bee`."""
     path = on("ant").work / "clip"
     path.write_text("of ant")
     on("ant").ok("-q", "upload", "clip", "--keep", "--key", "ant.tar.gz")
@@ -34,7 +34,7 @@ def places(found: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
     return sorted((each["location"], each["host"]) for each in found)
 
 
-def test_ls_shows_local_files_of_this_machine(on: Any, clip: str) -> None:
+def test_ls_shows_the_local_files_of_one_host(on: Any, clip: str) -> None:
     archives: list[tuple[str, str | None]] = [("s3", None), ("s3", None)]
     of_ant, of_bee = [("local", "ant")], [("completed", "bee")]
     assert places(on("ant").json("ls")) == of_ant + archives
@@ -49,7 +49,7 @@ def test_ls_shows_local_files_of_this_machine(on: Any, clip: str) -> None:
     assert "HOST" not in on("ant").ok("ls")
 
 
-def test_search_finds_local_files_of_this_machine(on: Any, clip: str) -> None:
+def test_search_finds_the_local_files_of_one_host(on: Any, clip: str) -> None:
     def found(name: str, *arguments: str) -> list[tuple[str, str | None]]:
         return places(on(name).json("search", "clip", "--location", "local", *arguments))
 
@@ -61,7 +61,7 @@ def test_search_finds_local_files_of_this_machine(on: Any, clip: str) -> None:
     assert on("cat").json("log", "--type", "search")[0]["command_args"]["host"] == "*"
 
 
-def test_files_in_local_dir_are_this_machines(on: Any, clip: str) -> None:
+def test_files_in_local_dir_belong_to_this_host(on: Any, clip: str) -> None:
     on("ant").ok("config", "set", "local_dir", str(on("ant").work))
     (on("ant").work / "clip 2").write_text("unrecorded")
     for arguments in (["search", "clip"], ["ls", "--location", "local"]):
@@ -70,7 +70,7 @@ def test_files_in_local_dir_are_this_machines(on: Any, clip: str) -> None:
         assert "clip 2" in on("ant").ok(*arguments, "--host", "*")
 
 
-def test_status_of_a_local_file(on: Any, clip: str) -> None:
+def test_status_shows_a_local_file_of_another_host(on: Any, clip: str) -> None:
     on("bee").ok("-q", "delete", "bee", "--last-copy", "--yes")
     on("bee").ok("-q", "delete", "ant", "--last-copy", "--yes")
     assert on("ant").json("status", clip)["file"]["host"] == "ant"
@@ -79,7 +79,7 @@ def test_status_of_a_local_file(on: Any, clip: str) -> None:
     assert everywhere["file"] is not None
 
 
-def test_the_path_of_an_original_means_this_machines_first(on: Any, clip: str) -> None:
+def test_a_path_means_the_original_on_this_host_first(on: Any, clip: str) -> None:
     for name in ("ant", "bee"):
         assert on(name).json("status", clip)["file"]["path"] == f"{name}.tar.gz"
     done = on("cat").run("status", clip)  # there is none of its own, so it may be either
@@ -89,14 +89,14 @@ def test_the_path_of_an_original_means_this_machines_first(on: Any, clip: str) -
     assert (on("cat").work / "back" / "clip").read_text() == "of ant"
 
 
-def test_the_log_of_a_machine(on: Any, clip: str) -> None:
+def test_log_filters_by_host(on: Any, clip: str) -> None:
     for name in ("ant", "bee"):
         (upload,) = on("cat").json("log", "--host", name, "--type", "upload")
         assert upload["host"] == name
     assert on("cat").json("log", "--host", "nobody") == []
 
 
-def test_an_upload_does_not_go_on_with_that_of_another_machine(on: Any, clip: str) -> None:
+def test_an_upload_does_not_resume_that_of_another_host(on: Any, clip: str) -> None:
     """The same path, the same key: it is another file."""
     (on("cat").work / "clip").write_text("of cat")
     done = on("cat").run("-q", "upload", "clip", "--key", "ant.tar.gz")

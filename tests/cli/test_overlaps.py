@@ -1,4 +1,4 @@
-"""What mgmt itself works with is not archived: refused at once, left out of --all, and nothing is moved."""
+"""mgmt never archives what it needs itself: such a target is refused, and `--all` leaves it out."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.sqlite
 
 @pytest.fixture
 def place(mgmt: Program) -> Path:
-    """A folder `place` with an original in it, where the test puts what mgmt needs."""
+    """A folder with an original in it. The test adds a store, a catalog or the like."""
     place = mgmt.work / "place"
     place.mkdir()
     (place / "original").write_text("original")
@@ -26,7 +26,7 @@ def seen(folder: Path) -> list[tuple[str, bytes]]:
 
 
 def refused(mgmt: Program, *words: str | os.PathLike[str], says: str) -> None:
-    """Exit status 2, also as a dry run; no file is moved, changed or made, and nothing is recorded as done."""
+    """Exits with 2, also as a dry run; no file is moved, changed or created, and no upload is recorded as done."""
     before = seen(mgmt.work)
     for more in ([], ["-n"]):
         done = mgmt.run(*words, *more)
@@ -41,7 +41,7 @@ def refused(mgmt: Program, *words: str | os.PathLike[str], says: str) -> None:
 @pytest.mark.parametrize(
     ("target", "exists"), [(".", True), ("place", True), ("place/store", True), (".", False), ("place", False)]
 )
-def test_the_store_in_the_target(mgmt: Program, place: Path, target: str, exists: bool) -> None:
+def test_a_target_that_contains_the_store_is_refused(mgmt: Program, place: Path, target: str, exists: bool) -> None:
     mgmt.store = f"file://{place}/store"
     (mgmt.work / "notes").write_text("notes")
     mgmt.ok("upload", "notes", "--keep")
@@ -51,7 +51,7 @@ def test_the_store_in_the_target(mgmt: Program, place: Path, target: str, exists
 
 
 @pytest.mark.parametrize("words", [["upload", "place/store/notes.tar.gz"], ["upload", "place/store/sub"]])
-def test_the_target_in_the_store(mgmt: Program, place: Path, words: list[str]) -> None:
+def test_a_target_in_the_store_is_refused(mgmt: Program, place: Path, words: list[str]) -> None:
     mgmt.store = f"file://{place}/store"
     (mgmt.work / "notes").write_text("notes")
     mgmt.ok("upload", "notes", "--keep")
@@ -61,7 +61,7 @@ def test_the_target_in_the_store(mgmt: Program, place: Path, words: list[str]) -
 
 
 @pytest.mark.parametrize("folder", ["place/store", "place/store/sub", "alias", "alias/sub"])
-def test_all_of_the_store(mgmt: Program, place: Path, folder: str) -> None:
+def test_all_of_the_store_is_refused(mgmt: Program, place: Path, folder: str) -> None:
     mgmt.store = f"file://{place}/store"
     (place / "store" / "sub").mkdir(parents=True)
     (place / "store" / "sub" / "x").write_text("x")
@@ -88,7 +88,7 @@ def test_all_leaves_out_what_mgmt_needs(mgmt: Program, place: Path) -> None:
     assert sorted(os.listdir(place / "kept")) == ["a.tar.gz", "original.tar.gz", "z.tar.gz"]
 
 
-def test_all_of_the_folder_of_the_catalog(mgmt: Program, place: Path) -> None:
+def test_all_leaves_out_the_files_of_the_catalog(mgmt: Program, place: Path) -> None:
     mgmt.environment = {"MGMT_CATALOG": f"sqlite:///{place}/own.db"}
     mgmt.ok("ls")
     (place / "own.db.old").write_text("a file like any other")
@@ -98,15 +98,15 @@ def test_all_of_the_folder_of_the_catalog(mgmt: Program, place: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["place", ".", "place/own.db", "place/own.db.lock", "alias.db"])
-def test_the_catalog_in_the_target(mgmt: Program, place: Path, target: str) -> None:
+def test_a_target_that_is_or_contains_the_catalog_is_refused(mgmt: Program, place: Path, target: str) -> None:
     mgmt.environment = {"MGMT_CATALOG": f"sqlite:///{place}/own.db"}
     mgmt.ok("ls")
     (mgmt.work / "alias.db").hardlink_to(place / "own.db")
     refused(mgmt, "upload", target, says="catalog")
 
 
-def test_the_catalog_behind_a_link_in_the_target(mgmt: Program, place: Path) -> None:
-    """What would be moved is the link by which it is found."""
+def test_a_target_with_a_link_to_the_catalog_is_refused(mgmt: Program, place: Path) -> None:
+    """The upload would move the link that leads to the catalog."""
     (mgmt.work / "elsewhere").mkdir()
     (place / "link").symlink_to("../elsewhere")
     mgmt.environment = {"MGMT_CATALOG": f"sqlite:///{place}/link/own.db"}
@@ -115,23 +115,23 @@ def test_the_catalog_behind_a_link_in_the_target(mgmt: Program, place: Path) -> 
     refused(mgmt, "upload", "elsewhere", says="catalog")
 
 
-def test_the_catalog_of_a_flag(mgmt: Program, place: Path) -> None:
+def test_a_catalog_given_as_a_flag_is_protected_as_well(mgmt: Program, place: Path) -> None:
     done = mgmt.run("--catalog", "sqlite:///place/own.db", "upload", "place")
     assert done.returncode == 2
     assert "catalog" in done.stderr
 
 
 @pytest.mark.parametrize("kept", ["place", "place/kept", "place/kept/deeper"])
-def test_kept_archives_in_the_target(mgmt: Program, place: Path, kept: str) -> None:
+def test_keep_archive_in_the_target_is_refused(mgmt: Program, place: Path, kept: str) -> None:
     refused(mgmt, "upload", "place", "--keep-archive", kept, says="--keep-archive")
 
 
-def test_kept_archives_in_the_store(mgmt: Program, place: Path) -> None:
+def test_keep_archive_in_the_store_is_refused(mgmt: Program, place: Path) -> None:
     refused(mgmt, "upload", "place", "--keep-archive", f"{mgmt.home}/store/kept", says="in the store")
 
 
 @pytest.mark.parametrize("folder", ["place", "place/tmp"])
-def test_temporary_files_in_the_target(mgmt: Program, place: Path, folder: str) -> None:
+def test_a_target_that_contains_the_temporary_files_is_refused(mgmt: Program, place: Path, folder: str) -> None:
     (place / "tmp").mkdir()
     done = mgmt.run_process("upload", "place", environment={"TMPDIR": str(mgmt.work / folder)})
     assert done.returncode == 2
@@ -140,14 +140,14 @@ def test_temporary_files_in_the_target(mgmt: Program, place: Path, folder: str) 
 
 
 @pytest.mark.parametrize("setting", ["store", "store/done"])
-def test_completed_dir_in_the_store(mgmt: Program, place: Path, setting: str) -> None:
+def test_completed_dir_in_the_store_is_refused(mgmt: Program, place: Path, setting: str) -> None:
     mgmt.environment = {"MGMT_COMPLETED_DIR": f"{mgmt.home}/{setting}"}
     refused(mgmt, "upload", "place", says="the store")
     mgmt.ok("upload", "place", "--keep")
 
 
 @pytest.mark.parametrize("to", ["store", "store/back", "alias"])
-def test_a_download_into_the_store(mgmt: Program, place: Path, to: str) -> None:
+def test_a_download_into_the_store_is_refused(mgmt: Program, place: Path, to: str) -> None:
     (mgmt.home / "alias").symlink_to("store")
     mgmt.ok("upload", "place")
     before = seen(mgmt.home / "store")
@@ -166,8 +166,8 @@ def test_one_of_several_targets_does_not_stop_the_others(mgmt: Program, place: P
     assert not (mgmt.work / "notes").exists()
 
 
-def test_what_is_beside_may_go(mgmt: Program, place: Path) -> None:
-    """A name that only begins like the store's is another one, and so is a link to the store, which is a mere link."""
+def test_neighbours_of_the_store_are_archived(mgmt: Program, place: Path) -> None:
+    """A name that only begins like the store's, and a link to the store inside a folder, are ordinary targets."""
     mgmt.store = f"file://{place}/store"
     (place / "store").mkdir()
     (place / "store-2").mkdir()
@@ -178,7 +178,7 @@ def test_what_is_beside_may_go(mgmt: Program, place: Path) -> None:
 
 
 def mounted(mgmt: Program, mount: str, *words: str) -> Done:
-    """The command where `mount FROM TO` binds one folder to another, for it alone."""
+    """Run the command in a mount namespace where `mount` ("FROM TO") is a bind mount."""
     script = f'mount --bind {mount} && exec "$@"'
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", *mgmt.command(*words)],
@@ -194,7 +194,7 @@ def may_mount() -> bool:
     return shutil.which("unshare") is not None and not subprocess.run(["unshare", "--mount", "true"]).returncode
 
 
-@pytest.mark.skipif(not may_mount(), reason="needs root, to mount: what is mounted twice was NOT tried")
+@pytest.mark.skipif(not may_mount(), reason="needs root to mount: bind mounts were NOT tried")
 @pytest.mark.parametrize(
     ("store", "mount", "words", "says"),
     [
@@ -208,7 +208,9 @@ def may_mount() -> bool:
         ("other", "place/store other", ["--all", "place/store"], "the store"),
     ],
 )
-def test_what_is_mounted_twice(mgmt: Program, place: Path, store: str, mount: str, words: list[str], says: str) -> None:
+def test_bind_mounts_do_not_hide_the_store(
+    mgmt: Program, place: Path, store: str, mount: str, words: list[str], says: str
+) -> None:
     (place / "store" / "inner").mkdir(parents=True)
     (place / "store" / "inner" / "x").write_text("x")
     (mgmt.work / "other").mkdir()
@@ -221,8 +223,8 @@ def test_what_is_mounted_twice(mgmt: Program, place: Path, store: str, mount: st
     assert seen(place) == before
 
 
-@pytest.mark.skipif(not may_mount(), reason="needs root, to mount: what is mounted twice was NOT tried")
-def test_all_leaves_out_the_store_that_is_mounted_twice(mgmt: Program, place: Path) -> None:
+@pytest.mark.skipif(not may_mount(), reason="needs root to mount: bind mounts were NOT tried")
+def test_all_leaves_out_a_bind_mount_of_the_store(mgmt: Program, place: Path) -> None:
     (place / "store").mkdir()
     (mgmt.work / "other").mkdir()
     mgmt.store = f"file://{mgmt.work}/other"

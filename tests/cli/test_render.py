@@ -1,4 +1,4 @@
-"""What is printed: safe for terminals and spreadsheets, exact for machines."""
+"""Output is safe for terminals and spreadsheets, and exact for programs."""
 
 import csv
 import io
@@ -25,12 +25,12 @@ from tests.program import Program
         ("line\nbreak", "line\\x0abreak"),
     ],
 )
-def test_terminals_are_not_driven(raw: str, shown: str) -> None:
+def test_control_characters_are_escaped(raw: str, shown: str) -> None:
     assert safe(raw) == shown
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_spreadsheets_get_no_formula(start: str) -> None:
+def test_a_csv_cell_is_never_a_formula(start: str) -> None:
     assert csv_cell(f"{start}1+1").startswith("'")
     assert csv_cell(-1) == "-1"
 
@@ -38,17 +38,17 @@ def test_spreadsheets_get_no_formula(start: str) -> None:
 @pytest.mark.parametrize(
     ("size", "shown"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 30, "1.0 GiB"), (1 << 50, "1024.0 TiB")]
 )
-def test_sizes(size: int, shown: str) -> None:
+def test_sizes_for_people(size: int, shown: str) -> None:
     assert human_size(size) == shown
 
 
-def test_times() -> None:
+def test_times_for_people_and_programs() -> None:
     now = datetime.now(UTC)
     assert human_time(now - timedelta(minutes=3, seconds=1)) == "3 min ago"
     assert rfc3339(datetime(2026, 1, 31, 12, tzinfo=UTC)) == "2026-01-31T12:00:00Z"
 
 
-def test_jsonl_prints_as_things_happen() -> None:
+def test_jsonl_prints_each_line_at_once() -> None:
     out = io.StringIO()
     seen = []
 
@@ -62,7 +62,7 @@ def test_jsonl_prints_as_things_happen() -> None:
     assert [json.loads(line)["number"] for line in out.getvalue().splitlines()] == [0, 1, 2]
 
 
-def test_odd_names_through_every_output(mgmt: Program) -> None:
+def test_odd_names_are_safe_in_tables_and_exact_in_json(mgmt: Program) -> None:
     import os
 
     name = os.fsdecode(b"=odd \xff\x1b[31m")

@@ -1,4 +1,4 @@
-"""A canary of a secret goes into every place where secrets live, and must come out nowhere."""
+"""Secrets from the environment and the configuration never appear in output, files or the catalog."""
 
 import os
 from dataclasses import replace

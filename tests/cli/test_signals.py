@@ -1,4 +1,4 @@
-"""Signals end a run with 128 + n; what was told to be ignored is ignored."""
+"""A signal ends a run with 128 + n, unless it is ignored."""
 
 import signal
 import subprocess
@@ -21,7 +21,7 @@ def test_nohup_is_honoured(mgmt: Program) -> None:
     assert not file.exists()
 
 
-def test_whoever_reads_our_output_may_go(mgmt: Program) -> None:
+def test_a_closed_pipe_ends_the_command_quietly(mgmt: Program) -> None:
     for number in range(40):
         (mgmt.work / f"file {number}").write_text(str(number))
     mgmt.ok("upload", "--all")
@@ -40,7 +40,7 @@ def test_whoever_reads_our_output_may_go(mgmt: Program) -> None:
     assert errors.strip() == b""
 
 
-def test_a_batch_whose_reader_goes_is_cancelled_and_goes_on(mgmt: Program) -> None:
+def test_a_batch_with_a_closed_pipe_is_cancelled_and_resumes(mgmt: Program) -> None:
     for number in range(3):
         (mgmt.work / f"file {number}").write_text(str(number))
     with subprocess.Popen(

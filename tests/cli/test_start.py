@@ -1,4 +1,4 @@
-"""What starting up costs, and does not touch."""
+"""Starting up imports little and opens nothing."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ HEAVY = (
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["upload", "--help"], ["db", "--help"]], ids=" ".join)
-def test_nothing_heavy_is_imported_and_nothing_is_opened(mgmt: Program, arguments: list[str]) -> None:
+def test_help_imports_no_heavy_module_and_opens_nothing(mgmt: Program, arguments: list[str]) -> None:
     program = (
         "import sys, socket\n"
         "def refuse(event, arguments):\n"
@@ -36,7 +36,7 @@ def test_nothing_heavy_is_imported_and_nothing_is_opened(mgmt: Program, argument
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("arguments", [["ls"], ["log"], ["search", "clip"]], ids=" ".join)
-def test_looking_into_the_catalog_needs_neither_store_nor_archive(mgmt: Program, arguments: list[str]) -> None:
+def test_reading_the_catalog_imports_neither_store_nor_archive(mgmt: Program, arguments: list[str]) -> None:
     (mgmt.work / "clip").write_text("clip")
     mgmt.ok("upload", "clip")
     unused = ("alembic", "boto3", "botocore", "awscrt", "isal", "rich", "psycopg", "mgmt.archive", "mgmt.storage.s3")
@@ -53,7 +53,7 @@ def test_looking_into_the_catalog_needs_neither_store_nor_archive(mgmt: Program,
 
 
 @pytest.mark.sqlite
-def test_the_version_is_told_without_click(mgmt: Program) -> None:
+def test_the_version_is_printed_without_importing_click(mgmt: Program) -> None:
     program = "import sys\nfrom mgmt.__main__ import main\nmain()\nassert 'click' not in sys.modules"
     done = subprocess.run(
         [sys.executable, "-c", program, "--version"], env=mgmt.env(), capture_output=True, text=True, check=False
@@ -63,20 +63,8 @@ def test_the_version_is_told_without_click(mgmt: Program) -> None:
 
 
 @pytest.mark.sqlite
-def test_a_version_that_cannot_be_written_is_an_error(mgmt: Program) -> None:
+def test_a_version_that_cannot_be_printed_is_an_error(mgmt: Program) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(mgmt.command("--version"), env=mgmt.env(), stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode != 0
     assert done.stderr.startswith("mgmt: No space left on device\n")
-
-
-def test_every_command_has_an_example() -> None:
-    import click
-
-    from mgmt.cli import COMMANDS, cli
-
-    for name in COMMANDS:
-        command = cli.get_command(click.Context(cli), name)
-        assert command is not None
-        for each in [command, *(command.commands.values() if isinstance(command, click.Group) else ())]:
-            assert "Example:" in (each.help or ""), each.name

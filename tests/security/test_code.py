@@ -1,4 +1,4 @@
-"""What the code never does, and what it never asks the network for."""
+"""What the code never calls, and commands that never use the network."""
 
 import ast
 import subprocess
@@ -15,7 +15,7 @@ NEVER_CALLED = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(SOURCES[0].parents[0])))
-def test_no_pickle_no_shell_no_eval(path: Path) -> None:
+def test_the_code_uses_no_pickle_shell_or_eval(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             assert not {each.name.split(".")[0] for each in node.names} & NEVER_IMPORTED
@@ -40,7 +40,7 @@ print("NETWORK", status, seen, file=sys.stderr)
 """
 
 
-def asked_of_the_network(program: Program, *arguments: str) -> str:
+def network_use_of(program: Program, *arguments: str) -> str:
     command = [sys.executable, "-c", HOOKED, *arguments]
     done = subprocess.run(command, env=program.env(), cwd=program.work, capture_output=True, text=True)
     return done.stderr.strip().splitlines()[-1]
@@ -56,10 +56,10 @@ def far_away(tmp_path: Path) -> Program:
     "line",
     ["--help", "--version", "upload --help", "ls --location local", "ls", "log", "config show", "completion bash"],
 )
-def test_no_network_where_none_is_needed(far_away: Program, line: str) -> None:
-    assert asked_of_the_network(far_away, *line.split()) == "NETWORK 0 []"
+def test_commands_that_need_no_network_use_none(far_away: Program, line: str) -> None:
+    assert network_use_of(far_away, *line.split()) == "NETWORK 0 []"
 
 
-def test_the_hook_sees_what_it_should(far_away: Program) -> None:
-    """Or the test above could not fail."""
-    assert "socket.connect" in asked_of_the_network(far_away, "ls", "--live")
+def test_the_hook_sees_a_connection(far_away: Program) -> None:
+    """Otherwise the test above could not fail."""
+    assert "socket.connect" in network_use_of(far_away, "ls", "--live")

@@ -38,6 +38,7 @@ from mgmt.catalog.schema import migrate
 from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, StoreError
 from mgmt.progress import NoProgress
 from mgmt.services.prune import prune
+from mgmt.services.steps.context import Context
 from tests.behind import behind
 
 Make = Callable[..., FileRecord]
@@ -106,14 +107,8 @@ def findings(catalog: Catalog) -> list[tuple[str, int | None]]:
 
 
 def pruned(catalog: Catalog, file: Path, *types: str, before: datetime = LATER) -> PruneRecord:
-    return prune(
-        PruneFilter(before, types),
-        str(file),
-        open_store=lambda _: pytest.fail("no store is needed"),
-        catalog=catalog,
-        progress=NoProgress(),
-        command_args={},
-    )
+    context = Context(lambda _: pytest.fail("no store is needed"), catalog, NoProgress())
+    return prune(PruneFilter(before, types), str(file), context)
 
 
 def test_prune_keeps_operations_that_explain_the_current_state(history: Catalog, tmp_path: Path) -> None:
@@ -257,7 +252,7 @@ def test_prune_refuses_a_tampered_history(history: Catalog, tmp_path: Path, reop
     change(reopen(), f"UPDATE operations SET error_message = 'yes' WHERE seq = {number}")
     catalog = reopen()
     before = there(catalog)
-    with pytest.raises(IntegrityError, match="nothing is pruned"):
+    with pytest.raises(IntegrityError, match="nothing was pruned"):
         pruned(catalog, tmp_path / "old.gz")
     assert there(reopen())[1:] == before
     assert list(tmp_path.glob("old.gz*")) == []

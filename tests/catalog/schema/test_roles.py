@@ -362,7 +362,7 @@ def test_the_printed_statements_can_be_run_again(team: Team, tmp_path: Path) -> 
     assert history(team) == before
     told = program.json("db", "roles", "--prefix", prefix, "--apply")
     assert (told["writer"], told["applied"], told["sql"]) == (team.names.writer, True, statements.removesuffix("\n"))
-    assert "have their rights" in program.ok("db", "roles", "--prefix", prefix, "--apply")
+    assert "with their rights" in program.ok("db", "roles", "--prefix", prefix, "--apply")
     assert history(team) == before
 
 

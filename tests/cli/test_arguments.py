@@ -1,4 +1,4 @@
-"""What is typed is what is meant: words, paths and lists as the command takes them."""
+"""Arguments mean what was typed: names and paths are not rewritten, and empty values are refused."""
 
 import json
 import os
@@ -8,33 +8,20 @@ from pathlib import Path
 import click
 import pytest
 
-from mgmt.cli import COMMANDS, cli
 from mgmt.cli.parameters import Command, Group
+from tests.commands import ALL
 from tests.program import Program
 
 pytestmark = pytest.mark.sqlite
 
 
-def every_command(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    for name in group.list_commands(click.Context(group)):
-        command = group.get_command(click.Context(group), name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            yield from every_command(command, *words, name)
-        yield (*words, name), command
-
-
-EVERY = dict(every_command(cli))
-
-
-def test_every_command_refuses_empty_words() -> None:
-    assert {words[0] for words in EVERY} == set(COMMANDS)
-    for words, command in EVERY.items():
+def test_every_command_refuses_empty_values() -> None:
+    for words, command in ALL.items():
         assert isinstance(command, Command | Group), words
 
 
-def with_an_empty_word() -> Iterator[tuple[str, ...]]:
-    for words, command in {(): cli, **EVERY}.items():
+def with_an_empty_value() -> Iterator[tuple[str, ...]]:
+    for words, command in ALL.items():
         for parameter in command.params:
             if isinstance(parameter, click.Argument):
                 yield (*words, "")
@@ -49,9 +36,9 @@ def with_an_empty_word() -> Iterator[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize(
-    "words", list(with_an_empty_word()), ids=lambda words: " ".join(word or "''" for word in words)
+    "words", list(with_an_empty_value()), ids=lambda words: " ".join(word or "''" for word in words)
 )
-def test_an_empty_word_is_refused_before_anything_starts(mgmt: Program, words: tuple[str, ...]) -> None:
+def test_an_empty_value_is_refused_before_anything_starts(mgmt: Program, words: tuple[str, ...]) -> None:
     (mgmt.work / "notes").write_text("precious")
     before = sorted(mgmt.home.rglob("*"))
     done = mgmt.run(*words, *(["ls"] if words[0].startswith("-") else []))
@@ -61,14 +48,14 @@ def test_an_empty_word_is_refused_before_anything_starts(mgmt: Program, words: t
     assert sorted(mgmt.home.rglob("*")) == before
 
 
-def test_an_empty_setting_of_the_environment_is_none(mgmt: Program) -> None:
+def test_an_empty_environment_variable_is_ignored(mgmt: Program) -> None:
     mgmt.environment = {"MGMT_LEVEL": "", "MGMT_CONFIG": ""}
     mgmt.ok("ls")
 
 
 @pytest.fixture
 def homes(mgmt: Program) -> list[Path]:
-    """Homes with something in them, for whoever expands a `~`."""
+    """Home folders that are not empty, in case something expands a `~`."""
     home = mgmt.home / "home"
     home.mkdir()
     (home / "letters").write_text("to stay")
@@ -84,7 +71,7 @@ WAYS = ("argument", "list", "list with NUL", "--all")
     ("name", "way"),
     [(name, way) for name in NAMES for way in WAYS if way != "list" or "\n" not in name],
 )
-def test_a_name_is_taken_as_it_is(mgmt: Program, homes: list[Path], name: str, way: str) -> None:
+def test_a_name_is_archived_as_it_was_typed(mgmt: Program, homes: list[Path], name: str, way: str) -> None:
     folder = mgmt.work / "folder"
     folder.mkdir()
     if name.endswith("/"):
@@ -110,8 +97,8 @@ def test_a_name_is_taken_as_it_is(mgmt: Program, homes: list[Path], name: str, w
     assert upload["target_path"] == str(folder / name.rstrip("/"))
 
 
-def test_options_take_paths_as_they_are(mgmt: Program, homes: list[Path]) -> None:
-    """What the shell has left of `~` names a folder here, if there is one, and else none: none is made."""
+def test_options_do_not_expand_a_tilde(mgmt: Program, homes: list[Path]) -> None:
+    """A `~` that the shell did not expand names a folder `~`, which must exist: none is created."""
     (mgmt.work / "notes").write_text("notes")
     commands = {
         "--keep-archive": ("upload", "notes"),
@@ -137,8 +124,8 @@ def test_options_take_paths_as_they_are(mgmt: Program, homes: list[Path]) -> Non
     assert os.listdir(homes[0]) == ["letters"]
 
 
-def test_a_tilde_in_the_url_of_a_catalog(mgmt: Program, homes: list[Path]) -> None:
-    """Neither a folder `~` nor one in the home: an empty catalog beside the right one would be taken for it."""
+def test_a_tilde_in_the_catalog_url_is_refused(mgmt: Program, homes: list[Path]) -> None:
+    """Otherwise an empty catalog in a folder `~` would be taken for the real one."""
     done = mgmt.run("--catalog", "sqlite:///~/catalog.db", "ls")
     assert done.returncode == 2
     assert f"sqlite:///{homes[0]}/catalog.db" in done.stderr
@@ -148,8 +135,8 @@ def test_a_tilde_in_the_url_of_a_catalog(mgmt: Program, homes: list[Path]) -> No
     assert (mgmt.work / "~" / "catalog.db").exists()
 
 
-def test_settings_keep_their_tilde(mgmt: Program, homes: list[Path]) -> None:
-    """No shell has seen what stands in a file, or in the environment of a cron job."""
+def test_settings_expand_a_tilde(mgmt: Program, homes: list[Path]) -> None:
+    """No shell expands what is in a file, or in the environment of a cron job."""
     (homes[0] / "config.toml").write_text('completed_dir = "~/done"\ncatalog = "sqlite:///~/own.db"\n')
     mgmt.environment = {**mgmt.environment, "MGMT_CONFIG": "~/config.toml", "MGMT_CATALOG": ""}
     (mgmt.work / "notes").write_text("notes")
@@ -160,7 +147,7 @@ def test_settings_keep_their_tilde(mgmt: Program, homes: list[Path]) -> None:
     assert done.stdout.strip() == "~/config.toml"  # from the command line: as it is
 
 
-def test_dot_dot_is_the_parent_that_the_kernel_finds(mgmt: Program) -> None:
+def test_dot_dot_after_a_link_is_the_parent_of_its_target(mgmt: Program) -> None:
     (mgmt.work / "real" / "parent" / "inner").mkdir(parents=True)
     (mgmt.work / "real" / "parent" / "here").write_text("archived")
     (mgmt.work / "other").mkdir()
@@ -172,7 +159,7 @@ def test_dot_dot_is_the_parent_that_the_kernel_finds(mgmt: Program) -> None:
     assert mgmt.json("ls", "--location", "s3")[0]["path"] == "parent.tar.gz"
 
 
-def test_dot_dot_in_options(mgmt: Program) -> None:
+def test_options_resolve_dot_dot_as_the_kernel_does(mgmt: Program) -> None:
     (mgmt.work / "real" / "inner").mkdir(parents=True)
     (mgmt.work / "other").mkdir()
     (mgmt.work / "other" / "link").symlink_to("../real/inner")
@@ -194,7 +181,7 @@ def test_dot_dot_in_options(mgmt: Program) -> None:
     assert sorted(os.listdir(mgmt.work / "other")) == ["link", "two"]
 
 
-def test_dot_dot_after_what_does_not_exist(mgmt: Program) -> None:
+def test_dot_dot_after_a_missing_folder_is_not_found(mgmt: Program) -> None:
     (mgmt.work / "notes").write_text("notes")
     for words in (["upload", "missing/../notes"], ["upload", "--all", "missing/.."], ["upload", "notes/../notes"]):
         assert mgmt.run(*words).returncode == 4
@@ -203,7 +190,7 @@ def test_dot_dot_after_what_does_not_exist(mgmt: Program) -> None:
     assert (mgmt.work / "notes").read_text() == "notes"
 
 
-def test_dot_dot_in_the_url_of_a_store(mgmt: Program) -> None:
+def test_dot_dot_after_a_link_in_the_store_url_is_refused(mgmt: Program) -> None:
     (mgmt.work / "real" / "inner").mkdir(parents=True)
     (mgmt.work / "link").symlink_to("real/inner")
     done = mgmt.run("--store", f"file://{mgmt.work}/link/../store", "ls", "--live")
@@ -215,7 +202,7 @@ def test_dot_dot_in_the_url_of_a_store(mgmt: Program) -> None:
 @pytest.mark.parametrize(
     ("where", "typed"), [("folder", "."), ("folder/inner", ".."), ("folder", "./"), ("", "folder/.")]
 )
-def test_a_folder_by_its_dots_is_archived_under_its_real_name(mgmt: Program, where: str, typed: str) -> None:
+def test_a_folder_named_by_dots_is_archived_under_its_real_name(mgmt: Program, where: str, typed: str) -> None:
     (mgmt.work / "folder" / "inner").mkdir(parents=True)
     mgmt.ok("upload", typed, cwd=mgmt.work / where)
     assert mgmt.json("ls", "--location", "s3")[0]["path"] == "folder.tar.gz"
@@ -234,14 +221,14 @@ def test_a_symbolic_link_is_refused(mgmt: Program, typed: str) -> None:
     assert (mgmt.work / "a folder").is_dir()
 
 
-def test_a_file_with_a_slash_is_no_folder(mgmt: Program) -> None:
+def test_a_file_with_a_trailing_slash_is_not_found(mgmt: Program) -> None:
     (mgmt.work / "notes").write_text("notes")
     done = mgmt.run("upload", "notes/")
     assert done.returncode == 4
     assert "is not a folder" in done.stderr
 
 
-def test_the_same_target_twice_is_done_once(mgmt: Program) -> None:
+def test_a_target_given_twice_is_archived_once(mgmt: Program) -> None:
     (mgmt.work / "s").mkdir()
     (mgmt.work / "t").write_text("t")
     (mgmt.work / "here").symlink_to(".")
@@ -251,7 +238,7 @@ def test_the_same_target_twice_is_done_once(mgmt: Program) -> None:
     assert sorted(each["target_name"] for each in uploads) == ["s", "t"]
 
 
-def test_a_list_that_is_separated_by_nul_after_all(mgmt: Program) -> None:
+def test_a_list_with_nul_is_refused_without_null(mgmt: Program) -> None:
     (mgmt.work / "notes").write_text("notes")
     (mgmt.work / "list").write_bytes(b"notes\0other\0")
     done = mgmt.run("upload", "--files-from", "list")
@@ -260,7 +247,7 @@ def test_a_list_that_is_separated_by_nul_after_all(mgmt: Program) -> None:
     assert (mgmt.work / "notes").exists()
 
 
-def test_status_by_another_way_to_the_same_file(mgmt: Program) -> None:
+def test_status_finds_a_file_by_any_path(mgmt: Program) -> None:
     (mgmt.work / "notes").write_text("notes")
     (mgmt.work / "folder").mkdir()
     mgmt.ok("upload", "notes")

@@ -1,0 +1,31 @@
+"""`mgmt db import`."""
+
+from dataclasses import asdict
+from typing import BinaryIO
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.parameters import Command
+
+
+@click.command("import", cls=Command)
+@click.argument("file", type=click.File("rb"), metavar="FILE|-")
+@click.pass_obj
+def command(app: App, file: BinaryIO) -> None:
+    """Import a history that `db export` wrote to FILE (`-`: stdin).
+
+    The import is all or nothing. Rows that the catalog has already must be the same.
+
+    \b
+    Example:
+      mgmt --catalog sqlite:////new/catalog.db db import history-2026-01-31.jsonl.gz
+    """
+    from mgmt.services import database
+
+    imported = database.import_history(file, app.catalog)
+    if app.render.for_people:
+        counts = f"{imported.operations} operations in {imported.seals} seals"
+        app.render.line(f"imported {counts}, which match their seals; {imported.new} rows are new")
+    else:
+        app.render.one({**asdict(imported), "type": "import"})

@@ -1,0 +1,26 @@
+"""`mgmt db rebuild`."""
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.parameters import Command
+
+
+@click.command("rebuild", cls=Command)
+@click.pass_obj
+def command(app: App) -> None:
+    """Rebuild archive records from the indexes in the store.
+
+    No archive is read or thawed.
+
+    \b
+    Example:
+      mgmt db rebuild
+    """
+    from mgmt.services.rebuild import rebuild
+
+    record = rebuild(app.context())
+    if app.render.for_people:
+        app.render.line(f"recorded {record.details['archives']} archives with {record.details['members']} members")
+    else:
+        app.render.one(record)

@@ -1,0 +1,98 @@
+"""Checks of the catalog."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+from mgmt.catalog import HEAD, Catalog, OperationRecord, UploadRecord
+from mgmt.catalog.db.engine import is_writable
+from mgmt.errors import CatalogError
+from mgmt.services.doctor.finding import Finding, permissions, problem
+from mgmt.services.steps.local_files import host
+from mgmt.services.steps.unrecorded import unnamed
+
+
+def check_catalog(catalog: Catalog, uploads: dict[str, UploadRecord]) -> Iterator[Finding]:
+    """Check schema, integrity, permissions and interrupted work.
+
+    Adds to `uploads`, by upload id, those that may have left parts in a store.
+    """
+    database = catalog.database
+    try:
+        if database.path is not None and not os.path.exists(database.path):
+            detail = f"{database.path} does not exist yet; it is created at first use"
+            yield Finding(area="catalog", what="file", detail=detail)
+            return
+        if database.path is not None:
+            yield from _file(database.path)
+        found = database.revision()
+        if found != HEAD:
+            yield _other_schema(database.name, found)
+            return
+        yield _soundness(catalog)
+        interrupted = catalog.journal.interrupted()
+        uploads.update(_abandoned(catalog, interrupted))
+    except CatalogError as error:
+        yield problem("catalog", "soundness", error)
+        return
+    yield _operations(interrupted)
+    yield _copies(catalog)
+
+
+def _file(path: str) -> Iterator[Finding]:
+    own = [(path, 0o600), (f"{path}-wal", 0o600), (f"{path}-shm", 0o600), (os.path.dirname(path), 0o700)]
+    yield from permissions("catalog", own)
+    if not is_writable(path):
+        error = CatalogError(f"{path} is not writable", next_step=f"chmod u+w {path}; chmod u+wx its folder")
+        yield problem("catalog", "permissions", error)
+
+
+def _other_schema(name: str, found: str | None) -> Finding:
+    if found is None:
+        return Finding(area="catalog", what="schema", detail=f"{name} is empty; its schema is created at first use")
+    kind, fix = ("older", "mgmt db upgrade") if found < HEAD else ("newer", "use a newer mgmt")
+    detail = f"{name} has the {kind} schema {found}; this mgmt requires {HEAD}"
+    return problem("catalog", "schema", CatalogError(detail, next_step=fix))
+
+
+def _soundness(catalog: Catalog) -> Finding:
+    from mgmt.catalog.schema import migrate
+
+    database = catalog.database
+    problems = migrate.check(database)
+    if not problems:
+        return Finding(area="catalog", what="soundness", detail=f"{database.name} is sound, with the schema {HEAD}")
+    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    detail = f"{database.name}: {problems[0]}{more}"
+    damaged = "restore it from a backup, or move it away and run: mgmt db rebuild"
+    return problem("catalog", "soundness", CatalogError(detail, next_step=damaged))
+
+
+def _operations(interrupted: Sequence[OperationRecord]) -> Finding:
+    if not interrupted:
+        return Finding(area="catalog", what="operations", detail="no interrupted operations")
+    first = interrupted[0]
+    detail = f"{len(interrupted)} interrupted; the first: {first.operation_type} of {first.target_path}"
+    return Finding(area="catalog", what="operations", state="warning", detail=detail, next="mgmt recover")
+
+
+def _copies(catalog: Catalog) -> Finding:
+    """Copies in completed folders that need `recover`: partly removed, or without a record."""
+    left = [str(each.result_path) for each in catalog.metadata.unfinished_removals(host())]
+    left = [path for path in dict.fromkeys(left) if os.path.lexists(path)]
+    unrecorded = unnamed(catalog)
+    if not left and not unrecorded:
+        return Finding(area="catalog", what="copies", detail="all completed copies on this host are recorded")
+    parts = [f"{len(left)} partly removed; the first: {left[0]}"] if left else []
+    parts += [f"{len(unrecorded)} without a record; the first: {unrecorded[0]}"] if unrecorded else []
+    return Finding(area="catalog", what="copies", state="warning", detail="; ".join(parts), next="mgmt recover")
+
+
+def _abandoned(catalog: Catalog, interrupted: Sequence[OperationRecord]) -> dict[str, UploadRecord]:
+    """Uploads that may have left parts in a store, and that no running process will resume."""
+    uploads = [each for each in interrupted if isinstance(each, UploadRecord)]
+    uploads += catalog.metadata.unfinished_uploads()
+    found = {each.upload_id: each for each in uploads if each.upload_id is not None}
+    for each in catalog.journal.running():
+        if isinstance(each, UploadRecord) and each not in uploads and each.upload_id is not None:
+            found.pop(each.upload_id, None)
+    return found

@@ -1,0 +1,79 @@
+"""Checks of the store."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from mgmt.catalog import UploadRecord
+from mgmt.config import Settings
+from mgmt.errors import MgmtError
+from mgmt.services.doctor.finding import Finding, problem
+from mgmt.services.steps.open_store import open_unremembered
+from mgmt.services.steps.orphans import abandoned_probes
+from mgmt.storage import ObjectStore
+
+SKEW = timedelta(minutes=5)
+"""Difference between two clocks from which there is a warning. S3 refuses requests from fifteen minutes on."""
+
+
+def check_store(url: str, settings: Settings, uploads: dict[str, UploadRecord]) -> Iterator[Finding]:
+    """Check access, the clock, the proof that the store can give, and orphaned uploads.
+
+    `uploads` are, by upload id, those that no running process will resume.
+    """
+    try:
+        store = open_unremembered(url, settings)
+        yield from _clock(store)
+        next(islice(store.list(), 1), None)
+        yield Finding(area="store", what="access", detail=f"{url} is reachable, and accepts the credentials")
+    except MgmtError as error:
+        yield problem("store", "access", error)
+        return
+    for check in (_proof, lambda store: _orphans(store, uploads)):
+        try:
+            yield check(store)
+        except MgmtError as error:
+            yield problem("store", "uploads", error)
+
+
+def _clock(store: ObjectStore) -> Iterator[Finding]:
+    before = datetime.now(UTC)
+    there = store.clock()
+    after = datetime.now(UTC)
+    if there is None:
+        return
+    apart = max(before - there, there - after, timedelta(0))
+    if apart <= SKEW:
+        detail = f"{apart.total_seconds():.0f} s off the store's clock"
+        yield Finding(area="store", what="clock", detail=detail)
+        return
+    minutes = apart.total_seconds() / 60
+    ahead = "behind" if there > after else "ahead of"
+    yield Finding(
+        area="store",
+        what="clock",
+        state="warning",
+        detail=f"the clock of this host is {minutes:.0f} min {ahead} the store's; S3 refuses requests from 15 min on",
+        next="set the clock of this host, for example: timedatectl set-ntp true",
+    )
+
+
+def _proof(store: ObjectStore) -> Finding:
+    checksum = store.capabilities().checksum
+    if checksum is not None:
+        detail = f"archives are proven by the store's {checksum} checksum: it refused a wrong one just now"
+    else:
+        detail = "the store has no checksum that can be trusted: archives are proven by reading them back"
+    return Finding(area="store", what="proof", detail=detail)
+
+
+def _orphans(store: ObjectStore, uploads: dict[str, UploadRecord]) -> Finding:
+    """Multipart uploads that nobody will complete, but that are charged for."""
+    pending = list(store.pending())
+    ours = [each for each in pending if each.upload_id in uploads] + abandoned_probes(store)
+    others = len(pending) - len(ours)
+    besides = f"; {others} more running, or of another catalog" if others else ""
+    if not ours:
+        return Finding(area="store", what="uploads", detail=f"no orphaned uploads{besides}")
+    detail = f"{len(ours)} orphaned, with {sum(each.size for each in ours)} bytes{besides}"
+    return Finding(area="store", what="uploads", state="warning", detail=detail, next="mgmt recover")
