@@ -16,6 +16,7 @@ from mgmt.catalog.audit.ranges import Numbers
 from mgmt.catalog.audit.verification import Anchor, Finding, Tampering, Verification
 from mgmt.catalog.db.database import HEAD, Database
 from mgmt.catalog.files.endpoints import Endpoints
+from mgmt.catalog.files.filters import FileFilter
 from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
 from mgmt.catalog.files.metadata import SORTS, MetadataManager
 from mgmt.catalog.operations.journal import Journal
@@ -49,6 +50,7 @@ __all__ = [
     "DownloadRecord",
     "EndpointRecord",
     "Endpoints",
+    "FileFilter",
     "FileRecord",
     "FileStatus",
     "Finding",
@@ -95,12 +97,8 @@ class Catalog:
         return self.database.transaction()
 
     def close(self) -> None:
-        """Seal what has ended, if any has ended here, and close every connection."""
-        try:
-            if self.database.has_ended:
-                self.audit.seal_at_the_end()
-        finally:
-            self.database.close()
+        """Seal what has finished, if anything has finished here, and close every connection."""
+        self.metadata.close()
 
 
 def open_catalog(url: str, *, create: bool = True) -> Catalog:

@@ -30,16 +30,18 @@ OF_HOSTS = (*COLUMNS[:-2], Column("HOST", "host"), *COLUMNS[-2:])
 
 @click.command("search", cls=Command)
 @click.argument("keyword")
-@click.option("--location", type=click.Choice(("local", "s3", "global")), default="global", help="Only there.")
 @click.option(
-    "--status", type=click.Choice(("pending", "uploading", "completed", "failed", "deleted")), help="Only these."
+    "--location", type=click.Choice(("local", "s3", "global")), default="global", help="Limit to this location."
+)
+@click.option(
+    "--status", type=click.Choice(("pending", "uploading", "completed", "failed", "deleted")), help="Filter by status."
 )
 @host
 @tag
 @period
 @limit
-@click.option("--live", is_flag=True, help="Ask the store for archives, not the catalog.")
-@click.option("-i", "--interactive", is_flag=True, help="Pick a result: download it, see its status, or delete it.")
+@click.option("--live", is_flag=True, help="List archives from the store, not from the catalog.")
+@click.option("-i", "--interactive", is_flag=True, help="Pick a result to download, inspect or delete.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -66,7 +68,7 @@ def command(
 
     app: App = ctx.obj
     if interactive and not sys.stdin.isatty():
-        raise RefusedError("search -i asks, and nobody is there", next_step="mgmt search KEYWORD, without -i")
+        raise RefusedError("search -i needs a terminal", next_step="mgmt search KEYWORD, without -i")
     query = Query(
         keyword=keyword,
         location=Scope(location),
@@ -91,27 +93,25 @@ def command(
 
 
 def _pick(ctx: click.Context, record: "SearchRecord", matches: "list[Match]") -> None:
-    """Let the user choose a result and what to do with it; the search's record keeps the choice."""
+    """Let the user pick a result and an action; the record of the search keeps the choice."""
     from mgmt.cli import delete, download, status
 
     for number, match in enumerate(matches, 1):
         click.echo(f"{number:>4}  {safe(match.path)}", err=True)
-    number = click.prompt("Which one (0 for none)", type=click.IntRange(0, len(matches)), default=0, err=True)
+    number = click.prompt("Number (0 for none)", type=click.IntRange(0, len(matches)), default=0, err=True)
     if number == 0:
         return
     match = matches[number - 1]
     name = match.archive or match.path
     actions = ["status"] if match.archive is None else ["download", "status", "delete"]
-    action = click.prompt("What to do with it", type=click.Choice(actions), default=actions[0], err=True)
+    action = click.prompt("Action", type=click.Choice(actions), default=actions[0], err=True)
     match action:
         case "download":
-            record.download_selected = True
-            record.details = {"picked": match.path}
+            record.download_selected, record.details = name, {"picked": match.path}
             members = ["--member", match.path] if match.type == "member" else []
             _invoke(ctx, download.command, [name, *members])
         case "status":
-            record.status_checked = True
-            record.details = {"picked": match.path}
+            record.status_checked, record.details = name, {"picked": match.path}
             _invoke(ctx, status.command, [name])
         case _:
             _invoke(ctx, delete.command, [name])

@@ -75,7 +75,7 @@ def _record(
     if index.end.size != stored.size:
         raise IntegrityError(f"it has {stored.size} bytes, its index says {index.end.size}")
     try:
-        known = catalog.metadata.get_file_record(Place(Location.S3, store.url, stored.key))
+        known = catalog.metadata.require_file_record(Place(Location.S3, store.url, stored.key))
     except NotFoundError:
         known = None
     proof = None

@@ -1,11 +1,11 @@
 """Makes the catalogs of long ago that later versions of mgmt must be able to open.
 
-    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0006.sql
+    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0007.sql
 
-That is how 0006.sql was made, when 0006 was the newest revision, and the others in their turn. They hold two uploads
-(one of a name that is not UTF-8), a failed download, a running upload that was cut off, and an archive of four members;
-0002.sql has their names to search, the later ones where they are, and from 0005.sql on what has ended is sealed. They
-are never made again: each revision that changes a table adds a file of its own, made before the change.
+That is how 0007.sql was made, when 0007 was the newest revision, and the others in their turn. They hold two uploads
+(one of a name that is not UTF-8), a failed download, an interrupted upload, and an archive of four members. 0002.sql
+adds the index of names, 0003.sql the ranges of members; from 0005.sql on what is finished is sealed; 0007.sql adds a
+search. They are never made again: each revision that changes a table adds a file of its own, made before the change.
 """
 
 import sqlite3
@@ -74,6 +74,17 @@ INSERT INTO member_ranges (archive_id, first_id, last_id) VALUES (2, 1, 4);
 INSERT INTO directory_archives (directory_id, archive_id) VALUES (1, 2), (2, 2);
 """
 
+SEARCH = r"""
+INSERT INTO operations (operation_id, operation_type, target_path, target_name, started_at, completed_at, status,
+    metadata, user, command_args, seq, host, mgmt_version)
+VALUES
+    ('11111111-0000-4000-8000-000000000005', 'search', 'wedding', 'wedding', '2024-03-05 10:00:00.000000',
+     '2024-03-05 10:00:02.000000', 'success', '{"picked": "caf\\udce9/wedding.mov"}', 'ann', '{}', 5, 'nas', '0.1.0');
+INSERT INTO searches (operation_id, keyword, location, local_matches, s3_matches, total_matches, download_selected,
+    status_checked)
+VALUES ('11111111-0000-4000-8000-000000000005', 'wedding', 'global', 1, 2, 3, 1, 0);
+"""
+
 
 def hashes(path: str) -> Iterator[str]:
     """The statements that give their hash to the operations that have ended in the catalog at `path`."""
@@ -85,7 +96,7 @@ def hashes(path: str) -> Iterator[str]:
 
 
 def main() -> None:
-    statements = f"{schema.sql('sqlite', 'base:0006')}{ROWS}{RANGES}"
+    statements = f"{schema.sql('sqlite', 'base:0007')}{ROWS}{RANGES}{SEARCH}"
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/catalog.db")) as connection:
         connection.executescript(statements)
         finish = "\n".join(hashes(f"{folder}/catalog.db"))

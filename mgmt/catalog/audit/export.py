@@ -1,6 +1,6 @@
 """The whole history as JSON Lines, out of one catalog and into another, SQLite or PostgreSQL.
 
-The first line says what it is: `{"history": {"format": 1, "schema": "0007"}}`. Each line after that is a row,
+The first line says what it is: `{"history": {"format": 1, "schema": "0008"}}`. Each line after that is a row,
 `{"TABLE": {column: value}}`, without the columns that are NULL, with values as in canonical.py. Rows come in an order
 in which each refers only to what came before; at last `finished` rows give back the sha256 and the seal of operations,
 which nobody can change from then on. The last line counts the others, and has their sha256: a file that was cut off is

@@ -19,7 +19,10 @@ from mgmt.catalog.records.types import exact
 CHUNK = 500
 """Records that are in memory at a time; of the others it is a number each."""
 
-_OF_ALL = {each.columns[0].name for each in OperationRecord.__mapper__.column_attrs} | set(OperationRecord.computed)
+_OF_ALL = {
+    *(OperationRecord.shown_as.get(each.key, each.key) for each in OperationRecord.__mapper__.column_attrs),
+    *OperationRecord.computed,
+}
 _INTERNAL = {"claim", "owner", "sha256", "seal"}
 
 

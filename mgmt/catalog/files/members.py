@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from mgmt.catalog.db.conditions import among, beginning, containing, ending, named, starting
 from mgmt.catalog.db.database import Database
+from mgmt.catalog.files.filters import FileFilter
 from mgmt.catalog.files.name_index import NameIndex
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.member_tables import directories, directory_archives, member_ranges, members
@@ -78,6 +79,7 @@ class MemberRecord:
 
 
 _Found = list[tuple[MemberRecord, FileRecord]]
+_ALL = FileFilter()
 
 
 class Members:
@@ -133,14 +135,17 @@ class Members:
             raise NotFoundError(f"the archive has no member {path}", next_step="mgmt ls --members KEY")
         return _member(row)
 
-    def search(self, keyword: str, limit: int | None = 50, after: int | None = None) -> _Found:
+    def search(
+        self, keyword: str, limit: int | None = 50, after: int | None = None, *, only: FileFilter = _ALL
+    ) -> _Found:
         """Members whose name contains `keyword`, in any case, each with its archive; those recorded last come first.
 
-        A keyword with slashes in it is held against the path, up to the name: `2023/img` finds photos/2023/IMG_1.jpg.
+        A keyword with slashes is compared with the path, up to the name: `2023/img` finds photos/2023/IMG_1.jpg.
+        `only` narrows them by status and tags of their archive, and by their own time of modification.
         """
         with self._database.reading() as session:
             rows: list[Row[Any]] = []
-            for query in self._searches(session, keyword, after):
+            for query in self._searches(session, keyword, after, only):
                 left = None if limit is None else limit - len(rows)
                 if left == 0:
                     break
@@ -158,15 +163,18 @@ class Members:
         """
         return self._names.catch_up()
 
-    def _searches(self, session: Session, keyword: str, after: int | None) -> Iterator[Select[Any]]:
-        """Queries that together, one after the other, give all there is."""
+    def _searches(self, session: Session, keyword: str, after: int | None, only: FileFilter) -> Iterator[Select[Any]]:
+        """Queries that together, in this order, give every member that fits, each of them once."""
         folder, slash, name = keyword.rpartition("/")
-        newest = _select().order_by(members.c.id.desc())
+        narrowed = _select().where(*only.of_members())
+        newest = narrowed.order_by(members.c.id.desc())
         if slash:
             ends = select(directories.c.id).where(directories.c.path != "", ending(directories.c.path, folder))
             inside = session.scalars(ends).all()
             newest = newest.where(among(members.c.directory_id, inside), beginning(members.c.name, name))
-            for first, last in _stretches(session, inside):
+            archives = select(directory_archives.c.archive_id)
+            archives = archives.where(among(directory_archives.c.directory_id, inside))
+            for first, last in _stretches(session, archives):
                 yield newest.where(members.c.id.between(first, last if after is None else min(last, after - 1)))
             return
         fits = containing(members.c.name, name)
@@ -177,7 +185,7 @@ class Members:
         mark = self._names.mark(session)
         yield newest.where(members.c.id > mark)
         end = mark if after is None else min(mark, after - 1)
-        yield from self._names.sift(session, _select().where(fits), name, end)
+        yield from self._names.sift(session, narrowed.where(fits), name, end, _within(session, only))
 
     def count(self, archive_id: int) -> int:
         """How many members of the archive are recorded."""
@@ -322,9 +330,8 @@ def _stand(session: Session, archive_id: int, first: int, last: int) -> None:
     session.execute(member_ranges.insert().values(stands))
 
 
-def _stretches(session: Session, inside: Sequence[int]) -> list[tuple[int, int]]:
-    """From which to which id the archives are that have members in these directories; the newest first, none twice."""
-    archives = select(directory_archives.c.archive_id).where(among(directory_archives.c.directory_id, inside))
+def _stretches(session: Session, archives: Select[int]) -> list[tuple[int, int]]:
+    """The first and the last ids of stretches of members that belong to `archives`; the newest first, none twice."""
     ranges = select(member_ranges.c.first_id, member_ranges.c.last_id).where(member_ranges.c.archive_id.in_(archives))
     found: list[tuple[int, int]] = []
     for first, last in session.execute(ranges.order_by(member_ranges.c.last_id.desc())):
@@ -333,6 +340,16 @@ def _stretches(session: Session, inside: Sequence[int]) -> list[tuple[int, int]]
             first, last = min(first, after), end
         found.append((first, last))
     return found
+
+
+def _within(session: Session, only: FileFilter) -> list[tuple[int, int]] | None:
+    """The stretches of members whose archives fit, with those that are in no range; None when every archive fits."""
+    conditions = only.of_archives()
+    if not conditions:
+        return None
+    end, newest = _ends(session)
+    beyond = [(end + 1, newest)] if newest else []
+    return beyond + _stretches(session, select(FileRecord.id).where(*conditions))
 
 
 def _select() -> Select[Any]:

@@ -3,28 +3,35 @@
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Self, Unpack
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from mgmt.catalog.db.conditions import containing, named, starting, tagged
+from mgmt.catalog.audit.chain import Audit
+from mgmt.catalog.db.conditions import containing, named, starting
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.records.enums import LIVE, FileStatus, Location, Place, Role, Status
+from mgmt.catalog.files.filters import WHEN, FileFilter, Narrowing
+from mgmt.catalog.records.enums import LIVE, FileStatus, Location, Place, Role, Status, one_of
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.maintenance import FreeRecord
 from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
+from mgmt.catalog.records.process import this_host
 from mgmt.catalog.records.transfers import UploadRecord
+from mgmt.config import default_path, load
 from mgmt.errors import CatalogError, ConfigurationError, NotFoundError
 
 SORTS: Mapping[str, ColumnElement[Any]] = {
     "path": FileRecord.path.expression,
     "name": FileRecord.name.expression,
     "size": func.coalesce(FileRecord.size, -1),
-    "modified": func.coalesce(FileRecord.modified_at, FileRecord.recorded_at),
+    "modified": WHEN,
     "recorded": FileRecord.id.expression,
 }
 """What files can be sorted by."""
+
+_STORED_FIRST = (case((FileRecord.status == FileStatus.DELETED, 1), else_=0), FileRecord.id.desc())
 
 
 class MetadataManager:
@@ -34,8 +41,25 @@ class MetadataManager:
     CatalogError when the catalog cannot be used.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database | str | None = None) -> None:
+        """The catalog in `database`, or at this URL; without either the configured one. It is opened at first use."""
+        if not isinstance(database, Database):
+            database = Database(database or _configured())
         self._database = database
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Seal what has finished, if anything has finished here, and close every connection."""
+        try:
+            if self._database.has_ended:
+                Audit(self._database).seal_at_the_end()
+        finally:
+            self._database.close()
 
     # Operations
 
@@ -48,10 +72,14 @@ class MetadataManager:
                     raise CatalogError(f"{record.operation_type} {record.operation_id} is recorded already")
             session.add(record)
 
-    def get_operation(self, operation_id: str) -> OperationRecord:
-        """Raise NotFoundError when there is no such operation."""
+    def get_operation(self, operation_id: str) -> OperationRecord | None:
+        """The operation with this id; None when there is none."""
         with self._database.reading() as session:
-            operation = session.get(OperationRecord, operation_id)
+            return session.get(OperationRecord, operation_id)
+
+    def require_operation(self, operation_id: str) -> OperationRecord:
+        """The operation with this id. Raises NotFoundError when there is none."""
+        operation = self.get_operation(operation_id)
         if operation is None:
             raise NotFoundError(f"there is no operation {operation_id}", next_step="mgmt log")
         return operation
@@ -59,7 +87,7 @@ class MetadataManager:
     def list_operations(
         self,
         operation_type: str | None = None,
-        status: Status | None = None,
+        status: Status | str | None = None,
         start_date: datetime | None = None,
         end_date: datetime | None = None,
         limit: int | None = 50,
@@ -75,7 +103,7 @@ class MetadataManager:
         if operation_type is not None:
             query = query.where(OperationRecord.operation_type == operation_type)
         if status is not None:
-            query = query.where(OperationRecord.status == status)
+            query = query.where(OperationRecord.status == one_of(Status, status))
         if start_date is not None:
             query = query.where(OperationRecord.started_at >= start_date)
         if end_date is not None:
@@ -88,12 +116,9 @@ class MetadataManager:
             query = query.where(containing(OperationRecord.target_path, target))
         if parent is not None:
             query = query.where(OperationRecord.parent_id == parent)
+        if after is not None:
+            query = query.where(OperationRecord.seq < self.require_operation(after).seq)
         with self._database.reading() as session:
-            if after is not None:
-                seq = session.scalar(select(OperationRecord.seq).where(OperationRecord.operation_id == after))
-                if seq is None:
-                    raise NotFoundError(f"there is no operation {after}", next_step="mgmt log")
-                query = query.where(OperationRecord.seq < seq)
             return list(session.scalars(query))
 
     def hosts(self) -> list[str]:
@@ -144,45 +169,43 @@ class MetadataManager:
             session.flush()
             return record
 
-    def get_file_record(self, file: int | Place) -> FileRecord:
-        """The file with this id, or at this place. Raises NotFoundError when there is none.
+    def get_file_record(self, file: int | str | Place) -> FileRecord | None:
+        """The file with this id, at this path or key, or at this place; None when there is none.
 
-        Of the archives that had a key one after another, it is the one that has it now, or else had it last.
+        A path is one on this host. Of several files of one path or key, the newest that is not deleted.
         """
         with self._database.reading() as session:
-            found = session.get(FileRecord, file) if isinstance(file, int) else _at(session, file)
+            if isinstance(file, int):
+                return session.get(FileRecord, file)
+            return _named(session, file) if isinstance(file, str) else _at(session, file)
+
+    def require_file_record(self, file: int | str | Place) -> FileRecord:
+        """The same. Raises NotFoundError when there is none."""
+        found = self.get_file_record(file)
         if found is None:
-            what = file if isinstance(file, int) else f"{file.path} ({file.location}, {file.where})"
+            what = f"{file.path} ({file.location}, {file.where})" if isinstance(file, Place) else file
             raise NotFoundError(f"there is no record of file {what}", next_step="mgmt ls")
         return found
 
     def search_files(
         self,
-        keyword: str,
-        location: Location | None = None,
-        status: FileStatus | None = None,
+        keyword: str | None = None,
+        location: Location | str | None = None,
+        status: FileStatus | str | None = None,
         *,
-        host: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int | None = 50,
+        limit: int | None = 100,
         after: int | None = None,
+        **narrowing: Unpack[Narrowing],
     ) -> list[FileRecord]:
-        """Files whose name or path contains `keyword`, in any case, the newest record first.
+        """Files whose name or path contains `keyword`, in any case, the newest record first; without one, all files.
 
-        With `host` no files of other machines; an archive in a store is no machine's. `since` is included and `until`
-        is not; both mean the time a file was modified, or else recorded.
+        Further keywords narrow them (`FileFilter` has the details): `host` excludes files of other hosts, `tags` are
+        exact, `since` is included and `until` is not; `deleted=False` excludes deleted files.
         """
-        when = SORTS["modified"]
-        query = _of_files(location, status, host).order_by(FileRecord.id.desc()).limit(limit)
-        query = query.where(or_(containing(FileRecord.name, keyword), containing(FileRecord.path, keyword)))
-        for key, value in (tags or {}).items():
-            query = query.where(tagged(FileRecord.tags, key, value))
-        if since is not None:
-            query = query.where(when >= since)
-        if until is not None:
-            query = query.where(when < until)
+        only = _filter(location, status, narrowing)
+        query = select(FileRecord).where(*only.of_files()).order_by(FileRecord.id.desc()).limit(limit)
+        if keyword:
+            query = query.where(or_(containing(FileRecord.name, keyword), containing(FileRecord.path, keyword)))
         if after is not None:
             query = query.where(FileRecord.id < after)
         with self._database.reading() as session:
@@ -191,28 +214,25 @@ class MetadataManager:
     def list_files(
         self,
         prefix: str | None = None,
-        location: Location | None = None,
-        status: FileStatus | None = None,
+        location: Location | str | None = None,
+        status: FileStatus | str | None = None,
         *,
-        host: str | None = None,
         sort: str = "path",
         descending: bool = False,
-        deleted: bool = True,
         limit: int | None = 50,
         after: int | None = None,
+        **narrowing: Unpack[Narrowing],
     ) -> list[FileRecord]:
         """Files whose path begins with `prefix`, in exactly this case. `sort` is one of `SORTS`.
 
-        With `host` no files of other machines; an archive in a store is no machine's. Without `deleted`, what is
-        deleted is only listed when that is the `status` asked for.
+        Further keywords narrow them, as in `search_files`.
         """
         if sort not in SORTS:
             raise ConfigurationError(f"files cannot be sorted by {sort!r}", next_step=f"sort by {', '.join(SORTS)}")
         column = SORTS[sort]
         order = [c.desc() if descending else c.asc() for c in (column, FileRecord.id)]
-        query = _of_files(location, status, host).order_by(*order).limit(limit)
-        if not deleted and status is None:
-            query = query.where(FileRecord.status != FileStatus.DELETED)
+        only = _filter(location, status, narrowing)
+        query = select(FileRecord).where(*only.of_files()).order_by(*order).limit(limit)
         if prefix:
             query = query.where(starting(FileRecord.path, prefix))
         with self._database.reading() as session:
@@ -345,15 +365,17 @@ class MetadataManager:
         return deleted
 
 
-def _of_files(location: Location | None, status: FileStatus | None, host: str | None) -> Select[FileRecord]:
-    query = select(FileRecord)
-    if host is not None:
-        query = query.where(or_(FileRecord.host == host, FileRecord.host.is_(None)))
-    if location is not None:
-        query = query.where(FileRecord.location == location)
-    if status is not None:
-        query = query.where(FileRecord.status == status)
-    return query
+def _filter(location: Location | str | None, status: FileStatus | str | None, more: Narrowing) -> FileFilter:
+    return FileFilter(
+        location=None if location is None else one_of(Location, location),
+        status=None if status is None else one_of(FileStatus, status),
+        **more,
+    )
+
+
+def _configured() -> str:
+    """The URL of the catalog that the configuration names, as the command line reads it."""
+    return load({}, Path(os.environ.get("MGMT_CONFIG") or default_path())).catalog_url()
 
 
 def _is_archive() -> ColumnElement[bool]:
@@ -366,9 +388,15 @@ def _targets(path: str) -> ColumnElement[bool]:
 
 
 def _at(session: Session, place: Place) -> FileRecord | None:
-    """What is at `place`; of deleted archives that were, the last one."""
-    is_deleted = case((FileRecord.status == FileStatus.DELETED, 1), else_=0)
-    return session.scalars(_all_at(place).order_by(is_deleted, FileRecord.id.desc()).limit(1)).first()
+    """The file at `place`; of deleted archives that had it, the last one."""
+    return session.scalars(_all_at(place).order_by(*_STORED_FIRST).limit(1)).first()
+
+
+def _named(session: Session, path: str) -> FileRecord | None:
+    """The file of this host at `path`, or the archive with this key."""
+    is_one = or_(*(named(FileRecord.path, FileRecord.path_bytes, each) for each in {path, os.path.abspath(path)}))
+    is_near = or_(FileRecord.host == this_host(), FileRecord.host.is_(None))
+    return session.scalars(select(FileRecord).where(is_one, is_near).order_by(*_STORED_FIRST).limit(1)).first()
 
 
 def _same(session: Session, record: FileRecord) -> FileRecord | None:

@@ -7,11 +7,13 @@ filled in batches behind a mark, after the members are recorded, because filling
 slower. PostgreSQL has an index that keeps itself.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import Integer, Select, Text, column, select, table, text
+from sqlalchemy import Integer, ScalarResult, Select, Text, column, select, table, text
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.db.conditions import table_of
@@ -73,10 +75,13 @@ class NameIndex:
         """There is an index to ask, and `keyword` is long enough to ask for."""
         return self._database.is_sqlite and bool(_trigrams(keyword))
 
-    def sift(self, session: Session, query: Select[Any], keyword: str, last: int) -> Iterator[Select[Any]]:
+    def sift(
+        self, session: Session, query: Select[Any], keyword: str, last: int, within: Sequence[tuple[int, int]] | None
+    ) -> Iterator[Select[Any]]:
         """`query`, of members with ids up to `last`, in pieces: only blocks that can have `keyword` in a name.
 
-        The newest come first. A piece is looked up when it is asked for, so that a page costs what is on it.
+        The newest come first. A piece is looked up when it is asked for, so that a page costs what is on it. Blocks
+        without an id `within` one of these stretches, which are disjoint and the newest first, are left out.
         """
         # With detail=none FTS5 takes no phrase of more than one trigram, so they are ANDed.
         quoted = ('"' + trigram.replace('"', '""') + '"' for trigram in _trigrams(keyword))
@@ -85,7 +90,8 @@ class NameIndex:
         )
         with closing(session.scalars(sieve.order_by(_names.c.rowid.desc()))) as found:
             most = FEWEST_BLOCKS
-            while numbers := found.fetchmany(most):
+            candidates = _candidates(found, within)
+            while numbers := list(islice(candidates, most)):
                 blocks = table_of(numbers)
                 first = blocks.c.value * BLOCK
                 piece = query.join(blocks, members.c.id.between(first, first + (BLOCK - 1)))
@@ -116,6 +122,24 @@ class NameIndex:
             )
             session.execute(text("UPDATE member_names_mark SET indexed_to = :last"), batch)
             return last - batch["mark"]
+
+
+def _candidates(found: ScalarResult[int], within: Sequence[tuple[int, int]] | None) -> Iterator[int]:
+    """Those of the blocks in `found` that have an id in one of the stretches; both come the newest first."""
+    stretches = None if within is None else iter(within)
+    first = math.inf
+    while numbers := found.fetchmany(MOST_BLOCKS):
+        if stretches is None:
+            yield from numbers
+            continue
+        for number in numbers:
+            start, end = number * BLOCK, number * BLOCK + BLOCK - 1
+            while first > end:
+                if (stretch := next(stretches, None)) is None:
+                    return
+                first, last = stretch
+            if last >= start:
+                yield number
 
 
 def _trigrams(keyword: str) -> list[str]:

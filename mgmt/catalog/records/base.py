@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, MetaData, text
-from sqlalchemy.ext.mutable import MutableDict
+from sqlalchemy.ext.mutable import MutableDict, MutableList
 from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass
 
 from mgmt.catalog.records.enums import FileStatus, Location, Role, Scope, Status
-from mgmt.catalog.records.types import SafeText, UTCDateTime, keep_names_exact, word
+from mgmt.catalog.records.types import SafeText, UTCDateTime, keep_names_exact, take_plain_values, word
 
 
 def now() -> datetime:
@@ -43,20 +43,28 @@ class Base(MappedAsDataclass, DeclarativeBase, kw_only=True, eq=False):
         Scope: word(Scope, "location"),
         Role: word(Role, "role"),
         dict[str, Any]: MutableDict.as_mutable(JSON(none_as_null=True)),
+        list[str]: MutableList.as_mutable(JSON(none_as_null=True)),
         dict[str, str]: MutableDict.as_mutable(JSON(none_as_null=True)),
     }
     computed: ClassVar[tuple[str, ...]] = ()
-    """Facts that are worked out where they are read, and shown with the others."""
+    """Facts that are computed where they are read, and shown with the others."""
+    shown_as: ClassVar[dict[str, str]] = {}
+    """Names to show instead of those of attributes."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Every fact under its column's name, the computed ones too: what is shown of a record."""
+        """Every fact by its name, the computed ones too: what is shown of a record."""
         facts: dict[str, Any] = {}
         for attribute in self.__mapper__.column_attrs:
-            column = attribute.columns[0].name
-            if not column.endswith("_bytes"):
-                value = getattr(self, attribute.key)
-                facts[column] = dict(value) if isinstance(value, Mapping) else value
+            if not attribute.key.endswith("_bytes"):
+                facts[self.shown_as.get(attribute.key, attribute.key)] = _plain(getattr(self, attribute.key))
         return facts | {name: getattr(self, name) for name in self.computed}
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, list) else value
+
+
 keep_names_exact(Base)
+take_plain_values(Base)

@@ -1,11 +1,23 @@
-"""The words that records use, and nothing else is stored in their columns."""
+"""The fixed words of records: their columns hold no others."""
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from mgmt.errors import ConfigurationError
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def one_of(enum: type[Word], word: str) -> Word:
+    """`word`, which may be plain text, as a member of `enum`. Raises ConfigurationError for any other word."""
+    try:
+        return enum(word)
+    except ValueError:
+        raise ConfigurationError(f"unknown {enum.__name__} {word!r}: use one of {', '.join(enum)}") from None
 
 
 class Status(StrEnum):
-    """How an operation stands. All but the first two are terminal: what has ended never changes."""
+    """The status of an operation. All but the first two are terminal: a finished operation never changes."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -16,7 +28,7 @@ class Status(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """The operation has ended."""
+        """The operation is finished."""
         return self not in LIVE
 
 
@@ -24,7 +36,7 @@ LIVE = (Status.PENDING, Status.RUNNING)
 
 
 class FileStatus(StrEnum):
-    """How a file stands."""
+    """The status of a file."""
 
     PENDING = "pending"
     UPLOADING = "uploading"
@@ -34,7 +46,7 @@ class FileStatus(StrEnum):
 
 
 class Location(StrEnum):
-    """Where a file is. `s3` means in the store, whichever store that is."""
+    """Where a file is. `s3` means in a store of any kind."""
 
     LOCAL = "local"
     S3 = "s3"
@@ -42,7 +54,7 @@ class Location(StrEnum):
 
 
 class Scope(StrEnum):
-    """Where a search looked."""
+    """Where to search."""
 
     LOCAL = "local"
     S3 = "s3"
@@ -50,7 +62,7 @@ class Scope(StrEnum):
 
 
 class Role(StrEnum):
-    """What a file was to an operation."""
+    """The role of a file in an operation."""
 
     SOURCE = "source"
     ARCHIVE = "archive"
@@ -60,7 +72,7 @@ class Role(StrEnum):
 
 
 class Place(NamedTuple):
-    """What a file is unique by: `where` is the host of a local or completed file, the URL of an archive's store."""
+    """What identifies a file: `where` is the host of a local or completed file, or the URL of an archive's store."""
 
     location: Location
     where: str

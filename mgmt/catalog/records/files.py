@@ -2,14 +2,15 @@
 
 import mimetypes
 import os
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, validates
 
 from mgmt.catalog.records.base import Base, now, only_where
 from mgmt.catalog.records.enums import FileStatus, Location, Place
-from mgmt.catalog.records.types import BigId
+from mgmt.catalog.records.types import BigId, display
 
 
 class FileRecord(Base, kw_only=True, eq=False):
@@ -80,6 +81,11 @@ class FileRecord(Base, kw_only=True, eq=False):
     def __post_init__(self) -> None:
         self.name = self.name or os.path.basename(self.path)
         self.mime_type = self.mime_type or (None if self.is_directory else mimetypes.guess_type(self.name)[0])
+
+    @validates("tags")
+    def _display(self, _: str, tags: Mapping[str, str]) -> dict[str, str]:
+        """What is not UTF-8 in a tag is escaped, or PostgreSQL could search no tags."""
+        return {display(key): display(value) for key, value in tags.items()}
 
     @property
     def place(self) -> Place:

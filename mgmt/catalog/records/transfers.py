@@ -58,10 +58,10 @@ class UploadRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
 
     @property
     def compression_ratio(self) -> float | None:
-        """Compressed by original bytes: 0.37 means that 63 % were saved. None while it is not known, or of nothing."""
-        if not self.original_size or self.compressed_size is None:
+        """Original by compressed bytes: 2.0 means that compression halved the size. None while either is unknown."""
+        if self.original_size is None or not self.compressed_size:
             return None
-        return self.compressed_size / self.original_size
+        return self.original_size / self.compressed_size
 
 
 class DownloadRecord(OwnTable, OperationRecord, kw_only=True, eq=False):

@@ -18,7 +18,7 @@ from mgmt.storage import ObjectStore, Sent, StoredObject
 def proven_record(store: ObjectStore, stored: StoredObject, catalog: Catalog) -> FileRecord | None:
     """What the catalog has of `stored`, if it has once proven this very archive; None otherwise."""
     try:
-        known = catalog.metadata.get_file_record(Place(Location.S3, store.url, stored.key))
+        known = catalog.metadata.require_file_record(Place(Location.S3, store.url, stored.key))
     except NotFoundError:
         return None
     carried = stored.metadata.get(OPERATION)

@@ -99,7 +99,7 @@ def _listed(folder: str) -> list[str]:
 def _is_recorded(path: str, catalog: Catalog) -> bool:
     for location in (Location.COMPLETED, Location.LOCAL):
         try:
-            record = catalog.metadata.get_file_record(Place(location, host(), path))
+            record = catalog.metadata.require_file_record(Place(location, host(), path))
         except NotFoundError:
             continue
         if record.status is not FileStatus.DELETED:

@@ -136,11 +136,11 @@ def test_what_was_changed_in_records_is_written_only_by_a_transaction(
     file = catalog.metadata.save_file_record(a_file())
     file.size = 5
     catalog.metadata.list_files()
-    assert reopen().metadata.get_file_record(file.id).size is None
+    assert reopen().metadata.require_file_record(file.id).size is None
     assert file.size == 5
     with catalog.database.transaction():
         pass
-    assert reopen().metadata.get_file_record(file.id).size == 5
+    assert reopen().metadata.require_file_record(file.id).size == 5
 
 
 def test_threads_take_turns(catalog: Catalog) -> None:
@@ -371,4 +371,4 @@ def test_the_lock_is_let_go_whatever_happens(sqlite_catalog: Catalog) -> None:
 def test_closing_is_not_the_end(catalog: Catalog) -> None:
     file = catalog.metadata.save_file_record(a_file())
     catalog.close()
-    assert catalog.metadata.get_file_record(file.id).path == "/a"
+    assert catalog.metadata.require_file_record(file.id).path == "/a"

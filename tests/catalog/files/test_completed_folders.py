@@ -82,7 +82,7 @@ def test_an_archive_of_another_process_leads_to_its_folder(
     archive = archived(catalog, "/caf\udce9", "one", make_archive)
     other = reopen()
     folders = Folders(other.database, HOST)
-    saved(other, VerifyRecord(), archive=other.metadata.get_file_record(archive.id))
+    saved(other, VerifyRecord(), archive=other.metadata.require_file_record(archive.id))
     assert folders.changed() == ["/caf\udce9"]
     assert [each["path"] for each in folders.files("/caf\udce9")][2] == "/caf\udce9/one"
 
