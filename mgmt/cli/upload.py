@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from mgmt.services.steps.overlaps import Needed
 
 RECORDED = (
-    "all_of", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
+    "all_of", "null", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
     "keep_archive", "xattrs", "owners", "bwlimit",
 )  # fmt: skip
+DECIDED = ("storage_class", "level", "proof", "on_conflict", "completed_dir")
+"""Options to record even if a setting or a default decides them."""
 
 COLUMNS = (
     Column("STATUS", "status"),
@@ -129,7 +131,9 @@ def command(
         app.render.many([preview(each, options, looked_at) for each in targets], PLAN)
         return
     store = app.store()
-    arguments = given(ctx, RECORDED)
+    arguments = {name: getattr(options, name) for name in DECIDED if getattr(options, name)} | given(ctx, RECORDED)
+    if files_from is not None:
+        arguments["files_from"] = files_from.name
     outcomes = run_batch(
         targets,
         lambda target, parent: upload(
