@@ -20,7 +20,7 @@ from mgmt.archive import (
     look_again,
     write_archive,
 )
-from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Role, Status, UploadRecord
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role, Status, UploadRecord
 from mgmt.errors import (
     ConflictError,
     IntegrityError,
@@ -164,9 +164,11 @@ class _Upload:
             try:
                 if self.options.keep_archive is not None:
                     announce_copy(record, self.options.keep_archive, key)
-                self.catalog.journal.checkpoint()
+                with self.catalog.transaction():
+                    source = self._note_source()
                 existing = look_up(self.store, key)
                 if existing is None:
+                    source.status = FileStatus.UPLOADING
                     self._send(key, record.index_key)
                 else:
                     self._adopt(existing)
@@ -175,6 +177,17 @@ class _Upload:
                 if self.options.on_conflict != "rename":
                     raise
                 key = _next_key(self.plan.key, key)
+
+    def _note_source(self) -> FileRecord:
+        """Record the original as `pending`. This proves nothing: what is known of its content already stays known."""
+        metadata, target = self.catalog.metadata, str(self.record.target_path)
+        source = metadata.get_file_record(Place(Location.LOCAL, host(), target))
+        if source is None or source.status is FileStatus.DELETED:
+            source = describe(target, Location.LOCAL, FileStatus.PENDING, self.plan.tree.folder)
+            source = metadata.save_file_record(source)
+        source.status, source.error_message = FileStatus.PENDING, None
+        self.catalog.journal.link(self.record, source, Role.SOURCE)
+        return source
 
     def _first_key(self) -> str:
         """The key to use; what an earlier run of this very upload left in the store unproven is taken over."""
