@@ -1,4 +1,4 @@
-"""The catalog's face: saving, getting, listing and searching records of files and operations."""
+"""The public API of the catalog (docs/python.md): save, get, list and search records of files and operations."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -29,15 +29,15 @@ SORTS: Mapping[str, ColumnElement[Any]] = {
     "modified": WHEN,
     "recorded": FileRecord.id.expression,
 }
-"""What files can be sorted by."""
+"""Sort orders of files."""
 
 _STORED_FIRST = (case((FileRecord.status == FileStatus.DELETED, 1), else_=0), FileRecord.id.desc())
 
 
 class MetadataManager:
-    """Records in, records out. Lists page by key: `after` is the id of the last record of the page before.
+    """Saves and finds records. Lists are paged by key: `after` is the id of the last record of the page before.
 
-    Records that come out are live: what is changed in them is committed with the next transaction. All methods raise
+    Records that come out are live: changes to them are committed with the next transaction. All methods raise
     CatalogError when the catalog cannot be used.
     """
 
@@ -64,7 +64,7 @@ class MetadataManager:
     # Operations
 
     def save_operation(self, record: OperationRecord) -> None:
-        """Insert `record`, or commit what has changed in it. An operation that has ended cannot be saved over."""
+        """Insert `record`, or commit what has changed in it. A finished operation cannot be overwritten."""
         with self._database.transaction() as session:
             if record not in session:
                 saved = select(OperationRecord.status).where(OperationRecord.operation_id == record.operation_id)
@@ -122,13 +122,13 @@ class MetadataManager:
             return list(session.scalars(query))
 
     def hosts(self) -> list[str]:
-        """Every machine that an operation was recorded on, by name."""
+        """Every host with recorded operations, by name."""
         query = select(operations.c.host).where(operations.c.host.is_not(None)).distinct()
         with self._database.reading() as session:
             return sorted(session.scalars(query))
 
     def get_upload_history(self, target_path: str, host: str | None = None) -> list[UploadRecord]:
-        """Every upload of the original at `target_path`, on `host` or on any, the newest first."""
+        """Every upload of the original at `target_path`, on `host` or on any host, the newest first."""
         query = select(UploadRecord).where(_targets(target_path)).order_by(UploadRecord.seq.desc())
         if host is not None:
             query = query.where(UploadRecord.host == host)
@@ -136,7 +136,7 @@ class MetadataManager:
             return list(session.scalars(query))
 
     def unfinished_uploads(self) -> list[UploadRecord]:
-        """Uploads that ended without success, and may have left something in their store; the oldest first."""
+        """Uploads that failed or were cancelled, and may have left something in their store; the oldest first."""
         ended = OperationRecord.status.in_([Status.FAILED, Status.CANCELLED])
         query = select(UploadRecord).where(ended, UploadRecord.index_key.is_not(None)).order_by(UploadRecord.seq)
         with self._database.reading() as session:
@@ -152,7 +152,7 @@ class MetadataManager:
     # Files
 
     def save_file_record(self, record: FileRecord) -> FileRecord:
-        """Insert `record`, or write its facts over those of the file at its place. Returns the one that is kept.
+        """Insert `record`, or update the one of the same file with its fields. Returns the one that is kept.
 
         An archive is never written over another one: what stood at its key is recorded as deleted then.
         """
@@ -177,7 +177,7 @@ class MetadataManager:
         with self._database.reading() as session:
             if isinstance(file, int):
                 return session.get(FileRecord, file)
-            return _named(session, file) if isinstance(file, str) else _at(session, file)
+            return _at_path(session, file) if isinstance(file, str) else _at(session, file)
 
     def require_file_record(self, file: int | str | Place) -> FileRecord:
         """The same. Raises NotFoundError when there is none."""
@@ -245,7 +245,7 @@ class MetadataManager:
             return list(session.scalars(query))
 
     def files_of(self, operation: OperationRecord, role: Role | None = None) -> list[tuple[FileRecord, Role]]:
-        """The files that `operation` touched, and what each was to it."""
+        """The files that `operation` touched, each with its role."""
         query = select(FileRecord, OperationFile.role).join(OperationFile, OperationFile.file_id == FileRecord.id)
         query = query.where(OperationFile.operation_id == operation.operation_id).order_by(FileRecord.id)
         if role is not None:
@@ -271,7 +271,7 @@ class MetadataManager:
             return list(session.scalars(query))
 
     def has_archive_of(self, original_size: int) -> bool:
-        """Whether an archive is stored of an original of this size in bytes."""
+        """Whether an archive is stored whose original had this size in bytes."""
         query = select(FileRecord.id).where(FileRecord.original_size == original_size, _is_archive())
         with self._database.reading() as session:
             return session.scalar(query.where(FileRecord.status == FileStatus.COMPLETED).limit(1)) is not None
@@ -307,7 +307,7 @@ class MetadataManager:
             return [str(url) for url in session.scalars(query)]
 
     def unknown_keys(self, store: str, keys: Sequence[str]) -> list[str]:
-        """Those of `keys`, some hundreds at most, that are neither a stored archive, nor an index, nor under way."""
+        """Those of `keys`, a few hundred at most, that belong to no stored archive, index or running upload."""
         archives = select(FileRecord.s3_object_key, FileRecord.index_key).where(
             FileRecord.store == store,
             FileRecord.status == FileStatus.COMPLETED,
@@ -333,13 +333,13 @@ class MetadataManager:
     def find(self, name: str, host: str | None = None, *, strictly: bool = False) -> list[FileRecord]:
         """The archives that `name` can mean, the newest first; none, one, or several to choose from.
 
-        In this order, the first that fits anything: the id of the upload, the key or the full URL, the archive's
+        In this order, the first that matches anything: the id of the upload, the key or the full URL, the archive's
         name with or without `.tar.gz`, the path or the name of the original, of one on `host` rather than of one
         elsewhere. Deleted ones only when nothing else fits; `strictly`, they count as others do: a word that meant an
         archive yesterday means no other one today because that one is deleted.
         """
         names = (name, f"{name}.tar.gz")
-        # Each is one that an index answers: there may be a million archives.
+        # An index answers each of them: there may be a million archives.
         parts = name.split("/")
         keys = ["/".join(parts[start:]) for start in range(1, len(parts))]
         url = and_(FileRecord.s3_object_key.in_(keys), FileRecord.store + "/" + FileRecord.s3_object_key == name)
@@ -379,7 +379,7 @@ def _configured() -> str:
 
 
 def _is_archive() -> ColumnElement[bool]:
-    """The same as a location in the store, but for SQLite, which would go through all there is at that location."""
+    """It is in a store. Unlike a condition on `location`, this keeps SQLite from scanning that location."""
     return FileRecord.store.is_not(None)
 
 
@@ -392,7 +392,7 @@ def _at(session: Session, place: Place) -> FileRecord | None:
     return session.scalars(_all_at(place).order_by(*_STORED_FIRST).limit(1)).first()
 
 
-def _named(session: Session, path: str) -> FileRecord | None:
+def _at_path(session: Session, path: str) -> FileRecord | None:
     """The file of this host at `path`, or the archive with this key."""
     is_one = or_(*(named(FileRecord.path, FileRecord.path_bytes, each) for each in {path, os.path.abspath(path)}))
     is_near = or_(FileRecord.host == this_host(), FileRecord.host.is_(None))
@@ -400,7 +400,7 @@ def _named(session: Session, path: str) -> FileRecord | None:
 
 
 def _same(session: Session, record: FileRecord) -> FileRecord | None:
-    """What is recorded of the same file. Of another archive that stood at the same key, it is recorded that it is gone.
+    """The record of the same file. The record of another archive that had the same key becomes `deleted`.
 
     Archives are the same by their ids; an id that nobody knows may be any, unless the contents differ.
     """

@@ -73,9 +73,7 @@ def test_every_type_of_operation_comes_back_as_its_own_class(catalog: Catalog, r
     assert [type(operation) for operation in reopen().metadata.list_operations()] == classes[::-1]
 
 
-def test_a_type_that_a_newer_mgmt_has_recorded_is_said_to_be_one(
-    catalog: Catalog, reopen: Callable[[], Catalog]
-) -> None:
+def test_an_operation_type_of_a_newer_mgmt_is_reported(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     catalog.metadata.save_operation(UploadRecord())
     with catalog.database.transaction() as session:
         session.execute(text("UPDATE operations SET operation_type = 'teleport'"))
@@ -156,7 +154,7 @@ def test_a_record_that_is_read_again_keeps_its_exact_name(catalog: Catalog) -> N
     assert file.path == "/\udcff"
 
 
-def test_display_text_is_for_people_and_any_database() -> None:
+def test_a_name_that_is_not_utf8_has_a_display_text() -> None:
     assert display("caf\udce9") == r"caf\xe9"
     assert (exact_bytes("caf\udce9"), exact_bytes("café")) == (b"caf\xe9", None)
     assert exact(r"caf\xe9", b"caf\xe9") == "caf\udce9"
@@ -226,7 +224,7 @@ def test_words_are_taken_as_text(catalog: Catalog, reopen: Callable[[], Catalog]
         lambda metadata: metadata.list_operations(status="cloud"),
     ],
 )
-def test_an_unknown_word_is_refused_with_those_there_are(
+def test_an_unknown_word_is_refused_and_the_known_ones_named(
     wrong: Callable[[MetadataManager], object], catalog: Catalog
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"^unknown \w+ 'cloud': use one of \w+, \w+"):
@@ -270,7 +268,7 @@ def test_computed_facts() -> None:
     assert UploadRecord(original_size=40, compressed_size=0).compression_ratio is None
 
 
-def test_what_follows_from_a_path_is_filled_in_unless_given() -> None:
+def test_the_name_and_the_mime_type_follow_from_the_path() -> None:
     file = FileRecord(path="/films/a.mp4", location=Location.LOCAL, host="h")
     assert (file.name, file.mime_type) == ("a.mp4", "video/mp4")
     given = FileRecord(path="/films/a.mp4", location=Location.LOCAL, host="h", name="b", mime_type="text/plain")
@@ -290,14 +288,14 @@ def test_what_follows_from_a_path_is_filled_in_unless_given() -> None:
         "INSERT INTO operation_files (operation_id, file_id, role) VALUES ('nobody', 1, 'source')",
     ],
 )
-def test_the_database_itself_refuses_what_no_record_can_be(change: str, catalog: Catalog) -> None:
+def test_constraints_refuse_invalid_rows(change: str, catalog: Catalog) -> None:
     catalog.metadata.save_file_record(FileRecord(path="/a", location=Location.LOCAL, host="h"))
     catalog.metadata.save_operation(UploadRecord())
     with pytest.raises(CatalogError), catalog.database.transaction() as session:
         session.execute(text(change))
 
 
-def test_two_machines_may_have_the_same_path_and_one_may_not_have_it_twice(catalog: Catalog) -> None:
+def test_a_path_is_unique_on_its_host(catalog: Catalog) -> None:
     for host in ("one", "two"):
         for path in ("/a", "/\udcff", "/\udcfe", "/\\xff"):
             catalog.metadata.save_file_record(FileRecord(path=path, location=Location.LOCAL, host=host))
@@ -308,7 +306,7 @@ def test_two_machines_may_have_the_same_path_and_one_may_not_have_it_twice(catal
         session.execute(text("UPDATE files SET host = 'one' WHERE path_bytes IS NOT NULL"))
 
 
-def test_free_facts_and_tags_are_changed_in_place(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+def test_json_fields_are_changed_in_place(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     upload = UploadRecord(details={"parts": [1]}, command_args={"level": "fast"})
     catalog.metadata.save_operation(upload)
     upload.details["note"] = "later \udcff"
@@ -318,7 +316,7 @@ def test_free_facts_and_tags_are_changed_in_place(catalog: Catalog, reopen: Call
     assert found.command_args == {"level": "fast"}
 
 
-def test_order_is_counted_not_timed(catalog: Catalog) -> None:
+def test_operations_are_ordered_by_number_not_by_time(catalog: Catalog) -> None:
     early = datetime(2020, 1, 1, tzinfo=UTC)
     first = UploadRecord(target_path="/1")
     second = UploadRecord(target_path="/2", started_at=early)
