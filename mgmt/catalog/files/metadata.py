@@ -1,7 +1,7 @@
 """The public API of the catalog (docs/python.md): save, get, list and search records of files and operations."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -13,9 +13,9 @@ from mgmt.catalog.audit.chain import Audit
 from mgmt.catalog.db.conditions import containing, named, starting
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.files.filters import WHEN, FileFilter, Narrowing
-from mgmt.catalog.records.enums import LIVE, FileStatus, Location, Place, Role, Status, one_of
+from mgmt.catalog.files.lookups import Lookups, is_target
+from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Status, one_of
 from mgmt.catalog.records.files import FileRecord
-from mgmt.catalog.records.maintenance import FreeRecord
 from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
 from mgmt.catalog.records.process import this_host
 from mgmt.catalog.records.transfers import UploadRecord
@@ -34,7 +34,7 @@ SORTS: Mapping[str, ColumnElement[Any]] = {
 _STORED_FIRST = (case((FileRecord.status == FileStatus.DELETED, 1), else_=0), FileRecord.id.desc())
 
 
-class MetadataManager:
+class MetadataManager(Lookups):
     """Saves and finds records. Lists are paged by key: `after` is the id of the last record of the page before.
 
     Records that come out are live: changes to them are committed with the next transaction. All methods raise
@@ -43,9 +43,7 @@ class MetadataManager:
 
     def __init__(self, database: Database | str | None = None) -> None:
         """The catalog in `database`, or at this URL; without either the configured one. It is opened at first use."""
-        if not isinstance(database, Database):
-            database = Database(database or _configured())
-        self._database = database
+        super().__init__(database if isinstance(database, Database) else Database(database or _configured()))
 
     def __enter__(self) -> Self:
         return self
@@ -129,16 +127,9 @@ class MetadataManager:
 
     def get_upload_history(self, target_path: str, host: str | None = None) -> list[UploadRecord]:
         """Every upload of the original at `target_path`, on `host` or on any host, the newest first."""
-        query = select(UploadRecord).where(_targets(target_path)).order_by(UploadRecord.seq.desc())
+        query = select(UploadRecord).where(is_target(target_path)).order_by(UploadRecord.seq.desc())
         if host is not None:
             query = query.where(UploadRecord.host == host)
-        with self._database.reading() as session:
-            return list(session.scalars(query))
-
-    def unfinished_uploads(self) -> list[UploadRecord]:
-        """Uploads that failed or were cancelled, and may have left something in their store; the oldest first."""
-        ended = OperationRecord.status.in_([Status.FAILED, Status.CANCELLED])
-        query = select(UploadRecord).where(ended, UploadRecord.index_key.is_not(None)).order_by(UploadRecord.seq)
         with self._database.reading() as session:
             return list(session.scalars(query))
 
@@ -253,117 +244,6 @@ class MetadataManager:
         with self._database.reading() as session:
             return [(file, role) for file, role in session.execute(query)]
 
-    def copies_of(self, digest: str) -> list[FileRecord]:
-        """Originals and completed copies that were archived with this digest and, as far as is known, still exist.
-
-        They may be on any machine.
-        """
-        query = select(FileRecord).where(FileRecord.digest == digest, FileRecord.location != Location.S3)
-        query = query.where(FileRecord.status != FileStatus.DELETED).order_by(FileRecord.id.desc())
-        with self._database.reading() as session:
-            return list(session.scalars(query))
-
-    def archives_of(self, digest: str) -> list[FileRecord]:
-        """Archives with this digest that are stored, as far as is known; in any store, the newest first."""
-        query = select(FileRecord).where(FileRecord.digest == digest, _is_archive())
-        query = query.where(FileRecord.status == FileStatus.COMPLETED).order_by(FileRecord.id.desc())
-        with self._database.reading() as session:
-            return list(session.scalars(query))
-
-    def has_archive_of(self, original_size: int) -> bool:
-        """Whether an archive is stored whose original had this size in bytes."""
-        query = select(FileRecord.id).where(FileRecord.original_size == original_size, _is_archive())
-        with self._database.reading() as session:
-            return session.scalar(query.where(FileRecord.status == FileStatus.COMPLETED).limit(1)) is not None
-
-    def unfinished_removals(self, host: str, path: str | None = None) -> list[FreeRecord]:
-        """Removals of copies on `host` that failed after they had begun (`result_path` is what is left), newest first.
-
-        With `path` only those of the copy that was there.
-        """
-        query = select(FreeRecord).where(
-            FreeRecord.status == Status.FAILED, FreeRecord.host == host, FreeRecord.result_path.is_not(None)
-        )
-        if path is not None:
-            query = query.where(_targets(path))
-        with self._database.reading() as session:
-            return list(session.scalars(query.order_by(FreeRecord.seq.desc())))
-
-    def completed_folders(self, host: str) -> list[str]:
-        """The folders on `host` that hold, or held, completed copies."""
-        copies = select(FileRecord).where(FileRecord.location == Location.COMPLETED, FileRecord.host == host)
-        folder = func.substr(FileRecord.path, 1, func.length(FileRecord.path) - func.length(FileRecord.name) - 1)
-        named = copies.where(FileRecord.path_bytes.is_(None)).with_only_columns(folder).distinct()
-        with self._database.reading() as session:
-            folders = set(session.scalars(named))
-            for copy in session.scalars(copies.where(FileRecord.path_bytes.is_not(None))):
-                folders.add(os.path.dirname(copy.path))
-        return sorted(folders)
-
-    def stores(self) -> list[str]:
-        """The URL of each store that an archive is, or was, recorded in."""
-        query = select(FileRecord.store).where(FileRecord.store.is_not(None)).distinct().order_by(FileRecord.store)
-        with self._database.reading() as session:
-            return [str(url) for url in session.scalars(query)]
-
-    def unknown_keys(self, store: str, keys: Sequence[str]) -> list[str]:
-        """Those of `keys`, a few hundred at most, that belong to no stored archive, index or running upload."""
-        archives = select(FileRecord.s3_object_key, FileRecord.index_key).where(
-            FileRecord.store == store,
-            FileRecord.status == FileStatus.COMPLETED,
-            or_(FileRecord.s3_object_key.in_(keys), FileRecord.index_key.in_(keys)),
-        )
-        uploads = select(UploadRecord.s3_object_key, UploadRecord.index_key).where(
-            UploadRecord.store == store, UploadRecord.status.in_(LIVE)
-        )
-        with self._database.reading() as session:
-            known = {key for query in (archives, uploads) for row in session.execute(query) for key in row}
-        return [key for key in keys if key not in known]
-
-    def latest_archive(self, target_path: str) -> FileRecord:
-        """The newest archive of the original at `target_path` that is still stored. Raises NotFoundError."""
-        query = select(FileRecord).join(OperationRecord, OperationRecord.operation_id == FileRecord.operation_id)
-        query = query.where(_is_archive(), _targets(target_path), FileRecord.status != FileStatus.DELETED)
-        with self._database.reading() as session:
-            found = session.scalars(query.order_by(OperationRecord.seq.desc()).limit(1)).first()
-        if found is None:
-            raise NotFoundError(f"there is no archive of {target_path}", next_step="mgmt ls")
-        return found
-
-    def find(self, name: str, host: str | None = None, *, strictly: bool = False) -> list[FileRecord]:
-        """The archives that `name` can mean, the newest first; none, one, or several to choose from.
-
-        In this order, the first that matches anything: the id of the upload, the key or the full URL, the archive's
-        name with or without `.tar.gz`, the path or the name of the original, of one on `host` rather than of one
-        elsewhere. Deleted ones only when nothing else fits; `strictly`, they count as others do: a word that meant an
-        archive yesterday means no other one today because that one is deleted.
-        """
-        names = (name, f"{name}.tar.gz")
-        # An index answers each of them: there may be a million archives.
-        parts = name.split("/")
-        keys = ["/".join(parts[start:]) for start in range(1, len(parts))]
-        url = and_(FileRecord.s3_object_key.in_(keys), FileRecord.store + "/" + FileRecord.s3_object_key == name)
-        original = or_(_targets(name), named(OperationRecord.target_name, OperationRecord.target_name_bytes, name))
-        uploads = select(OperationRecord.operation_id).where(original)
-        ways: Sequence[ColumnElement[bool]] = (
-            FileRecord.operation_id == name,
-            or_(FileRecord.s3_object_key == name, url),
-            FileRecord.name.in_(names),
-            *([FileRecord.operation_id.in_(uploads.where(OperationRecord.host == host))] if host is not None else []),
-            FileRecord.operation_id.in_(uploads),
-        )
-        deleted: list[FileRecord] = []
-        with self._database.reading() as session:
-            for way in ways:
-                query = select(FileRecord).where(_is_archive(), way).order_by(FileRecord.id.desc())
-                found = list(session.scalars(query))
-                if stored := [file for file in found if file.status is not FileStatus.DELETED]:
-                    return stored
-                if strictly and found:
-                    return found
-                deleted = deleted or found
-        return deleted
-
 
 def _filter(location: Location | str | None, status: FileStatus | str | None, more: Narrowing) -> FileFilter:
     return FileFilter(
@@ -376,15 +256,6 @@ def _filter(location: Location | str | None, status: FileStatus | str | None, mo
 def _configured() -> str:
     """The URL of the catalog that the configuration names, as the command line reads it."""
     return load({}, Path(os.environ.get("MGMT_CONFIG") or default_path())).catalog_url()
-
-
-def _is_archive() -> ColumnElement[bool]:
-    """It is in a store. Unlike a condition on `location`, this keeps SQLite from scanning that location."""
-    return FileRecord.store.is_not(None)
-
-
-def _targets(path: str) -> ColumnElement[bool]:
-    return named(OperationRecord.target_path, OperationRecord.target_path_bytes, path)
 
 
 def _at(session: Session, place: Place) -> FileRecord | None:
