@@ -16,6 +16,7 @@ from mgmt.catalog.audit.ranges import RangeSet
 from mgmt.catalog.audit.verification import Anchor, Finding, Tampering, Verification
 from mgmt.catalog.db.database import HEAD, Database
 from mgmt.catalog.files.endpoints import Endpoints
+from mgmt.catalog.files.filters import FileFilter
 from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
 from mgmt.catalog.files.metadata import SORTS, MetadataManager
 from mgmt.catalog.operations.journal import Journal
@@ -49,6 +50,7 @@ __all__ = [
     "DownloadRecord",
     "EndpointRecord",
     "Endpoints",
+    "FileFilter",
     "FileRecord",
     "FileStatus",
     "Finding",

@@ -109,13 +109,11 @@ def _pick(ctx: click.Context, record: "SearchRecord", matches: "list[Match]") ->
     action = click.prompt("Action", type=click.Choice(actions), default=actions[0], err=True)
     match action:
         case "download":
-            record.download_selected = True
-            record.details = {"picked": match.path}
+            record.download_selected, record.details = name, {"picked": match.path}
             members = ["--member", match.path] if match.type == "member" else []
             _invoke(ctx, download.command, [name, *members])
         case "status":
-            record.status_checked = True
-            record.details = {"picked": match.path}
+            record.status_checked, record.details = name, {"picked": match.path}
             _invoke(ctx, status.command, [name])
         case _:
             _invoke(ctx, delete.command, [name])

@@ -14,9 +14,11 @@ from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
 from mgmt.errors import ConfigurationError, MgmtError
 
 RECORDED = (
-    "all_of", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
+    "all_of", "null", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
     "keep_archive", "xattrs", "owners", "bwlimit",
 )  # fmt: skip
+DECIDED = ("storage_class", "level", "proof", "on_conflict", "completed_dir")
+"""Options to record even if a setting or a default decides them."""
 
 COLUMNS = (
     Column("STATUS", "status"),
@@ -107,10 +109,13 @@ def command(
         app.render.many([preview(each, options, looked_at) for each in targets], PLAN)
         return
     app.store()  # a store that cannot be opened fails the command, not each target
+    arguments = {name: getattr(options, name) for name in DECIDED if getattr(options, name)} | given(ctx, RECORDED)
+    if files_from is not None:
+        arguments["files_from"] = files_from.name
     outcomes = run_batch(
         targets,
         lambda target, context: upload(target, options, context),
-        app.context(given(ctx, RECORDED)),
+        app.context(arguments),
         name=all_of or f"{len(targets)} uploads",
     )
     show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1, sentences=_sentences)

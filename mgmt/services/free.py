@@ -39,7 +39,7 @@ def find_copy(name: str, context: Context) -> FileRecord:
     catalog = context.catalog
     for path in sorted(paths_meant(name)):
         try:
-            copy = catalog.metadata.get_file_record(Place(Location.COMPLETED, host(), path))
+            copy = catalog.metadata.require_file_record(Place(Location.COMPLETED, host(), path))
         except NotFoundError:
             continue
         if copy.status in _LEFT:

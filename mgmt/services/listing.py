@@ -1,4 +1,4 @@
-"""Listing what is recorded, what is on disk, and what a store holds."""
+"""List what is recorded, what is on disk, and what a store holds."""
 
 import heapq
 import os
@@ -35,10 +35,10 @@ def list_files(
     catalog: Catalog,
     on_host: str | None,
 ) -> list[FileRecord | Match]:
-    """Records of what exists whose path begins with `prefix`; what is deleted only if `status` says so.
+    """Records of files whose path begins with `prefix`; deleted ones only if `status` asks for them.
 
-    Local files are those of the machine `on_host`, or of all machines for None. For this one those in `local_dir` that
-    have no record, too.
+    Local files are those on `on_host`, or for None on all hosts; on this host, those in `local_dir` without a record
+    are included.
     """
     order, descending = ORDERS[sort]
     wanted = None if location == "global" else Location(location)
@@ -75,7 +75,7 @@ def _in_folder(folder: str, prefix: str) -> Iterator[Match]:
 
 
 def list_live(prefix: str, sort: str, limit: int, store: ObjectStore) -> list[Match]:
-    """The archives that the store itself lists."""
+    """The archives as the store lists them."""
     archives = (from_store(each) for each in store.list(prefix) if not each.key.endswith(SUFFIX))
     return heapq.nsmallest(limit, archives, key=SORTS[sort])
 

@@ -84,11 +84,9 @@ def _record_interrupted(key: str, store: ObjectStore, catalog: Catalog) -> bool:
 
 
 def _is_known(made_by: str, catalog: Catalog) -> bool:
-    try:
-        catalog.metadata.get_operation(made_by)
-    except NotFoundError:
-        return made_by in map(archive_id, catalog.metadata.unfinished_uploads())
-    return True
+    return catalog.metadata.get_operation(made_by) is not None or made_by in map(
+        archive_id, catalog.metadata.unfinished_uploads()
+    )
 
 
 def _own_index(store: ObjectStore, stored: StoredObject, indexes: list[str]) -> str:
@@ -109,7 +107,7 @@ def _record(
         raise IntegrityError(f"it has {stored.size} bytes, its index says {index.end.size}")
     catalog = context.catalog
     try:
-        known = catalog.metadata.get_file_record(Place(Location.S3, store.url, stored.key))
+        known = catalog.metadata.require_file_record(Place(Location.S3, store.url, stored.key))
     except NotFoundError:
         known = None
     proof = None

@@ -4,27 +4,32 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Scope, SearchRecord
-from mgmt.errors import MgmtError
+from mgmt.catalog import Catalog, FileFilter, FileRecord, FileStatus, Location, Scope, SearchRecord
+from mgmt.errors import ConfigurationError, MgmtError
 from mgmt.progress import Progress
 from mgmt.services.steps.index_keys import SUFFIX
 from mgmt.services.steps.local_files import host
 from mgmt.storage import ObjectStore, StoredObject
 
+KEPT = 100
+"""Paths, and keys, of matches that the record of a search keeps."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """Something that was found: a local file, a completed copy, an archive, or a member inside an archive."""
+    """One result: a local file, a completed copy, an archive, or a member inside an archive."""
 
     type: str
     name: str
     location: str
     path: str
     host: str | None = None
-    """The machine; None for what is in a store."""
+    """The host; None in a store."""
     archive: str | None = None
     size: int | None = None
     modified_at: datetime | None = None
@@ -34,12 +39,12 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What to look for. `since` and `until` bound the time of modification, in UTC."""
+    """What to search for. `since` and `until` bound the time of modification: `until` itself is excluded."""
 
     keyword: str
     location: Scope = Scope.GLOBAL
     host: str | None = None
-    """Whose local files; None for those of all machines."""
+    """The host of local files; None for all hosts."""
     status: FileStatus | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     since: datetime | None = None
@@ -57,11 +62,16 @@ def search(
     progress: Progress,
     command_args: Mapping[str, object],
 ) -> Iterator[tuple[SearchRecord, list[Match]]]:
-    """Look, and keep the record open while the caller lets the user pick: what was picked belongs to it.
+    """Search, and keep the record open while the caller lets the user pick a result: the choice is part of it.
 
-    With `live` the store itself is asked for archives, not the catalog. Finding nothing is a success. On a catalog that
-    cannot be written the search works all the same, unrecorded, with a note.
+    With `live` archives are listed by the store itself, not by the catalog. Finding nothing is a success. If the
+    catalog is read-only, the search works unrecorded, with a note. Raises ConfigurationError for `live` with a status
+    or tags.
     """
+    if live is not None and (query.status is not None or query.tags):
+        raise ConfigurationError(
+            "--live cannot filter by status or tag: a store does not list them", next_step="leave out --live"
+        )
     record = SearchRecord(
         target_path=query.keyword,
         target_name=query.keyword,
@@ -71,43 +81,48 @@ def search(
     )
     with catalog.journal.record(record, unrecorded=lambda error: note_unrecorded(error, progress)) as record:
         found = list(islice(_matches(query, local_dir, live, catalog), query.limit))
-        record.local_matches = sum(each.location != Location.S3 for each in found)
-        record.s3_matches = len(found) - record.local_matches
-        record.total_matches = len(found)
+        _note(record, found)
         yield record, found
 
 
+def _note(record: SearchRecord, found: list[Match]) -> None:
+    local = [each.path for each in found if each.location != Location.S3]
+    keys = [each.archive or each.path for each in found if each.location == Location.S3]
+    record.local_matches, record.s3_matches = (list(dict.fromkeys(names))[:KEPT] for names in (local, keys))
+    record.local_count, record.s3_count, record.total_matches = len(local), len(keys), len(found)
+
+
 def note_unrecorded(error: MgmtError, progress: Progress) -> None:
-    """Tell the user that a look could not be recorded, which does not stand in the way of looking."""
+    """Tell the user that a search or a status is not recorded; it works all the same."""
     progress.note(f"note: this is not recorded, as {error.message}")
 
 
 def _matches(query: Query, local_dir: str | None, live: ObjectStore | None, catalog: Catalog) -> Iterator[Match]:
     if query.location in (Scope.LOCAL, Scope.GLOBAL):
-        seen = set()
+        recorded = set()
         for location in (Location.COMPLETED, Location.LOCAL):
-            for record in _records(query, location, catalog):
-                if query.status is None and record.status == FileStatus.DELETED:
-                    continue  # it has moved to completed/, or its space was wanted
+            # A deleted original has moved to completed/, or was removed to free its space.
+            for record in _records(query, location, catalog, deleted=False):
                 if record.host == host():
-                    seen.add(record.path)
+                    recorded.add(record.path)
                 yield as_match(record)
         here = query.host in (host(), None)
         if local_dir is not None and here and query.status is None and not query.tags:
-            yield from (each for each in _on_disk(query, local_dir) if each.path not in seen)
+            yield from (each for each in _on_disk(query, local_dir) if each.path not in recorded)
     if query.location in (Scope.S3, Scope.GLOBAL):
         if live is not None:
             yield from _in_store(query, live)
         else:
-            yield from map(as_match, _records(query, Location.S3, catalog))
+            yield from map(as_match, _records(query, Location.S3, catalog, deleted=True))
         yield from _members(query, catalog)
 
 
-def _records(query: Query, location: Location, catalog: Catalog) -> Iterator[FileRecord]:
-    yield from catalog.metadata.search_files(
+def _records(query: Query, location: Location, catalog: Catalog, *, deleted: bool) -> list[FileRecord]:
+    return catalog.metadata.search_files(
         query.keyword,
         location,
         query.status,
+        deleted=deleted,
         host=query.host,
         tags=query.tags,
         since=query.since,
@@ -117,36 +132,32 @@ def _records(query: Query, location: Location, catalog: Catalog) -> Iterator[Fil
 
 
 def _members(query: Query, catalog: Catalog) -> Iterator[Match]:
-    for member, archive in catalog.members.search(query.keyword, limit=query.limit):
-        modified = datetime.fromtimestamp(member.mtime_ns / 1e9, UTC)
-        if _fits(query, modified, archive.status, archive.tags):
-            yield Match(
-                type="member",
-                name=os.path.basename(member.path),
-                location=Location.S3,
-                path=member.path,
-                archive=archive.s3_object_key,
-                size=member.size,
-                modified_at=modified,
-                status=archive.status,
-                tags=archive.tags,
-            )
+    only = FileFilter(status=query.status, tags=query.tags, since=query.since, until=query.until)
+    for member, archive in catalog.members.search(query.keyword, limit=query.limit, only=only):
+        yield Match(
+            type="member",
+            name=os.path.basename(member.path),
+            location=Location.S3,
+            path=member.path,
+            archive=archive.s3_object_key,
+            size=member.size,
+            modified_at=_EPOCH + timedelta(microseconds=member.mtime_ns // 1000),
+            status=archive.status,
+            tags=archive.tags,
+        )
 
 
-def _fits(query: Query, modified: datetime | None, status: str | None, tags: Mapping[str, str]) -> bool:
-    return (
-        (query.status is None or status == query.status)
-        and all(tags.get(name) == value for name, value in query.tags.items())
-        and (query.since is None or (modified is not None and modified >= query.since))
-        and (query.until is None or (modified is not None and modified < query.until))
+def _is_in_period(query: Query, modified: datetime | None) -> bool:
+    return (query.since is None or (modified is not None and modified >= query.since)) and (
+        query.until is None or (modified is not None and modified < query.until)
     )
 
 
 def as_match(record: FileRecord) -> Match:
     """A record of the catalog as a result."""
-    archive = record.location == Location.S3
+    is_archive = record.location == Location.S3
     return Match(
-        type="archive" if archive else "folder" if record.is_directory else "file",
+        type="archive" if is_archive else "folder" if record.is_directory else "file",
         name=record.name,
         location=record.location,
         host=record.host,
@@ -169,7 +180,7 @@ def _on_disk(query: Query, local_dir: str) -> Iterator[Match]:
             path = os.path.join(folder, name)
             found = os.lstat(path)
             modified = datetime.fromtimestamp(found.st_mtime, UTC)
-            if _fits(query, modified, None, {}):
+            if _is_in_period(query, modified):
                 kind = "folder" if name in folders else "file"
                 yield Match(
                     type=kind,
@@ -185,8 +196,8 @@ def _on_disk(query: Query, local_dir: str) -> Iterator[Match]:
 def _in_store(query: Query, store: ObjectStore) -> Iterator[Match]:
     wanted = query.keyword.casefold()
     for stored in store.list():
-        named = wanted in stored.key.casefold() and not stored.key.endswith(SUFFIX)
-        if named and _fits(query, stored.last_modified, None, {}):
+        is_named = wanted in stored.key.casefold() and not stored.key.endswith(SUFFIX)
+        if is_named and _is_in_period(query, stored.last_modified):
             yield from_store(stored)
 
 

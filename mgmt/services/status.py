@@ -1,10 +1,10 @@
-"""One file or operation, whole."""
+"""The status of one file or operation, with all that is known about it."""
 
 import os
 from dataclasses import dataclass
 
 from mgmt.catalog import Catalog, FileRecord, OperationRecord, StatusRecord
-from mgmt.errors import MgmtError, NotFoundError
+from mgmt.errors import MgmtError
 from mgmt.progress import NoProgress, Progress
 from mgmt.services.search import note_unrecorded
 from mgmt.services.steps.context import Context, OpenStore
@@ -15,7 +15,7 @@ from mgmt.storage import StoredObject
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileStatusReport:
-    """What is known of a file; `stored` is the store's own answer, `problem` why there is none."""
+    """What is known about a file; `stored` is the store's answer, `problem` says why there is none."""
 
     type: str = "file"
     file: FileRecord | None
@@ -28,7 +28,7 @@ class FileStatusReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationReport:
-    """What is known of an operation."""
+    """What is known about an operation."""
 
     type: str = "operation"
     operation: OperationRecord
@@ -39,15 +39,14 @@ class OperationReport:
 def status(
     name: str, *, open_store: OpenStore, catalog: Catalog, progress: Progress, host: str | None
 ) -> FileStatusReport | OperationReport:
-    """Everything known of what `name` means. Raises NotFoundError when that is nothing.
+    """Everything known about the file or operation that `name` means. Raises NotFoundError when there is none.
 
-    A local file is looked for on the machine `host`, or on all of them for None.
+    A local file is one on `host`, or for None on any host.
     """
     record = StatusRecord(target_path=name, target_name=name, command_args={})
     with catalog.journal.record(record, unrecorded=lambda error: note_unrecorded(error, progress)):
-        try:
-            operation = catalog.metadata.get_operation(name)
-        except NotFoundError:
+        operation = catalog.metadata.get_operation(name)
+        if operation is None:
             return _file_status(name, open_store, catalog, host)
         return OperationReport(
             operation=operation,

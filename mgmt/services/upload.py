@@ -19,7 +19,7 @@ from mgmt.archive import (
     look_again,
     write_archive,
 )
-from mgmt.catalog import FileRecord, Role, Status, UploadRecord
+from mgmt.catalog import FileRecord, FileStatus, Location, Place, Role, Status, UploadRecord
 from mgmt.errors import (
     ConflictError,
     IntegrityError,
@@ -37,7 +37,7 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import any_index, as_sent, finish_index, look_up
 from mgmt.services.steps.local_copy import announce_copy, local_copy, on_disk, remove_copy
-from mgmt.services.steps.local_files import claim, host, is_in, user
+from mgmt.services.steps.local_files import claim, describe, host, is_in, user
 from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upload, same_as_archived
 from mgmt.services.steps.orphans import abort_orphans
 from mgmt.services.steps.plan import Plan, UploadOptions, completed_dir, key_of, plan_upload
@@ -144,9 +144,11 @@ class _Upload:
             try:
                 if self.options.keep_archive is not None:
                     announce_copy(record, self.options.keep_archive, key)
-                self._checkpoint()
+                with self.context.catalog.transaction():
+                    source = self._note_source()
                 existing = look_up(self.store, key)
                 if existing is None:
+                    source.status = FileStatus.UPLOADING
                     self._send(key, record.index_key)
                 else:
                     self._adopt(existing)
@@ -155,6 +157,17 @@ class _Upload:
                 if self.options.on_conflict != "rename":
                     raise
                 key = next_key(self.plan.key, key)
+
+    def _note_source(self) -> FileRecord:
+        """Record the original as `pending`. This proves nothing: what is known of its content already stays known."""
+        metadata, target = self.context.catalog.metadata, str(self.record.target_path)
+        source = metadata.get_file_record(Place(Location.LOCAL, host(), target))
+        if source is None or source.status is FileStatus.DELETED:
+            source = describe(target, Location.LOCAL, FileStatus.PENDING, self.plan.tree.folder)
+            source = metadata.save_file_record(source)
+        source.status, source.error_message = FileStatus.PENDING, None
+        self.context.catalog.journal.link(self.record, source, Role.SOURCE)
+        return source
 
     def _first_key(self) -> str:
         """The key to use. What an earlier run of this upload left in the store unproven is taken over."""

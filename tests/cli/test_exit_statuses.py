@@ -77,6 +77,7 @@ TABLE: list[tuple[Before, str, int]] = [
     (archived, "search NOTE", OK),
     (archived, "search nothing-like-it", OK),
     (archived, "search NOTE --live", OK),
+    (archived, "search NOTE --live --tag a=b", USAGE),
     (archived, "search", USAGE),
     (archived, "search notes -i", REFUSED),
     (archived, "search notes --since yesterday-ish", USAGE),

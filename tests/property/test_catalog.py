@@ -64,7 +64,7 @@ def test_records_keep_any_name(catalog: Catalog, path: str) -> None:
     upload = UploadRecord(target_path=place.path, completed_dir_path=place.path)
     catalog.metadata.save_operation(upload)
     catalog.close()  # forgets the records, so that they are read again
-    found, done = catalog.metadata.get_file_record(place), catalog.metadata.get_operation(upload.operation_id)
+    found, done = catalog.metadata.require_file_record(place), catalog.metadata.require_operation(upload.operation_id)
     assert (found.id, found.path, found.name) == (saved.id, place.path, os.path.basename(path))
     assert isinstance(done, UploadRecord)
     assert {done.target_path, done.completed_dir_path} == {place.path}

@@ -9,7 +9,7 @@ from tests.program import Program
 ALLOWED = {
     "upload": {
         "all_of", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
-        "keep_archive", "xattrs", "owners", "bwlimit",
+        "keep_archive", "xattrs", "owners", "bwlimit", "completed_dir", "files_from", "null",
     },
     "download": {"to", "members", "archive", "on_conflict"},
     "search": {"location", "status", "tags", "since", "until", "limit", "live", "interactive"},
@@ -26,10 +26,12 @@ COMMANDS = (
     ),
     "upload --all=some",
     "upload two",
+    "upload --files-from list --null",
     "download k/one.tar.gz --to out --on-conflict rename",
     "download k/one.tar.gz --to out --archive",
     "download some --member x",
-    "search one --location s3 --status completed --tag a=b --since 7d --until 0s --limit 3 --live",
+    "search one --location s3 --status completed --tag a=b --since 7d --until 0s --limit 3",
+    "search one --live",
     "verify --all --read-back",
     "verify --sample 100%",
     "free --all --yes",
@@ -43,6 +45,8 @@ COMMANDS = (
 def test_only_what_is_on_the_list_is_recorded(mgmt: Program, figure: Figure) -> None:
     for name in ("one", "two"):
         (mgmt.work / name).write_text(name)
+    (mgmt.work / "list").write_text("three\0")
+    (mgmt.work / "three").write_text("three")
     (mgmt.work / "some").mkdir()
     (mgmt.work / "some" / "x").write_text("x")
     url = f"file://{mgmt.home}/store"
@@ -61,6 +65,15 @@ def test_only_what_is_on_the_list_is_recorded(mgmt: Program, figure: Figure) -> 
         everything = json.dumps([operation.command_args, operation.details, operation.error_message])
         assert PASSWORD not in everything
         assert url not in json.dumps(operation.command_args)
+    (three,) = catalog.metadata.list_operations("upload", target="three")
+    assert three.command_args == {
+        "files_from": "list",
+        "null": True,
+        "level": "fast",
+        "proof": "auto",
+        "on_conflict": "error",
+        "completed_dir": "completed",
+    }
     catalog.close()
     assert seen["upload"] | {"all_of"} == ALLOWED["upload"]  # that one is in the record of the batch
     assert seen["download"] == ALLOWED["download"]

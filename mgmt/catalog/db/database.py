@@ -17,7 +17,7 @@ from mgmt.catalog.records.types import display
 from mgmt.errors import CatalogError
 from mgmt.signals import held
 
-HEAD = "0007"
+HEAD = "0008"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
 MIGRATING = (

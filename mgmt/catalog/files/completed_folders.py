@@ -1,4 +1,4 @@
-"""Folders of completed copies: for which of them this process has changed something, and what is known of one."""
+"""Folders of completed copies: which of them this process has changed, and what is recorded about each."""
 
 import os
 from array import array
@@ -17,22 +17,25 @@ from mgmt.catalog.records.transfers import DownloadRecord, UploadRecord
 from mgmt.catalog.records.types import exact
 
 CHUNK = 500
-"""Records that are in memory at a time; of the others it is a number each."""
+"""Records in memory at a time; of all others only the ids are."""
 
-_OF_ALL = {each.columns[0].name for each in OperationRecord.__mapper__.column_attrs} | set(OperationRecord.computed)
+_OF_ALL = {
+    *(OperationRecord.shown_as.get(each.key, each.key) for each in OperationRecord.__mapper__.column_attrs),
+    *OperationRecord.computed,
+}
 _INTERNAL = {"claim", "owner", "sha256", "seal"}
 
 
 class Folders:
-    """The folders on one host that hold copies of archived originals, and the records that concern each of them.
+    """The folders on one host that hold copies of archived originals, and the records of each folder.
 
-    These are the copies, their originals and archives, and the operations that touched a copy or its archive. They
-    come as facts by name, in the order in which they were made. All methods but the first raise CatalogError when the
-    catalog cannot be used.
+    These are the copies, their originals and archives, and the operations that touched a copy or its archive. Each
+    comes as a dictionary, in the order in which they were recorded. All methods but the first raise CatalogError when
+    the catalog cannot be used.
     """
 
     def __init__(self, database: Database, host: str) -> None:
-        """From now on, take note of what this process changes."""
+        """Start to track what this process changes."""
         self._database = database
         self._host = host
         self._folders: set[str] = set()
@@ -40,7 +43,7 @@ class Folders:
         database.listen("after_flush", self._note)
 
     def changed(self) -> list[str]:
-        """The folders that concern what was changed since this was last asked. The catalog is only read if any was."""
+        """The folders with changes since the last call. The catalog is read only if there are any."""
         archives = sorted(set(self._archives))
         copy, moved, touched = FileRecord, aliased(OperationFile), aliased(OperationFile)
         copies = select(copy.path, copy.path_bytes).join(moved, moved.file_id == copy.id)
@@ -55,22 +58,22 @@ class Folders:
         return changed
 
     def files(self, folder: str) -> Iterator[dict[str, Any]]:
-        """The copies in `folder`, deleted ones too, with their originals and archives."""
+        """The copies in `folder`, including deleted ones, with their originals and archives."""
         for page in self._pages(self._files_of(folder).order_by(OperationFile.file_id)):
             with self._database.reading() as session:
                 query = select(FileRecord).where(among(FileRecord.id.expression, page)).order_by(FileRecord.id)
                 yield from [file.as_dict() for file in session.scalars(query)]
 
     def uploads(self, folder: str) -> Iterator[dict[str, Any]]:
-        """The uploads of what is in `folder`."""
+        """The uploads of the copies in `folder`."""
         return self._operations(folder, UploadRecord)
 
     def downloads(self, folder: str) -> Iterator[dict[str, Any]]:
-        """The downloads of archives of what is in `folder`."""
+        """The downloads of the archives of the copies in `folder`."""
         return self._operations(folder, DownloadRecord)
 
     def operations(self, folder: str) -> Iterator[dict[str, Any]]:
-        """Operations of every type, with the facts that all types have."""
+        """Operations of every type, with the fields that all types have."""
         for facts in self._operations(folder, OperationRecord):
             yield {name: value for name, value in facts.items() if name in _OF_ALL}
 
@@ -86,7 +89,7 @@ class Folders:
             yield from ({name: each[name] for name in each if name not in _INTERNAL} for each in facts)
 
     def _files_of(self, folder: str) -> Select[int]:
-        """The ids of the copies in `folder`, and of what else their uploads have touched."""
+        """The ids of the copies in `folder`, and of all other files that their uploads touched."""
         inside = os.path.join(folder, "")
         copies = select(FileRecord.id).where(
             FileRecord.location == Location.COMPLETED,

@@ -1,21 +1,21 @@
-"""What endpoints were seen to do, remembered so that each is probed once."""
+"""What each S3 endpoint supports, remembered so that it is probed once."""
 
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.endpoint import EndpointRecord
 
 
 class Endpoints:
-    """By the URL of the endpoint."""
+    """The results of probes, by the URL of the endpoint."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def remember(self, url: str, *, checksum: str | None, max_parts: int) -> None:
-        """Keep what was seen just now, in place of what was seen before."""
+        """Save the result of a probe, in place of an earlier one."""
         with self._database.transaction() as session:
             session.merge(EndpointRecord(url=url, checksum=checksum, max_parts=max_parts))
 
     def recall(self, url: str) -> EndpointRecord | None:
-        """What was seen last; None when it was never probed."""
+        """The result of the last probe; None if there was none."""
         with self._database.reading() as session:
             return session.get(EndpointRecord, url)

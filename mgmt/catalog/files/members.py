@@ -1,4 +1,4 @@
-"""The members of archives: written a million at a time, found again one by one."""
+"""The members of archives: recorded in bulk, found one by one."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from mgmt.catalog.db.conditions import among, beginning, containing, ending, named, starting
 from mgmt.catalog.db.database import Database
+from mgmt.catalog.files.filters import FileFilter
 from mgmt.catalog.files.name_index import NameIndex
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.member_tables import directories, directory_archives, member_ranges, members
@@ -18,7 +19,7 @@ from mgmt.catalog.records.types import display, exact, exact_bytes
 from mgmt.errors import NotFoundError
 
 BATCH = 1_000
-"""Members that are in memory at a time, and are written by one statement: SQLite takes 32,766 values in one."""
+"""Members in memory at a time, written by one statement: SQLite takes 32,766 values in one."""
 
 COLUMNS = (
     "archive_id",
@@ -38,7 +39,7 @@ COLUMNS = (
 
 
 class MemberFacts(Protocol):
-    """What there is to know of a member. Names are `str` with surrogateescape, offsets are in the tar."""
+    """What an archive says about a member. Names are `str` with surrogateescape, offsets are in the tar."""
 
     @property
     def path(self) -> str: ...  # noqa: D102
@@ -62,7 +63,7 @@ class MemberFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MemberRecord:
-    """A member as the catalog has it."""
+    """A member as it is recorded."""
 
     id: int
     archive_id: int
@@ -78,6 +79,7 @@ class MemberRecord:
 
 
 _Found = list[tuple[MemberRecord, FileRecord]]
+_ALL = FileFilter()
 
 
 class Members:
@@ -88,9 +90,9 @@ class Members:
         self._names = NameIndex(database)
 
     def record(self, archive_id: int, facts: Iterable[MemberFacts]) -> int:
-        """Write down the members of an archive, in place of those it had; returns how many. Memory stays flat.
+        """Record the members of an archive, in place of earlier ones; returns how many. Memory use is constant.
 
-        Inside a transaction of the caller's they are committed with it.
+        Inside a transaction of the caller they are committed with it.
         """
         with self._database.transaction() as session:
             session.flush()
@@ -105,7 +107,7 @@ class Members:
                 self._insert(connection, _values(archive_id, batch, known))
                 count += len(batch)
             if count:
-                _stand(session, archive_id, before + 1, self._last_id(session))
+                _extend_range(session, archive_id, before + 1, self._last_id(session))
             return count
 
     def list(
@@ -121,7 +123,7 @@ class Members:
             return [_member(row) for row in session.execute(query.where(_of(session, archive_id, after)))]
 
     def find(self, archive_id: int, path: str) -> MemberRecord:
-        """The member of this exact path. Raises NotFoundError when the archive has none."""
+        """The member with exactly this path. Raises NotFoundError if the archive has none."""
         folder, name = os.path.split(path)
         query = _select().where(
             named(directories.c.path, directories.c.path_bytes, folder),
@@ -133,14 +135,17 @@ class Members:
             raise NotFoundError(f"the archive has no member {path}", next_step="mgmt ls --members KEY")
         return _member(row)
 
-    def search(self, keyword: str, limit: int | None = 50, after: int | None = None) -> _Found:
+    def search(
+        self, keyword: str, limit: int | None = 50, after: int | None = None, *, only: FileFilter = _ALL
+    ) -> _Found:
         """Members whose name contains `keyword`, in any case, each with its archive; those recorded last come first.
 
-        A keyword with slashes in it is held against the path, up to the name: `2023/img` finds photos/2023/IMG_1.jpg.
+        A keyword with slashes is compared with the path, up to the name: `2023/img` finds photos/2023/IMG_1.jpg.
+        `only` narrows them by status and tags of their archive, and by their own time of modification.
         """
         with self._database.reading() as session:
             rows: list[Row[Any]] = []
-            for query in self._searches(session, keyword, after):
+            for query in self._searches(session, keyword, after, only):
                 left = None if limit is None else limit - len(rows)
                 if left == 0:
                     break
@@ -151,22 +156,25 @@ class Members:
         return [(member, archives[member.archive_id]) for member in found]
 
     def index_names(self) -> int:
-        """Make what was recorded quick to search, in short transactions of its own; returns how many names were new.
+        """Index names that were recorded, in short transactions of its own; returns how many were new.
 
-        It takes some 2 s for a million members, may be cut off anywhere, and goes on from there. Until then, and
-        without it, they are found all the same, by looking at each.
+        It takes about 2 s for a million members; if it is interrupted, the next call resumes. Members that are not
+        indexed yet are found all the same, by a scan.
         """
         return self._names.catch_up()
 
-    def _searches(self, session: Session, keyword: str, after: int | None) -> Iterator[Select[Any]]:
-        """Queries that together, one after the other, give all there is."""
+    def _searches(self, session: Session, keyword: str, after: int | None, only: FileFilter) -> Iterator[Select[Any]]:
+        """Queries that together, in this order, give every member that fits, each of them once."""
         folder, slash, name = keyword.rpartition("/")
-        newest = _select().order_by(members.c.id.desc())
+        narrowed = _select().where(*only.of_members())
+        newest = narrowed.order_by(members.c.id.desc())
         if slash:
             ends = select(directories.c.id).where(directories.c.path != "", ending(directories.c.path, folder))
             inside = session.scalars(ends).all()
             newest = newest.where(among(members.c.directory_id, inside), beginning(members.c.name, name))
-            for first, last in _stretches(session, inside):
+            archives = select(directory_archives.c.archive_id)
+            archives = archives.where(among(directory_archives.c.directory_id, inside))
+            for first, last in _stretches(session, archives):
                 yield newest.where(members.c.id.between(first, last if after is None else min(last, after - 1)))
             return
         fits = containing(members.c.name, name)
@@ -177,7 +185,7 @@ class Members:
         mark = self._names.mark(session)
         yield newest.where(members.c.id > mark)
         end = mark if after is None else min(mark, after - 1)
-        yield from self._names.sift(session, _select().where(fits), name, end)
+        yield from self._names.sift(session, narrowed.where(fits), name, end, _within(session, only))
 
     def count(self, archive_id: int) -> int:
         """How many members of the archive are recorded."""
@@ -192,17 +200,17 @@ class Members:
                 session.execute(delete(table).where(table.c.archive_id == archive_id))
 
     def _last_id(self, session: Session) -> int:
-        """All ids that were given are up to this one, and all that will be are beyond it."""
+        """The upper bound of the ids in use: every later id is greater."""
         if self._database.is_sqlite:
             return session.scalar(select(func.coalesce(func.max(members.c.id), 0))) or 0
-        # Other transactions take ids meanwhile, so this one is taken too.
+        # Concurrent transactions take ids too, so this takes one.
         return int(session.scalar(text("SELECT nextval(pg_get_serial_sequence('members', 'id'))")) or 0)
 
     def _insert(self, connection: Connection, values: tuple[Any, ...]) -> None:
-        """Add rows, whose values stand one after another.
+        """Insert rows, whose values follow one another in `values`.
 
-        SQLite takes two thirds of the time for one statement of many rows; psycopg, which looks for each mark in it,
-        takes two fifths for many of one row, which it sends together.
+        SQLite needs two thirds of the time for one statement of many rows; psycopg, which parses every placeholder,
+        needs two fifths for many statements of one row, which it pipelines.
         """
         columns = f"INSERT INTO members ({', '.join(COLUMNS)}) VALUES"
         if self._database.is_sqlite:
@@ -214,7 +222,7 @@ class Members:
 
 
 class _Directories:
-    """The ids of directories. A tree is walked depth first, so the ones that matter are the last ones asked for."""
+    """The ids of directories, cached. A tree is walked depth first, so the most recent ones matter."""
 
     KEPT = 10_000
 
@@ -225,7 +233,7 @@ class _Directories:
         self._ids: dict[str, int] = {}
 
     def ids_of(self, paths: set[str]) -> dict[str, int]:
-        """The ids of all `paths`, and of some others; those that have none get one."""
+        """The ids of all `paths`, and of some others; new paths are inserted."""
         if new := paths - self._ids.keys():
             if len(self._ids) + len(new) > self.KEPT:
                 self._ids.clear()
@@ -254,7 +262,7 @@ class _Directories:
         return self._run(known, tuple(names)).all()
 
     def _run(self, statement: str, values: Any) -> CursorResult[Any]:
-        """The ORM takes as long to put such a statement together as SQLite takes for a hundred rows."""
+        """Without the ORM, which takes as long to build such a statement as SQLite takes for a hundred rows."""
         return self._connection.exec_driver_sql(statement if self._is_sqlite else statement.replace("?", "%s"), values)
 
 
@@ -283,9 +291,9 @@ def _values(archive_id: int, batch: list[MemberFacts], known: _Directories) -> t
 
 
 def _of(session: Session, archive_id: int, after: int | None = None) -> ColumnElement[bool]:
-    """It is a member of this archive, whoever wrote it: what is compared with an index is all that there is.
+    """It is a member of this archive, even if another program inserted it, and its id is greater than `after`.
 
-    It has an id beyond `after`, which is why that is not another condition: SQLite would start from either.
+    `after` is part of the range of ids, not another condition: SQLite might start from either.
     """
     known = select(member_ranges.c.first_id, member_ranges.c.last_id).where(member_ranges.c.archive_id == archive_id)
     end, newest = _ends(session)
@@ -295,36 +303,35 @@ def _of(session: Session, archive_id: int, after: int | None = None) -> ColumnEl
 
 
 def _ends(session: Session) -> tuple[int, int]:
-    """The last id of the ranges, and that of members beyond them, which somebody else has written; 0 for none."""
+    """The last id of all ranges, and that of members beyond them, which another program inserted; 0 for none."""
     ends = select(func.coalesce(func.max(member_ranges.c.last_id), 0)).scalar_subquery()
     newest_of_all = select(func.coalesce(func.max(members.c.id), 0)).scalar_subquery()
-    # In one statement: on PostgreSQL somebody may commit members, and their range, between two.
+    # One statement: on PostgreSQL a concurrent commit of members and their range could come between two.
     end, newest = session.execute(select(ends, newest_of_all)).one()
     return end, newest if newest > end else 0
 
 
 def _adopt(session: Session) -> None:
-    """Let no member be beyond the last range, before members are added there."""
+    """Give members beyond the last range a range, before members are added there."""
     end, newest = _ends(session)
     if newest:
         found = select(members.c.archive_id, func.min(members.c.id), func.max(members.c.id))
         for archive_id, first, last in session.execute(
             found.where(members.c.id > end).group_by(members.c.archive_id)
         ).all():
-            _stand(session, archive_id, first, last)
+            _extend_range(session, archive_id, first, last)
 
 
-def _stand(session: Session, archive_id: int, first: int, last: int) -> None:
-    """Members of the archive have ids from `first` to `last`, too."""
+def _extend_range(session: Session, archive_id: int, first: int, last: int) -> None:
+    """Extend the range of the archive to the ids from `first` to `last`."""
     known = select(member_ranges.c.first_id).where(member_ranges.c.archive_id == archive_id)
-    stands = {"archive_id": archive_id, "first_id": session.scalar(known) or first, "last_id": last}
+    extended = {"archive_id": archive_id, "first_id": session.scalar(known) or first, "last_id": last}
     session.execute(delete(member_ranges).where(member_ranges.c.archive_id == archive_id))
-    session.execute(member_ranges.insert().values(stands))
+    session.execute(member_ranges.insert().values(extended))
 
 
-def _stretches(session: Session, inside: Sequence[int]) -> list[tuple[int, int]]:
-    """From which to which id the archives are that have members in these directories; the newest first, none twice."""
-    archives = select(directory_archives.c.archive_id).where(among(directory_archives.c.directory_id, inside))
+def _stretches(session: Session, archives: Select[int]) -> list[tuple[int, int]]:
+    """The first and the last ids of stretches of members that belong to `archives`; the newest first, none twice."""
     ranges = select(member_ranges.c.first_id, member_ranges.c.last_id).where(member_ranges.c.archive_id.in_(archives))
     found: list[tuple[int, int]] = []
     for first, last in session.execute(ranges.order_by(member_ranges.c.last_id.desc())):
@@ -333,6 +340,16 @@ def _stretches(session: Session, inside: Sequence[int]) -> list[tuple[int, int]]
             first, last = min(first, after), end
         found.append((first, last))
     return found
+
+
+def _within(session: Session, only: FileFilter) -> list[tuple[int, int]] | None:
+    """The stretches of members whose archives fit, with those that are in no range; None when every archive fits."""
+    conditions = only.of_archives()
+    if not conditions:
+        return None
+    end, newest = _ends(session)
+    beyond = [(end + 1, newest)] if newest else []
+    return beyond + _stretches(session, select(FileRecord.id).where(*conditions))
 
 
 def _select() -> Select[Any]:

@@ -1,46 +1,69 @@
-"""The catalog's face: saving, getting, listing and searching records of files and operations."""
+"""The public API of the catalog (docs/python.md): save, get, list and search records of files and operations."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Self, Unpack
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from mgmt.catalog.db.conditions import containing, named, starting, tagged
+from mgmt.catalog.db.conditions import containing, named, starting
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.records.enums import LIVE, FileStatus, Location, Place, Role, Status
+from mgmt.catalog.files.filters import WHEN, FileFilter, Narrowing
+from mgmt.catalog.files.lookups import Lookups, is_target
+from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Status, one_of
 from mgmt.catalog.records.files import FileRecord
-from mgmt.catalog.records.maintenance import FreeRecord
 from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
+from mgmt.catalog.records.process import this_host
 from mgmt.catalog.records.transfers import UploadRecord
+from mgmt.config import default_path, load
 from mgmt.errors import CatalogError, ConfigurationError, NotFoundError
 
 SORTS: Mapping[str, ColumnElement[Any]] = {
     "path": FileRecord.path.expression,
     "name": FileRecord.name.expression,
     "size": func.coalesce(FileRecord.size, -1),
-    "modified": func.coalesce(FileRecord.modified_at, FileRecord.recorded_at),
+    "modified": WHEN,
     "recorded": FileRecord.id.expression,
 }
-"""What files can be sorted by."""
+"""Sort orders of files."""
+
+_STORED_FIRST = (case((FileRecord.status == FileStatus.DELETED, 1), else_=0), FileRecord.id.desc())
 
 
-class MetadataManager:
-    """Records in, records out. Lists page by key: `after` is the id of the last record of the page before.
+class MetadataManager(Lookups):
+    """Saves and finds records. Lists are paged by key: `after` is the id of the last record of the page before.
 
-    Records that come out are live: what is changed in them is committed with the next transaction. All methods raise
+    Records that come out are live: changes to them are committed with the next transaction. All methods raise
     CatalogError when the catalog cannot be used.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database | str | None = None) -> None:
+        """The catalog in `database`, or at this URL; without either the configured one. It is opened at first use."""
+        self._opened = None
+        if not isinstance(database, Database):
+            from mgmt.catalog import open_catalog  # it imports this module
+
+            self._opened = open_catalog(database or _configured())
+            database = self._opened.database
+        super().__init__(database)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection. A catalog that this object has opened seals what has finished first."""
+        (self._opened or self._database).close()
 
     # Operations
 
     def save_operation(self, record: OperationRecord) -> None:
-        """Insert `record`, or commit what has changed in it. An operation that has ended cannot be saved over."""
+        """Insert `record`, or commit what has changed in it. A finished operation cannot be overwritten."""
         with self._database.transaction() as session:
             if record not in session:
                 saved = select(OperationRecord.status).where(OperationRecord.operation_id == record.operation_id)
@@ -48,10 +71,14 @@ class MetadataManager:
                     raise CatalogError(f"{record.operation_type} {record.operation_id} is recorded already")
             session.add(record)
 
-    def get_operation(self, operation_id: str) -> OperationRecord:
-        """Raise NotFoundError when there is no such operation."""
+    def get_operation(self, operation_id: str) -> OperationRecord | None:
+        """The operation with this id; None when there is none."""
         with self._database.reading() as session:
-            operation = session.get(OperationRecord, operation_id)
+            return session.get(OperationRecord, operation_id)
+
+    def require_operation(self, operation_id: str) -> OperationRecord:
+        """The operation with this id. Raises NotFoundError when there is none."""
+        operation = self.get_operation(operation_id)
         if operation is None:
             raise NotFoundError(f"there is no operation {operation_id}", next_step="mgmt log")
         return operation
@@ -59,7 +86,7 @@ class MetadataManager:
     def list_operations(
         self,
         operation_type: str | None = None,
-        status: Status | None = None,
+        status: Status | str | None = None,
         start_date: datetime | None = None,
         end_date: datetime | None = None,
         limit: int | None = 50,
@@ -75,7 +102,7 @@ class MetadataManager:
         if operation_type is not None:
             query = query.where(OperationRecord.operation_type == operation_type)
         if status is not None:
-            query = query.where(OperationRecord.status == status)
+            query = query.where(OperationRecord.status == one_of(Status, status))
         if start_date is not None:
             query = query.where(OperationRecord.started_at >= start_date)
         if end_date is not None:
@@ -88,32 +115,22 @@ class MetadataManager:
             query = query.where(containing(OperationRecord.target_path, target))
         if parent is not None:
             query = query.where(OperationRecord.parent_id == parent)
+        if after is not None:
+            query = query.where(OperationRecord.seq < self.require_operation(after).seq)
         with self._database.reading() as session:
-            if after is not None:
-                seq = session.scalar(select(OperationRecord.seq).where(OperationRecord.operation_id == after))
-                if seq is None:
-                    raise NotFoundError(f"there is no operation {after}", next_step="mgmt log")
-                query = query.where(OperationRecord.seq < seq)
             return list(session.scalars(query))
 
     def hosts(self) -> list[str]:
-        """Every machine that an operation was recorded on, by name."""
+        """Every host with recorded operations, by name."""
         query = select(operations.c.host).where(operations.c.host.is_not(None)).distinct()
         with self._database.reading() as session:
             return sorted(session.scalars(query))
 
     def get_upload_history(self, target_path: str, host: str | None = None) -> list[UploadRecord]:
-        """Every upload of the original at `target_path`, on `host` or on any, the newest first."""
-        query = select(UploadRecord).where(_targets(target_path)).order_by(UploadRecord.seq.desc())
+        """Every upload of the original at `target_path`, on `host` or on any host, the newest first."""
+        query = select(UploadRecord).where(is_target(target_path)).order_by(UploadRecord.seq.desc())
         if host is not None:
             query = query.where(UploadRecord.host == host)
-        with self._database.reading() as session:
-            return list(session.scalars(query))
-
-    def unfinished_uploads(self) -> list[UploadRecord]:
-        """Uploads that ended without success, and may have left something in their store; the oldest first."""
-        ended = OperationRecord.status.in_([Status.FAILED, Status.CANCELLED])
-        query = select(UploadRecord).where(ended, UploadRecord.index_key.is_not(None)).order_by(UploadRecord.seq)
         with self._database.reading() as session:
             return list(session.scalars(query))
 
@@ -127,7 +144,7 @@ class MetadataManager:
     # Files
 
     def save_file_record(self, record: FileRecord) -> FileRecord:
-        """Insert `record`, or write its facts over those of the file at its place. Returns the one that is kept.
+        """Insert `record`, or update the one of the same file with its fields. Returns the one that is kept.
 
         An archive is never written over another one: what stood at its key is recorded as deleted then.
         """
@@ -144,45 +161,43 @@ class MetadataManager:
             session.flush()
             return record
 
-    def get_file_record(self, file: int | Place) -> FileRecord:
-        """The file with this id, or at this place. Raises NotFoundError when there is none.
+    def get_file_record(self, file: int | str | Place) -> FileRecord | None:
+        """The file with this id, at this path or key, or at this place; None when there is none.
 
-        Of the archives that had a key one after another, it is the one that has it now, or else had it last.
+        A path is one on this host. Of several files of one path or key, the newest that is not deleted.
         """
         with self._database.reading() as session:
-            found = session.get(FileRecord, file) if isinstance(file, int) else _at(session, file)
+            if isinstance(file, int):
+                return session.get(FileRecord, file)
+            return _at_path(session, file) if isinstance(file, str) else _at(session, file)
+
+    def require_file_record(self, file: int | str | Place) -> FileRecord:
+        """The same. Raises NotFoundError when there is none."""
+        found = self.get_file_record(file)
         if found is None:
-            what = file if isinstance(file, int) else f"{file.path} ({file.location}, {file.where})"
+            what = f"{file.path} ({file.location}, {file.where})" if isinstance(file, Place) else file
             raise NotFoundError(f"there is no record of file {what}", next_step="mgmt ls")
         return found
 
     def search_files(
         self,
-        keyword: str,
-        location: Location | None = None,
-        status: FileStatus | None = None,
+        keyword: str | None = None,
+        location: Location | str | None = None,
+        status: FileStatus | str | None = None,
         *,
-        host: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int | None = 50,
+        limit: int | None = 100,
         after: int | None = None,
+        **narrowing: Unpack[Narrowing],
     ) -> list[FileRecord]:
-        """Files whose name or path contains `keyword`, in any case, the newest record first.
+        """Files whose name or path contains `keyword`, in any case, the newest record first; without one, all files.
 
-        With `host` no files of other machines; an archive in a store is no machine's. `since` is included and `until`
-        is not; both mean the time a file was modified, or else recorded.
+        Further keywords narrow them (`FileFilter` has the details): `host` excludes files of other hosts, `tags` are
+        exact, `since` is included and `until` is not; `deleted=False` excludes deleted files.
         """
-        when = SORTS["modified"]
-        query = _of_files(location, status, host).order_by(FileRecord.id.desc()).limit(limit)
-        query = query.where(or_(containing(FileRecord.name, keyword), containing(FileRecord.path, keyword)))
-        for key, value in (tags or {}).items():
-            query = query.where(tagged(FileRecord.tags, key, value))
-        if since is not None:
-            query = query.where(when >= since)
-        if until is not None:
-            query = query.where(when < until)
+        only = _filter(location, status, narrowing)
+        query = select(FileRecord).where(*only.of_files()).order_by(FileRecord.id.desc()).limit(limit)
+        if keyword:
+            query = query.where(or_(containing(FileRecord.name, keyword), containing(FileRecord.path, keyword)))
         if after is not None:
             query = query.where(FileRecord.id < after)
         with self._database.reading() as session:
@@ -191,28 +206,25 @@ class MetadataManager:
     def list_files(
         self,
         prefix: str | None = None,
-        location: Location | None = None,
-        status: FileStatus | None = None,
+        location: Location | str | None = None,
+        status: FileStatus | str | None = None,
         *,
-        host: str | None = None,
         sort: str = "path",
         descending: bool = False,
-        deleted: bool = True,
         limit: int | None = 50,
         after: int | None = None,
+        **narrowing: Unpack[Narrowing],
     ) -> list[FileRecord]:
         """Files whose path begins with `prefix`, in exactly this case. `sort` is one of `SORTS`.
 
-        With `host` no files of other machines; an archive in a store is no machine's. Without `deleted`, what is
-        deleted is only listed when that is the `status` asked for.
+        Further keywords narrow them, as in `search_files`.
         """
         if sort not in SORTS:
             raise ConfigurationError(f"files cannot be sorted by {sort!r}", next_step=f"sort by {', '.join(SORTS)}")
         column = SORTS[sort]
         order = [c.desc() if descending else c.asc() for c in (column, FileRecord.id)]
-        query = _of_files(location, status, host).order_by(*order).limit(limit)
-        if not deleted and status is None:
-            query = query.where(FileRecord.status != FileStatus.DELETED)
+        only = _filter(location, status, narrowing)
+        query = select(FileRecord).where(*only.of_files()).order_by(*order).limit(limit)
         if prefix:
             query = query.where(starting(FileRecord.path, prefix))
         with self._database.reading() as session:
@@ -225,7 +237,7 @@ class MetadataManager:
             return list(session.scalars(query))
 
     def files_of(self, operation: OperationRecord, role: Role | None = None) -> list[tuple[FileRecord, Role]]:
-        """The files that `operation` touched, and what each was to it."""
+        """The files that `operation` touched, each with its role."""
         query = select(FileRecord, OperationFile.role).join(OperationFile, OperationFile.file_id == FileRecord.id)
         query = query.where(OperationFile.operation_id == operation.operation_id).order_by(FileRecord.id)
         if role is not None:
@@ -233,146 +245,34 @@ class MetadataManager:
         with self._database.reading() as session:
             return [(file, role) for file, role in session.execute(query)]
 
-    def copies_of(self, digest: str) -> list[FileRecord]:
-        """Originals and completed copies that were archived with this digest and, as far as is known, still exist.
 
-        They may be on any machine.
-        """
-        query = select(FileRecord).where(FileRecord.digest == digest, FileRecord.location != Location.S3)
-        query = query.where(FileRecord.status != FileStatus.DELETED).order_by(FileRecord.id.desc())
-        with self._database.reading() as session:
-            return list(session.scalars(query))
-
-    def archives_of(self, digest: str) -> list[FileRecord]:
-        """Archives with this digest that are stored, as far as is known; in any store, the newest first."""
-        query = select(FileRecord).where(FileRecord.digest == digest, _is_archive())
-        query = query.where(FileRecord.status == FileStatus.COMPLETED).order_by(FileRecord.id.desc())
-        with self._database.reading() as session:
-            return list(session.scalars(query))
-
-    def has_archive_of(self, original_size: int) -> bool:
-        """Whether an archive is stored of an original of this size in bytes."""
-        query = select(FileRecord.id).where(FileRecord.original_size == original_size, _is_archive())
-        with self._database.reading() as session:
-            return session.scalar(query.where(FileRecord.status == FileStatus.COMPLETED).limit(1)) is not None
-
-    def unfinished_removals(self, host: str, path: str | None = None) -> list[FreeRecord]:
-        """Removals of copies on `host` that failed after they had begun (`result_path` is what is left), newest first.
-
-        With `path` only those of the copy that was there.
-        """
-        query = select(FreeRecord).where(
-            FreeRecord.status == Status.FAILED, FreeRecord.host == host, FreeRecord.result_path.is_not(None)
-        )
-        if path is not None:
-            query = query.where(_targets(path))
-        with self._database.reading() as session:
-            return list(session.scalars(query.order_by(FreeRecord.seq.desc())))
-
-    def completed_folders(self, host: str) -> list[str]:
-        """The folders on `host` that hold, or held, completed copies."""
-        copies = select(FileRecord).where(FileRecord.location == Location.COMPLETED, FileRecord.host == host)
-        folder = func.substr(FileRecord.path, 1, func.length(FileRecord.path) - func.length(FileRecord.name) - 1)
-        named = copies.where(FileRecord.path_bytes.is_(None)).with_only_columns(folder).distinct()
-        with self._database.reading() as session:
-            folders = set(session.scalars(named))
-            for copy in session.scalars(copies.where(FileRecord.path_bytes.is_not(None))):
-                folders.add(os.path.dirname(copy.path))
-        return sorted(folders)
-
-    def stores(self) -> list[str]:
-        """The URL of each store that an archive is, or was, recorded in."""
-        query = select(FileRecord.store).where(FileRecord.store.is_not(None)).distinct().order_by(FileRecord.store)
-        with self._database.reading() as session:
-            return [str(url) for url in session.scalars(query)]
-
-    def unknown_keys(self, store: str, keys: Sequence[str]) -> list[str]:
-        """Those of `keys`, some hundreds at most, that are neither a stored archive, nor an index, nor under way."""
-        archives = select(FileRecord.s3_object_key, FileRecord.index_key).where(
-            FileRecord.store == store,
-            FileRecord.status == FileStatus.COMPLETED,
-            or_(FileRecord.s3_object_key.in_(keys), FileRecord.index_key.in_(keys)),
-        )
-        uploads = select(UploadRecord.s3_object_key, UploadRecord.index_key).where(
-            UploadRecord.store == store, UploadRecord.status.in_(LIVE)
-        )
-        with self._database.reading() as session:
-            known = {key for query in (archives, uploads) for row in session.execute(query) for key in row}
-        return [key for key in keys if key not in known]
-
-    def latest_archive(self, target_path: str) -> FileRecord:
-        """The newest archive of the original at `target_path` that is still stored. Raises NotFoundError."""
-        query = select(FileRecord).join(OperationRecord, OperationRecord.operation_id == FileRecord.operation_id)
-        query = query.where(_is_archive(), _targets(target_path), FileRecord.status != FileStatus.DELETED)
-        with self._database.reading() as session:
-            found = session.scalars(query.order_by(OperationRecord.seq.desc()).limit(1)).first()
-        if found is None:
-            raise NotFoundError(f"there is no archive of {target_path}", next_step="mgmt ls")
-        return found
-
-    def find(self, name: str, host: str | None = None, *, strictly: bool = False) -> list[FileRecord]:
-        """The archives that `name` can mean, the newest first; none, one, or several to choose from.
-
-        In this order, the first that fits anything: the id of the upload, the key or the full URL, the archive's
-        name with or without `.tar.gz`, the path or the name of the original, of one on `host` rather than of one
-        elsewhere. Deleted ones only when nothing else fits; `strictly`, they count as others do: a word that meant an
-        archive yesterday means no other one today because that one is deleted.
-        """
-        names = (name, f"{name}.tar.gz")
-        # Each is one that an index answers: there may be a million archives.
-        parts = name.split("/")
-        keys = ["/".join(parts[start:]) for start in range(1, len(parts))]
-        url = and_(FileRecord.s3_object_key.in_(keys), FileRecord.store + "/" + FileRecord.s3_object_key == name)
-        original = or_(_targets(name), named(OperationRecord.target_name, OperationRecord.target_name_bytes, name))
-        uploads = select(OperationRecord.operation_id).where(original)
-        ways: Sequence[ColumnElement[bool]] = (
-            FileRecord.operation_id == name,
-            or_(FileRecord.s3_object_key == name, url),
-            FileRecord.name.in_(names),
-            *([FileRecord.operation_id.in_(uploads.where(OperationRecord.host == host))] if host is not None else []),
-            FileRecord.operation_id.in_(uploads),
-        )
-        deleted: list[FileRecord] = []
-        with self._database.reading() as session:
-            for way in ways:
-                query = select(FileRecord).where(_is_archive(), way).order_by(FileRecord.id.desc())
-                found = list(session.scalars(query))
-                if stored := [file for file in found if file.status is not FileStatus.DELETED]:
-                    return stored
-                if strictly and found:
-                    return found
-                deleted = deleted or found
-        return deleted
+def _filter(location: Location | str | None, status: FileStatus | str | None, more: Narrowing) -> FileFilter:
+    return FileFilter(
+        location=None if location is None else one_of(Location, location),
+        status=None if status is None else one_of(FileStatus, status),
+        **more,
+    )
 
 
-def _of_files(location: Location | None, status: FileStatus | None, host: str | None) -> Select[FileRecord]:
-    query = select(FileRecord)
-    if host is not None:
-        query = query.where(or_(FileRecord.host == host, FileRecord.host.is_(None)))
-    if location is not None:
-        query = query.where(FileRecord.location == location)
-    if status is not None:
-        query = query.where(FileRecord.status == status)
-    return query
-
-
-def _is_archive() -> ColumnElement[bool]:
-    """The same as a location in the store, but for SQLite, which would go through all there is at that location."""
-    return FileRecord.store.is_not(None)
-
-
-def _targets(path: str) -> ColumnElement[bool]:
-    return named(OperationRecord.target_path, OperationRecord.target_path_bytes, path)
+def _configured() -> str:
+    """The URL of the catalog that the configuration names, as the command line reads it."""
+    return load({}, Path(os.environ.get("MGMT_CONFIG") or default_path())).catalog_url()
 
 
 def _at(session: Session, place: Place) -> FileRecord | None:
-    """What is at `place`; of deleted archives that were, the last one."""
-    is_deleted = case((FileRecord.status == FileStatus.DELETED, 1), else_=0)
-    return session.scalars(_all_at(place).order_by(is_deleted, FileRecord.id.desc()).limit(1)).first()
+    """The file at `place`; of deleted archives that had it, the last one."""
+    return session.scalars(_all_at(place).order_by(*_STORED_FIRST).limit(1)).first()
+
+
+def _at_path(session: Session, path: str) -> FileRecord | None:
+    """The file of this host at `path`, or the archive with this key."""
+    is_one = or_(*(named(FileRecord.path, FileRecord.path_bytes, each) for each in {path, os.path.abspath(path)}))
+    is_near = or_(FileRecord.host == this_host(), FileRecord.host.is_(None))
+    return session.scalars(select(FileRecord).where(is_one, is_near).order_by(*_STORED_FIRST).limit(1)).first()
 
 
 def _same(session: Session, record: FileRecord) -> FileRecord | None:
-    """What is recorded of the same file. Of another archive that stood at the same key, it is recorded that it is gone.
+    """The record of the same file. The record of another archive that had the same key becomes `deleted`.
 
     Archives are the same by their ids; an id that nobody knows may be any, unless the contents differ.
     """

@@ -1,17 +1,18 @@
-"""The names of members by trigram: how a search finds one of ten million at once.
+"""A trigram index of the names of members: it finds one of ten million at once.
 
-SQLite's FTS5 keeps the trigrams of folded names, and nothing else. It is a sieve, not a judge: it never misses a
-name, and whoever asks looks at what it lets through again. So it need not tell neighbours apart: it knows blocks of
-members whose ids follow one another, and whose names are mostly alike, which takes a quarter of the space. It is
-filled in batches behind a mark, after the members are recorded, because filling it while they are is several times
-slower. PostgreSQL has an index that keeps itself.
+SQLite's FTS5 keeps the trigrams of case-folded names, and nothing else. It is a filter with false positives and no
+false negatives: every search compares the names themselves. So it indexes blocks of members with consecutive ids,
+whose names are mostly alike, which takes a quarter of the space. It is filled in batches up to a mark, after the
+members are recorded: filling it at the same time is several times slower. PostgreSQL has an index of its own.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import Integer, Select, Text, column, select, table, text
+from sqlalchemy import Integer, ScalarResult, Select, Text, column, select, table, text
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.db.conditions import table_of
@@ -20,37 +21,37 @@ from mgmt.catalog.records.member_tables import members
 from mgmt.catalog.records.types import display
 
 BLOCK = 32
-"""Members of a block: those of block n have the ids from n * BLOCK on. The index is of this size for good."""
+"""Members in a block: block n has the ids from n * BLOCK on. An existing index has this size forever."""
 
 BATCH = 640 * BLOCK
-"""Names that are indexed in one transaction."""
+"""Names to index in one transaction."""
 
 MOST_TRIGRAMS = 8
-"""Each is a list that FTS5 goes through; so many, from all over the keyword, let hardly anything through."""
+"""FTS5 reads one list for each; this many, spread over the keyword, leave few false positives."""
 
 FEWEST_BLOCKS, MOST_BLOCKS = 8, 256
-"""Blocks that are asked for at a time: few at first, as a page seldom needs more."""
+"""Blocks to query at a time: few at first, as a page seldom needs more."""
 
 _names = table("member_names", column("rowid", Integer), column("member_names", Text))
 
 
 def is_ours(name: str | None) -> bool:
-    """The table or index called `name` belongs to the search, and not to the records."""
+    """Whether the table or index called `name` belongs to this index, not to the records."""
     return name is not None and name.startswith("member_names")
 
 
 class NameIndex:
-    """The blocks up to the mark are in the index; what is beyond it is not. A block is indexed when it is full."""
+    """Blocks up to the mark are indexed, later ones are not. A block is indexed once it is full."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def mark(self, session: Session) -> int:
-        """The id of the last member that is indexed."""
+        """The id of the last indexed member."""
         return session.scalar(text("SELECT indexed_to FROM member_names_mark")) or 0
 
     def catch_up(self) -> int:
-        """Index what is beyond the mark, in short transactions that can be cut off anywhere; returns how many names."""
+        """Index what is beyond the mark, in short transactions that may be interrupted; returns how many names."""
         if not self._database.is_sqlite:
             return 0
         total = 0
@@ -59,7 +60,7 @@ class NameIndex:
         return total
 
     def lower(self, session: Session) -> None:
-        """After members were removed: their ids are given again, so the mark must not be beyond the last one."""
+        """Lower the mark after members were removed: SQLite reuses ids, so it must not be beyond the last one."""
         if self._database.is_sqlite:
             session.execute(
                 text(
@@ -70,13 +71,16 @@ class NameIndex:
             )
 
     def can_sift(self, keyword: str) -> bool:
-        """There is an index to ask, and `keyword` is long enough to ask for."""
+        """Whether there is an index, and `keyword` is long enough for it."""
         return self._database.is_sqlite and bool(_trigrams(keyword))
 
-    def sift(self, session: Session, query: Select[Any], keyword: str, last: int) -> Iterator[Select[Any]]:
+    def sift(
+        self, session: Session, query: Select[Any], keyword: str, last: int, within: Sequence[tuple[int, int]] | None
+    ) -> Iterator[Select[Any]]:
         """`query`, of members with ids up to `last`, in pieces: only blocks that can have `keyword` in a name.
 
-        The newest come first. A piece is looked up when it is asked for, so that a page costs what is on it.
+        The newest come first. A piece is looked up only when it is needed, so that a page costs what is on it. Blocks
+        without an id `within` one of these stretches, which are disjoint and the newest first, are left out.
         """
         # With detail=none FTS5 takes no phrase of more than one trigram, so they are ANDed.
         quoted = ('"' + trigram.replace('"', '""') + '"' for trigram in _trigrams(keyword))
@@ -85,11 +89,12 @@ class NameIndex:
         )
         with closing(session.scalars(sieve.order_by(_names.c.rowid.desc()))) as found:
             most = FEWEST_BLOCKS
-            while numbers := found.fetchmany(most):
+            candidates = _candidates(found, within)
+            while numbers := list(islice(candidates, most)):
                 blocks = table_of(numbers)
                 first = blocks.c.value * BLOCK
                 piece = query.join(blocks, members.c.id.between(first, first + (BLOCK - 1)))
-                # Not the id itself, or SQLite would rather go through all members in that order, or up to that one.
+                # Not the plain id, or SQLite would rather scan all members in that order, or up to that one.
                 yield piece.where(-members.c.id >= -last).order_by(-members.c.id)
                 most = min(4 * most, MOST_BLOCKS)
 
@@ -116,6 +121,24 @@ class NameIndex:
             )
             session.execute(text("UPDATE member_names_mark SET indexed_to = :last"), batch)
             return last - batch["mark"]
+
+
+def _candidates(found: ScalarResult[int], within: Sequence[tuple[int, int]] | None) -> Iterator[int]:
+    """Those of the blocks in `found` that have an id in one of the stretches; both come the newest first."""
+    stretches = None if within is None else iter(within)
+    first = math.inf
+    while numbers := found.fetchmany(MOST_BLOCKS):
+        if stretches is None:
+            yield from numbers
+            continue
+        for number in numbers:
+            start, end = number * BLOCK, number * BLOCK + BLOCK - 1
+            while first > end:
+                if (stretch := next(stretches, None)) is None:
+                    return
+                first, last = stretch
+            if last >= start:
+                yield number
 
 
 def _trigrams(keyword: str) -> list[str]:

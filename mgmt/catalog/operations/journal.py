@@ -15,10 +15,11 @@ from mgmt.catalog.db.conditions import clock
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.operations.heartbeat import Heartbeat
 from mgmt.catalog.records.base import now
-from mgmt.catalog.records.enums import LIVE, Role, Status
+from mgmt.catalog.records.enums import LIVE, FileStatus, Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
 from mgmt.catalog.records.process import Liveness, Owner
+from mgmt.catalog.records.transfers import UploadRecord
 from mgmt.errors import BusyError, CatalogError, Interrupted, LostError, MgmtError
 from mgmt.signals import held
 
@@ -103,6 +104,8 @@ class Journal:
             operation.status, operation.completed_at = status, now()
             operation.error_message = message or operation.error_message
             self._heartbeat.note_end(operation)
+            if isinstance(operation, UploadRecord):
+                _end_sources(session, operation)
             session.flush()
             logger.info("%s of %s ends: %s", operation.operation_type, operation.target_path, operation.status)
 
@@ -219,6 +222,20 @@ class Journal:
             # Report `error`. The record stays `running`, and `mgmt recover` finds it.
             logger.error("the outcome could not be recorded: %s", lost)  # noqa: TRY400
         return None
+
+
+def _end_sources(session: Session, upload: UploadRecord) -> None:
+    """No original stays `pending` or `uploading` when its upload is finished."""
+    sources = (
+        select(FileRecord)
+        .join(OperationFile, OperationFile.file_id == FileRecord.id)
+        .where(OperationFile.operation_id == upload.operation_id, OperationFile.role == Role.SOURCE)
+    )
+    for source in session.scalars(sources):
+        if source.status in (FileStatus.PENDING, FileStatus.UPLOADING):
+            succeeded = upload.status is Status.SUCCESS
+            source.status = FileStatus.COMPLETED if succeeded else FileStatus.FAILED
+            source.error_message = upload.error_message
 
 
 def _take_over(session: Session, holder: OperationRecord, operation: Op) -> Op:

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, MetaData, text
-from sqlalchemy.ext.mutable import MutableDict
+from sqlalchemy.ext.mutable import MutableDict, MutableList
 from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass
 
 from mgmt.catalog.records.enums import FileStatus, Location, Role, Scope, Status
-from mgmt.catalog.records.types import SafeText, UTCDateTime, enum_type, keep_names_exact
+from mgmt.catalog.records.types import SafeText, UTCDateTime, enum_type, keep_names_exact, take_plain_values
 
 
 def now() -> datetime:
@@ -43,20 +43,28 @@ class Base(MappedAsDataclass, DeclarativeBase, kw_only=True, eq=False):
         Scope: enum_type(Scope, "location"),
         Role: enum_type(Role, "role"),
         dict[str, Any]: MutableDict.as_mutable(JSON(none_as_null=True)),
+        list[str]: MutableList.as_mutable(JSON(none_as_null=True)),
         dict[str, str]: MutableDict.as_mutable(JSON(none_as_null=True)),
     }
     computed: ClassVar[tuple[str, ...]] = ()
     """Names of computed properties, which `as_dict` includes."""
+    shown_as: ClassVar[dict[str, str]] = {}
+    """Names to show instead of those of attributes."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Every value by column name, computed properties included; without the exact bytes of names."""
+        """Every value by its name, computed properties included; without the exact bytes of names."""
         facts: dict[str, Any] = {}
         for attribute in self.__mapper__.column_attrs:
-            column = attribute.columns[0].name
-            if not column.endswith("_bytes"):
-                value = getattr(self, attribute.key)
-                facts[column] = dict(value) if isinstance(value, Mapping) else value
+            if not attribute.key.endswith("_bytes"):
+                facts[self.shown_as.get(attribute.key, attribute.key)] = _plain(getattr(self, attribute.key))
         return facts | {name: getattr(self, name) for name in self.computed}
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, list) else value
+
+
 keep_names_exact(Base)
+take_plain_values(Base)

@@ -1,7 +1,19 @@
 """The enums of the records. Their columns accept no other values."""
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from mgmt.errors import ConfigurationError
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def one_of(enum: type[Word], word: str) -> Word:
+    """`word`, which may be plain text, as a member of `enum`. Raises ConfigurationError for any other word."""
+    try:
+        return enum(word)
+    except ValueError:
+        raise ConfigurationError(f"unknown {enum.__name__} {word!r}: use one of {', '.join(enum)}") from None
 
 
 class Status(StrEnum):

@@ -2,21 +2,22 @@
 
 import mimetypes
 import os
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, validates
 
 from mgmt.catalog.records.base import Base, now, only_where
 from mgmt.catalog.records.enums import FileStatus, Location, Place
-from mgmt.catalog.records.types import BigId
+from mgmt.catalog.records.types import BigId, display
 
 
 class FileRecord(Base, kw_only=True, eq=False):
-    """A file or folder somewhere: an original, an archive in a store, or an original that moved to completed/.
+    """A file or folder: an original, an archive in a store, or an original that was moved to completed/.
 
-    For an archive `path` is its key, `name` the last part of that, `size` the bytes of the object; the facts that are
-    needed to bring it back are here, so that nobody has to be asked.
+    For an archive `path` is its key, `name` the last part of that, `size` the bytes of the object; the record has
+    everything that is needed to restore it.
     """
 
     __tablename__ = "files"
@@ -29,9 +30,9 @@ class FileRecord(Base, kw_only=True, eq=False):
     path_bytes: Mapped[bytes | None] = mapped_column(init=False, repr=False, default=None)
     location: Mapped[Location]
     host: Mapped[str | None] = mapped_column(default=None)
-    """The machine; None for an archive."""
+    """The host; None for an archive."""
     store: Mapped[str | None] = mapped_column(default=None)
-    """The URL of an archive's store; None for what is on a disk."""
+    """The URL of an archive's store; None for a local file."""
     size: Mapped[int | None] = mapped_column(BigId, default=None)
     is_directory: Mapped[bool] = mapped_column(default=False)
     mime_type: Mapped[str | None] = mapped_column(default=None)
@@ -49,15 +50,15 @@ class FileRecord(Base, kw_only=True, eq=False):
     storage_class: Mapped[str | None] = mapped_column(default=None)
     etag: Mapped[str | None] = mapped_column(default=None)
     object_checksum: Mapped[str | None] = mapped_column(default=None)
-    """What the store should say of the object: "crc64nvme:...", or alternatives separated by spaces."""
+    """The checksum that the store should report: "crc64nvme:...", or alternatives separated by spaces."""
     index_key: Mapped[str | None] = mapped_column(default=None)
     archive_id: Mapped[str | None] = mapped_column(default=None)
-    """Of an archive: the id that the object itself carries, which no other object has (docs/catalog.md). None where
-    an older mgmt recorded it and nobody has looked at it since."""
+    """Of an archive: the id in the object's own metadata, which no other object has (docs/catalog.md). None if an older
+    mgmt recorded it, and it was not verified since."""
     digest: Mapped[str | None] = mapped_column(default=None, index=True)
     """The portable identity of what was archived (docs/format.md)."""
     kept: Mapped[str | None] = mapped_column(default=None)
-    """What of the content was kept besides: owners, extended attributes; "" for neither. None where that is unknown."""
+    """What else of the content was kept: owners, extended attributes; "" for neither. None if that is unknown."""
     original_size: Mapped[int | None] = mapped_column(BigId, default=None)
     member_count: Mapped[int | None] = mapped_column(BigId, default=None)
     proof: Mapped[str | None] = mapped_column(default=None)
@@ -81,7 +82,12 @@ class FileRecord(Base, kw_only=True, eq=False):
         self.name = self.name or os.path.basename(self.path)
         self.mime_type = self.mime_type or (None if self.is_directory else mimetypes.guess_type(self.name)[0])
 
+    @validates("tags")
+    def _display(self, _: str, tags: Mapping[str, str]) -> dict[str, str]:
+        """Escape bytes that are not UTF-8: PostgreSQL could not search any tags otherwise."""
+        return {display(key): display(value) for key, value in tags.items()}
+
     @property
     def place(self) -> Place:
-        """What this record is unique by; deleted archives have the place that they had."""
+        """What identifies this record; deleted archives keep their place."""
         return Place(self.location, self.store or self.host or "", self.path)

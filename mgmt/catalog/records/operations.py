@@ -4,6 +4,7 @@
 import os
 import uuid
 from datetime import datetime
+from functools import wraps
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, ForeignKey, Identity, Index, event, func, inspect, select
@@ -40,7 +41,7 @@ class OperationRecord(Base, kw_only=True, eq=False):
     result_path_bytes: Mapped[bytes | None] = mapped_column(init=False, repr=False, default=None)
     error_message: Mapped[str | None] = mapped_column(default=None)
     details: Mapped[dict[str, Any]] = mapped_column("metadata", default_factory=dict)
-    """Values without a column. SQLAlchemy reserves the attribute name `metadata`."""
+    """Values without a column. Constructors also accept `metadata`, an attribute name that SQLAlchemy reserves."""
     user: Mapped[str | None] = mapped_column(default=None)
     command_args: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
 
@@ -64,6 +65,7 @@ class OperationRecord(Base, kw_only=True, eq=False):
     """The seal that lists it; None until it is sealed."""
 
     computed: ClassVar[tuple[str, ...]] = ("duration_seconds",)
+    shown_as: ClassVar[dict[str, str]] = {"details": "metadata"}
 
     __table_args__ = (
         Index(None, "seal"),
@@ -76,6 +78,18 @@ class OperationRecord(Base, kw_only=True, eq=False):
         Index(None, "operation_type", "seq"),
         Index(None, "status", "seq"),
     )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        constructor = cls.__init__
+
+        @wraps(constructor)
+        def construct(self: "OperationRecord", **facts: Any) -> None:
+            if "metadata" in facts:
+                facts["details"] = facts.pop("metadata")
+            constructor(self, **facts)
+
+        cls.__init__ = construct  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         if self.target_name is None and self.target_path is not None:

@@ -24,10 +24,10 @@ class UploadRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
     checksum_original: Mapped[str | None] = mapped_column(default=None)
     """The sha256 of a single file; the digest of a folder (docs/format.md)."""
     checksum_compressed: Mapped[str | None] = mapped_column(default=None)
-    """What the store should say of the object, by our own reckoning."""
+    """The checksum that the store should report, as computed locally."""
     checksum_s3_etag: Mapped[str | None] = mapped_column(default=None)
     completed_dir_path: Mapped[str | None] = mapped_column(default=None)
-    """Where the original moves, or has moved."""
+    """Where the original is moved to, written before the move."""
     completed_dir_path_bytes: Mapped[bytes | None] = mapped_column(init=False, repr=False, default=None)
     compressed_file_path: Mapped[str | None] = mapped_column(default=None)
     """A copy of the archive that was kept on disk."""
@@ -36,18 +36,18 @@ class UploadRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
     store: Mapped[str | None] = mapped_column(default=None)
     index_key: Mapped[str | None] = mapped_column(default=None)
     archive_id: Mapped[str | None] = mapped_column(default=None)
-    """The operation that began the archive: this one, or an earlier one whose parts it goes on with."""
+    """The operation that began the archive: None for this one, else an earlier one that is resumed."""
     requested_key: Mapped[str | None] = mapped_column(default=None)
-    """The key that was asked for; `s3_object_key` is another one if that was taken."""
+    """The key that was asked for; `s3_object_key` differs if that was taken."""
     upload_id: Mapped[str | None] = mapped_column(default=None)
     part_size: Mapped[int | None] = mapped_column(BigId, default=None)
     parts: Mapped[int | None] = mapped_column(default=None)
     proof: Mapped[str | None] = mapped_column(default=None)
     digest: Mapped[str | None] = mapped_column(default=None, index=True)
     kept: Mapped[str | None] = mapped_column(default=None)
-    """What of the content was kept besides, as in FileRecord."""
+    """What else of the content was kept, as in FileRecord."""
     source_state: Mapped[str | None] = mapped_column(default=None)
-    """What the original looked like when it was read: it is compared just before the original moves."""
+    """The stat of the original when it was read, compared again just before the original is moved."""
     root_ctime_ns: Mapped[int | None] = mapped_column(BigId, default=None)
     file_count: Mapped[int | None] = mapped_column(BigId, default=None)
     folder_count: Mapped[int | None] = mapped_column(BigId, default=None)
@@ -58,14 +58,14 @@ class UploadRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
 
     @property
     def compression_ratio(self) -> float | None:
-        """Compressed by original bytes: 0.37 means that 63 % were saved. None while it is not known, or of nothing."""
-        if not self.original_size or self.compressed_size is None:
+        """Original by compressed bytes: 2.0 means that compression halved the size. None while either is unknown."""
+        if self.original_size is None or not self.compressed_size:
             return None
-        return self.compressed_size / self.original_size
+        return self.original_size / self.compressed_size
 
 
 class DownloadRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
-    """An archive, or a member of one, that was brought back."""
+    """An archive, or a member of one, that was restored."""
 
     __tablename__ = "downloads"
     __mapper_args__ = {"polymorphic_identity": "download", "polymorphic_load": "inline"}
@@ -81,6 +81,6 @@ class DownloadRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
 
     store: Mapped[str | None] = mapped_column(default=None)
     member: Mapped[str | None] = mapped_column(default=None)
-    """The one member that was asked for; None for all of them."""
+    """The one member to restore; None for all."""
     member_bytes: Mapped[bytes | None] = mapped_column(init=False, repr=False, default=None)
     digest: Mapped[str | None] = mapped_column(default=None)

@@ -2,19 +2,21 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import TEXT, BigInteger, DateTime, Dialect, Enum, Integer, Text, TypeDecorator, event
-from sqlalchemy.orm import InstanceState, Mapper, attributes
+from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, QueryableAttribute, attributes
 from sqlalchemy.types import TypeEngine
+
+from mgmt.catalog.records.enums import one_of
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
 """A surrogate key. SQLite generates keys only for the type INTEGER."""
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """An aware datetime, returned in UTC, with microseconds. A naive datetime is refused.
+    """An aware datetime, returned in UTC, with microseconds. A naive datetime is taken as local time.
 
     PostgreSQL uses `timestamptz`. SQLite stores text of fixed width in UTC, so that text order is time order.
     """
@@ -30,8 +32,6 @@ class UTCDateTime(TypeDecorator[datetime]):
         """Convert to UTC; SQLite stores no time zone."""
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError(f"{value} has no time zone")
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
@@ -118,3 +118,25 @@ def keep_names_exact(base: type[Any]) -> None:
     event.listen(base, "before_update", write, propagate=True)
     event.listen(base, "load", read, propagate=True)
     event.listen(base, "refresh", read, propagate=True)
+
+
+def take_plain_values(base: type[Any]) -> None:
+    """Let attributes of the classes below `base` take words as plain text, and naive times, which are local."""
+
+    def instrumented(_class: type[Any], _key: str, attribute: QueryableAttribute[Any]) -> None:
+        if isinstance(attribute.property, ColumnProperty):
+            kind = attribute.property.columns[0].type
+            if isinstance(kind, Enum) and kind.enum_class is not None:
+                event.listen(attribute, "set", partial(_as_word, kind.enum_class), retval=True)
+            elif isinstance(kind, UTCDateTime):
+                event.listen(attribute, "set", _as_utc, retval=True)
+
+    event.listen(base, "attribute_instrument", instrumented, propagate=True)
+
+
+def _as_word(enum: type[Any], _record: object, value: object, *_: object) -> object:
+    return one_of(enum, value) if isinstance(value, str) else value
+
+
+def _as_utc(_record: object, value: object, *_: object) -> object:
+    return value.astimezone(UTC) if isinstance(value, datetime) else value

@@ -20,7 +20,7 @@ from mgmt.storage import ObjectStore, StoredObject
 def proven_record(store: ObjectStore, stored: StoredObject, catalog: Catalog) -> FileRecord | None:
     """The record of `stored` if this catalog has proven this very archive before; None otherwise."""
     try:
-        known = catalog.metadata.get_file_record(Place(Location.S3, store.url, stored.key))
+        known = catalog.metadata.require_file_record(Place(Location.S3, store.url, stored.key))
     except NotFoundError:
         return None
     carried = stored.metadata.get(OPERATION)

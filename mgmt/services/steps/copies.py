@@ -164,7 +164,7 @@ class Copies:
             return "owners:" in copy.kept, "xattrs:" in copy.kept
         if copy.operation_id is None:
             return False, False
-        arguments = self.context.catalog.metadata.get_operation(copy.operation_id).command_args
+        arguments = self.context.catalog.metadata.require_operation(copy.operation_id).command_args
         return bool(arguments.get("owners")), bool(arguments.get("xattrs"))
 
     def _kept(self, archive: Archive) -> str:

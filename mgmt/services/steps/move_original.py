@@ -128,7 +128,7 @@ def _record_completed(record: UploadRecord, completed: FileRecord, is_free: bool
 def _note_former_copy(record: UploadRecord, catalog: Catalog) -> None:
     """Update the record of a completed copy that was edited and uploaded: it has another content now, or has moved."""
     try:
-        copy = catalog.metadata.get_file_record(Place(Location.COMPLETED, host(), str(record.target_path)))
+        copy = catalog.metadata.require_file_record(Place(Location.COMPLETED, host(), str(record.target_path)))
     except NotFoundError:
         return
     if not os.path.lexists(copy.path):

@@ -68,7 +68,7 @@ def find_archive(name: str, context: Context, *, strictly: bool = False) -> Arch
 def _known(name: str, catalog: Catalog, *, strictly: bool) -> list[FileRecord]:
     """The archives that `name` can mean; the id of an operation means those that it made, used or found."""
     try:
-        operation = catalog.metadata.get_operation(name)
+        operation = catalog.metadata.require_operation(name)
     except NotFoundError:
         return catalog.metadata.find(name, this_host(), strictly=strictly)
     found = [archive for archive, _ in catalog.metadata.files_of(operation, Role.ARCHIVE)]
@@ -114,7 +114,7 @@ def save_archive(facts: ArchiveFacts, catalog: Catalog, *, replace_members: bool
     store, stored, index, tags = facts.store, facts.stored, facts.index, facts.tags
     own = stored.metadata.get(OPERATION) or index.header.operation_id or None
     try:
-        known = catalog.metadata.get_file_record(Place(Location.S3, store.url, stored.key))
+        known = catalog.metadata.require_file_record(Place(Location.S3, store.url, stored.key))
         same = known.archive_id == own if known.archive_id else known.digest == index.end.digest
         same = same and known.status != FileStatus.DELETED
         established = same and known.archive_id is not None

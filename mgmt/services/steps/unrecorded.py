@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, Place, UploadRecord
-from mgmt.errors import MgmtError, NotFoundError
+from mgmt.errors import MgmtError
 from mgmt.paths import held_folder
 from mgmt.progress import Progress
 from mgmt.services.steps.local_files import describe, host
@@ -97,10 +97,10 @@ def _listed(folder: str) -> list[str]:
 
 def _is_recorded(path: str, catalog: Catalog) -> bool:
     for location in (Location.COMPLETED, Location.LOCAL):
-        try:
-            record = catalog.metadata.get_file_record(Place(location, host(), path))
-        except NotFoundError:
+        record = catalog.metadata.get_file_record(Place(location, host(), path))
+        if record is None or record.status is FileStatus.DELETED:
             continue
-        if record.status is not FileStatus.DELETED:
+        # The record of an original whose upload failed does not tell what it holds.
+        if location is Location.COMPLETED or record.status is FileStatus.COMPLETED:
             return True
     return False

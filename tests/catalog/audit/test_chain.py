@@ -69,7 +69,8 @@ def test_the_canonical_text_is_the_same_on_both_databases(catalog: Catalog, make
         status=Status.FAILED,
         started_at=datetime(2024, 1, 1, tzinfo=UTC),
         completed_at=datetime(2024, 1, 1, tzinfo=UTC),
-        download_selected=True,
+        download_selected="k.tar.gz",
+        s3_matches=["caf\udce9.tar.gz"],
     )
     with catalog.database.transaction():
         catalog.metadata.save_operation(upload)
@@ -91,16 +92,20 @@ def test_the_canonical_text_is_the_same_on_both_databases(catalog: Catalog, make
         '"target_path_bytes":{"hex":"2f66696c6d732f636166e9"}},'
         '"uploads":{"compression_type":"gzip","original_size":5000000000}}'
     )
-    assert b'"download_selected":true' in text_of(catalog, search)
+    assert text_of(catalog, search).endswith(
+        b'"searches":{"download_selected":true,"downloaded_key":"k.tar.gz","keyword":"k","local_matches":0,'
+        b'"local_paths":[],"location":"global","s3_keys":["caf\\udce9.tar.gz"],"s3_matches":0,'
+        b'"status_checked":false,"total_matches":0}}'
+    )
     assert upload.sha256 == sha256(text_of(catalog, upload)).digest()
 
 
 def test_the_hash_is_committed_with_the_outcome(catalog: Catalog, ended: UploadRecord, reopen: Reopen) -> None:
-    stored = reopen().metadata.get_operation(ended.operation_id)
+    stored = reopen().metadata.require_operation(ended.operation_id)
     assert stored.sha256 == ended.sha256 == sha256(text_of(catalog, ended)).digest()
     with pytest.raises(StoreError), catalog.journal.record(UploadRecord()) as failed:
         raise StoreError("no")
-    assert reopen().metadata.get_operation(failed.operation_id).sha256 is not None
+    assert reopen().metadata.require_operation(failed.operation_id).sha256 is not None
     running = [each for each in catalog.journal.running() if each.sha256 is None]
     assert len(running) == 1
 
@@ -115,9 +120,9 @@ def test_a_rolled_back_close_leaves_no_hash(catalog: Catalog, reopen: Reopen) ->
     catalog.metadata.save_operation(operation)
     with pytest.raises(StoreError):
         fail()
-    assert reopen().metadata.get_operation(operation.operation_id).sha256 is None
+    assert reopen().metadata.require_operation(operation.operation_id).sha256 is None
     catalog.journal.close(operation)
-    assert reopen().metadata.get_operation(operation.operation_id).sha256 is not None
+    assert reopen().metadata.require_operation(operation.operation_id).sha256 is not None
 
 
 REFUSED = [

@@ -62,7 +62,8 @@ def full(catalog: Catalog, make_archive: Make, make_member: Callable[..., Any]) 
     catalog.audit.seal()
     with pytest.raises(StoreError), catalog.journal.record(DownloadRecord(target_path="a.tar.gz")):
         raise StoreError("no")
-    for operation in (SearchRecord(keyword="caf\udce9", download_selected=True), VerifyRecord(store="file:///store")):
+    search = SearchRecord(keyword="caf\udce9", local_matches=["/caf\udce9"], download_selected="caf\udce9.tar.gz")
+    for operation in (search, VerifyRecord(store="file:///store")):
         with catalog.journal.record(operation):
             pass
     original = FileRecord(path="/films/x", location=Location.LOCAL, host="nas", status=FileStatus.COMPLETED)

@@ -134,11 +134,11 @@ def test_changed_records_are_written_only_by_a_transaction(catalog: Catalog, reo
     file = catalog.metadata.save_file_record(a_file())
     file.size = 5
     catalog.metadata.list_files()
-    assert reopen().metadata.get_file_record(file.id).size is None
+    assert reopen().metadata.require_file_record(file.id).size is None
     assert file.size == 5
     with catalog.database.transaction():
         pass
-    assert reopen().metadata.get_file_record(file.id).size == 5
+    assert reopen().metadata.require_file_record(file.id).size == 5
 
 
 def test_threads_can_share_a_catalog(catalog: Catalog) -> None:
@@ -369,4 +369,4 @@ def test_the_lock_is_released_after_an_error(sqlite_catalog: Catalog) -> None:
 def test_a_closed_catalog_reopens_on_use(catalog: Catalog) -> None:
     file = catalog.metadata.save_file_record(a_file())
     catalog.close()
-    assert catalog.metadata.get_file_record(file.id).path == "/a"
+    assert catalog.metadata.require_file_record(file.id).path == "/a"

@@ -47,7 +47,7 @@ def archived(catalog: Catalog, folder: str, name: str, make_archive: Callable[..
     return archive
 
 
-def test_what_concerns_a_folder(catalog: Catalog, folders: Folders, make_archive: Callable[..., FileRecord]) -> None:
+def test_the_records_of_a_folder(catalog: Catalog, folders: Folders, make_archive: Callable[..., FileRecord]) -> None:
     first = archived(catalog, "/a/completed", "one", make_archive)
     archived(catalog, "/a/completed", "two", make_archive)
     nested = archived(catalog, "/a/completed/b/completed", "three", make_archive)
@@ -70,24 +70,24 @@ def test_what_concerns_a_folder(catalog: Catalog, folders: Folders, make_archive
     assert list(folders.files("/a")) == []
 
 
-def test_looking_changes_nothing(catalog: Catalog, folders: Folders) -> None:
+def test_reading_a_folder_changes_nothing(catalog: Catalog, folders: Folders) -> None:
     saved(catalog, SearchRecord(keyword="one"))
     catalog.metadata.list_files()
     assert folders.changed() == []
 
 
-def test_an_archive_of_another_process_leads_to_its_folder(
+def test_a_changed_archive_marks_its_folder_as_changed(
     catalog: Catalog, make_archive: Callable[..., FileRecord], reopen: Callable[[], Catalog]
 ) -> None:
     archive = archived(catalog, "/caf\udce9", "one", make_archive)
     other = reopen()
     folders = Folders(other.database, HOST)
-    saved(other, VerifyRecord(), archive=other.metadata.get_file_record(archive.id))
+    saved(other, VerifyRecord(), archive=other.metadata.require_file_record(archive.id))
     assert folders.changed() == ["/caf\udce9"]
     assert [each["path"] for each in folders.files("/caf\udce9")][2] == "/caf\udce9/one"
 
 
-def test_another_host_has_folders_of_its_own(catalog: Catalog, make_archive: Callable[..., FileRecord]) -> None:
+def test_folders_of_other_hosts_are_ignored(catalog: Catalog, make_archive: Callable[..., FileRecord]) -> None:
     other = Folders(catalog.database, "another")
     archived(catalog, "/completed", "one", make_archive)
     assert (other.changed(), list(other.files("/completed"))) == ([], [])

@@ -1,4 +1,4 @@
-"""The members of archives: in by the million, out one by one."""
+"""The members of archives: recorded, listed, found and searched."""
 
 import os
 import tracemalloc
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
-from mgmt.catalog import Catalog, FileRecord, MemberRecord
+from mgmt.catalog import Catalog, FileFilter, FileRecord, FileStatus, MemberRecord
 from mgmt.catalog.files import members
 from mgmt.catalog.files import name_index as names
 from mgmt.errors import NotFoundError
@@ -57,7 +57,7 @@ ODD: list[dict[str, Any]] = [
 ]
 
 
-def test_every_fact_comes_back(catalog: Catalog, archive: FileRecord, make_member: Member, reopen: Reopen) -> None:
+def test_a_member_keeps_every_field(catalog: Catalog, archive: FileRecord, make_member: Member, reopen: Reopen) -> None:
     catalog.members.record(archive.id, (make_member(**facts) for facts in ODD))
     again = reopen().members
     listed = again.list(archive.id)
@@ -69,7 +69,7 @@ def test_every_fact_comes_back(catalog: Catalog, archive: FileRecord, make_membe
         assert found.archive_id == archive.id
 
 
-def test_recording_again_replaces(
+def test_recording_again_replaces_the_members(
     catalog: Catalog, photos: FileRecord, make_archive: Make, make_member: Member
 ) -> None:
     other = catalog.metadata.save_file_record(make_archive("other.tar.gz"))
@@ -80,7 +80,7 @@ def test_recording_again_replaces(
     assert (catalog.members.count(photos.id), catalog.members.count(other.id)) == (1, 1)
 
 
-def test_members_are_committed_with_the_transaction_they_are_in(
+def test_members_are_committed_with_the_callers_transaction(
     catalog: Catalog, make_archive: Make, make_member: Member, reopen: Reopen
 ) -> None:
     with catalog.database.transaction():
@@ -91,7 +91,7 @@ def test_members_are_committed_with_the_transaction_they_are_in(
     assert reopen().members.count(archive.id) == 1
 
 
-def test_a_failure_half_way_leaves_what_there_was(catalog: Catalog, photos: FileRecord, make_member: Member) -> None:
+def test_a_failed_recording_is_rolled_back(catalog: Catalog, photos: FileRecord, make_member: Member) -> None:
     def facts() -> Any:
         for number in range(members.BATCH * 2):
             yield make_member(f"a/{number}")
@@ -186,6 +186,20 @@ def test_a_search_finds_what_contains_the_keyword(
     assert paged == expected
 
 
+def test_a_search_filters_before_the_limit(catalog: Catalog, make_archive: Make, make_member: Member) -> None:
+    for who in ("ann", "bob"):
+        archive = catalog.metadata.save_file_record(make_archive(f"{who}.tar.gz", tags={"who": who}))
+        catalog.members.record(archive.id, [make_member(f"{who}/shot{n}") for n in range(4 * names.BLOCK)])
+    for _ in range(2):
+        for who in ("ann", "bob"):
+            found = catalog.members.search("shot", limit=60, only=FileFilter(tags={"who": who}))
+            assert {archive.path for _, archive in found} == {f"{who}.tar.gz"}
+            assert len(found) == 60
+        assert catalog.members.search("shot", only=FileFilter(tags={"who": "nobody"})) == []
+        assert catalog.members.search("shot", only=FileFilter(status=FileStatus.FAILED)) == []
+        catalog.members.index_names()
+
+
 def test_names_are_indexed_once_a_block_is_full(
     sqlite_catalog: Catalog, make_archive: Make, make_member: Member
 ) -> None:
@@ -274,7 +288,7 @@ def steps() -> Callable[[Catalog, Callable[[], object]], int]:
 
 
 @pytest.mark.parametrize("way", ["of an archive", "below a folder", "by name", "by path"])
-def test_the_last_page_of_members_costs_what_the_first_does(
+def test_the_last_page_of_members_costs_as_much_as_the_first(
     way: str,
     sqlite_catalog: Catalog,
     make_archive: Make,
@@ -296,9 +310,10 @@ def test_the_last_page_of_members_costs_what_the_first_does(
     assert 0 < far < 1.5 * first
 
 
-def test_members_that_somebody_else_has_written_are_members_all_the_same(
-    catalog: Catalog, photos: FileRecord, make_archive: Make, make_member: Member
+def test_members_inserted_by_another_program_are_listed(
+    catalog: Catalog, photos: FileRecord, make_archive: Make, make_member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(names, "BLOCK", 2)
     other, third = (catalog.metadata.save_file_record(make_archive(f"{n}.tar.gz")) for n in range(2))
     catalog.members.record(other.id, [make_member("b")])
     extra = (
@@ -309,6 +324,9 @@ def test_members_that_somebody_else_has_written_are_members_all_the_same(
         session.execute(text(extra.format(photos.id)))
         session.execute(text(extra.format(third.id)))
     for _ in range(2):
+        catalog.members.index_names()
+        found = catalog.members.search("one more", only=FileFilter(status=FileStatus.COMPLETED))
+        assert sorted(archive.id for _, archive in found) == [photos.id, third.id]
         assert paths(catalog.members.list(photos.id)) == [*TREE, "one more"]
         assert paths(catalog.members.list(other.id)) == ["b"]
         assert paths(catalog.members.list(third.id)) == ["one more"]
@@ -318,7 +336,7 @@ def test_members_that_somebody_else_has_written_are_members_all_the_same(
     assert paths(catalog.members.list(third.id)) == ["one more"]
 
 
-def test_archives_whose_members_are_mixed(
+def test_interleaved_members_of_two_archives(
     catalog: Catalog, photos: FileRecord, make_archive: Make, make_member: Member
 ) -> None:
     """As they are on PostgreSQL, when two were recorded at the same time."""
@@ -339,7 +357,7 @@ def test_archives_whose_members_are_mixed(
     assert [m.id for m in catalog.members.list(third.id)] == ids[1::2]
 
 
-def test_a_member_that_is_not_there(catalog: Catalog, photos: FileRecord) -> None:
+def test_find_refuses_an_unknown_member(catalog: Catalog, photos: FileRecord) -> None:
     for path in ("photos/2023/nothing", "nothing", "", "photos/2023/"):
         with pytest.raises(NotFoundError):
             catalog.members.find(photos.id, path)
@@ -364,7 +382,7 @@ def test_memory_stays_flat(
     assert large < small * 2
 
 
-def test_directories_are_known_once(
+def test_each_directory_is_stored_once(
     catalog: Catalog, photos: FileRecord, make_archive: Make, make_member: Member
 ) -> None:
     other = catalog.metadata.save_file_record(make_archive("other.tar.gz"))
@@ -375,7 +393,7 @@ def test_directories_are_known_once(
     assert known == ["", "photos", "photos/2023", "photos/2024", r"photos/\xff"]
 
 
-def test_more_directories_than_are_kept_in_memory(
+def test_more_directories_than_the_cache_holds(
     catalog: Catalog, archive: FileRecord, make_member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(members._Directories, "KEPT", 3)
@@ -384,7 +402,7 @@ def test_more_directories_than_are_kept_in_memory(
     assert paths(catalog.members.list(archive.id)) == wanted
 
 
-def test_members_that_others_commit_meanwhile_are_theirs(
+def test_members_committed_concurrently_stay_with_their_archive(
     catalog: Catalog, archive: FileRecord, make_archive: Make, make_member: Member, reopen: Reopen
 ) -> None:
     """Two on PostgreSQL who both write down the range of a third would be in each other's way."""

@@ -27,7 +27,7 @@ Reopen = Callable[[], Catalog]
 
 
 def stored(catalog: Catalog, operation: OperationRecord) -> OperationRecord:
-    return catalog.metadata.get_operation(operation.operation_id)
+    return catalog.metadata.require_operation(operation.operation_id)
 
 
 def heard(reopen: Reopen, operation: OperationRecord) -> datetime:

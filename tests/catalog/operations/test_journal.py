@@ -31,7 +31,7 @@ Make = Callable[..., FileRecord]
 
 
 def stored(catalog: Catalog, operation: OperationRecord) -> OperationRecord:
-    return catalog.metadata.get_operation(operation.operation_id)
+    return catalog.metadata.require_operation(operation.operation_id)
 
 
 def upload(path: str = "/a") -> UploadRecord:
@@ -355,7 +355,7 @@ def test_a_batch_and_its_children(catalog: Catalog, reopen: Reopen) -> None:
     again = reopen().metadata
     children = again.list_operations(parent=batch.operation_id)
     assert [(child.target_path, child.status) for child in children] == [("/b", Status.FAILED), ("/a", Status.SUCCESS)]
-    assert again.get_operation(batch.operation_id).status is Status.PARTIAL
+    assert again.require_operation(batch.operation_id).status is Status.PARTIAL
 
 
 CLAIMING = """

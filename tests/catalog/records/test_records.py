@@ -1,7 +1,8 @@
 """The records: documented fields, exact names, times, computed properties and constraints."""
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -14,6 +15,7 @@ from mgmt.catalog import (
     FileRecord,
     FileStatus,
     Location,
+    MetadataManager,
     OperationRecord,
     Place,
     PruneRecord,
@@ -23,7 +25,7 @@ from mgmt.catalog import (
     VerifyRecord,
 )
 from mgmt.catalog.records.types import display, exact, exact_bytes
-from mgmt.errors import CatalogError
+from mgmt.errors import CatalogError, ConfigurationError
 
 FILE = (
     "name path location size is_directory mime_type created_at modified_at accessed_at checksum tags status "
@@ -71,7 +73,7 @@ def test_each_operation_type_loads_as_its_own_class(catalog: Catalog, reopen: Ca
     assert [type(operation) for operation in reopen().metadata.list_operations()] == classes[::-1]
 
 
-def test_an_unknown_operation_type_is_reported_as_newer(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+def test_an_operation_type_of_a_newer_mgmt_is_reported(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     catalog.metadata.save_operation(UploadRecord())
     with catalog.database.transaction() as session:
         session.execute(text("UPDATE operations SET operation_type = 'teleport'"))
@@ -121,15 +123,15 @@ def test_names_are_restored_byte_for_byte(path: str, catalog: Catalog, reopen: C
     download = DownloadRecord(target_path=path, local_path=path, member=path)
     catalog.metadata.save_operation(download)
     again = reopen().metadata
-    found = again.get_file_record(file.id)
+    found = again.require_file_record(file.id)
     assert (found.path, found.name) == (path, os.path.basename(path))
-    assert again.get_file_record(Place(Location.LOCAL, "h", path)).id == file.id
-    loaded = again.get_operation(upload.operation_id)
+    assert again.require_file_record(Place(Location.LOCAL, "h", path)).id == file.id
+    loaded = again.require_operation(upload.operation_id)
     assert isinstance(loaded, UploadRecord)
     assert {loaded.target_path, loaded.completed_dir_path, loaded.compressed_file_path, loaded.result_path} == {path}
     assert loaded.target_name == os.path.basename(path)
     assert loaded.error_message == f"{display(path)}: no"
-    brought = again.get_operation(download.operation_id)
+    brought = again.require_operation(download.operation_id)
     assert isinstance(brought, DownloadRecord)
     assert (brought.local_path, brought.member) == (path, path)
 
@@ -139,7 +141,7 @@ def test_changing_a_name_replaces_its_bytes(catalog: Catalog, reopen: Callable[[
     catalog.metadata.save_operation(upload)
     upload.result_path = "/plain"
     catalog.metadata.save_operation(upload)
-    assert reopen().metadata.get_operation(upload.operation_id).result_path == "/plain"
+    assert reopen().metadata.require_operation(upload.operation_id).result_path == "/plain"
 
 
 def test_a_refreshed_record_keeps_its_exact_name(catalog: Catalog) -> None:
@@ -152,7 +154,7 @@ def test_a_refreshed_record_keeps_its_exact_name(catalog: Catalog) -> None:
     assert file.path == "/\udcff"
 
 
-def test_display_text_is_valid_utf8() -> None:
+def test_a_name_that_is_not_utf8_has_a_display_text() -> None:
     assert display("caf\udce9") == r"caf\xe9"
     assert (exact_bytes("caf\udce9"), exact_bytes("café")) == (b"caf\xe9", None)
     assert exact(r"caf\xe9", b"caf\xe9") == "caf\udce9"
@@ -163,17 +165,95 @@ def test_times_keep_microseconds(catalog: Catalog, reopen: Callable[[], Catalog]
     saved = catalog.metadata.save_file_record(
         FileRecord(path="/a", location=Location.LOCAL, host="h", modified_at=moment, created_at=None)
     )
-    found = reopen().metadata.get_file_record(saved.id)
+    found = reopen().metadata.require_file_record(saved.id)
     assert found.modified_at == moment
     assert found.modified_at is not None
     assert found.modified_at.utcoffset() == timedelta(0)
     assert found.created_at is None
 
 
-def test_a_naive_datetime_is_refused(catalog: Catalog) -> None:
-    naive = datetime(2024, 1, 1)  # noqa: DTZ001
-    with pytest.raises(CatalogError, match="time zone"):
-        catalog.metadata.save_file_record(FileRecord(path="/a", location=Location.LOCAL, host="h", modified_at=naive))
+def test_a_naive_time_is_local(catalog: Catalog, local_zone: timedelta) -> None:
+    naive = datetime(2024, 1, 1, 12)  # noqa: DTZ001
+    moment = datetime(2024, 1, 1, 12, tzinfo=timezone(local_zone))
+    file = FileRecord(path="/a", location=Location.LOCAL, host="h", modified_at=naive)
+    assert file.modified_at == moment
+    upload = UploadRecord(started_at=naive)
+    upload.completed_at = moment
+    assert upload.duration_seconds == 0
+    metadata = catalog.metadata
+    metadata.save_file_record(file)
+    metadata.save_operation(upload)
+    later = naive + timedelta(microseconds=1)
+    assert metadata.search_files(since=naive) == metadata.search_files(until=later) == [file]
+    assert metadata.search_files(since=later) == metadata.search_files(until=naive) == []
+    assert metadata.list_operations(start_date=naive, end_date=later) == [upload]
+    assert metadata.list_operations(start_date=later) == metadata.list_operations(end_date=naive) == []
+
+
+@pytest.fixture
+def local_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[timedelta]:
+    """The offset of this machine's time zone, which is not UTC."""
+    monkeypatch.setenv("TZ", "MGMT-05:30")
+    time.tzset()
+    yield timedelta(hours=5, minutes=30)
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_words_are_taken_as_text(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    file = FileRecord(path="/a", location="local", host="h", status="completed")  # type: ignore[arg-type]
+    assert (file.location, file.status) == (Location.LOCAL, FileStatus.COMPLETED)
+    assert file.status is FileStatus.COMPLETED
+    file.status = "failed"  # type: ignore[assignment]
+    assert file.status is FileStatus.FAILED
+    catalog.metadata.save_file_record(file)
+    catalog.metadata.save_operation(UploadRecord(status="running"))  # type: ignore[arg-type]
+    again = reopen().metadata
+    assert [each.path for each in again.search_files(location="local", status="failed")] == ["/a"]
+    assert [each.path for each in again.list_files(location="local", status="failed")] == ["/a"]
+    assert [each.status for each in again.list_operations(status="running")] == [Status.RUNNING]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda _: FileRecord(path="/a", location="cloud", host="h"),  # type: ignore[arg-type]
+        lambda _: UploadRecord(status="cloud"),  # type: ignore[arg-type]
+        lambda metadata: metadata.search_files(status="cloud"),
+        lambda metadata: metadata.list_files(location="cloud"),
+        lambda metadata: metadata.list_operations(status="cloud"),
+    ],
+)
+def test_an_unknown_word_is_refused_and_the_known_ones_named(
+    wrong: Callable[[MetadataManager], object], catalog: Catalog
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"^unknown \w+ 'cloud': use one of \w+, \w+"):
+        wrong(catalog.metadata)
+
+
+def test_metadata_in_a_constructor_means_details(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    facts: dict[str, Any] = {"metadata": {"note": "first"}}
+    upload = UploadRecord(target_path="/a", **facts)
+    assert upload.details == upload.as_dict()["metadata"] == {"note": "first"}
+    catalog.metadata.save_operation(upload)
+    assert reopen().metadata.require_operation(upload.operation_id).details == {"note": "first"}
+
+
+def test_a_search_keeps_what_was_found_and_picked(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+    search = SearchRecord(keyword="k")
+    assert (search.local_matches, search.s3_matches) == ([], [])
+    with catalog.journal.record(search):
+        search.local_matches, search.s3_matches = ["/caf\udce9"], ["a.tar.gz", "b\udcff.tar.gz"]
+        search.total_matches = search.s3_count = 120
+        search.download_selected = "a.tar.gz"
+    found = reopen().metadata.require_operation(search.operation_id)
+    assert isinstance(found, SearchRecord)
+    assert (found.local_matches, found.s3_matches) == (["/caf\udce9"], ["a.tar.gz", "b\udcff.tar.gz"])
+    assert (found.download_selected, found.was_downloaded) == ("a.tar.gz", True)
+    assert (found.status_checked, found.was_checked) == (None, False)
+    shown = found.as_dict()
+    assert shown["local_matches"] == ["/caf\udce9"]
+    assert (shown["s3_count"], shown["total_matches"], shown["download_selected"]) == (120, 120, "a.tar.gz")
 
 
 def test_computed_properties() -> None:
@@ -181,12 +261,14 @@ def test_computed_properties() -> None:
     upload = UploadRecord(
         started_at=began, completed_at=began + timedelta(seconds=90), original_size=1000, compressed_size=370
     )
-    assert (upload.duration_seconds, upload.compression_ratio) == (90.0, 0.37)
+    assert upload.compression_ratio is not None
+    assert (upload.duration_seconds, round(upload.compression_ratio, 4)) == (90.0, 2.7027)
     assert (UploadRecord().duration_seconds, UploadRecord().compression_ratio) == (None, None)
-    assert UploadRecord(original_size=0, compressed_size=40).compression_ratio is None
+    assert UploadRecord(original_size=0, compressed_size=40).compression_ratio == 0
+    assert UploadRecord(original_size=40, compressed_size=0).compression_ratio is None
 
 
-def test_defaults_derived_from_the_path() -> None:
+def test_the_name_and_the_mime_type_follow_from_the_path() -> None:
     file = FileRecord(path="/films/a.mp4", location=Location.LOCAL, host="h")
     assert (file.name, file.mime_type) == ("a.mp4", "video/mp4")
     given = FileRecord(path="/films/a.mp4", location=Location.LOCAL, host="h", name="b", mime_type="text/plain")
@@ -206,14 +288,14 @@ def test_defaults_derived_from_the_path() -> None:
         "INSERT INTO operation_files (operation_id, file_id, role) VALUES ('nobody', 1, 'source')",
     ],
 )
-def test_check_constraints_refuse_invalid_values(change: str, catalog: Catalog) -> None:
+def test_constraints_refuse_invalid_rows(change: str, catalog: Catalog) -> None:
     catalog.metadata.save_file_record(FileRecord(path="/a", location=Location.LOCAL, host="h"))
     catalog.metadata.save_operation(UploadRecord())
     with pytest.raises(CatalogError), catalog.database.transaction() as session:
         session.execute(text(change))
 
 
-def test_a_path_is_unique_per_host(catalog: Catalog) -> None:
+def test_a_path_is_unique_on_its_host(catalog: Catalog) -> None:
     for host in ("one", "two"):
         for path in ("/a", "/\udcff", "/\udcfe", "/\\xff"):
             catalog.metadata.save_file_record(FileRecord(path=path, location=Location.LOCAL, host=host))
@@ -224,17 +306,17 @@ def test_a_path_is_unique_per_host(catalog: Catalog) -> None:
         session.execute(text("UPDATE files SET host = 'one' WHERE path_bytes IS NOT NULL"))
 
 
-def test_metadata_and_tags_can_be_changed_in_place(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
+def test_json_fields_are_changed_in_place(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     upload = UploadRecord(details={"parts": [1]}, command_args={"level": "fast"})
     catalog.metadata.save_operation(upload)
     upload.details["note"] = "later \udcff"
     catalog.metadata.save_operation(upload)
-    found = reopen().metadata.get_operation(upload.operation_id)
+    found = reopen().metadata.require_operation(upload.operation_id)
     assert found.as_dict()["metadata"] == {"parts": [1], "note": "later \udcff"}
     assert found.command_args == {"level": "fast"}
 
 
-def test_seq_gives_the_order_independent_of_time(catalog: Catalog) -> None:
+def test_operations_are_ordered_by_number_not_by_time(catalog: Catalog) -> None:
     early = datetime(2020, 1, 1, tzinfo=UTC)
     first = UploadRecord(target_path="/1")
     second = UploadRecord(target_path="/2", started_at=early)

@@ -21,7 +21,7 @@ def test_a_backup_is_a_single_sound_private_file(sqlite_catalog: Catalog, tmp_pa
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert sorted(os.listdir(tmp_path)) == ["catalog", "copy.db"]
     copy = open_catalog(f"sqlite:///{path}")
-    assert copy.metadata.get_file_record(saved.id).path == "/a"
+    assert copy.metadata.require_file_record(saved.id).path == "/a"
     assert migrate.check(copy.database) == []
     copy.close()
     with pytest.raises(ConflictError, match="already exists"):

@@ -1,6 +1,8 @@
 """Schema migrations: upgrade and downgrade, atomically, by mgmt and by plain Alembic."""
 
 import ast
+import io
+import json
 import os
 import re
 import shutil
@@ -11,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -35,13 +38,15 @@ from mgmt.catalog import (
     open_catalog,
 )
 from mgmt.catalog.audit import triggers
+from mgmt.catalog.audit.export import export
+from mgmt.catalog.audit.import_history import import_history
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.base import Base
 from mgmt.catalog.schema import migrate
 from mgmt.errors import CatalogError, ConfigurationError
 
 ROOT = Path(__file__).parents[3]
-OLD = ("0001", "0002", "0003", "0004", "0005", "0006")
+OLD = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 WHERE_MEMBERS_ARE = {"member_ranges": [(2, 1, 4)], "directory_archives": [(1, 2), (2, 2)]}
 """The rows that 0003 computes from existing ones; see old_catalogs.py."""
 WORKED_OUT = {
@@ -187,7 +192,7 @@ def test_an_old_catalog_is_refused_until_upgraded_and_keeps_its_data(before: str
     assert contents(old) == held
     history = catalog.audit.verification()
     assert list(history.findings()) == []
-    assert (history.operations, history.seals, history.live) == (3, 1, 1)
+    assert (history.operations, history.seals, history.live) == (3 + ("searches" in held), 1, 1)
     with closing(sqlite3.connect(old)) as connection:
         for name, rows in WHERE_MEMBERS_ARE.items():
             assert connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() == rows
@@ -213,7 +218,7 @@ def test_upgrade_seals_finished_operations(catalog: Catalog, reopen: Callable[[]
     operations: list[OperationRecord] = [
         UploadRecord(target_path="/films/caf\udce9", command_args={"é": [1.5, None]}, original_size=5_000_000_000),
         DownloadRecord(target_path="a.tar.gz", local_path="/caf\udce9"),
-        SearchRecord(keyword="k", download_selected=True),
+        SearchRecord(keyword="k", total_matches=1, local_matches=None, s3_matches=None),  # as before 0008
         VerifyRecord(store="file:///store"),
         DeleteRecord(result_path="x"),
     ]
@@ -234,6 +239,54 @@ def test_upgrade_seals_finished_operations(catalog: Catalog, reopen: Callable[[]
     assert [each.seal for each in found] == [1] * 5
     assert list(other.audit.verification().findings()) == []
     assert migrate.check(catalog.database) == []
+
+
+@pytest.mark.parametrize("before", ["0007"])
+def test_a_search_of_before_0008_keeps_its_facts_and_its_hash(old: str) -> None:
+    migrate.upgrade(Database(f"sqlite:///{old}"))
+    catalog = open_catalog(f"sqlite:///{old}")
+    (search,) = catalog.metadata.list_operations("search")
+    assert isinstance(search, SearchRecord)
+    assert (search.local_count, search.s3_count, search.total_matches) == (1, 2, 3)
+    assert (search.was_downloaded, search.was_checked) == (True, False)
+    unknown = (search.local_matches, search.s3_matches, search.download_selected, search.status_checked)
+    assert unknown == (None, None, None, None)
+    assert list(catalog.audit.verification().findings()) == []
+    catalog.close()
+
+
+@pytest.mark.parametrize("before", ["0007"])
+def test_an_export_of_an_older_schema_is_imported(old: str, catalog: Catalog) -> None:
+    migrate.upgrade(Database(f"sqlite:///{old}"))
+    upgraded = Database(f"sqlite:///{old}")
+    exported = io.BytesIO()
+    export(upgraded, exported, members=True)
+    upgraded.close()
+    lines = exported.getvalue().splitlines(keepends=True)[:-1]
+    assert b'"schema":"0008"' in lines[0]
+    lines[0] = lines[0].replace(b"0008", b"0007")  # what else is in it is what 0007 exported
+    end = {"lines": len(lines), "sha256": sha256(b"".join(lines)).hexdigest()}
+    older = b"".join(lines) + json.dumps({"end": end}).encode() + b"\n"
+    assert b"local_paths" not in older
+    assert import_history(catalog.database, io.BytesIO(older)).operations == 5
+    assert list(catalog.audit.verification().findings()) == []
+    (search,) = catalog.metadata.list_operations("search")
+    assert isinstance(search, SearchRecord)
+    assert (search.total_matches, search.local_matches) == (3, None)
+
+
+def test_a_downgrade_below_0008_is_refused_once_a_search_has_results(catalog: Catalog) -> None:
+    database = catalog.database
+    with catalog.journal.record(SearchRecord(keyword="k", local_matches=None, s3_matches=None)):
+        pass
+    migrate.downgrade(database, "0007")
+    migrate.upgrade(database)
+    with catalog.journal.record(SearchRecord(keyword="k")):
+        pass
+    with pytest.raises(CatalogError, match="finished searches have results"):
+        migrate.downgrade(database, "0007")
+    assert migrate.current(database) == HEAD
+    assert list(catalog.audit.verification().findings()) == []
 
 
 def test_an_upgrade_creates_a_backup(old: str) -> None:

@@ -1,0 +1,150 @@
+"""Lookups of the services: archives by any name, copies of a content, and what an operation has left behind."""
+
+import os
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
+
+from mgmt.catalog.db.conditions import named
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.records.enums import LIVE, FileStatus, Location, Status
+from mgmt.catalog.records.files import FileRecord
+from mgmt.catalog.records.maintenance import FreeRecord
+from mgmt.catalog.records.operations import OperationRecord
+from mgmt.catalog.records.transfers import UploadRecord
+from mgmt.errors import NotFoundError
+
+
+class Lookups:
+    """Each reads what is committed. All methods raise CatalogError when the catalog cannot be used."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def unfinished_uploads(self) -> list[UploadRecord]:
+        """Uploads that failed or were cancelled, and may have left something in their store; the oldest first."""
+        ended = OperationRecord.status.in_([Status.FAILED, Status.CANCELLED])
+        query = select(UploadRecord).where(ended, UploadRecord.index_key.is_not(None)).order_by(UploadRecord.seq)
+        with self._database.reading() as session:
+            return list(session.scalars(query))
+
+    def copies_of(self, digest: str) -> list[FileRecord]:
+        """Originals and completed copies that were archived with this digest and, as far as is known, still exist.
+
+        They may be on any machine.
+        """
+        query = select(FileRecord).where(FileRecord.digest == digest, FileRecord.location != Location.S3)
+        query = query.where(FileRecord.status != FileStatus.DELETED).order_by(FileRecord.id.desc())
+        with self._database.reading() as session:
+            return list(session.scalars(query))
+
+    def archives_of(self, digest: str) -> list[FileRecord]:
+        """Archives with this digest that are stored, as far as is known; in any store, the newest first."""
+        query = select(FileRecord).where(FileRecord.digest == digest, is_archive())
+        query = query.where(FileRecord.status == FileStatus.COMPLETED).order_by(FileRecord.id.desc())
+        with self._database.reading() as session:
+            return list(session.scalars(query))
+
+    def has_archive_of(self, original_size: int) -> bool:
+        """Whether an archive is stored whose original had this size in bytes."""
+        query = select(FileRecord.id).where(FileRecord.original_size == original_size, is_archive())
+        with self._database.reading() as session:
+            return session.scalar(query.where(FileRecord.status == FileStatus.COMPLETED).limit(1)) is not None
+
+    def unfinished_removals(self, host: str, path: str | None = None) -> list[FreeRecord]:
+        """Removals of copies on `host` that failed after they had begun (`result_path` is what is left), newest first.
+
+        With `path` only those of the copy that was there.
+        """
+        query = select(FreeRecord).where(
+            FreeRecord.status == Status.FAILED, FreeRecord.host == host, FreeRecord.result_path.is_not(None)
+        )
+        if path is not None:
+            query = query.where(is_target(path))
+        with self._database.reading() as session:
+            return list(session.scalars(query.order_by(FreeRecord.seq.desc())))
+
+    def completed_folders(self, host: str) -> list[str]:
+        """The folders on `host` that hold, or held, completed copies."""
+        copies = select(FileRecord).where(FileRecord.location == Location.COMPLETED, FileRecord.host == host)
+        folder = func.substr(FileRecord.path, 1, func.length(FileRecord.path) - func.length(FileRecord.name) - 1)
+        named = copies.where(FileRecord.path_bytes.is_(None)).with_only_columns(folder).distinct()
+        with self._database.reading() as session:
+            folders = set(session.scalars(named))
+            for copy in session.scalars(copies.where(FileRecord.path_bytes.is_not(None))):
+                folders.add(os.path.dirname(copy.path))
+        return sorted(folders)
+
+    def stores(self) -> list[str]:
+        """The URL of each store that an archive is, or was, recorded in."""
+        query = select(FileRecord.store).where(FileRecord.store.is_not(None)).distinct().order_by(FileRecord.store)
+        with self._database.reading() as session:
+            return [str(url) for url in session.scalars(query)]
+
+    def unknown_keys(self, store: str, keys: Sequence[str]) -> list[str]:
+        """Those of `keys`, a few hundred at most, that belong to no stored archive, index or running upload."""
+        archives = select(FileRecord.s3_object_key, FileRecord.index_key).where(
+            FileRecord.store == store,
+            FileRecord.status == FileStatus.COMPLETED,
+            or_(FileRecord.s3_object_key.in_(keys), FileRecord.index_key.in_(keys)),
+        )
+        uploads = select(UploadRecord.s3_object_key, UploadRecord.index_key).where(
+            UploadRecord.store == store, UploadRecord.status.in_(LIVE)
+        )
+        with self._database.reading() as session:
+            known = {key for query in (archives, uploads) for row in session.execute(query) for key in row}
+        return [key for key in keys if key not in known]
+
+    def latest_archive(self, target_path: str) -> FileRecord:
+        """The newest archive of the original at `target_path` that is still stored. Raises NotFoundError."""
+        query = select(FileRecord).join(OperationRecord, OperationRecord.operation_id == FileRecord.operation_id)
+        query = query.where(is_archive(), is_target(target_path), FileRecord.status != FileStatus.DELETED)
+        with self._database.reading() as session:
+            found = session.scalars(query.order_by(OperationRecord.seq.desc()).limit(1)).first()
+        if found is None:
+            raise NotFoundError(f"there is no archive of {target_path}", next_step="mgmt ls")
+        return found
+
+    def find(self, name: str, host: str | None = None, *, strictly: bool = False) -> list[FileRecord]:
+        """The archives that `name` can mean, the newest first; none, one, or several to choose from.
+
+        In this order, the first that matches anything: the id of the upload, the key or the full URL, the archive's
+        name with or without `.tar.gz`, the path or the name of the original, of one on `host` rather than of one
+        elsewhere. Deleted ones only when nothing else fits; `strictly`, they count as others do: a word that meant an
+        archive yesterday means no other one today because that one is deleted.
+        """
+        names = (name, f"{name}.tar.gz")
+        # An index answers each of them: there may be a million archives.
+        parts = name.split("/")
+        keys = ["/".join(parts[start:]) for start in range(1, len(parts))]
+        url = and_(FileRecord.s3_object_key.in_(keys), FileRecord.store + "/" + FileRecord.s3_object_key == name)
+        original = or_(is_target(name), named(OperationRecord.target_name, OperationRecord.target_name_bytes, name))
+        uploads = select(OperationRecord.operation_id).where(original)
+        ways: Sequence[ColumnElement[bool]] = (
+            FileRecord.operation_id == name,
+            or_(FileRecord.s3_object_key == name, url),
+            FileRecord.name.in_(names),
+            *([FileRecord.operation_id.in_(uploads.where(OperationRecord.host == host))] if host is not None else []),
+            FileRecord.operation_id.in_(uploads),
+        )
+        deleted: list[FileRecord] = []
+        with self._database.reading() as session:
+            for way in ways:
+                query = select(FileRecord).where(is_archive(), way).order_by(FileRecord.id.desc())
+                found = list(session.scalars(query))
+                if stored := [file for file in found if file.status is not FileStatus.DELETED]:
+                    return stored
+                if strictly and found:
+                    return found
+                deleted = deleted or found
+        return deleted
+
+
+def is_archive() -> ColumnElement[bool]:
+    """It is in a store. Unlike a condition on `location`, this keeps SQLite from scanning that location."""
+    return FileRecord.store.is_not(None)
+
+
+def is_target(path: str) -> ColumnElement[bool]:
+    """The operation has exactly this target."""
+    return named(OperationRecord.target_path, OperationRecord.target_path_bytes, path)

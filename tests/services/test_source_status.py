@@ -1,0 +1,97 @@
+"""The record of an original follows its upload: `pending`, `uploading`, `completed`, or `failed` with the reason."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mgmt.errors import StoreUnavailableError
+from mgmt.services import upload
+from mgmt.services.steps import indexes
+from mgmt.storage.directory import DirectoryStore
+from tests.program import Program
+
+SOURCES = "SELECT f.status, f.error_message, f.digest IS NOT NULL FROM files f WHERE location = 'local' ORDER BY id"
+
+
+@pytest.fixture
+def notes(on_directory: Program) -> Path:
+    path = on_directory.work / "notes"
+    path.write_text("precious" * 100)
+    return path
+
+
+def sources(program: Program) -> list[tuple[Any, ...]]:
+    return [(status, message, bool(known)) for status, message, known in program.records.rows(SOURCES)]
+
+
+def test_the_original_is_pending_then_uploading_then_completed(
+    on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    look_up, put = indexes.look_up, DirectoryStore.put
+
+    def planned(*arguments: Any) -> Any:
+        seen.append(sources(on_directory))
+        return look_up(*arguments)
+
+    def sent(*arguments: Any, **options: Any) -> Any:
+        seen.append(sources(on_directory))
+        return put(*arguments, **options)
+
+    monkeypatch.setattr(upload, "look_up", planned)
+    monkeypatch.setattr(DirectoryStore, "put", sent)
+    on_directory.ok("upload", "--keep", notes)
+    assert seen == [[("pending", None, False)], [("uploading", None, False)]]
+    assert sources(on_directory) == [("completed", None, True)]
+
+
+def test_a_failed_upload_leaves_the_reason_with_the_original(
+    on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise StoreUnavailableError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryStore, "put", refuse)
+        assert on_directory.run("upload", notes).returncode == 5
+    assert sources(on_directory) == [("failed", "the disk is full", False)]
+    (found,) = on_directory.json("search", "notes", "--status", "failed")
+    assert found["path"] == str(notes)
+    (failed,) = on_directory.json("log", "--type", "upload")
+    assert [each["path"] for each in on_directory.json("status", failed["operation_id"])["files"]] == [str(notes)]
+    on_directory.ok("upload", notes)
+    assert sources(on_directory) == [("deleted", None, True)]
+    assert on_directory.json("audit", "verify") is not None
+
+
+def test_what_is_known_of_an_original_is_not_forgotten_while_it_is_uploaded_again(
+    on_directory: Program, notes: Path
+) -> None:
+    on_directory.ok("upload", "--keep", notes)
+    notes.write_text("other")
+    assert on_directory.run("upload", notes).returncode == 10
+    ((status, message, known),) = sources(on_directory)
+    assert (status, known) == ("failed", True)
+    assert "already holds other contents" in message
+    on_directory.ok("upload", "--on-conflict", "skip", notes)
+    assert [(status, message[:8]) for status, message, _ in sources(on_directory)] == [("failed", "skipped:")]
+
+
+def test_recover_ends_what_a_killed_upload_has_left(
+    on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(DirectoryStore, "put", stop)
+    child = os.fork()
+    if child == 0:
+        on_directory.run("upload", notes)
+    os.waitpid(child, 0)
+    monkeypatch.undo()
+    assert sources(on_directory) == [("uploading", None, False)]
+    on_directory.ok("recover")
+    assert sources(on_directory) == [("failed", "interrupted, and undone by recover", False)]
