@@ -23,6 +23,14 @@ class Proof(StrEnum):
     READ_BACK = "read-back"
 
 
+class OnConflict(StrEnum):
+    """What to do if a key or a name is taken."""
+
+    ERROR = "error"
+    RENAME = "rename"
+    SKIP = "skip"
+
+
 class StorageClass(StrEnum):
     """The storage classes of S3 that an archive can be stored in."""
 

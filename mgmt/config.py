@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mgmt.choices import MAX_PART_SIZE, MIN_PART_SIZE, Level, Proof, StorageClass
+from mgmt.choices import MAX_PART_SIZE, MIN_PART_SIZE, Level, OnConflict, Proof, StorageClass
 from mgmt.errors import ConfigurationError
 
 STORAGE_CLASSES = tuple(each.value for each in StorageClass)
-ON_CONFLICT = ("error", "rename", "skip")
+ON_CONFLICT = tuple(each.value for each in OnConflict)
 PROOFS = tuple(each.value for each in Proof)
 LEVELS = tuple(each.value for each in Level)
 
@@ -89,7 +89,9 @@ class Settings:
     storage_class: str | None = _setting("the storage class of new archives", _choice(*STORAGE_CLASSES))
     local_dir: str | None = _setting("where search and ls look for local files", _directory)
     completed_dir: str = _setting("where originals are moved once they are archived", _directory, "completed")
-    on_conflict: str = _setting("what to do if a name is taken: error, rename or skip", _choice(*ON_CONFLICT), "error")
+    on_conflict: str = _setting(
+        "what to do if a name is taken: error, rename or skip", _choice(*ON_CONFLICT), OnConflict.ERROR.value
+    )
     proof: str = _setting(
         "how archives are proven: auto, server-checksum or read-back", _choice(*PROOFS), Proof.AUTO.value
     )

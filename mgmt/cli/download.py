@@ -2,6 +2,7 @@
 
 import click
 
+from mgmt.choices import OnConflict
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import show_outcomes
@@ -67,7 +68,7 @@ def command(
         raise ConfigurationError(
             "--member takes exactly one NAME, and excludes --archive", next_step="mgmt download --help"
         )
-    policy = on_conflict or app.settings.on_conflict
+    policy = OnConflict(on_conflict or app.settings.on_conflict)
 
     def options(member: str | None) -> DownloadOptions:
         return DownloadOptions(to=to, member=member, archive=archive, on_conflict=policy, threads=app.settings.threads)

@@ -64,8 +64,8 @@ def command(
       mgmt ls --location s3 --sort size
       mgmt ls --members holiday
     """
-    from mgmt.catalog import FileStatus
-    from mgmt.services.listing import list_files, list_live, list_members
+    from mgmt.catalog import FileStatus, Location, Scope
+    from mgmt.services.listing import Listing, list_files, list_live, list_members
 
     if members is not None:
         found = list_members(members, prefix, limit, app.context())
@@ -75,14 +75,13 @@ def command(
             raise ConfigurationError("--live lists the store, which has no local files", next_step="mgmt ls --live")
         app.render.many(list_live(prefix, sort, limit, app.store()), COLUMNS, long=long)
     else:
-        files = list_files(
-            prefix,
-            location,
-            FileStatus(status) if status else None,
-            sort,
-            limit,
-            app.settings.local_dir,
-            app.catalog,
-            chosen_host(host),
+        listing = Listing(
+            prefix=prefix,
+            location=Location(location) if location == Location.COMPLETED else Scope(location),
+            status=FileStatus(status) if status else None,
+            host=chosen_host(host),
+            sort=sort,
+            limit=limit,
         )
+        files = list_files(listing, app.settings.local_dir, app.catalog)
         app.render.many(files, OF_HOSTS if host else COLUMNS, long=long, empty="no files found")

@@ -13,7 +13,7 @@ from mgmt.errors import RefusedError
 
 if TYPE_CHECKING:
     from mgmt.catalog import SearchRecord
-    from mgmt.services.search import Match
+    from mgmt.services.steps.match import Match
 
 RECORDED = ("location", "status", "host", "tags", "since", "until", "limit", "live", "interactive")
 COLUMNS = (
@@ -81,14 +81,8 @@ def command(
         until=until,
         limit=limit,
     )
-    with search(
-        query,
-        local_dir=app.settings.local_dir,
-        live=app.store() if live else None,
-        catalog=app.catalog,
-        progress=app.progress,
-        command_args=given(ctx, RECORDED),
-    ) as (record, matches):
+    context = app.context(given(ctx, RECORDED))
+    with search(query, context, local_dir=app.settings.local_dir, live=live) as (record, matches):
         app.render.many(matches, OF_HOSTS if host else COLUMNS, empty=f"nothing matches {safe(keyword)!r}")
         if interactive and matches:
             _pick(ctx, record, matches)

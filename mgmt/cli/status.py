@@ -31,7 +31,7 @@ def command(app: App, name: str, host: str | None, long: bool) -> None:
     """
     from mgmt.services.status import FileStatusReport, status
 
-    report = status(name, open_store=app.store, catalog=app.catalog, progress=app.progress, host=chosen_host(host))
+    report = status(name, app.context(), host=chosen_host(host))
     if not app.render.for_people:
         app.render.one(report, long=long)
     elif isinstance(report, FileStatusReport):

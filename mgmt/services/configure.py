@@ -8,7 +8,7 @@ from mgmt.catalog import Catalog, ConfigRecord
 from mgmt.config import check_name, parse_value, write
 from mgmt.errors import ConfigurationError
 from mgmt.progress import Progress
-from mgmt.services.search import note_unrecorded
+from mgmt.services.steps.context import note_unrecorded
 
 
 def configure(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mgmt.archive import make_folders, remove_partial, select
 from mgmt.catalog import DownloadRecord, FileStatus, Location, Role, Status
+from mgmt.choices import OnConflict
 from mgmt.errors import ConflictError
 from mgmt.paths import folder_to_make
 from mgmt.services.steps.context import Context
@@ -51,7 +52,7 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
                 else:
                     restoring.members()
             except ConflictError as exc:
-                if options.on_conflict != "skip":
+                if options.on_conflict != OnConflict.SKIP:
                     raise
                 record.status, record.error_message = Status.CANCELLED, f"skipped: {exc.message}"
             else:

@@ -44,7 +44,7 @@ def list_operations(wanted: Filter, catalog: Catalog) -> list[OperationRecord]:
         wanted.since,
         wanted.until,
         wanted.limit,
-        wanted.after,
+        after=wanted.after,
         user=wanted.user,
         host=wanted.host,
         target=wanted.target,

@@ -3,20 +3,21 @@
 import heapq
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, Scope
 from mgmt.errors import NotFoundError
-from mgmt.services.search import Match, from_store
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import SUFFIX
 from mgmt.services.steps.local_files import host
+from mgmt.services.steps.match import Match, from_store
 from mgmt.services.steps.resolve import find_archive
 from mgmt.storage import ObjectStore
 
-ORDERS = {"name": ("path", False), "size": ("size", True), "time": ("modified", True)}
+ORDERS = {"name": "path", "size": "-size", "time": "-modified"}
 
 SORTS: dict[str, Callable[[Match], Any]] = {
     "name": lambda each: each.path,  # not every store lists in this order
@@ -25,33 +26,38 @@ SORTS: dict[str, Callable[[Match], Any]] = {
 }
 
 
-def list_files(
-    prefix: str,
-    location: str,
-    status: FileStatus | None,
-    sort: str,
-    limit: int,
-    local_dir: str | None,
-    catalog: Catalog,
-    on_host: str | None,
-) -> list[FileRecord | Match]:
-    """Records of files whose path begins with `prefix`; deleted ones only if `status` asks for them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What to list. Deleted files are listed only if `status` asks for them."""
 
-    Local files are those on `on_host`, or for None on all hosts; on this host, those in `local_dir` without a record
-    are included.
-    """
-    order, descending = ORDERS[sort]
-    wanted = None if location == "global" else Location(location)
+    prefix: str = ""
+    """The beginning of a path or a key."""
+    location: Scope | Location = Scope.GLOBAL
+    status: FileStatus | None = None
+    host: str | None = None
+    """The host of local files; None for all hosts."""
+    sort: str = "name"
+    limit: int = 100
+
+
+def list_files(listing: Listing, local_dir: str | None, catalog: Catalog) -> list[FileRecord | Match]:
+    """The records of files that `listing` asks for; on this host also files in `local_dir` without a record."""
     found: list[FileRecord | Match] = list(
         catalog.metadata.list_files(
-            prefix, wanted, status, host=on_host, sort=order, descending=descending, limit=limit, deleted=False
+            listing.prefix,
+            None if listing.location == Scope.GLOBAL else Location(listing.location),
+            listing.status,
+            host=listing.host,
+            sort=ORDERS[listing.sort],
+            limit=listing.limit,
+            deleted=False,
         )
     )
-    here = host()
-    if local_dir is not None and status is None and location in ("local", "global") and on_host in (here, None):
+    here, local = host(), listing.location in (Scope.LOCAL, Scope.GLOBAL)
+    if local_dir is not None and listing.status is None and local and listing.host in (here, None):
         known = {each.path for each in found if each.location == Location.LOCAL and each.host == here}
-        unrecorded = (each for each in _in_folder(local_dir, prefix) if each.path not in known)
-        found += islice(unrecorded, max(0, limit - len(found)))
+        unrecorded = (each for each in _in_folder(local_dir, listing.prefix) if each.path not in known)
+        found += islice(unrecorded, max(0, listing.limit - len(found)))
     return found
 
 

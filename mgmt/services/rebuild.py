@@ -33,7 +33,10 @@ def rebuild(context: Context) -> RebuildRecord:
                 try:
                     key = _own_index(store, stored, indexes_of.get(stored.key, []))
                     with open_index(store, key, stored.size) as index:
-                        _record(stored, key, index, store, context, record)
+                        facts = _facts(stored, key, index, store, catalog)
+                        with catalog.transaction():
+                            archive = save_archive(facts, catalog, replace_members=True)
+                            catalog.journal.link(record, archive, Role.RESULT)
                         members += index.end.members
                         archives += 1
                 except (IntegrityError, NotFoundError) as exc:
@@ -100,27 +103,19 @@ def _own_index(store: ObjectStore, stored: StoredObject, indexes: list[str]) -> 
     return own
 
 
-def _record(
-    stored: StoredObject, key: str, index: Index, store: ObjectStore, context: Context, record: RebuildRecord
-) -> None:
+def _facts(stored: StoredObject, key: str, index: Index, store: ObjectStore, catalog: Catalog) -> ArchiveFacts:
+    """What to record of an archive; it is read if its index contradicts its record."""
     if index.end.size != stored.size:
         raise IntegrityError(f"it has {stored.size} bytes, its index says {index.end.size}")
-    catalog = context.catalog
-    try:
-        known = catalog.metadata.require_file_record(Place(Location.S3, store.url, stored.key))
-    except NotFoundError:
-        known = None
+    known = catalog.metadata.get_file_record(Place(Location.S3, store.url, stored.key))
     proof = None
     if known is not None and known.proof is not None and (wrong := contradiction(known, index)):
         # The object itself carries its archive id; if it carries none, another object has another ETag.
         carried = store.head(stored.key).metadata.get(OPERATION)
         if known.archive_id == carried if carried is not None else known.etag == stored.etag:
             proof = _read(stored, index, store, wrong)
-    with catalog.transaction():
-        size = sum(member.size for member in index.members())
-        facts = ArchiveFacts(store=store, stored=stored, index=index, index_key=key, original_size=size, proof=proof)
-        archive = save_archive(facts, catalog, replace_members=True)
-        catalog.journal.link(record, archive, Role.RESULT)
+    size = sum(member.size for member in index.members())
+    return ArchiveFacts(store=store, stored=stored, index=index, index_key=key, original_size=size, proof=proof)
 
 
 def _read(stored: StoredObject, index: Index, store: ObjectStore, wrong: str) -> str:

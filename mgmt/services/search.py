@@ -8,33 +8,17 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from mgmt.catalog import Catalog, FileFilter, FileRecord, FileStatus, Location, Scope, SearchRecord
-from mgmt.errors import ConfigurationError, MgmtError
-from mgmt.progress import Progress
+from mgmt.errors import ConfigurationError
+from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import SUFFIX
 from mgmt.services.steps.local_files import host
-from mgmt.storage import ObjectStore, StoredObject
+from mgmt.services.steps.match import Match, as_match, from_store
+from mgmt.storage import ObjectStore
 
 KEPT = 100
 """Paths, and keys, of matches that the record of a search keeps."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """One result: a local file, a completed copy, an archive, or a member inside an archive."""
-
-    type: str
-    name: str
-    location: str
-    path: str
-    host: str | None = None
-    """The host; None in a store."""
-    archive: str | None = None
-    size: int | None = None
-    modified_at: datetime | None = None
-    status: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +38,7 @@ class Query:
 
 @contextmanager
 def search(
-    query: Query,
-    *,
-    local_dir: str | None,
-    live: ObjectStore | None,
-    catalog: Catalog,
-    progress: Progress,
-    command_args: Mapping[str, object],
+    query: Query, context: Context, *, local_dir: str | None, live: bool
 ) -> Iterator[tuple[SearchRecord, list[Match]]]:
     """Search, and keep the record open while the caller lets the user pick a result: the choice is part of it.
 
@@ -68,7 +46,7 @@ def search(
     catalog is read-only, the search works unrecorded, with a note. Raises ConfigurationError for `live` with a status
     or tags.
     """
-    if live is not None and (query.status is not None or query.tags):
+    if live and (query.status is not None or query.tags):
         raise ConfigurationError(
             "--live cannot filter by status or tag: a store does not list them", next_step="leave out --live"
         )
@@ -77,10 +55,11 @@ def search(
         target_name=query.keyword,
         keyword=query.keyword,
         location=query.location,
-        command_args=dict(command_args),
+        command_args=dict(context.command_args),
     )
-    with catalog.journal.record(record, unrecorded=lambda error: note_unrecorded(error, progress)) as record:
-        found = list(islice(_matches(query, local_dir, live, catalog), query.limit))
+    store = context.open_store(None) if live else None
+    with context.catalog.journal.record(record, unrecorded=context.note_unrecorded) as record:
+        found = list(islice(_matches(query, local_dir, store, context.catalog), query.limit))
         _note(record, found)
         yield record, found
 
@@ -90,11 +69,6 @@ def _note(record: SearchRecord, found: list[Match]) -> None:
     keys = [each.archive or each.path for each in found if each.location == Location.S3]
     record.local_matches, record.s3_matches = (list(dict.fromkeys(names))[:KEPT] for names in (local, keys))
     record.local_count, record.s3_count, record.total_matches = len(local), len(keys), len(found)
-
-
-def note_unrecorded(error: MgmtError, progress: Progress) -> None:
-    """Tell the user that a search or a status is not recorded; it works all the same."""
-    progress.note(f"note: this is not recorded, as {error.message}")
 
 
 def _matches(query: Query, local_dir: str | None, live: ObjectStore | None, catalog: Catalog) -> Iterator[Match]:
@@ -153,23 +127,6 @@ def _is_in_period(query: Query, modified: datetime | None) -> bool:
     )
 
 
-def as_match(record: FileRecord) -> Match:
-    """A record of the catalog as a result."""
-    is_archive = record.location == Location.S3
-    return Match(
-        type="archive" if is_archive else "folder" if record.is_directory else "file",
-        name=record.name,
-        location=record.location,
-        host=record.host,
-        path=record.path,
-        archive=record.s3_object_key,
-        size=record.size,
-        modified_at=record.modified_at,
-        status=record.status,
-        tags=record.tags,
-    )
-
-
 def _on_disk(query: Query, local_dir: str) -> Iterator[Match]:
     wanted = query.keyword.casefold()
     for folder, folders, names in os.walk(local_dir):
@@ -199,16 +156,3 @@ def _in_store(query: Query, store: ObjectStore) -> Iterator[Match]:
         is_named = wanted in stored.key.casefold() and not stored.key.endswith(SUFFIX)
         if is_named and _is_in_period(query, stored.last_modified):
             yield from_store(stored)
-
-
-def from_store(stored: StoredObject) -> Match:
-    """An object of a store as a result."""
-    return Match(
-        type="archive",
-        name=os.path.basename(stored.key),
-        location=Location.S3,
-        path=stored.key,
-        archive=stored.key,
-        size=stored.size,
-        modified_at=stored.last_modified,
-    )

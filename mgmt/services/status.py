@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 from mgmt.catalog import Catalog, FileRecord, OperationRecord, StatusRecord
 from mgmt.errors import MgmtError
-from mgmt.progress import NoProgress, Progress
-from mgmt.services.search import note_unrecorded
-from mgmt.services.steps.context import Context, OpenStore
+from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import paths_meant
 from mgmt.services.steps.resolve import find_archive
 from mgmt.storage import StoredObject
@@ -36,18 +34,17 @@ class OperationReport:
     children: list[OperationRecord]
 
 
-def status(
-    name: str, *, open_store: OpenStore, catalog: Catalog, progress: Progress, host: str | None
-) -> FileStatusReport | OperationReport:
+def status(name: str, context: Context, *, host: str | None) -> FileStatusReport | OperationReport:
     """Everything known about the file or operation that `name` means. Raises NotFoundError when there is none.
 
     A local file is one on `host`, or for None on any host.
     """
-    record = StatusRecord(target_path=name, target_name=name, command_args={})
-    with catalog.journal.record(record, unrecorded=lambda error: note_unrecorded(error, progress)):
+    catalog = context.catalog
+    record = StatusRecord(target_path=name, target_name=name, command_args=dict(context.command_args))
+    with catalog.journal.record(record, unrecorded=context.note_unrecorded):
         operation = catalog.metadata.get_operation(name)
         if operation is None:
-            return _file_status(name, open_store, catalog, host)
+            return _file_status(name, context, host)
         return OperationReport(
             operation=operation,
             files=list({file.id: file for file, _ in catalog.metadata.files_of(operation)}.values()),
@@ -55,11 +52,12 @@ def status(
         )
 
 
-def _file_status(name: str, open_store: OpenStore, catalog: Catalog, host: str | None) -> FileStatusReport:
+def _file_status(name: str, context: Context, host: str | None) -> FileStatusReport:
+    catalog = context.catalog
     file: FileRecord | None
     stored, problem = None, None
     try:
-        archive = find_archive(name, Context(open_store, catalog, NoProgress()))
+        archive = find_archive(name, context)
     except MgmtError as exc:
         known = _named(name, catalog, host)
         if not known:

@@ -20,6 +20,7 @@ from mgmt.archive import (
     write_archive,
 )
 from mgmt.catalog import FileRecord, FileStatus, Location, Place, Role, Status, UploadRecord
+from mgmt.choices import OnConflict
 from mgmt.errors import (
     ConflictError,
     IntegrityError,
@@ -131,7 +132,7 @@ class _Upload:
         try:
             self._archive()
         except ConflictError as exc:
-            if self.options.on_conflict != "skip":
+            if self.options.on_conflict != OnConflict.SKIP:
                 raise
             self.record.status, self.record.error_message = Status.CANCELLED, f"skipped: {exc.message}"
 
@@ -154,7 +155,7 @@ class _Upload:
                     self._adopt(existing)
                 return
             except ConflictError:
-                if self.options.on_conflict != "rename":
+                if self.options.on_conflict != OnConflict.RENAME:
                     raise
                 key = next_key(self.plan.key, key)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,8 +15,10 @@ from sqlalchemy import delete
 from mgmt.catalog import Catalog, FileFilter, FileRecord, FileStatus, Location, Scope, SearchRecord, open_catalog
 from mgmt.catalog.files import name_index
 from mgmt.progress import NoProgress
-from mgmt.services.search import Match, Query, search
+from mgmt.services.search import Query, search
+from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import host
+from mgmt.services.steps.match import Match
 from tests.catalogs import Catalogs
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -155,8 +156,8 @@ def everything(query: Query, local_dir: str, catalog: Catalog) -> Iterator[tuple
 
 
 def searched(query: Query, local_dir: str, catalog: Catalog) -> tuple[SearchRecord, list[Match]]:
-    facts: dict[str, Any] = {"live": None, "catalog": catalog, "progress": NoProgress(), "command_args": {}}
-    with search(query, local_dir=local_dir, **facts) as found:
+    context = Context(lambda _: pytest.fail("no store is needed"), catalog, NoProgress())
+    with search(query, context, local_dir=local_dir, live=False) as found:
         return found
 
 

@@ -1,16 +1,17 @@
 """What narrows a search: the same filter as conditions on files and on the members of archives."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
 from sqlalchemy import ColumnElement, exists, func, or_
 
-from mgmt.catalog.db.conditions import tagged
+from mgmt.catalog.db.conditions import containing, tagged
 from mgmt.catalog.records.enums import FileStatus, Location
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.member_tables import members
+from mgmt.catalog.records.operations import OperationRecord
 
 WHEN: ColumnElement[Any] = func.coalesce(FileRecord.modified_at, FileRecord.recorded_at)
 """The time of a file: when it was modified, or else recorded."""
@@ -27,6 +28,33 @@ class Narrowing(TypedDict, total=False):
     tags: Mapping[str, str]
     since: datetime | None
     until: datetime | None
+
+
+class PageNarrowing(Narrowing, total=False):
+    """The same for one page of a list: `after` is the id of the last file of the page before."""
+
+    after: int | None
+
+
+class OperationNarrowing(TypedDict, total=False):
+    """What a list of operations may be given by name."""
+
+    after: str | None
+    user: str | None
+    host: str | None
+    target: str | None
+    parent: str | None
+
+
+def narrow_operations(given: OperationNarrowing) -> list[ColumnElement[bool]]:
+    """The conditions on operations; what is None excludes nothing."""
+    conditions: dict[str, Callable[[Any], ColumnElement[bool]]] = {
+        "user": lambda user: OperationRecord.user == user,
+        "host": lambda host: OperationRecord.host == host,
+        "target": lambda part: containing(OperationRecord.target_path, part),
+        "parent": lambda parent: OperationRecord.parent_id == parent,
+    }
+    return [conditions[name](value) for name, value in given.items() if value is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

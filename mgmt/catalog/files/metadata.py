@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from mgmt.catalog.db.conditions import containing, named, starting
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.files.filters import WHEN, FileFilter, Narrowing
+from mgmt.catalog.files.filters import WHEN, FileFilter, Narrowing, OperationNarrowing, PageNarrowing, narrow_operations
 from mgmt.catalog.files.lookups import Lookups, is_target
 from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Status, one_of
 from mgmt.catalog.records.files import FileRecord
@@ -90,14 +90,13 @@ class MetadataManager(Lookups):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
         limit: int | None = 50,
-        after: str | None = None,
-        *,
-        user: str | None = None,
-        host: str | None = None,
-        target: str | None = None,
-        parent: str | None = None,
+        **narrowing: Unpack[OperationNarrowing],
     ) -> list[OperationRecord]:
-        """The newest first. `start_date` is included, `end_date` is not; `target` is a path or a part of one."""
+        """Operations, the newest first. `start_date` is included, `end_date` is not.
+
+        Further keywords narrow them: `user`, `host` and `parent` (the id of a batch) are exact; `target` is a path or a
+        part of one; `after` is the id of the last operation of the page before.
+        """
         query = select(OperationRecord).order_by(OperationRecord.seq.desc()).limit(limit)
         if operation_type is not None:
             query = query.where(OperationRecord.operation_type == operation_type)
@@ -107,14 +106,8 @@ class MetadataManager(Lookups):
             query = query.where(OperationRecord.started_at >= start_date)
         if end_date is not None:
             query = query.where(OperationRecord.started_at < end_date)
-        if user is not None:
-            query = query.where(OperationRecord.user == user)
-        if host is not None:
-            query = query.where(OperationRecord.host == host)
-        if target is not None:
-            query = query.where(containing(OperationRecord.target_path, target))
-        if parent is not None:
-            query = query.where(OperationRecord.parent_id == parent)
+        after = narrowing.pop("after", None)
+        query = query.where(*narrow_operations(narrowing))
         if after is not None:
             query = query.where(OperationRecord.seq < self.require_operation(after).seq)
         with self._database.reading() as session:
@@ -210,18 +203,17 @@ class MetadataManager(Lookups):
         status: FileStatus | str | None = None,
         *,
         sort: str = "path",
-        descending: bool = False,
         limit: int | None = 50,
-        after: int | None = None,
-        **narrowing: Unpack[Narrowing],
+        **narrowing: Unpack[PageNarrowing],
     ) -> list[FileRecord]:
-        """Files whose path begins with `prefix`, in exactly this case. `sort` is one of `SORTS`.
+        """Files whose path begins with `prefix`, in exactly this case. `sort` is one of `SORTS`; `-` reverses it.
 
         Further keywords narrow them, as in `search_files`.
         """
-        if sort not in SORTS:
-            raise ConfigurationError(f"files cannot be sorted by {sort!r}", next_step=f"sort by {', '.join(SORTS)}")
-        column = SORTS[sort]
+        by, descending, after = sort.removeprefix("-"), sort.startswith("-"), narrowing.pop("after", None)
+        if by not in SORTS:
+            raise ConfigurationError(f"files cannot be sorted by {by!r}", next_step=f"sort by {', '.join(SORTS)}")
+        column = SORTS[by]
         order = [c.desc() if descending else c.asc() for c in (column, FileRecord.id)]
         only = _filter(location, status, narrowing)
         query = select(FileRecord).where(*only.of_files()).order_by(*order).limit(limit)

@@ -30,5 +30,10 @@ class Context:
         return replace(self, parent=parent)
 
     def note_unrecorded(self, error: MgmtError) -> None:
-        """Tell the user that an operation is not recorded. It only reads, so it runs all the same."""
-        self.progress.note(f"note: this operation is not recorded: {error.message}")
+        """Tell the user that the operation is not recorded; it runs all the same."""
+        note_unrecorded(error, self.progress)
+
+
+def note_unrecorded(error: MgmtError, progress: Progress) -> None:
+    """Tell the user that an operation is not recorded; it runs all the same."""
+    progress.note(f"note: this is not recorded, as {error.message}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mgmt.archive import Survey, Tree, survey
-from mgmt.choices import DEFAULT_PART_SIZE, FROZEN_CLASSES, Level, Proof
+from mgmt.choices import DEFAULT_PART_SIZE, FROZEN_CLASSES, Level, OnConflict, Proof
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
 from mgmt.paths import canonical, folder_to_make, held_folder, is_inside, real_folder
@@ -28,7 +28,7 @@ class UploadOptions:
     tags: Mapping[str, str] = field(default_factory=dict)
     level: Level = Level.FAST
     proof: Proof = Proof.AUTO
-    on_conflict: str = "error"
+    on_conflict: OnConflict = OnConflict.ERROR
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     keep: bool = False
@@ -51,7 +51,8 @@ class UploadOptions:
         }
         values["catalog_file"] = settings.catalog_file()
         values.update({name: value for name, value in given.items() if value is not None})
-        values.update(level=Level(str(values["level"])), proof=Proof(str(values["proof"])))
+        values["level"], values["proof"] = Level(str(values["level"])), Proof(str(values["proof"]))
+        values["on_conflict"] = OnConflict(str(values["on_conflict"]))
         return cls(**values)  # type: ignore[arg-type]
 
 

@@ -26,6 +26,7 @@ from mgmt.archive import (
     select,
 )
 from mgmt.catalog import DownloadRecord
+from mgmt.choices import OnConflict
 from mgmt.errors import ConflictError, IntegrityError
 from mgmt.progress import NoProgress, Progress
 from mgmt.services.steps.indexes import find_index, open_index
@@ -42,7 +43,7 @@ class DownloadOptions:
     to: str = "."
     member: str | None = None
     archive: bool = False
-    on_conflict: str = "error"
+    on_conflict: OnConflict = OnConflict.ERROR
     threads: int = 4
 
 
@@ -143,11 +144,11 @@ def _written(chunks: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
-def free_name(folder: str, name: str, on_conflict: str) -> str:
+def free_name(folder: str, name: str, on_conflict: OnConflict) -> str:
     """The name to restore as. Raises ConflictError, before anything is read."""
     if not os.path.lexists(os.path.join(folder, name)):
         return name
-    if on_conflict != "rename":
+    if on_conflict != OnConflict.RENAME:
         raise ConflictError(
             f"{os.path.join(folder, name)} exists, and nothing is ever overwritten",
             next_step="mgmt download --on-conflict rename ...   (or: --to DIR)",
