@@ -71,7 +71,7 @@ def test_functions_are_short() -> None:
 
 
 def is_command(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    return any("command" in ast.unparse(each) for each in node.decorator_list)
+    return any(re.search(r"\b(command|group)\(", ast.unparse(each)) for each in node.decorator_list)
 
 
 def test_functions_have_few_parameters() -> None:
