@@ -401,7 +401,7 @@ def test_an_unknown_revision_is_refused(catalog: Catalog) -> None:
     assert migrate.current(catalog.database) is None
     with pytest.raises(ConfigurationError, match="unknown revision nonsense"):
         migrate.sql("sqlite", "nonsense:head")
-    with pytest.raises(ConfigurationError, match="no dialect oracle"):
+    with pytest.raises(ConfigurationError, match="unknown dialect oracle"):
         migrate.sql("oracle")
 
 
