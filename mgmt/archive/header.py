@@ -33,7 +33,7 @@ _NOBODY = Owner(0, 0, b"", b"")
 
 
 class Header(NamedTuple):
-    """What the header records of one member say. The path of a folder has no trailing slash here."""
+    """The facts in the header records of one member. The path of a folder has no trailing slash here."""
 
     path: str
     type: Type
@@ -95,7 +95,7 @@ class Header(NamedTuple):
         return encode(self.path) + (b"/" if self.type == "d" else b"")
 
     def _records(self, path: bytes, link: bytes, *, path_fits: bool) -> dict[bytes, bytes]:
-        """The pax records, for what ustar cannot say."""
+        """The pax records, for what ustar cannot represent."""
         records = _name_records(path, link, path_fits=path_fits)
         seconds, nanoseconds = divmod(self.mtime_ns, _SECOND)
         if nanoseconds:

@@ -18,7 +18,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 class IndexHeader:
     """The first line: what is known when an archive is begun. `created_at` is RFC 3339, in UTC; sizes are in bytes.
 
-    `owners` and `xattrs` say whether they are kept; older indexes do not state it (see `IndexEnd.kept`).
+    `owners` and `xattrs` state whether they are kept; older indexes do not state it (see `IndexEnd.kept`).
     """
 
     key: str

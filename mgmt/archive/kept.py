@@ -62,7 +62,7 @@ class Kept:
 def covers(kept: str, wanted: str) -> bool:
     """Whether an archive that keeps `kept` has every token of `wanted`.
 
-    Where there are no extended attributes, an archive has them all whether or not it was told to keep them.
+    Where there are no extended attributes, an archive has them all, with or without `--xattrs`.
     """
     tokens = kept.split()
     bare = not any(token.startswith(_XATTRS) for token in tokens)

@@ -31,7 +31,7 @@ def described(key: str, status: os.stat_result, metadata: Mapping[str, str]) -> 
 
 
 def etag_of(status: os.stat_result) -> str:
-    """What tells one version of a file from another. Not the inode: on exFAT it differs after each mount."""
+    """Distinguishes versions of a file. It does not use the inode: on exFAT it differs after each mount."""
     return f"{status.st_size:x}-{status.st_mtime_ns:x}"
 
 

@@ -83,7 +83,7 @@ class Attributes:
     """What an object carries besides its content."""
 
     metadata: Mapping[str, str]
-    """Must hold `OPERATION`: after a lost answer, it tells whose object is there."""
+    """Must hold `OPERATION`: after a lost answer, it shows which operation made the object."""
     storage_class: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -126,7 +126,7 @@ class Upload(Protocol):
         ...
 
     def complete(self) -> StoredObject:
-        """Publish the object under its key without overwriting. After a lost answer, HEAD tells the outcome.
+        """Publish the object under its key without overwriting. After a lost answer, HEAD determines the outcome.
 
         Raises ConflictError when the key holds an object of another operation.
         """

@@ -31,7 +31,7 @@ def mapped(tmp_path: Path) -> Iterator[mmap.mmap]:
         before = path.stat().st_mtime_ns
         mapping[0] = 2
         if path.stat().st_mtime_ns == before:
-            pytest.skip("NOT TESTED: this file system never says that a file was written through a mapping (tmpfs?)")
+            pytest.skip("NOT TESTED: this file system does not show writes through a mapping (tmpfs?)")
         time.sleep(0.05)
         yield mapping
 

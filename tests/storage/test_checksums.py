@@ -56,7 +56,7 @@ MD5 = "md5:m-3 md5:w"
 
 
 @pytest.mark.parametrize(
-    ("sent", "said", "trusted", "proof"),
+    ("sent", "stated", "trusted", "proof"),
     [
         (CRC, {"crc64nvme": "AAAA", "md5": "x-3"}, "crc64nvme", "crc64nvme"),
         (CRC, {"crc64nvme": "BBBB"}, "crc64nvme", IntegrityError),
@@ -83,13 +83,13 @@ MD5 = "md5:m-3 md5:w"
     ],
 )
 def test_proven_by(
-    sent: str | None, said: dict[str, str], trusted: str | None, proof: str | type[IntegrityError] | None
+    sent: str | None, stated: dict[str, str], trusted: str | None, proof: str | type[IntegrityError] | None
 ) -> None:
     object_sent = Sent(10, sent, 3, 5)
     if proof is IntegrityError:
         with pytest.raises(IntegrityError, match="s3://b/k"):
-            proven_by("s3://b/k", object_sent, 10, said, trusted)
+            proven_by("s3://b/k", object_sent, 10, stated, trusted)
     else:
-        assert proven_by("s3://b/k", object_sent, 10, said, trusted) == proof
+        assert proven_by("s3://b/k", object_sent, 10, stated, trusted) == proof
     with pytest.raises(IntegrityError, match="11 bytes"):
-        proven_by("s3://b/k", object_sent, 11, said, trusted)
+        proven_by("s3://b/k", object_sent, 11, stated, trusted)

@@ -38,7 +38,7 @@ def test_a_lost_answer_to_the_completion_is_settled(
 
 @pytest.mark.parametrize(("size", "publishing"), [(2 * PART, COMPLETE), (100, PUT)])
 def test_a_race_for_a_key_has_one_winner(behind_proxy: Opened, size: int, publishing: str) -> None:
-    """Another object appears between HEAD and Complete: the server rejects it, and HEAD tells why."""
+    """Another object appears between HEAD and Complete: the server rejects it, and HEAD shows why."""
     store, proxy = behind_proxy()
     upload = started(store)
     upload.write(content(size))
