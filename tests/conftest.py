@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-from tests import servers
+from tests import servers, warm
 from tests.catalogs import SQLITE, Catalogs, PostgreSQLCatalogs, catalogs_on
 from tests.postgresql import PostgreSQL, postgresql
 from tests.program import Program
@@ -26,6 +26,19 @@ def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     for name, value in servers.NOBODY.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_and_statements_are_shared() -> Iterator[None]:
+    with warm.shared():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _catalogs_are_migrated_once(_models_and_statements_are_shared: None) -> Iterator[None]:
+    """Who tries the migrations themselves overrides this."""
+    with warm.migrated_once():
+        yield
 
 
 @pytest.fixture(scope="session")

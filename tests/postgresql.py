@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from tests.guard import dismiss, watch
 from tests.servers import free_port, until
 
 GIVEN = os.environ.get("MGMT_TEST_POSTGRES_URL")
@@ -89,6 +90,7 @@ class OwnPostgreSQL(PostgreSQL):
     settings: Sequence[str] = ()
     owner: dict[str, Any] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
+    guard: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -117,6 +119,7 @@ class OwnPostgreSQL(PostgreSQL):
                 cwd=self.home,
                 **self.owner,
             )
+        self.guard = watch(self.process.pid, self.home)
         until(self._answers, self.home, "an answer", self.process)
 
     def stop(self, mode: signal.Signals = signal.SIGINT) -> None:
@@ -124,6 +127,8 @@ class OwnPostgreSQL(PostgreSQL):
         assert self.process is not None
         self.process.send_signal(mode)
         self.process.wait(60)
+        if self.guard is not None:
+            dismiss(self.guard)
 
     def _answers(self) -> bool:
         import psycopg

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.catalogs import SQLITE, Catalog, Catalogs
+from tests.forked import Forked
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,23 @@ class Program:
         """Run with `-o json`, succeed, and give what stdout says."""
         return json.loads(self.ok("-o", "json", *arguments, cwd=cwd))
 
+    def fork(
+        self, *arguments: str | os.PathLike[str], arm: Callable[[], None] | None = None, **environment: str
+    ) -> Forked:
+        """Begin, and go on, in a forked child, which first calls `arm`; for what is not about the start itself."""
+
+        def main() -> int:
+            if arm is not None:
+                arm()
+            try:
+                return self.main([os.fspath(each) for each in arguments])
+            finally:
+                sys.setprofile(None)
+
+        return Forked(main, environment={**self.env(), **environment}, cwd=self.work)
+
     def start(self, *arguments: str | os.PathLike[str], **options: Any) -> "subprocess.Popen[str]":
-        """Begin, and go on."""
+        """Begin, and go on, in a process of its own."""
         options.setdefault("cwd", self.work)
         return subprocess.Popen(
             self.command(*arguments),

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.guard import dismiss, watch
+
 ACCESS_KEY = "test"
 SECRET_KEY = "testtest1"
 START_SECONDS = 60
@@ -153,12 +155,9 @@ def _serve(
     with tempfile.TemporaryDirectory(prefix=f"mgmt-{name}-", ignore_cleanup_errors=True) as temporary:
         home = folder or Path(temporary)
         home.mkdir(parents=True, exist_ok=True)
-        process, port = _start(command, home, extra or {}, ready)
-        url = f"http://127.0.0.1:{port}"
-        try:
+        with _started(command, home, extra or {}, ready, temporary) as (process, port):
+            url = f"http://127.0.0.1:{port}"
             yield Server(name, url, environment(url), process.pid, home)
-        finally:
-            _stop(process)
 
 
 def environment(endpoint_url: str) -> dict[str, str]:
@@ -172,29 +171,43 @@ def environment(endpoint_url: str) -> dict[str, str]:
     }
 
 
-def _start(
-    command: Callable[[Path], tuple[list[str], int]], home: Path, extra: Mapping[str, str], ready: str
-) -> tuple[subprocess.Popen[bytes], int]:
-    for attempt in (1, 2, 3):  # a free port can be taken before the server binds it
+@contextmanager
+def _started(
+    command: Callable[[Path], tuple[list[str], int]], home: Path, extra: Mapping[str, str], ready: str, temporary: str
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    for attempt in (1, 2, 3):  # another process can take a free port before the server binds it
         arguments, port = command(home)
-        with (home / "log").open("ab") as log:
-            process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=home,
-                env={**os.environ, **extra},
-                start_new_session=True,  # the Ctrl-C of a test run is for us: we stop the server ourselves
-            )
-        try:
-            until(lambda: _answers(f"http://127.0.0.1:{port}{ready}"), home, "an answer", process)  # noqa: B023
-            return process, port
-        except BaseException as error:
-            _stop(process)
-            if attempt == 3 or not isinstance(error, RuntimeError):
-                raise
-    raise AssertionError("unreachable")
+        with _running(arguments, home, extra, temporary) as process:
+            try:
+                until(lambda: _answers(f"http://127.0.0.1:{port}{ready}"), home, "an answer", process)  # noqa: B023
+            except RuntimeError:
+                if attempt == 3:
+                    raise
+                continue
+            yield process, port
+            return
+
+
+@contextmanager
+def _running(
+    arguments: list[str], home: Path, extra: Mapping[str, str], temporary: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    with (home / "log").open("ab") as log:
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=home,
+            env={**os.environ, **extra},
+            start_new_session=True,  # a Ctrl-C is for the test run, which then stops the server itself
+        )
+    guard = watch(process.pid, temporary)
+    try:
+        yield process
+    finally:
+        _stop(process)
+        dismiss(guard)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

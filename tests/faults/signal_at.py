@@ -5,18 +5,18 @@ all those that mgmt and the commit of its catalog make, so that they can be trie
 """
 
 import os
-import signal
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tests.forked import SIGNALS
 from tests.program import Done, Program
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+__all__ = ["SIGNALS", "Moment", "copy_of", "count_steps", "forked", "run_signalled"]
+
 _FILES = (f"{os.sep}mgmt{os.sep}", f"sqlalchemy{os.sep}orm{os.sep}session.py", f"sqlalchemy{os.sep}orm{os.sep}state_ch")
 
 
@@ -60,36 +60,11 @@ def forked(
     meanwhile: Callable[[int], None] = lambda child: None,
 ) -> Done:
     """Run in a child process, which calls `arm` when all is ready to begin; this one calls `meanwhile` with its id."""
-    output, errors = program.home / "stdout", program.home / "stderr"
-    environment = program.env()
-    child = os.fork()
-    if child == 0:  # never back into the test: whatever happens, it ends here
-        status = 70
-        try:
-            for number in SIGNALS:
-                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-            os.environ.clear()
-            os.environ.update(environment)
-            os.chdir(program.work)
-            with output.open("w") as out, errors.open("w") as err:
-                sys.stdout, sys.stderr = out, err
-                warnings.simplefilter("ignore", ResourceWarning)  # as Python does, but pytest does not
-                arm()
-                try:
-                    status = program.main(arguments)
-                finally:
-                    sys.setprofile(None)
-        except KeyboardInterrupt:  # before mgmt listens, it ends as any program does
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGINT)
-        except BaseException as error:
-            errors.write_text(f"{errors.read_text()}\nescaped: {error!r}\n")
-        finally:
-            os._exit(status)
-    meanwhile(child)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with program.fork(*arguments, arm=arm) as child:
+        meanwhile(child.pid)
+        said = child.communicate()
     program.records.wait()
-    return Done(status, output.read_text(), errors.read_text())
+    return Done(child.wait(), *said)
 
 
 class Trigger:

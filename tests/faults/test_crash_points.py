@@ -21,8 +21,8 @@ from tests.faults.test_upgrade import old_catalog, state
 from tests.program import Program
 from tests.servers import Server
 
-A_FEW = 8
-"""So many points of each scenario are tried by default, another choice for each."""
+A_FEW, FEWER = 5, 3
+"""So many points of each scenario are tried by default, with SQLite and with PostgreSQL, another choice for each."""
 
 
 def make_originals(program: Program) -> None:
@@ -149,7 +149,7 @@ def test_killed_at_any_point(
     rehearsed = beginning(scenario)
     tried = points(rehearsed, scenario.command, rehearsed.home / "log")
     if few:
-        tried = random.Random(scenario.name).sample(tried, A_FEW if catalogs is SQLITE else A_FEW // 2)
+        tried = random.Random(scenario.name).sample(tried, A_FEW if catalogs is SQLITE else FEWER)
     kills, broken = 0, []
     for number, point in enumerate(tried):
         program = beginning(scenario)

@@ -21,7 +21,7 @@ from tests.faults.test_crash_points import SCENARIOS, Scenario
 from tests.postgresql import PostgreSQL
 from tests.program import Done, Program
 
-A_FEW = 5
+A_FEW = 3
 """So many questions of each command are tried by default, besides every COMMIT."""
 
 NAMES = ("upload of a folder", "download", "delete", "recover what was proven")

@@ -18,8 +18,8 @@ FOUND_DONE = {DONE, PARTIAL, NOT_FOUND, BUSY}
 
 def run_together(program: Program, commands: list[list[str]]) -> None:
     """Start all, wait for all; each ends in a way that a user can understand."""
-    running = [program.start(*command) for command in commands]
-    ended = [process.communicate(timeout=3000) for process in running]
+    running = [program.fork(*command) for command in commands]
+    ended = [process.communicate() for process in running]
     for process, (_, stderr) in zip(running, ended, strict=True):
         assert process.returncode in FOUND_DONE, stderr
         assert "Traceback" not in stderr

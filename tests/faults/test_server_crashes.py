@@ -43,7 +43,7 @@ def crash(server: OwnPostgreSQL) -> None:
 
 def while_it_runs(program: Program, command: tuple[str, ...], moment: float, then: Callable[[], object]) -> int | None:
     """The exit status of a run during which `then` happens, after so many seconds; None when it had ended before."""
-    with program.start(*command) as running:
+    with program.fork(*command) as running:
         try:
             running.wait(moment)
         except subprocess.TimeoutExpired:
@@ -57,7 +57,8 @@ def while_it_runs(program: Program, command: tuple[str, ...], moment: float, the
 
 def seconds_of(program: Program, *command: str) -> float:
     began = time.monotonic()
-    assert program.run_process(*command).returncode == DONE
+    with program.fork(*command) as running:
+        assert running.wait() == DONE
     return time.monotonic() - began
 
 
@@ -88,7 +89,7 @@ def test_during_uploads(
         number += 1
         program = begin(number)
         before = look(program)
-        moment = chance.uniform(0.3 * seconds, seconds)
+        moment = chance.uniform(0, seconds)
         ended = while_it_runs(program, ("upload", *NAMES), moment, lambda: crash(server))
         assert violations(before, look(program), settled=False) == []
         if ended is not None:
@@ -193,9 +194,9 @@ def test_during_upgrades(
     while killed < times:
         if revision_of(records) == HEAD:
             of_the_server.copy(tmp_path / "old", program.home)
-        with program.start("db", "upgrade") as running:
+        with program.fork("db", "upgrade") as running:
             try:
-                running.wait(chance.uniform(0.5, seconds))
+                running.wait(chance.uniform(0, seconds))
             except subprocess.TimeoutExpired:
                 if who == "server":
                     crash(server)

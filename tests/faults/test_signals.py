@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalogs import Catalogs
+from tests.catalogs import SQLITE, Catalogs
 from tests.conftest import Figure
 from tests.faults.signal_at import SIGNALS, Moment, copy_of, count_steps, run_signalled
 from tests.program import Done, Program
@@ -157,7 +157,7 @@ def test_a_signal_at_each_stage(tmp_path: Path, catalogs: Catalogs, name: str, f
     """The signals take turns; `make torture` tries all of them everywhere."""
     trial = Trial(tmp_path / "home", name, catalogs)
     moments = trial.command.moments()
-    chosen = moments[:: 6 if name == "batch" else 3]
+    chosen = moments[:: 3 if name != "batch" and catalogs is SQLITE else 6]
     stopped = [trial.attempt(moment, SIGNALS[turn % 3]) for turn, moment in enumerate(chosen)]
     assert any(stopped)
     figure(10, "signals at each stage", tried=len(stopped), violations=0)

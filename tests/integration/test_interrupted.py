@@ -35,7 +35,7 @@ def stored(program: Program, key: str) -> str:
 
 
 def interrupt(program: Program, file: Path, number: signal.Signals, after: Callable[[], bool]) -> int:
-    with program.start("upload", file, "--bwlimit", "6M", environment={"MGMT_PART_SIZE": str(PART)}) as running:
+    with program.fork("upload", file, "--bwlimit", "6M", MGMT_PART_SIZE=str(PART)) as running:
         try:
             while not after():
                 with pytest.raises(subprocess.TimeoutExpired):  # it must still be running
@@ -44,8 +44,7 @@ def interrupt(program: Program, file: Path, number: signal.Signals, after: Calla
         except BaseException:
             running.kill()
             raise
-        running.communicate()
-    return running.returncode
+        return running.wait()
 
 
 @pytest.mark.parametrize(

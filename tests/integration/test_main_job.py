@@ -209,7 +209,7 @@ def test_a_frozen_archive_is_not_ready(on_moto: Program) -> None:
 @pytest.mark.parametrize("how", ["grow", "overwrite"])
 def test_a_file_that_changes_while_it_is_archived(anywhere: Program, how: str) -> None:
     file = random_file(anywhere.work / "clip", 24 << 20)
-    running = anywhere.start("upload", file, "--bwlimit", "8M")
+    running = anywhere.fork("upload", file, "--bwlimit", "8M")
     with file.open("r+b") as changing:
         while True:
             changing.seek(0, 2 if how == "grow" else 0)

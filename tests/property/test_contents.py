@@ -301,9 +301,9 @@ def worlds(request: pytest.FixtureRequest, folder: Path, catalogs: Catalogs) -> 
 @pytest.mark.parametrize(
     ("worlds", "examples"),
     [
-        ("directory", 30),
-        pytest.param("seaweed", 12, marks=pytest.mark.sqlite),
-        pytest.param("rclone", 12, marks=pytest.mark.sqlite),
+        ("directory", 20),
+        pytest.param("seaweed", 8, marks=pytest.mark.sqlite),
+        pytest.param("rclone", 8, marks=pytest.mark.sqlite),
     ],
     indirect=["worlds"],
 )

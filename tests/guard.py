@@ -1,0 +1,55 @@
+"""Ends a server when the process that started it is gone, even by SIGKILL, and removes the server's folder.
+
+Run as a script beside each server: a killed test run cannot clean up after itself.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 5.0
+"""How long a server may take to end by itself before it is killed."""
+
+
+def watch(server: int, folder: str | os.PathLike[str]) -> "subprocess.Popen[bytes]":
+    """The guard of the process group `server` and of `folder`; `dismiss` it when the server has been stopped."""
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(server), os.fspath(folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is for the test run, which then stops the server itself
+    )
+
+
+def dismiss(guard: "subprocess.Popen[bytes]") -> None:
+    """There is nothing left to guard."""
+    guard.kill()
+    guard.wait()
+
+
+def _end(server: int) -> None:
+    for number in (signal.SIGQUIT, signal.SIGKILL):  # on SIGQUIT, PostgreSQL gives its shared memory back
+        deadline = time.monotonic() + GRACE_SECONDS
+        try:
+            os.killpg(server, number)
+            while time.monotonic() < deadline:
+                os.killpg(server, 0)
+                time.sleep(POLL_SECONDS / 4)
+        except ProcessLookupError:
+            return
+
+
+def _main(parent: int, server: int, folder: str) -> None:
+    while os.getppid() == parent:  # no pipe: the children that the parent forks would hold it open
+        time.sleep(POLL_SECONDS)
+    _end(server)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,52 @@
+"""A test run that is killed leaves no server behind, nor its files."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+KEEPING = "from tests.{module} import {name}\nwith {name}() as server:\n    {show}\n    input()\n"
+SHOW = {
+    "seaweedfs": "print(server.pid, server.folder, flush=True)",
+    "rclone": "print(server.pid, server.folder, flush=True)",
+    "moto": "print(server.pid, server.folder, flush=True)",
+    "own_postgresql": "print(server.process.pid, server.home, flush=True)",
+}
+PATIENCE = 120
+"""Seconds after which the test gives up; an idle machine takes less than one."""
+
+
+def until(done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def runs(pid: int) -> bool:
+    """It is there, and no zombie that nobody has waited for."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return state != "" and not state.startswith("Z")
+
+
+@pytest.mark.parametrize("name", SHOW)
+def test_a_server_ends_with_the_process_that_started_it(name: str) -> None:
+    module = "postgresql" if name == "own_postgresql" else "servers"
+    code = KEEPING.format(module=module, name=name, show=SHOW[name])
+    started = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with started:
+        assert started.stdout is not None
+        pid, folder = started.stdout.readline().split()
+        assert runs(int(pid))
+        assert os.path.isdir(folder)
+        started.send_signal(signal.SIGKILL)
+    until(lambda: not runs(int(pid)), f"{name} still runs")
+    until(lambda: not os.path.exists(folder), f"{folder} is still there")

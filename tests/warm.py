@@ -1,0 +1,113 @@
+"""What all commands in one test process share, though each process of a user makes its own.
+
+None of it changes what a command does. Together it takes most of the time of a short command:
+
+- botocore reads its service models, some megabytes of JSON, for each session;
+- SQLAlchemy compiles each statement for each engine;
+- Alembic applies all migrations to each empty catalog, with the same result;
+- Python looks for garbage, unless it is told not to, as `python -m mgmt` does.
+
+What runs as `python -m mgmt` shares nothing.
+"""
+
+import functools
+import gc
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from alembic import command
+from alembic.config import Config
+from botocore.loaders import Loader, create_loader
+from sqlalchemy import Dialect, Engine
+from sqlalchemy.orm import Mapper
+
+from mgmt.__main__ import GARBAGE
+
+MOST_STATEMENTS = 5000
+
+
+class _Statements(dict[Any, Any]):
+    """Compiled statements by the kind of dialect, for all engines that have one of that kind."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(self._shared(key), default)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if len(self) >= MOST_STATEMENTS:
+            self.clear()
+        super().__setitem__(self._shared(key), value)
+
+    @staticmethod
+    def _shared(key: tuple[Any, ...]) -> tuple[Any, ...]:
+        dialect: Dialect = key[0]
+        return (type(dialect), dialect.paramstyle, dialect.server_version_info, *key[1:])
+
+
+@contextmanager
+def shared() -> Iterator[None]:
+    """Share models and statements, in this process and in those that are forked from it."""
+    statements, models = _Statements(), dict[Any, Any]()
+
+    def load(path: str | None = None) -> Loader:
+        loader = create_loader(path)
+        if path is None:  # the user has no models of his own
+            vars(loader)["_cache"] = models
+        return loader
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", load)
+        patch.setattr(Engine, "_compiled_cache", property(lambda _: statements, lambda _, own: None), raising=False)
+        patch.setattr(Mapper, "_compiled_cache", property(lambda _: statements))
+        thresholds = gc.get_threshold()
+        gc.set_threshold(GARBAGE)
+        yield
+        gc.set_threshold(*thresholds)
+
+
+@functools.cache
+def _empty_catalog() -> bytes:
+    """An SQLite catalog to which all migrations have been applied, and nothing else."""
+    from mgmt.catalog import open_catalog
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "catalog.db")
+        catalog = open_catalog(f"sqlite:///{path}")
+        catalog.metadata.list_files()
+        catalog.close()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return path.read_bytes()
+
+
+@contextmanager
+def migrated_once() -> Iterator[None]:
+    """Make an empty SQLite catalog a copy of the first one, to which Alembic has applied the migrations."""
+    _empty_catalog()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "upgrade", functools.partial(_upgrade, command.upgrade))
+        yield
+
+
+def _upgrade(apply: Callable[..., None], config: Config, revision: str, *arguments: Any, **options: Any) -> None:
+    database = config.attributes.get("database")
+    if database is not None and database.path is not None and revision == "head" and not _has_something(database.path):
+        from mgmt.catalog.db.engine import create_sqlite
+
+        create_sqlite(database.path)
+        with database.lock():
+            if not _has_something(database.path):
+                with open(database.path, "r+b") as file:
+                    file.write(_empty_catalog())
+                return
+    apply(config, revision, *arguments, **options)
+
+
+def _has_something(path: str) -> bool:
+    return os.path.exists(path) and os.path.getsize(path) > 0
