@@ -1,4 +1,4 @@
-"""A machine that was said to be dead: what it held is settled from another one, and if it only slept, it stops."""
+"""A host that was reported as down: its operations are recovered from another one, and if it only slept, it stops."""
 
 import json
 import os
@@ -111,7 +111,7 @@ def test_an_upload_that_slept_moves_nothing(moment: Moment, status: str, kept: b
     assert (report["operation_type"], report["host"], report["status"]) == ("upload", "nas", status)
     assert report["heard_at"] is not None
     assert (record["status"], record["host"]) == (status, "nas")
-    assert "nas was said to be dead" in record["error_message"]
+    assert "nas was reported as down" in record["error_message"]
     assert str(program.work / "clip") in record["error_message"]
     assert log(program, "--type", "upload") == [record]
     assert keys(program) == (["clip.tar.gz"] if kept else [])
@@ -299,5 +299,5 @@ def test_asleep_at_any_step(
             assert on_nas(program, UPLOAD).returncode == 0, step
             assert moved.read_bytes() == CLIP
     assert lost
-    what = "steps of an upload at which its machine sleeps, is said to be dead, and wakes"
+    what = "steps of an upload at which its host sleeps, is reported as down, and wakes"
     figure(2, what, tried=len(chosen), violations=0, note=f"taken over at {lost} of them")

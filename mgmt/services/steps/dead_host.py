@@ -74,4 +74,4 @@ def left_there(record: OperationRecord) -> str:
 
 
 def _dead(record: OperationRecord) -> str:
-    return f"{record.host} was said to be dead"
+    return f"{record.host} was reported as down"
