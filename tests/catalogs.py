@@ -16,7 +16,7 @@ from tests.behind import behind
 from tests.postgresql import PostgreSQL
 
 Row = tuple[Any, ...]
-LONGEST_GOODBYE = 120
+LONGEST_GOODBYE = 600
 """Seconds in which a server has seen that its client is gone, and undone what that had under way."""
 
 

@@ -191,7 +191,7 @@ def proxy(server: Server) -> Iterator[Proxy]:
             self.answer(answer, act)
 
         def ask(self, body: bytes) -> Answer:
-            connection = HTTPConnection(upstream, timeout=60)
+            connection = HTTPConnection(upstream, timeout=600)
             headers = {name: value for name, value in self.headers.items() if name not in {"Expect", "Connection"}}
             connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()

@@ -140,7 +140,9 @@ def test_of_many_things_of_the_users_some_are_named_and_all_are_counted(on_direc
     assert [each["action"] for each in on_directory.json("recover")][-1].startswith("30 more")
 
 
-@pytest.mark.parametrize("at", ["mgmt.services.free._is_whole", "mgmt.services.free.remove_tree", "os.rmdir"])
+@pytest.mark.parametrize(
+    "at", ["mgmt.services.steps.set_aside._is_whole", "mgmt.services.steps.set_aside.remove_tree", "os.rmdir"]
+)
 def test_what_a_removal_that_is_in_no_record_has_left_is_named(anywhere: Program, target: Path, at: str) -> None:
     anywhere.ok("upload", target)
     anywhere.catalogs.copy(anywhere.home, anywhere.home / "standby")

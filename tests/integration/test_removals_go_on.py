@@ -21,8 +21,8 @@ pytestmark = pytest.mark.sqlite  # what the catalog is makes no difference here
 OK, FAILED, NOT_FOUND, REFUSED = 0, 1, 4, 7
 NOBODY = 65534
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: needs root, for mounts and flags")
-SET_ASIDE = "mgmt.services.free._is_whole"
-REMOVING = "mgmt.services.free.remove_tree"
+SET_ASIDE = "mgmt.services.steps.set_aside._is_whole"
+REMOVING = "mgmt.services.steps.set_aside.remove_tree"
 
 
 @pytest.fixture(params=["free", "free --all", "recover"])

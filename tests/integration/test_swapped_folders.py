@@ -162,8 +162,8 @@ FREEING = {
     "while it is compared": "os.readv",
     "before its archive is proven": "mgmt.services.steps.copies.prove_again",
     "before it is set aside": "mgmt.services.free.move",
-    "when it is set aside": "mgmt.services.free._is_whole",
-    "before it is removed": "mgmt.services.free.remove_tree",
+    "when it is set aside": "mgmt.services.steps.set_aside._is_whole",
+    "before it is removed": "mgmt.services.steps.set_aside.remove_tree",
 }
 
 

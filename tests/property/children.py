@@ -21,7 +21,7 @@ from tests.catalogs import Catalog, PostgreSQLCatalog, SQLiteCatalog
 from tests.hosts import become
 from tests.program import Done, Program
 
-PATIENCE = 60.0
+PATIENCE = 600.0
 """Seconds that a command may take: after that it waits for somebody."""
 
 _EVENTS = frozenset(
