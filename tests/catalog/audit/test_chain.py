@@ -349,8 +349,8 @@ def test_verify_reports_values_of_a_wrong_type_as_edits(sqlite_catalog: Catalog)
         pass
     sqlite_catalog.audit.seal()
     assert sqlite_catalog.database.path is not None
-    for spoilt in ("CAST(X'ff' AS TEXT)", "X'ff'", "4711", "'x'"):
+    for corrupt in ("CAST(X'ff' AS TEXT)", "X'ff'", "4711", "'x'"):
         with behind(sqlite_catalog.database.path) as connection:
-            connection.execute(f"UPDATE operations SET target_path = {spoilt}, started_at = {spoilt}")
+            connection.execute(f"UPDATE operations SET target_path = {corrupt}, started_at = {corrupt}")
         (found,) = sqlite_catalog.audit.verification().findings()
         assert (found.problem, found.operation_id) == (Tampering.EDITED, "u")

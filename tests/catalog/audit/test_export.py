@@ -79,19 +79,19 @@ def exported(catalog: Catalog, *, members: bool = True) -> bytes:
     return out.getvalue()
 
 
-def brought_in(catalog: Catalog, history: bytes) -> export.ExchangeResult:
+def imported(catalog: Catalog, history: bytes) -> export.ExchangeResult:
     return import_history(catalog.database, io.BytesIO(history))
 
 
 def test_export_import_export_gives_the_same_bytes(full: Catalog, other: Catalog) -> None:
     history = exported(full)
-    done = brought_in(other, history)
+    done = imported(other, history)
     assert (done.operations, done.files, done.members, done.seals) == (8, 4, 9, 2)
     assert exported(other) == history
     assert list(other.audit.verification().findings()) == []
     assert other.audit.seal() == 0
 
-    again = brought_in(other, history)
+    again = imported(other, history)
     assert again.new == 0
     assert exported(other) == history
 
@@ -106,7 +106,7 @@ def test_export_import_export_gives_the_same_bytes(full: Catalog, other: Catalog
 
 def test_an_imported_catalog_can_be_used(full: Catalog, other: Catalog, make_archive: Make, make_member: Any) -> None:
     """New ids continue after the imported ones."""
-    brought_in(other, exported(full))
+    imported(other, exported(full))
     (running,) = other.journal.running()
     other.journal.close(running)
     with other.journal.record(UploadRecord(target_path="/new")) as upload:
@@ -122,11 +122,11 @@ def test_a_second_import_adds_new_operations(full: Catalog, other: Catalog) -> N
     (running,) = full.journal.running()
     full.journal.close(running)
     full.audit.seal()
-    brought_in(other, exported(full))
+    imported(other, exported(full))
     with full.journal.record(UploadRecord(target_path="/later")):
         pass
     full.audit.seal()
-    done = brought_in(other, exported(full))
+    done = imported(other, exported(full))
     assert done.new == 3  # the operation, its row in uploads, its seal
     assert exported(other) == exported(full)
 
@@ -134,7 +134,7 @@ def test_a_second_import_adds_new_operations(full: Catalog, other: Catalog) -> N
 def test_export_without_members(full: Catalog, other: Catalog) -> None:
     history = exported(full, members=False)
     assert b'"members"' not in history
-    assert brought_in(other, history).members == 0
+    assert imported(other, history).members == 0
     assert exported(other) == history
 
 
@@ -145,14 +145,14 @@ def test_a_gzipped_export_is_reproducible_and_can_be_imported(full: Catalog, oth
             export.export(full.database, inside, members=True)  # type: ignore[arg-type]
     assert outs[0].getvalue() == outs[1].getvalue()
     assert gzip.decompress(outs[0].getvalue()) == exported(full)
-    brought_in(other, outs[0].getvalue())
+    imported(other, outs[0].getvalue())
     assert exported(other) == exported(full)
 
 
 def test_an_empty_history_can_be_exported_and_imported(catalog: Catalog, other: Catalog) -> None:
     history = exported(catalog)
     assert len(history.splitlines()) == 2
-    assert brought_in(other, history).new == 0
+    assert imported(other, history).new == 0
 
 
 def resealed(lines: list[bytes]) -> bytes:
@@ -163,7 +163,7 @@ def resealed(lines: list[bytes]) -> bytes:
     return b"\n".join([*lines, json.dumps({"end": tally.end()}).encode()]) + b"\n"
 
 
-SPOILT: list[tuple[str, Callable[[list[bytes]], bytes], type[MgmtError], str]] = [
+DAMAGED: list[tuple[str, Callable[[list[bytes]], bytes], type[MgmtError], str]] = [
     ("cut off", lambda lines: b"\n".join(lines[:-1]), IntegrityError, "truncated"),
     ("cut off in a line", lambda lines: b"\n".join(lines)[:-300], IntegrityError, "cannot be read"),
     ("nothing", lambda _: b"", IntegrityError, "truncated"),
@@ -190,16 +190,18 @@ SPOILT: list[tuple[str, Callable[[list[bytes]], bytes], type[MgmtError], str]] =
 ]
 
 
-@pytest.mark.parametrize(("spoil", "error", "says"), [each[1:] for each in SPOILT], ids=[each[0] for each in SPOILT])
+@pytest.mark.parametrize(
+    ("damage", "error", "message"), [each[1:] for each in DAMAGED], ids=[each[0] for each in DAMAGED]
+)
 def test_a_damaged_export_is_refused_and_nothing_is_imported(
-    spoil: Callable[[list[bytes]], bytes], error: type[MgmtError], says: str, full: Catalog, other: Catalog
+    damage: Callable[[list[bytes]], bytes], error: type[MgmtError], message: str, full: Catalog, other: Catalog
 ) -> None:
     with full.journal.record(UploadRecord(target_path="/later")):
         pass
     full.audit.seal()
     nothing = exported(other)
-    with pytest.raises(error, match=says):
-        brought_in(other, spoil(exported(full).splitlines()))
+    with pytest.raises(error, match=message):
+        imported(other, damage(exported(full).splitlines()))
     assert exported(other) == nothing
 
 
@@ -209,16 +211,16 @@ def test_import_into_a_catalog_with_another_history_is_refused(full: Catalog, ot
     other.audit.seal()
     before = exported(other)
     with pytest.raises(ConflictError):
-        brought_in(other, exported(full))
+        imported(other, exported(full))
     assert exported(other) == before
 
 
 def test_import_is_refused_if_a_file_record_has_changed(full: Catalog, other: Catalog) -> None:
-    brought_in(other, exported(full))
+    imported(other, exported(full))
     before = exported(other)
     (archive,) = full.metadata.find("caf\udce9-2.tar.gz")
     archive.status = FileStatus.DELETED
     full.journal.checkpoint()
     with pytest.raises(ConflictError, match=f"files {archive.id} differs from"):
-        brought_in(other, exported(full))
+        imported(other, exported(full))
     assert exported(other) == before

@@ -294,12 +294,12 @@ def test_a_damaged_export_of_a_prune_is_refused(history: Catalog) -> None:
     raw = exports(history)
     assert len(read_export(io.BytesIO(raw))) == len(MAY_GO)
     lines = gzip.decompress(raw).splitlines(keepends=True)
-    spoilt = [
+    corrupt = [
         *(raw[:end] for end in range(0, len(raw), 97)),
         *(gzip.compress(b"".join(lines[:without] + lines[without + 1 :])) for without in range(len(lines))),
         *(raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1 :] for at in range(12, len(raw), 41)),
     ]
-    for each in spoilt:
+    for each in corrupt:
         with pytest.raises(IntegrityError, match="damaged"):
             read_export(io.BytesIO(each))
 

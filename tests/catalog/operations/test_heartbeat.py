@@ -245,7 +245,7 @@ def test_an_operation_cannot_be_taken_over_during_a_transaction(catalog: Catalog
     def at_once(operation: OperationRecord) -> None:
         with other.database.side_transaction() as connection:
             if connection is None:
-                raise CatalogError("somebody is writing")
+                raise CatalogError("another process is writing")
             connection.execute(text("SET LOCAL lock_timeout = '10ms'"))
             connection.execute(
                 text("UPDATE operations SET owner = 'x' WHERE operation_id = :id"), {"id": operation.operation_id}
