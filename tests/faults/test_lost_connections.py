@@ -172,7 +172,7 @@ def test_a_commit_that_nobody_can_tell_of(
         with through_a_proxy(program, Cut(question.nth, after=True, times=10_000)) as (through, _):
             done = forked(through, scenario.command, lambda: None)
         assert done.returncode == 12, done
-        assert "the connection was lost at a COMMIT" in done.stderr, done
+        assert "the connection was lost during COMMIT" in done.stderr, done
         assert "mgmt recover" in done.stderr
         assert violations(before, look(program), settled=False) == []
         program.ok("recover")
