@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt.catalog import Database, FileRecord, FileStatus, Location, MetadataManager, UploadRecord, this_host
+from mgmt.catalog import FileRecord, FileStatus, Location, MetadataManager, UploadRecord, this_host
 from mgmt.config import write
 from tests.catalogs import Catalogs
 
@@ -58,14 +58,6 @@ def test_the_configured_catalog_is_opened(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("MGMT_CATALOG", f"sqlite:///{tmp_path}/other.db")
     with MetadataManager() as manager:
         assert manager.list_operations() == []
-
-
-def test_a_database_is_taken_as_it_is(url: str) -> None:
-    database = Database(url)
-    with MetadataManager(database) as manager:
-        manager.save_operation(UploadRecord(target_path="/a"))
-    assert [each.target_path for each in MetadataManager(database).list_operations()] == ["/a"]
-    database.close()
 
 
 def test_what_is_not_there_is_none(manager: MetadataManager) -> None:

@@ -60,6 +60,10 @@ def _remove(archive: Archive, stored: StoredObject) -> None:
         remove_archive(archive.store, stored)
     except ConflictError as exc:
         raise RefusedError(exc.message, next_step=f"mgmt verify {archive.key}") from exc
+    _confirm_deleted(archive)
+
+
+def _confirm_deleted(archive: Archive) -> None:
     if look_up(archive.store, archive.key) is not None:
         raise MgmtError(f"{archive.store.location(archive.key)} was deleted, but the store still has it")
 

@@ -86,8 +86,8 @@ UPLOAD = ["-q", "upload", "clip"]
     [
         (Moment("_Upload._first_key"), "cancelled", False),  # before its own record is read again
         (Moment("_Upload._send"), "cancelled", False),
-        (Moment("_Upload._note"), "cancelled", False),  # before the object is completed
-        (Moment("_Upload._prove_what_was_sent"), "partial", True),
+        (Moment("note_archived"), "cancelled", False),  # before the object is completed
+        (Moment("_Upload._prove_sent"), "partial", True),
         (Moment("finish_upload"), "partial", True),
         (Moment("_move"), "partial", True),
         (Moment("same_as_archived", "return"), "partial", True),
@@ -140,7 +140,7 @@ def test_a_deletion_that_slept_deletes_nothing(moment: Moment, program: Program)
 
 def test_what_a_deletion_had_done_is_finished_from_another_machine(program: Program) -> None:
     program.ok(*UPLOAD)
-    killed = Moment("_see_it_gone")
+    killed = Moment("_confirm_deleted")
     on_nas(program, ["-q", "delete", "clip", "--last-copy", "--yes"], killed, signal.SIGKILL)
     busy = program.run("delete", "clip", "--last-copy", "--yes")
     assert busy.returncode == LOST
@@ -170,7 +170,7 @@ def test_a_free_that_slept_removes_nothing(program: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    "dead", [Moment("_Upload._send"), Moment("_Upload._prove_what_was_sent"), Moment("finish_upload")], ids=str
+    "dead", [Moment("_Upload._send"), Moment("_Upload._prove_sent"), Moment("finish_upload")], ids=str
 )
 def test_an_upload_whose_machine_died(dead: Moment, program: Program) -> None:
     assert on_nas(program, UPLOAD, dead, signal.SIGKILL).returncode == -signal.SIGKILL
@@ -216,7 +216,7 @@ def test_a_download_whose_machine_died(program: Program) -> None:
 
 def test_a_store_in_a_directory_is_on_the_disk_of_its_machine(on_directory: Program) -> None:
     program = ready(on_directory)
-    on_nas(program, UPLOAD, Moment("_put_index"), signal.SIGKILL)
+    on_nas(program, UPLOAD, Moment("put_index"), signal.SIGKILL)
     (settled,) = (each for each in program.json("recover", "--host", "nas") if "given up" in each["action"])
     assert f"what was sent is in {program.store}" in settled["action"]
     assert on_nas(program, UPLOAD).returncode == 0

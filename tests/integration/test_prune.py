@@ -130,7 +130,7 @@ def test_killed_at_any_point(few: bool, tmp_path: Path, on_directory: Program, f
 
 MOMENTS = (
     Moment("export"),
-    Moment("exported", "return"),
+    Moment("read_export", "return"),
     Moment("remove"),
     Moment("remove", "return"),
     Moment("Journal.close", "return"),
