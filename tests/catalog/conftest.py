@@ -24,15 +24,32 @@ class Member:
     link: str | None = None
 
 
+@pytest.fixture(scope="session")
+def new_catalog(postgresql_server: PostgreSQL) -> str:
+    """The URL of a new catalog, to which all migrations have been applied."""
+    url = postgresql_server.create_database()
+    catalog = open_catalog(url)
+    catalog.metadata.list_files()
+    catalog.close()
+    return url
+
+
+@pytest.fixture
+def template(new_catalog: str) -> str | None:
+    """The URL of the database that each PostgreSQL database is a copy of; None for an empty one."""
+    return new_catalog
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind."""
+    """A database of each kind for a catalog of its own."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/catalog/catalog.db"
     else:
         server: PostgreSQL = request.getfixturevalue("postgresql_server")
-        with server.database() as url:
-            yield url
+        url = server.create_database(request.getfixturevalue("template"))
+        yield url
+        server.drop_database(url)
 
 
 @pytest.fixture

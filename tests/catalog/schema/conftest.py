@@ -1,8 +1,8 @@
-"""The migrations themselves are tried here."""
+"""Tests of the schema begin with an empty database."""
 
 import pytest
 
 
-@pytest.fixture(scope="package", autouse=True)
-def _catalogs_are_migrated_once() -> None:
-    """Each catalog is migrated by Alembic, as a user's is."""
+@pytest.fixture
+def template() -> None:
+    """No database to copy."""
