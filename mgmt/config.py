@@ -1,10 +1,12 @@
 """Settings. A flag overrides `MGMT_<NAME>`, which overrides the configuration file, which overrides the default."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from mgmt.choices import MAX_PART_SIZE, MIN_PART_SIZE, Level, OnConflict, Proof, StorageClass
 from mgmt.errors import ConfigurationError
@@ -237,3 +239,17 @@ def write(path: Path, name: str, value: str | None) -> None:
         Path(temporary).replace(path)
     except OSError as exc:
         raise ConfigurationError(f"the configuration file {path} cannot be written: {exc.strerror}") from exc
+
+
+_SECRETS = frozenset({"password", "passwd", "sslpassword"})
+
+
+def redact(text: str) -> str:
+    """Hide the passwords of a URL in `text`, before the host and in its query, however they are written."""
+    hidden = re.sub(r"(://[^:/@\s]*):(?:[^@\s]*@)+", r"\1:***@", text)
+    return re.sub(r"([?&;])([^=&;\s]*)=[^&;\s]*", _without_secret, hidden)
+
+
+def _without_secret(parameter: re.Match[str]) -> str:
+    secret = unquote(parameter[2]).strip().lower() in _SECRETS
+    return f"{parameter[1]}{parameter[2]}=***" if secret else parameter[0]

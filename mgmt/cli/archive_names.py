@@ -1,5 +1,8 @@
 """Shell completion of archive names, from the catalog."""
 
+import os
+import shlex
+
 import click
 from click.shell_completion import CompletionItem
 
@@ -24,4 +27,7 @@ def complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: s
     except MgmtError:
         return []  # completion has nowhere to show an error
     # A name that needs escaping cannot be completed, and the shell would print it unescaped.
-    return [CompletionItem(each.path.removesuffix(".tar.gz")) for each in found if safe(each.path) == each.path]
+    names = [each.path.removesuffix(".tar.gz") for each in found if safe(each.path) == each.path]
+    # Bash inserts what it is given as it is, and would run `a;b` as two commands; zsh and fish quote it.
+    in_bash = os.environ.get("_MGMT_COMPLETE", "").startswith("bash")
+    return [CompletionItem(shlex.quote(name) if in_bash else name) for name in names]

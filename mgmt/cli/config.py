@@ -7,7 +7,7 @@ import click
 from mgmt.cli.app import App
 from mgmt.cli.parameters import Group
 from mgmt.cli.render import Column
-from mgmt.config import DESCRIPTIONS, NAMES, check_name
+from mgmt.config import DESCRIPTIONS, NAMES, check_name, redact
 from mgmt.errors import NotFoundError, RefusedError
 
 COLUMNS = (
@@ -33,7 +33,6 @@ def command() -> None:
 
 
 def _rows(app: App) -> list[dict[str, object]]:
-    from mgmt.services.configure import redact
 
     rows = []
     for name in NAMES:
@@ -145,7 +144,7 @@ def init(app: App) -> None:
 
 
 def _change(app: App, name: str, value: str | None) -> None:
-    from mgmt.services.configure import configure, redact
+    from mgmt.services.configure import configure
 
     configure(app.config_path, name, value, open_catalog=lambda: app.catalog, progress=app.progress)
     shown = redact(value) if value is not None else None

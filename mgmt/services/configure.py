@@ -1,11 +1,10 @@
 """Change a setting, and record the change as an operation."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 from mgmt.catalog import Catalog, ConfigRecord
-from mgmt.config import check_name, parse_value, write
+from mgmt.config import check_name, parse_value, redact, write
 from mgmt.errors import ConfigurationError
 from mgmt.progress import Progress
 from mgmt.services.steps.context import note_unrecorded
@@ -33,8 +32,3 @@ def configure(
         return
     with catalog.journal.record(record, unrecorded=lambda error: note_unrecorded(error, progress)):
         write(path, name, value)
-
-
-def redact(text: str) -> str:
-    """Hide the password of a URL in `text`."""
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)

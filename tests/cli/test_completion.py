@@ -1,6 +1,8 @@
 """Shell completion, called as the script of a shell calls it: with variables of the environment."""
 
 import os
+import shutil
+import subprocess
 
 import pytest
 
@@ -38,3 +40,17 @@ def test_completion_without_a_catalog_offers_and_creates_nothing(mgmt: Program) 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_has_a_completion_script(mgmt: Program, shell: str) -> None:
     assert "_MGMT_COMPLETE" in mgmt.ok("completion", shell)
+
+
+@pytest.mark.sqlite
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize("name", ["hike;touch X", "hike $(touch X)", "hike's", "hike and more"])
+def test_bash_inserts_a_name_as_one_word(mgmt: Program, name: str) -> None:
+    (mgmt.work / name).write_text("x")
+    mgmt.ok("upload", "--", name)
+    (word,) = complete(mgmt, "mgmt download hi")
+    shown = subprocess.run(
+        ["bash", "-c", f"printf '%s' {word}"], cwd=mgmt.work, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == name
+    assert not (mgmt.work / "X").exists()

@@ -7,6 +7,13 @@ from tests.program import Program
 
 SECRET = "canary/secret+of=nobody"
 PASSWORD = "canary-of-a-password"
+URLS = (
+    f"postgresql://me:{PASSWORD}@127.0.0.1:9/catalog",
+    f"postgresql://127.0.0.1:9/catalog?user=me&password={PASSWORD}",
+    f"postgresql://me@127.0.0.1:9/catalog?application_name=x&pass%77ord={PASSWORD}",
+    f"postgresql://127.0.0.1:9/catalog?sslpassword={PASSWORD}&user=me",
+    f"mysql://me:{PASSWORD}@127.0.0.1:9/catalog?password={PASSWORD}",
+)
 COMMANDS = (
     "-vv upload notes",
     "-o json upload notes",
@@ -46,11 +53,11 @@ def test_a_secret_is_never_printed_nor_recorded(mgmt: Program) -> None:
         assert SECRET not in done.stdout + done.stderr, line
         assert PASSWORD not in done.stdout + done.stderr, line
         assert "mgmt-probe" not in done.stderr or line.startswith("-vv"), line
-    unset = {**mgmt.environment, "MGMT_CATALOG": f"postgresql://me:{PASSWORD}@127.0.0.1:9/catalog"}
-    elsewhere = replace(mgmt, environment=unset)
-    for line in ("log", "-o json doctor", "-o json upload notes", "db current", "config show"):
-        done = elsewhere.run(*line.split())
-        assert PASSWORD not in done.stdout + done.stderr, line
+    for url in URLS:
+        unreachable = replace(mgmt, environment={**mgmt.environment, "MGMT_CATALOG": url})
+        for line in ("log", "-o json doctor", "-o json upload notes", "db current", "config show"):
+            done = unreachable.run(*line.split())
+            assert PASSWORD not in done.stdout + done.stderr, (url, line)
     for folder, _, names in os.walk(mgmt.home):
         for name in names:
             path = os.path.join(folder, name)

@@ -14,6 +14,7 @@ from mgmt.catalog.db.errors import translate_errors
 from mgmt.catalog.db.flock import lock_with_timeout, try_lock
 from mgmt.catalog.db.read_retry import retry_read, retry_reads
 from mgmt.catalog.records.types import display
+from mgmt.config import redact
 from mgmt.errors import CatalogError
 from mgmt.signals import held
 
@@ -48,7 +49,7 @@ class Database:
         `wal` gives an SQLite file its write-ahead log.
         """
         self.url = parse(url)
-        self.name = self.url.render_as_string()
+        self.name = redact(self.url.render_as_string())
         self.path: str | None = None
         if self.url.get_backend_name() == "sqlite":
             self.path = self.name = str(self.url.database)

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
+from mgmt.config import redact
 from mgmt.errors import CatalogError, ConfigurationError
 from mgmt.paths import absolute
 
@@ -27,7 +28,7 @@ def parse(url: str | URL) -> URL:
     if parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     raise ConfigurationError(
-        f"{parsed.render_as_string()} is not a catalog URL: it must be sqlite:///file or postgresql://...",
+        f"{redact(parsed.render_as_string())} is not a catalog URL: it must be sqlite:///file or postgresql://...",
         next_step="use sqlite:////path/to/catalog.db",
     )
 
