@@ -58,6 +58,8 @@ def _store_url(text: str) -> str:
 
 
 def _catalog_url(text: str) -> str:
+    if not text.startswith(("sqlite:", "postgresql:", "postgresql+", "postgres:")):
+        raise _InvalidValueError("must be sqlite:///path or postgresql://user@host/database")
     scheme, separator, path = text.partition(":///")
     return f"{scheme}{separator}{os.path.expanduser(path)}" if scheme.startswith("sqlite") else text
 
@@ -155,7 +157,7 @@ def parse_value(name: str, value: str, origin: str) -> Any:
         return _PARSERS[name](value)
     except ValueError as exc:
         reason = exc if isinstance(exc, _InvalidValueError) else "must be a number"
-        raise ConfigurationError(f"{name} = {value!r} ({origin}): {reason}") from exc
+        raise ConfigurationError(f"{name} = {redact(value)!r} ({origin}): {reason}") from exc
 
 
 def default_path() -> Path:

@@ -125,7 +125,8 @@ def _status_of(args: Sequence[str], output: str) -> int:
     except click.ClickException as exc:
         context = getattr(exc, "ctx", None)
         hint = f"{context.command_path} --help" if context is not None else None
-        _report(exc.format_message(), "ConfigurationError", output, next_step=hint)
+        # Click lists choices on lines of their own; an error is one line.
+        _report(" ".join(exc.format_message().split()), "ConfigurationError", output, next_step=hint)
         return ExitStatus.USAGE
     except (KeyboardInterrupt, click.Abort) as exc:
         signals.finish_first()

@@ -68,10 +68,13 @@ class Renderer:
             case "csv":
                 self._csv([plain(item) for item in items])
             case _:
-                rows = [[column.cell(item, exact=long) for column in columns] for item in items]
-                if rows:
-                    self._table(rows, [column.title for column in columns], columns)
-                else:
+                rows: list[list[str]] = []
+                try:
+                    rows.extend([column.cell(item, exact=long) for column in columns] for item in items)
+                finally:  # what was done before an error is shown
+                    if rows:
+                        self._table(rows, [column.title for column in columns], columns)
+                if not rows:
                     print(empty, file=sys.stderr)
 
     def one(self, item: object, *, long: bool = False) -> None:

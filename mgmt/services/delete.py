@@ -37,10 +37,10 @@ def delete(name: str, context: Context, *, last_copy: bool) -> DeleteRecord:
             finish_first()
             if copy is not None:
                 _look_again(copy)
-            if stored is None:
-                remove_remains(archive.store, archive.key, archive.record.index_key if archive.record else None)
-            else:
+            if stored is not None:
                 _remove(archive, stored)
+            elif archive.record is not None:
+                remove_remains(archive.store, archive.record)
             if archive.record is not None:
                 archive.record.status = FileStatus.DELETED
     finally:

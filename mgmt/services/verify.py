@@ -9,7 +9,7 @@ from itertools import islice, zip_longest
 from mgmt.archive import Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, Role, Status, VerifyRecord
 from mgmt.choices import Proof
-from mgmt.errors import ConfigurationError, IntegrityError, Problem, ProblemError
+from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, MgmtError, Problem, ProblemError
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.batch import Outcome
 from mgmt.services.steps.context import Context
@@ -66,32 +66,37 @@ def sample_of(catalog: Catalog, share: float) -> list[str]:
 def find_unknown(context: Context) -> Generator[Outcome[VerifyRecord], None, None]:
     """Name each object that the catalog does not know, in the configured store and all stores with known archives.
 
-    Objects of running or interrupted uploads are not listed. Each store is an operation of its own.
+    Objects of running or interrupted uploads are not listed. Each store is an operation of its own; one that cannot be
+    listed does not stop the others.
     """
-    catalog = context.catalog
-    for store in _stores(context):
-        record = VerifyRecord(
-            target_path=store.url, target_name=store.url, store=store.url, command_args=dict(context.command_args)
-        )
-        with catalog.journal.record(record) as record:
-            listing = store.list()
-            while batch := {each.key: each for each in islice(listing, _BATCH)}:
-                record.checked_objects += len(batch)
-                record.checked_size += sum(each.size for each in batch.values())
-                for key in catalog.metadata.unknown_keys(store.url, list(batch)):
-                    if look_up(store, key) is not None:  # else it was removed after it was listed
-                        record.problems_found += 1
-                        yield Outcome(store.location(key), error=_unknown(store, key))
-            if record.problems_found:
-                record.status, record.details = Status.FAILED, {"problem": Problem.UNKNOWN.value}
-                record.error_message = f"{record.problems_found} objects that the catalog does not know"
-
-
-def _stores(context: Context) -> Iterator[ObjectStore]:
     urls = set(context.catalog.metadata.stores())
     with suppress(ConfigurationError):  # none is configured, and none is needed
         urls.add(context.open_store(None).url)
-    yield from (context.open_store(url) for url in sorted(urls))
+    for url in sorted(urls):
+        try:
+            yield from _find_unknown_in(url, context)
+        except CatalogError:
+            raise
+        except MgmtError as exc:
+            yield Outcome(url, error=exc)
+
+
+def _find_unknown_in(url: str, context: Context) -> Generator[Outcome[VerifyRecord], None, None]:
+    catalog = context.catalog
+    record = VerifyRecord(target_path=url, target_name=url, store=url, command_args=dict(context.command_args))
+    with catalog.journal.record(record) as record:
+        store = context.open_store(url)
+        listing = store.list()
+        while batch := {each.key: each for each in islice(listing, _BATCH)}:
+            record.checked_objects += len(batch)
+            record.checked_size += sum(each.size for each in batch.values())
+            for key in catalog.metadata.unknown_keys(store.url, list(batch)):
+                if look_up(store, key) is not None:  # else it was removed after it was listed
+                    record.problems_found += 1
+                    yield Outcome(store.location(key), error=_unknown(store, key))
+        if record.problems_found:
+            record.status, record.details = Status.FAILED, {"problem": Problem.UNKNOWN.value}
+            record.error_message = f"{record.problems_found} objects that the catalog does not know"
 
 
 def _unknown(store: ObjectStore, key: str) -> ProblemError:

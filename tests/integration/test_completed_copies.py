@@ -91,3 +91,15 @@ def test_another_archive_of_the_same_content_is_a_copy(on_directory: Program) ->
     refused = on_directory.run("delete", "clip.tar.gz", "--yes")
     assert refused.returncode == REFUSED
     on_directory.ok("verify", "--all")
+
+
+def test_an_edited_copy_that_was_uploaded_and_freed_is_not_listed(on_directory: Program) -> None:
+    (on_directory.work / "notes").write_text("first")
+    on_directory.ok("upload", "notes")
+    copy = on_directory.work / "completed" / "notes"
+    copy.write_text("second")
+    on_directory.ok("upload", "--keep", "--on-conflict", "rename", copy)
+    listed = [each["path"] for each in on_directory.json("ls") if each["location"] != "s3"]
+    assert listed == [str(copy)]
+    on_directory.ok("free", copy, "--yes")
+    assert [each["path"] for each in on_directory.json("ls") if each["location"] != "s3"] == []

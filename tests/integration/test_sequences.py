@@ -216,3 +216,11 @@ def test_recover_keeps_the_only_archive_of_what_the_user_removed(world: World, c
     world.play("write a one", "kill stored: mgmt upload a", change)
     assert world.play("mgmt recover").returncode == 0
     world.end()
+
+
+def test_a_killed_deletion_is_finished_when_its_key_was_used_again(world: World) -> None:
+    """Its archive is gone, and its key holds another one; its index is left."""
+    world.play("write a one", "copy a other/a", "mgmt upload other/a")
+    world.play("kill stored: mgmt delete a.tar.gz --yes --last-copy", "mgmt upload a")
+    world.end()
+    assert [key for _, key in world.objects()] == ["a.tar.gz"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mgmt.catalog import BatchRecord, OperationRecord, Status
-from mgmt.errors import IntegrityError, MgmtError, PartialError, ProblemError
+from mgmt.errors import IntegrityError, MgmtError, PartialError, Problem, ProblemError
 from mgmt.services.steps.context import Context
 from mgmt.signals import may_stop
 
@@ -80,7 +80,10 @@ def verdict(outcomes: Sequence[Outcome[Record]]) -> MgmtError | None:
     problems = Counter(error.problem.value for error in errors if isinstance(error, ProblemError))
     if problems:
         counts = ", ".join(f"{count} {problem}" for problem, count in problems.items())
-        return IntegrityError(f"{problems.total()} problems were found: {counts}", next_step="see each of them above")
+        total = problems.total()
+        found = "1 problem was found" if total == 1 else f"{total} problems were found"
+        only_unknown = set(problems) == {Problem.UNKNOWN.value}
+        return IntegrityError(f"{found}: {counts}", next_step="mgmt db rebuild" if only_unknown else "mgmt status NAME")
     undone = f"{len(errors) + len(partial)} of {len(outcomes)} targets were not wholly done"
     if len(errors) == len(outcomes) and len({error.exit_status for error in errors}) == 1:
         return type(errors[0])(f"{undone}: {errors[0].message}", next_step=errors[0].next_step)

@@ -117,7 +117,7 @@ def _finish_delete(record: DeleteRecord, context: Context) -> str:
     for archive, role in context.catalog.metadata.files_of(record):
         if role != Role.ARCHIVE or archive.s3_object_key is None:
             continue
-        if remove_remains(context.open_store(archive.store), archive.s3_object_key, archive.index_key):
+        if remove_remains(context.open_store(archive.store), archive):
             archive.status = FileStatus.DELETED
             return "finished: the archive is deleted"
     record.status = Status.CANCELLED

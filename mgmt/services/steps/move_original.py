@@ -134,6 +134,8 @@ def _note_former_copy(record: UploadRecord, catalog: Catalog) -> None:
     if not os.path.lexists(copy.path):
         copy.status = FileStatus.DELETED
     elif not record.skipped_count:
+        for original, _ in catalog.metadata.files_of(record, Role.SOURCE):
+            original.status = FileStatus.DELETED  # it is one file, which is listed as the completed copy
         copy.digest, copy.kept, copy.checksum = record.digest, record.kept, record.checksum_original
         copy.original_size, copy.operation_id = record.original_size, record.operation_id
         catalog.journal.link(record, copy, Role.COMPLETED)

@@ -6,7 +6,8 @@ wrong, and an index that describes no archive is litter. Parts of an upload that
 
 import os
 
-from mgmt.errors import ConflictError, NotFoundError
+from mgmt.catalog import FileRecord
+from mgmt.errors import ConflictError
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import find_index, look_up
 from mgmt.storage import ObjectStore, StoredObject
@@ -43,23 +44,25 @@ def remove_index(store: ObjectStore, key: str, index_key: str, archive_id: str) 
     return True
 
 
-def remove_remains(store: ObjectStore, key: str, index_key: str | None) -> bool:
+def remove_remains(store: ObjectStore, archive: FileRecord) -> bool:
     """Remove what is left of an archive whose object is gone: its index, and a directory store's metadata of it.
 
-    Returns False and removes nothing when `key` holds an object.
+    Returns False and removes nothing when its key holds the archive, or an object that may be the archive. Another
+    archive that has the key by now has an index of its own.
     """
-    try:
-        store.head(key)
-    except NotFoundError:
-        pass
+    key = str(archive.s3_object_key)
+    stored = look_up(store, key)
+    if stored is not None:
+        carried = stored.metadata.get(OPERATION)
+        if None in (carried, archive.archive_id) or carried == archive.archive_id:
+            return False
     else:
-        return False
-    try:
-        store.delete(key, only="")
-    except ConflictError:
-        return False
-    if index_key is not None:
-        store.delete(index_key)
+        try:
+            store.delete(key, only="")
+        except ConflictError:
+            return False
+    if archive.index_key is not None:
+        store.delete(archive.index_key)
     return True
 
 

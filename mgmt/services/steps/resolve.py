@@ -47,8 +47,8 @@ def find_archive(name: str, context: Context, *, strictly: bool = False) -> Arch
     if strictly and known and not found:
         raise NotFoundError(_already_deleted(name, known[0], catalog), next_step=f"mgmt log --target {name}")
     if len(found) > 1:
-        keys = ", ".join(sorted(str(each.s3_object_key) for each in found)[:10])
-        raise AmbiguousNameError(f"{name!r} matches {len(found)} archives: {keys}", next_step="use one of these keys")
+        urls = ", ".join(sorted(f"{each.store}/{each.s3_object_key}" for each in found)[:10])
+        raise AmbiguousNameError(f"{name!r} matches {len(found)} archives: {urls}", next_step="use one of these URLs")
     if found:
         record = found[0]
         assert record.s3_object_key is not None  # noqa: S101 - every archive has a key
@@ -60,6 +60,8 @@ def find_archive(name: str, context: Context, *, strictly: bool = False) -> Arch
                 return Archive(store.head(key).key, store, None)
         except (NotFoundError, ConfigurationError):  # no object can have such a key
             continue
+    if known:
+        raise NotFoundError(_already_deleted(name, known[0], catalog), next_step=f"mgmt log --target {name}")
     raise NotFoundError(
         f"{name!r} is neither an archive in the catalog nor a key in {store.url}", next_step=f"mgmt search {name}"
     )

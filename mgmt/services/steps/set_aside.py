@@ -9,7 +9,7 @@ import shlex
 from contextlib import ExitStack
 
 from mgmt.archive import Tree, fsync_folder, move, remove_tree, survey
-from mgmt.catalog import FileRecord, FileStatus, FreeRecord, Role
+from mgmt.catalog import FileRecord, FileStatus, FreeRecord, Location, Place, Role
 from mgmt.errors import ConflictError, MgmtError, ProblemError, RefusedError
 from mgmt.paths import held_folder
 from mgmt.services.steps.context import Context
@@ -55,6 +55,10 @@ def finish_free(record: FreeRecord, context: Context, folder: int | None = None)
         for copy, _ in catalog.metadata.files_of(record, Role.COMPLETED):
             if not is_in(folder, copy.path):  # else another copy has the name by now
                 copy.status, copy.error_message = FileStatus.DELETED, None
+                # An edited copy that was uploaded has a record as an original as well.
+                original = catalog.metadata.get_file_record(Place(Location.LOCAL, host(), copy.path))
+                if original is not None:
+                    original.status = FileStatus.DELETED
     return True
 
 
