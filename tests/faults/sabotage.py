@@ -122,14 +122,14 @@ SABOTAGES = (
         "mgmt/catalog/db/commit_recovery.py",
         "            if not self.closed or (transaction_id is not None and not self._was_committed(transaction_id)):\n",
         "            if not self.closed:\n",
-        ("tests/faults/test_lost_connections.py::test_cut_at_any_question",),
+        ("tests/faults/test_lost_connections.py::test_a_connection_cut_at_any_request_breaks_no_promise",),
     ),
     Sabotage(
         "take a COMMIT without an answer for undone",
         "mgmt/catalog/db/commit_recovery.py",
         "            if not self.closed or (transaction_id is not None and not self._was_committed(transaction_id)):\n",
         "            if True:\n",
-        ("tests/faults/test_lost_connections.py::test_cut_at_any_question",),
+        ("tests/faults/test_lost_connections.py::test_a_connection_cut_at_any_request_breaks_no_promise",),
     ),
     Sabotage(
         "begin the work before the intent is on disk",
@@ -145,7 +145,7 @@ SABOTAGES = (
         "mgmt/services/steps/move_original.py",
         "    finish_first()\n",
         "",
-        ("tests/faults/test_signals.py::test_a_signal_at_each_stage",),
+        ("tests/faults/test_signals.py::test_a_signal_at_each_stage_loses_nothing",),
     ),
     Sabotage(
         "end without a hash",
@@ -166,7 +166,7 @@ SABOTAGES = (
         "mgmt/catalog/audit/verification.py",
         "if number == expected and seal.previous != (before.digest if before else None):",
         "if False:",
-        ("tests/faults/test_tampering.py::test_whatever_is_bent_is_named[sqlite-30]",),
+        ("tests/faults/test_tampering.py::test_every_tampering_is_detected_and_named[sqlite-30]",),
     ),
     Sabotage(
         "take any archive for proof of a copy",

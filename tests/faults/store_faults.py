@@ -29,13 +29,13 @@ WHERE: dict[str, dict[str, str]] = {
     "verify": {"act": f"^HEAD .*{KEY}"},
     "read-back": {"act": f"^GET .*{KEY}"},
 }
-"""By command, the requests that are spoilt: `act` is the one that the command is about. All of them have a `look`."""
+"""By command, the requests that a fault hits: `act` is the command's main request. All of them have a `look`."""
 COMMANDS = tuple(WHERE)
 
 
 @dataclass(frozen=True)
 class StoreFault:
-    """One thing that goes wrong. `ends` are the exit statuses, in the order of COMMANDS; None: it cannot be met."""
+    """One fault. `ends` are the exit statuses, in the order of COMMANDS; None: it cannot occur."""
 
     name: str
     act: str
@@ -49,7 +49,7 @@ class StoreFault:
         return self.ends[COMMANDS.index(command)]
 
     def fault(self, command: str) -> Fault:
-        """The fault for a proxy; of what a command never asks for, one that is never met."""
+        """The fault for a proxy. For a request that the command never makes, it never occurs."""
         pattern = {"look": f"^HEAD .*{KEY}", "any": EVERYTHING, **WHERE[command]}.get(self.where, f"^{self.where}$")
         return Fault(pattern, self.act, self.times, self.after, self.chance, seed=7)
 

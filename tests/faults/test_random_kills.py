@@ -1,4 +1,4 @@
-"""Promises 1 to 8 when an upload of several things is killed at any time at all, again and again."""
+"""Promises 1 to 8 when an upload of several files is killed at random times, again and again."""
 
 import random
 import signal
@@ -28,7 +28,7 @@ def make_originals(program: Program, chance: random.Random) -> None:
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("where", ["on_directory", "on_seaweed"])
 @pytest.mark.usefixtures("catalogs")
-def test_killed_at_random_times(
+def test_kills_at_random_times_break_no_promise(
     where: str, kills: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, figure: Figure
 ) -> None:
     on: Program = request.getfixturevalue(where)
