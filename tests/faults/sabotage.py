@@ -187,7 +187,7 @@ SABOTAGES = (
         "mgmt/services/steps/copies.py",
         '    return f"content {digest}"\n',
         '    return f"content {digest} {os.getpid()}"\n',
-        (f"{SEQUENCES}::test_of_delete_and_free_at_once_one_is_refused",),
+        (f"{SEQUENCES}::test_one_of_concurrent_delete_and_free_is_refused",),
     ),
     Sabotage(
         "remove a complete archive in recover",
@@ -196,7 +196,7 @@ SABOTAGES = (
         '            store.delete(key)\n            return ""\n',
         (
             f"{SEQUENCES}::test_recover_keeps_an_archive_whose_upload_ended_after_the_backup",
-            f"{SEQUENCES}::test_recover_keeps_an_archive_that_another_upload_relies_on",
+            f"{SEQUENCES}::test_recover_keeps_an_archive_that_another_upload_adopted",
         ),
     ),
     Sabotage(
@@ -211,13 +211,13 @@ SABOTAGES = (
         "mgmt/services/steps/resolve.py",
         "    known = _known(name, catalog, strictly=strictly)\n",
         "    known, strictly = _known(name, catalog, strictly=False), False\n",
-        (f"{SEQUENCES}::test_a_word_never_falls_back_to_another_archive",),
+        (f"{SEQUENCES}::test_a_name_never_falls_back_to_another_archive",),
     ),
     Sabotage(
         "ask nobody what was kept besides",
         "mgmt/services/upload.py",
         '        if not covers(kept or "", hashed.kept):\n',
         "        if False:\n",
-        (f"{SEQUENCES}::test_an_archive_without_what_was_asked_for_is_not_the_same",),
+        (f"{SEQUENCES}::test_an_archive_without_the_requested_attributes_is_a_conflict",),
     ),
 )

@@ -19,7 +19,7 @@ DISK_MODULES = {
     "test_limits",
     "test_lost_commits",
     "test_mapped",
-    "test_removals_go_on",
+    "test_interrupted_removals",
     "test_swapped_folders",
 }
 """Modules about the disk or an index: a real server and a directory, each with one catalog, are enough."""
