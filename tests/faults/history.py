@@ -94,13 +94,13 @@ def _on_server(program: Program, server: Server) -> tuple[dict[str, bytes], list
     return objects, [f"upload of {each['Key']}" for each in uploads]
 
 
-def violations(before: World, now: World, *, settled: bool) -> list[str]:
+def violations(before: World, now: World, *, recovered: bool) -> list[str]:
     """The broken promises, given the states before and now; only mgmt has acted in between.
 
-    `settled`: every interrupted command was run again, or `recover` was: nothing may be left over.
+    `recovered`: every interrupted command was run again, or `recover` was: nothing may be left over.
     """
     rules = [_originals, _overwritten, _ended_once, _one_at_a_time, _last_copies, _downloads]
-    if settled:
+    if recovered:
         rules += [_all_ended, _as_recorded, _litter]
     return [violation for rule in rules for violation in rule(before, now)]
 

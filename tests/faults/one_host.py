@@ -93,17 +93,17 @@ def upload(number: int, *, options: list[str], paths: list[str]) -> Report:
 WORK: dict[str, Callable[..., Report]] = {"share": share, "upload": upload}
 
 
-def run(number: int, work: str, arguments: Report, start: int, answer: int) -> None:
+def run(number: int, work: str, arguments: dict[str, Any], start: int, answer: int) -> None:
     """A process: wait until `start` is closed, work, and write a report to `answer`."""
     try:
         waits = Waits()
         os.read(start, 1)
         began = time.monotonic()
-        said = WORK[work](number, **arguments)
-        said |= {"seconds": time.monotonic() - began, "longest": waits.longest, "transactions": waits.count}
+        report = WORK[work](number, **arguments)
+        report |= {"seconds": time.monotonic() - began, "longest": waits.longest, "transactions": waits.count}
     except BaseException:
-        said = {"error": traceback.format_exc()}
-    os.write(answer, json.dumps(said).encode())
+        report = {"error": traceback.format_exc()}
+    os.write(answer, json.dumps(report).encode())
     os._exit(0)
 
 
@@ -122,13 +122,13 @@ def main() -> None:
         print("ready", flush=True)
         sys.stdin.readline()
         os.close(held)
-        said = []
+        reports = []
         for answer in answers:
             with open(answer, "rb") as file:
-                said.append(json.loads(file.read()))
+                reports.append(json.loads(file.read()))
             os.wait()
         os.close(start)
-        print(json.dumps(said), flush=True)
+        print(json.dumps(reports), flush=True)
 
 
 if __name__ == "__main__":

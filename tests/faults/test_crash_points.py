@@ -157,12 +157,12 @@ def test_a_kill_at_any_system_call_breaks_no_promise(
         if not killed_at(point, program, scenario.command):
             continue
         kills += 1
-        found = violations(before, look(program, server), settled=False)
+        found = violations(before, look(program, server), recovered=False)
         for command in [["recover"], scenario.command] if number % 2 else [scenario.command]:
             done = program.run(*command)
             if done.returncode not in (scenario.again if command == scenario.command else (0,)):
                 found.append(f"10: {command}: {done}")
-            found += violations(before, look(program, server), settled=True)
+            found += violations(before, look(program, server), recovered=True)
         broken += [f"killed at {point}, then {'recover' if number % 2 else 'again'}: {each}" for each in found]
         shutil.rmtree(program.home)
         catalogs.forget(program.home)

@@ -88,20 +88,20 @@ def kept(on_directory: Program) -> Program:
 
 def test_the_checker_accepts_sound_histories(kept: Program) -> None:
     before = look(kept)
-    assert violations(before, look(kept), settled=True) == []
+    assert violations(before, look(kept), recovered=True) == []
     kept.ok("upload", "new")
     kept.ok("download", "new", "--to", "back")
     kept.ok("delete", "old", "--yes")
     kept.ok("free", "new", "--yes")
-    assert violations(before, look(kept), settled=True) == []
-    assert violations(look(kept), look(kept), settled=True) == []
+    assert violations(before, look(kept), recovered=True) == []
+    assert violations(look(kept), look(kept), recovered=True) == []
 
 
 @pytest.mark.parametrize(("promise", "violate"), [(p, d) for p, _, d in WRONG], ids=[what for _, what, _ in WRONG])
 def test_the_checker_reports_each_violation(promise: str, violate: Callable[[Program], object], kept: Program) -> None:
     before = look(kept)
     violate(kept)
-    found = violations(before, look(kept), settled=True)
+    found = violations(before, look(kept), recovered=True)
     assert any(each.startswith(promise) for each in found), found
 
 
@@ -121,7 +121,7 @@ def test_crash_points_expose_a_bad_archiver(tmp_path: Path) -> None:
         shutil.copytree(template, bad.home)
         before = look(bad)
         assert killed_at(point, bad, ["upload", "clip"])
-        if violations(before, look(bad), settled=False):
+        if violations(before, look(bad), recovered=False):
             exposed.add(str(point))
     assert "rename 1" not in exposed
     assert len(exposed) > 2

@@ -119,7 +119,7 @@ def attempt(program: Program, scenario: Scenario, request: Request, *, after: bo
     with through_a_proxy(program, Cut(request.nth, after=after)) as (through, between):
         done = forked(through, scenario.command, lambda: None)  # in a process that has ended afterwards
         assert between.met == 1
-    found = violations(before, look(program), settled=False)
+    found = violations(before, look(program), recovered=False)
     if done.returncode not in request.ends(after=after):
         found.append(f"10: {done}")
     if done.returncode == 12:
@@ -127,7 +127,7 @@ def attempt(program: Program, scenario: Scenario, request: Request, *, after: bo
     again = program.run(*scenario.command)
     if again.returncode not in scenario.again:
         found.append(f"10: {scenario.command} again: {again}")
-    found += violations(before, look(program), settled=True)
+    found += violations(before, look(program), recovered=True)
     return found
 
 
@@ -174,9 +174,9 @@ def test_a_commit_with_an_unknown_outcome_is_left_to_the_next_run(
         assert done.returncode == 12, done
         assert "the connection was lost at a COMMIT" in done.stderr, done
         assert "mgmt recover" in done.stderr
-        assert violations(before, look(program), settled=False) == []
+        assert violations(before, look(program), recovered=False) == []
         program.ok("recover")
-        assert violations(before, look(program), settled=True) == []
+        assert violations(before, look(program), recovered=True) == []
     figure("11", "COMMITs with an unknown outcome", tried=len(commits), violations=0)
 
 

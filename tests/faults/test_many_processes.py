@@ -48,7 +48,7 @@ def test_files_on_overlapping_lists_are_archived_once(each: int, on_directory: P
     before = look(on_directory)
     run_together(on_directory, commands)
     now = look(on_directory)
-    assert violations(before, now, settled=True) == []
+    assert violations(before, now, recovered=True) == []
     assert archives_of(on_directory) == Counter(str(on_directory.work / name) for name in names)
     contents = {archived(data) for key, data in now.objects.items() if key.endswith(".tar.gz")}
     assert contents == {(("", f"contents of {name}".encode()),) for name in names}
@@ -67,5 +67,5 @@ def test_a_file_uploaded_by_many_processes_is_archived_once(rounds: int, on_dire
         assert archives_of(on_directory)[str(path)] == 1
         assert not path.exists()
         assert (on_directory.work / "completed" / path.name).read_text() == f"round {number}"
-    assert violations(look(on_directory), look(on_directory), settled=True) == []
+    assert violations(look(on_directory), look(on_directory), recovered=True) == []
     figure(4, f"rounds of {PROCESSES} processes on one file", tried=rounds, violations=0)

@@ -57,14 +57,14 @@ def test_kills_at_random_times_break_no_promise(
                 running.kill()
             running.communicate()
         killed += running.returncode == -signal.SIGKILL
-        assert violations(before, look(program, server), settled=False) == []
+        assert violations(before, look(program, server), recovered=False) == []
         program.ok("recover")
-        assert violations(before, look(program, server), settled=True) == []
+        assert violations(before, look(program, server), recovered=True) == []
         left = [name for name in NAMES if (program.work / name).exists()]
         if left:
             program.ok("upload", *left)
         now = look(program, server)
-        assert violations(before, now, settled=True) == []
+        assert violations(before, now, recovered=True) == []
         assert {Path(path).name for path in now.places} == set(NAMES)
         assert len(now.objects) == 2 * len(NAMES)
     figure("2", f"kills at random times, {where.removeprefix('on_')}", tried=killed, violations=0)

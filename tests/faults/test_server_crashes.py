@@ -91,18 +91,18 @@ def test_server_crashes_during_uploads_break_no_promise(
         before = look(program)
         moment = chance.uniform(0, seconds)
         ended = run_during(program, ("upload", *NAMES), moment, lambda: crash(server))
-        assert violations(before, look(program), settled=False) == []
+        assert violations(before, look(program), recovered=False) == []
         if ended is not None:
             crashed += 1
             ends.append(ended)
             assert ended in (DONE, PARTIAL, CATALOG)
         program.ok("recover")
-        assert violations(before, look(program), settled=True) == []
+        assert violations(before, look(program), recovered=True) == []
         if left := [name for name in NAMES if (program.work / name).exists()]:
             assert ended != DONE
             program.ok("upload", *left)
         now = look(program)
-        assert violations(before, now, settled=True) == []
+        assert violations(before, now, recovered=True) == []
         assert {path.name for path in now.places} == set(NAMES)
         assert len(now.objects) == 2 * len(NAMES)
         catalogs.forget(program.home)
