@@ -35,7 +35,7 @@ def _share_models_and_statements() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _migrate_catalogs_once(_share_models_and_statements: None) -> Iterator[None]:
+def _reuse_migrated_catalogs(_share_models_and_statements: None) -> Iterator[None]:
     """Tests of the migrations override this."""
     with warm.migrated_once():
         yield

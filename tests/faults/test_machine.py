@@ -314,7 +314,7 @@ def test_a_power_cut_at_any_sync_loses_nothing(
             in_place, moved = contents(mgmt.work / "trip"), contents(mgmt.work / "completed" / "trip")
             assert (in_place, moved) in [(original, {}), ({}, original)], f"cut at sync {cuts}"
             if finished:
-                assert moved == original, "it had succeeded"
+                assert moved == original, "the upload had succeeded"
             if moved:
                 mgmt.ok("recover")
             else:
@@ -393,7 +393,7 @@ def test_a_clock_jump_loses_nothing(
 ) -> None:
     """At six moments of an upload and of a download; a server may then refuse requests for their time."""
     mgmt: Program = request.getfixturevalue(where)
-    calls_file = tmp_path / "asked"
+    calls_file = tmp_path / "calls"
     tried = 0
 
     def run(after: int, *arguments: str | Path) -> tuple[int, int]:

@@ -30,7 +30,7 @@ def server() -> Iterator[OwnPostgreSQL]:
 
 
 @pytest.fixture
-def catalogs(server: OwnPostgreSQL) -> Iterator[PostgreSQLCatalogs]:
+def server_catalogs(server: OwnPostgreSQL) -> Iterator[PostgreSQLCatalogs]:
     with catalogs_on(server) as catalogs:
         yield catalogs
 
@@ -67,7 +67,7 @@ def test_server_crashes_during_uploads_break_no_promise(
     crashes: int,
     tmp_path: Path,
     server: OwnPostgreSQL,
-    catalogs: PostgreSQLCatalogs,
+    server_catalogs: PostgreSQLCatalogs,
     monkeypatch: pytest.MonkeyPatch,
     figure: Figure,
 ) -> None:
@@ -78,7 +78,7 @@ def test_server_crashes_during_uploads_break_no_promise(
         for folder in ("tmp", "store"):
             (home / folder).mkdir(parents=True)
         monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp"))
-        program = Program(home, f"file://{home}/store", {"TMPDIR": str(home / "tmp")}, catalogs)
+        program = Program(home, f"file://{home}/store", {"TMPDIR": str(home / "tmp")}, server_catalogs)
         make_originals(program, chance)
         return program
 
@@ -105,7 +105,7 @@ def test_server_crashes_during_uploads_break_no_promise(
         assert violations(before, now, recovered=True) == []
         assert {path.name for path in now.places} == set(NAMES)
         assert len(now.objects) == 2 * len(NAMES)
-        catalogs.forget(program.home)
+        server_catalogs.forget(program.home)
     note = f"{ends.count(DONE)} succeeded nevertheless"
     figure("2", "crashes of PostgreSQL during uploads", tried=crashed, violations=0, note=note)
 
@@ -176,24 +176,24 @@ def test_an_upgrade_interrupted_by_a_crash_is_applied_completely_or_not_at_all(
     who: str,
     tmp_path: Path,
     server: OwnPostgreSQL,
-    catalogs: PostgreSQLCatalogs,
+    server_catalogs: PostgreSQLCatalogs,
     figure: Figure,
 ) -> None:
     """Whether the server or mgmt is killed, the upgrade can be run again."""
-    program = Program(tmp_path / "home", f"file://{tmp_path}/store", catalogs=catalogs)
+    program = Program(tmp_path / "home", f"file://{tmp_path}/store", catalogs=server_catalogs)
     records = program.records
     program.ok("db", "downgrade", "0001")
     fill(records, rows)
     before = state(records)
     assert before[0] == "0001"
-    catalogs.copy(program.home, tmp_path / "old")
+    server_catalogs.copy(program.home, tmp_path / "old")
     seconds = seconds_of(program, "db", "upgrade")
     assert state(records) == (HEAD, before[1])
     chance = random.Random(seed)
     killed = 0
     while killed < times:
         if revision_of(records) == HEAD:
-            catalogs.copy(tmp_path / "old", program.home)
+            server_catalogs.copy(tmp_path / "old", program.home)
         with program.fork("db", "upgrade") as running:
             try:
                 running.wait(chance.uniform(0, seconds))
@@ -210,9 +210,8 @@ def test_an_upgrade_interrupted_by_a_crash_is_applied_completely_or_not_at_all(
         now = state(records)
         assert now in (before, (HEAD, before[1]))
         assert running.returncode != DONE or now[0] == HEAD
-        if (
-            killed % KILLS_PER_UPGRADE == 0 or killed == times
-        ):  # the others are run again by the next turn, and killed again
+        # In other rounds, the next one runs the upgrade again, and interrupts it.
+        if killed % KILLS_PER_UPGRADE == 0 or killed == times:
             program.ok("db", "upgrade")
             assert state(records) == (HEAD, before[1])
             assert program.json("db", "check")["sound"]

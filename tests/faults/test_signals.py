@@ -107,9 +107,8 @@ class Trial:
         return done.returncode != 0
 
     def _check(self, done: Done, number: int) -> None:
-        assert done.returncode in (0, 128 + number, -number), (
-            "the exit status"
-        )  # -n: before mgmt has installed its handlers
+        # -n: before mgmt has installed its handlers.
+        assert done.returncode in (0, 128 + number, -number), "unexpected exit status"
         assert "Traceback" not in done.stderr
         if done.returncode == 128 + number:
             assert f"interrupted by {signal.Signals(number).name}" in done.stderr

@@ -1,6 +1,6 @@
 """A parent folder that is replaced by a symbolic link during a command never redirects it.
 
-So attacks another user who owns the folder above, to make root archive or move other files.
+This is how another user, who owns the folder above, could make root archive or move other files.
 """
 
 import os

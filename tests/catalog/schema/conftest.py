@@ -4,5 +4,5 @@ import pytest
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _catalogs_are_migrated_once() -> None:
+def _reuse_migrated_catalogs() -> None:
     """Each catalog is migrated by Alembic, as a user's is."""
