@@ -36,7 +36,7 @@ class Seen:
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """With a limit, and as fast as it goes; bytes that compress differently, and many files."""
+    """With and without a limit; for bytes that compress differently, and for many files."""
     mixed, media, many = bench.inputs.mixed_tree(), bench.inputs.media(4096 * MIB), bench.inputs.many_files(200_000)
     limit = bench.scaled(LIMIT)
     with bench.home() as home:

@@ -12,7 +12,7 @@ import time
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
-"""How long a server may take to end by itself before it is killed."""
+"""Seconds that a server may take to stop before it is killed."""
 
 
 def watch(server: int, folder: str | os.PathLike[str]) -> "subprocess.Popen[bytes]":

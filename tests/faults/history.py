@@ -118,7 +118,7 @@ def _originals(before: World, now: World) -> Iterator[str]:
 
 
 def _overwritten(before: World, now: World) -> Iterator[str]:
-    """6"""
+    """6: no file and no object is overwritten."""
     for path, content in before.places.items():
         if now.places.get(path, content) != content:
             yield f"6: {path} was overwritten"
@@ -128,7 +128,7 @@ def _overwritten(before: World, now: World) -> Iterator[str]:
 
 
 def _ended_once(_: World, now: World) -> Iterator[str]:
-    """3"""
+    """3: the status and the end of each operation agree, and each move is recorded."""
     open_rows = "SELECT operation_id FROM operations WHERE (status IN ('running', 'pending')) != (completed_at IS NULL)"
     for (operation,) in now.rows(open_rows):
         yield f"3: the status of operation {operation} contradicts its end"
@@ -140,7 +140,7 @@ def _ended_once(_: World, now: World) -> Iterator[str]:
 
 
 def _one_at_a_time(_: World, now: World) -> Iterator[str]:
-    """4"""
+    """4: each target has at most one running operation."""
     live = "SELECT claim FROM operations WHERE status IN ('running', 'pending') AND claim IS NOT NULL"
     for (claim,) in now.rows(f"{live} GROUP BY claim HAVING count(*) > 1"):
         yield f"4: two running operations on {claim}"
@@ -171,7 +171,7 @@ def _downloads(before: World, now: World) -> Iterator[str]:
 
 
 def _all_ended(_: World, now: World) -> Iterator[str]:
-    """3"""
+    """3: no operation is recorded as running."""
     for operation, target in now.rows("SELECT operation_type, target_path FROM operations WHERE status = 'running'"):
         yield f"3: {operation} of {target} is still recorded as running"
 
@@ -192,5 +192,5 @@ def _as_recorded(_: World, now: World) -> Iterator[str]:
 
 
 def _litter(_: World, now: World) -> Iterator[str]:
-    """2"""
+    """2: no traces of unfinished work are left."""
     yield from (f"2: litter: {each}" for each in now.unfinished)

@@ -1,4 +1,4 @@
-"""What a store can do wrong, where in which command it does so, and how each command must end then."""
+"""The faults of a store, the requests that they hit, and the exit status of each command."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -282,7 +282,7 @@ def test_a_failing_disk_loses_nothing(
 
 
 def killed_at_a_sync(mgmt: Program, when: int, trace: Path) -> "subprocess.CompletedProcess[str]":
-    """An upload that is killed as it enters its `when`-th fsync or fdatasync, if there are so many."""
+    """Run an upload that is killed at its `when`-th fsync or fdatasync, if it makes that many."""
     inject = ["-e", "trace=fsync,fdatasync", "-e", f"inject=fsync,fdatasync:signal=SIGKILL:when={when}"]
     command: list[str | Path] = ["strace", "-f", "-o", trace, *inject, *mgmt.command("upload", mgmt.work / "trip")]
     return subprocess.run(command, env=mgmt.env(), cwd="/", capture_output=True, text=True, stdin=subprocess.DEVNULL)
