@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt.catalog import Database, FileRecord, FileStatus, Location, MetadataManager, UploadRecord, this_host
+from mgmt.catalog import FileRecord, FileStatus, Location, MetadataManager, UploadRecord, this_host
 from mgmt.config import write
 from tests.catalogs import Catalogs
 
@@ -60,14 +60,6 @@ def test_the_configured_catalog_is_opened_by_default(tmp_path: Path, monkeypatch
     monkeypatch.setenv("MGMT_CATALOG", f"sqlite:///{tmp_path}/other.db")
     with MetadataManager() as manager:
         assert manager.list_operations() == []
-
-
-def test_a_given_database_is_used_and_not_closed(url: str) -> None:
-    database = Database(url)
-    with MetadataManager(database) as manager:
-        manager.save_operation(UploadRecord(target_path="/a"))
-    assert [each.target_path for each in MetadataManager(database).list_operations()] == ["/a"]
-    database.close()
 
 
 def test_a_missing_record_is_none(manager: MetadataManager) -> None:

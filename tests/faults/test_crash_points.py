@@ -89,7 +89,7 @@ SCENARIOS = [
     Scenario("delete", archived_before, ["delete", "clip", "--yes"], DONE_ALREADY),
     Scenario("delete the last copy", only_in_the_store, ["delete", "clip", "--last-copy", "--yes"], DONE_ALREADY),
     Scenario("free", archived_before, ["free", "folder", "--yes"], DONE_ALREADY),
-    Scenario("recover a half-sent upload", cut_off(Moment("_put_index")), ["recover"]),
+    Scenario("recover a half-sent upload", cut_off(Moment("put_index")), ["recover"]),
     Scenario("recover an upload with half an index", cut_off(Moment("DirectoryUpload.complete")), ["recover"]),
     Scenario("recover a sent upload", cut_off(Moment("prove")), ["recover"]),
     Scenario("recover a proven upload", cut_off(Moment("finish_upload")), ["recover"]),

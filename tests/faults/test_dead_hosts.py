@@ -86,8 +86,8 @@ UPLOAD = ["-q", "upload", "clip"]
     [
         (Moment("_Upload._first_key"), "cancelled", False),  # before its own record is read again
         (Moment("_Upload._send"), "cancelled", False),
-        (Moment("_Upload._note"), "cancelled", False),  # before the object is completed
-        (Moment("_Upload._prove_what_was_sent"), "partial", True),
+        (Moment("note_archived"), "cancelled", False),  # before the object is completed
+        (Moment("_Upload._prove_sent"), "partial", True),
         (Moment("finish_upload"), "partial", True),
         (Moment("_move"), "partial", True),
         (Moment("same_as_archived", "return"), "partial", True),
@@ -142,7 +142,7 @@ def test_a_deletion_suspended_while_it_is_recovered_deletes_nothing(moment: Mome
 
 def test_a_half_done_deletion_is_finished_from_another_host(program: Program) -> None:
     program.ok(*UPLOAD)
-    killed = Moment("_see_it_gone")
+    killed = Moment("_confirm_deleted")
     on_nas(program, ["-q", "delete", "clip", "--last-copy", "--yes"], killed, signal.SIGKILL)
     busy = program.run("delete", "clip", "--last-copy", "--yes")
     assert busy.returncode == LOST
@@ -172,7 +172,7 @@ def test_a_free_suspended_while_it_is_recovered_removes_nothing(program: Program
 
 
 @pytest.mark.parametrize(
-    "dead", [Moment("_Upload._send"), Moment("_Upload._prove_what_was_sent"), Moment("finish_upload")], ids=str
+    "dead", [Moment("_Upload._send"), Moment("_Upload._prove_sent"), Moment("finish_upload")], ids=str
 )
 def test_an_upload_of_a_dead_host_is_recovered_from_another(dead: Moment, program: Program) -> None:
     assert on_nas(program, UPLOAD, dead, signal.SIGKILL).returncode == -signal.SIGKILL
@@ -218,7 +218,7 @@ def test_a_download_of_a_dead_host_is_cancelled(program: Program) -> None:
 
 def test_recovering_a_dead_host_leaves_its_directory_store(on_directory: Program) -> None:
     program = ready(on_directory)
-    on_nas(program, UPLOAD, Moment("_put_index"), signal.SIGKILL)
+    on_nas(program, UPLOAD, Moment("put_index"), signal.SIGKILL)
     (recovered,) = (each for each in program.json("recover", "--host", "nas") if "given up" in each["action"])
     assert f"what was sent is in {program.store}" in recovered["action"]
     assert on_nas(program, UPLOAD).returncode == 0

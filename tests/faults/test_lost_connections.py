@@ -172,7 +172,7 @@ def test_a_commit_with_an_unknown_outcome_is_left_to_the_next_run(
         with through_a_proxy(program, Cut(request.nth, after=True, times=10_000)) as (through, _):
             done = forked(through, scenario.command, lambda: None)
         assert done.returncode == 12, done
-        assert "the connection was lost at a COMMIT" in done.stderr, done
+        assert "the connection was lost during COMMIT" in done.stderr, done
         assert "mgmt recover" in done.stderr
         assert violations(before, look(program), recovered=False) == []
         program.ok("recover")

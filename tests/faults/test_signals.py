@@ -51,7 +51,7 @@ COMMANDS = {
         commits=3, before=(("upload", "other"),), finished=10,
     ),
     "delete": Command(
-        ("delete", "other", "--last-copy", "--yes"), ("DirectoryStore.delete", "_see_it_gone"),
+        ("delete", "other", "--last-copy", "--yes"), ("DirectoryStore.delete", "_confirm_deleted"),
         commits=3, before=(("upload", "other"),), finished=4,
     ),
     "verify": Command(

@@ -132,7 +132,7 @@ def test_a_prune_killed_at_any_system_call_loses_no_operation(
 
 MOMENTS = (
     Moment("export"),
-    Moment("exported", "return"),
+    Moment("read_export", "return"),
     Moment("remove"),
     Moment("remove", "return"),
     Moment("Journal.close", "return"),

@@ -15,12 +15,10 @@ import tarfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mgmt.services.steps import orphans
 from tests.catalogs import Catalog, SQLiteCatalog
 from tests.program import Done, Program
 from tests.property.children import NEVER, Child, Moment, Runner
@@ -734,11 +732,7 @@ class Worlds:
         return replace(self.program, home=home, store=store)
 
     def _warm(self) -> None:
-        """Run each command once in this process, so that its children need not import modules again.
-
-        An index without an archive counts as old enough to be removed at once: no world lasts an hour.
-        """
-        orphans.OLD = timedelta(0)
+        """Run each command once in this process, so that its children need not import modules again."""
         user = self._user("warm")
         for line in WARM:
             (user.work / "a").write_bytes(b"one")

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from mgmt.services.steps import orphans
 from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.program import Program
@@ -291,7 +293,8 @@ def check(worlds: Worlds, figure: Figure, bounds: settings) -> None:
 
 
 @pytest.fixture
-def worlds(request: pytest.FixtureRequest, folder: Path, catalogs: Catalogs) -> Worlds:
+def worlds(request: pytest.FixtureRequest, folder: Path, catalogs: Catalogs, monkeypatch: pytest.MonkeyPatch) -> Worlds:
+    monkeypatch.setattr(orphans, "OLD", timedelta(0))  # no world lasts an hour
     if request.param == "directory":
         return Worlds(Program(folder, f"file://{folder}/stores", catalogs=catalogs))
     program: Program = request.getfixturevalue(f"on_{request.param}")
