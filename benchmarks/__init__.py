@@ -1,1 +1,1 @@
-"""Benchmarks beside other tools, on the same input and the same server. They are not tests."""
+"""Benchmarks against other tools, on the same input and the same server. They are not tests."""

@@ -1,4 +1,4 @@
-"""Rows of the results, and how mgmt and its peers are run in turn to fill them."""
+"""Rows of results, and the runs of mgmt and its peers that fill them."""
 
 import itertools
 import os
@@ -26,10 +26,10 @@ class Row:
 
     what: str
     against: str
-    """The peer; empty where a goal is a figure of its own."""
+    """The peer; empty where the goal is an absolute figure."""
     ours: float
     theirs: float | None
-    """None where there is no peer, or it could not be run: `note` says why."""
+    """None where there is no peer, or it failed; `note` has the reason."""
     unit: str
     """Of `ours` and `theirs`."""
     ratio: str
@@ -41,10 +41,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Point:
-    """One point of the plots: how long something took at a size."""
+    """One point of the plots: the time at a size."""
 
     plot: str
-    """"bytes", "files" or "rows": what `x` counts."""
+    """The unit of `x`: "bytes", "files" or "rows"."""
     line: str
     x: float
     seconds: float
@@ -52,7 +52,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a peer has no figure."""
+    """The reason why a peer has no figure."""
 
     reason: str
 
@@ -77,7 +77,7 @@ class Bench:
     """The null sink."""
     runs: int
     quick: bool
-    """Whether this run only checks that the rows work, with inputs of a twentieth of the size."""
+    """Whether this run only checks that the benchmarks work, with a twentieth of the sizes."""
     points: list[Point] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -86,19 +86,19 @@ class Bench:
         return full // 20 if self.quick else full
 
     def point(self, plot: str, line: str, x: float, seconds: float) -> None:
-        """Remember a point for a plot."""
+        """Add a point to a plot."""
         self.points.append(Point(plot, line, x, seconds))
 
     def name(self) -> str:
-        """A name that no earlier run had."""
+        """A name that no earlier run has used."""
         return f"run-{next(self._numbers)}"
 
     def measure(self, command: Sequence[str], *, server: Server | None = None, cwd: Path | None = None) -> Cost:
-        """The cost of a peer's run against `server` (SeaweedFS). Raises CalledProcessError when it fails."""
+        """The cost of a peer's run against `server` (SeaweedFS). Raises CalledProcessError if it fails."""
         return run(command, cwd=cwd or self.folder, environment=self.environment(server or self.server))
 
     def pair(self, ours: Contestant, peers: Mapping[str, Contestant]) -> tuple[Cost, dict[str, Cost | Failure]]:
-        """Run all in turn, `runs` times; return their medians. A failing peer gets a note; mgmt must not fail."""
+        """Run all in turn, `runs` times, and return the medians. A peer may fail, which is noted; mgmt must not."""
         all_ours: list[Cost] = []
         theirs: dict[str, list[Cost]] = {name: [] for name in peers}
         failures: dict[str, Failure] = {}
@@ -121,10 +121,9 @@ class Bench:
 
     @contextmanager
     def home(self, server: Server | None = None) -> Iterator["Home"]:
-        """A new home for mgmt, with a catalog in which one small upload has been recorded.
+        """A new home for mgmt, with a catalog in which one small upload is recorded.
 
-        So what is measured is an upload of somebody who uses mgmt, not the first one ever, which makes the catalog and
-        tries what the endpoint can be trusted with. (That has a row of its own.)
+        The first upload creates the catalog and probes the endpoint; it has a row of its own, and others exclude it.
         """
         server = server or self.server
         template = self.folder / f"home-of-{server.name}-{server.pid}"
@@ -143,8 +142,8 @@ class Bench:
     def scratch(self) -> Iterator[Path]:
         """An empty folder. Large files in it are removed afterwards, the rest after all measurements.
 
-        For some minutes after many files were removed, an ext4 without a journal passes by all of their inodes for each
-        new file: a tree of 20,000 files then takes ten times as long to write, whoever writes it.
+        For some minutes after many files are removed, an ext4 without a journal skips all of their inodes for each new
+        file: writing a tree of 20,000 files then takes ten times as long, with any program.
         """
         path = self.scratches / self.name()
         path.mkdir()
@@ -169,7 +168,7 @@ class Home:
         }
 
     def mgmt(self, *arguments: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> Cost:
-        """Run mgmt as a whole process. Raises CalledProcessError when it fails."""
+        """Run mgmt as a whole process. Raises CalledProcessError if it fails."""
         return run([program(), "-q", *arguments], cwd=cwd or self.path, environment=environment or self.environment)
 
     def upload(self, target: Path, *options: str) -> Cost:
@@ -180,14 +179,14 @@ class Home:
 
 
 def attempt(peer: Contestant) -> Cost | Failure:
-    """One run of a peer, or why there is none."""
+    """One run of a peer, or the reason why it failed."""
     try:
         return peer()
     except PeerError as error:
         return Failure(str(error))
     except subprocess.CalledProcessError as error:
         lines = [line.strip() for line in str(error.output).splitlines() if line.strip()]
-        return Failure(f"it failed with status {error.returncode}: {lines[-1] if lines else 'without a word'}")
+        return Failure(f"it failed with status {error.returncode}: {lines[-1] if lines else 'no output'}")
 
 
 def program() -> str:

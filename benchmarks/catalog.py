@@ -1,4 +1,4 @@
-"""The catalog, from ten thousand members to ten million, beside plain SQLite."""
+"""The catalog, from ten thousand to ten million members, against plain SQLite."""
 
 import os
 import sqlite3
@@ -24,7 +24,7 @@ from mgmt.catalog import Catalog, open_catalog
 
 ARCHIVES = (1, 10, 100, 1000)
 MEMBERS = 10_000
-"""Of each archive: so from ten thousand to ten million."""
+"""Of each archive, so that there are ten thousand to ten million."""
 
 MILLION = 1_000_000
 PAGE, LAST_PAGE = 50, 10_000
@@ -42,7 +42,7 @@ KEYWORDS = {
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """In this process, which imports and opens the catalog once, except where a row says otherwise."""
+    """In this process, which imports and opens the catalog once, unless a row states otherwise."""
     with bench.scratch() as folder:
         yield from _recording(bench, folder)
     with bench.scratch() as folder:
@@ -54,7 +54,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _recording(bench: Bench, folder: Path) -> Iterator[Row]:
-    """The same rows into the same tables, in one transaction, by a writer that has them in memory."""
+    """The same rows in the same tables, in one transaction, written from memory."""
     facts = [each for n in range(10) for each in archive(n, bench.scaled(MILLION) // 10)]
     with _catalog(folder / "schema.db") as catalog:
         a_record(catalog, "any.tar.gz")
@@ -79,7 +79,7 @@ def _recording(bench: Bench, folder: Path) -> Iterator[Row]:
 
 
 def _as_statements(path: Path, facts: list[Member]) -> tuple[list[str], list[tuple[str, list[tuple[object, ...]]]]]:
-    """The tables that members need, and what goes into them."""
+    """The tables that members need, and their rows."""
     tables = ("files", "operations", "directories", "members", "member_ranges", "directory_archives")
     with closing(sqlite3.connect(path)) as connection:
         made = connection.execute("SELECT tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL")
@@ -90,12 +90,12 @@ def _as_statements(path: Path, facts: list[Member]) -> tuple[list[str], list[tup
     rows = []
     for fact in facts:
         folder, _, name = fact.path.rpartition("/")
-        facts_of = {
+        values = {
             "archive_id": 1, "directory_id": ids.setdefault(folder, len(ids) + 1), "name": name, "type": fact.type,
             "mode": fact.mode, "size": fact.size, "mtime_ns": fact.mtime_ns, "header_offset": fact.header_offset,
             "data_offset": fact.data_offset, "sha256": fact.sha256,
         }  # fmt: skip
-        rows.append(tuple(facts_of.get(column) for column in columns))
+        rows.append(tuple(values.get(column) for column in columns))
     statements: list[tuple[str, list[tuple[object, ...]]]] = [
         (f"INSERT INTO files VALUES ({', '.join('?' * len(files[0]))})", files),
         ("INSERT INTO directories (path, id) VALUES (?, ?)", list(ids.items())),
@@ -106,7 +106,7 @@ def _as_statements(path: Path, facts: list[Member]) -> tuple[list[str], list[tup
 
 
 def _growing(bench: Bench, folder: Path) -> Iterator[Row]:
-    """A growing catalog and its peer; both are searched at each size, and concurrent writers run at the end."""
+    """A growing catalog and its peer; both are searched at each size, and written concurrently at the end."""
     count, path, peer = bench.scaled(MEMBERS), folder / "catalog.db", folder / "plain.db"
     for first, last in zip((0, *ARCHIVES), ARCHIVES, strict=False):
         _recorder(bench, path, first, last, count)
@@ -140,7 +140,7 @@ def _searches(searches: dict[str, float], scan: float) -> Iterator[Row]:
 
 def _writers(bench: Bench, path: Path) -> Iterator[Row]:
     """Processes that record uploads of a few files as fast as they can."""
-    os.sync()  # otherwise a flush would wait for gigabytes that the peer has written
+    os.sync()  # so that no flush waits for gigabytes written by the peer
     seconds = WRITING / 10 if bench.quick else WRITING
     running = [
         subprocess.Popen(
@@ -154,13 +154,13 @@ def _writers(bench: Bench, path: Path) -> Iterator[Row]:
     ]
     for process in running:
         assert process.stdout is not None
-        process.stdout.readline()  # it is ready; otherwise the start of the others would be measured
+        process.stdout.readline()  # wait until it is ready, so that no start is measured
     for process in running:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
     answers = [process.communicate() for process in running]
-    errors = [said.splitlines()[-1] for (_, said), each in zip(answers, running, strict=True) if each.returncode]
+    errors = [text.splitlines()[-1] for (_, text), each in zip(answers, running, strict=True) if each.returncode]
     done = [answer.split() for answer, _ in answers if answer]
     longest = max((float(each) for _, each in done), default=0.0)
     yield Row(
@@ -172,11 +172,11 @@ def _writers(bench: Bench, path: Path) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class _List:
-    """A list with its pages, the first of which comes after nothing."""
+    """A list of the catalog, read in pages."""
 
     what: str
     page: Callable[[Any], object]
-    """Takes what the column `key` has of the last row of the page before."""
+    """Takes the value of the column `key` in the last row of the previous page, or None."""
     key: str
     of: str
     """The rows of the list in SQL, in its order."""
@@ -208,7 +208,7 @@ def _pages(bench: Bench, folder: Path) -> Iterator[Row]:
                     "≤ 1.5×", far <= 1.5 * first, f"{PAGE} of {count:,} or more",
                 )  # fmt: skip
             joined = _warm(lambda: connection.execute(_JOIN).fetchall())
-        loaded = _warm(lambda: _forgotten(catalog, metadata.list_operations))
+        loaded = _warm(lambda: _uncached(catalog, metadata.list_operations))
         yield Row(
             "`log` of 50 mixed operations", "one join in plain sqlite3", loaded * 1000, joined * 1000, "ms", "",
             "≤ 4 ms", loaded <= 0.004, f"of {2 * count:,}; as records, none of which was in memory",
@@ -222,7 +222,7 @@ _JOIN = (
 
 
 def _rebuilding(bench: Bench, folder: Path) -> Iterator[Row]:
-    """The catalog from the indexes in a directory, by a whole process."""
+    """Rebuild the catalog from the indexes in a directory, in a whole process."""
     costs = []
     for archives in (1, 10):
         store = directory_store(folder / f"store-{archives}", archives, bench.scaled(MILLION // 10))
@@ -265,19 +265,19 @@ def _catalog(path: Path) -> Iterator[Catalog]:
         catalog.close()
 
 
-def _forgotten(catalog: Catalog, asked: Callable[[], object]) -> None:
+def _uncached(catalog: Catalog, work: Callable[[], object]) -> None:
     with catalog.database.reading() as session:
         session.expunge_all()
-    asked()
+    work()
 
 
-def _seconds(asked: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
-    asked()
+    work()
     return time.perf_counter() - began
 
 
-def _warm(asked: Callable[[], object], times: int = 15) -> float:
+def _warm(work: Callable[[], object], times: int = 15) -> float:
     """The median of several runs, after a warm-up."""
-    asked()
-    return median(_seconds(asked) for _ in range(times))
+    work()
+    return median(_seconds(work) for _ in range(times))

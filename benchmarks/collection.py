@@ -1,6 +1,6 @@
 """A realistic collection: archives of trips, phones, projects and papers, with realistic file names.
 
-Nothing is on a disk. The same number always gives the same archive.
+Nothing is written to a disk. The same number always gives the same archive.
 """
 
 import random
@@ -28,7 +28,7 @@ FIRMS = ("Müller GmbH", "Nordlicht AG", "Stadtwerke", "Finanzamt", "Café Centr
 TEN_YEARS = 10 * 365 * 24 * 3600
 
 _Files = Iterator[tuple[str, str, int]]
-"""The folder, the name and the size of each."""
+"""The folder, the name and the size of each file."""
 
 
 def archive(number: int, count: int) -> Iterator[Member]:
@@ -49,7 +49,7 @@ def _members(files: _Files, began: datetime, chance: random.Random) -> Iterator[
             known.add(above)
             new.append(above)
             above = above.rpartition("/")[0]
-        # A card has whole seconds; what was written on a disk has nanoseconds.
+        # A memory card stores whole seconds, a disk nanoseconds.
         stamp = (int(began.timestamp()) + chance.randrange(1_000_000)) * 10**9
         stamp += 0 if name[0].isupper() else chance.randrange(10**9)
         for each in reversed(new):

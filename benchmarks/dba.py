@@ -1,8 +1,8 @@
 """Times and sizes of administrative tasks with a large catalog: the figures of docs/dba.md.
 
 `python -m benchmarks.dba [--operations N] [--members N] [--from REV] [--only sqlite|postgresql]` makes a catalog of
-that size on each database, measures, and prints a table. By default it is small: only to see that it works.
-PostgreSQL is the server that MGMT_TEST_POSTGRES_URL names, else one of our own, with fsync.
+that size on each database, measures, and prints a table. The default is small, to check that it works.
+PostgreSQL is the server that MGMT_TEST_POSTGRES_URL names, or one of our own, with fsync.
 """
 
 import argparse
@@ -51,35 +51,35 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--members", type=int, default=100_000)
     parser.add_argument("--from", dest="old", default="0001", help="the revision that is upgraded from")
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
-    asked = parser.parse_args(arguments)
-    print(f"{asked.operations:,} operations, {asked.members:,} members, schema {asked.old} and {HEAD}\n")
+    options = parser.parse_args(arguments)
+    print(f"{options.operations:,} operations, {options.members:,} members, schema {options.old} and {HEAD}\n")
     print("| | | |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="mgmt-dba-") as temporary:
         folder = Path(temporary)
-        if asked.only != "postgresql":
+        if options.only != "postgresql":
             url = f"sqlite:///{folder}/catalog.db"
             other = f"sqlite:///{folder}/other.db"
-            for what, figure in _measured(url, other, asked, folder, lambda copy: backup(Database(url), str(copy))):
+            for what, figure in _measured(url, other, options, folder, lambda copy: backup(Database(url), str(copy))):
                 print(f"| SQLite | {what} | {figure} |", flush=True)
-        if asked.only != "sqlite":
+        if options.only != "sqlite":
             with _postgresql() as (url, other, dump):
-                for what, figure in _measured(url, other, asked, folder, dump):
+                for what, figure in _measured(url, other, options, folder, dump):
                     print(f"| PostgreSQL | {what} | {figure} |", flush=True)
     return 0
 
 
 def _measured(
-    url: str, other: str, asked: argparse.Namespace, folder: Path, dump: Dump | None
+    url: str, other: str, options: argparse.Namespace, folder: Path, dump: Dump | None
 ) -> Iterator[tuple[str, str]]:
-    """Each figure and what it is of; on SQLite an upgrade and a downgrade begin with a backup of their own.
+    """Each figure and its description; on SQLite, an upgrade and a downgrade include a backup.
 
-    `url` and `other` are of empty databases.
+    `url` and `other` are the URLs of empty databases.
     """
     with closing(open_catalog(url)) as catalog:
         database = catalog.database
         migrate.upgrade(database)
-        yield "record the members", _seconds(lambda: _add_members(catalog, asked.members))
-        _add_operations(database, asked.operations)
+        yield "record the members", _seconds(lambda: _add_members(catalog, options.members))
+        _add_operations(database, options.operations)
         yield "size", _size(database)
         if dump is not None:
             copy = folder / "copy"
@@ -87,8 +87,8 @@ def _measured(
             yield "size of the backup", f"{copy.stat().st_size / MIB:,.0f} MiB"
             copy.unlink()
         yield "db check", _seconds(lambda: _check(database))
-        yield f"db downgrade {asked.old}", _seconds(lambda: _without_copy(migrate.downgrade(database, asked.old)))
-        yield f"size at {asked.old}", _size(database)
+        yield f"db downgrade {options.old}", _seconds(lambda: _without_copy(migrate.downgrade(database, options.old)))
+        yield f"size at {options.old}", _size(database)
         yield "db upgrade", _seconds(lambda: _without_copy(migrate.upgrade(database)))
         yield "index the names again", _seconds(catalog.members.index_names)
         yield "size after it", _size(database)
@@ -111,7 +111,7 @@ def _seconds(work: Callable[[], object]) -> str:
 def _size(database: Database) -> str:
     """The size on disk, once everything is written."""
     if database.path is not None:
-        database.close()  # which takes the write-ahead log into the file
+        database.close()  # merges the write-ahead log into the file
         return f"{os.path.getsize(database.path) / MIB:,.0f} MiB"
     with database.connection() as connection:
         size = connection.scalar(text("SELECT pg_database_size(current_database())"))
@@ -156,7 +156,7 @@ def _operations(catalog: Catalog) -> str:
 
 
 def _without_copy(copy: str | None) -> None:
-    """Remove the backup that a change of the schema has made."""
+    """Remove the backup that a migration has made."""
     if copy is not None:
         os.unlink(copy)
 
@@ -183,14 +183,14 @@ def _add_operations(database: Database, operations: int) -> None:
             for table, each in rows.items():
                 if each:
                     session.execute(insert(Base.metadata.tables[table]), each)
-            if not database.is_sqlite:  # the numbers that come next
+            if not database.is_sqlite:  # so that the next numbers follow
                 session.execute(
                     text("SELECT setval(pg_get_serial_sequence('operations', 'seq'), max(seq)) FROM operations")
                 )
 
 
 def _as_typed(column: Column[Any], value: Any) -> Any:
-    """SQLite's text or number as what the column holds: the history is written in SQLite's terms."""
+    """Convert a value of the history, which has SQLite's types, to the type of the column."""
     kind = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
     match kind:
         case DateTime():
@@ -205,7 +205,7 @@ def _as_typed(column: Column[Any], value: Any) -> Any:
 
 @contextmanager
 def _postgresql() -> Iterator[tuple[str, str, Dump | None]]:
-    """The URLs of two empty databases, and how the first is dumped to a file, where there is a program that does it."""
+    """The URLs of two empty databases, and a function that dumps the first, if pg_dump is installed."""
     if GIVEN:
         given = PostgreSQL(GIVEN)
         with given.database() as url, given.database() as other:

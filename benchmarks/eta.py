@@ -1,4 +1,4 @@
-"""Whether the bar at a terminal predicts when a command ends, and whether `--bwlimit` is kept."""
+"""Whether the progress bar predicts the end of a command, and whether `--bwlimit` is kept."""
 
 import fcntl
 import os
@@ -28,7 +28,7 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 @dataclass(frozen=True)
 class Seen:
-    """What the bar said, `seconds` after the start."""
+    """The progress bar, `seconds` after the start."""
 
     seconds: float
     share: float
@@ -36,7 +36,7 @@ class Seen:
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """With a limit, and as fast as it goes; bytes that compress differently, and many files."""
+    """With and without a limit; for bytes that compress differently, and for many files."""
     mixed, media, many = bench.inputs.mixed_tree(), bench.inputs.media(4096 * MIB), bench.inputs.many_files(200_000)
     limit = bench.scaled(LIMIT)
     with bench.home() as home:
@@ -72,7 +72,7 @@ def _predicted(home: Home, what: str, arguments: list[str]) -> Iterator[Row]:
 
 
 def _watch(home: Home, arguments: list[str]) -> tuple[list[Seen], float]:
-    """Run mgmt at a terminal; what its bar said, and the seconds that it took. Raises CalledProcessError."""
+    """Run mgmt at a terminal; returns the states of its bar, and the seconds taken. Raises CalledProcessError."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
     command = [program(), *arguments]
@@ -90,13 +90,13 @@ def _watch(home: Home, arguments: list[str]) -> tuple[list[Seen], float]:
 
 def _bars(terminal: int, began: float) -> Iterator[Seen]:
     """Every state of the bar with a remaining time, until the terminal is closed."""
-    said = ""
+    text = ""
     while True:
         try:
-            said += os.read(terminal, 1 << 16).decode(errors="replace")
+            text += os.read(terminal, 1 << 16).decode(errors="replace")
         except OSError:
             return
-        for match in BAR.finditer(ESCAPE.sub("", said)):
+        for match in BAR.finditer(ESCAPE.sub("", text)):
             done, total, hours, minutes, seconds = (float(each.replace(",", "")) for each in match.groups())
             yield Seen(time.monotonic() - began, done / total, hours * 3600 + minutes * 60 + seconds)
-            said = ""
+            text = ""

@@ -12,16 +12,16 @@ BYTES = (256 * MIB, 1024 * MIB, 10**10)
 FILES = (10_000, 100_000, 1_000_000)
 MEMORY = 200 * MIB
 LINEAR = 1.25
-"""How much more a file or a byte may cost in the largest input than in the one before."""
+"""The permitted cost of a file or a byte in the largest input, relative to the second largest."""
 
 RCLONE = "rclone copyto of the raw file"
 
 Trip = Mapping[str, Cost]
-"""What it cost to upload an input, to download it, and to rebuild the catalog from its index."""
+"""The cost of uploading an input, downloading it, and rebuilding the catalog from its index."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """One file of up to 10 GB, and up to a million files; the largest ones once."""
+    """One file of up to 10 GB, and up to a million files; the largest inputs run once."""
     files = [bench.inputs.many_files(count) for count in FILES]
     trips = [_trips(bench, each, once=each is files[-1]) for each in files]
     yield from _growth(bench, "files", "a million files", files, [each.files for each in files], trips)
@@ -62,7 +62,7 @@ def _trips(bench: Bench, source: Input, *, once: bool) -> Trip:
 
 
 def _trip(bench: Bench, source: Input) -> Trip:
-    """There and back; the archive is removed again, for the next rebuild and for the space."""
+    """Upload and download; the archive is deleted at the end, for the next rebuild and for the space."""
     key = f"{bench.name()}.tar.gz"
     with bench.home() as home:
         upload = home.upload(source.path, "--key", key)

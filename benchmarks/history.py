@@ -33,7 +33,7 @@ def fill(path: Path, count: int) -> None:
 
 
 def operation(number: int) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """The rows of operation `number`, and of what it made: the table, and values in the order of `TABLES`."""
+    """The rows of operation `number` and of its archive: the table, and values in the order of `TABLES`."""
     chance = random.Random(number)
     kind = chance.choice(KINDS)
     id_ = str(uuid.UUID(int=chance.getrandbits(128), version=4))

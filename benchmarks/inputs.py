@@ -12,7 +12,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 WORDS = 20_000
 POOL = 8 * MIB
-"""Bytes of a kind of content, from which files take pieces: far more than the 32 KiB that gzip can look back."""
+"""Bytes of each kind of content, from which files take pieces: far more than the 32 KiB window of gzip."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs below `folder`, each made when it is first asked for. `share` of their size is 1, or less to try."""
+    """The inputs below `folder`, each made when first requested. `share` scales their sizes; it is 1 or less."""
 
     folder: Path
     share: float = 1.0
@@ -38,7 +38,7 @@ class Inputs:
         return self._folder("small", lambda: _files("small", count, self._scaled(344 * MIB), _COMPRESSIBLE))
 
     def mixed_tree(self) -> Input:
-        """A folder of 0.9 GiB in 3,000 files, from text to what does not compress."""
+        """A folder of 0.9 GiB in 3,000 files, from text to incompressible data."""
         count = self._scaled(3_000)
         return self._folder("mixed", lambda: _files("mixed", count, self._scaled(922 * MIB), _MIXED))
 
@@ -122,7 +122,7 @@ class Inputs:
 
 
 def _read(path: str | Path) -> int:
-    """Have the file in memory, so that the first to be measured finds what the others find; its size."""
+    """Read the file into the page cache, so that all measurements find it there; returns its size."""
     with open(path, "rb", buffering=0) as file:
         return sum(iter(lambda: len(file.read(MIB)), 0))
 
@@ -172,7 +172,7 @@ def _text(chance: random.Random) -> bytes:
 
 
 def _records(chance: random.Random) -> bytes:
-    """JSON lines, as of measurements."""
+    """JSON lines with measurements."""
     names = [f"sensor-{number}" for number in range(50)]
     lines = (
         f'{{"id":{number},"name":"{chance.choice(names)}","value":{chance.gauss(20, 5):.3f},"ok":true}}\n'
@@ -182,7 +182,7 @@ def _records(chance: random.Random) -> bytes:
 
 
 def _numbers(chance: random.Random) -> bytes:
-    """32-bit samples of something that moves slowly."""
+    """32-bit samples of a slowly changing value."""
     value, samples = 0, bytearray()
     for _ in range(POOL // 4):
         value = (value + int(chance.gauss(0, 40))) & 0xFFFFFF

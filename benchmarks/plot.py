@@ -9,7 +9,7 @@ import matplotlib as mpl
 mpl.use("svg")
 mpl.rcParams.update({"svg.hashsalt": "mgmt", "svg.fonttype": "none", "font.size": 9})
 
-import matplotlib.pyplot as plt  # noqa: E402 - what it draws with is said first
+import matplotlib.pyplot as plt  # noqa: E402 - the backend is chosen first
 
 TITLES = {"bytes": "bytes of one file", "files": "files in a folder", "rows": "members in the catalog"}
 

@@ -14,7 +14,7 @@ BUFFER = 1 << 16
 
 @dataclass
 class Count:
-    """Bytes of the connections so far, headers included."""
+    """Bytes of all connections so far, including headers."""
 
     sent: int = 0
     """By the client."""
@@ -22,7 +22,7 @@ class Count:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, *, sent: int = 0, received: int = 0) -> None:
-        """Called by a thread of each direction of each connection."""
+        """Add to the counts; called by a thread for each direction of each connection."""
         with self._lock:
             self.sent += sent
             self.received += received
@@ -30,7 +30,7 @@ class Count:
 
 @contextmanager
 def counting(server: Server) -> Iterator[tuple[Server, Count]]:
-    """The same server at another port, and what goes through there."""
+    """The same server at another port, and the bytes that pass there."""
     address = urlsplit(server.endpoint_url)
     count = Count()
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -1,4 +1,4 @@
-"""A process that records archives of the collection in a catalog, as an upload does.
+"""Records archives of the collection in a catalog, as an upload does.
 
 `python -m benchmarks.recorder URL FIRST LAST MEMBERS` records the archives from FIRST up to LAST, each with MEMBERS.
 """
@@ -10,7 +10,7 @@ from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, open_catalog
 
 
 def a_record(catalog: Catalog, key: str) -> FileRecord:
-    """The record of an archive, kept."""
+    """Save and return the record of an archive."""
     record = FileRecord(
         path=key, s3_object_key=key, location=Location.S3, store="s3://bench/archive", status=FileStatus.COMPLETED
     )
@@ -18,7 +18,7 @@ def a_record(catalog: Catalog, key: str) -> FileRecord:
 
 
 def main(url: str, first: int, last: int, count: int) -> None:
-    """Each archive is one transaction."""
+    """Record each archive in one transaction."""
     catalog = open_catalog(url)
     for number in range(first, last):
         with catalog.transaction():

@@ -1,4 +1,4 @@
-"""The tables, and the page that shows the last figures of each family."""
+"""The tables, and the page with the latest figures of each family."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from benchmarks.peers import Peers
 PAGE = Path("docs/benchmarks.md")
 PLOT = Path("docs/benchmarks.svg")
 FIGURES = Path("docs/benchmarks.json")
-"""What the page and the plot are made of: by family, the rows, the points, and where and when they were measured."""
+"""The data of the page and the plot: by family, the rows, the points, and where and when they were measured."""
 
 BEGIN = "<!-- What follows is written by `make bench`. -->"
 TITLES = ["row", "against", "mgmt", "peer", "", "ratio", "goal", "", "note"]
@@ -46,7 +46,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def keep(family: str, rows: Sequence[Row], points: Sequence[Point], peers: Peers) -> None:
-    """Put the figures of `family` in the place of its last ones."""
+    """Replace the figures of `family`."""
     figures = _kept()
     figures[family] = {
         "measured": _circumstances(peers),
@@ -57,19 +57,19 @@ def keep(family: str, rows: Sequence[Row], points: Sequence[Point], peers: Peers
 
 
 def write(order: Sequence[str], peers: Peers) -> None:
-    """Replace what is below the mark in docs/benchmarks.md, and the plot; families come in this `order`."""
+    """Replace the part of docs/benchmarks.md below the mark, and the plot; `order` is the order of the families."""
     figures = _kept()
     points = [Point(**point) for each in figures.values() for point in each["points"]]
     parts = [PAGE.read_text().partition(BEGIN)[0] + BEGIN]
     if points:
         draw(points, peers)
         parts.append(f"![Time against size]({PLOT.name})")
-    said = ""
+    previous = ""
     for family in filter(figures.__contains__, order):
         measured = figures[family]["measured"]
-        parts += [f"## {family.capitalize()}", *([measured] if measured != said else [])]
+        parts += [f"## {family.capitalize()}", *([measured] if measured != previous else [])]
         parts.append(table([Row(**row) for row in figures[family]["rows"]]))
-        said = measured
+        previous = measured
     PAGE.write_text("\n\n".join(parts) + "\n")
 
 
@@ -79,7 +79,7 @@ def _kept() -> dict[str, Any]:
 
 
 def draw(points: Sequence[Point], peers: Peers) -> None:
-    """Draw the plot, by a library that mgmt does not need and that has an environment of its own."""
+    """Draw the plot with matplotlib, which has an environment of its own, as mgmt does not need it."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump([asdict(point) for point in points], file)
         file.flush()
@@ -88,11 +88,11 @@ def draw(points: Sequence[Point], peers: Peers) -> None:
 
 
 def _circumstances(peers: Peers) -> str:
-    """When, on which machine, and with which versions."""
-    said = subprocess.run([program(), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    """The date, the machine and the versions of a run."""
+    version = subprocess.run([program(), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     weed = subprocess.run([Path(program()).with_name("weed"), "version"], check=True, stdout=subprocess.PIPE, text=True)
     versions = {
-        said: f"Python {platform.python_version()}",
+        version: f"Python {platform.python_version()}",
         "SeaweedFS": weed.stdout.splitlines()[0],
         **peers.versions(),
     }

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.run [--quick] [FAMILY...]`: run the rows (all of them without names) and print their tables.
+"""`python -m benchmarks.run [--quick] [FAMILY...]`: run the families (by default all) and print their tables.
 
-Without --quick they also take the place of the last ones in docs/benchmarks.md.
+Without --quick, the tables also replace those in docs/benchmarks.md.
 """
 
 import argparse
@@ -22,39 +22,39 @@ from benchmarks.sink import null_sink
 from tests.servers import seaweedfs
 
 FAMILIES = ("start", "upload", "download", "member", "size", "growth", "eta", "catalog")
-"""Each is a module here, with `rows(bench: Bench) -> Iterator[Row]`."""
+"""Each is a module of this package, with `rows(bench: Bench) -> Iterator[Row]`."""
 
 FOLDER = Path("build/bench").resolve()
 RUNS = 3
 
 
 def main(arguments: list[str]) -> int:
-    """Run what is asked for; the status is 1 when a family could not be run to its end."""
+    """Run the requested families; the status is 1 if one of them failed."""
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(FAMILIES))
     parser.add_argument(
-        "--quick", action="store_true", help="a twentieth of the sizes, once: only to see that it works"
+        "--quick", action="store_true", help="a twentieth of the sizes, once: only to check that it works"
     )
-    asked = parser.parse_args(arguments)
-    if unknown := set(asked.families) - set(FAMILIES):
+    options = parser.parse_args(arguments)
+    if unknown := set(options.families) - set(FAMILIES):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(FAMILIES)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # of those in Python, mgmt alone runs where it was not installed
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # of the Python programs, only mgmt is not installed
     FOLDER.mkdir(parents=True, exist_ok=True)
     peers = Peers(FOLDER / "peers")
-    if asked.quick:
-        print("A quick run shows whether the rows work. Its figures mean nothing, whatever sizes the rows name.")
+    if options.quick:
+        print("A quick run only checks that the benchmarks work. Its figures are meaningless.")
     with tempfile.TemporaryDirectory(prefix="left-", dir=FOLDER) as left:
-        chosen = asked.families or FAMILIES
-        failed = [family for family in chosen if not _run(family, peers, Path(left) / family, quick=asked.quick)]
+        chosen = options.families or FAMILIES
+        failed = [family for family in chosen if not _run(family, peers, Path(left) / family, quick=options.quick)]
     if failed:
-        print(f"not run to their end: {', '.join(failed)}", file=sys.stderr)
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
         return 1
     return 0
 
 
 def _run(family: str, peers: Peers, scratches: Path, *, quick: bool) -> bool:
-    """Measure, print and keep the rows of one family; whether it could be run to its end."""
+    """Measure, print and keep the rows of a family; returns whether it succeeded."""
     print(f"\n## {family}\n", flush=True)
     scratches.mkdir()
     rows = []

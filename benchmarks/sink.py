@@ -1,7 +1,7 @@
-"""The null sink: an S3 endpoint that reads, checks a CRC64NVME where one is stated, answers, and keeps nothing.
+"""The null sink: an S3 endpoint that reads, verifies the CRC64NVME if there is one, answers, and stores nothing.
 
-So that a client is measured, and not a server: it does for a byte what the kernel and one checksum cost. It keeps what
-it needs to answer rightly: sizes, checksums and metadata.
+With it, the client is measured and not the server: a byte costs only the kernel's work and one checksum. It keeps only
+what its answers need: sizes, checksums and metadata.
 """
 
 import base64
@@ -28,7 +28,7 @@ from tests.servers import Server, environment
 BUFFER = 1 << 20
 HEAD_LIMIT = 64 << 10
 CPU = "/-/cpu"
-"""What to GET for the CPU seconds that it has used itself."""
+"""The path that returns the CPU seconds of the sink."""
 
 CHECKSUM = "x-amz-checksum-crc64nvme"
 
@@ -46,7 +46,7 @@ def null_sink() -> Iterator[Server]:
 
 
 def cpu_seconds(sink: Server) -> float:
-    """What the sink has used so far."""
+    """The CPU seconds of the sink so far."""
     with urllib.request.urlopen(sink.endpoint_url + CPU) as answer:
         return float(answer.read())
 
@@ -81,7 +81,7 @@ class _Answer:
 
 
 class _Sink:
-    """What is known of objects and uploads. Each request changes one of them, by a single assignment."""
+    """The objects and uploads. Each request changes one of them, by a single assignment."""
 
     def __init__(self) -> None:
         self._objects: dict[str, _Object] = {}

@@ -1,4 +1,4 @@
-"""How large archives become, against gzip -6 of the same tar."""
+"""The sizes of archives, against gzip -6 of the same tar."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ GOALS = {"fast": 1.10, "balanced": 1.01}
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Both levels, of compressible files and of the mixed tree."""
+    """Both levels, with compressible files and with the mixed tree."""
     yield from _of(bench, "20,000 small files", bench.inputs.small_files())
     yield from _of(bench, "mixed tree", bench.inputs.mixed_tree())
 

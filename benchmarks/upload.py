@@ -1,4 +1,4 @@
-"""Uploads, against pipelines of other tools on the same input and server."""
+"""Uploads, against pipelines of other tools with the same input and server."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -75,7 +75,7 @@ def _piped(bench: Bench, server: Server, source: Path, compress: str, send: str)
 
 
 def _older(bench: Bench, server: Server, source: Path) -> Cost:
-    """The older tool writes NAME.tar.gz beside the original, uploads that, and moves the original. It never fails."""
+    """The older tool writes NAME.tar.gz beside the original, uploads it and moves the original; exits with 0."""
     with bench.scratch() as home:
         config = home / ".config" / "mgmt" / "config"
         config.parent.mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""A process that records small uploads in a catalog one after another, and reports how long each write waited.
+"""Records small uploads in a catalog, one after another, and reports the longest wait of a write.
 
-`python -m benchmarks.writer URL NUMBER SECONDS` says when it is ready, waits for a line, and at the end prints the
+`python -m benchmarks.writer URL NUMBER SECONDS` prints "ready", waits for a line, and at the end prints the
 number of uploads and the longest transaction in seconds.
 """
 
@@ -25,7 +25,7 @@ class Writer:
         self.longest = 0.0
 
     def upload(self, name: str) -> None:
-        """Begin, note a stage, record the archive and its members, and end."""
+        """Begin, record a stage, the archive and its members, and end."""
         target = f"/home/ann/{name}"
         with self._timed():
             recording = self._catalog.journal.record(UploadRecord(target_path=target), claim=target)
@@ -51,7 +51,7 @@ class Writer:
 
 
 def main(url: str, number: str, seconds: str) -> None:
-    """Stop at the first error, and report it."""
+    """Record uploads for some seconds; stop at the first error."""
     catalog = open_catalog(url)
     writer = Writer(catalog)
     writer.upload(f"the first of {number}")

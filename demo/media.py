@@ -25,7 +25,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Shoot:
-    """How much to make: a day's footage, or a handful for a test."""
+    """The amount to make: a day's footage, or a handful of files for a test."""
 
     photos: int = 16
     photo_size: tuple[int, int] = (3000, 2000)

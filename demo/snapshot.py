@@ -1,4 +1,4 @@
-"""Comparing trees, independently of mgmt: it shares no code with what it checks."""
+"""Compares trees independently of mgmt: it shares no code with it."""
 
 import hashlib
 import os

@@ -1,7 +1,7 @@
-"""The catalogs that tests give to mgmt, of either kind: asked in plain SQL, and changed behind its back.
+"""The catalogs that tests give to mgmt, SQLite and PostgreSQL: read in plain SQL, and changed behind its back.
 
-A user's catalog belongs to the folder that is that user's home, so whoever makes another `Program` of the same home
-has the same catalog. None of mgmt's own code reads or writes here.
+A catalog belongs to the home folder of a user, so two `Program`s with the same home share it. None of mgmt's own code
+reads or writes here.
 """
 
 import shutil
@@ -16,36 +16,36 @@ from tests.behind import behind
 from tests.postgresql import PostgreSQL
 
 Row = tuple[Any, ...]
-LONGEST_GOODBYE = 600
-"""Seconds in which a server has seen that its client is gone, and undone what that had under way."""
+DISCONNECT_SECONDS = 600
+"""Seconds in which a server notices that a client is gone, and rolls back its transactions."""
 
 
 class Catalog(Protocol):
-    """What is recorded. In `statement` each `?` stands for one of `values`."""
+    """A catalog. In `statement`, each `?` is a placeholder for one of `values`."""
 
     @property
     def url(self) -> str:
-        """Where mgmt finds it."""
+        """Its URL, for mgmt."""
         ...
 
     def rows(self, statement: str, *values: object) -> list[Row]:
-        """What another program sees in it now; nothing where there is none."""
+        """The rows that another program sees now; none if there is no catalog."""
         ...
 
     def change(self, statement: str, *values: object) -> int:
-        """Do it, without mgmt's knowing, or the triggers that refuse it; returns how many rows that concerned."""
+        """Run a statement without mgmt and without triggers; returns the number of affected rows."""
         ...
 
     def litter(self) -> list[str]:
-        """What mgmt has begun to write beside it, and has not ended."""
+        """Unfinished files of mgmt beside it."""
         ...
 
     def remove(self) -> None:
-        """Let it be as if nothing had ever been recorded."""
+        """Remove all records."""
         ...
 
     def wait(self) -> None:
-        """Until the server has ended what somebody began who is gone."""
+        """Wait until the server has ended all other connections."""
         ...
 
 
@@ -53,20 +53,20 @@ class Catalogs(Protocol):
     """All catalogs of one kind."""
 
     def at(self, home: Path) -> Catalog:
-        """That of whoever is at home there."""
+        """The catalog of this home."""
         ...
 
     def copy(self, source: Path, target: Path) -> None:
-        """Let the catalog of the home `target` be what that of `source` is, which nobody uses now."""
+        """Replace the catalog of the home `target` by a copy of that of `source`, which must not be in use."""
         ...
 
     def forget(self, home: Path) -> None:
-        """Nobody is at home there any more."""
+        """Remove the catalog of a home that is not needed any more."""
         ...
 
 
 class SQLiteCatalog:
-    """A file, which mgmt makes."""
+    """A file, which mgmt creates."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -96,7 +96,7 @@ class SQLiteCatalog:
 
 
 class SQLiteCatalogs:
-    """One for each home, in a folder of its own there."""
+    """A catalog for each home, in a folder of its own there."""
 
     def at(self, home: Path) -> SQLiteCatalog:
         return SQLiteCatalog(home / "catalog" / "catalog.db")
@@ -111,7 +111,7 @@ class SQLiteCatalogs:
 
 
 class PostgreSQLCatalog:
-    """A database of a server."""
+    """A database on a server."""
 
     def __init__(self, server: PostgreSQL, url: str, empty: str) -> None:
         self._server, self.url, self._empty = server, url, empty
@@ -120,7 +120,7 @@ class PostgreSQLCatalog:
         import psycopg
 
         with psycopg.connect(self.url, autocommit=True) as connection:
-            return connection.execute(_marked(statement), values or None).fetchall()
+            return connection.execute(_with_placeholders(statement), values or None).fetchall()
 
     def change(self, statement: str, *values: object) -> int:
         import psycopg
@@ -132,7 +132,7 @@ class PostgreSQLCatalog:
             tables = [table for (table,) in guarded.fetchall()]
             for table in tables:
                 connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER".encode())
-            count = connection.execute(_marked(statement), values or None).rowcount
+            count = connection.execute(_with_placeholders(statement), values or None).rowcount
             for table in tables:
                 connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER".encode())
             return count
@@ -147,17 +147,17 @@ class PostgreSQLCatalog:
         others = (
             "SELECT pid, query FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
         )
-        until = time.monotonic() + LONGEST_GOODBYE
+        until = time.monotonic() + DISCONNECT_SECONDS
         while left := self.rows(others):
             assert time.monotonic() < until, left
             time.sleep(0.01)
 
 
 class PostgreSQLCatalogs:
-    """A database for each home, which has a catalog's schema, and no records."""
+    """A database for each home, created with the schema of a catalog and without records."""
 
     def __init__(self, server: PostgreSQL, empty: str) -> None:
-        """`empty` is the URL of one that has the schema."""
+        """`empty` is the URL of a database with the schema."""
         self._server, self._empty = server, empty
         self._made: dict[Path, PostgreSQLCatalog] = {}
 
@@ -180,14 +180,14 @@ class PostgreSQLCatalogs:
 
     @contextmanager
     def dropped(self) -> Iterator[None]:
-        """Those that are made meanwhile are gone afterwards."""
+        """Drop, at the end, the databases created meanwhile."""
         before = set(self._made)
         yield
         for home in self._made.keys() - before:
             self.forget(home)
 
 
-def _first_use(url: str) -> None:
+def _create_schema(url: str) -> None:
     from mgmt.catalog import open_catalog
 
     catalog = open_catalog(url)
@@ -195,15 +195,15 @@ def _first_use(url: str) -> None:
     catalog.close()
 
 
-def _marked(statement: str) -> bytes:
+def _with_placeholders(statement: str) -> bytes:
     return statement.replace("?", "%s").encode()
 
 
 @contextmanager
 def catalogs_on(server: PostgreSQL) -> Iterator[PostgreSQLCatalogs]:
-    """Catalogs of this server, for as long as the `with` lasts."""
+    """Catalogs on this server, as long as the `with` lasts."""
     empty = server.create_database()
-    _first_use(empty)
+    _create_schema(empty)
     made = PostgreSQLCatalogs(server, empty)
     with made.dropped():
         yield made

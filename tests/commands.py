@@ -1,4 +1,4 @@
-"""Every command of mgmt, with the words that call it."""
+"""All commands of mgmt, by the words of their names."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from mgmt.cli import cli
 
 
 def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """`command` and all below it, aliases too."""
+    """`command` and all its subcommands, including aliases."""
     yield path, command
     if isinstance(command, click.Group):
         context = click.Context(command)
@@ -19,12 +19,12 @@ def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[t
 
 
 ALL = dict(walk(cli))
-"""With `mgmt` itself, which is `()`."""
+"""Including `mgmt` itself, which is `()`."""
 
 GROUPS = {path: command for path, command in ALL.items() if isinstance(command, click.Group)}
 LEAVES = {path: command for path, command in ALL.items() if path not in GROUPS}
 
 
 def spelled(path: tuple[str, ...]) -> str:
-    """`mgmt db upgrade`."""
+    """The full name of a command, as in `mgmt db upgrade`."""
     return " ".join(("mgmt", *path))

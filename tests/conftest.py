@@ -1,4 +1,4 @@
-"""Fixtures for every test: real S3 servers on loopback, one of each kind a session (and a worker)."""
+"""Fixtures for all tests: real S3 servers on loopback, one of each kind for a session (and worker)."""
 
 import itertools
 import json
@@ -20,23 +20,23 @@ _bucket_numbers = itertools.count(1)
 
 
 @pytest.fixture(autouse=True)
-def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test sees no AWS settings but its own, and can reach no account by mistake."""
+def _hide_the_users_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test sees only its own AWS settings, and cannot reach an account by mistake."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    for name, value in servers.NOBODY.items():
+    for name, value in servers.NO_USER_SETTINGS.items():
         monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _models_and_statements_are_shared() -> Iterator[None]:
+def _share_models_and_statements() -> Iterator[None]:
     with warm.shared():
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _catalogs_are_migrated_once(_models_and_statements_are_shared: None) -> Iterator[None]:
-    """Who tries the migrations themselves overrides this."""
+def _reuse_migrated_catalogs(_share_models_and_statements: None) -> Iterator[None]:
+    """Tests of the migrations override this."""
     with warm.migrated_once():
         yield
 
@@ -67,7 +67,7 @@ def postgresql_server() -> Iterator[PostgreSQL]:
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def catalogs(request: pytest.FixtureRequest) -> Iterator[Catalogs]:
-    """Who asks for it, and each `Program` below does, is run with catalogs of either kind."""
+    """Runs a test with both kinds of catalogs, if it requests this fixture or one of the programs below."""
     if request.param == "sqlite":
         yield SQLITE
     else:
@@ -76,8 +76,8 @@ def catalogs(request: pytest.FixtureRequest) -> Iterator[Catalogs]:
 
 
 @pytest.fixture(autouse=True)
-def _catalogs_go_with_their_test(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A server would be full of them soon."""
+def _drop_catalogs_after_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Without this, the server would soon be full."""
     made = request.getfixturevalue("catalogs") if "catalogs" in request.fixturenames else None
     with made.dropped() if isinstance(made, PostgreSQLCatalogs) else nullcontext():
         yield
@@ -85,9 +85,9 @@ def _catalogs_go_with_their_test(request: pytest.FixtureRequest) -> Iterator[Non
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked `sqlite` is not run with another catalog; what is, is marked `postgresql`."""
+    """Run tests marked `sqlite` only with SQLite; mark all that use PostgreSQL as `postgresql`."""
     functions = [item for item in items if isinstance(item, pytest.Function)]
-    left_out = {item for item in functions if _kind(item) == "postgresql" and item.get_closest_marker("sqlite")}
+    left_out = {item for item in functions if _catalog_kind(item) == "postgresql" and item.get_closest_marker("sqlite")}
     for item in functions:
         if {"postgresql", "postgresql_server"} & {*_parameters(item).values(), *item.fixturenames}:
             item.add_marker("postgresql")
@@ -95,7 +95,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in left_out]
 
 
-def _kind(item: pytest.Function) -> object:
+def _catalog_kind(item: pytest.Function) -> object:
     return _parameters(item).get("catalogs")
 
 
@@ -106,7 +106,7 @@ def _parameters(item: pytest.Function) -> dict[str, str]:
 
 @pytest.fixture
 def use_server(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], Server]:
-    """Give this test the endpoint and the credentials of a server, where boto3's own chain finds them."""
+    """Set the endpoint and the credentials of a server where boto3's own chain finds them."""
 
     def use(server: Server) -> Server:
         for name, value in server.environment.items():
@@ -118,25 +118,25 @@ def use_server(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], Server]:
 
 @pytest.fixture
 def seaweed(seaweed_server: Server, use_server: Callable[[Server], Server]) -> Server:
-    """SeaweedFS, the real one."""
+    """SeaweedFS, which verifies checksums and supports conditional requests."""
     return use_server(seaweed_server)
 
 
 @pytest.fixture
 def rclone(rclone_server: Server, use_server: Callable[[Server], Server]) -> Server:
-    """`rclone serve s3`, the dumb one."""
+    """`rclone serve s3`, which ignores both."""
     return use_server(rclone_server)
 
 
 @pytest.fixture
 def moto(moto_server: Server, use_server: Callable[[Server], Server]) -> Server:
-    """moto, for frozen objects only."""
+    """moto, only for frozen objects."""
     return use_server(moto_server)
 
 
 @pytest.fixture(scope="session")
 def new_bucket() -> Callable[[Server], str]:
-    """Makes a fresh, empty bucket on a server and returns its name."""
+    """Returns a function that creates an empty bucket on a server and returns its name."""
 
     def make(server: Server) -> str:
         name = f"bucket-{os.getpid()}-{next(_bucket_numbers)}"
@@ -169,41 +169,41 @@ def on_directory(tmp_path: Path, catalogs: Catalogs) -> Program:
 
 @pytest.fixture(params=["on_seaweed", pytest.param("on_rclone", marks=pytest.mark.sqlite), "on_directory"])
 def anywhere(request: pytest.FixtureRequest, catalogs: Catalogs) -> Program:
-    """The command with a real server, with a dumb one, and with none."""
+    """mgmt with SeaweedFS, with rclone, and with a directory as its store."""
     program: Program = request.getfixturevalue(request.param)
     return program
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Escape what is no UTF-8 in what a test says: a worker could not send its report else, and would die of that."""
+    """Escape all text of a report that is not UTF-8: a worker that cannot send its report dies."""
     report = yield
-    report.sections = [(title, _sendable(text)) for title, text in report.sections]
-    if report.longreprtext != _sendable(report.longreprtext):
-        report.longrepr = _sendable(report.longreprtext)
+    report.sections = [(title, _escaped(text)) for title, text in report.sections]
+    if report.longreprtext != _escaped(report.longreprtext):
+        report.longrepr = _escaped(report.longreprtext)
     return report
 
 
-def _sendable(text: str) -> str:
+def _escaped(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
 class Figure(Protocol):
-    """Notes what was tried of a promise, for the report of `make torture`."""
+    """Notes how often a promise was tested, for the report of `make torture`."""
 
     def __call__(self, promise: int | str, what: str, *, tried: int, violations: int, note: str = "") -> None:
-        """`promise` is its number in docs/promises.md (or "security"); the caller has asserted already."""
+        """`promise` is its number in docs/promises.md (or "security"); the caller has already asserted it."""
         ...
 
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Figure:
-    """Appends to the file that MGMT_FIGURES names; without it, nothing is noted."""
+    """Appends to the file that MGMT_FIGURES names; does nothing without it."""
 
     def note(promise: int | str, what: str, *, tried: int, violations: int, note: str = "") -> None:
         if path := os.environ.get("MGMT_FIGURES"):
             row = {"promise": promise, "what": what, "tried": tried, "violations": violations, "note": note}
-            with open(path, "a") as file:  # one short write: workers do not mix their lines
+            with open(path, "a") as file:  # one short write, so that lines of workers do not mix
                 file.write(json.dumps({**row, "test": request.node.nodeid}) + "\n")
 
     return note

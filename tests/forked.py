@@ -1,4 +1,4 @@
-"""A command in a child that is forked from the test process: all is imported there, which saves the start of Python."""
+"""A command in a child forked from the test process, which saves the start of Python and all imports."""
 
 import os
 import signal
@@ -18,18 +18,18 @@ ESCAPED = 70
 
 
 class Forked:
-    """What has been begun, with the methods of a `subprocess.Popen` that tests need."""
+    """A running child, with the methods of `subprocess.Popen` that tests need."""
 
     def __init__(self, main: Callable[[], int], *, environment: Mapping[str, str], cwd: Path) -> None:
-        """Call `main`, and exit with what it returns."""
-        self._output, self._errors = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 - to the end
+        """Call `main` in a child, which exits with its result."""
+        self._output, self._errors = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 - closed later
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
             _become(main, environment, cwd, self._output, self._errors)
 
     def poll(self) -> int | None:
-        """Its exit status; None while it runs."""
+        """The exit status; None while it runs."""
         if self.returncode is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -37,7 +37,7 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit status; TimeoutExpired when it still runs after so many seconds."""
+        """The exit status. Raises TimeoutExpired if it still runs after `timeout` seconds."""
         if timeout is None and self.returncode is None:
             self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         deadline = time.monotonic() + (timeout or 0)
@@ -48,13 +48,13 @@ class Forked:
         return status
 
     def communicate(self) -> tuple[str, str]:
-        """What it has printed, when it has ended; once."""
+        """Wait for its end and return its output; may be called once."""
         self.wait()
         with self._output, self._errors:
             return _text(self._output), _text(self._errors)
 
     def send_signal(self, number: int) -> None:
-        """Send it this, unless it has ended."""
+        """Send it a signal, unless it has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
@@ -83,10 +83,10 @@ def _text(file: IO[str]) -> str:
 def _become(
     main: Callable[[], int], environment: Mapping[str, str], cwd: Path, output: IO[str], errors: IO[str]
 ) -> None:
-    """Never back into the test: whatever happens, this process ends here."""
+    """Never returns to the test: this process always exits here."""
     status = ESCAPED
     try:
-        for number in SIGNALS:  # a test run in the background has SIGINT ignored
+        for number in SIGNALS:  # a test run in the background ignores SIGINT
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(environment)
@@ -96,7 +96,7 @@ def _become(
         sys.stdin, sys.stdout, sys.stderr = open(os.devnull), output, errors  # noqa: SIM115
         warnings.simplefilter("ignore", ResourceWarning)  # as Python does, but pytest does not
         status = main()
-    except KeyboardInterrupt:  # before mgmt listens, it ends as any program does
+    except KeyboardInterrupt:  # before mgmt installs its handlers, it ends as any program does
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     except BaseException as error:

@@ -12,7 +12,7 @@ import time
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
-"""How long a server may take to end by itself before it is killed."""
+"""Seconds that a server may take to stop before it is killed."""
 
 
 def watch(server: int, folder: str | os.PathLike[str]) -> "subprocess.Popen[bytes]":
@@ -22,12 +22,12 @@ def watch(server: int, folder: str | os.PathLike[str]) -> "subprocess.Popen[byte
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # a Ctrl-C is for the test run, which then stops the server itself
+        start_new_session=True,  # Ctrl-C goes to the test run, which then stops the server
     )
 
 
 def dismiss(guard: "subprocess.Popen[bytes]") -> None:
-    """There is nothing left to guard."""
+    """End the guard, as the server has been stopped."""
     guard.kill()
     guard.wait()
 
@@ -45,7 +45,7 @@ def _end(server: int) -> None:
 
 
 def _main(parent: int, server: int, folder: str) -> None:
-    while os.getppid() == parent:  # no pipe: the children that the parent forks would hold it open
+    while os.getppid() == parent:  # not a pipe: forked children of the parent would hold it open
         time.sleep(POLL_SECONDS)
     _end(server)
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""Processes that /proc hides: run as a script by `run`, in a namespace of its own, where other users are.
+"""Processes that /proc hides: `run` starts this module as a script in a namespace of its own, with other users.
 
-What is asked of it is the name of one of its functions; it prints JSON.
+Its argument is the name of one of its functions; it prints the result as JSON.
 """
 
 import ctypes
@@ -16,13 +16,13 @@ from typing import Any
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIBC = ctypes.CDLL(None)
 PR_SET_DUMPABLE = 4
-NOBODY, SOMEBODY = 65534, 65533
+NOBODY, OTHER_USER = 65534, 65533
 HIDDEN = "mount -t proc -o hidepid={} proc /proc"
 EMPTY = "mount -t tmpfs empty /proc"
 
 
 def run(mount: str, function: str, *arguments: str) -> Any:
-    """What `function` returns where `mount` has been done; processes and mounts are its own."""
+    """The result of `function` after the command `mount`, in namespaces of its own."""
     script = f'mount -t proc proc /proc && {mount} && exec "$@"'
     namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
     done = subprocess.run(
@@ -36,7 +36,7 @@ def run(mount: str, function: str, *arguments: str) -> Any:
 
 
 def may_hide() -> bool:
-    """Namespaces and mounts may be made here."""
+    """Whether namespaces and mounts are permitted."""
     if shutil.which("unshare") is None:
         return False
     tried = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", HIDDEN.format(2)]
@@ -44,7 +44,7 @@ def may_hide() -> bool:
 
 
 def as_user(uid: int, work: Callable[[], object]) -> Any:
-    """What `work` returns in a child that is another user."""
+    """The result of `work` in a child that runs as another user."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -56,29 +56,29 @@ def as_user(uid: int, work: Callable[[], object]) -> Any:
             os._exit(1)
     os.close(writing)
     with os.fdopen(reading, "rb") as file:
-        said = file.read()
+        result = file.read()
     assert os.waitpid(child, 0)[1] == 0
-    return json.loads(said)
+    return json.loads(result)
 
 
 def _become(uid: int) -> None:
-    """Be another user, as one who has logged in is: processes that have only changed may not look at each other."""
+    """Become another user as by a login: processes that only change their user may not inspect each other."""
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
     assert LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0
 
 
-def fates() -> dict[str, str]:
-    """Of a process of somebody's: what nobody, it itself and root think of it, alive, dead and replaced."""
+def liveness() -> dict[str, str]:
+    """The liveness of a process of another user, as seen by nobody, by that user and by root."""
     from mgmt.catalog.records.process import Owner
 
-    Owner.current().liveness()  # whatever is imported later could not be read by others
+    Owner.current().liveness()  # imports now what other users may be unable to read
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            _become(SOMEBODY)
+            _become(OTHER_USER)
             os.write(writing, str(Owner.current()).encode())
             signal.pause()
         finally:
@@ -92,21 +92,21 @@ def fates() -> dict[str, str]:
 
     found = {
         "nobody": as_user(NOBODY, lambda: see(other)),
-        "nobody, of one before it": as_user(NOBODY, lambda: see(impostor)),
-        "somebody": as_user(SOMEBODY, lambda: see(other)),
+        "nobody, of its predecessor": as_user(NOBODY, lambda: see(impostor)),
+        "its user": as_user(OTHER_USER, lambda: see(other)),
         "root": see(other),
-        "root, of one before it": see(impostor),
+        "root, of its predecessor": see(impostor),
         "itself": see(Owner.current()),
-        "advice": as_user(NOBODY, lambda: other.advice("somebody")),
+        "advice": as_user(NOBODY, lambda: other.advice("ann")),
     }
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    found["nobody, when it is gone"] = as_user(NOBODY, lambda: see(other))
+    found["nobody, after its end"] = as_user(NOBODY, lambda: see(other))
     return found
 
 
 def recovering(home: str) -> dict[str, Any]:
-    """What nobody's mgmt says and does while an upload of root's is under way, and when that is over."""
+    """What mgmt, run by nobody, reports and does during an upload of root, and after its end."""
     from mgmt.catalog import UploadRecord, open_catalog, this_host
     from mgmt.services.steps.local_files import claim
 
@@ -116,7 +116,7 @@ def recovering(home: str) -> dict[str, Any]:
         os.mkdir(f"{home}/{name}")
     with open(target, "w") as file:
         file.write("notes")
-    _mgmt("recover")  # whatever is imported later could not be read by nobody
+    _mgmt("recover")  # imports now what nobody may be unable to read
     _mgmt("upload", "missing")
     os.chmod(home, 0o777)
     for folder, folders, files in os.walk(home):
@@ -129,7 +129,7 @@ def recovering(home: str) -> dict[str, Any]:
         "recover --host": ("recover", "--host", this_host()),
         "upload": ("upload", target),
     }
-    child = os.fork()  # it is another process that is killed
+    child = os.fork()  # a child, so that another process is killed
     if child == 0:
         catalog = open_catalog(url)
         with catalog.journal.record(UploadRecord(target_path=target), claim=claim(target)):

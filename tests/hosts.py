@@ -1,5 +1,6 @@
-"""One machine plays several: what runs on a host is told that host's name by the system, or where root is needed, by
-Python. Everything else of the machine they share, its disks too.
+"""Simulates several hosts on one machine: a process gets a host name from the system or, without root, from Python.
+
+The hosts share everything else, including the disks.
 """
 
 import os
@@ -10,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 
-_NAMED = 'hostname "$0" && exec "$@"'
-_PRETENDING = """
+_WITH_HOSTNAME = 'hostname "$0" && exec "$@"'
+_WITH_PATCHED_NAME = """
 import runpy, socket, sys
 name = sys.argv[1]
 socket.gethostname = lambda: name
@@ -26,22 +27,22 @@ else:
 
 @cache
 def may_be_renamed() -> bool:
-    """The system lets us give processes a host name of their own."""
+    """Whether processes may get a host name of their own."""
     if shutil.which("unshare") is None or shutil.which("hostname") is None:
         return False
-    tried = ["unshare", "--uts", "sh", "-c", _NAMED, "other", "hostname"]
+    tried = ["unshare", "--uts", "sh", "-c", _WITH_HOSTNAME, "other", "hostname"]
     return subprocess.run(tried, capture_output=True, text=True).stdout.strip() == "other"
 
 
 def on_host(name: str, command: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """`command`, which begins with this Python, as the host `name` runs it."""
+    """`command`, which must start with this Python, so that it runs on the host `name`."""
     words = [os.fspath(each) for each in command]
     assert words[0] == sys.executable
     if may_be_renamed():
-        return ["unshare", "--uts", "sh", "-c", _NAMED, name, *words]
-    return [sys.executable, "-c", _PRETENDING, name, *words[1:]]
+        return ["unshare", "--uts", "sh", "-c", _WITH_HOSTNAME, name, *words]
+    return [sys.executable, "-c", _WITH_PATCHED_NAME, name, *words[1:]]
 
 
 def become(name: str) -> None:
-    """Let this process, a child that was forked for it, be on the host `name`."""
+    """Make this process, a forked child, run on the host `name`."""
     socket.gethostname = lambda: name

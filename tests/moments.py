@@ -1,4 +1,4 @@
-"""Something that happens in the middle of a command: others act, or the command dies, at one of its calls."""
+"""Events in the middle of a command: at one of its calls, other code runs, or the command is killed."""
 
 import os
 import pkgutil
@@ -18,26 +18,26 @@ def always(*_: object, **__: object) -> bool:
 
 
 def of_file(name: str) -> When:
-    """The first argument is the descriptor of a file that is called `name` now."""
+    """True if the first argument is a descriptor of a file with this name."""
     return lambda descriptor, *_: os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")) == name
 
 
 @dataclass
-class Happening:
-    """Whether what was to happen has happened."""
+class Event:
+    """Whether it has happened."""
 
     happened: bool = False
 
 
 @contextmanager
-def meanwhile(where: str, do: Callable[[], object], *, when: When = always, after: bool = False) -> Iterator[Happening]:
-    """`do` happens once, just before (or `after`) the first call of the function `where` that `when` is true of."""
+def meanwhile(where: str, do: Callable[[], object], *, when: When = always, after: bool = False) -> Iterator[Event]:
+    """Call `do` once, just before (or `after`) the first call of the function `where` for which `when` is true."""
     module, name = pkgutil.resolve_name(where.rpartition(".")[0]), where.rpartition(".")[2]
-    call, it = getattr(module, name), Happening()
+    call, event = getattr(module, name), Event()
 
     def called(*arguments: Any, **options: Any) -> Any:
-        now = not it.happened and when(*arguments, **options)
-        it.happened = it.happened or now
+        now = not event.happened and when(*arguments, **options)
+        event.happened = event.happened or now
         if now and not after:
             do()
         result = call(*arguments, **options)
@@ -47,7 +47,7 @@ def meanwhile(where: str, do: Callable[[], object], *, when: When = always, afte
 
     setattr(module, name, called)
     try:
-        yield it
+        yield event
     finally:
         setattr(module, name, call)
 
@@ -62,6 +62,6 @@ def killed(program: Program, *words: str | os.PathLike[str], at: str, when: When
         finally:
             os._exit(70)
     _, status = os.waitpid(pid, 0)
-    assert os.WIFSIGNALED(status), f"{words} came to its end: {at} was never called"
+    assert os.WIFSIGNALED(status), f"{words} ended, but {at} was never called"
     assert os.WTERMSIG(status) == signal.SIGKILL
     program.records.wait()

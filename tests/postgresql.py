@@ -1,4 +1,4 @@
-"""A PostgreSQL server: one that is told of, else one of our own on loopback, for as long as a `with` lasts."""
+"""A PostgreSQL server: a given one, or one of our own on loopback, as long as a `with` lasts."""
 
 import importlib.util
 import itertools
@@ -19,47 +19,47 @@ from tests.guard import dismiss, watch
 from tests.servers import free_port, until
 
 GIVEN = os.environ.get("MGMT_TEST_POSTGRES_URL")
-"""For instance postgresql://me@127.0.0.1:5432/postgres: a login that may create databases and roles."""
+"""For example postgresql://me@127.0.0.1:5432/postgres: a login that may create databases and roles."""
 
 _databases = itertools.count(1)
 
 
 @dataclass
 class PostgreSQL:
-    """A server that may be asked for databases."""
+    """A server that creates databases for tests."""
 
     url: str
-    """Of a database that is there, for a login that may create others, and roles."""
+    """The URL of an existing database, for a login that may create others, and roles."""
 
     def create_database(self, like: str | None = None) -> str:
-        """The URL of a new database: empty, or as the one at the URL `like` is, whoever is still connected.
+        """The URL of a new database: empty, or a copy of the one at the URL `like`, whose connections are closed.
 
-        Names sort by their bytes in it, as they do in SQLite.
+        It sorts names by their bytes, as SQLite does.
         """
         name = f"mgmt_test_{os.getpid()}_{next(_databases)}"
         if like is None:
             self.execute(
-                f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8' {self._by_files()}"
+                f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8' {self._strategy()}"
             )
         else:
             self._copy(_name(like), name)
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
 
     def copy_database(self, source: str, target: str) -> None:
-        """Let the database at the URL `target` be what that at `source` is, whoever is still connected to either."""
+        """Replace the database at the URL `target` by a copy of `source`; connections to both are closed."""
         self.drop_database(target)
         self._copy(_name(source), _name(target))
 
     def drop_database(self, url: str) -> None:
-        """Remove it, whoever is still connected."""
+        """Drop the database, and close its connections."""
         self.execute(f"DROP DATABASE {_name(url)} WITH (FORCE)")
 
     def _copy(self, source: str, target: str) -> None:
         self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{source}'")
-        self.execute(f"CREATE DATABASE {target} TEMPLATE {source} {self._by_files()}")
+        self.execute(f"CREATE DATABASE {target} TEMPLATE {source} {self._strategy()}")
 
-    def _by_files(self) -> str:
-        """That takes a third of the time, where the server can do it in two ways."""
+    def _strategy(self) -> str:
+        """The faster strategy, where the server has two: it takes a third of the time."""
         return "STRATEGY FILE_COPY" if self._version() >= 15 else ""
 
     def _version(self) -> int:
@@ -70,13 +70,13 @@ class PostgreSQL:
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """The URL of an empty database, for as long as the `with` lasts."""
+        """The URL of an empty database, as long as the `with` lasts."""
         url = self.create_database()
         yield url
         self.drop_database(url)
 
     def execute(self, *statements: str, url: str | None = None) -> None:
-        """Do this, one after the other, in the database at `url`."""
+        """Run the statements in the database at `url`."""
         import psycopg
 
         with psycopg.connect(url or self.url, autocommit=True) as connection:
@@ -86,7 +86,7 @@ class PostgreSQL:
 
 @dataclass
 class OwnPostgreSQL(PostgreSQL):
-    """A server of our own, which may be stopped and started: its port and its databases stay."""
+    """A server of our own, which can be stopped and restarted with the same port and databases."""
 
     home: Path
     programs: Path
@@ -102,11 +102,11 @@ class OwnPostgreSQL(PostgreSQL):
             "listen_addresses=127.0.0.1",
             f"port={self.port}",
             f"unix_socket_directories={self.home}",
-            "fsync=off",  # what a power cut does is tried elsewhere; a killed server loses nothing by it
+            "fsync=off",  # only a power cut would lose data, and other tests try that
             "full_page_writes=off",
             "wal_level=minimal",
             "max_wal_senders=0",
-            "shared_buffers=32MB",  # each database that is made or dropped has all of them written
+            "shared_buffers=32MB",  # creating or dropping a database writes all of them
             "max_connections=100",
             *self.settings,
         ]
@@ -127,7 +127,7 @@ class OwnPostgreSQL(PostgreSQL):
         until(self._answers, self.home, "an answer", self.process)
 
     def stop(self, mode: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT is a "fast" stop, which does not wait for those who are connected; SIGQUIT is "immediate": a crash."""
+        """SIGINT is a "fast" shutdown, which closes all connections; SIGQUIT an "immediate" one, like a crash."""
         assert self.process is not None
         self.process.send_signal(mode)
         self.process.wait(600)
@@ -150,7 +150,7 @@ def _name(url: str) -> str:
 
 @contextmanager
 def postgresql() -> Iterator[PostgreSQL]:
-    """The server that MGMT_TEST_POSTGRES_URL tells of, else one of our own."""
+    """The server that MGMT_TEST_POSTGRES_URL names, or one of our own."""
     if GIVEN:
         yield PostgreSQL(GIVEN)
         return
@@ -160,7 +160,7 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 @contextmanager
 def own_postgresql(*settings: str) -> Iterator[OwnPostgreSQL]:
-    """A new server, of the system's programs or else those of a package; `settings` are `name=value`."""
+    """A new server, with the system's programs or those of a package; `settings` are `name=value`."""
     with tempfile.TemporaryDirectory(prefix="mgmt-postgresql-", ignore_cleanup_errors=True) as temporary:
         home = Path(temporary)
         owner: dict[str, Any] = {}
@@ -184,7 +184,7 @@ def own_postgresql(*settings: str) -> Iterator[OwnPostgreSQL]:
 
 
 def _programs(home: Path) -> Path:
-    """The folder of `initdb` and `postgres`: the system's, else a package's."""
+    """The folder of `initdb` and `postgres`, of the system or of a package."""
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
     if debian := sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4])):
@@ -195,6 +195,6 @@ def _programs(home: Path) -> Path:
     newest = max(Path(package.origin).parent.glob("pginstall*"), key=lambda path: path.name)
     if os.geteuid() != 0:
         return newest / "bin"
-    for part in (newest, newest.parent.with_suffix(".libs")):  # nobody may not be let into our own folders
+    for part in (newest, newest.parent.with_suffix(".libs")):  # nobody may be unable to read our folders
         shutil.copytree(part, home / "programs" / part.relative_to(newest.parent.parent), symlinks=True)
     return home / "programs" / newest.relative_to(newest.parent.parent) / "bin"

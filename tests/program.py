@@ -1,4 +1,4 @@
-"""Running the `mgmt` command as a user does, with folders of its own."""
+"""Runs the `mgmt` command as a user does, with folders of its own."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from tests.forked import Forked
 
 @dataclass(frozen=True)
 class Done:
-    """How a run ended."""
+    """The result of a run."""
 
     returncode: int
     stdout: str
@@ -28,7 +28,7 @@ class Done:
 
 @dataclass
 class Program:
-    """`mgmt` with its configuration, catalog and work all below `home`, and a store."""
+    """`mgmt` with a store, and with its configuration, catalog and work folder below `home`."""
 
     home: Path
     store: str
@@ -37,12 +37,12 @@ class Program:
 
     @property
     def records(self) -> Catalog:
-        """What its catalog holds, of whichever kind that is."""
+        """Its catalog, of either kind."""
         return self.catalogs.at(self.home)
 
     @property
     def catalog(self) -> Path:
-        """The file, for tests of what only an SQLite catalog can suffer."""
+        """The file of an SQLite catalog, for tests of that alone."""
         return SQLITE.at(self.home).path
 
     @property
@@ -68,13 +68,13 @@ class Program:
         return [sys.executable, "-m", "mgmt", *(os.fspath(each) for each in arguments)]
 
     def main(self, arguments: list[str]) -> int:
-        """What the command does in this process; returns its exit status."""
+        """Run the command in this process; returns its exit status."""
         from mgmt import cli
 
         return cli.run(arguments)
 
     def run(self, *arguments: str | os.PathLike[str], cwd: Path | None = None) -> Done:
-        """Run to the end in this process, which saves a second a time; the caller looks at the exit status."""
+        """Run to the end in this process, which saves a second; the caller checks the exit status."""
         stdout, stderr = io.StringIO(), io.StringIO()
         environment, folder, umask = dict(os.environ), os.getcwd(), os.umask(0o022)
         level = logging.getLogger("mgmt").level
@@ -115,19 +115,19 @@ class Program:
         )
 
     def ok(self, *arguments: str | os.PathLike[str], cwd: Path | None = None) -> str:
-        """Run, succeed, and give stdout."""
+        """Run, assert success, and return stdout."""
         done = self.run(*arguments, cwd=cwd)
         assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     def json(self, *arguments: str | os.PathLike[str], cwd: Path | None = None) -> Any:
-        """Run with `-o json`, succeed, and give what stdout says."""
+        """Run with `-o json`, assert success, and return the parsed output."""
         return json.loads(self.ok("-o", "json", *arguments, cwd=cwd))
 
     def fork(
         self, *arguments: str | os.PathLike[str], arm: Callable[[], None] | None = None, **environment: str
     ) -> Forked:
-        """Begin, and go on, in a forked child, which first calls `arm`; for what is not about the start itself."""
+        """Start in a forked child, which first calls `arm`; for tests that are not about the start itself."""
 
         def main() -> int:
             if arm is not None:
@@ -140,7 +140,7 @@ class Program:
         return Forked(main, environment={**self.env(), **environment}, cwd=self.work)
 
     def start(self, *arguments: str | os.PathLike[str], **options: Any) -> "subprocess.Popen[str]":
-        """Begin, and go on, in a process of its own."""
+        """Start in a process of its own."""
         options.setdefault("cwd", self.work)
         return subprocess.Popen(
             self.command(*arguments),
@@ -149,7 +149,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A test run in the background has SIGINT ignored, and its children would inherit that.
+            # A test run in the background ignores SIGINT, and its children would inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
             **options,
         )

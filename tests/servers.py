@@ -1,4 +1,4 @@
-"""Real S3 servers on loopback, each in a folder of its own, for as long as a `with` lasts."""
+"""Real S3 servers on loopback, each in a folder of its own, as long as a `with` lasts."""
 
 import json
 import os
@@ -22,19 +22,19 @@ from tests.guard import dismiss, watch
 ACCESS_KEY = "test"
 SECRET_KEY = "testtest1"
 START_SECONDS = 600
-"""After which a server is given up: a busy machine only makes it late."""
+"""Seconds to wait for a server; a busy machine only makes it late."""
 
-NOBODY = {
+NO_USER_SETTINGS = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""Variables that keep boto3 from the user's own settings, and from asking the network for some."""
+"""Variables that keep boto3 from the user's own settings, and from requesting credentials on the network."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """An S3 endpoint that answers."""
+    """A running S3 endpoint."""
 
     name: str
     endpoint_url: str
@@ -42,10 +42,10 @@ class Server:
     """Variables by which boto3's own chain finds it and its credentials."""
     pid: int
     folder: Path
-    """Where it keeps its files; its log is `folder / "log"`."""
+    """The folder of its files; its log is `folder / "log"`."""
 
     def client(self) -> Any:
-        """A plain boto3 client, to look at the server from outside mgmt."""
+        """A plain boto3 client, to access the server without mgmt."""
         import boto3
         from botocore.config import Config
 
@@ -65,7 +65,7 @@ class Server:
 
 @contextmanager
 def seaweedfs(folder: Path | None = None) -> Iterator[Server]:
-    """SeaweedFS: the real server of the tests. It checks checksums and honours If-None-Match."""
+    """SeaweedFS: it verifies checksums and honours If-None-Match."""
 
     def command(home: Path) -> tuple[list[str], int]:
         master, volume, filer, s3, admin = (free_port(twin=10_000) for _ in range(5))
@@ -112,7 +112,7 @@ def seaweedfs(folder: Path | None = None) -> Iterator[Server]:
 
 @contextmanager
 def rclone(folder: Path | None = None) -> Iterator[Server]:
-    """`rclone serve s3`: the dumb endpoint. It ignores If-None-Match and every checksum but Content-MD5."""
+    """`rclone serve s3`: it ignores If-None-Match and every checksum but Content-MD5."""
 
     def command(home: Path) -> tuple[list[str], int]:
         port = free_port()
@@ -135,7 +135,7 @@ def rclone(folder: Path | None = None) -> Iterator[Server]:
 
 @contextmanager
 def moto(folder: Path | None = None) -> Iterator[Server]:
-    """moto: the one that knows frozen storage classes. It stands for nothing about integrity."""
+    """moto: it supports frozen storage classes, but verifies nothing."""
 
     def command(_home: Path) -> tuple[list[str], int]:
         port = free_port()
@@ -162,9 +162,9 @@ def _serve(
 
 
 def environment(endpoint_url: str) -> dict[str, str]:
-    """The variables by which boto3 finds a server of this module, and nothing of the user's own."""
+    """The variables by which boto3 finds a server of this module, and none of the user's own settings."""
     return {
-        **NOBODY,
+        **NO_USER_SETTINGS,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_ENDPOINT_URL": endpoint_url,
@@ -176,7 +176,7 @@ def environment(endpoint_url: str) -> dict[str, str]:
 def _started(
     command: Callable[[Path], tuple[list[str], int]], home: Path, extra: Mapping[str, str], ready: str, temporary: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    for attempt in (1, 2, 3):  # another process can take a free port before the server binds it
+    for attempt in (1, 2, 3):  # another process may take the port before the server binds it
         arguments, port = command(home)
         with _running(arguments, home, extra, temporary) as process:
             try:
@@ -201,7 +201,7 @@ def _running(
             stderr=log,
             cwd=home,
             env={**os.environ, **extra},
-            start_new_session=True,  # a Ctrl-C is for the test run, which then stops the server itself
+            start_new_session=True,  # Ctrl-C goes to the test run, which then stops the server
         )
     guard = watch(process.pid, temporary)
     try:
@@ -245,7 +245,7 @@ def _put_works(client: Any) -> bool:
     try:
         client.create_bucket(Bucket="ready")
     except client.exceptions.BucketAlreadyExists:
-        pass  # this is a second try
+        pass  # this is a retry
     except (BotoCoreError, ClientError):
         return False
     try:
@@ -260,7 +260,7 @@ def _program(name: str) -> str:
 
 
 def free_port(*, twin: int = 0) -> int:
-    """A port below the range from which the kernel takes its own, so that no client's connection can take it first.
+    """A free port below the kernel's ephemeral range, so that no outgoing connection can take it first.
 
     With `twin`, the port `twin` above it is free as well (SeaweedFS puts gRPC there).
     """

@@ -1,4 +1,4 @@
-"""Settings: where they come from, and what is refused."""
+"""Settings: their sources, and the values that are refused."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +16,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "config" / "config.toml"
 
 
-def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(file: Path) -> None:
+def test_a_flag_overrides_the_environment_which_overrides_the_file(file: Path) -> None:
     assert load({}, file, {}).level == "fast"
     write(file, "level", "balanced")
     settings = load({}, file, {})
@@ -27,19 +27,19 @@ def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(file: Pat
     assert (settings.level, settings.origins["level"]) == ("balanced", "flag")
 
 
-def test_the_older_names_of_a_store() -> None:
+def test_the_older_variables_of_a_store_are_accepted() -> None:
     older = {"MGMT_BUCKET": "footage", "MGMT_OBJECT_PREFIX": "archive/"}
     assert load({}, Path("/nowhere"), older).store == "s3://footage/archive"
     assert load({}, Path("/nowhere"), {**older, "MGMT_STORE": "s3://other"}).store == "s3://other"
 
 
-def test_comments_stay_and_the_file_is_private(file: Path) -> None:
+def test_writing_keeps_comments_and_the_file_is_private(file: Path) -> None:
     file.parent.mkdir()
-    file.write_text('# my own words\nlevel = "fast"  # for now\n')
+    file.write_text('# my own comment\nlevel = "fast"  # for now\n')
     write(file, "store", "file:///archive")
     write(file, "threads", "8")
     text = file.read_text()
-    assert "# my own words" in text
+    assert "# my own comment" in text
     assert "# for now" in text
     assert load({}, file, {}).threads == 8
     write(file, "threads", None)
@@ -59,7 +59,7 @@ def test_comments_stay_and_the_file_is_private(file: Path) -> None:
         ("proof", ""),
     ],
 )
-def test_what_is_refused_changes_nothing(file: Path, name: str, value: str) -> None:
+def test_a_refused_value_changes_nothing(file: Path, name: str, value: str) -> None:
     write(file, "level", "balanced")
     before = file.read_bytes()
     with pytest.raises(ConfigurationError, match=name):
@@ -67,12 +67,12 @@ def test_what_is_refused_changes_nothing(file: Path, name: str, value: str) -> N
     assert file.read_bytes() == before
 
 
-def test_a_name_that_is_nearly_right(file: Path) -> None:
+def test_a_misspelled_name_gets_a_suggestion(file: Path) -> None:
     with pytest.raises(ConfigurationError, match="did you mean 'storage_class'"):
         write(file, "storage_clas", "STANDARD")
 
 
-def test_a_file_that_cannot_be_read(file: Path) -> None:
+def test_an_invalid_file_is_refused(file: Path) -> None:
     file.parent.mkdir()
     file.write_text("level = ")
     with pytest.raises(ConfigurationError, match="cannot be read"):
@@ -102,25 +102,25 @@ def test_every_setting_has_an_environment_variable() -> None:
     ("text", "size"),
     [("5", 5), ("8M", 8 << 20), ("8MiB", 8 << 20), ("1.5g", 3 << 29), ("64 kB".replace(" ", ""), 65536)],
 )
-def test_sizes(text: str, size: int) -> None:
+def test_sizes_with_units_are_parsed(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
 @given(st.text(max_size=8))
-def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
+def test_any_text_is_a_size_or_raises_a_value_error(text: str) -> None:
     with suppress(ValueError):
         assert isinstance(parse_size(text), int)
 
 
-def test_infinity_is_no_size() -> None:
+def test_infinity_is_not_a_size() -> None:
     with pytest.raises(ValueError, match="inf"):
         parse_size("infk")
 
 
-@pytest.mark.parametrize(("given", "meant"), [("true", True), ("True", True), ("false", False)])
-def test_yes_or_no(given: str, meant: bool, file: Path) -> None:
+@pytest.mark.parametrize(("given", "expected"), [("true", True), ("True", True), ("false", False)])
+def test_a_boolean_must_be_true_or_false(given: str, expected: bool, file: Path) -> None:
     write(file, "mirror", given)
-    assert file.read_text() == f"mirror = {str(meant).lower()}\n"
-    assert load({}, file, {}).mirror is meant
+    assert file.read_text() == f"mirror = {str(expected).lower()}\n"
+    assert load({}, file, {}).mirror is expected
     with pytest.raises(ConfigurationError, match="must be true or false"):
         load({}, file, {"MGMT_MIRROR": "1"})

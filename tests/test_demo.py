@@ -1,4 +1,4 @@
-"""The tour is taken for real, by the command that `make demo` runs."""
+"""The tour itself, run by the command of `make demo`."""
 
 import os
 import re
@@ -23,7 +23,7 @@ TINY = Shoot(photos=2, photo_size=(120, 80), video_seconds=1, video_size=(160, 9
 
 
 def tour(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Take the tour as a user whose home is `home`."""
+    """Run the tour as a user whose home is `home`."""
     return subprocess.run(
         [sys.executable, "-m", "demo.tour", *arguments],
         cwd=TOP,
@@ -49,7 +49,7 @@ def environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture
 def short_home() -> Iterator[Path]:
-    """A home with a short path: SeaweedFS puts Unix sockets below it, whose paths may have 107 bytes (unix(7))."""
+    """A home with a short path: SeaweedFS puts Unix sockets below it, of at most 107 bytes (unix(7))."""
     with tempfile.TemporaryDirectory(prefix="tour-") as folder:
         yield Path(folder)
 
@@ -58,7 +58,7 @@ def everything_in(home: Path) -> list[str]:
     return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.name != "tmp")
 
 
-def test_the_tour_without_a_server(tmp_path: Path) -> None:
+def test_the_tour_succeeds_without_a_server(tmp_path: Path) -> None:
     home, store = tmp_path / "home", tmp_path / "store"
 
     done = tour(home, "--small", "--store", f"file://{store}")
@@ -81,8 +81,8 @@ def test_the_tour_without_a_server(tmp_path: Path) -> None:
     assert "restored/python-sources/ is identical to the original python-sources/" in done.stdout
     assert done.stdout.rstrip().splitlines()[-1].startswith("The tour succeeded: 11 commands")
     assert "Traceback" not in done.stdout + done.stderr
-    assert "\033" not in done.stdout + done.stderr, "off a terminal nothing is bold"
-    assert everything_in(home) == [], "the user's own home is as it was"
+    assert "\033" not in done.stdout + done.stderr, "there are escape sequences, though this is no terminal"
+    assert everything_in(home) == [], "the tour has changed the user's home"
     (folder,) = store.iterdir()
     archives = sorted(folder.glob("*.tar.gz"))
     assert [path.name for path in archives] == ["python-sources.tar.gz", "sunrise-hike.tar.gz"]
@@ -102,15 +102,15 @@ def test_a_failing_command_fails_the_tour(tmp_path: Path) -> None:
     assert everything_in(tmp_path / "home") == []
 
 
-def test_the_tour_takes_no_other_store(tmp_path: Path) -> None:
-    done = tour(tmp_path / "home", "--store", "s3://somebody's/bucket")
+def test_the_tour_refuses_other_stores(tmp_path: Path) -> None:
+    done = tour(tmp_path / "home", "--store", "s3://bucket/prefix")
 
     assert done.returncode == 2
     assert "file:///" in done.stderr
 
 
 @pytest.mark.parametrize(("command", "status"), [(["false"], 1), (["sleep", "600"], 128 + signal.SIGTERM)])
-def test_the_server_is_stopped_whatever_happens(short_home: Path, command: list[str], status: int) -> None:
+def test_the_server_is_stopped_after_a_failure_or_a_signal(short_home: Path, command: list[str], status: int) -> None:
     only_step = f"""
 import sys
 from demo import tour
@@ -145,7 +145,7 @@ sys.exit(tour.main())
     assert everything_in(short_home) == []
 
 
-def test_media_are_real_and_the_same_for_the_same_seed(tmp_path: Path) -> None:
+def test_media_are_valid_and_reproducible(tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("again", 1), ("other", 2)):
         make_media(tmp_path / name, TINY, seed)
     made = {
@@ -165,7 +165,7 @@ def test_media_are_real_and_the_same_for_the_same_seed(tmp_path: Path) -> None:
         assert photo.getexif()[ExifTags.Base.DateTime] == "2024:06:21 04:37:00"
 
 
-def test_sources_are_many_and_odd(tmp_path: Path) -> None:
+def test_sources_include_unusual_names_and_are_reproducible(tmp_path: Path) -> None:
     make_sources(tmp_path / "one", 100, 1)
     make_sources(tmp_path / "again", 100, 1)
     made = snapshot(tmp_path / "one")
@@ -182,18 +182,18 @@ def _flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("change", "expected"),
     [
         (lambda top: _flip(top / "file"), "different: file"),
         (lambda top: (top / "file").chmod(0o600), "different: file"),
         (lambda top: os.utime(top / "file", ns=(0, 1)), "different: file"),
-        (lambda top: os.link(top / "file", top.parent / "elsewhere"), "different: file"),
+        (lambda top: os.link(top / "file", top.parent / "other"), "different: file"),
         (lambda top: (top / "empty").rmdir(), "missing: empty"),
         (lambda top: (top / "new").mkdir(), "unexpected: new"),
-        (lambda top: ((top / "link").unlink(), (top / "link").symlink_to("elsewhere")), "different: link"),
+        (lambda top: ((top / "link").unlink(), (top / "link").symlink_to("other")), "different: link"),
     ],
 )
-def test_every_difference_is_seen(tmp_path: Path, harm: Callable[[Path], object], said: str) -> None:
+def test_every_difference_is_reported(tmp_path: Path, change: Callable[[Path], object], expected: str) -> None:
     top = tmp_path / "top"
     (top / "empty").mkdir(parents=True)
     (top / "file").write_bytes(b"contents")
@@ -202,7 +202,7 @@ def test_every_difference_is_seen(tmp_path: Path, harm: Callable[[Path], object]
     before = snapshot(top)
     assert differences(before, snapshot(top)) == []
 
-    harm(top)
+    change(top)
 
     found = differences(before, snapshot(top))
-    assert any(line.startswith(said) for line in found), found
+    assert any(line.startswith(expected) for line in found), found

@@ -1,4 +1,4 @@
-"""The documentation lists what exists, and nothing else: commands, options, errors, exit statuses, types and tables."""
+"""The documentation lists exactly what exists: commands, options, errors, exit statuses, types and tables."""
 
 import hashlib
 import importlib
@@ -42,12 +42,12 @@ def sections(page: str) -> dict[str, str]:
 
 
 def section_of(path: tuple[str, ...]) -> str:
-    """The section of commands.md about a command; for `mgmt` itself the top of the page."""
-    all_of_them = sections(COMMANDS)
+    """The section of commands.md on a command; for `mgmt` itself, the top of the page."""
+    titled = sections(COMMANDS)
     if not path:
-        return all_of_them["Commands"]
+        return titled["Commands"]
     wanted = f"`{spelled(path)}`"
-    matching = [text for title, text in all_of_them.items() if wanted in title.split(", ")]
+    matching = [text for title, text in titled.items() if wanted in title.split(", ")]
     assert len(matching) == 1, f"docs/commands.md has {len(matching)} sections on {wanted}"
     return matching[0]
 
@@ -60,12 +60,12 @@ def rows(text: str) -> list[list[str]]:
 
 
 def quoted(text: str) -> list[str]:
-    """What stands in backticks."""
+    """The texts in backticks."""
     return re.findall(r"`([^`\n]+)`", text)
 
 
 def subclasses(kind: type[MgmtError]) -> Iterator[type[MgmtError]]:
-    """`kind` and all below it that a user can see; those with an underscore never leave their module."""
+    """`kind` and all its public subclasses; those with an underscore never leave their module."""
     yield kind
     for each in kind.__subclasses__():
         if not each.__name__.startswith("_"):
@@ -112,7 +112,7 @@ def test_each_documented_command_exists() -> None:
     assert sorted(titles) == sorted(spelled(path) for path in ALL if path)
 
 
-def test_the_table_of_commands_is_that_of_the_help() -> None:
+def test_the_table_of_commands_agrees_with_the_help() -> None:
     table = [cells for cells in rows(sections(COMMANDS)["Commands"]) if cells[0].startswith(("**", "["))]
     expected: list[list[str]] = []
     for title, modules in SECTIONS.items():
@@ -145,13 +145,13 @@ def test_each_error_is_documented_with_its_exit_status() -> None:
     assert len(table) == len(expected)
 
 
-def test_each_problem_that_verify_finds_is_documented() -> None:
+def test_each_problem_reported_by_verify_is_documented() -> None:
     table = [cells for cells in rows(section_of(("verify",))) if not cells[0].startswith("`-")]
     assert {quoted(cells[0])[0] for cells in table} == set(Problem)
 
 
 def documented_values(page: str, heading: str, field: str) -> set[str]:
-    """The words that a page lists for a field or column."""
+    """The values that a page lists for a field or column."""
     (cell,) = [cells[1] for cells in rows(sections(page)[heading]) if f"`{field}`" in cells[0]]
     return set(quoted(cell))
 
@@ -163,8 +163,8 @@ def test_each_type_and_status_is_documented() -> None:
     assert documented_values(COMMANDS, "Fields of a file", "status") == set(FileStatus)
 
 
-def test_each_type_of_operation_is_in_the_catalog_page() -> None:
-    """Above the columns of `operations`: the table of each type that has one of its own, the names of the others."""
+def test_each_type_of_operation_is_on_the_catalog_page() -> None:
+    """Above the columns of `operations`: the table of each type, or its name if it has no table of its own."""
     words = set(quoted(sections(CATALOG)["`operations`"].partition("| column")[0]))
     own = {name: str(mapper.local_table) for name, mapper in OperationRecord.__mapper__.polymorphic_map.items()}
     expected = {name if table == "operations" else table for name, table in own.items()}
@@ -179,7 +179,7 @@ def test_each_setting_is_documented() -> None:
 
 
 def test_each_documented_table_exists() -> None:
-    """And each is in the diagram."""
+    """Also, each table is in the diagram."""
     headings = {quoted(title)[0] for title in sections(CATALOG) if title.startswith("`")}
     assert headings == set(Base.metadata.tables)
     diagram = re.findall(r"```mermaid\nerDiagram\n(.*?)```", CATALOG, re.DOTALL)[0]
@@ -200,14 +200,14 @@ def test_no_link_is_broken(page: Path) -> None:
     assert list(broken_links(page)) == []
 
 
-def test_the_example_of_the_digest_is_right() -> None:
+def test_the_example_of_the_digest_is_correct() -> None:
     example = sections(FORMAT)["An example"]
     lines = re.findall(r"```\n(d\|.*?)```", example, re.DOTALL)[0]
     stated = re.findall(r"digest: `([0-9a-f]{64})`", example)
     assert stated == [hashlib.sha256(lines.replace("|", "\0").encode()).hexdigest()]
 
 
-def test_the_reader_of_the_format_page_reads_an_archive(tmp_path: Path) -> None:
+def test_the_reader_on_the_format_page_reads_an_archive(tmp_path: Path) -> None:
     program = Program(tmp_path, f"file://{tmp_path / 'store'}")
     folder = program.work / "trip"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""docs/new-operation.md: its blocks, applied to a copy of the tree, pass the linters and give a working command."""
+"""The blocks of docs/new-operation.md, applied to a copy of the tree, pass the linters and make a working command."""
 
 import json
 import os
@@ -21,7 +21,7 @@ BLOCK = re.compile(r"^```(python|diff)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def edited(content: str, diff: str) -> str:
-    """`content` with a diff applied, whose old lines must be in it exactly once."""
+    """`content` with a diff applied; its old lines must occur in it exactly once."""
     lines = diff.splitlines(keepends=True)
     old = "".join(line[1:] for line in lines if line[0] in " -")
     new = "".join(line[1:] for line in lines if line[0] in " +")
@@ -30,7 +30,7 @@ def edited(content: str, diff: str) -> str:
 
 
 def apply(tree: Path) -> Mapping[str, bool]:
-    """Apply every block to its file; returns the changed files, and for each whether it is new."""
+    """Apply every block to its file; returns, for each changed file, whether it is new."""
     changed = {}
     for path, section in HEADING.findall(PAGE):
         file = tree / path
@@ -44,7 +44,7 @@ def apply(tree: Path) -> Mapping[str, bool]:
 
 @dataclass(frozen=True)
 class Tree:
-    """A copy of the code, and the files in it that the page changes; for each whether it is new."""
+    """A copy of the code, and for each file that the page changes, whether it is new."""
 
     path: Path
     changed: Mapping[str, bool]
@@ -68,7 +68,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     return Tree(copy, apply(copy))
 
 
-def test_the_page_edits_as_few_files_as_it_says(tree: Tree) -> None:
+def test_the_page_states_the_right_number_of_files(tree: Tree) -> None:
     numbers = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
     new, edits = re.findall(r"needs (\w+) new files .*? edits of (\w+) others", PAGE, re.DOTALL)[0]
     assert sum(tree.changed.values()) == numbers[new]
@@ -81,11 +81,11 @@ def test_the_blocks_pass_the_linters(command: tuple[str, ...], tree: Tree) -> No
 
 
 def test_the_new_command_works(tree: Tree, tmp_path: Path) -> None:
-    """On a catalog that the released code has created."""
+    """On a catalog created by the released code."""
     program = Program(tmp_path, f"file://{tmp_path / 'store'}", {"PYTHONPATH": os.fspath(tree.path)})
     (program.work / "holiday").mkdir()
     (program.work / "holiday" / "whale.txt").write_text("a whale", "utf-8")
-    program.ok("upload", program.work / "holiday")  # in this process, by the released code
+    program.ok("upload", program.work / "holiday")  # by the released code, in this process
 
     def run(*arguments: str, status: int = 0) -> str:
         done = program.run_process(*arguments)

@@ -1,4 +1,4 @@
-"""A path means what the kernel makes of it, and nothing else."""
+"""A path means what it means to the kernel."""
 
 import os
 from pathlib import Path
@@ -14,13 +14,13 @@ NOBODY = 65534
 
 @pytest.fixture(params=["with /proc", "without /proc"])
 def here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with `real/inner`, a link to it, and a file `file`; `elsewhere` is its sibling."""
+    """A working folder with `real/inner`, a link to it, and a file `file`; `beside` is its sibling."""
     base = tmp_path.resolve() / "here"
     (base / "real" / "inner").mkdir(parents=True)
     (base / "link").symlink_to("real/inner")
     (base / "dangling").symlink_to("nowhere")
     (base / "file").write_text("file")
-    (base.parent / "elsewhere").mkdir()
+    (base.parent / "beside").mkdir()
     monkeypatch.chdir(base)
     if request.param == "without /proc":
 
@@ -35,7 +35,7 @@ def here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
+    ("typed", "expected"),
     [
         ("file", "file"),
         ("./file", "file"),
@@ -53,7 +53,7 @@ def here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         ("link/../../file", "file"),
         (".", ""),
         ("..", ".."),
-        ("../elsewhere", "../elsewhere"),
+        ("../beside", "../beside"),
         ("~", "~"),
         ("~root", "~root"),
         ("$HOME", "$HOME"),
@@ -62,25 +62,25 @@ def here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         (" ", " "),
     ],
 )
-def test_canonical(here: Path, typed: str, meant: str) -> None:
-    assert canonical(typed) == os.path.normpath(here / meant)
+def test_canonical_resolves_a_path_like_the_kernel(here: Path, typed: str, expected: str) -> None:
+    assert canonical(typed) == os.path.normpath(here / expected)
 
 
 @pytest.mark.parametrize("typed", ["missing/x", "missing/..", "file/x", "file/..", "file/", "dangling/x", "~/x"])
-def test_where_there_is_no_such_folder(here: Path, typed: str) -> None:
+def test_canonical_refuses_a_missing_folder(here: Path, typed: str) -> None:
     with pytest.raises(NotFoundError):
         canonical(typed)
 
 
 @pytest.mark.parametrize("typed", ["", "/", "//", "/.", "/..", "a\0b"])
-def test_what_is_not_the_path_of_a_file_or_folder(here: Path, typed: str) -> None:
+def test_canonical_refuses_invalid_paths(here: Path, typed: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         canonical(typed)
     assert error.value.next_step
 
 
 @pytest.mark.parametrize("typed", ["file", "link/../file", "real/inner", "link/..", ".", "missing"])
-def test_the_folder_that_is_held_is_the_one_that_the_target_is_in(here: Path, typed: str) -> None:
+def test_held_parent_opens_the_folder_of_the_target(here: Path, typed: str) -> None:
     with held_parent(typed) as (path, folder):
         assert os.path.samestat(os.fstat(folder), os.stat(os.path.dirname(path)))
         assert not os.get_inheritable(folder)
@@ -90,7 +90,7 @@ def test_the_folder_that_is_held_is_the_one_that_the_target_is_in(here: Path, ty
         os.fstat(folder)
 
 
-def test_a_folder_that_is_held_stays_the_same_when_its_path_is_another(here: Path) -> None:
+def test_a_held_folder_stays_the_same_after_a_rename(here: Path) -> None:
     (here / "real" / "target").write_text("ours")
     with held_parent("real/target") as (path, folder):
         (here / "real").rename(here / "moved")
@@ -100,7 +100,7 @@ def test_a_folder_that_is_held_stays_the_same_when_its_path_is_another(here: Pat
             assert file.read() == "ours"
 
 
-def test_a_folder_without_a_path(here: Path) -> None:
+def test_path_of_a_removed_folder_is_refused(here: Path) -> None:
     folder = os.open("real/inner", os.O_RDONLY)
     try:
         assert path_of(folder, "real/inner") == str(here / "real" / "inner")
@@ -114,7 +114,7 @@ def test_a_folder_without_a_path(here: Path) -> None:
         os.close(folder)
 
 
-def test_a_current_folder_that_was_removed(here: Path) -> None:
+def test_a_removed_current_folder_is_refused(here: Path) -> None:
     os.chdir("real/inner")
     (here / "real" / "inner").rmdir()
     for typed in (".", "x"):
@@ -122,23 +122,23 @@ def test_a_current_folder_that_was_removed(here: Path) -> None:
             canonical(typed)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
-def test_a_folder_that_may_be_searched_but_not_read() -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_canonical_needs_no_permission_to_read_a_folder() -> None:
     with TemporaryDirectory() as base:
         os.chmod(base, 0o711)
         os.mkdir(f"{base}/inner")
-        for typed, meant in (("inner", "/inner"), (".", ""), ("inner/..", "")):
+        for typed, expected in (("inner", "/inner"), (".", ""), ("inner/..", "")):
             child = os.fork()
             if child == 0:
                 try:
                     os.setresuid(NOBODY, NOBODY, NOBODY)
-                    os._exit(canonical(f"{base}/{typed}") != base + meant)
+                    os._exit(canonical(f"{base}/{typed}") != base + expected)
                 finally:
                     os._exit(2)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, typed
 
 
-def test_real_folder(here: Path) -> None:
+def test_real_folder_resolves_links(here: Path) -> None:
     assert real_folder("link") == real_folder("link/") == str(here / "real" / "inner")
     assert real_folder("link/..") == str(here / "real")
     assert real_folder("/") == "/"
@@ -148,7 +148,7 @@ def test_real_folder(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
+    ("typed", "expected"),
     [
         ("real", "real"),
         ("link", "real/inner"),
@@ -159,18 +159,18 @@ def test_real_folder(here: Path) -> None:
         (".", ""),
     ],
 )
-def test_a_folder_to_make(here: Path, typed: str, meant: str) -> None:
-    assert folder_to_make(typed) == os.path.join(here, meant).rstrip("/")
+def test_folder_to_make_resolves_existing_parents(here: Path, typed: str, expected: str) -> None:
+    assert folder_to_make(typed) == os.path.join(here, expected).rstrip("/")
 
 
 @pytest.mark.parametrize("typed", ["", "file", "file/x", "dangling", "dangling/x", "new/..", "new/../x", "~", "~/x"])
-def test_a_folder_that_cannot_be_made(here: Path, typed: str) -> None:
+def test_folder_to_make_refuses_a_path_that_cannot_be_made(here: Path, typed: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         folder_to_make(typed)
     assert error.value.next_step
 
 
-def test_a_folder_called_tilde_is_used_where_there_is_one(here: Path) -> None:
+def test_an_existing_folder_called_tilde_is_used(here: Path) -> None:
     (here / "~").mkdir()
     assert folder_to_make("~/x") == str(here / "~" / "x")
 

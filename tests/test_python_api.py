@@ -32,7 +32,9 @@ def local(path: str, **facts: object) -> FileRecord:
     return FileRecord(path=path, **given)  # type: ignore[arg-type]
 
 
-def test_the_example_runs(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_of_the_page_runs(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("MGMT_CATALOG", url)
     exec(compile(EXAMPLE, "docs/python.md", "exec"), {})
     ratio, found, done, same, nothing, count = capsys.readouterr().out.splitlines()
@@ -44,10 +46,10 @@ def test_the_example_runs(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     with MetadataManager() as again:
         (upload,) = again.list_operations("upload")
         assert upload.sha256 is not None
-        assert upload.seal is not None  # closing has sealed it
+        assert upload.seal is not None  # sealed by close()
 
 
-def test_the_configured_catalog_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configured_catalog_is_opened_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MGMT_CATALOG", raising=False)
     file = tmp_path / "config.toml"
     write(file, "catalog", f"sqlite:///{tmp_path}/configured.db")
@@ -60,8 +62,8 @@ def test_the_configured_catalog_is_opened(tmp_path: Path, monkeypatch: pytest.Mo
         assert manager.list_operations() == []
 
 
-def test_what_is_not_there_is_none(manager: MetadataManager) -> None:
-    assert manager.get_operation("nobody") is None
+def test_a_missing_record_is_none(manager: MetadataManager) -> None:
+    assert manager.get_operation("unknown") is None
     assert manager.get_file_record("/nothing") is None
     assert manager.get_file_record(7) is None
     assert manager.get_upload_history("/nothing") == []
@@ -73,7 +75,7 @@ def test_a_file_is_found_by_its_path_or_its_key(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     original = manager.save_file_record(local(f"{tmp_path}/caf\udce9"))
-    manager.save_file_record(local(f"{tmp_path}/elsewhere", host="another host"))
+    manager.save_file_record(local(f"{tmp_path}/other", host="another host"))
     archives = [
         manager.save_file_record(
             FileRecord(path="a.tar.gz", location=Location.S3, store=f"file:///{n}", status=FileStatus.COMPLETED)
@@ -82,7 +84,7 @@ def test_a_file_is_found_by_its_path_or_its_key(
     ]
     assert manager.get_file_record(f"{tmp_path}/caf\udce9") is original
     assert manager.get_file_record("caf\udce9") is original
-    assert manager.get_file_record(f"{tmp_path}/elsewhere") is None
+    assert manager.get_file_record(f"{tmp_path}/other") is None
     assert manager.get_file_record("a.tar.gz") is archives[1]
     archives[1].status = FileStatus.DELETED
     manager.save_file_record(archives[1])

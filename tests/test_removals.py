@@ -11,7 +11,7 @@ import mgmt
 ROOT = Path(mgmt.__file__).parent
 REMOVAL = "services/steps/removal.py"
 CATALOG = frozenset({"catalog", "members", "metadata", "session", "database", "connection"})
-"""What is called so is no store: its rows are deleted, where mgmt/catalog does that."""
+"""Names that do not refer to a store: their `delete` removes rows."""
 CALLERS = {"remove_archive": {"services/delete.py"}, "take_back": {"services/upload.py"}}
 
 
@@ -21,7 +21,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 def deletions(module: ast.AST) -> Iterator[ast.Attribute]:
-    """Every `.delete` of something that may be a store: called, or handed on to be called."""
+    """Every `.delete` of an object that may be a store, called or passed on."""
     for node in ast.walk(module):
         if isinstance(node, ast.Attribute) and node.attr == "delete":
             owner = node.value
@@ -31,7 +31,7 @@ def deletions(module: ast.AST) -> Iterator[ast.Attribute]:
 
 
 def users(name: str) -> set[str]:
-    """The modules that use the function `name` of the removals, by whatever way they have come by it."""
+    """The modules that use the function `name`, however they import it."""
     return {
         path
         for path, module in modules().items()
@@ -43,7 +43,7 @@ def users(name: str) -> set[str]:
     }
 
 
-def test_no_module_but_one_deletes_from_a_store() -> None:
+def test_only_one_module_deletes_from_a_store() -> None:
     where = {path: [node.lineno for node in deletions(module)] for path, module in modules().items()}
     assert [path for path, lines in where.items() if lines] == [REMOVAL]
 
@@ -64,11 +64,11 @@ def test_each_removal_of_an_object_has_one_caller(name: str) -> None:
         "remove = store.delete",
     ],
 )
-def test_every_way_to_delete_is_seen(code: str) -> None:
+def test_every_form_of_delete_is_detected(code: str) -> None:
     assert len(list(deletions(ast.parse(code)))) == 1
     assert not list(deletions(ast.parse("catalog.members.delete(1); session.delete(row)")))
 
 
-def test_the_modules_that_are_looked_at_are_those_that_there_are() -> None:
+def test_all_modules_are_scanned() -> None:
     assert {REMOVAL, "services/delete.py", "services/upload.py", "cli/delete.py"} <= modules().keys()
     assert len(list(deletions(modules()[REMOVAL]))) >= 5

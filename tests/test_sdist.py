@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists() or shutil.which("git") is None, reason="not a git checkout")
-def test_the_sdist_holds_every_tracked_file(tmp_path: Path) -> None:
+def test_the_sdist_contains_every_tracked_file(tmp_path: Path) -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     tracked = {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
 

@@ -1,4 +1,4 @@
-"""A test run that is killed leaves no server behind, nor its files."""
+"""A killed test run leaves neither servers nor their files behind."""
 
 import os
 import signal
@@ -11,26 +11,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-KEEPING = "from tests.{module} import {name}\nwith {name}() as server:\n    {show}\n    input()\n"
+START_AND_WAIT = "from tests.{module} import {name}\nwith {name}() as server:\n    {show}\n    input()\n"
 SHOW = {
     "seaweedfs": "print(server.pid, server.folder, flush=True)",
     "rclone": "print(server.pid, server.folder, flush=True)",
     "moto": "print(server.pid, server.folder, flush=True)",
     "own_postgresql": "print(server.process.pid, server.home, flush=True)",
 }
-PATIENCE = 120
-"""Seconds after which the test gives up; an idle machine takes less than one."""
+TIMEOUT = 120
+"""Seconds after which the test fails; an idle machine takes less than one."""
 
 
 def until(done: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not done():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
 
 
 def runs(pid: int) -> bool:
-    """It is there, and no zombie that nobody has waited for."""
+    """Whether the process exists and is not a zombie."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
     return state != "" and not state.startswith("Z")
 
@@ -38,7 +38,7 @@ def runs(pid: int) -> bool:
 @pytest.mark.parametrize("name", SHOW)
 def test_a_server_ends_with_the_process_that_started_it(name: str) -> None:
     module = "postgresql" if name == "own_postgresql" else "servers"
-    code = KEEPING.format(module=module, name=name, show=SHOW[name])
+    code = START_AND_WAIT.format(module=module, name=name, show=SHOW[name])
     started = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

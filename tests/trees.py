@@ -1,4 +1,4 @@
-"""Trees of files for the tests, and comparing them."""
+"""Makes and compares trees of files."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def make_tree(root: Path, *, files: int, seed: int = 1) -> Path:
-    """A folder with `files` small files in deep paths, and one of every other kind of entry and name."""
+    """Make a folder with `files` small files in deep paths, and one of every other kind of entry and name."""
     chance = random.Random(seed)
     folders = [root]
     root.mkdir(parents=True)
@@ -56,7 +56,7 @@ def make_tree(root: Path, *, files: int, seed: int = 1) -> Path:
 
 
 def walk(root: Path) -> Iterator[Path]:
-    """Everything below `root`, what is inside a folder before the folder itself; the root comes last."""
+    """All entries below `root`, each folder after its entries; `root` comes last."""
     for folder, folders, files in os.walk(root, topdown=False):
         for name in sorted(files) + sorted(name for name in folders if os.path.islink(os.path.join(folder, name))):
             yield Path(folder, name)
@@ -64,7 +64,7 @@ def walk(root: Path) -> Iterator[Path]:
 
 
 def describe(root: Path) -> dict[str, tuple[object, ...]]:
-    """What a restored tree must have in common with its original: kinds, modes, times, contents and links."""
+    """The properties that a restored tree must share with its original: kinds, modes, times, contents and links."""
     found: dict[str, tuple[object, ...]] = {}
     inodes: dict[tuple[int, int], str] = {}
     for path in sorted(walk(root)):
@@ -82,7 +82,7 @@ def describe(root: Path) -> dict[str, tuple[object, ...]]:
 
 
 def random_file(path: Path, size: int, seed: int = 1) -> Path:
-    """A file that does not compress."""
+    """Write a file that does not compress."""
     chance = random.Random(seed)
     with path.open("wb") as file:
         while size > 0:

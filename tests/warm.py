@@ -1,13 +1,13 @@
-"""What all commands in one test process share, though each process of a user makes its own.
+"""Caches that all commands in a test process share, while each process of a user builds its own.
 
-None of it changes what a command does. Together it takes most of the time of a short command:
+They do not change what a command does. Building them takes most of the time of a short command:
 
 - botocore reads its service models, some megabytes of JSON, for each session;
 - SQLAlchemy compiles each statement for each engine;
 - Alembic applies all migrations to each empty catalog, with the same result;
-- Python looks for garbage, unless it is told not to, as `python -m mgmt` does.
+- Python collects garbage, unless its thresholds are raised, as in `python -m mgmt`.
 
-What runs as `python -m mgmt` shares nothing.
+Processes of `python -m mgmt` share nothing.
 """
 
 import functools
@@ -34,7 +34,7 @@ MOST_STATEMENTS = 5000
 
 
 class _Statements(dict[Any, Any]):
-    """Compiled statements by the kind of dialect, for all engines that have one of that kind."""
+    """Compiled statements by the kind of dialect, shared by all engines of that kind."""
 
     def get(self, key: Any, default: Any = None) -> Any:
         return super().get(self._shared(key), default)
@@ -52,12 +52,12 @@ class _Statements(dict[Any, Any]):
 
 @contextmanager
 def shared() -> Iterator[None]:
-    """Share models and statements, in this process and in those that are forked from it."""
+    """Share models and statements in this process and its forked children."""
     statements, models = _Statements(), dict[Any, Any]()
 
     def load(path: str | None = None) -> Loader:
         loader = create_loader(path)
-        if path is None:  # the user has no models of his own
+        if path is None:  # the user's own models are not cached
             vars(loader)["_cache"] = models
         return loader
 
@@ -73,7 +73,7 @@ def shared() -> Iterator[None]:
 
 @functools.cache
 def _empty_catalog() -> bytes:
-    """An SQLite catalog to which all migrations have been applied, and nothing else."""
+    """An empty SQLite catalog with all migrations applied."""
     from mgmt.catalog import open_catalog
 
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +88,7 @@ def _empty_catalog() -> bytes:
 
 @contextmanager
 def migrated_once() -> Iterator[None]:
-    """Make an empty SQLite catalog a copy of the first one, to which Alembic has applied the migrations."""
+    """Create SQLite catalogs as copies of a first one, to which Alembic has applied the migrations."""
     _empty_catalog()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "upgrade", functools.partial(_upgrade, command.upgrade))
@@ -97,17 +97,17 @@ def migrated_once() -> Iterator[None]:
 
 def _upgrade(apply: Callable[..., None], config: Config, revision: str, *arguments: Any, **options: Any) -> None:
     database = config.attributes.get("database")
-    if database is not None and database.path is not None and revision == "head" and not _has_something(database.path):
+    if database is not None and database.path is not None and revision == "head" and not _has_content(database.path):
         from mgmt.catalog.db.engine import create_sqlite
 
         create_sqlite(database.path)
         with database.lock():
-            if not _has_something(database.path):
+            if not _has_content(database.path):
                 with open(database.path, "r+b") as file:
                     file.write(_empty_catalog())
                 return
     apply(config, revision, *arguments, **options)
 
 
-def _has_something(path: str) -> bool:
+def _has_content(path: str) -> bool:
     return os.path.exists(path) and os.path.getsize(path) > 0

@@ -1,4 +1,4 @@
-"""An archiver that moves first, and sends and records later: the harness has to convict it."""
+"""An archiver that moves first, and stores and records later: the crash points must expose it."""
 
 import gzip
 import os
@@ -9,7 +9,7 @@ from tests.program import Program
 
 
 class BadArchiver(Program):
-    """`upload NAME` works each time that nothing happens. Its records are rows in a catalog of mgmt's."""
+    """`upload NAME` works unless it is interrupted. It writes its records to a catalog of mgmt."""
 
     def main(self, arguments: list[str]) -> int:
         if arguments[0] == "upload":

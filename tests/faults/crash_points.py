@@ -1,4 +1,4 @@
-"""Kills the command at an exact system call: the k-th one of its name, before the kernel does it (strace(1)).
+"""Kills the command at an exact system call: the k-th one of its name, before the kernel runs it (strace(1)).
 
 Random kills do not find a wrong order of steps; trying each k does.
 """
@@ -22,9 +22,9 @@ CALLS = (
     *("rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat"),
     *("openat", "write", "pwrite64", "ftruncate", "fsync", "fdatasync", "sendto"),
 )
-"""What changes a disk, a store or a catalog. Not every architecture has all of them."""
+"""Calls that change a disk, a store or a catalog. Not every architecture has all of them."""
 
-_PR_SET_PTRACER, _ANYBODY = 0x59616D61, ctypes.c_ulong(-1)
+_PR_SET_PTRACER, _ANY_PROCESS = 0x59616D61, ctypes.c_ulong(-1)
 _CALL = re.compile(r"^(\d+) +([a-z0-9]+)\((.*)", re.MULTILINE)
 _CHANGES = re.compile(r"O_WRONLY|O_RDWR|O_CREAT")
 
@@ -41,15 +41,15 @@ class Point:
 
 
 def require_strace() -> None:
-    """Skip, and say so, where nothing can be traced."""
+    """Skip the test where strace is missing."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed: no crash points are tried")
 
 
 def points(program: Program, arguments: list[str], log: Path) -> list[Point]:
-    """Every point of a run in which nothing happens to it, which takes place.
+    """Run the command without a kill, and return all its points.
 
-    A file that is opened to be read is counted, but is no point: a kill there leaves what one at the next point does.
+    An `openat` for reading is counted, but is no point: a kill there has the same effect as one at the next point.
     """
     done = _traced(program, arguments, ["-e", f"trace={_known(CALLS)}", "-o", str(log)])
     assert done.returncode == 0, done
@@ -63,14 +63,14 @@ def points(program: Program, arguments: list[str], log: Path) -> list[Point]:
 
 
 def killed_at(point: Point, program: Program, arguments: list[str]) -> bool:
-    """Run it; whether it was killed at `point`. It may have ended before: threads do not do the same each time."""
+    """Run it; whether it was killed at `point`. It may have ended before: threads vary between runs."""
     what = f"inject={_known([point.name])}:signal=SIGKILL:when={point.nth}"
     done = _traced(program, arguments, ["-e", f"trace={_known([point.name])}", "-e", what, "-o", os.devnull])
     return done.returncode == -signal.SIGKILL
 
 
 def _known(names: "tuple[str, ...] | list[str]") -> str:
-    """A question mark has strace leave out the calls that this machine does not have."""
+    """With a question mark, strace ignores calls that this machine does not have."""
     return ",".join(f"?{name}" for name in names)
 
 
@@ -89,7 +89,7 @@ def _traced(program: Program, arguments: list[str], options: list[str]) -> Done:
                 break
         else:
             os.kill(child, signal.SIGKILL)
-            pytest.skip("this machine does not permit to trace a process: no crash points are tried")
+            pytest.skip("tracing a process is not permitted: no crash points are tried")
         os.kill(child, signal.SIGCONT)
 
     try:
@@ -100,5 +100,5 @@ def _traced(program: Program, arguments: list[str], options: list[str]) -> Done:
 
 
 def _wait_for_the_tracer() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANY_PROCESS, 0, 0, 0)
     os.kill(os.getpid(), signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""An endpoint that answers everything with one S3 error, by a clock of its own choice."""
+"""An endpoint that answers every request with one S3 error, with a clock of its own."""
 
 import threading
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def refusing(code: str, status: int, moment: datetime | None = None) -> Iterator[str]:
-    """The URL of one that refuses with `code` and HTTP `status`, where it is `moment` (default: now).
+    """The URL of an endpoint that refuses with `code` and HTTP `status`; its clock shows `moment` (default: now).
 
-    As with S3 itself, the answer to a HEAD has no body, and so no code.
+    As with S3, the answer to a HEAD has no body, and therefore no code.
     """
     refusal = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
 

@@ -1,6 +1,6 @@
-"""Reads what is on the disk, in the store and in the catalog, and says which promise of mgmt that breaks.
+"""Reads the disk, the store and the catalog, and reports which promises of mgmt they break.
 
-None of mgmt's own code is used: archives are read as tar itself reads them, the catalog as plain SQL.
+It uses none of mgmt's code: it reads archives with tarfile, and the catalog with plain SQL.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from tests.program import Program
 from tests.servers import Server
 
 Content = tuple[tuple[str, bytes], ...]
-"""A file or folder by what is in it: paths below it, "" for a file itself."""
+"""The files of a file or folder: their paths below it ("" for a file itself) and their bytes."""
 
 
 def content_of(path: Path) -> Content:
@@ -29,7 +29,7 @@ def content_of(path: Path) -> Content:
 
 @lru_cache(maxsize=1000)
 def archived(data: bytes) -> Content:
-    """What is in an archive, as tar itself reads it; nothing when it is none."""
+    """The content of an archive, as tarfile reads it; empty if it is no archive."""
     try:
         with tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as tar:
             files = [(each.name.partition("/")[2], tar.extractfile(each)) for each in tar.getmembers() if each.isfile()]
@@ -40,16 +40,16 @@ def archived(data: bytes) -> Content:
 
 @dataclass(frozen=True)
 class World:
-    """Everything that one user of mgmt has, at one moment."""
+    """The files, objects and records of a user of mgmt, at one moment."""
 
     places: dict[Path, Content]
-    """Each file and folder that stands in the work folder, in completed/ or in back/ under a name of its own."""
+    """The files and folders in the work folder, in completed/ and in back/, without temporary ones."""
 
     objects: dict[str, bytes]
-    """What is in the store, by key."""
+    """The objects of the store, by key."""
 
     unfinished: list[str]
-    """What stands for an upload that has not ended: on the disk, in the store, in the folder of temporary files."""
+    """Traces of unfinished work: on the disk, in the store, in the folder of temporary files."""
 
     records: Catalog
 
@@ -58,15 +58,15 @@ class World:
 
 
 def look(program: Program, server: Server | None = None) -> World:
-    """What there is now. `server` is where the store is, when it is not a folder."""
+    """The current state. `server` holds the store, unless that is a folder."""
     folders = [program.work, program.work / "completed", program.work / "back"]
-    standing = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if path not in folders]
+    entries = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if path not in folders]
     own = list(program.home.rglob(".mgmt-*"))
     objects, pending = _in_folder(program) if server is None else _on_server(program, server)
     temporary = [path for path in (program.home / "tmp").glob("*") if path.name.startswith(("mgmt-", "tmp"))]
     program.records.wait()
     return World(
-        places={path: content_of(path) for path in standing if path not in own},
+        places={path: content_of(path) for path in entries if path not in own},
         objects=objects,
         unfinished=sorted(map(str, [*own, *pending, *temporary, *program.records.litter()])),
         records=program.records,
@@ -88,19 +88,19 @@ def _on_server(program: Program, server: Server) -> tuple[dict[str, bytes], list
     listed = client.list_objects_v2(Bucket=bucket, Prefix=prefix + "/").get("Contents", [])
     keys = [each["Key"] for each in listed]
     listing = client.list_multipart_uploads(Bucket=bucket, Prefix=prefix + "/").get("Uploads", [])
-    # The four bytes of a probe are removed by `recover`, but only when they are an hour old: a probe may be at work.
+    # `recover` removes the four bytes of a probe only after an hour, as the probe may be running.
     uploads = [each for each in listing if not each["Key"].startswith(f"{prefix}/.mgmt-probe-")]
     objects = {key[len(prefix) + 1 :]: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
     return objects, [f"upload of {each['Key']}" for each in uploads]
 
 
-def violations(before: World, now: World, *, settled: bool) -> list[str]:
-    """Which promises are broken, given what there was and what there is. Nobody but mgmt did anything between.
+def violations(before: World, now: World, *, recovered: bool) -> list[str]:
+    """The broken promises, given the states before and now; only mgmt has acted in between.
 
-    `settled` says that every command that was cut off has been run again, or `recover` has: nothing may be left then.
+    `recovered`: every interrupted command was run again, or `recover` was: nothing may be left over.
     """
-    rules = [_originals, _overwritten, _ended_once, _one_at_a_time, _last_copies, _come_back]
-    if settled:
+    rules = [_originals, _overwritten, _ended_once, _one_at_a_time, _last_copies, _downloads]
+    if recovered:
         rules += [_all_ended, _as_recorded, _litter]
     return [violation for rule in rules for violation in rule(before, now)]
 
@@ -109,7 +109,7 @@ Rule = Callable[[World, World], Iterator[str]]
 
 
 def _originals(before: World, now: World) -> Iterator[str]:
-    """1 and 2: what is not where it was is in the store, whole, and has been proven."""
+    """1 and 2: an original that is not in place is in the store, complete and proven."""
     keys = {key for (key,) in now.rows("SELECT s3_object_key FROM files WHERE location = 's3' AND proof IS NOT NULL")}
     proven = {archived(data) for key, data in now.objects.items() if key in keys}
     for path, content in before.places.items():
@@ -118,7 +118,7 @@ def _originals(before: World, now: World) -> Iterator[str]:
 
 
 def _overwritten(before: World, now: World) -> Iterator[str]:
-    """6"""
+    """6: no file and no object is overwritten."""
     for path, content in before.places.items():
         if now.places.get(path, content) != content:
             yield f"6: {path} was overwritten"
@@ -128,26 +128,26 @@ def _overwritten(before: World, now: World) -> Iterator[str]:
 
 
 def _ended_once(_: World, now: World) -> Iterator[str]:
-    """3"""
+    """3: the status and the end of each operation agree, and each move is recorded."""
     open_rows = "SELECT operation_id FROM operations WHERE (status IN ('running', 'pending')) != (completed_at IS NULL)"
     for (operation,) in now.rows(open_rows):
-        yield f"3: operation {operation} has a status that its end does not agree with"
+        yield f"3: the status of operation {operation} contradicts its end"
     moved = "SELECT target_path, completed_dir_path FROM operations JOIN uploads USING (operation_id)"
     recorded = {path for (path,) in now.rows("SELECT path FROM files WHERE location = 'completed'")}
     for target, path in now.rows(f"{moved} WHERE status = 'success' AND completed_dir_path IS NOT NULL"):
         if path not in recorded:
-            yield f"3: the upload of {target} ended well, but nothing is recorded of its move to {path}"
+            yield f"3: the upload of {target} succeeded, but its move to {path} is not recorded"
 
 
 def _one_at_a_time(_: World, now: World) -> Iterator[str]:
-    """4"""
+    """4: each target has at most one running operation."""
     live = "SELECT claim FROM operations WHERE status IN ('running', 'pending') AND claim IS NOT NULL"
     for (claim,) in now.rows(f"{live} GROUP BY claim HAVING count(*) > 1"):
-        yield f"4: two operations at work on {claim}"
+        yield f"4: two running operations on {claim}"
 
 
 def _last_copies(before: World, now: World) -> Iterator[str]:
-    """7: an object that is gone was deleted by a command, and what it held is elsewhere, or was the user's to lose."""
+    """7: a missing object was deleted by a command, and its content is kept elsewhere or was given up by the user."""
     held = {*now.places.values(), *(archived(data) for data in now.objects.values())}
     deletions = now.rows(
         "SELECT target_name, CAST(command_args AS TEXT) FROM operations WHERE operation_type = 'delete'"
@@ -156,13 +156,13 @@ def _last_copies(before: World, now: World) -> Iterator[str]:
     for (key,) in now.rows("SELECT path FROM files WHERE location = 's3'"):
         if key in before.objects and key not in now.objects:
             if not asked.get(key) and archived(before.objects[key]) not in held:
-                yield f"7: {key} is gone, and nothing else holds what was in it"
+                yield f"7: {key} is gone, and nothing else holds its content"
             if key not in asked:
                 yield f"7: {key} is gone, and no deletion is recorded"
 
 
-def _come_back(before: World, now: World) -> Iterator[str]:
-    """8: what came back is the whole of what was archived, or of one member of it."""
+def _downloads(before: World, now: World) -> Iterator[str]:
+    """8: a download is complete: the whole archived content, or one member of it."""
     whole = {*before.places.values(), *(archived(data) for data in [*before.objects.values(), *now.objects.values()])}
     members = {(("", data),) for content in whole for _, data in content}
     for path in now.places.keys() - before.places.keys():
@@ -171,20 +171,20 @@ def _come_back(before: World, now: World) -> Iterator[str]:
 
 
 def _all_ended(_: World, now: World) -> Iterator[str]:
-    """3"""
+    """3: no operation is recorded as running."""
     for operation, target in now.rows("SELECT operation_type, target_path FROM operations WHERE status = 'running'"):
-        yield f"3: {operation} of {target} is still said to run"
+        yield f"3: {operation} of {target} is still recorded as running"
 
 
 def _as_recorded(_: World, now: World) -> Iterator[str]:
-    """3: what is recorded is there, and what is there is recorded."""
+    """3: recorded files exist, and existing ones are recorded."""
     for location, path in now.rows("SELECT location, path FROM files WHERE status = 'completed'"):
-        # A tar.gz that was kept lies in a folder of the user's choice.
+        # A kept tar.gz may be in any folder.
         if path not in now.objects if location == "s3" else not (Path(path) in now.places or Path(path).exists()):
             yield f"3: {location} {path} is recorded, but it is not there"
     for location, path in now.rows("SELECT location, path FROM files GROUP BY 1, 2 HAVING min(status) = 'deleted'"):
         if path in now.objects if location == "s3" else Path(path) in now.places:
-            yield f"3: {location} {path} is said to be deleted, but it is there"
+            yield f"3: {location} {path} is recorded as deleted, but it is there"
     recorded = now.rows("SELECT path, index_key FROM files WHERE location = 's3' AND status = 'completed'")
     known = {key for row in recorded for key in row}
     for key in now.objects.keys() - known:
@@ -192,5 +192,5 @@ def _as_recorded(_: World, now: World) -> Iterator[str]:
 
 
 def _litter(_: World, now: World) -> Iterator[str]:
-    """2"""
+    """2: no traces of unfinished work are left."""
     yield from (f"2: litter: {each}" for each in now.unfinished)

@@ -1,7 +1,7 @@
-"""One host of test_many_hosts.py: several processes that begin a piece of work together, and what became of each.
+"""One host of test_many_hosts.py: several processes that start a piece of work together and report its result.
 
-It is told what to do on stdin, a line of JSON for each piece of work. It says "ready" when its processes stand at the
-start, lets them go at the next line, whatever that is, and prints a JSON list of what they have to say at the end.
+It reads a line of JSON from stdin for each piece of work, prints "ready" when its processes wait for the start, starts
+them at the next line, whatever that is, and prints a JSON list of their reports at the end.
 """
 
 import json
@@ -20,14 +20,13 @@ from mgmt import cli
 from mgmt.catalog import Database, FileRecord, FileStatus, Location, Role, Status, UploadRecord, open_catalog
 from mgmt.errors import BusyError
 
-Said = dict[str, Any]
+Report = dict[str, Any]
 
 
 class Waits:
-    """How long each transaction has waited, for others and for the disk, from asking for it to its end.
+    """How long each transaction waits, for others and for the disk, from its request to its end.
 
-    What it has computed, or would have if there were more processors, is not waiting. The first one opens the catalog,
-    and is not counted.
+    Time that it computes, or waits for a processor, is not counted; nor is the first one, which opens the catalog.
     """
 
     def __init__(self) -> None:
@@ -46,15 +45,15 @@ class Waits:
 
 
 def idle() -> float:
-    """The seconds that this thread has not wanted a processor, from some moment on."""
+    """The seconds since some moment in which this thread wanted no processor."""
     worked = 0
-    with suppress(FileNotFoundError), open("/proc/thread-self/schedstat") as file:  # only Linux tells
+    with suppress(FileNotFoundError), open("/proc/thread-self/schedstat") as file:  # only Linux has it
         worked = sum(map(int, file.read().split()[:2]))
     return time.monotonic() - worked / 1e9
 
 
-def share(number: int, *, url: str, targets: int) -> Said:
-    """Do what no process of any host has done, of the same targets for all."""
+def share(number: int, *, url: str, targets: int) -> Report:
+    """Do the targets, the same for all, that no process of any host has done."""
     catalog = open_catalog(url)
     mine = random.Random(f"{os.uname().nodename} {number}").sample(range(targets), targets)
     done = busy = 0
@@ -78,8 +77,8 @@ def share(number: int, *, url: str, targets: int) -> Said:
     return {"done": done, "busy": busy, "tried": targets}
 
 
-def upload(number: int, *, options: list[str], paths: list[str]) -> Said:
-    """Upload all of `paths`, beginning at another one than the other processes do."""
+def upload(number: int, *, options: list[str], paths: list[str]) -> Report:
+    """Upload all of `paths`, starting at another one than the other processes."""
     at = number * len(paths) // 4
     listing = f"{os.environ['HOME']}/{os.uname().nodename}-{number}"
     with open(listing, "wb") as file:
@@ -91,20 +90,20 @@ def upload(number: int, *, options: list[str], paths: list[str]) -> Said:
         return {"status": status, "log": log.read()}
 
 
-WORK: dict[str, Callable[..., Said]] = {"share": share, "upload": upload}
+WORK: dict[str, Callable[..., Report]] = {"share": share, "upload": upload}
 
 
-def one(number: int, work: str, facts: Said, start: int, answer: int) -> None:
-    """A process: it waits at the start until nobody holds it any more, works, and says what became of it."""
+def run(number: int, work: str, arguments: dict[str, Any], start: int, answer: int) -> None:
+    """A process: wait until `start` is closed, work, and write a report to `answer`."""
     try:
         waits = Waits()
         os.read(start, 1)
         began = time.monotonic()
-        said = WORK[work](number, **facts)
-        said |= {"seconds": time.monotonic() - began, "longest": waits.longest, "transactions": waits.count}
+        report = WORK[work](number, **arguments)
+        report |= {"seconds": time.monotonic() - began, "longest": waits.longest, "transactions": waits.count}
     except BaseException:
-        said = {"error": traceback.format_exc()}
-    os.write(answer, json.dumps(said).encode())
+        report = {"error": traceback.format_exc()}
+    os.write(answer, json.dumps(report).encode())
     os._exit(0)
 
 
@@ -114,22 +113,22 @@ def main() -> None:
         start, held = os.pipe()
         answers = []
         for number in range(order["processes"]):
-            answer, told = os.pipe()
+            answer, report_to = os.pipe()
             if os.fork() == 0:
                 os.close(held)
-                one(number, order["work"], order["facts"], start, told)
-            os.close(told)
+                run(number, order["work"], order["arguments"], start, report_to)
+            os.close(report_to)
             answers.append(answer)
         print("ready", flush=True)
         sys.stdin.readline()
         os.close(held)
-        said = []
+        reports = []
         for answer in answers:
             with open(answer, "rb") as file:
-                said.append(json.loads(file.read()))
+                reports.append(json.loads(file.read()))
             os.wait()
         os.close(start)
-        print(json.dumps(said), flush=True)
+        print(json.dumps(reports), flush=True)
 
 
 if __name__ == "__main__":

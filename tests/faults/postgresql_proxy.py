@@ -1,7 +1,7 @@
-"""A TCP proxy in front of a PostgreSQL server, which counts what it is asked, and cuts the connection at one question.
+"""A TCP proxy in front of a PostgreSQL server that counts requests and cuts the connection at a chosen one.
 
-A question is what a client sends before it waits for an answer: what begins a connection, a query, or a batch up to its
-Sync. A cut comes before the server has heard of it, or after the server has acted, and before the client hears of that.
+A request is what a client sends before it waits for an answer: a startup message, a query, or a batch up to its Sync.
+A cut comes before the server receives the request, or after the server has run it and before the client is answered.
 """
 
 import socket
@@ -12,25 +12,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
-ENDS_A_QUESTION = b"QSXp"
-"""Query, Sync, Terminate, and the answer to a demand for a password."""
+REQUEST_ENDS = b"QSXp"
+"""Query, Sync, Terminate, and the response to a password request."""
 READY = b"Z"
 
 
 @dataclass
 class Cut:
-    """At the `nth` question, counted from 1, of those that have `words` in them; `after` the server has acted."""
+    """At the `nth` request, counted from 1, of those that contain `text`; `after`: when the server has run it."""
 
     nth: int
     after: bool = False
-    words: bytes = b""
+    text: bytes = b""
     times: int = 1
-    """So many questions are cut, from that one on."""
+    """Number of requests to cut, from that one on."""
 
 
 @dataclass
 class Proxy:
-    """Where to connect to, what was asked, and what is to be cut."""
+    """Its URL, the requests it received, and the cut to make."""
 
     url: str
     asked: list[bytes] = field(default_factory=list)
@@ -39,19 +39,19 @@ class Proxy:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reset(self, cut: Cut | None = None) -> None:
-        """Forget what was asked, and do this from now on."""
+        """Forget the requests, and make this cut from now on."""
         with self.lock:
             self.asked.clear()
             self.cut, self.met, self._seen = cut, 0, 0
 
     _seen: int = 0
 
-    def happens(self, question: bytes) -> Cut | None:
-        """What happens to this one."""
+    def happens(self, request: bytes) -> Cut | None:
+        """The cut to make at this request, if any."""
         with self.lock:
-            self.asked.append(question)
+            self.asked.append(request)
             cut = self.cut
-            if cut is None or cut.words not in question:
+            if cut is None or cut.text not in request:
                 return None
             self._seen += 1
             if not cut.nth <= self._seen < cut.nth + cut.times:
@@ -61,7 +61,7 @@ class Proxy:
 
 
 class _Connection:
-    """One client's, with a thread for either direction."""
+    """A client's connection, with a thread for each direction."""
 
     def __init__(self, state: Proxy, client: socket.socket, server: socket.socket) -> None:
         self.state, self.client, self.server = state, client, server
@@ -79,21 +79,21 @@ class _Connection:
 
     def _ask(self) -> None:
         with suppress(OSError):
-            question = self._read(self.client, typed=False)
-            while question:
-                cut = self.state.happens(question)
+            request = self._read(self.client, typed=False)
+            while request:
+                cut = self.state.happens(request)
                 if cut is not None and not cut.after:
                     break
                 self.silent = cut is not None
-                self.server.sendall(question)
-                question = b""
+                self.server.sendall(request)
+                request = b""
                 while message := self._read(self.client):
-                    question += message
-                    if message[:1] in ENDS_A_QUESTION:
+                    request += message
+                    if message[:1] in REQUEST_ENDS:
                         break
                 else:
                     break
-        if not self.silent:  # or else it is cut when the server has acted
+        if not self.silent:  # otherwise it is cut when the server has run the request
             self.close()
 
     def _answer(self) -> None:
@@ -106,7 +106,7 @@ class _Connection:
         self.close()
 
     def _read(self, side: socket.socket, *, typed: bool = True) -> bytes:
-        """One message, whole; nothing at the end. The first of a client has no letter for its type."""
+        """One whole message; empty at the end. A client's first message has no type byte."""
         kind = 1 if typed else 0
         head = self._exactly(side, kind + 4)
         if len(head) < kind + 4:

@@ -1,4 +1,4 @@
-"""An HTTP proxy in front of a test server that counts requests and spoils chosen ones."""
+"""An HTTP proxy in front of a test server that counts requests and applies faults to chosen ones."""
 
 import random
 import re
@@ -22,25 +22,25 @@ PAUSE = 0.2
 """Seconds that `delay` and `slow` take."""
 
 ACTS = {
-    "drop": "the connection is closed; the server never hears of the request",
+    "drop": "the connection is closed; the server never receives the request",
     "reset": "the same with a TCP reset, before the body is read",
-    "stall": "nothing happens until the client gives up; the server never hears of the request",
+    "stall": "nothing happens until the client gives up; the server never receives the request",
     "delay": "the request waits for PAUSE",
-    "flip-request": "one bit of the request's body",
+    "flip-request": "one bit of the request's body is flipped",
     "twice": "the server gets the request two times; the second answer is passed on",
     "lose-answer": "the server acts, and the connection is closed",
     "cut-answer": "half of the body (of the head, where there is no body), and the connection is closed",
-    "hang-answer": "half as well, and nothing more until the client gives up",
-    "flip-answer": "one bit of the body; of a HEAD's answer, one of its checksum, or else of its ETag",
-    "grow-answer": "the size that is stated is one too large",
+    "hang-answer": "the same half, and nothing more until the client gives up",
+    "flip-answer": "one bit of the body is flipped; in the answer to a HEAD, one character of its checksum or ETag",
+    "grow-answer": "the stated size is one too large",
     "slow": "the answer dribbles for PAUSE",
 }
-"""What can happen to a request. Besides these: `STATUS` or `STATUS CODE`, with which the proxy answers itself."""
+"""What can happen to a request. Besides these: `STATUS` or `STATUS CODE`, which the proxy answers itself."""
 
 
 @dataclass
 class Fault:
-    """What happens to the requests whose "METHOD /path?query" the pattern finds: to the first `times` of them after
+    """A fault of the requests whose "METHOD /path?query" matches the pattern: of the first `times` of them after
     `after`, each with a seeded `chance`."""
 
     pattern: str
@@ -58,7 +58,7 @@ class Fault:
         self.dice = random.Random(self.seed)
 
     def happens_to(self, request: str) -> bool:
-        """Whether this request is one of them; each that matches counts."""
+        """Whether the fault hits this request; each request that matches is counted."""
         if not self.times or not re.search(self.pattern, request):
             return False
         if self.after:
@@ -73,7 +73,7 @@ class Fault:
 
 @dataclass
 class Proxy:
-    """Where to connect to, what it saw, and what it is to spoil."""
+    """Its URL, the requests it received, and the faults to apply."""
 
     endpoint_url: str
     requests: list[str] = field(default_factory=list)
@@ -81,13 +81,13 @@ class Proxy:
     answered: int = 0
     """Bytes of all answers' bodies."""
     faults: list[Fault] = field(default_factory=list)
-    """The first that a request meets is the one that happens to it."""
+    """The first that matches a request is applied."""
     most_at_once: int = 0
     at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reset(self) -> None:
-        """Forget what was seen, and spoil nothing."""
+        """Forget the requests and the faults."""
         self.requests.clear()
         self.faults.clear()
         self.most_at_once = 0
@@ -140,18 +140,18 @@ def error(act: str, *, with_body: bool) -> Answer:
     xml = f"<Error><Code>{code}</Code><Message>by the proxy</Message></Error>"
     body = xml.encode() if code and with_body else b""
     headers = [("Content-Length", str(len(body))), ("Content-Type", "application/xml")]
-    return Answer(int(status), code or "Spoilt", headers, body)
+    return Answer(int(status), code or "Fault", headers, body)
 
 
 def flipped(data: bytes) -> bytes:
-    spoilt = bytearray(data)
-    if spoilt:
-        spoilt[len(spoilt) // 2] ^= 1
-    return bytes(spoilt)
+    corrupt = bytearray(data)
+    if corrupt:
+        corrupt[len(corrupt) // 2] ^= 1
+    return bytes(corrupt)
 
 
 def other_digit(value: str) -> str:
-    """`value` with one character in its middle changed for another that may stand in a checksum."""
+    """`value` with its middle character replaced by another that is valid in a checksum."""
     middle = len(value) // 2
     return value[:middle] + ("0" if value[middle] != "0" else "1") + value[middle + 1 :]
 
@@ -243,7 +243,7 @@ def proxy(server: Server) -> Iterator[Proxy]:
             self.close_request(request)  # no polite FIN before a reset
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """A client that has gone away is what some faults make of it; anything else is ours."""
+            """Some faults make the client close its connection; anything else is an error of the proxy."""
             if not isinstance(sys.exc_info()[1], ConnectionError):
                 super().handle_error(request, client_address)
 

@@ -1,11 +1,11 @@
-"""Changes that each break a promise, and the tests that must notice: tests of the tests."""
+"""Changes that each break a promise, and the tests that must fail then: tests of the tests."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Sabotage:
-    """`old`, which stands in `module` exactly once, becomes `new`; at least one of `tests` has to fail then."""
+    """Replaces `old`, which occurs in `module` exactly once, by `new`; at least one of `tests` must fail then."""
 
     name: str
     module: str
@@ -13,7 +13,7 @@ class Sabotage:
     new: str
     tests: tuple[str, ...]
     quick: bool = False
-    """Cheap enough to be tried in every run."""
+    """Cheap enough for every run."""
 
 
 ORDER = "tests/services/test_upload_order.py"
@@ -28,7 +28,7 @@ SABOTAGES = (
         "mgmt/services/steps/proof.py",
         "    read_back(store, key, expected.sent.checksum, expected.digest, progress)\n",
         "",
-        (f"{ORDER}::test_what_the_store_spoils_is_not_moved",),
+        (f"{ORDER}::test_an_original_is_not_moved_if_the_store_corrupts_its_archive",),
         quick=True,
     ),
     Sabotage(
@@ -37,11 +37,11 @@ SABOTAGES = (
         "        record.stage, record.upload_id = PROVEN, None\n        catalog.journal.checkpoint()\n",
         "        from mgmt.services.steps.move_original import finish_upload\n"
         "        record.stage, record.upload_id = PROVEN, None\n        finish_upload(record, catalog)\n",
-        (f"{ORDER}::test_proof_and_place_are_on_disk_before_the_move",),
+        (f"{ORDER}::test_proof_and_destination_are_on_disk_before_the_move",),
         quick=True,
     ),
     Sabotage(
-        "forget the fsync of the new folder",
+        "skip the fsync of the new folder",
         "mgmt/archive/move.py",
         FOLDERS,
         FOLDERS.replace("dict.fromkeys(folders)", "folders[1:]"),
@@ -49,21 +49,21 @@ SABOTAGES = (
         quick=True,
     ),
     Sabotage(
-        "forget the fsync of the old folder",
+        "skip the fsync of the old folder",
         "mgmt/archive/move.py",
         FOLDERS,
         FOLDERS.replace("dict.fromkeys(folders)", "folders[:1]"),
         (f"{MOVE}::test_both_folders_are_synced_after_a_move",),
     ),
     Sabotage(
-        "rename over what is there",
+        "replace an existing file in a move",
         "mgmt/archive/move.py",
         "        if not _rename_in_one_step(old, new, source_folder, destination_folder):\n",
         "        os.rename(old, new, src_dir_fd=source_folder, dst_dir_fd=destination_folder)\n        if False:\n",
         (f"{MOVE}::test_a_move_never_replaces_anything",),
     ),
     Sabotage(
-        "take another's object for one's own",
+        "accept another operation's object as own",
         "mgmt/storage/publish.py",
         "    return there.size == size and all(",
         "    return True or all(",
@@ -73,21 +73,21 @@ SABOTAGES = (
         ),
     ),
     Sabotage(
-        "swallow an error into exit status 0",
+        "return exit status 0 for an error",
         "mgmt/cli/__init__.py",
         "        return exc.exit_status\n",
         "        return ExitStatus.OK\n",
-        (f"{ORDER}::test_another_archive_under_the_same_key_stays",),
+        (f"{ORDER}::test_another_archive_under_the_same_key_is_not_overwritten",),
     ),
     Sabotage(
-        "skip the second look",
+        "skip the second check of the original",
         "mgmt/services/upload.py",
         "                look_again(self.plan.tree, archived)\n",
         "",
-        (f"{ORDER}::test_a_change_after_it_was_read_is_seen_before_the_archive_appears",),
+        (f"{ORDER}::test_a_change_after_reading_is_detected_before_the_archive_is_published",),
     ),
     Sabotage(
-        "overwrite what appeared meanwhile",
+        "overwrite an object that appeared during the upload",
         "mgmt/storage/s3.py",
         '                    request(IfNoneMatch="*")\n',
         "                    request()\n",
@@ -106,10 +106,10 @@ SABOTAGES = (
         "mgmt/services/delete.py",
         "            copy = None if last_copy else Copies(context).other_copy(archive)\n",
         "            copy = None\n",
-        (f"{ORDER}::test_the_last_copy_is_not_deleted",),
+        (f"{ORDER}::test_delete_refuses_the_last_copy",),
     ),
     Sabotage(
-        "end without a commit",
+        "close an operation without a commit",
         "mgmt/catalog/db/database.py",
         "                        self._session.commit()\n",
         "                        self._session.flush()\n",
@@ -118,21 +118,21 @@ SABOTAGES = (
         ),
     ),
     Sabotage(
-        "take a COMMIT without an answer for done",
+        "treat a COMMIT without an answer as committed",
         "mgmt/catalog/db/commit_recovery.py",
         "            if not self.closed or (transaction_id is not None and not self._was_committed(transaction_id)):\n",
         "            if not self.closed:\n",
-        ("tests/faults/test_lost_connections.py::test_cut_at_any_question",),
+        ("tests/faults/test_lost_connections.py::test_a_connection_cut_at_any_request_breaks_no_promise",),
     ),
     Sabotage(
-        "take a COMMIT without an answer for undone",
+        "treat a COMMIT without an answer as rolled back",
         "mgmt/catalog/db/commit_recovery.py",
         "            if not self.closed or (transaction_id is not None and not self._was_committed(transaction_id)):\n",
         "            if True:\n",
-        ("tests/faults/test_lost_connections.py::test_cut_at_any_question",),
+        ("tests/faults/test_lost_connections.py::test_a_connection_cut_at_any_request_breaks_no_promise",),
     ),
     Sabotage(
-        "begin the work before the intent is on disk",
+        "start the work before the intent is on disk",
         "mgmt/catalog/operations/journal.py",
         "        with self._closing(begun, taken_up=begun is not operation):\n            yield begun\n",
         "        yield begun\n",
@@ -141,35 +141,35 @@ SABOTAGES = (
         ),
     ),
     Sabotage(
-        "call cancelled what has moved",
+        "record a finished move as cancelled",
         "mgmt/services/steps/move_original.py",
         "    finish_first()\n",
         "",
-        ("tests/faults/test_signals.py::test_a_signal_at_each_stage",),
+        ("tests/faults/test_signals.py::test_a_signal_at_each_stage_loses_nothing",),
     ),
     Sabotage(
-        "end without a hash",
+        "close an operation without a hash",
         "mgmt/catalog/audit/hashing.py",
         '        database.listen("before_commit", self._hash)\n',
         "",
         (f"{AUDIT}::test_the_hash_is_committed_with_the_outcome",),
     ),
     Sabotage(
-        "seal without the seal before",
+        "seal without the previous seal",
         "mgmt/catalog/audit/chain.py",
         "previous=None if head is None else head.expected_digest,",
         "previous=None,",
         (f"{AUDIT}::test_seals_are_a_chain",),
     ),
     Sabotage(
-        "do not ask a seal for the one before it",
+        "do not compare a seal with the previous one",
         "mgmt/catalog/audit/verification.py",
         "if number == expected and seal.previous != (before.digest if before else None):",
         "if False:",
-        ("tests/faults/test_tampering.py::test_whatever_is_bent_is_named[sqlite-30]",),
+        ("tests/faults/test_tampering.py::test_every_tampering_is_detected_and_named[sqlite-30]",),
     ),
     Sabotage(
-        "take any archive for proof of a copy",
+        "accept any archive as proof of a copy",
         "mgmt/services/steps/copies.py",
         "        for record in self.context.catalog.metadata.archives_of(seen.digest):\n",
         "        for record in self.context.catalog.metadata.list_files(prefix=os.path.basename(path)):\n",
@@ -183,11 +183,11 @@ SABOTAGES = (
         ("tests/catalog/files/test_metadata.py::test_an_archive_under_a_key_used_again_has_a_record_of_its_own",),
     ),
     Sabotage(
-        "let two removals of one content go side by side",
+        "allow two concurrent removals of one content",
         "mgmt/services/steps/copies.py",
         '    return f"content {digest}"\n',
         '    return f"content {digest} {os.getpid()}"\n',
-        (f"{SEQUENCES}::test_of_delete_and_free_at_once_one_is_refused",),
+        (f"{SEQUENCES}::test_one_of_concurrent_delete_and_free_is_refused",),
     ),
     Sabotage(
         "remove a complete archive in recover",
@@ -196,28 +196,28 @@ SABOTAGES = (
         '            store.delete(key)\n            return ""\n',
         (
             f"{SEQUENCES}::test_recover_keeps_an_archive_whose_upload_ended_after_the_backup",
-            f"{SEQUENCES}::test_recover_keeps_an_archive_that_another_upload_relies_on",
+            f"{SEQUENCES}::test_recover_keeps_an_archive_that_another_upload_adopted",
         ),
     ),
     Sabotage(
-        "look again, and overlook a change",
+        "miss a change in the second check",
         "mgmt/archive/writer.py",
         "    if (now.source_state, now.root_ctime_ns) != (seen.source_state, seen.root_ctime_ns):\n",
         "    if False:\n",
         (f"{SEQUENCES}::test_a_copy_that_changes_while_it_is_compared_is_refused",),
     ),
     Sabotage(
-        "take a word for another archive when its own is deleted",
+        "resolve the name of a deleted archive to another one",
         "mgmt/services/steps/resolve.py",
         "    known = _known(name, catalog, strictly=strictly)\n",
         "    known, strictly = _known(name, catalog, strictly=False), False\n",
-        (f"{SEQUENCES}::test_a_word_never_falls_back_to_another_archive",),
+        (f"{SEQUENCES}::test_a_name_never_falls_back_to_another_archive",),
     ),
     Sabotage(
-        "ask nobody what was kept besides",
+        "ignore which attributes an archive keeps",
         "mgmt/services/upload.py",
         '        if not covers(kept or "", hashed.kept):\n',
         "        if False:\n",
-        (f"{SEQUENCES}::test_an_archive_without_what_was_asked_for_is_not_the_same",),
+        (f"{SEQUENCES}::test_an_archive_without_the_requested_attributes_is_a_conflict",),
     ),
 )

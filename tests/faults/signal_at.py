@@ -1,7 +1,7 @@
-"""Runs the command in a child process which signals itself at an exact place, without waiting or guessing.
+"""Runs the command in a child process that signals itself at an exact place, without waiting or guessing.
 
-A place is a `Moment`: the k-th time that a function is called, or has returned. With `any_step` it is the k-th step of
-all those that mgmt and the commit of its catalog make, so that they can be tried one after another.
+A place is a `Moment`, the k-th call or return of a function, or a number: the k-th step of all those that mgmt and the
+commit of its catalog make, so that they can be tried one after another.
 """
 
 import os
@@ -33,16 +33,16 @@ class Moment:
 
 
 def run_signalled(program: Program, arguments: list[str], at: "Moment | int", number: int, again: int = 0) -> Done:
-    """What became of the command when `number` arrived at a moment, or at step number `at` of all.
+    """Run the command and send it the signal `number` at a moment, or at its step number `at`.
 
-    With `again`, the same signal arrives a second time, so many steps later. Returncode 0 may mean that there is no
-    such moment: `at` is then beyond the end, or the command was done.
+    With `again`, the signal is sent a second time, that many steps later. Returncode 0 may mean that the command ended
+    before `at`.
     """
     return forked(program, arguments, lambda: sys.setprofile(Trigger(at, number, again)))
 
 
 def count_steps(program: Program, arguments: list[str]) -> int:
-    """How many steps a run has in which nothing happens to it. The run takes place."""
+    """Run the command without a signal, and return the number of its steps."""
     counting = Trigger(0, 0, 0)
     sys.setprofile(counting)
     try:
@@ -59,16 +59,16 @@ def forked(
     arm: Callable[[], None],
     meanwhile: Callable[[int], None] = lambda child: None,
 ) -> Done:
-    """Run in a child process, which calls `arm` when all is ready to begin; this one calls `meanwhile` with its id."""
+    """Run in a child process, which calls `arm` just before it starts; this process calls `meanwhile` with its pid."""
     with program.fork(*arguments, arm=arm) as child:
         meanwhile(child.pid)
-        said = child.communicate()
+        output = child.communicate()
     program.records.wait()
-    return Done(child.wait(), *said)
+    return Done(child.wait(), *output)
 
 
 class Trigger:
-    """A profile function: it sees every call and return of a Python function, between which a signal may come."""
+    """A profile function: it is called at every call and return of a Python function, and may send the signal there."""
 
     def __init__(self, at: "Moment | int", number: int, again: int) -> None:
         self._at, self._number, self._again = at, number, again
@@ -95,5 +95,5 @@ class Trigger:
 
 
 def copy_of(home: Path) -> Path:
-    """Where the state before a command is kept, so that each try begins with it."""
+    """The folder that keeps the state before a command, from which each try starts."""
     return home.with_name(f"{home.name}.before")

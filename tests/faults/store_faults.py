@@ -1,4 +1,4 @@
-"""What a store can do wrong, where in which command it does so, and how each command must end then."""
+"""The faults of a store, the requests that they hit, and the exit status of each command."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ WHERE: dict[str, dict[str, str]] = {
     "verify": {"act": f"^HEAD .*{KEY}"},
     "read-back": {"act": f"^GET .*{KEY}"},
 }
-"""By command, the requests that are spoilt: `act` is the one that the command is about. All of them have a `look`."""
+"""By command, the requests that a fault hits: `act` is the command's main request. Every command has a `head`."""
 COMMANDS = tuple(WHERE)
 
 
 @dataclass(frozen=True)
 class StoreFault:
-    """One thing that goes wrong. `ends` are the exit statuses, in the order of COMMANDS; None: it cannot be met."""
+    """One fault. `ends` are the exit statuses, in the order of COMMANDS; None: it cannot occur."""
 
     name: str
     act: str
@@ -49,8 +49,8 @@ class StoreFault:
         return self.ends[COMMANDS.index(command)]
 
     def fault(self, command: str) -> Fault:
-        """The fault for a proxy; of what a command never asks for, one that is never met."""
-        pattern = {"look": f"^HEAD .*{KEY}", "any": EVERYTHING, **WHERE[command]}.get(self.where, f"^{self.where}$")
+        """The fault for a proxy. For a request that the command never makes, it never occurs."""
+        pattern = {"head": f"^HEAD .*{KEY}", "any": EVERYTHING, **WHERE[command]}.get(self.where, f"^{self.where}$")
         return Fault(pattern, self.act, self.times, self.after, self.chance, seed=7)
 
 
@@ -65,58 +65,58 @@ def _table(text: str) -> Iterator[StoreFault]:
 
 FAULTS = (
     *_table("""
-internal error once         | 500 InternalError      | act    | 1   | 0 0 0 0 0 0
-internal error always       | 500 InternalError      | act    | all | 5 5 5 5 5 5
-slow down once              | 503 SlowDown           | act    | 1   | 0 0 0 0 0 0
-slow down at every look     | 503 SlowDown           | look   | all | 5 5 5 5 5 5
-slow down at everything     | 503 SlowDown           | any    | all | 5 5 5 5 5 5
-request timeout once        | 400 RequestTimeout     | act    | 1   | 0 0 0 0 1 0
-request timeout always      | 400 RequestTimeout     | act    | all | 5 5 5 5 1 5
-not allowed to act          | 403 AccessDenied       | act    | all | 1 1 1 1 1 1
-not allowed to look         | 403 AccessDenied       | look   | all | 1 1 1 1 1 1
-not allowed the index       | 403 AccessDenied       | index  | all | 1 1 1 1 - -
-credentials expire          | 400 ExpiredToken       | act    | all | 1 1 1 1 1 1
-credentials have expired    | 400 ExpiredToken       | any    | all | 1 1 1 1 1 1
-refused as taken, once      | 412 PreconditionFailed | act    | 1   | 0 0 8 10 10 8
-in conflict, once           | 409 OperationAborted   | act    | 1   | 0 0 5 5 10 5
-does not know conditions    | 501 NotImplemented     | act    | 1   | 0 0 1 1 1 1
-dropped once                | drop                   | act    | 1   | 0 0 0 0 0 0
-dropped always              | drop                   | act    | all | 5 5 5 5 5 5
-everything dropped          | drop                   | any    | all | 5 5 5 5 5 5
-answer lost once            | lose-answer            | act    | 1   | 0 0 0 0 0 0
-answer lost always          | lose-answer            | act    | all | 0 0 5 0 5 5
-answer lost to an index     | lose-answer            | index  | 1   | 0 0 0 0 - -
-answers lost to an index    | lose-answer            | index  | all | 0 0 5 0 - -
-answers lost to every look  | lose-answer            | look   | all | 5 5 5 5 5 5
-reset once                  | reset                  | act    | 1   | 0 0 0 0 0 0
-reset always                | reset                  | any    | all | 5 5 5 5 5 5
-cut answer once             | cut-answer             | act    | 1   | 0 0 0 0 5 0
-cut answer always           | cut-answer             | act    | all | 0 0 5 0 5 5
-half a head at the looks    | cut-answer             | look   | all | 5 5 5 5 5 5
-not the store that answers  | 200 Portal             | any    | all | 5 5 5 5 5 5
-cut index always            | cut-answer             | index  | all | 0 0 5 0 - -
-answer hangs once           | hang-answer            | act    | 1   | 0 0 0 0 0 0
-spoilt request once         | flip-request           | body   | 1   | 0 0 - - - -
-spoilt request always       | flip-request           | body   | all | 8 8 - - - -
-spoilt index always         | flip-request           | index body  | all | 8 8 - - - -
-spoilt part once            | flip-request           | part   | 1   | - 0 - - - -
-spoilt part always          | flip-request           | part   | all | - 8 - - - -
-spoilt answer once          | flip-answer            | act    | 1   | 0 0 8 0 0 8
-spoilt answer always        | flip-answer            | act    | all | 0 0 8 0 8 8
-spoilt looks always         | flip-answer            | look   | all | 8 8 8 0 8 8
-spoilt index answer         | flip-answer            | index  | 1   | 0 0 8 0 - -
-another size at the looks   | grow-answer            | look   | all | 10 10 0 0 8 8
-delayed                     | delay                  | act    | 1   | 0 0 0 0 0 0
-stalled once                | stall                  | act    | 1   | 0 0 0 0 0 0
-stalled always              | stall                  | act    | all | 5 5 5 5 5 5
-dribbling                   | slow                   | act    | 1   | 0 0 0 0 0 0
-twice                       | twice                  | act    | 1   | 0 0 0 0 0 0
-everything twice            | twice                  | any    | all | 0 0 0 0 0 0
-upload cannot begin         | 503 SlowDown           | begin  | all | - 5 - - - -
-begun twice                 | lose-answer            | begin  | 1   | - 0 - - - -
-a part not allowed          | 403 AccessDenied       | part+1 | all | - 1 - - - -
-a part lost                 | lose-answer            | part   | 1   | - 0 - - - -
-a part dropped always       | drop                   | part+1 | all | - 5 - - - -
-the upload is gone          | 404 NoSuchUpload       | part+1 | all | - 5 - - - -
+internal error once         | 500 InternalError      | act        | 1   | 0 0 0 0 0 0
+internal error always       | 500 InternalError      | act        | all | 5 5 5 5 5 5
+slow down once              | 503 SlowDown           | act        | 1   | 0 0 0 0 0 0
+slow down at every HEAD     | 503 SlowDown           | head       | all | 5 5 5 5 5 5
+slow down always            | 503 SlowDown           | any        | all | 5 5 5 5 5 5
+request timeout once        | 400 RequestTimeout     | act        | 1   | 0 0 0 0 1 0
+request timeout always      | 400 RequestTimeout     | act        | all | 5 5 5 5 1 5
+request denied              | 403 AccessDenied       | act        | all | 1 1 1 1 1 1
+HEAD denied                 | 403 AccessDenied       | head       | all | 1 1 1 1 1 1
+index denied                | 403 AccessDenied       | index      | all | 1 1 1 1 - -
+credentials expire          | 400 ExpiredToken       | act        | all | 1 1 1 1 1 1
+credentials have expired    | 400 ExpiredToken       | any        | all | 1 1 1 1 1 1
+precondition failed once    | 412 PreconditionFailed | act        | 1   | 0 0 8 10 10 8
+conflict once               | 409 OperationAborted   | act        | 1   | 0 0 5 5 10 5
+conditions not supported    | 501 NotImplemented     | act        | 1   | 0 0 1 1 1 1
+dropped once                | drop                   | act        | 1   | 0 0 0 0 0 0
+dropped always              | drop                   | act        | all | 5 5 5 5 5 5
+every request dropped       | drop                   | any        | all | 5 5 5 5 5 5
+answer lost once            | lose-answer            | act        | 1   | 0 0 0 0 0 0
+answer lost always          | lose-answer            | act        | all | 0 0 5 0 5 5
+answer to index lost once   | lose-answer            | index      | 1   | 0 0 0 0 - -
+answer to index lost always | lose-answer            | index      | all | 0 0 5 0 - -
+answer to HEAD lost always  | lose-answer            | head       | all | 5 5 5 5 5 5
+reset once                  | reset                  | act        | 1   | 0 0 0 0 0 0
+reset always                | reset                  | any        | all | 5 5 5 5 5 5
+cut answer once             | cut-answer             | act        | 1   | 0 0 0 0 5 0
+cut answer always           | cut-answer             | act        | all | 0 0 5 0 5 5
+half an answer to HEAD      | cut-answer             | head       | all | 5 5 5 5 5 5
+answer of a captive portal  | 200 Portal             | any        | all | 5 5 5 5 5 5
+cut index always            | cut-answer             | index      | all | 0 0 5 0 - -
+answer hangs once           | hang-answer            | act        | 1   | 0 0 0 0 0 0
+corrupt request once        | flip-request           | body       | 1   | 0 0 - - - -
+corrupt request always      | flip-request           | body       | all | 8 8 - - - -
+corrupt index always        | flip-request           | index body | all | 8 8 - - - -
+corrupt part once           | flip-request           | part       | 1   | - 0 - - - -
+corrupt part always         | flip-request           | part       | all | - 8 - - - -
+corrupt answer once         | flip-answer            | act        | 1   | 0 0 8 0 0 8
+corrupt answer always       | flip-answer            | act        | all | 0 0 8 0 8 8
+corrupt HEAD always         | flip-answer            | head       | all | 8 8 8 0 8 8
+corrupt answer to index     | flip-answer            | index      | 1   | 0 0 8 0 - -
+wrong size in HEAD          | grow-answer            | head       | all | 10 10 0 0 8 8
+delayed                     | delay                  | act        | 1   | 0 0 0 0 0 0
+stalled once                | stall                  | act        | 1   | 0 0 0 0 0 0
+stalled always              | stall                  | act        | all | 5 5 5 5 5 5
+slow answer                 | slow                   | act        | 1   | 0 0 0 0 0 0
+request repeated once       | twice                  | act        | 1   | 0 0 0 0 0 0
+every request repeated      | twice                  | any        | all | 0 0 0 0 0 0
+create multipart fails      | 503 SlowDown           | begin      | all | - 5 - - - -
+create multipart repeated   | lose-answer            | begin      | 1   | - 0 - - - -
+a part denied               | 403 AccessDenied       | part+1     | all | - 1 - - - -
+a part lost                 | lose-answer            | part       | 1   | - 0 - - - -
+a part dropped always       | drop                   | part+1     | all | - 5 - - - -
+no such upload              | 404 NoSuchUpload       | part+1     | all | - 5 - - - -
 """),
 )

@@ -21,8 +21,8 @@ from tests.faults.test_upgrade import old_catalog, state
 from tests.program import Program
 from tests.servers import Server
 
-A_FEW, FEWER = 5, 3
-"""So many points of each scenario are tried by default, with SQLite and with PostgreSQL, another choice for each."""
+SQLITE_POINTS, POSTGRESQL_POINTS = 5, 3
+"""Points tried by default in each scenario, chosen at random: with SQLite and with PostgreSQL."""
 
 
 def make_originals(program: Program) -> None:
@@ -63,7 +63,7 @@ def cut_off(moment: Moment) -> Callable[[Program], None]:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A command, and what there is when it is given; `again` is how it may end when it is given once more."""
+    """A command and the state it starts from; `again` holds the exit statuses allowed when it is run again."""
 
     name: str
     prepare: Callable[[Program], None]
@@ -73,12 +73,12 @@ class Scenario:
 
 
 DONE_ALREADY = (0, 3, 4)
-"""Another run may find that the killed one had come to its end."""
+"""Another run may find that the killed one had finished."""
 
 SCENARIOS = [
     Scenario("upload of a file", make_originals, ["upload", "clip"], DONE_ALREADY),
     Scenario("upload of a folder", make_originals, ["upload", "folder", "--keep-archive", "../kept"], DONE_ALREADY),
-    Scenario("upload of what is archived", archived_and_kept, ["upload", "clip"], DONE_ALREADY),
+    Scenario("upload of an archived file", archived_and_kept, ["upload", "clip"], DONE_ALREADY),
     Scenario("download", archived_before, ["download", "folder", "--to", "back"], (0, 10)),
     Scenario(
         "download of a member",
@@ -89,10 +89,10 @@ SCENARIOS = [
     Scenario("delete", archived_before, ["delete", "clip", "--yes"], DONE_ALREADY),
     Scenario("delete the last copy", only_in_the_store, ["delete", "clip", "--last-copy", "--yes"], DONE_ALREADY),
     Scenario("free", archived_before, ["free", "folder", "--yes"], DONE_ALREADY),
-    Scenario("recover what was half sent", cut_off(Moment("put_index")), ["recover"]),
-    Scenario("recover what has half an index", cut_off(Moment("DirectoryUpload.complete")), ["recover"]),
-    Scenario("recover what was sent", cut_off(Moment("prove")), ["recover"]),
-    Scenario("recover what was proven", cut_off(Moment("finish_upload")), ["recover"]),
+    Scenario("recover a half-sent upload", cut_off(Moment("put_index")), ["recover"]),
+    Scenario("recover an upload with half an index", cut_off(Moment("DirectoryUpload.complete")), ["recover"]),
+    Scenario("recover a sent upload", cut_off(Moment("prove")), ["recover"]),
+    Scenario("recover a proven upload", cut_off(Moment("finish_upload")), ["recover"]),
     Scenario("upload to S3", make_originals, ["upload", "clip"], DONE_ALREADY, "seaweed"),
     Scenario("upload of parts to S3", large, ["upload", "clip"], DONE_ALREADY, "seaweed"),
     Scenario("download from S3", archived_before, ["download", "folder", "--to", "back"], (0, 10), "seaweed"),
@@ -135,7 +135,7 @@ def beginning(
 
 @pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.torture)], ids=["few", "all"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "-"))
-def test_killed_at_any_point(
+def test_a_kill_at_any_system_call_breaks_no_promise(
     scenario: Scenario,
     few: bool,
     beginning: Beginnings,
@@ -145,11 +145,11 @@ def test_killed_at_any_point(
 ) -> None:
     require_strace()
     server: Server | None = request.getfixturevalue("seaweed") if scenario.store == "seaweed" else None
-    beginning(scenario).ok(*scenario.command)  # so that everything is imported, and is not read again each time
+    beginning(scenario).ok(*scenario.command)  # so that all modules are imported only once
     rehearsed = beginning(scenario)
     tried = points(rehearsed, scenario.command, rehearsed.home / "log")
     if few:
-        tried = random.Random(scenario.name).sample(tried, A_FEW if catalogs is SQLITE else FEWER)
+        tried = random.Random(scenario.name).sample(tried, SQLITE_POINTS if catalogs is SQLITE else POSTGRESQL_POINTS)
     kills, broken = 0, []
     for number, point in enumerate(tried):
         program = beginning(scenario)
@@ -157,12 +157,12 @@ def test_killed_at_any_point(
         if not killed_at(point, program, scenario.command):
             continue
         kills += 1
-        found = violations(before, look(program, server), settled=False)
+        found = violations(before, look(program, server), recovered=False)
         for command in [["recover"], scenario.command] if number % 2 else [scenario.command]:
             done = program.run(*command)
             if done.returncode not in (scenario.again if command == scenario.command else (0,)):
                 found.append(f"10: {command}: {done}")
-            found += violations(before, look(program, server), settled=True)
+            found += violations(before, look(program, server), recovered=True)
         broken += [f"killed at {point}, then {'recover' if number % 2 else 'again'}: {each}" for each in found]
         shutil.rmtree(program.home)
         catalogs.forget(program.home)
@@ -172,8 +172,8 @@ def test_killed_at_any_point(
 
 
 @pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.torture)], ids=["few", "all"])
-def test_an_upgrade_killed_at_any_point(few: bool, tmp_path: Path, figure: Figure) -> None:
-    """Promise 13: it has happened or it has not, and it can be run again."""
+def test_an_upgrade_killed_at_any_system_call_can_be_run_again(few: bool, tmp_path: Path, figure: Figure) -> None:
+    """Promise 13: the upgrade is applied completely or not at all."""
     require_strace()
     upgrade = ["db", "upgrade"]
     program = Program(tmp_path / "home", f"file://{tmp_path}/store")
@@ -189,7 +189,7 @@ def test_an_upgrade_killed_at_any_point(few: bool, tmp_path: Path, figure: Figur
     begin()
     tried = points(program, upgrade, tmp_path / "log")
     if few:
-        tried = random.Random("upgrade").sample(tried, A_FEW)
+        tried = random.Random("upgrade").sample(tried, SQLITE_POINTS)
     kills = 0
     for point in tried:
         begin()
@@ -212,7 +212,7 @@ def test_an_upgrade_killed_at_any_point(few: bool, tmp_path: Path, figure: Figur
 
 @pytest.mark.parametrize("first", [[], ["--keep"]], ids=["moving", "keeping"])
 @pytest.mark.parametrize("then", [[], ["--keep"]], ids=["then-moving", "then-keeping"])
-def test_a_proven_upload_ends_as_its_last_run_was_asked_to(
+def test_a_proven_upload_is_finished_with_the_options_of_the_last_run(
     first: list[str], then: list[str], on_directory: Program
 ) -> None:
     make_originals(on_directory)

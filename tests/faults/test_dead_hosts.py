@@ -1,4 +1,4 @@
-"""A host that was reported as down: its operations are recovered from another one, and if it only slept, it stops."""
+"""A host reported as down: its operations are recovered from another host; if it was only suspended, it stops."""
 
 import json
 import os
@@ -21,13 +21,13 @@ from tests.postgresql import PostgreSQL
 from tests.program import Done, Program
 from tests.servers import Server
 
-LOST, SLEPT = 11, signal.SIGSTOP
+LOST, SUSPEND = 11, signal.SIGSTOP
 CLIP = b"precious" * 999
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def program(request: pytest.FixtureRequest, tmp_path: Path, seaweed: Server, new_bucket: Any) -> Iterator[Program]:
-    """The command with one store in S3 and one catalog, whichever machine it runs on."""
+    """mgmt with one S3 store and one catalog, shared by all hosts."""
     store = f"s3://{new_bucket(seaweed)}/archive"
     if request.param == "sqlite":
         yield ready(Program(tmp_path, store, seaweed.environment))
@@ -47,26 +47,26 @@ def on_nas(
     program: Program,
     arguments: list[str],
     at: Moment | int | None = None,
-    number: signal.Signals = SLEPT,
+    number: signal.Signals = SUSPEND,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> Done:
-    """Run on the host `nas`. At a moment, or step, it is killed, or put to sleep until something was done elsewhere."""
+    """Run on the host `nas`; at a moment or step, kill it, or suspend it until `meanwhile` has run on this host."""
 
     def arm() -> None:
         become("nas")
         if at is not None:
             sys.setprofile(Trigger(at, number, 0))
 
-    def while_it_sleeps(child: int) -> None:
-        if at is None or number != SLEPT:
+    def while_suspended(child: int) -> None:
+        if at is None or number != SUSPEND:
             return
-        assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1]), f"it never came to {at}"
+        assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1]), f"it never reached {at}"
         try:
             meanwhile()
         finally:
             os.kill(child, signal.SIGCONT)
 
-    return forked(program, arguments, arm, while_it_sleeps)
+    return forked(program, arguments, arm, while_suspended)
 
 
 def log(program: Program, *arguments: str) -> list[dict[str, Any]]:
@@ -94,20 +94,22 @@ UPLOAD = ["-q", "upload", "clip"]
     ],
     ids=str,
 )
-def test_an_upload_that_slept_moves_nothing(moment: Moment, status: str, kept: bool, program: Program) -> None:
-    settled: list[Any] = []
+def test_an_upload_suspended_while_it_is_recovered_moves_nothing(
+    moment: Moment, status: str, kept: bool, program: Program
+) -> None:
+    recovered: list[Any] = []
 
-    def settle() -> None:
-        settled.extend(program.json("recover", "--host", "nas"))
-        settled.append(log(program, "--type", "upload")[0])
+    def recover() -> None:
+        recovered.extend(program.json("recover", "--host", "nas"))
+        recovered.append(log(program, "--type", "upload")[0])
 
-    done = on_nas(program, UPLOAD, moment, meanwhile=settle)
+    done = on_nas(program, UPLOAD, moment, meanwhile=recover)
     assert done.returncode == LOST, done.stderr
     assert f"on {this_host()}" in done.stderr
     assert (program.work / "clip").read_bytes() == CLIP
     assert not (program.work / "completed" / "clip").exists()
 
-    (report, record) = settled
+    (report, record) = recovered
     assert (report["operation_type"], report["host"], report["status"]) == ("upload", "nas", status)
     assert report["heard_at"] is not None
     assert (record["status"], record["host"]) == (status, "nas")
@@ -123,7 +125,7 @@ def test_an_upload_that_slept_moves_nothing(moment: Moment, status: str, kept: b
 
 
 @pytest.mark.parametrize("moment", [Moment("S3Store.delete"), Moment("find_index", "return")], ids=str)
-def test_a_deletion_that_slept_deletes_nothing(moment: Moment, program: Program) -> None:
+def test_a_deletion_suspended_while_it_is_recovered_deletes_nothing(moment: Moment, program: Program) -> None:
     program.ok(*UPLOAD)
     done = on_nas(
         program,
@@ -138,7 +140,7 @@ def test_a_deletion_that_slept_deletes_nothing(moment: Moment, program: Program)
     assert [each["status"] for each in program.json("ls", "--location", "s3")] == ["completed"]
 
 
-def test_what_a_deletion_had_done_is_finished_from_another_machine(program: Program) -> None:
+def test_a_half_done_deletion_is_finished_from_another_host(program: Program) -> None:
     program.ok(*UPLOAD)
     killed = Moment("_confirm_deleted")
     on_nas(program, ["-q", "delete", "clip", "--last-copy", "--yes"], killed, signal.SIGKILL)
@@ -148,12 +150,12 @@ def test_what_a_deletion_had_done_is_finished_from_another_machine(program: Prog
     (left,) = program.json("recover")
     assert (left["type"], left["status"]) == ("unknown", "running")
     assert "only if that host is down: mgmt recover --host nas" in left["action"]
-    (settled,) = program.json("recover", "--host", "nas")
-    assert settled["action"] == "finished: the archive is deleted"
+    (recovered,) = program.json("recover", "--host", "nas")
+    assert recovered["action"] == "finished: the archive is deleted"
     assert program.json("ls", "--location", "s3") == []
 
 
-def test_a_free_that_slept_removes_nothing(program: Program) -> None:
+def test_a_free_suspended_while_it_is_recovered_removes_nothing(program: Program) -> None:
     assert on_nas(program, UPLOAD).returncode == 0
     done = on_nas(
         program,
@@ -172,7 +174,7 @@ def test_a_free_that_slept_removes_nothing(program: Program) -> None:
 @pytest.mark.parametrize(
     "dead", [Moment("_Upload._send"), Moment("_Upload._prove_sent"), Moment("finish_upload")], ids=str
 )
-def test_an_upload_whose_machine_died(dead: Moment, program: Program) -> None:
+def test_an_upload_of_a_dead_host_is_recovered_from_another(dead: Moment, program: Program) -> None:
     assert on_nas(program, UPLOAD, dead, signal.SIGKILL).returncode == -signal.SIGKILL
     (record,) = log(program, "--status", "running")
     assert record["heard_at"] is not None
@@ -183,16 +185,16 @@ def test_an_upload_whose_machine_died(dead: Moment, program: Program) -> None:
     (would,) = program.json("recover", "-n", "--host", "nas")
     assert "would be taken over" in would["action"]
     assert log(program, "--status", "running") == [record]
-    (settled,) = program.json("recover", "--host", "nas")
-    assert (settled["operation_id"], settled["host"]) == (record["operation_id"], "nas")
+    (recovered,) = program.json("recover", "--host", "nas")
+    assert (recovered["operation_id"], recovered["host"]) == (record["operation_id"], "nas")
     assert program.json("recover", "--host", "nas") == []
     assert (program.work / "clip").read_bytes() == CLIP
     assert on_nas(program, UPLOAD).returncode == 0
     assert (program.work / "completed" / "clip").read_bytes() == CLIP
 
 
-def test_a_copy_on_the_other_machines_disk_is_left_alone(program: Program) -> None:
-    """Here the same path may be something else."""
+def test_recovering_a_dead_host_leaves_partial_copies_on_its_disk(program: Program) -> None:
+    """On this host the same path may be another file."""
     copies = program.work / "copies"
     killed = on_nas(program, [*UPLOAD, "--keep-archive", str(copies)], Moment("finish_upload"), signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
@@ -202,7 +204,7 @@ def test_a_copy_on_the_other_machines_disk_is_left_alone(program: Program) -> No
     assert partial.name in log(program, "--type", "upload")[0]["error_message"]
 
 
-def test_a_download_whose_machine_died(program: Program) -> None:
+def test_a_download_of_a_dead_host_is_cancelled(program: Program) -> None:
     program.ok(*UPLOAD)
     arguments = ["-q", "download", "clip", "--to", "back"]
     on_nas(program, arguments, Moment("rename_noreplace"), signal.SIGKILL)
@@ -214,15 +216,15 @@ def test_a_download_whose_machine_died(program: Program) -> None:
     assert partial.exists()
 
 
-def test_a_store_in_a_directory_is_on_the_disk_of_its_machine(on_directory: Program) -> None:
+def test_recovering_a_dead_host_leaves_its_directory_store(on_directory: Program) -> None:
     program = ready(on_directory)
     on_nas(program, UPLOAD, Moment("put_index"), signal.SIGKILL)
-    (settled,) = (each for each in program.json("recover", "--host", "nas") if "given up" in each["action"])
-    assert f"what was sent is in {program.store}" in settled["action"]
+    (recovered,) = (each for each in program.json("recover", "--host", "nas") if "given up" in each["action"])
+    assert f"what was sent is in {program.store}" in recovered["action"]
     assert on_nas(program, UPLOAD).returncode == 0
 
 
-def test_a_living_process_of_this_machine_is_not_taken_over(program: Program) -> None:
+def test_a_live_process_of_this_host_is_not_taken_over(program: Program) -> None:
     found: list[Any] = []
 
     def look(child: int) -> None:
@@ -230,19 +232,19 @@ def test_a_living_process_of_this_machine_is_not_taken_over(program: Program) ->
         found.append(program.json("recover", "--host", this_host()))
         os.kill(child, signal.SIGCONT)
 
-    done = forked(program, UPLOAD, lambda: sys.setprofile(Trigger(Moment("_Upload._send"), SLEPT, 0)), look)
+    done = forked(program, UPLOAD, lambda: sys.setprofile(Trigger(Moment("_Upload._send"), SUSPEND, 0)), look)
     assert done.returncode == 0, done.stderr
     assert found == [[]]
 
 
-def test_a_machine_that_nobody_knows(program: Program) -> None:
+def test_recovering_an_unknown_host_is_refused_and_lists_known_ones(program: Program) -> None:
     program.ok(*UPLOAD)
     done = program.run("recover", "--host", "nsa")
     assert done.returncode == 4
     assert this_host() in done.stderr
 
 
-def test_a_process_on_another_host_has_its_name(program: Program) -> None:
+def test_a_process_on_another_host_is_recorded_under_its_name(program: Program) -> None:
     done = subprocess.run(
         on_host("nas", program.command("-q", "upload", "clip")), env=program.env(), cwd=program.work, check=False
     )
@@ -251,7 +253,7 @@ def test_a_process_on_another_host_has_its_name(program: Program) -> None:
 
 
 @pytest.mark.parametrize("share", [0.001, pytest.param(0.05, marks=pytest.mark.torture)])
-def test_asleep_at_any_step(
+def test_an_upload_suspended_at_any_step_loses_nothing(
     share: float,
     tmp_path: Path,
     seaweed: Server,
@@ -259,14 +261,14 @@ def test_asleep_at_any_step(
     monkeypatch: pytest.MonkeyPatch,
     figure: Figure,
 ) -> None:
-    """Wherever it slept: the original is at its place, or its archive is proven; and what was settled stays so."""
-    monkeypatch.setattr(database, "LOCK_SECONDS", 0.2)  # it may sleep while it is writing
+    """The original is in place or its archive is proven, and a recovered record never changes."""
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.2)  # it may be suspended while it writes
     bucket = new_bucket(seaweed)
 
     def new(name: str) -> Program:
         return ready(Program(tmp_path / name, f"s3://{bucket}/{name}", seaweed.environment))
 
-    rehearsed = new("rehearsed")  # what is imported here is imported for all
+    rehearsed = new("rehearsed")  # imports all modules once
     rehearsed.ok(*UPLOAD)
     rehearsed.ok("recover")
     steps = count_steps(new("counted"), UPLOAD)
@@ -274,23 +276,23 @@ def test_asleep_at_any_step(
     lost = 0
     for step in chosen:
         program = new(str(step))
-        settled: list[dict[str, Any]] = []
+        recovered: list[dict[str, Any]] = []
 
-        def settle(program: Program = program, settled: list[dict[str, Any]] = settled) -> None:
+        def recover(program: Program = program, recovered: list[dict[str, Any]] = recovered) -> None:
             done = program.run("-o", "json", "recover", "--host", "nas")
             reported = json.loads(done.stdout) if done.returncode == 0 else []
-            if any(each["operation_type"] == "upload" for each in reported):  # it had not come to its end
-                settled.extend(log(program, "--type", "upload"))
+            if any(each["operation_type"] == "upload" for each in reported):  # it had not finished
+                recovered.extend(log(program, "--type", "upload"))
 
-        done = on_nas(program, UPLOAD, step, meanwhile=settle)
+        done = on_nas(program, UPLOAD, step, meanwhile=recover)
         where = program.work / "clip"
         moved = program.work / "completed" / "clip"
         assert where.exists() != moved.exists(), step
         assert (where if where.exists() else moved).read_bytes() == CLIP, step
-        if settled:
+        if recovered:
             lost += 1
             assert done.returncode == LOST, (step, done)
-            assert log(program, "--type", "upload") == settled, step
+            assert log(program, "--type", "upload") == recovered, step
         else:
             assert done.returncode == 0, (step, done)
         if moved.exists():
@@ -299,5 +301,5 @@ def test_asleep_at_any_step(
             assert on_nas(program, UPLOAD).returncode == 0, step
             assert moved.read_bytes() == CLIP
     assert lost
-    what = "steps of an upload at which its host sleeps, is reported as down, and wakes"
+    what = "steps of an upload at which its host is suspended, reported as down and resumed"
     figure(2, what, tried=len(chosen), violations=0, note=f"taken over at {lost} of them")

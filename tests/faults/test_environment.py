@@ -1,4 +1,4 @@
-"""The catalog or the store cannot be used: nothing is lost, one line says why, and the next run works."""
+"""The catalog or the store is unusable: nothing is lost, one line reports why, and the next run works."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.program import Program
 from tests.servers import Server, environment
 
 CHANGING = ("upload fresh", "download kept --to back", "verify kept", "delete kept.tar.gz --yes")
-LOOKING = ("search kept", "log")
+READING = ("search kept", "log")
 FRESH, KEPT = b"an original " * 5000, b"another one " * 5000
 
 Fault = Callable[[Program], AbstractContextManager[Program]]
@@ -31,12 +31,12 @@ Fault = Callable[[Program], AbstractContextManager[Program]]
 
 @dataclass(frozen=True)
 class Broken:
-    """A fault: what it makes of commands that change something, and of those that look; and what is said of it."""
+    """A fault, the exit statuses of commands that change something and of those that only read, and the message."""
 
     fault: Fault
     changing: int
-    looking: int
-    says: str
+    reading: int
+    message: str
 
     def __str__(self) -> str:
         return self.fault.__name__
@@ -47,7 +47,7 @@ class Broken:
 
 @contextmanager
 def _held(code: str, path: object) -> Iterator[None]:
-    """Another process runs `code`, which says so when it holds `path`, for as long as the block lasts."""
+    """Another process runs `code` and holds `path` as long as the block lasts."""
     code = f"import fcntl, sqlite3, sys; path = sys.argv[1]\n{code}\nprint('held', flush=True); sys.stdin.read()"
     arguments = [sys.executable, "-c", code, str(path)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -71,7 +71,7 @@ def another_program_writes(mgmt: Program) -> Iterator[Program]:
 
 
 @contextmanager
-def another_program_has_it_alone(mgmt: Program) -> Iterator[Program]:
+def another_program_locks_it_exclusively(mgmt: Program) -> Iterator[Program]:
     code = """
 it = sqlite3.connect(path, isolation_level=None)
 it.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -83,7 +83,7 @@ it.execute("BEGIN EXCLUSIVE")
 
 @contextmanager
 def _unwritable(path: Path) -> Iterator[None]:
-    """By the mode, or for root, whom no mode stops, by the attribute `immutable`."""
+    """By its mode; for root, who ignores modes, by the attribute `immutable`."""
     if os.getuid():
         mode = stat.S_IMODE(path.stat().st_mode)
         path.chmod(mode & ~0o222)
@@ -91,7 +91,7 @@ def _unwritable(path: Path) -> Iterator[None]:
         path.chmod(mode)
         return
     if subprocess.run(["chattr", "+i", path], capture_output=True).returncode:
-        pytest.skip("root is stopped by no mode, and there is no chattr +i on this file system")
+        pytest.skip("root ignores modes, and this file system does not support chattr +i")
     try:
         yield
     finally:
@@ -111,10 +111,10 @@ def the_folder_is_read_only(mgmt: Program) -> Iterator[Program]:
 
 
 @contextmanager
-def _spoilt(mgmt: Program, spoil: Callable[[bytearray], None]) -> Iterator[Program]:
+def _corrupt(mgmt: Program, change: Callable[[bytearray], None]) -> Iterator[Program]:
     before = mgmt.catalog.read_bytes()
     data = bytearray(before)
-    spoil(data)
+    change(data)
     mgmt.catalog.write_bytes(data)
     yield mgmt
     assert mgmt.catalog.read_bytes() == data, "a damaged catalog was written to"
@@ -122,7 +122,7 @@ def _spoilt(mgmt: Program, spoil: Callable[[bytearray], None]) -> Iterator[Progr
 
 
 def _flip(data: bytearray) -> None:
-    for start in range(4096, len(data), 4096):  # the kind of each page but the first
+    for start in range(4096, len(data), 4096):  # the type of each page but the first
         data[start] ^= 0xFF
 
 
@@ -135,15 +135,15 @@ def _cut(data: bytearray) -> None:
 
 
 def its_pages_are_damaged(mgmt: Program) -> AbstractContextManager[Program]:
-    return _spoilt(mgmt, _flip)
+    return _corrupt(mgmt, _flip)
 
 
 def its_header_is_garbage(mgmt: Program) -> AbstractContextManager[Program]:
-    return _spoilt(mgmt, _garbage)
+    return _corrupt(mgmt, _garbage)
 
 
 def it_is_cut_short(mgmt: Program) -> AbstractContextManager[Program]:
-    return _spoilt(mgmt, _cut)
+    return _corrupt(mgmt, _cut)
 
 
 def _set_revision(mgmt: Program, revision: str) -> None:
@@ -198,10 +198,10 @@ def its_folder_is_a_file(mgmt: Program) -> Iterator[Program]:
     yield replace(mgmt, environment={**mgmt.environment, "MGMT_CATALOG": f"sqlite:///{mgmt.home}/file/catalog.db"})
 
 
-OF_A_FILE = [
+SQLITE_ONLY = [
     Broken(another_mgmt_writes, 12, 0, "is busy: another process has been writing for 0.1 s"),
     Broken(another_program_writes, 12, 0, "is locked by another program"),
-    Broken(another_program_has_it_alone, 12, 12, "is locked by another program"),
+    Broken(another_program_locks_it_exclusively, 12, 12, "is locked by another program"),
     Broken(the_file_is_read_only, 12, 0, "read-only"),
     Broken(the_folder_is_read_only, 12, 0, "read-only"),
     Broken(its_pages_are_damaged, 12, 12, "is damaged"),
@@ -209,11 +209,11 @@ OF_A_FILE = [
     Broken(its_header_is_garbage, 12, 12, "is not an SQLite database"),
     Broken(its_folder_is_a_file, 12, 12, "cannot be"),
 ]
-CATALOG = [
+BOTH_CATALOGS = [
     Broken(a_newer_mgmt_has_upgraded_it, 12, 12, "9999"),
     Broken(its_server_is_down, 12, 12, "cannot be reached"),
 ]
-OF_A_SERVER = [
+POSTGRESQL_ONLY = [
     Broken(its_database_is_read_only, 12, 0, "read-only"),
     Broken(another_session_keeps_writers_out, 12, 0, "is locked by another session"),
     Broken(its_login_is_unknown, 12, 12, "nobody_at_all"),
@@ -272,12 +272,12 @@ def it_says_slow_down(mgmt: Program) -> Iterator[Program]:
         yield _with(mgmt, **environment(url))
 
 
-STORE = [
+STORE_FAULTS = [
     Broken(nobody_listens, 5, 0, "cannot be reached"),
     Broken(the_secret_is_wrong, 1, 0, "rejected the credentials"),
     Broken(the_token_has_expired, 1, 0, "have expired"),
 ]
-MORE_OF_THE_STORE = [
+MORE_STORE_FAULTS = [
     Broken(it_says_slow_down, 5, 0, "busy or failing"),
     Broken(the_key_is_unknown, 1, 0, "rejected the credentials"),
     Broken(there_are_no_credentials, 1, 0, "no credentials"),
@@ -289,14 +289,14 @@ MORE_OF_THE_STORE = [
 @contextmanager
 def its_disk_is_not_mounted(mgmt: Program) -> Iterator[Program]:
     disk = mgmt.home / "disk"
-    disk.rename(mgmt.home / "elsewhere")
+    disk.rename(mgmt.home / "unmounted")
     yield mgmt
-    assert not disk.exists(), "a store was made where its disk should be"
-    (mgmt.home / "elsewhere").rename(disk)
+    assert not disk.exists(), "a store was made at the mount point"
+    (mgmt.home / "unmounted").rename(disk)
 
 
 def prepared(mgmt: Program) -> None:
-    """`kept` is archived and completed, `fresh` is not."""
+    """`kept` is archived and in completed/, `fresh` is not."""
     (mgmt.work / "kept").write_bytes(KEPT)
     mgmt.ok("upload", "kept")
     (mgmt.work / "fresh").write_bytes(FRESH)
@@ -313,25 +313,25 @@ def objects(server: Server, mgmt: Program) -> dict[str, str]:
 
 
 def try_everything(broken: Broken, mgmt: Program) -> int:
-    """Every command under the fault; whether anything was lost is for the caller to see."""
+    """Run every command under the fault; the caller checks that nothing was lost."""
     with broken.fault(mgmt) as under:
-        for line in (*CHANGING, *LOOKING):
+        for line in (*CHANGING, *READING):
             done = under.run(*line.split())
-            expected = broken.changing if line in CHANGING else broken.looking
-            told = f"{broken}: {line}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-            assert done.returncode == expected, told
-            assert "Traceback" not in done.stdout + done.stderr, told
+            expected = broken.changing if line in CHANGING else broken.reading
+            output = f"{broken}: {line}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == expected, output
+            assert "Traceback" not in done.stdout + done.stderr, output
             if expected:
                 error, *steps = [each for each in done.stderr.splitlines() if not each.startswith("note: ")]
-                assert error.startswith("mgmt: "), told
-                assert broken.says in error, told
-                assert len(steps) == 1, told
-                assert steps[0].startswith("  try: "), told
-    return len(CHANGING) + len(LOOKING)
+                assert error.startswith("mgmt: "), output
+                assert broken.message in error, output
+                assert len(steps) == 1, output
+                assert steps[0].startswith("  try: "), output
+    return len(CHANGING) + len(READING)
 
 
 def succeed(mgmt: Program) -> None:
-    for line in (*LOOKING, *CHANGING):
+    for line in (*READING, *CHANGING):
         mgmt.ok(*line.split())
     assert (mgmt.work / "back" / "kept").read_bytes() == KEPT
     assert (mgmt.work / "completed" / "fresh").read_bytes() == FRESH
@@ -341,24 +341,24 @@ def succeed(mgmt: Program) -> None:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for half a minute in a test."""
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the lock timeouts, so that no test waits for half a minute."""
     monkeypatch.setattr("mgmt.catalog.db.database.LOCK_SECONDS", 0.1)
     monkeypatch.setattr("mgmt.catalog.db.engine.BUSY_SECONDS", 0.1)
     monkeypatch.setattr("mgmt.catalog.db.commit_recovery.LOCK_SECONDS", 0.1)
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_timeouts")
 @pytest.mark.parametrize(
-    "broken", [*(pytest.param(each, marks=pytest.mark.sqlite) for each in OF_A_FILE), *CATALOG], ids=str
+    "broken", [*(pytest.param(each, marks=pytest.mark.sqlite) for each in SQLITE_ONLY), *BOTH_CATALOGS], ids=str
 )
-def test_no_catalog_no_side_effects(on_directory: Program, broken: Broken, figure: Figure) -> None:
+def test_an_unusable_catalog_has_no_side_effects(on_directory: Program, broken: Broken, figure: Figure) -> None:
     try_without(on_directory, broken, figure)
 
 
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("broken", OF_A_SERVER, ids=str)
-def test_no_server_no_side_effects(
+@pytest.mark.usefixtures("short_timeouts")
+@pytest.mark.parametrize("broken", POSTGRESQL_ONLY, ids=str)
+def test_an_unusable_catalog_server_has_no_side_effects(
     tmp_path: Path, postgresql_server: PostgreSQL, broken: Broken, figure: Figure
 ) -> None:
     (tmp_path / "store").mkdir()
@@ -374,23 +374,25 @@ def try_without(on_directory: Program, broken: Broken, figure: Figure) -> None:
     records = on_directory.json("log", "--limit", "100")
     assert {each["operation_type"] for each in records} <= {"upload", "search"}
     succeed(on_directory)
-    figure(16, "commands on a catalog that is locked, read-only, damaged, newer or away", tried=tried, violations=0)
+    figure(
+        16, "commands on a catalog that is locked, read-only, damaged, newer or unreachable", tried=tried, violations=0
+    )
 
 
 @pytest.mark.parametrize(
-    "broken", [*STORE, *(pytest.param(each, marks=pytest.mark.torture) for each in MORE_OF_THE_STORE)], ids=str
+    "broken", [*STORE_FAULTS, *(pytest.param(each, marks=pytest.mark.torture) for each in MORE_STORE_FAULTS)], ids=str
 )
-def test_a_store_that_cannot_be_used(on_seaweed: Program, seaweed: Server, broken: Broken, figure: Figure) -> None:
+def test_an_unusable_store_loses_nothing(on_seaweed: Program, seaweed: Server, broken: Broken, figure: Figure) -> None:
     prepared(on_seaweed)
     before = files(on_seaweed.work), objects(seaweed, on_seaweed)
     tried = try_everything(broken, on_seaweed)
     assert (files(on_seaweed.work), objects(seaweed, on_seaweed)) == before
     succeed(on_seaweed)
-    figure(10, "commands on a store that is away or refuses", tried=tried, violations=0)
+    figure(10, "commands on a store that is unreachable or refuses", tried=tried, violations=0)
 
 
 @pytest.mark.sqlite
-def test_a_disk_that_is_not_mounted(on_directory: Program, figure: Figure) -> None:
+def test_a_store_on_an_unmounted_disk_loses_nothing(on_directory: Program, figure: Figure) -> None:
     (on_directory.home / "disk").mkdir()
     mgmt = replace(on_directory, store=f"file://{on_directory.home}/disk/store")
     prepared(mgmt)
@@ -398,7 +400,7 @@ def test_a_disk_that_is_not_mounted(on_directory: Program, figure: Figure) -> No
     tried = try_everything(Broken(its_disk_is_not_mounted, 5, 0, "there is no folder"), mgmt)
     assert (files(mgmt.work), files(mgmt.home / "disk")) == before
     succeed(mgmt)
-    figure(10, "commands on a store that is away or refuses", tried=tried, violations=0)
+    figure(10, "commands on a store that is unreachable or refuses", tried=tried, violations=0)
 
 
 @pytest.mark.sqlite

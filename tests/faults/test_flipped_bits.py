@@ -1,4 +1,4 @@
-"""Promise 1 where nobody but mgmt checks: one bit flips on its way to a server that takes what it gets."""
+"""Promise 1 where only mgmt checks: one bit flips on its way to a server that verifies no CRC."""
 
 import itertools
 import random
@@ -27,8 +27,8 @@ FLIPS = {
     "a part": (LARGE, PART, "flip-request"),
     "the completion": (LARGE, COMPLETE, "flip-request"),
     "the index": (SMALL, INDEX_PUT, "flip-request"),
-    "what HEAD says": (SMALL, HEAD, "flip-answer"),
-    "what HEAD says of parts": (LARGE, HEAD, "flip-answer"),
+    "the answer to HEAD": (SMALL, HEAD, "flip-answer"),
+    "the answer to HEAD of parts": (LARGE, HEAD, "flip-answer"),
     "an archive that is read back": (SMALL, GET, "flip-answer"),
     "parts that are read back": (LARGE, GET, "flip-answer"),
     "the answer to a part": (LARGE, PART, "flip-answer"),
@@ -37,7 +37,7 @@ FLIPS = {
 
 @pytest.fixture(params=["rclone", "moto"])
 def server(request: pytest.FixtureRequest) -> Server:
-    """Neither compares what it gets with a CRC; rclone does with an md5, moto with nothing."""
+    """Neither verifies a CRC; rclone verifies an MD5, moto nothing."""
     found: Server = request.getfixturevalue(request.param)
     return found
 
@@ -71,8 +71,8 @@ BOUNDED = {("an archive", ALWAYS, False), ("the index", ALWAYS, False), ("a part
 def parameters() -> Iterator[Any]:
     for what, times, trusted in CASES:
         marks = [] if (what, times, trusted) in BOUNDED else [pytest.mark.torture]
-        words = f"{what}, {'once' if times == 1 else 'always'}, {'as found' if trusted else 'nothing trusted'}"
-        yield pytest.param(what, times, trusted, marks=marks, id=words)
+        name = f"{what}, {'once' if times == 1 else 'always'}, {'as found' if trusted else 'nothing trusted'}"
+        yield pytest.param(what, times, trusted, marks=marks, id=name)
 
 
 @pytest.mark.parametrize(("what", "times", "trusted"), list(parameters()))
@@ -85,7 +85,7 @@ def test_a_flipped_bit_never_costs_an_original(
     trusted: bool,
     figure: Figure,
 ) -> None:
-    """`trusted`: whether mgmt is let find out what the endpoint checks; else it must read everything back."""
+    """`trusted`: mgmt may probe what the endpoint verifies; otherwise it must read everything back."""
     size, pattern, act = FLIPS[what]
     if not trusted:
         between.faults.append(Fault(r"^POST .*\.mgmt-probe", "501 NotImplemented", ALWAYS))

@@ -1,4 +1,4 @@
-"""The checker sees what is wrong, says which promise that breaks, and is silent otherwise."""
+"""The checker reports each violation with its promise, and nothing else."""
 
 import shutil
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def still_running(program: Program) -> None:
     execute(program, f"UPDATE operations SET status = 'running', completed_at = NULL WHERE {FIRST}")
 
 
-def two_at_work(program: Program) -> None:
+def two_operations(program: Program) -> None:
     execute(program, "DROP INDEX uq_operations_claim")
     execute(program, "UPDATE operations SET status = 'running', completed_at = NULL, claim = 'x'")
 
@@ -48,28 +48,36 @@ def half_back(program: Program) -> None:
 
 WRONG: list[tuple[str, str, Callable[[Program], object]]] = [
     ("1, 2", "an original is gone", lambda program: (program.work / "new").unlink()),
-    ("1, 2", "a copy is gone, its object was never proven", unproven),
-    ("2: litter in the store", "an object nobody knows", lambda program: in_store(program, "x.tar.gz").write_text("x")),
-    ("2: litter", "an upload is left", lambda program: in_store(program, ".mgmt/uploads/" + "0" * 32).write_text("x")),
-    ("2: litter", "a note is left", lambda program: in_store(program, ".mgmt/objects/x.json").write_text("x")),
-    ("2: litter", "a partial file is left", lambda program: (program.work / ".mgmt-x.partial").write_text("x")),
-    ("2: litter", "a temporary file is left", lambda program: (program.home / "tmp" / "mgmt-scratch-x").mkdir()),
-    ("3", "two ends", lambda program: execute(program, f"UPDATE operations SET status = 'running' WHERE {FIRST}")),
+    ("1, 2", "a copy is gone, and its object was never proven", unproven),
+    ("2: litter in the store", "an unknown object", lambda program: in_store(program, "x.tar.gz").write_text("x")),
+    (
+        "2: litter",
+        "an unfinished upload",
+        lambda program: in_store(program, ".mgmt/uploads/" + "0" * 32).write_text("x"),
+    ),
+    ("2: litter", "a stray metadata file", lambda program: in_store(program, ".mgmt/objects/x.json").write_text("x")),
+    ("2: litter", "a partial file", lambda program: (program.work / ".mgmt-x.partial").write_text("x")),
+    ("2: litter", "a temporary file", lambda program: (program.home / "tmp" / "mgmt-scratch-x").mkdir()),
+    (
+        "3",
+        "an end and a running status",
+        lambda program: execute(program, f"UPDATE operations SET status = 'running' WHERE {FIRST}"),
+    ),
     ("3", "still running", still_running),
-    ("3", "a copy is recorded and not there", lambda program: (program.work / "completed" / "old").unlink()),
+    ("3", "a recorded copy is missing", lambda program: (program.work / "completed" / "old").unlink()),
     ("3", "a move is not recorded", unrecorded),
-    ("3", "deleted and there", lambda program: execute(program, "UPDATE files SET status = 'deleted'")),
-    ("4", "two at work on one", two_at_work),
+    ("3", "recorded as deleted, but there", lambda program: execute(program, "UPDATE files SET status = 'deleted'")),
+    ("4", "two operations on one target", two_operations),
     ("6", "an original is overwritten", lambda program: (program.work / "new").write_text("other")),
     ("6", "an object is overwritten", lambda program: in_store(program, "old.tar.gz").write_text("other")),
     ("7", "an object is gone", lambda program: in_store(program, "old.tar.gz").unlink()),
-    ("8", "half a file came back", half_back),
+    ("8", "half a file is restored", half_back),
 ]
 
 
 @pytest.fixture
 def kept(on_directory: Program) -> Program:
-    """One file archived by two operations, and one not yet."""
+    """One file archived by two operations, and one original."""
     (on_directory.home / "tmp").mkdir()
     for name in ("old", "new"):
         (on_directory.work / name).write_text(f"{name} contents")
@@ -78,27 +86,27 @@ def kept(on_directory: Program) -> Program:
     return on_directory
 
 
-def test_nothing_is_wrong(kept: Program) -> None:
+def test_the_checker_accepts_sound_histories(kept: Program) -> None:
     before = look(kept)
-    assert violations(before, look(kept), settled=True) == []
+    assert violations(before, look(kept), recovered=True) == []
     kept.ok("upload", "new")
     kept.ok("download", "new", "--to", "back")
     kept.ok("delete", "old", "--yes")
     kept.ok("free", "new", "--yes")
-    assert violations(before, look(kept), settled=True) == []
-    assert violations(look(kept), look(kept), settled=True) == []
+    assert violations(before, look(kept), recovered=True) == []
+    assert violations(look(kept), look(kept), recovered=True) == []
 
 
-@pytest.mark.parametrize(("promise", "done"), [(p, d) for p, _, d in WRONG], ids=[what for _, what, _ in WRONG])
-def test_what_is_wrong_is_seen(promise: str, done: Callable[[Program], object], kept: Program) -> None:
+@pytest.mark.parametrize(("promise", "violate"), [(p, d) for p, _, d in WRONG], ids=[what for _, what, _ in WRONG])
+def test_the_checker_reports_each_violation(promise: str, violate: Callable[[Program], object], kept: Program) -> None:
     before = look(kept)
-    done(kept)
-    found = violations(before, look(kept), settled=True)
+    violate(kept)
+    found = violations(before, look(kept), recovered=True)
     assert any(each.startswith(promise) for each in found), found
 
 
-def test_a_bad_archiver_is_convicted_by_its_crash_points(tmp_path: Path) -> None:
-    """In the window between its move and its record, and only there."""
+def test_crash_points_expose_a_bad_archiver(tmp_path: Path) -> None:
+    """Between its move and its record, and only there."""
     require_strace()
     bad = BadArchiver(tmp_path / "home", f"file://{tmp_path}/home/store")
     in_store(bad, "").mkdir(parents=True)
@@ -107,14 +115,14 @@ def test_a_bad_archiver_is_convicted_by_its_crash_points(tmp_path: Path) -> None
     (bad.work / "clip").write_bytes(b"a take" * 100)
     template = shutil.copytree(bad.home, tmp_path / "template")
     tried = points(bad, ["upload", "clip"], tmp_path / "log")
-    convicted = set()
+    exposed = set()
     for point in tried:
         shutil.rmtree(bad.home)
         shutil.copytree(template, bad.home)
         before = look(bad)
         assert killed_at(point, bad, ["upload", "clip"])
-        if violations(before, look(bad), settled=False):
-            convicted.add(str(point))
-    assert "rename 1" not in convicted
-    assert len(convicted) > 2
-    assert len(convicted) < len(tried)
+        if violations(before, look(bad), recovered=False):
+            exposed.add(str(point))
+    assert "rename 1" not in exposed
+    assert len(exposed) > 2
+    assert len(exposed) < len(tried)

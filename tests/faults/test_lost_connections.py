@@ -1,4 +1,4 @@
-"""Promises 2, 3 and 11 when the connection to a PostgreSQL catalog is cut at any question, heard or unheard."""
+"""Promises 2, 3 and 11 when the connection to a PostgreSQL catalog is cut at any request, before or after it is run."""
 
 import random
 import shutil
@@ -22,43 +22,43 @@ from tests.postgresql import PostgreSQL
 from tests.program import Done, Program
 
 A_FEW = 3
-"""So many questions of each command are tried by default, besides every COMMIT."""
+"""Requests of each command that are tried by default, besides every COMMIT."""
 
-NAMES = ("upload of a folder", "download", "delete", "recover what was proven")
+NAMES = ("upload of a folder", "download", "delete", "recover a proven upload")
 COMMANDS = [scenario for scenario in SCENARIOS if scenario.name in NAMES]
 COMMIT = b"COMMIT\0"
 
 
 @dataclass(frozen=True)
-class Question:
-    """The `nth` that a command asks, and whether a transaction was open then."""
+class Request:
+    """The `nth` request of a command, and whether a transaction is open at that time."""
 
     nth: int
     text: bytes
     inside: bool
     connecting: bool
     sealing: bool
-    """The command has done its work: what cannot be sealed now is sealed by the next."""
+    """The command has done its work: operations that cannot be sealed now are sealed by the next command."""
 
     @property
     def is_commit(self) -> bool:
         return self.text.endswith(COMMIT)
 
     def ends(self, *, after: bool) -> tuple[int, ...]:
-        """The exit statuses that are right when the connection is cut there."""
+        """The exit statuses allowed when the connection is cut there."""
         if self.sealing:
             return (0,)
         if self.is_commit:
             return (0,) if after else (12,)
-        if self.connecting:  # if it is asked for by a question, it is asked for again
+        if self.connecting:  # a connection made for a read is retried
             return (0, 12)
         return (12,) if self.inside else (0,)
 
     def __str__(self) -> str:
-        return f"question {self.nth}: {self.text[5:90]!r}"
+        return f"request {self.nth}: {self.text[5:90]!r}"
 
 
-def questions(asked: list[bytes]) -> Iterator[Question]:
+def requests(asked: list[bytes]) -> Iterator[Request]:
     inside = connecting = sealing = False
     for number, text in enumerate(asked, 1):
         if not text[:1].isalpha():
@@ -68,7 +68,7 @@ def questions(asked: list[bytes]) -> Iterator[Question]:
         inside = inside or text[5:].startswith(b"BEGIN")
         sealing = sealing or b"seal IS NULL" in text
         if text[:1] != b"X":
-            yield Question(number, text, inside, connecting, sealing)
+            yield Request(number, text, inside, connecting, sealing)
         if text[5:].startswith((b"COMMIT", b"ROLLBACK")):
             inside = False
 
@@ -99,8 +99,8 @@ def beginning(tmp_path: Path, on_a_server: PostgreSQLCatalogs, monkeypatch: pyte
     return begin
 
 
-def told_well(done: Done) -> None:
-    """One line says what happened, and one what to type."""
+def assert_clear_error(done: Done) -> None:
+    """One line reports the error, and one the next command."""
     error, step = (each for each in done.stderr.splitlines() if not each.startswith("note: "))
     assert error.startswith("mgmt: the catalog postgresql"), done
     assert step.startswith("  try: "), done
@@ -113,77 +113,77 @@ def through_a_proxy(program: Program, cut: Cut | None = None) -> Iterator[tuple[
         yield replace(program, environment={**program.environment, "MGMT_CATALOG": between.url}), between
 
 
-def attempt(program: Program, scenario: Scenario, question: Question, *, after: bool) -> list[str]:
-    """What is wrong when the connection is cut there, once, and when the command is given again."""
+def attempt(program: Program, scenario: Scenario, request: Request, *, after: bool) -> list[str]:
+    """The violations when the connection is cut there once, and when the command is run again."""
     before = look(program)
-    with through_a_proxy(program, Cut(question.nth, after=after)) as (through, between):
-        done = forked(through, scenario.command, lambda: None)  # whose process is gone afterwards
+    with through_a_proxy(program, Cut(request.nth, after=after)) as (through, between):
+        done = forked(through, scenario.command, lambda: None)  # in a process that has ended afterwards
         assert between.met == 1
-    found = violations(before, look(program), settled=False)
-    if done.returncode not in question.ends(after=after):
+    found = violations(before, look(program), recovered=False)
+    if done.returncode not in request.ends(after=after):
         found.append(f"10: {done}")
     if done.returncode == 12:
-        told_well(done)
+        assert_clear_error(done)
     again = program.run(*scenario.command)
     if again.returncode not in scenario.again:
         found.append(f"10: {scenario.command} again: {again}")
-    found += violations(before, look(program), settled=True)
+    found += violations(before, look(program), recovered=True)
     return found
 
 
 @pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.torture)], ids=["few", "all"])
 @pytest.mark.parametrize("scenario", COMMANDS, ids=lambda scenario: scenario.name.replace(" ", "-"))
-def test_cut_at_any_question(
+def test_a_connection_cut_at_any_request_breaks_no_promise(
     scenario: Scenario, few: bool, beginning: Beginning, on_a_server: PostgreSQLCatalogs, figure: Figure
 ) -> None:
     with through_a_proxy(beginning(scenario)) as (through, between):
         through.ok(*scenario.command)
-    asked = list(questions(between.asked))
-    commits = [question for question in asked if question.is_commit]
+    asked = list(requests(between.asked))
+    commits = [request for request in asked if request.is_commit]
     assert commits
     if few:
-        others = [question for question in asked if not question.is_commit]
+        others = [request for request in asked if not request.is_commit]
         asked = commits + random.Random(scenario.name).sample(others, A_FEW)
     broken = []
-    for question in asked:
+    for request in asked:
         for after in (False, True):
             program = beginning(scenario)
-            found = attempt(program, scenario, question, after=after)
-            broken += [f"{question}, {'heard' if after else 'unheard'}: {each}" for each in found]
+            found = attempt(program, scenario, request, after=after)
+            broken += [f"{request}, {'after' if after else 'before'} it was run: {each}" for each in found]
             shutil.rmtree(program.home)
             on_a_server.forget(program.home)
     assert not broken, "\n".join(broken)
     figure("11", f"lost connections to PostgreSQL: {scenario.name}", tried=2 * len(asked), violations=0)
 
 
-def test_a_commit_that_nobody_can_tell_of(
+def test_a_commit_with_an_unknown_outcome_is_left_to_the_next_run(
     beginning: Beginning, monkeypatch: pytest.MonkeyPatch, figure: Figure
 ) -> None:
-    """The server does not come back in time: the record stays as it is, and the next run finds out."""
+    """The server does not come back in time: the record stays as it is until `recover` runs."""
     monkeypatch.setattr(commit_recovery, "RECOVERY_SECONDS", 0.2)
     scenario = COMMANDS[0]
     with through_a_proxy(beginning(scenario)) as (through, between):
         through.ok(*scenario.command)
-    asked = questions(between.asked)
-    commits = [question for question in asked if question.is_commit and not question.sealing]
-    for question in commits:
+    asked = requests(between.asked)
+    commits = [request for request in asked if request.is_commit and not request.sealing]
+    for request in commits:
         program = beginning(scenario)
         before = look(program)
-        with through_a_proxy(program, Cut(question.nth, after=True, times=10_000)) as (through, _):
+        with through_a_proxy(program, Cut(request.nth, after=True, times=10_000)) as (through, _):
             done = forked(through, scenario.command, lambda: None)
         assert done.returncode == 12, done
         assert "the connection was lost during COMMIT" in done.stderr, done
         assert "mgmt recover" in done.stderr
-        assert violations(before, look(program), settled=False) == []
+        assert violations(before, look(program), recovered=False) == []
         program.ok("recover")
-        assert violations(before, look(program), settled=True) == []
-    figure("11", "COMMITs that nobody can tell of", tried=len(commits), violations=0)
+        assert violations(before, look(program), recovered=True) == []
+    figure("11", "COMMITs with an unknown outcome", tried=len(commits), violations=0)
 
 
-def test_a_server_that_has_not_noticed_does_not_keep_the_next_run_waiting(
+def test_a_transaction_of_a_lost_client_is_ended_and_does_not_block_the_next_run(
     beginning: Beginning, on_a_server: PostgreSQLCatalogs
 ) -> None:
-    """A COMMIT that never arrived, from a client that is gone: its transaction is ended, not waited for."""
+    """The COMMIT of a lost client never arrived: its transaction is terminated, not waited for."""
     import psycopg
 
     program = beginning(COMMANDS[0])
@@ -199,8 +199,8 @@ def test_a_server_that_has_not_noticed_does_not_keep_the_next_run_waiting(
     lost.close()
 
 
-def test_a_server_that_goes_without_a_word_is_missed(beginning: Beginning) -> None:
-    """What libpq is told, unless the URL tells it otherwise."""
+def test_keepalives_detect_a_server_that_disappears_silently(beginning: Beginning) -> None:
+    """The options of libpq, unless the URL sets others."""
     from mgmt.catalog import open_catalog
 
     url = beginning(COMMANDS[0]).records.url

@@ -24,15 +24,15 @@ NOLOGFLUSH, SHUTDOWN = 2, 0x8004587D
 
 
 def mount(*arguments: str | Path) -> None:
-    """Skip, and say so, where that is not permitted."""
+    """Mount, or skip the test where that is not permitted."""
     done = subprocess.run(["mount", *arguments], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"this machine does not permit to mount: {done.stderr.strip()}")
+        pytest.skip(f"mounting is not permitted: {done.stderr.strip()}")
 
 
 @contextmanager
 def a_tmpfs(folder: Path, options: str) -> Iterator[Callable[[], None]]:
-    """A file system with so much room, and what makes room in it."""
+    """A file system of limited size; yields a function that makes room in it."""
     folder.mkdir(parents=True, exist_ok=True)
     mount("-t", "tmpfs", "-o", options, "none", folder)
     try:
@@ -42,7 +42,7 @@ def a_tmpfs(folder: Path, options: str) -> Iterator[Callable[[], None]]:
 
 
 class Disk:
-    """An ext4 file system in a file, from which the power can be taken."""
+    """An ext4 file system in a file, whose power can be cut."""
 
     def __init__(self, image: Path, folder: Path) -> None:
         self.image, self.folder = image, folder
@@ -53,7 +53,7 @@ class Disk:
         self.mount()
 
     def mount(self) -> None:
-        mount("-o", "loop,commit=600", self.image, self.folder)  # nothing is written that nobody asked for
+        mount("-o", "loop,commit=600", self.image, self.folder)  # nothing is written without a sync
 
     def die(self) -> None:
         """From now on all input and output fails, and what was not synced is lost."""
@@ -74,7 +74,7 @@ class Disk:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Program]]:
-    """Programs with all they use below one folder, temporary files, too."""
+    """Programs whose files are all below one folder, temporary files included."""
     if os.getuid():
         pytest.skip("only root may mount")
 
@@ -91,7 +91,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 
 def make_original(mgmt: Program) -> dict[str, bytes]:
-    """Many members, so that index and catalog are large, and some data, so that the archive is."""
+    """Many members for a large index and catalog, and data for a large archive."""
     folder = mgmt.work / "trip"
     folder.mkdir()
     for number in range(400):
@@ -105,35 +105,35 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def run(mgmt: Program, *arguments: str | Path) -> Done:
-    """In a process of its own, which is gone afterwards, as whoever takes over must see."""
+    """In a process of its own, so that the next command sees that it has ended."""
     done = mgmt.run_process("-q", *arguments)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def told_well(done: Done) -> None:
-    told = f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stdout + done.stderr, told
+def assert_clear_error(done: Done) -> None:
+    output = f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stdout + done.stderr, output
     errors = [line for line in done.stderr.splitlines() if line.startswith("mgmt: ")]
-    assert len(errors) == (1 if done.returncode else 0), told
-    assert "Warning" not in done.stderr, told
+    assert len(errors) == (1 if done.returncode else 0), output
+    assert "Warning" not in done.stderr, output
 
 
 def uploaded(mgmt: Program, original: dict[str, bytes]) -> bool:
-    """Whether an upload was wholly done; otherwise the original must be where it was."""
+    """Whether an upload succeeded; otherwise the original must be in place."""
     done = run(mgmt, "upload", "trip")
-    told_well(done)
-    at_home, moved = contents(mgmt.work / "trip"), contents(mgmt.work / "completed" / "trip")
+    assert_clear_error(done)
+    in_place, moved = contents(mgmt.work / "trip"), contents(mgmt.work / "completed" / "trip")
     if done.returncode == 0:
         assert moved == original
-        assert not at_home
+        assert not in_place
         return True
-    # Only that it is done may have been beyond the catalog.
-    assert (at_home, moved) in [(original, {}), *([({}, original)] if done.returncode == 12 else [])], done.stderr
+    # Status 12: the work is done, but the catalog could not record it.
+    assert (in_place, moved) in [(original, {}), *([({}, original)] if done.returncode == 12 else [])], done.stderr
     return False
 
 
-def done_at_last(mgmt: Program, original: dict[str, bytes]) -> None:
-    """What went wrong is mended: the same command again does it, and `recover` settles what it had done."""
+def assert_retry_succeeds(mgmt: Program, original: dict[str, bytes]) -> None:
+    """Once the fault is gone, the same command succeeds, and `recover` finishes its records."""
     if contents(mgmt.work / "trip"):
         done = run(mgmt, "upload", "trip")
         assert done.returncode == 0, done.stderr
@@ -143,13 +143,13 @@ def done_at_last(mgmt: Program, original: dict[str, bytes]) -> None:
 
 def downloaded(mgmt: Program, original: dict[str, bytes]) -> bool:
     done = run(mgmt, "download", "trip", "--to", mgmt.home / "back")
-    told_well(done)
+    assert_clear_error(done)
     found = list((mgmt.home / "back").iterdir())
     if done.returncode == 0:
         assert [path.name for path in found] == ["trip"]
         assert contents(found[0]) == original
         return True
-    # All or nothing: only that it is done may have been beyond the catalog.
+    # All or nothing; with status 12 the work is done, but the catalog could not record it.
     if done.returncode == 12 and found:
         assert [path.name for path in found] == ["trip"]
         assert contents(found[0]) == original
@@ -158,8 +158,8 @@ def downloaded(mgmt: Program, original: dict[str, bytes]) -> bool:
     return False
 
 
-def clean(mgmt: Program) -> None:
-    """Everything is where it belongs, and nothing else is anywhere, once what was cut off is settled."""
+def assert_clean(mgmt: Program) -> None:
+    """After `recover`, every file is where it belongs, and nothing is left over."""
     mgmt.ok("recover")
     assert list((mgmt.home / "tmp").iterdir()) == []
     archive = mgmt.home / "store" / "archive"
@@ -178,7 +178,7 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("place", ["catalog", "tmp"])
-def test_an_upload_without_room(program: Callable[[str], Program], place: str, figure: Figure) -> None:
+def test_an_upload_without_room_fails_cleanly(program: Callable[[str], Program], place: str, figure: Figure) -> None:
     failed = 0
     for number, options in enumerate(OPTIONS):
         mgmt = program(f"round-{number}")
@@ -187,17 +187,17 @@ def test_an_upload_without_room(program: Callable[[str], Program], place: str, f
             if not uploaded(mgmt, original):
                 failed += 1
                 make_room()
-                done_at_last(mgmt, original)
+                assert_retry_succeeds(mgmt, original)
             else:
                 make_room()
             assert downloaded(mgmt, original)
-            clean(mgmt)
-    assert failed > 2, "there was room all the time"
+            assert_clean(mgmt)
+    assert failed > 2, "no run was short of room"
     figure(15, f"uploads with too little room or inodes: {place}", tried=failed, violations=0)
 
 
 @pytest.mark.parametrize("place", ["back"])
-def test_a_download_without_room(program: Callable[[str], Program], place: str, figure: Figure) -> None:
+def test_a_download_without_room_fails_cleanly(program: Callable[[str], Program], place: str, figure: Figure) -> None:
     failed = 0
     for number, options in enumerate(OPTIONS):
         mgmt = program(f"round-{number}")
@@ -213,20 +213,22 @@ def test_a_download_without_room(program: Callable[[str], Program], place: str, 
             size, count = (int(each.split("=")[1].rstrip("km")) for each in options.split(","))
             tight = f"size={room + size // 4}k,nr_inodes=0" if count == 0 else f"size=64m,nr_inodes={inodes + count}"
             if subprocess.run(["mount", "-o", f"remount,{tight}", mgmt.home / place], capture_output=True).returncode:
-                continue  # tmpfs does not go from no limit of inodes to one
+                continue  # tmpfs cannot add a limit of inodes
             if not downloaded(mgmt, original):
                 failed += 1
                 make_room()
                 assert downloaded(mgmt, original)
             else:
                 make_room()
-            clean(mgmt)
-    assert failed > 2, "there was room all the time"
+            assert_clean(mgmt)
+    assert failed > 2, "no run was short of room"
     figure(15, f"downloads with too little room or inodes: {place}", tried=failed, violations=0)
 
 
-def test_no_inode_for_the_move(program: Callable[[str], Program], figure: Figure) -> None:
-    """The folder completed/ cannot be made, as there is no inode left beside the original."""
+def test_an_upload_without_an_inode_for_the_move_leaves_the_original(
+    program: Callable[[str], Program], figure: Figure
+) -> None:
+    """No inode is left to make completed/ beside the original."""
     mgmt = program("round")
     with a_tmpfs(mgmt.work, "size=64m,nr_inodes=1000") as make_room:
         original = make_original(mgmt)
@@ -240,14 +242,16 @@ def test_no_inode_for_the_move(program: Callable[[str], Program], figure: Figure
             filler.unlink()
         assert uploaded(mgmt, original)
         assert downloaded(mgmt, original)
-        clean(mgmt)
+        assert_clean(mgmt)
         del make_room
     figure(15, "uploads with too little room or inodes: completed", tried=1, violations=0)
 
 
 @pytest.mark.parametrize("place", ["catalog"])
-def test_a_disk_that_dies(program: Callable[[str], Program], place: str, tmp_path: Path, figure: Figure) -> None:
-    """Every call to it fails with EIO; then it comes back."""
+def test_a_failing_disk_loses_nothing(
+    program: Callable[[str], Program], place: str, tmp_path: Path, figure: Figure
+) -> None:
+    """Every call to the disk fails with EIO, until it is mounted again."""
     mgmt = program("round")
     disk = Disk(tmp_path / "image", mgmt.home / place)
     try:
@@ -262,14 +266,14 @@ def test_a_disk_that_dies(program: Callable[[str], Program], place: str, tmp_pat
             ["verify", "first"],
         ):
             done = run(mgmt, *command)
-            told_well(done)
+            assert_clear_error(done)
             touches = {"upload": {"catalog", "tmp", "store"}, "download": {"catalog", "store", "back"}}
             if place in touches.get(str(command[0]), {"catalog", "store"}):
                 assert done.returncode, f"{place}: {command} on a dead disk"
         disk.come_back()
         shutil.rmtree(mgmt.home / "back" / "lost+found", ignore_errors=True)
         shutil.rmtree(mgmt.home / "tmp" / "lost+found", ignore_errors=True)
-        done_at_last(mgmt, original)
+        assert_retry_succeeds(mgmt, original)
         mgmt.ok("verify", "--all")
         assert mgmt.json("db", "check")["sound"]
     finally:
@@ -278,16 +282,18 @@ def test_a_disk_that_dies(program: Callable[[str], Program], place: str, tmp_pat
 
 
 def killed_at_a_sync(mgmt: Program, when: int, trace: Path) -> "subprocess.CompletedProcess[str]":
-    """An upload that is killed as it enters its `when`-th fsync or fdatasync, if there are so many."""
+    """Run an upload that is killed at its `when`-th fsync or fdatasync, if it makes that many."""
     inject = ["-e", "trace=fsync,fdatasync", "-e", f"inject=fsync,fdatasync:signal=SIGKILL:when={when}"]
     command: list[str | Path] = ["strace", "-f", "-o", trace, *inject, *mgmt.command("upload", mgmt.work / "trip")]
     return subprocess.run(command, env=mgmt.env(), cwd="/", capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
-def test_the_power_goes(tmp_path: Path, program: Callable[[str], Program], figure: Figure) -> None:
-    """At every sync of an upload, and when it says that it is done: what was not synced by then is lost."""
+def test_a_power_cut_at_any_sync_loses_nothing(
+    tmp_path: Path, program: Callable[[str], Program], figure: Figure
+) -> None:
+    """The power is cut at every sync of an upload, and when it has succeeded: all that is not synced is lost."""
     if shutil.which("strace") is None:
-        pytest.skip("there is no strace to stop an upload at each of its syncs")
+        pytest.skip("strace, which stops an upload at each of its syncs, is not installed")
     cuts, finished = 0, False
     while not finished:
         cuts += 1
@@ -304,20 +310,20 @@ def test_the_power_goes(tmp_path: Path, program: Callable[[str], Program], figur
             (mgmt.home / "canary").write_text("not synced")
             disk.die()
             disk.come_back()
-            assert not (mgmt.home / "canary").exists(), "what was not synced is there: this was no power cut"
-            at_home, moved = contents(mgmt.work / "trip"), contents(mgmt.work / "completed" / "trip")
-            assert (at_home, moved) in [(original, {}), ({}, original)], f"cut at sync {cuts}"
+            assert not (mgmt.home / "canary").exists(), "unsynced data survived: this was no power cut"
+            in_place, moved = contents(mgmt.work / "trip"), contents(mgmt.work / "completed" / "trip")
+            assert (in_place, moved) in [(original, {}), ({}, original)], f"cut at sync {cuts}"
             if finished:
-                assert moved == original, "it said that it was done"
+                assert moved == original, "the upload had succeeded"
             if moved:
                 mgmt.ok("recover")
             else:
                 mgmt.ok("upload", "trip")
             assert contents(mgmt.work / "completed" / "trip") == original
-            for left in (mgmt.home / "tmp").iterdir():  # the power took its owner: the system empties this folder
+            for left in (mgmt.home / "tmp").iterdir():  # its owner is gone: the system empties this folder at boot
                 shutil.rmtree(left)
             assert downloaded(mgmt, original)
-            clean(mgmt)
+            assert_clean(mgmt)
         finally:
             disk.umount()
             (tmp_path / f"image-{cuts}").unlink()
@@ -370,9 +376,9 @@ __attribute__((destructor)) static void count(void) {
 
 @pytest.fixture
 def jump(tmp_path: Path) -> Path:
-    """A library that makes the wall clock jump, and counts how often it is asked."""
+    """A library that makes the wall clock jump, and counts the calls."""
     if shutil.which("gcc") is None:
-        pytest.skip("there is no gcc to compile a clock that jumps")
+        pytest.skip("gcc, which compiles the clock, is not installed")
     (tmp_path / "jump.c").write_text(JUMP)
     library = tmp_path / "jump.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, tmp_path / "jump.c"], check=True)
@@ -382,19 +388,19 @@ def jump(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("catalogs")
 @pytest.mark.parametrize("where", ["on_directory"])
 @pytest.mark.parametrize("seconds", [3600])
-def test_the_clock_jumps(
+def test_a_clock_jump_loses_nothing(
     request: pytest.FixtureRequest, where: str, seconds: int, jump: Path, tmp_path: Path, figure: Figure
 ) -> None:
-    """At six moments of an upload and of a download, which a server may refuse then, as coming from another time."""
+    """At six moments of an upload and of a download; a server may then refuse requests for their time."""
     mgmt: Program = request.getfixturevalue(where)
-    asked = tmp_path / "asked"
+    calls_file = tmp_path / "calls"
     tried = 0
 
     def run(after: int, *arguments: str | Path) -> tuple[int, int]:
         variables = {"LD_PRELOAD": str(jump), "JUMP_AFTER": str(after), "JUMP_SECONDS": str(seconds)}
-        done = mgmt.run_process(*arguments, environment={**variables, "JUMP_COUNT": str(asked)})
-        told_well(Done(done.returncode, done.stdout, done.stderr))
-        return done.returncode, int(asked.read_text())
+        done = mgmt.run_process(*arguments, environment={**variables, "JUMP_COUNT": str(calls_file)})
+        assert_clear_error(Done(done.returncode, done.stdout, done.stderr))
+        return done.returncode, int(calls_file.read_text())
 
     random_file(mgmt.work / "calm", 3_000_000)
     status, calls = run(10**9, "upload", "calm")

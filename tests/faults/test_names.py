@@ -1,7 +1,7 @@
-"""Every name that Linux allows goes in and comes out byte for byte: as a member, a file, a key, a tag, a search word.
+"""Every name that Linux allows round-trips byte for byte: as a member, a file, a key, a tag, a search word.
 
-Single files and keys have a limit of their own: neither a disk nor SeaweedFS takes more than 255 bytes between two
-slashes, and the index beside an archive has the longer key. What is too long is refused, and the original stays.
+Single files and keys have a limit of their own: neither a disk nor SeaweedFS allows more than 255 bytes between two
+slashes, and the index beside an archive has the longer key. Longer names are refused, and the original stays.
 """
 
 import json
@@ -19,7 +19,7 @@ from tests.trees import describe
 
 
 def random_names(count: int, seed: int = 14) -> list[str]:
-    """Names of any bytes but slash and NUL, 1 to 255 of them."""
+    """Names of 1 to 255 bytes, any but slash and NUL."""
     chance = random.Random(seed)
     allowed = [code for code in range(1, 256) if code != ord("/")]
     names: dict[bytes, None] = {}
@@ -31,12 +31,12 @@ def random_names(count: int, seed: int = 14) -> list[str]:
 
 
 def names_of(step: int) -> list[str]:
-    """All 2,000 and the naughty ones, or each `step`-th of them."""
+    """Every `step`-th of the 2,000 random and the naughty names."""
     return list(dict.fromkeys((*NAUGHTY, *random_names(2000))))[::step]
 
 
 def fits(key: str) -> bool:
-    """Whether the index of the archive `key` has a name that the stores of these tests can hold."""
+    """Whether the stores of these tests can hold the key of the archive's index."""
     return len(f"{key}.0123456789ab.index.jsonl.gz".encode()) <= 255
 
 
@@ -44,7 +44,7 @@ STEP = pytest.mark.parametrize("step", [10, pytest.param(1, marks=pytest.mark.to
 FEW = pytest.mark.parametrize("step", [60, pytest.param(1, marks=pytest.mark.torture)])
 
 
-def test_there_are_as_many_as_is_said() -> None:
+def test_the_lists_of_names_are_complete() -> None:
     assert len(NAUGHTY) >= 490
     assert len(set(random_names(2000))) == 2000
 
@@ -52,7 +52,7 @@ def test_there_are_as_many_as_is_said() -> None:
 @STEP
 @pytest.mark.parametrize("where", ["on_directory", "on_seaweed"])
 @pytest.mark.usefixtures("catalogs")
-def test_names_in_a_folder(where: str, step: int, request: pytest.FixtureRequest, figure: Figure) -> None:
+def test_names_in_a_folder_round_trip(where: str, step: int, request: pytest.FixtureRequest, figure: Figure) -> None:
     program: Program = request.getfixturevalue(where)
     names = names_of(step)
     folder = program.work / "folder"
@@ -79,10 +79,12 @@ def test_names_in_a_folder(where: str, step: int, request: pytest.FixtureRequest
 @FEW
 @pytest.mark.parametrize("where", ["on_directory", "on_seaweed"])
 @pytest.mark.usefixtures("catalogs")
-def test_names_of_single_files(where: str, step: int, request: pytest.FixtureRequest, figure: Figure) -> None:
+def test_names_of_single_files_round_trip(
+    where: str, step: int, request: pytest.FixtureRequest, figure: Figure
+) -> None:
     program: Program = request.getfixturevalue(where)
-    all_of_them = [name for name in names_of(step) if name != "completed"]
-    names = [name for name in all_of_them if fits(key_for(name))]
+    candidates = [name for name in names_of(step) if name != "completed"]
+    names = [name for name in candidates if fits(key_for(name))]
     too_long = next(name for name in NAUGHTY if not fits(key_for(name)))
     (program.work / too_long).write_text("stays")
     assert program.run("upload", "--", too_long).returncode == 1
@@ -108,13 +110,13 @@ def test_names_of_single_files(where: str, step: int, request: pytest.FixtureReq
         f"names of single files, {where.removeprefix('on_')}",
         tried=len(names),
         violations=0,
-        note=f"{len(all_of_them) - len(names)} more are too long for these stores",
+        note=f"{len(candidates) - len(names)} more are too long for these stores",
     )
 
 
 @FEW
-def test_names_as_keys_and_tags(on_directory: Program, step: int, figure: Figure) -> None:
-    taken = 0
+def test_names_as_keys_and_tags_round_trip(on_directory: Program, step: int, figure: Figure) -> None:
+    accepted = 0
     names = [*names_of(step)]
     for number, name in enumerate(names):
         path = Path(on_directory.work / f"file-{number}")
@@ -123,7 +125,7 @@ def test_names_as_keys_and_tags(on_directory: Program, step: int, figure: Figure
         if done.returncode == 2 or (done.returncode == 1 and not fits(name)):
             assert path.exists(), name
             continue
-        taken += 1
+        accepted += 1
         assert done.returncode == 0, (name, done)
         (row,) = json.loads(done.stdout)
         assert row["s3_object_key"] == name
@@ -131,5 +133,7 @@ def test_names_as_keys_and_tags(on_directory: Program, step: int, figure: Figure
         assert (on_directory.work / "out" / path.name).read_text() == f"{number}"
         tagged = on_directory.json("search", "--location", "s3", f"--tag=name={name}", "--", name)
         assert name in {each["path"] for each in tagged}, name
-    assert taken > len(names) // 8
-    figure(14, "names as keys and tags", tried=len(names), violations=0, note=f"{taken} are keys, the others refused")
+    assert accepted > len(names) // 8
+    figure(
+        14, "names as keys and tags", tried=len(names), violations=0, note=f"{accepted} are keys, the others refused"
+    )

@@ -1,4 +1,4 @@
-"""Each fault of the proxy does what it says, as a plain HTTP client sees it."""
+"""Each fault of the proxy, as a plain HTTP client sees it."""
 
 import hashlib
 import os
@@ -17,20 +17,20 @@ import pytest
 from tests.faults.proxy import ACTS, ALWAYS, PAUSE, Fault, Proxy, proxy
 from tests.servers import Server
 
-BODY = b"what was asked for " * 10
+BODY = b"the requested data " * 10
 CHECKSUM = "rosUhgp5mIg="
 
 
 @contextmanager
 def recording() -> Iterator[tuple[Server, list[tuple[str, bytes]]]]:
-    """A server that answers the same to everything, and the requests that it has heard."""
-    heard: list[tuple[str, bytes]] = []
+    """A server that gives every request the same answer, and the requests received."""
+    received: list[tuple[str, bytes]] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def handle_request(self) -> None:
-            heard.append((self.command, self.rfile.read(int(self.headers.get("Content-Length", 0)))))
+            received.append((self.command, self.rfile.read(int(self.headers.get("Content-Length", 0)))))
             self.send_response(200)
             self.send_header("Content-Length", str(len(BODY)))
             self.send_header("ETag", '"0123456789abcdef"')
@@ -50,7 +50,7 @@ def recording() -> Iterator[tuple[Server, list[tuple[str, bytes]]]]:
         thread.start()
         try:
             url = f"http://127.0.0.1:{listener.server_address[1]}"
-            yield Server("recording", url, {}, os.getpid(), Path()), heard
+            yield Server("recording", url, {}, os.getpid(), Path()), received
         finally:
             listener.shutdown()
             thread.join()
@@ -58,8 +58,8 @@ def recording() -> Iterator[tuple[Server, list[tuple[str, bytes]]]]:
 
 @pytest.fixture
 def between() -> Iterator[tuple[Proxy, list[tuple[str, bytes]]]]:
-    with recording() as (server, heard), proxy(server) as made:
-        yield made, heard
+    with recording() as (server, received), proxy(server) as made:
+        yield made, received
 
 
 Between = tuple[Proxy, list[tuple[str, bytes]]]
@@ -79,7 +79,7 @@ def ask(made: Proxy, method: str = "GET", path: str = "/b/k", body: bytes = b"")
 
 
 def wait_until_it_hangs(made: Proxy) -> None:
-    """However long the proxy takes to come to it."""
+    """Wait until the proxy has started to hang."""
     [fault] = made.faults
     while not fault.met or (fault.act == "hang-answer" and not made.answered):
         time.sleep(0.005)
@@ -89,23 +89,23 @@ def hangs(made: Proxy) -> bool:
     return any(fault.act in {"stall", "hang-answer"} for fault in made.faults)
 
 
-def test_what_is_not_spoilt_goes_through(between: Between) -> None:
-    made, heard = between
+def test_requests_without_a_fault_pass_unchanged(between: Between) -> None:
+    made, received = between
     made.faults.append(Fault("^PUT /other", "drop"))
     response, body = ask(made, "PUT", body=b"sent")
-    assert (response.status, body, heard) == (200, BODY, [("PUT", b"sent")])
+    assert (response.status, body, received) == (200, BODY, [("PUT", b"sent")])
     assert made.requests == ["PUT /b/k"]
     assert made.answered == len(BODY)
 
 
-def test_a_status_with_the_words_of_s3(between: Between) -> None:
-    made, heard = between
+def test_an_error_status_has_the_xml_of_s3(between: Between) -> None:
+    made, received = between
     made.faults.append(Fault("", "503 SlowDown", ALWAYS))
     response, body = ask(made)
     assert response.status == 503
     assert b"<Code>SlowDown</Code>" in body
     response, body = ask(made, "HEAD")
-    assert (response.status, body, heard) == (503, b"", [])
+    assert (response.status, body, received) == (503, b"", [])
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def test_a_status_with_the_words_of_s3(between: Between) -> None:
         ("grow-answer", IncompleteRead),
     ],
 )
-def test_an_answer_that_does_not_come(between: Between, act: str, error: type[Exception]) -> None:
-    made, heard = between
+def test_a_lost_answer_raises_a_connection_error(between: Between, act: str, error: type[Exception]) -> None:
+    made, received = between
     made.faults.append(Fault("^GET", act))
     with pytest.raises(error) as raised:
         ask(made)
     assert type(raised.value) is error
-    assert len(heard) == (act not in {"drop", "reset", "stall"})
+    assert len(received) == (act not in {"drop", "reset", "stall"})
     if act == "cut-answer":
         assert isinstance(raised.value, IncompleteRead)
         assert raised.value.partial == BODY[: len(BODY) // 2]
@@ -134,7 +134,7 @@ def test_an_answer_that_does_not_come(between: Between, act: str, error: type[Ex
     assert ask(made)[1] == BODY
 
 
-def test_half_of_a_head(between: Between) -> None:
+def test_a_cut_answer_to_head_loses_half_of_its_headers(between: Between) -> None:
     made, _ = between
     made.faults.append(Fault("^HEAD", "cut-answer"))
     try:
@@ -144,14 +144,14 @@ def test_half_of_a_head(between: Between) -> None:
     assert response.headers["x-amz-checksum-crc64nvme"] != CHECKSUM
 
 
-def test_one_bit_of_the_request(between: Between) -> None:
-    made, heard = between
+def test_flip_request_changes_one_bit_of_the_request(between: Between) -> None:
+    made, received = between
     made.faults.append(Fault("", "flip-request"))
     ask(made, "PUT", body=b"abc")
-    assert heard == [("PUT", b"acc")]
+    assert received == [("PUT", b"acc")]
 
 
-def test_one_bit_of_the_answer(between: Between) -> None:
+def test_flip_answer_changes_one_bit_of_the_answer(between: Between) -> None:
     made, _ = between
     made.faults.append(Fault("", "flip-answer", 2))
     _, body = ask(made)
@@ -161,7 +161,7 @@ def test_one_bit_of_the_answer(between: Between) -> None:
     assert len(response.headers["x-amz-checksum-crc64nvme"]) == len(CHECKSUM)
 
 
-def test_a_head_that_states_another_size(between: Between) -> None:
+def test_grow_answer_states_another_size_in_head(between: Between) -> None:
     made, _ = between
     made.faults.append(Fault("", "grow-answer"))
     response, _ = ask(made, "HEAD")
@@ -177,25 +177,25 @@ def test_a_delayed_answer_is_accepted(between: Between, act: str) -> None:
     assert time.monotonic() - before >= PAUSE * 0.9
 
 
-def test_twice(between: Between) -> None:
-    made, heard = between
+def test_twice_sends_the_request_two_times(between: Between) -> None:
+    made, received = between
     made.faults.append(Fault("", "twice"))
     assert ask(made, "PUT", body=b"sent")[1] == BODY
-    assert heard == [("PUT", b"sent")] * 2
+    assert received == [("PUT", b"sent")] * 2
 
 
-def test_a_large_body_is_carried_whole(between: Between) -> None:
-    made, heard = between
+def test_a_large_body_arrives_whole(between: Between) -> None:
+    made, received = between
     body = os.urandom(3 << 20)
     ask(made, "PUT", body=body)
-    assert hashlib.sha256(heard[0][1]).digest() == hashlib.sha256(body).digest()
+    assert hashlib.sha256(received[0][1]).digest() == hashlib.sha256(body).digest()
 
 
 def met(made: Proxy, requests: int = 20) -> list[int]:
     return [number for number in range(requests) if ask(made)[0].status == 500]
 
 
-def test_the_kth_the_first_few_all_or_by_chance(between: Between) -> None:
+def test_faults_hit_the_kth_the_first_all_or_random_requests(between: Between) -> None:
     made, _ = between
     made.faults[:] = [Fault("", "500", after=3)]
     assert met(made) == [3]
@@ -212,7 +212,7 @@ def test_the_kth_the_first_few_all_or_by_chance(between: Between) -> None:
     assert 3 < len(by_chance[0]) < 17
 
 
-def test_a_fault_that_nobody_knows() -> None:
+def test_an_unknown_fault_is_refused() -> None:
     with pytest.raises(ValueError, match="eat"):
         Fault("", "eat")
     assert all(Fault("", act) for act in ACTS)

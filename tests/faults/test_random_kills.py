@@ -1,4 +1,4 @@
-"""Promises 1 to 8 when an upload of several things is killed at any time at all, again and again."""
+"""Promises 1 to 8 when an upload of several files is killed at random times, again and again."""
 
 import random
 import signal
@@ -28,7 +28,7 @@ def make_originals(program: Program, chance: random.Random) -> None:
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("where", ["on_directory", "on_seaweed"])
 @pytest.mark.usefixtures("catalogs")
-def test_killed_at_random_times(
+def test_kills_at_random_times_break_no_promise(
     where: str, kills: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, figure: Figure
 ) -> None:
     on: Program = request.getfixturevalue(where)
@@ -57,14 +57,14 @@ def test_killed_at_random_times(
                 running.kill()
             running.communicate()
         killed += running.returncode == -signal.SIGKILL
-        assert violations(before, look(program, server), settled=False) == []
+        assert violations(before, look(program, server), recovered=False) == []
         program.ok("recover")
-        assert violations(before, look(program, server), settled=True) == []
+        assert violations(before, look(program, server), recovered=True) == []
         left = [name for name in NAMES if (program.work / name).exists()]
         if left:
             program.ok("upload", *left)
         now = look(program, server)
-        assert violations(before, now, settled=True) == []
+        assert violations(before, now, recovered=True) == []
         assert {Path(path).name for path in now.places} == set(NAMES)
         assert len(now.objects) == 2 * len(NAMES)
     figure("2", f"kills at random times, {where.removeprefix('on_')}", tried=killed, violations=0)

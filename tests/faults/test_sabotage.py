@@ -1,4 +1,4 @@
-"""A test that cannot fail is none: each sabotage of mgmt has to be noticed."""
+"""Each sabotage of mgmt must make a test fail."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from tests.faults.sabotage import SABOTAGES, Sabotage
 ROOT = Path(__file__).parents[2]
 NEEDED = ("mgmt", "migrations", "tests", "pyproject.toml", "alembic.ini")
 PASSED, FAILED = 0, 1
-# The project is installed where it is being worked on: that the copy is what is tried has to be seen.
+# The project is installed in editable mode: make sure that the copy is tested.
 RUN = """
 import sys, mgmt, pytest
 assert mgmt.__file__.startswith(sys.argv[1] + "/"), mgmt.__file__
@@ -32,15 +32,15 @@ def copied(to: Path) -> Path:
     return to
 
 
-ON_A_SERVER = "tests/faults/test_lost_connections.py"
-"""What is noticed there is noticed with PostgreSQL alone; all else is tried with SQLite, which is quicker."""
+NEEDS_POSTGRESQL = "tests/faults/test_lost_connections.py"
+"""Tests that need PostgreSQL; all others run with SQLite, which is faster."""
 
 
-def tried(copy: Path, tests: Iterable[str]) -> "subprocess.CompletedProcess[str]":
-    """pytest on the copy; its exit status tells a test that failed from one that is not there."""
+def run_tests(copy: Path, tests: Iterable[str]) -> "subprocess.CompletedProcess[str]":
+    """Run pytest on the copy; its exit status distinguishes a failed test from a missing one."""
     tests = list(dict.fromkeys(tests))
-    on_a_server = any(each.startswith(ON_A_SERVER) for each in tests)
-    marks = "not torture and not hours" if on_a_server else "not postgresql"
+    needs_postgresql = any(each.startswith(NEEDS_POSTGRESQL) for each in tests)
+    marks = "not torture and not hours" if needs_postgresql else "not postgresql"
     options = ["-q", "-x", "-m", marks, "-p", "no:cacheprovider", "-p", "no:xdist"]
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("PYTEST_", "MGMT_"))}
     return subprocess.run(
@@ -53,14 +53,14 @@ def tried(copy: Path, tests: Iterable[str]) -> "subprocess.CompletedProcess[str]
     )
 
 
-def convict(copy: Path, sabotage: Sabotage) -> None:
+def assert_detected(copy: Path, sabotage: Sabotage) -> None:
     path = copy / sabotage.module
     text = path.read_text()
-    assert text.count(sabotage.old) == 1, f"{sabotage.module} is no longer what this change was made for"
+    assert text.count(sabotage.old) == 1, f"{sabotage.module} has changed: adapt the sabotage"
     path.write_text(text.replace(sabotage.old, sabotage.new))
-    done = tried(copy, sabotage.tests)
+    done = run_tests(copy, sabotage.tests)
     path.write_text(text)
-    assert done.returncode == FAILED, f"nobody noticed: {sabotage.name}\n{done.stdout}"
+    assert done.returncode == FAILED, f"no test failed: {sabotage.name}\n{done.stdout}"
 
 
 def parameters(*, quick: bool) -> list[object]:
@@ -68,24 +68,24 @@ def parameters(*, quick: bool) -> list[object]:
 
 
 @pytest.mark.parametrize("sabotage", parameters(quick=True))
-def test_it_is_noticed(tmp_path: Path, sabotage: Sabotage, figure: Figure) -> None:
-    convict(copied(tmp_path), sabotage)
-    figure("tests", "changes that break a promise and must be noticed", tried=1, violations=0)
+def test_a_quick_sabotage_makes_a_test_fail(tmp_path: Path, sabotage: Sabotage, figure: Figure) -> None:
+    assert_detected(copied(tmp_path), sabotage)
+    figure("tests", "sabotages that must make a test fail", tried=1, violations=0)
 
 
 @pytest.mark.torture
 @pytest.mark.parametrize("sabotage", parameters(quick=False))
-def test_it_is_noticed_too(tmp_path: Path, sabotage: Sabotage, figure: Figure) -> None:
-    convict(copied(tmp_path), sabotage)
-    figure("tests", "changes that break a promise and must be noticed", tried=1, violations=0)
+def test_every_sabotage_makes_a_test_fail(tmp_path: Path, sabotage: Sabotage, figure: Figure) -> None:
+    assert_detected(copied(tmp_path), sabotage)
+    figure("tests", "sabotages that must make a test fail", tried=1, violations=0)
 
 
-def test_what_is_not_sabotaged_passes(tmp_path: Path) -> None:
-    done = tried(copied(tmp_path), [test for each in SABOTAGES if each.quick for test in each.tests])
+def test_the_quick_tests_pass_without_sabotage(tmp_path: Path) -> None:
+    done = run_tests(copied(tmp_path), [test for each in SABOTAGES if each.quick for test in each.tests])
     assert done.returncode == PASSED, done.stdout
 
 
 @pytest.mark.torture
-def test_all_of_them_pass_without_sabotage(tmp_path: Path) -> None:
-    done = tried(copied(tmp_path), [test for each in SABOTAGES for test in each.tests])
+def test_all_tests_pass_without_sabotage(tmp_path: Path) -> None:
+    done = run_tests(copied(tmp_path), [test for each in SABOTAGES for test in each.tests])
     assert done.returncode == PASSED, done.stdout

@@ -30,19 +30,19 @@ def server() -> Iterator[OwnPostgreSQL]:
 
 
 @pytest.fixture
-def of_the_server(server: OwnPostgreSQL) -> Iterator[PostgreSQLCatalogs]:
+def server_catalogs(server: OwnPostgreSQL) -> Iterator[PostgreSQLCatalogs]:
     with catalogs_on(server) as catalogs:
         yield catalogs
 
 
 def crash(server: OwnPostgreSQL) -> None:
-    """All its processes end at once, and when it is started again it has to make up its mind."""
+    """End all processes at once; the next start replays the write-ahead log."""
     server.stop(signal.SIGQUIT)
     server.start()
 
 
-def while_it_runs(program: Program, command: tuple[str, ...], moment: float, then: Callable[[], object]) -> int | None:
-    """The exit status of a run during which `then` happens, after so many seconds; None when it had ended before."""
+def run_during(program: Program, command: tuple[str, ...], moment: float, then: Callable[[], object]) -> int | None:
+    """The exit status of a run during which `then` is called, after `moment` seconds; None if it ended before."""
     with program.fork(*command) as running:
         try:
             running.wait(moment)
@@ -63,11 +63,11 @@ def seconds_of(program: Program, *command: str) -> float:
 
 
 @pytest.mark.parametrize("crashes", [3, pytest.param(100, marks=pytest.mark.torture)])
-def test_during_uploads(
+def test_server_crashes_during_uploads_break_no_promise(
     crashes: int,
     tmp_path: Path,
     server: OwnPostgreSQL,
-    of_the_server: PostgreSQLCatalogs,
+    server_catalogs: PostgreSQLCatalogs,
     monkeypatch: pytest.MonkeyPatch,
     figure: Figure,
 ) -> None:
@@ -78,7 +78,7 @@ def test_during_uploads(
         for folder in ("tmp", "store"):
             (home / folder).mkdir(parents=True)
         monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp"))
-        program = Program(home, f"file://{home}/store", {"TMPDIR": str(home / "tmp")}, of_the_server)
+        program = Program(home, f"file://{home}/store", {"TMPDIR": str(home / "tmp")}, server_catalogs)
         make_originals(program, chance)
         return program
 
@@ -90,27 +90,27 @@ def test_during_uploads(
         program = begin(number)
         before = look(program)
         moment = chance.uniform(0, seconds)
-        ended = while_it_runs(program, ("upload", *NAMES), moment, lambda: crash(server))
-        assert violations(before, look(program), settled=False) == []
+        ended = run_during(program, ("upload", *NAMES), moment, lambda: crash(server))
+        assert violations(before, look(program), recovered=False) == []
         if ended is not None:
             crashed += 1
             ends.append(ended)
             assert ended in (DONE, PARTIAL, CATALOG)
         program.ok("recover")
-        assert violations(before, look(program), settled=True) == []
+        assert violations(before, look(program), recovered=True) == []
         if left := [name for name in NAMES if (program.work / name).exists()]:
             assert ended != DONE
             program.ok("upload", *left)
         now = look(program)
-        assert violations(before, now, settled=True) == []
+        assert violations(before, now, recovered=True) == []
         assert {path.name for path in now.places} == set(NAMES)
         assert len(now.objects) == 2 * len(NAMES)
-        of_the_server.forget(program.home)
-    note = f"{ends.count(DONE)} ended well all the same"
+        server_catalogs.forget(program.home)
+    note = f"{ends.count(DONE)} succeeded nevertheless"
     figure("2", "crashes of PostgreSQL during uploads", tried=crashed, violations=0, note=note)
 
 
-KEPT = {
+COMPARED = {
     "operations": "operation_id, operation_type, target_path, status, started_at, seq",
     "uploads": "operation_id, s3_object_key, digest, original_size",
     "files": "id, path, store, size, status, operation_id",
@@ -125,15 +125,15 @@ def revision_of(records: Catalog) -> str:
 
 
 def state(records: Catalog) -> tuple[str, list[object]]:
-    """The revision, and how many rows there are of each table, and a hash of all that they had in the beginning."""
+    """The revision, and of each table the number of rows and a hash of the columns of revision 0001."""
     hashes: list[object] = []
-    for table, columns in KEPT.items():  # a sum needs no order: a million rows are looked at two hundred times
+    for table, columns in COMPARED.items():  # a sum needs no order: a million rows are hashed two hundred times
         hashes += records.rows(f"SELECT count(*), sum(hashtextextended(ROW({columns})::text, 0)) FROM {table}")
     return revision_of(records), hashes
 
 
 def fill(records: Catalog, rows: int) -> None:
-    """So many uploads, a hundredth of which has an archive, of a hundred members."""
+    """`rows` uploads; every hundredth has an archive with a hundred members."""
     records.change(f"""
         INSERT INTO operations (operation_id, operation_type, target_path, target_name, started_at, completed_at,
             status, metadata, command_args, host)
@@ -154,8 +154,8 @@ def fill(records: Catalog, rows: int) -> None:
     """)
 
 
-WHOLE = 10
-"""After so many kills an upgrade may go through."""
+KILLS_PER_UPGRADE = 10
+"""After this number of kills, an upgrade may finish."""
 
 
 @pytest.mark.parametrize("who", ["server", "mgmt"])
@@ -169,31 +169,31 @@ WHOLE = 10
     ],
     ids=["few", "many", "million", "another-million"],
 )
-def test_during_upgrades(
+def test_an_upgrade_interrupted_by_a_crash_is_applied_completely_or_not_at_all(
     rows: int,
     times: int,
     seed: int,
     who: str,
     tmp_path: Path,
     server: OwnPostgreSQL,
-    of_the_server: PostgreSQLCatalogs,
+    server_catalogs: PostgreSQLCatalogs,
     figure: Figure,
 ) -> None:
-    """Whichever of the two is killed: an upgrade happens whole or not at all, and can be run again."""
-    program = Program(tmp_path / "home", f"file://{tmp_path}/store", catalogs=of_the_server)
+    """Whether the server or mgmt is killed, the upgrade can be run again."""
+    program = Program(tmp_path / "home", f"file://{tmp_path}/store", catalogs=server_catalogs)
     records = program.records
     program.ok("db", "downgrade", "0001")
     fill(records, rows)
     before = state(records)
     assert before[0] == "0001"
-    of_the_server.copy(program.home, tmp_path / "old")
+    server_catalogs.copy(program.home, tmp_path / "old")
     seconds = seconds_of(program, "db", "upgrade")
     assert state(records) == (HEAD, before[1])
     chance = random.Random(seed)
     killed = 0
     while killed < times:
         if revision_of(records) == HEAD:
-            of_the_server.copy(tmp_path / "old", program.home)
+            server_catalogs.copy(tmp_path / "old", program.home)
         with program.fork("db", "upgrade") as running:
             try:
                 running.wait(chance.uniform(0, seconds))
@@ -210,9 +210,10 @@ def test_during_upgrades(
         now = state(records)
         assert now in (before, (HEAD, before[1]))
         assert running.returncode != DONE or now[0] == HEAD
-        if killed % WHOLE == 0 or killed == times:  # the others are run again by the next turn, and killed again
+        # In other rounds, the next one runs the upgrade again, and interrupts it.
+        if killed % KILLS_PER_UPGRADE == 0 or killed == times:
             program.ok("db", "upgrade")
             assert state(records) == (HEAD, before[1])
             assert program.json("db", "check")["sound"]
-    said = "crashes of PostgreSQL" if who == "server" else "kills"
-    figure("13", f"{said} during `db upgrade` of {rows:,} operations on PostgreSQL", tried=killed, violations=0)
+    kind = "crashes of PostgreSQL" if who == "server" else "kills"
+    figure("13", f"{kind} during `db upgrade` of {rows:,} operations on PostgreSQL", tried=killed, violations=0)

@@ -1,4 +1,4 @@
-"""A signal at each stage of each command: 128 + n, nothing lost, and the same command again succeeds."""
+"""A signal at each stage of each command: exit status 128 + n, no loss, and the same command succeeds afterwards."""
 
 import dataclasses
 import shutil
@@ -21,14 +21,14 @@ CONTENTS = {"clip/a": b"precious" * 999, "clip/b": b"b", "second": b"2" * 99, "o
 
 @dataclass(frozen=True)
 class Command:
-    """A command, and the moments in it that matter, each on either side."""
+    """A command, and the functions before and after which it is signalled."""
 
     arguments: tuple[str, ...]
     around: tuple[str, ...]
     commits: int = 0
     before: tuple[tuple[str, ...], ...] = field(default=())
     finished: int = 0
-    """The exit status of running it again when it was done already."""
+    """The exit status when it is run again after success."""
 
     def moments(self) -> list[Moment]:
         sides = [Moment(each, side) for each in self.around for side in ("call", "return")]
@@ -67,7 +67,7 @@ COMMANDS = {
 
 
 class Trial:
-    """One folder, put back to how it was before each try."""
+    """One folder, restored to its state before each try."""
 
     def __init__(self, home: Path, name: str, catalogs: Catalogs) -> None:
         self.command = COMMANDS[name]
@@ -86,9 +86,9 @@ class Trial:
         shutil.rmtree(self.program.home)
         shutil.copytree(copy_of(self.program.home), self.program.home, symlinks=True)
         self.program.catalogs.copy(copy_of(self.program.home), self.program.home)
-        if self.command.arguments == ("recover",):  # of an upload that died when all but the move was done
-            died = run_signalled(self.program, ["upload", "clip"], Moment("move"), signal.SIGKILL)
-            assert died.returncode == -signal.SIGKILL
+        if self.command.arguments == ("recover",):  # of an upload that was killed just before the move
+            killed = run_signalled(self.program, ["upload", "clip"], Moment("move"), signal.SIGKILL)
+            assert killed.returncode == -signal.SIGKILL
 
     def steps(self) -> int:
         try:
@@ -97,17 +97,18 @@ class Trial:
             self.reset()
 
     def attempt(self, at: Moment | int, number: int, again: int = 0) -> bool:
-        """Whether there was such a moment, and it was before all was done; asserts that all is well after it."""
+        """Whether the signal interrupted the command; asserts that nothing is lost after it."""
         done = run_signalled(self.program, list(self.command.arguments), at, number, again)
         try:
-            with _told(self.program, self.command, at, number, done):
+            with _described(self.program, self.command, at, number, done):
                 self._check(done, number)
         finally:
             self.reset()
         return done.returncode != 0
 
     def _check(self, done: Done, number: int) -> None:
-        assert done.returncode in (0, 128 + number, -number), "the exit status"  # -n: before mgmt could listen
+        # -n: before mgmt has installed its handlers.
+        assert done.returncode in (0, 128 + number, -number), "unexpected exit status"
         assert "Traceback" not in done.stderr
         if done.returncode == 128 + number:
             assert f"interrupted by {signal.Signals(number).name}" in done.stderr
@@ -129,10 +130,10 @@ class Trial:
         work = self.program.work
         moved = {str(path.relative_to(work / "completed")).split("/")[0] for path in work.glob("completed/**/*")}
         known = {row["name"] for row in self.program.json("ls", "--location", "completed", "--status", "completed")}
-        assert moved == known, "what completed/ holds is what is recorded"
+        assert moved == known, "completed/ differs from its records"
 
     def _check_originals(self) -> None:
-        """Each is in place or in completed/, whole; what was freed is in the store."""
+        """Each is intact in place or in completed/; freed files are in the store."""
         work, stored = self.program.work, self.program.home / "store"
         for path, data in CONTENTS.items():
             places = [place for place in (work / path, work / "completed" / path) if place.exists()]
@@ -144,7 +145,7 @@ class Trial:
 
 
 @contextmanager
-def _told(program: Program, command: Command, at: Moment | int, number: int, done: Done) -> Iterator[None]:
+def _described(program: Program, command: Command, at: Moment | int, number: int, done: Done) -> Iterator[None]:
     try:
         yield
     except AssertionError as error:
@@ -153,7 +154,7 @@ def _told(program: Program, command: Command, at: Moment | int, number: int, don
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_signal_at_each_stage(tmp_path: Path, catalogs: Catalogs, name: str, figure: Figure) -> None:
+def test_a_signal_at_each_stage_loses_nothing(tmp_path: Path, catalogs: Catalogs, name: str, figure: Figure) -> None:
     """The signals take turns; `make torture` tries all of them everywhere."""
     trial = Trial(tmp_path / "home", name, catalogs)
     moments = trial.command.moments()
@@ -166,7 +167,7 @@ def test_a_signal_at_each_stage(tmp_path: Path, catalogs: Catalogs, name: str, f
 @pytest.mark.torture
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_signal_at_every_stage(
+def test_every_signal_at_every_stage_loses_nothing(
     tmp_path: Path, catalogs: Catalogs, name: str, number: int, figure: Figure
 ) -> None:
     trial = Trial(tmp_path / "home", name, catalogs)
@@ -177,8 +178,10 @@ def test_every_signal_at_every_stage(
 
 @pytest.mark.torture
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_signal_between_any_two_calls(tmp_path: Path, catalogs: Catalogs, name: str, figure: Figure) -> None:
-    """Every function of mgmt is entered and left, some thousand times: a signal at each 23rd of these."""
+def test_a_signal_between_any_two_calls_loses_nothing(
+    tmp_path: Path, catalogs: Catalogs, name: str, figure: Figure
+) -> None:
+    """A signal at every 23rd of some thousand calls and returns of mgmt's functions."""
     trial = Trial(tmp_path / "home", name, catalogs)
     steps = range(1, trial.steps(), 23)
     stopped = [trial.attempt(step, SIGNALS[step % 3]) for step in steps]
@@ -186,8 +189,8 @@ def test_a_signal_between_any_two_calls(tmp_path: Path, catalogs: Catalogs, name
     figure(10, "signals between any two calls", tried=len(steps), violations=0)
 
 
-def test_impatience(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
-    """Ctrl-C again, while the first one is being seen to."""
+def test_a_second_ctrl_c_during_the_first_loses_nothing(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
+    """Ctrl-C again, while the first one is being handled."""
     trial = Trial(tmp_path / "home", "upload", catalogs)
     steps = trial.steps()
     tried = [(step, later) for step in range(steps // 3, steps, steps // 4) for later in (1, 40)]
@@ -198,7 +201,9 @@ def test_impatience(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
 
 @pytest.mark.torture
 @pytest.mark.parametrize("name", COMMANDS)
-def test_impatience_anywhere(tmp_path: Path, catalogs: Catalogs, name: str, figure: Figure) -> None:
+def test_a_second_ctrl_c_at_any_step_loses_nothing(
+    tmp_path: Path, catalogs: Catalogs, name: str, figure: Figure
+) -> None:
     trial = Trial(tmp_path / "home", name, catalogs)
     tried = [(step, 1 + step % 61) for step in range(1, trial.steps(), 61)]
     stopped = [trial.attempt(step, signal.SIGINT, again=later) for step, later in tried]
@@ -207,8 +212,8 @@ def test_impatience_anywhere(tmp_path: Path, catalogs: Catalogs, name: str, figu
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_parts_are_under_way(on_seaweed: Program, number: int, figure: Figure) -> None:
-    """On a real server, with threads at work: the next run goes on with the parts that arrived."""
+def test_a_signal_during_a_multipart_upload_is_resumed(on_seaweed: Program, number: int, figure: Figure) -> None:
+    """On a real server, with threads at work: the next run resumes with the parts that arrived."""
     program = dataclasses.replace(on_seaweed, environment={**on_seaweed.environment, "MGMT_PART_SIZE": str(5 << 20)})
     file = random_file(program.work / "clip.mov", 24 << 20)
     data = file.read_bytes()

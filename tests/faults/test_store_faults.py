@@ -1,4 +1,4 @@
-"""Every store fault against every command that meets it: nothing is lost, nothing is left, the exit status is right."""
+"""Every store fault in every command: nothing is lost, nothing is left over, and the exit status is right."""
 
 import functools
 import hashlib
@@ -30,8 +30,8 @@ ERROR = re.compile(r"mgmt: [^\n]+\n(  try: [^\n]+\n([^\n]+\n)*)?")
 
 
 @pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same attempts as ever, without the pauses between them."""
+def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same number of retries, without the pauses between them."""
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
     monkeypatch.setattr(s3_store, "PAUSE", 0)
     monkeypatch.setattr(s3, "READ_SECONDS", s3.READ_SECONDS)  # World changes it
@@ -39,7 +39,7 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class World:
-    """SeaweedFS behind a proxy, a catalog that knows the endpoint, and one archive that is sound."""
+    """SeaweedFS behind a proxy, a catalog that knows the endpoint, and one sound archive."""
 
     server: Server
     between: Proxy
@@ -50,13 +50,13 @@ class World:
         return self.template.store.split("/")[2]
 
     def program(self, home: Path) -> Program:
-        """A user of the same store whose catalog begins as a copy."""
+        """A user of the same store, whose catalog starts as a copy."""
         home.mkdir(parents=True)
         self.template.catalogs.copy(self.template.home, home)
         return replace(self.template, home=home)
 
-    def spoil(self, fault: Fault) -> None:
-        """From now on, until `heal`. Where nothing comes at all, a second is as good as a minute."""
+    def break_store(self, fault: Fault) -> None:
+        """Apply the fault until `heal`. Where no answer comes, shorten the read timeout to a second."""
         self.between.reset()
         self.between.faults.append(fault)
         if fault.act in {"stall", "hang-answer"}:
@@ -71,14 +71,14 @@ class World:
         return [entry["Key"] for entry in listed.get("Contents", [])]
 
     def pending(self, prefix: str) -> list[int]:
-        """The uploads that nobody has completed: how many parts each has."""
+        """The number of parts of each incomplete multipart upload."""
         client = self.server.client()
         listed = client.list_multipart_uploads(Bucket=self.bucket, Prefix=f"archive/{prefix}.").get("Uploads", [])
         uploads = [{"Bucket": self.bucket, "Key": each["Key"], "UploadId": each["UploadId"]} for each in listed]
         return [len(client.list_parts(**each).get("Parts", [])) for each in uploads]
 
     def holds(self, name: str, data: bytes) -> bool:
-        """Whether the object, read without the proxy and by Python's own tarfile, has exactly the original."""
+        """Whether the object, read without the proxy by Python's own tarfile, holds exactly the original."""
         body = self.server.client().get_object(Bucket=self.bucket, Key=f"archive/{name}.tar.gz")["Body"].read()
         with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as tar:
             [member] = tar.getmembers()
@@ -108,24 +108,24 @@ def original(program: Program, name: str, size: int) -> bytes:
     return data
 
 
-def check_words(done: Done) -> None:
+def assert_clear_error(done: Done) -> None:
     if done.returncode == 0:
         assert done.stderr == ""
     else:
         assert ERROR.fullmatch(done.stderr), done.stderr
 
 
-def check_settled(program: Program) -> None:
+def assert_all_ended(program: Program) -> None:
     """Every operation has ended."""
     states = {status for (status,) in program.records.rows("SELECT status FROM operations")}
     assert states <= {"success", "failed", "partial", "cancelled"}, states
 
 
 def try_upload(
-    world: World, program: Program, name: str, store_fault: StoreFault, spoil: Callable[[], None], size: int
+    world: World, program: Program, name: str, store_fault: StoreFault, break_store: Callable[[], None], size: int
 ) -> Done:
     data = original(program, name, size)
-    spoil()
+    break_store()
     done = program.run("upload", name)
     world.heal()
     completed = program.work / "completed" / name
@@ -141,15 +141,15 @@ def try_upload(
     stored = world.stored(name)
     assert stored[0].endswith(".tar.gz")
     assert [key.endswith(".index.jsonl.gz") for key in stored[1:]] == [True]
-    # What was begun twice without anybody's knowing is an upload without parts: `mgmt doctor` names it.
+    # A request repeated by the network leaves an upload without parts, which `mgmt doctor` lists.
     assert [parts for parts in world.pending(name) if parts or store_fault.act != "twice"] == []
     return done
 
 
-def try_download(world: World, program: Program, spoil: Callable[[], None]) -> Done:
+def try_download(world: World, program: Program, break_store: Callable[[], None]) -> Done:
     data = (world.template.work / "completed" / "sound.bin").read_bytes()
     back = program.work / "back"
-    spoil()
+    break_store()
     done = program.run("download", "sound.bin", "--to", "back")
     world.heal()
     if done.returncode != 0:
@@ -160,11 +160,11 @@ def try_download(world: World, program: Program, spoil: Callable[[], None]) -> D
     return done
 
 
-def try_delete(world: World, program: Program, name: str, spoil: Callable[[], None]) -> Done:
+def try_delete(world: World, program: Program, name: str, break_store: Callable[[], None]) -> Done:
     data = original(program, name, SMALL)
     program.ok("upload", name)
     assert len(world.stored(name)) == 2
-    spoil()
+    break_store()
     done = program.run("delete", name, "--yes")
     world.heal()
     if done.returncode == 0:
@@ -177,8 +177,8 @@ def try_delete(world: World, program: Program, name: str, spoil: Callable[[], No
     return done
 
 
-def try_verify(world: World, program: Program, spoil: Callable[[], None], *options: str) -> Done:
-    spoil()
+def try_verify(world: World, program: Program, break_store: Callable[[], None], *options: str) -> Done:
+    break_store()
     done = program.run("verify", "sound.bin", *options)
     world.heal()
     program.ok("verify", "sound.bin", *options)
@@ -186,34 +186,36 @@ def try_verify(world: World, program: Program, spoil: Callable[[], None], *optio
 
 
 def attempt(world: World, home: Path, store_fault: StoreFault, command: str) -> tuple[Done, Fault]:
-    """One command under one fault, and again without it; returns how the first ended, and what met it."""
+    """Run a command under a fault, and again without it; returns the result of the first run, and the fault."""
     program = world.program(home)
-    # The store is that of all tests here, some of which try the same case: each has keys of its own.
+    # The tests share the store, and some try the same case: each has keys of its own.
     name = f"{hashlib.sha256(f'{home} {store_fault.name} {command}'.encode()).hexdigest()[:12]}.bin"
     fault = store_fault.fault(command)
-    spoil = functools.partial(world.spoil, fault)
+    break_store = functools.partial(world.break_store, fault)
 
     try:
         match command:
             case "upload" | "multipart":
-                done = try_upload(world, program, name, store_fault, spoil, SMALL if command == "upload" else LARGE)
+                done = try_upload(
+                    world, program, name, store_fault, break_store, SMALL if command == "upload" else LARGE
+                )
             case "download":
-                done = try_download(world, program, spoil)
+                done = try_download(world, program, break_store)
             case "delete":
-                done = try_delete(world, program, name, spoil)
+                done = try_delete(world, program, name, break_store)
             case "verify":
-                done = try_verify(world, program, spoil)
+                done = try_verify(world, program, break_store)
             case _:
-                done = try_verify(world, program, spoil, "--read-back")
+                done = try_verify(world, program, break_store, "--read-back")
     finally:
         world.heal()
-    check_words(done)
-    check_settled(program)
+    assert_clear_error(done)
+    assert_all_ended(program)
     return done, fault
 
 
 def check(world: World, home: Path, number: int) -> bool:
-    """One case, by its number; returns whether the command met the fault."""
+    """Try a case, by its number; returns whether the fault occurred."""
     store_fault, command = CASES[number]
     done, fault = attempt(world, home, store_fault, command)
     expected = store_fault.end(command)
@@ -227,13 +229,13 @@ def identity(number: int) -> str:
 
 
 @pytest.mark.parametrize("number", BOUNDED, ids=identity)
-def test_some_store_faults(world: World, tmp_path: Path, number: int) -> None:
+def test_some_store_faults_lose_nothing(world: World, tmp_path: Path, number: int) -> None:
     check(world, tmp_path / "home", number)
 
 
 @pytest.mark.torture
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_store_fault(world: World, tmp_path: Path, command: str, figure: Figure) -> None:
+def test_every_store_fault_loses_nothing(world: World, tmp_path: Path, command: str, figure: Figure) -> None:
     tried, violations = 0, []
     for number, (store_fault, each) in enumerate(CASES):
         if each == command:
@@ -246,10 +248,10 @@ def test_every_store_fault(world: World, tmp_path: Path, command: str, figure: F
     figure(1, f"store faults: {command}", tried=tried, violations=len(violations))
 
 
-def try_rotten(world: World, home: Path, faults: list[StoreFault]) -> int:
-    """Verify an object in which a bit has rotted, under each of the faults; returns how many were met."""
+def try_corrupt(world: World, home: Path, faults: list[StoreFault]) -> int:
+    """Verify an object with a flipped bit under each of the faults; returns how many occurred."""
     program, tried = world.program(home), 0
-    name = f"rotten-{len(faults)}.bin"
+    name = f"corrupt-{len(faults)}.bin"
     original(program, name, SMALL)
     program.ok("upload", name)
     client, place = world.server.client(), {"Bucket": world.bucket, "Key": f"archive/{name}.tar.gz"}
@@ -259,22 +261,22 @@ def try_rotten(world: World, home: Path, faults: list[StoreFault]) -> int:
     client.put_object(**place, Body=bytes(body), Metadata=there["Metadata"], ChecksumAlgorithm="CRC64NVME")
     for command, options in (("verify", []), ("read-back", ["--read-back"])):
         for store_fault in faults:
-            world.spoil(fault := store_fault.fault(command))
+            world.break_store(fault := store_fault.fault(command))
             done = program.run("verify", name, *options)
             tried += fault.met > 0
             assert done.returncode != 0, (command, store_fault.name)
-            check_words(done)
+            assert_clear_error(done)
         world.heal()
         assert program.run("verify", name, *options).returncode == 8
     return tried
 
 
-def test_a_rotten_object_is_not_called_sound(world: World, tmp_path: Path) -> None:
-    assert try_rotten(world, tmp_path / "home", random.Random(5).sample(FAULTS, 4))
+def test_verify_rejects_a_corrupt_object_under_some_faults(world: World, tmp_path: Path) -> None:
+    assert try_corrupt(world, tmp_path / "home", random.Random(5).sample(FAULTS, 4))
 
 
 @pytest.mark.torture
-def test_a_rotten_object_is_never_called_sound(world: World, tmp_path: Path, figure: Figure) -> None:
-    tried = try_rotten(world, tmp_path / "home", list(FAULTS))
+def test_verify_rejects_a_corrupt_object_under_every_fault(world: World, tmp_path: Path, figure: Figure) -> None:
+    tried = try_corrupt(world, tmp_path / "home", list(FAULTS))
     assert tried >= 50
-    figure(17, "a rotten object, verified under store faults", tried=tried, violations=0)
+    figure(17, "a corrupt object, verified under store faults", tried=tried, violations=0)

@@ -1,7 +1,7 @@
-"""Promise 5: whoever changes the history, with every right to the database, is found out, and what he changed is named.
+"""Promise 5: any change of the history, by someone with every right to the database, is detected and named.
 
-The tamperer drops the triggers first and puts them back in the end. He may know how a row is hashed, and how a seal is
-made; what he cannot reach is the anchor.
+The tamperer drops the triggers first and restores them at the end. He may know how to hash a row and how to make a
+seal; he cannot reach the anchors.
 """
 
 import json
@@ -46,7 +46,7 @@ from tests.postgresql import PostgreSQL
 
 TABLES = Base.metadata.tables
 SUB_TABLES = {"upload": "uploads", "download": "downloads", "search": "searches", "verify": "verifications"}
-WORDS = {
+ENUM_VALUES = {
     ("operations", "status"): ["success", "failed", "partial", "cancelled", "running"],
     ("operations", "operation_type"): ["delete", "free", "recover"],
     ("searches", "location"): ["local", "s3", "global"],
@@ -56,11 +56,11 @@ WORDS = {
 
 @dataclass
 class History:
-    """A catalog with a history, an early copy of it, and what was anchored."""
+    """A catalog with a history, an early copy of it, and its anchors."""
 
     catalog: Catalog
     early: Path | None
-    """SQLite: the file as it was when half of it had happened."""
+    """SQLite: a copy of the file after half of the operations."""
     anchors: list[Anchor]
 
     def findings(self, connection: Connection | None = None) -> list[Finding]:
@@ -68,8 +68,8 @@ class History:
         return list(verification.findings() if connection is None else verification.findings_in(connection))
 
 
-def happen(catalog: Catalog, number: int) -> None:
-    """One operation of a random kind."""
+def record_one(catalog: Catalog, number: int) -> None:
+    """Record an operation of a random type."""
     kind = random.Random(number).choice([UploadRecord, DownloadRecord, SearchRecord, VerifyRecord, DeleteRecord])
     path = f"/films/{number}/caf\udce9"
     given = {"keyword": "caf\udce9"} if kind is SearchRecord else {}
@@ -86,12 +86,12 @@ def happen(catalog: Catalog, number: int) -> None:
         if number % 7 == 0:
             operation.status = Status.PARTIAL
         if number % 11 == 0:
-            raise StoreError("the store said no")
+            raise StoreError("the store refused")
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def history(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
-    """60 operations in seals of 1 to 7, some that are not sealed yet, and one that runs."""
+    """60 operations in seals of 1 to 7, some not yet sealed, and one running."""
     folder = tmp_path_factory.mktemp("history")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chain, "BATCH", 7)
@@ -109,7 +109,7 @@ def made(url: str, folder: Path | None) -> History:
     catalog, chance = open_catalog(url), random.Random(5)
     anchors, early = [], None
     for number in range(1, 61):
-        happen(catalog, number)
+        record_one(catalog, number)
         if chance.random() < 0.4:
             catalog.audit.seal()
         if number in (30, 60):
@@ -121,17 +121,19 @@ def made(url: str, folder: Path | None) -> History:
                 catalog.database.close()
                 early = Path(shutil.copy(folder / "catalog.db", folder / "early.db"))
     for number in range(61, 65):
-        happen(catalog, number)
+        record_one(catalog, number)
     catalog.metadata.save_operation(UploadRecord(target_path="/running"))
     return History(catalog, early, anchors)
 
 
 class Tamperer:
-    """Changes something, and says which operations and seals must be named."""
+    """Changes something, and returns the operations and seals that the audit must name."""
 
-    def __init__(self, connection: Connection, chance: random.Random, anchors: list[Anchor], again: list[str]) -> None:
+    def __init__(
+        self, connection: Connection, chance: random.Random, anchors: list[Anchor], restore: list[str]
+    ) -> None:
         self.connection = connection
-        self.again = again
+        self.restore = restore
         self.chance = chance
         self.anchors = anchors
         ended = "SELECT operation_id, operation_type, seq, seal FROM operations WHERE sha256 IS NOT NULL ORDER BY seq"
@@ -143,7 +145,7 @@ class Tamperer:
         return self.connection.execute(text(statement), values).rowcount
 
     def change(self, table: str, column: str, where: str, **values: object) -> None:
-        """Give the column another value, of its own kind."""
+        """Give the column another value of its type."""
         kind = TABLES[table].c[column]
         now = self.connection.execute(
             Table.select(TABLES[table]).with_only_columns(kind).where(text(where)), values
@@ -157,8 +159,8 @@ class Tamperer:
         kind, chance = TABLES[table].c[column], self.chance
         if now is not None and kind.nullable and table != "files" and chance.random() < 0.3:
             return None
-        if (table, column) in WORDS:
-            return chance.choice([word for word in WORDS[table, column] if word != now])
+        if (table, column) in ENUM_VALUES:
+            return chance.choice([word for word in ENUM_VALUES[table, column] if word != now])
         if isinstance(kind.type, UTCDateTime):
             return (now or datetime(2024, 2, 29, tzinfo=UTC)) + timedelta(microseconds=chance.choice([1, -1, 10**9]))
         if isinstance(kind.type, Boolean):
@@ -172,15 +174,15 @@ class Tamperer:
         return (now or "") + chance.choice(["x", " ", "é", "\\xff"])
 
     def found(self, history: History) -> list[Finding]:
-        """What an audit says, when the triggers are back."""
-        while self.again:
-            self.run(self.again.pop())
+        """The findings of an audit, once the triggers are restored."""
+        while self.restore:
+            self.run(self.restore.pop())
         return history.findings(self.connection)
 
     def named(self, operation: tuple[Any, ...]) -> set[object]:
         return {operation[0]}
 
-    # Each of these is a way to bend the history.
+    # Each of these is a way to tamper with the history.
 
     def edits_a_fact(self) -> set[object]:
         operation = self.chance.choice(self.ended)
@@ -198,14 +200,14 @@ class Tamperer:
         return self.named(operation)
 
     def edits_a_fact_and_its_seal(self) -> set[object]:
-        """As one does who knows all of this; the seals after it stay as they are."""
+        """By someone who knows how to make seals; the later seals stay as they are."""
         operation = self.chance.choice(self.sealed)
         self.change("operations", "result_path", "operation_id = :at", at=operation[0])
         self.seal_again(operation[3], {operation[0]: self.hash_again(operation[0])})
         return {operation[3]}
 
     def rewrites_all_seals(self) -> set[object]:
-        """And one who makes the whole chain anew, from what he has changed on."""
+        """By someone who rewrites the whole chain from his change on."""
         operation = self.chance.choice(self.sealed)
         self.change("operations", "user", "operation_id = :at", at=operation[0])
         changed = {operation[0]: self.hash_again(operation[0])}
@@ -243,7 +245,7 @@ class Tamperer:
         return self.named(operation)
 
     def inserts_an_operation(self) -> set[object]:
-        """A copy of another one: with its hash or a right one, in a seal or in none."""
+        """A copy of another one, with its hash or a valid one, in a seal or in none."""
         like, seal = self.chance.choice(self.ended), self.chance.choice([None, *self.seals])
         shown = ", ".join(
             {"operation_id": "'new'", "seq": "1000", "seal": ":seal", "claim": "NULL"}.get(c.name, f'"{c.name}"')
@@ -311,8 +313,8 @@ class Tamperer:
         self.run(f"INSERT INTO seals (sequence, {names}) SELECT {sequence}, {names} FROM seals WHERE sequence = 2")
         return {sequence}
 
-    def cuts_off_the_end(self) -> set[object]:
-        """Operations, seals, or both from some seal on."""
+    def truncates_the_end(self) -> set[object]:
+        """Remove operations, seals, or both, from some seal on."""
         first = self.chance.choice(self.seals)
         what = self.chance.choice(["operations", "seals", "both"])
         gone = {operation[0] for operation in self.sealed if operation[3] >= first}
@@ -324,8 +326,8 @@ class Tamperer:
             self.run("DELETE FROM seals WHERE sequence >= :first", first=first)
         return gone if what != "both" else {anchor.sequence for anchor in self.anchors if anchor.sequence >= first}
 
-    def brings_back_an_earlier_one(self) -> set[object]:
-        """As a copy from before the last anchor would have it: with nothing that came later."""
+    def restores_an_earlier_state(self) -> set[object]:
+        """The state of a copy from before the last anchor, with nothing later."""
         early, late = (anchor.sequence for anchor in self.anchors)
         later = "SELECT operation_id FROM operations WHERE seal > :early OR seal IS NULL"
         for name in ["operation_files", *SUB_TABLES.values(), "operations"]:
@@ -359,21 +361,21 @@ WAYS: list[Callable[[Tamperer], set[object]]] = [
 ]
 
 
-class Undone(Exception):  # noqa: N818
+class RollBack(Exception):  # noqa: N818
     pass
 
 
 @contextmanager
-def bent(history: History, chance: random.Random) -> Iterator[Tamperer]:
-    """One who may do anything, without triggers, in a transaction that is undone in the end."""
-    with suppress(Undone), history.catalog.database.migrating() as connection:
-        again = without_triggers(connection)
-        yield Tamperer(connection, chance, history.anchors, again)
-        raise Undone
+def tampered(history: History, chance: random.Random) -> Iterator[Tamperer]:
+    """A tamperer who may do anything, without triggers, in a transaction that is rolled back at the end."""
+    with suppress(RollBack), history.catalog.database.migrating() as connection:
+        restore = without_triggers(connection)
+        yield Tamperer(connection, chance, history.anchors, restore)
+        raise RollBack
 
 
 def without_triggers(connection: Connection) -> list[str]:
-    """Drop them all, and references with them; returns what makes them again."""
+    """Drop all triggers, and foreign keys with them; returns the statements that restore them."""
     made = triggers.existing(connection)
     if connection.dialect.name != "sqlite":
         connection.execute(text("SET LOCAL session_replication_role = replica"))
@@ -384,13 +386,13 @@ def without_triggers(connection: Connection) -> list[str]:
 
 
 @pytest.mark.parametrize("times", [30, pytest.param(1_000, marks=pytest.mark.torture)])
-def test_whatever_is_bent_is_named(history: History, times: int, figure: Figure) -> None:
+def test_every_tampering_is_detected_and_named(history: History, times: int, figure: Figure) -> None:
     assert history.findings() == []
     missed = []
     for seed in range(times):
         chance = random.Random(seed)
         way = WAYS[seed % len(WAYS)]
-        with bent(history, chance) as tamperer:
+        with tampered(history, chance) as tamperer:
             expected = way(tamperer)
             found = tamperer.found(history)
             named = {each.operation_id or each.seal for each in found} | {each.seal for each in found}
@@ -402,7 +404,7 @@ def test_whatever_is_bent_is_named(history: History, times: int, figure: Figure)
     figure(5, f"tampering on {kind}", tried=times, violations=len(missed))
 
 
-def test_an_earlier_file_in_place_of_the_catalog_is_found(history: History) -> None:
+def test_an_older_copy_in_place_of_the_catalog_is_detected(history: History) -> None:
     if history.early is None:
         pytest.skip("a server has no file to replace")
     early = open_catalog(f"sqlite:///{history.early}")
@@ -412,9 +414,9 @@ def test_an_earlier_file_in_place_of_the_catalog_is_found(history: History) -> N
     early.close()
 
 
-def test_without_an_anchor_the_end_can_be_cut_off_and_with_one_it_cannot(history: History) -> None:
-    """Why there are anchors."""
-    with bent(history, random.Random(1)) as tamperer:
-        tamperer.brings_back_an_earlier_one()
+def test_only_an_anchor_reveals_a_truncated_end(history: History) -> None:
+    """The reason for anchors."""
+    with tampered(history, random.Random(1)) as tamperer:
+        tamperer.restores_an_earlier_state()
         assert len(tamperer.found(history)) == 1
         assert list(Verification(history.catalog.database, []).findings_in(tamperer.connection)) == []

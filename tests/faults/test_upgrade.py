@@ -1,4 +1,4 @@
-"""Promise 13: an upgrade happens whole or not at all, can be run again after a kill, and can be undone."""
+"""Promise 13: an upgrade is applied completely or not at all, can be run again after a kill, and can be reverted."""
 
 import hashlib
 import random
@@ -18,7 +18,7 @@ from tests.program import Program
 OLD = Path(__file__).parents[1] / "assets" / "catalogs" / "0001.sql"
 RECORDS = ("operations", "uploads", "downloads", "files", "operation_files", "directories", "members")
 ADDED = ('"sha256"', '"seal"', '"heard_at"', '"archive_id"', '"kept"')
-"""What an upgrade adds to the rows of operations."""
+"""The columns that upgrades add."""
 
 MORE = """
 CREATE TEMP TABLE counted AS
@@ -36,11 +36,11 @@ INSERT INTO downloads (operation_id, s3_object_key, local_path)
 INSERT INTO operation_files (operation_id, file_id, role) SELECT printf('%08x', n), 2, 'archive' FROM counted;
 DROP TABLE counted;
 """
-"""Finished operations of two types, all of them on an archive that is there."""
+"""Finished operations of two types, all on an existing archive."""
 
 
 def old_catalog(path: Path, members: int, operations: int) -> None:
-    """A catalog of revision 0001 with so many more members and operations."""
+    """A catalog of revision 0001 with that many more members and operations."""
     path.parent.mkdir(mode=0o700)
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(OLD.read_text("utf-8"))
@@ -59,14 +59,14 @@ State = tuple[str, str, str]
 
 
 class States:
-    """What `state` says, which is asked only once of the same bytes: of a million rows it takes ten seconds."""
+    """Results of `state`, cached by the digest of the file: a million rows take ten seconds."""
 
     def __init__(self) -> None:
         self._known: dict[str, State] = {}
 
     def of(self, path: Path) -> State:
         with closing(sqlite3.connect(path)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master")  # what a killed process has left is settled
+            connection.execute("SELECT count(*) FROM sqlite_master")  # rolls back what a killed process has left
         assert not Path(f"{path}-wal").exists()
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -76,13 +76,13 @@ class States:
 
 
 def state(path: Path) -> State:
-    """The revision, SQLite's own verdict, and a hash of every row that there was."""
+    """The revision, the result of SQLite's quick_check, and a hash of every row."""
     digest = hashlib.sha256()
     with closing(sqlite3.connect(path)) as connection:
         for table in RECORDS:
             columns = [f'"{name}"' for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
-            said = ", ".join(name for name in columns if name not in ADDED)
-            for row in connection.execute(f"SELECT {said} FROM {table} ORDER BY 1, 2"):
+            kept = ", ".join(name for name in columns if name not in ADDED)
+            for row in connection.execute(f"SELECT {kept} FROM {table} ORDER BY 1, 2"):
                 digest.update(repr(row).encode("utf-8", "surrogateescape"))
         (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         (verdict,) = connection.execute("PRAGMA quick_check").fetchone()
@@ -99,7 +99,7 @@ def state(path: Path) -> State:
     ],
     ids=["few", "many", "million"],
 )
-def test_an_upgrade_that_is_killed_can_be_run_again_and_undone(
+def test_a_killed_upgrade_can_be_run_again_and_reverted(
     members: int, operations: int, kills: int, on_directory: Program, figure: Figure
 ) -> None:
     path = on_directory.catalog
@@ -123,7 +123,7 @@ def test_an_upgrade_that_is_killed_can_be_run_again_and_undone(
         killed += running.returncode == -signal.SIGKILL
         revision, verdict, rows = states.of(path)
         assert (verdict, rows) == before[1:]
-        if revision == HEAD:  # it was done, or it came to its commit before the kill
+        if revision == HEAD:  # it had finished, or had committed before the kill
             on_directory.ok("db", "downgrade", "0001")
         for backup in path.parent.glob("*.backup*"):
             backup.unlink()

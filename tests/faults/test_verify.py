@@ -1,4 +1,4 @@
-"""Promise 17: one rotten object among a thousand, one missing, one unknown, one changed row: each is named."""
+"""Promise 17: among a thousand objects, verify names a corrupt one, a missing one, an unknown one, a changed row."""
 
 import json
 import os
@@ -15,21 +15,21 @@ from tests.faults.signal_at import Moment, run_signalled
 from tests.program import Program
 from tests.trees import make_tree
 
-Spoil = Callable[[Program], object]
+Change = Callable[[Program], object]
 
 
 def store_of(program: Program) -> Path:
     return Path(program.store.removeprefix("file://"))
 
 
-def changed(statement: str, *values: object) -> Spoil:
+def changed(statement: str, *values: object) -> Change:
     def change(program: Program) -> None:
         assert program.records.change(statement, *values) == 1
 
     return change
 
 
-def rotten(name: str) -> Spoil:
+def corrupt(name: str) -> Change:
     def flip(program: Program) -> None:
         path = store_of(program) / name
         data = bytearray(path.read_bytes())
@@ -40,7 +40,7 @@ def rotten(name: str) -> Spoil:
 
 
 def found_by(program: Program, *arguments: str) -> dict[str, str]:
-    """What is wrong, by the name of the object; the exit status has to say the same."""
+    """The problems by object name; the exit status must agree."""
     done = program.run("-o", "json", "verify", *arguments)
     rows = json.loads(done.stdout)
     found = {os.path.basename(row["target_name"]): row["problem"] for row in rows if row["status"] == "failed"}
@@ -58,10 +58,10 @@ def archive_many(program: Program, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.torture)])
-def test_one_of_each_among_many(count: int, on_directory: Program, figure: Figure) -> None:
+def test_verify_finds_one_of_each_problem_among_many(count: int, on_directory: Program, figure: Figure) -> None:
     archive_many(on_directory, count)
     assert found_by(on_directory, "--all") == {}
-    rotten("take 0011.tar.gz")(on_directory)
+    corrupt("take 0011.tar.gz")(on_directory)
     (store_of(on_directory) / "take 0022.tar.gz").unlink()
     (store_of(on_directory) / "stranger.jpg").write_bytes(b"not ours")
     changed("UPDATE files SET size = size + 1 WHERE path = 'take 0033.tar.gz'")(on_directory)
@@ -71,24 +71,24 @@ def test_one_of_each_among_many(count: int, on_directory: Program, figure: Figur
         "stranger.jpg": "unknown",
         "take 0033.tar.gz": "changed",
     }
-    told = on_directory.run("verify", "--all")
-    assert told.returncode == 8
+    listed = on_directory.run("verify", "--all")
+    assert listed.returncode == 8
     for name in ("take 0011", "take 0022", "stranger", "take 0033"):
-        assert name in told.stderr
+        assert name in listed.stderr
     figure(17, f"findings among {count:,} archives", tried=4, violations=0)
 
 
-OF_A_RECORD = {
+RECORD_CHANGES = {
     "size": "size + 1",
     "digest": "'00' || substr(digest, 3)",
     "checksum": "'crc64nvme:AAAAAAAAAAA='",
     "object_checksum": "'crc64nvme:AAAAAAAAAAA='",
     "member_count": "member_count - 1",
     "original_size": "original_size + 7",
-    "path": "'elsewhere.tar.gz'",
+    "path": "'another.tar.gz'",
     "index_key": "'folder.tar.gz.000000000000.index.jsonl.gz'",
 }
-OF_A_MEMBER = {
+MEMBER_CHANGES = {
     "size": "size + 1",
     "mode": "mode - 1",
     "mtime_ns": "mtime_ns + 1",
@@ -101,13 +101,14 @@ ONE = "WHERE id = (SELECT max(id) FROM members WHERE type = 'f')"
 CHANGES = {
     **{
         f"{column} of a record": f"UPDATE files SET {column} = {value} WHERE location = 's3'"
-        for column, value in OF_A_RECORD.items()
+        for column, value in RECORD_CHANGES.items()
     },
     **{
-        f"{column} of a member": f"UPDATE members SET {column} = {value} {ONE}" for column, value in OF_A_MEMBER.items()
+        f"{column} of a member": f"UPDATE members SET {column} = {value} {ONE}"
+        for column, value in MEMBER_CHANGES.items()
     },
-    "a member that is gone": f"DELETE FROM members {ONE}",
-    "a member too many": (
+    "a missing member": f"DELETE FROM members {ONE}",
+    "an extra member": (
         "INSERT INTO members (archive_id, directory_id, name, type, mode, size, mtime_ns, header_offset, data_offset)"
         " SELECT archive_id, directory_id, 'one more', 'f', 420, 0, 0, 0, 0 FROM members LIMIT 1"
     ),
@@ -127,18 +128,18 @@ def kept(tmp_path_factory: pytest.TempPathFactory, catalogs: Catalogs) -> Progra
 
 @pytest.fixture
 def with_a_folder(kept: Program) -> Iterator[Program]:
-    """The same for all, but each begins with the catalog as it was."""
+    """The same program for all tests; each starts with the original catalog."""
     yield kept
     kept.catalogs.copy(kept.home / "before", kept.home)
 
 
 @pytest.mark.parametrize("statement", CHANGES.values(), ids=CHANGES.keys())
-def test_a_changed_row_is_named_and_a_rebuild_mends_it(statement: str, with_a_folder: Program) -> None:
+def test_verify_names_a_changed_row_and_a_rebuild_repairs_it(statement: str, with_a_folder: Program) -> None:
     assert found_by(with_a_folder, "folder") == {}
     changed(statement, *([bytes(32)] if "?" in statement else []))(with_a_folder)
     found = found_by(with_a_folder, "--all")
     assert found.pop("folder.tar.gz") == "changed"
-    if "index_key" in statement:  # then nothing says what the true index is there for
+    if "index_key" in statement:  # then no record refers to the true index
         assert list(found.values()) == ["unknown"]
     else:
         assert found == {}
@@ -148,15 +149,15 @@ def test_a_changed_row_is_named_and_a_rebuild_mends_it(statement: str, with_a_fo
         assert found_by(with_a_folder, "--all") == {}
 
 
-def test_an_index_that_is_missing_or_rotten(on_directory: Program) -> None:
+def test_verify_finds_a_missing_or_corrupt_index(on_directory: Program) -> None:
     archive_many(on_directory, 2)
     first, second = sorted(store_of(on_directory).glob("*.index.jsonl.gz"))
     first.unlink()
-    rotten(second.name)(on_directory)
+    corrupt(second.name)(on_directory)
     assert found_by(on_directory, "--all") == {"take 0000.tar.gz": "missing", "take 0001.tar.gz": "corrupt"}
 
 
-def test_a_part_of_them_is_not_held_against_the_store(on_directory: Program) -> None:
+def test_verifying_some_archives_reports_no_unknown_objects(on_directory: Program) -> None:
     archive_many(on_directory, 2)
     (store_of(on_directory) / "stranger.jpg").write_bytes(b"not ours")
     assert found_by(on_directory, "take 0001") == {}
@@ -164,7 +165,7 @@ def test_a_part_of_them_is_not_held_against_the_store(on_directory: Program) -> 
     assert found_by(on_directory, "--all") == {"stranger.jpg": "unknown"}
 
 
-def test_findings_on_a_server(anywhere: Program) -> None:
+def test_verify_finds_each_problem_on_every_store(anywhere: Program) -> None:
     archive_many(anywhere, 3)
     assert found_by(anywhere, "--all") == {}
     changed("UPDATE files SET size = size + 1 WHERE path = 'take 0000.tar.gz'")(anywhere)
@@ -184,8 +185,8 @@ def test_findings_on_a_server(anywhere: Program) -> None:
     }
 
 
-def test_what_is_under_way_is_no_finding(on_directory: Program) -> None:
-    """Neither the index that is stored before its archive, nor what a killed upload has left for the next."""
+def test_verify_ignores_unfinished_uploads(on_directory: Program) -> None:
+    """Neither an index stored before its archive nor what a killed upload has left is a finding."""
     (on_directory.work / "clip").write_bytes(b"a take")
     killed = run_signalled(on_directory, ["upload", "clip"], Moment("prove"), signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL

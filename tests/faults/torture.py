@@ -1,7 +1,7 @@
-"""The whole of tests/faults and what else is marked `torture`, and a report of what it saw.
+"""Runs all tests, including those marked `torture`, and writes a report.
 
-`make torture` does it with SQLite catalogs, `make torture CATALOG=postgresql` with PostgreSQL's, and with what only a
-server can suffer. Each writes its table into docs/promises.md between its two marks; the exit status is pytest's.
+`make torture` runs them with SQLite catalogs, `make torture CATALOG=postgresql` with PostgreSQL, including faults that
+only a server can have. Each writes its table into docs/promises.md between its two marks and exits as pytest does.
 """
 
 import json
@@ -24,7 +24,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """One line for each thing that was tried, its parts added up."""
+    """The table, with one line for each kind of try; the figures of its parts are added up."""
     tried: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     notes: dict[tuple[str, str], str] = {}
     for row in found:
@@ -44,7 +44,7 @@ def main() -> int:
     begin, end = f"<!-- the last run on {catalog} begins -->", f"<!-- the last run on {catalog} ends -->"
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures"
-        workers = str((os.cpu_count() or 1) + 1)  # the tests wait for disks and servers more than they compute
+        workers = str((os.cpu_count() or 1) + 1)  # the tests mostly wait for disks and servers
         command = [sys.executable, "-m", "pytest", "-n", workers, "-m", PART[catalog], "-rs", *(arguments or ["tests"])]
         done = subprocess.run(
             command, env={**os.environ, "MGMT_FIGURES": str(figures)}, stdout=subprocess.PIPE, text=True

@@ -1,7 +1,7 @@
-"""What is tried in each run, and what in the torture.
+"""Selects the pairs of store and catalog for each run.
 
-The torture tries every kind of store with every kind of catalog. A run tries each test with some of these pairs: with
-each kind of store once, and with both kinds of catalog. The tests take turns, so that each pair is tried by some.
+`make torture` tries every kind of store with every kind of catalog. `make test` tries each test with some of these
+pairs: with each kind of store once, and with both kinds of catalog. The tests take turns, so that some try each pair.
 """
 
 import zlib
@@ -14,37 +14,37 @@ TURNS = (
     {("seaweed", "postgresql"), ("rclone", "postgresql"), ("directory", "sqlite")},
 )
 
-ABOUT_THE_DISK = {
+DISK_MODULES = {
     "test_forged_indexes",
     "test_limits",
     "test_lost_commits",
     "test_mapped",
-    "test_removals_go_on",
+    "test_interrupted_removals",
     "test_swapped_folders",
 }
-"""Modules about what is on the disk or in an index: a real server and a directory, each with one catalog, tell it."""
+"""Modules about the disk or an index: a real server and a directory, each with one catalog, are enough."""
 
-ONLY_A_DIRECTORY = {"test_bombs_and_depths"}
-"""Modules that take minutes on a server, and to which the catalog makes no difference."""
+DIRECTORY_MODULES = {"test_bombs_and_depths"}
+"""Modules that take minutes on a server, and do not depend on the catalog."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and item.path.parent.name == "integration" and _only_repeats(item):
+        if isinstance(item, pytest.Function) and item.path.parent.name == "integration" and _is_redundant(item):
             item.add_marker(pytest.mark.torture)
 
 
-def _only_repeats(item: pytest.Function) -> bool:
+def _is_redundant(item: pytest.Function) -> bool:
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     catalog = parameters.get("catalogs")
-    words = {str(value).removeprefix("on_") for value in parameters.values()}
-    store = next(iter(STORES & words), None)
+    values = {str(value).removeprefix("on_") for value in parameters.values()}
+    store = next(iter(STORES & values), None)
     if store is None or catalog is None:
         return False
-    if item.path.stem in ONLY_A_DIRECTORY:
+    if item.path.stem in DIRECTORY_MODULES:
         return (store, catalog) != ("directory", "sqlite")
-    if item.path.stem in ABOUT_THE_DISK:
+    if item.path.stem in DISK_MODULES:
         return (store, catalog) not in _both_kinds(item)
     return (store, catalog) not in _turn(item)
 
@@ -56,6 +56,6 @@ def _both_kinds(item: pytest.Function) -> set[tuple[str, str]]:
 
 
 def _turn(item: pytest.Function) -> set[tuple[str, str]]:
-    """By the test's name, so that another test changes nothing; rclone is not always given a PostgreSQL catalog."""
+    """Chosen by the test's name, so that adding a test changes no other; rclone need not have a PostgreSQL catalog."""
     turn = TURNS[zlib.crc32(item.originalname.encode()) % 2]
     return turn if "world" in item.fixturenames else turn | {("rclone", "sqlite")}

@@ -1,4 +1,4 @@
-"""What is small in the store and large in memory, and folders deeper than a call stack: no command breaks on them."""
+"""Indexes that inflate to hundreds of megabytes, and folders deeper than the call stack: no command breaks on them."""
 
 import base64
 import gzip
@@ -20,14 +20,14 @@ from mgmt.storage import open_store
 from tests.program import Done, Program
 
 INTEGRITY, CONFLICT, PARTIAL = 8, 10, 3
-ROOM, LARGEST = 32 << 20, 256 << 20
-"""Bytes that a command may have in one file, and in memory. A bomb has 60 MB as it is, or 300 MB inflated."""
+FILE_LIMIT, MEMORY_LIMIT = 32 << 20, 256 << 20
+"""Bytes that a command may use in one file, and in memory. A bomb has 60 MB as stored, or 300 MB inflated."""
 
 DEPTH = 1200
 
 
 def lines(first: bytes, line: bytes, size: int) -> bytes:
-    """A first line, and others of `size` bytes together."""
+    """A first line, then `size` bytes of other lines."""
     data = io.BytesIO()
     with gzip.open(data, "wb", compresslevel=1) as file:
         file.write(first + b"\n")
@@ -37,7 +37,7 @@ def lines(first: bytes, line: bytes, size: int) -> bytes:
     return data.getvalue()
 
 
-def no_end(first: bytes) -> bytes:
+def one_line(first: bytes) -> bytes:
     """One line of 300 MB."""
     return lines(first, b" ", 300 << 20)
 
@@ -51,14 +51,14 @@ def blocks(first: bytes) -> bytes:
 
 
 def noise(first: bytes) -> bytes:
-    """What does not inflate is too large as it lies there."""
+    """An index that is too large as stored, without inflating."""
     data = gzip.compress(first + b"\n")
     return data + random.Random(1).randbytes(60 << 20)
 
 
 BOUNDED = f"""
 import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, ({ROOM}, {ROOM}))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({FILE_LIMIT}, {FILE_LIMIT}))
 from mgmt import cli
 status = cli.run(sys.argv[1:])
 sys.stdout.flush()
@@ -73,12 +73,12 @@ COMMANDS = {
     ("db", "rebuild"): PARTIAL,
     ("upload", "notes"): CONFLICT,
 }
-BOMBS = {"one line": no_end, "members": members, "blocks": blocks, "noise": noise}
+BOMBS = {"one line": one_line, "members": members, "blocks": blocks, "noise": noise}
 
 
 @pytest.fixture(params=BOMBS)
 def bombed(request: pytest.FixtureRequest, anywhere: Program) -> Program:
-    """`notes` was uploaded, and somebody has put a bomb in the place of its index."""
+    """`notes` is uploaded, and its index is replaced by a bomb."""
     (anywhere.work / "notes").write_text("precious")
     anywhere.ok("upload", "--keep", "notes")
     store = open_store(anywhere.store)
@@ -91,17 +91,17 @@ def bombed(request: pytest.FixtureRequest, anywhere: Program) -> Program:
 
 
 def bounded(program: Program, *words: str) -> Done:
-    """Run a command in a process that may not have more than ROOM on disk in one file, and has LARGEST in memory."""
+    """Run a command in a process limited to FILE_LIMIT bytes a file; assert that it stays below MEMORY_LIMIT."""
     done = subprocess.run(
         [sys.executable, "-c", BOUNDED, *words], cwd=program.work, env=program.env(), capture_output=True, text=True
     )
-    said, _, peak = done.stderr.rpartition("peak ")
-    assert "Traceback" not in said
-    assert int(peak) << 10 < LARGEST, f"{int(peak) >> 10} MiB"
-    return Done(done.returncode, done.stdout, said)
+    errors, _, peak = done.stderr.rpartition("peak ")
+    assert "Traceback" not in errors
+    assert int(peak) << 10 < MEMORY_LIMIT, f"{int(peak) >> 10} MiB"
+    return Done(done.returncode, done.stdout, errors)
 
 
-def assert_named(program: Program) -> None:
+def assert_reported(program: Program) -> None:
     for words, status in COMMANDS.items():
         done = bounded(program, *words)
         assert done.returncode == status, (words, done)
@@ -111,18 +111,18 @@ def assert_named(program: Program) -> None:
     assert (program.work / "notes").read_text() == "precious"
 
 
-def test_an_index_that_is_a_bomb_is_named(bombed: Program) -> None:
-    """By who has proven the archive, and by who knows nothing."""
-    assert_named(bombed)
+def test_an_index_that_is_a_bomb_is_reported(bombed: Program) -> None:
+    """With the catalog that has proven the archive, and with an empty one."""
+    assert_reported(bombed)
     assert bombed.json("status", "notes.tar.gz")["file"]["proof"]
     bombed.records.remove()
-    assert_named(bombed)
+    assert_reported(bombed)
     assert bombed.json("ls", "--location", "s3") == []
 
 
 @pytest.fixture(params=["short names", "names longer than any path"])
 def deep(request: pytest.FixtureRequest, anywhere: Program) -> Iterator[str]:
-    """A folder in the working folder that is DEPTH deep, with files in it here and there; returns the digest of it."""
+    """A folder DEPTH levels deep, with some files in it; yields its digest."""
     name = "d" if request.param == "short names" else "a-long-name"
     here = os.open(anywhere.work, os.O_RDONLY)
     for level, each in enumerate(["deep", *[name] * DEPTH]):
@@ -135,15 +135,15 @@ def deep(request: pytest.FixtureRequest, anywhere: Program) -> Iterator[str]:
                 file.write(f"at level {level}")
     os.close(here)
     yield digest(anywhere.work / "deep")
-    remove_tree(os.fspath(anywhere.home), "work")  # what pytest would remove them with recurses
+    remove_tree(os.fspath(anywhere.home), "work")  # pytest's own removal recurses
 
 
 def digest(path: Path) -> str:
     return hash_tree(Tree(os.fspath(path), path.name), NoProgress()).digest
 
 
-def test_a_folder_deeper_than_the_stack_is_kept(anywhere: Program, deep: str) -> None:
-    """Archived, compared, freed and deleted, proven and brought back."""
+def test_a_folder_deeper_than_the_stack_passes_through_every_command(anywhere: Program, deep: str) -> None:
+    """It is archived, compared, freed, deleted, verified and downloaded."""
     assert sys.getrecursionlimit() < DEPTH
     anywhere.ok("upload", "-n", "deep")
     anywhere.ok("upload", "deep")
@@ -162,6 +162,6 @@ def test_a_folder_deeper_than_the_stack_is_kept(anywhere: Program, deep: str) ->
     anywhere.ok("db", "rebuild")
     anywhere.ok("verify", "--all")
     (anywhere.work / "back" / "deep").rename(anywhere.work / "deep")
-    anywhere.ok("upload", "deep")  # by what is there already
+    anywhere.ok("upload", "deep")  # already archived
     anywhere.ok("recover")
     assert digest(copy) == deep

@@ -1,4 +1,4 @@
-"""What a user does to the copies in completed/ by hand, and what mgmt makes of it."""
+"""How mgmt handles copies in completed/ that a user edits, moves or removes by hand."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ NOT_FOUND, REFUSED = 4, 7
 
 @pytest.fixture
 def copy(on_directory: Program) -> Path:
-    """A completed copy, and another beside it."""
+    """A copy in completed/, with another beside it."""
     for name in ("clip", "other"):
         (on_directory.work / name).write_text(name * 100)
         on_directory.ok("upload", name)
@@ -20,7 +20,7 @@ def copy(on_directory: Program) -> Path:
 
 
 @pytest.mark.parametrize("absolute", [False, True], ids=["beside", "absolute"])
-def test_an_edited_copy_is_archived_where_it_is_and_freed_then(
+def test_an_edited_copy_is_freed_once_it_is_archived_in_place(
     on_directory: Program, copy: Path, absolute: bool
 ) -> None:
     if absolute:
@@ -37,7 +37,7 @@ def test_an_edited_copy_is_archived_where_it_is_and_freed_then(
         assert (on_directory.work / "back" / key / "clip").read_text() == content
 
 
-def test_a_copy_that_is_uploaded_and_moved_is_recorded_where_it_is_then(on_directory: Program, copy: Path) -> None:
+def test_an_uploaded_copy_is_recorded_where_it_was_moved(on_directory: Program, copy: Path) -> None:
     copy.write_text("edited" * 50)
     on_directory.ok("upload", "--on-conflict", "rename", copy)
     assert (copy.parent / "completed" / "clip").read_text() == "edited" * 50
@@ -45,7 +45,7 @@ def test_a_copy_that_is_uploaded_and_moved_is_recorded_where_it_is_then(on_direc
     assert on_directory.json("ls", "--location", "completed", "--status", "completed") == []
 
 
-def test_free_all_passes_over_what_was_removed_by_hand(on_directory: Program, copy: Path) -> None:
+def test_free_all_skips_copies_removed_by_hand(on_directory: Program, copy: Path) -> None:
     copy.unlink()
     on_directory.ok("free", "--all", "--yes")
     assert list(copy.parent.iterdir()) == []
@@ -54,7 +54,7 @@ def test_free_all_passes_over_what_was_removed_by_hand(on_directory: Program, co
     assert on_directory.run("delete", "clip", "--yes").returncode == REFUSED, "its archive is the last copy now"
 
 
-def test_a_folder_that_is_away_is_no_reason_to_forget_its_copies(on_directory: Program, copy: Path) -> None:
+def test_copies_in_an_unmounted_folder_stay_recorded(on_directory: Program, copy: Path) -> None:
     away = copy.parent.rename(copy.parent.with_name("unmounted"))
     assert on_directory.run("free", copy, "--yes").returncode == NOT_FOUND
     on_directory.ok("free", "--all", "--yes")
@@ -63,7 +63,7 @@ def test_a_folder_that_is_away_is_no_reason_to_forget_its_copies(on_directory: P
     assert list(copy.parent.iterdir()) == []
 
 
-def test_a_kept_archive_is_a_copy(on_directory: Program) -> None:
+def test_delete_accepts_a_kept_archive_as_another_copy(on_directory: Program) -> None:
     path = on_directory.work / "clip"
     path.write_text("precious" * 100)
     on_directory.ok("upload", "clip", "--keep-archive", "kept")
@@ -79,7 +79,7 @@ def test_a_kept_archive_is_a_copy(on_directory: Program) -> None:
     assert (on_directory.work / "back" / "clip").read_text() == "precious" * 100
 
 
-def test_another_archive_of_the_same_content_is_a_copy(on_directory: Program) -> None:
+def test_free_accepts_another_archive_of_the_same_content(on_directory: Program) -> None:
     path = on_directory.work / "clip"
     path.write_text("precious" * 100)
     on_directory.ok("upload", "clip", "--keep")

@@ -1,4 +1,4 @@
-"""An index is a claim by whoever could write it: nothing relies on it that this catalog has not proven itself."""
+"""An index is only a claim of its writer: nothing relies on it unless this catalog has proven it."""
 
 import gzip
 import hashlib
@@ -32,11 +32,11 @@ def read(program: Program, key: str) -> list[Line]:
 
 
 def forge(program: Program, key: str, lines: list[Line]) -> None:
-    """Put an index in the place of that of the archive `key`, whole in itself."""
+    """Replace the index of the archive `key` by another one that is consistent in itself."""
     *others, last = lines
-    said = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in others)
-    last = {**last, "sha256": hashlib.sha256(said).hexdigest()}
-    data = gzip.compress(said + json.dumps(last, separators=(",", ":")).encode() + b"\n", mtime=0)
+    content = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in others)
+    last = {**last, "sha256": hashlib.sha256(content).hexdigest()}
+    data = gzip.compress(content + json.dumps(last, separators=(",", ":")).encode() + b"\n", mtime=0)
     store, name = open_store(program.store), index_of(program, key)
     metadata = store.head(name).metadata
     store.delete(name)
@@ -44,12 +44,12 @@ def forge(program: Program, key: str, lines: list[Line]) -> None:
 
 
 def digest(own: list[Line], other: list[Line]) -> list[Line]:
-    """The digest is of something else."""
+    """Only the digest is of another archive."""
     return [*own[:-1], {**own[-1], "digest": other[-1]["digest"]}]
 
 
 def members(own: list[Line], other: list[Line]) -> list[Line]:
-    """All that it lists is of something else."""
+    """Members and digest are of another archive."""
     listed = [line for line in other if "p" in line]
     rest = [line for line in own[:-1] if "p" not in line]
     end = {**own[-1], "end": len(listed), "digest": other[-1]["digest"], "kept": other[-1]["kept"]}
@@ -57,7 +57,7 @@ def members(own: list[Line], other: list[Line]) -> list[Line]:
 
 
 def another(own: list[Line], other: list[Line]) -> list[Line]:
-    """So it says, and that it is of another upload."""
+    """As `members`, with the operation of another upload."""
     first, *rest = members(own, other)
     return [{**first, "operation_id": other[0]["operation_id"]}, *rest]
 
@@ -68,7 +68,7 @@ Forgery = Callable[[list[Line], list[Line]], list[Line]]
 
 @pytest.fixture
 def strangers(anywhere: Program) -> Program:
-    """Somebody else, with another catalog, who archives in the same store."""
+    """Another user, with another catalog, of the same store."""
     home = anywhere.home / "strangers"
     home.mkdir()
     return replace(anywhere, home=home)
@@ -76,7 +76,7 @@ def strangers(anywhere: Program) -> Program:
 
 @pytest.fixture
 def forged(anywhere: Program, strangers: Program) -> Callable[[Forgery], Path]:
-    """In the store is `a.tar.gz` of strangers, whose index says that it holds what the user has as `b`."""
+    """The strangers' `a.tar.gz` has an index that claims the content of the user's `b`."""
     (strangers.work / "a").write_text("of strangers")
     (strangers.work / "b").write_text("precious")
     (anywhere.work / "b").write_text("precious")
@@ -99,7 +99,7 @@ def objects(program: Program) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_what_an_index_claims_is_a_conflict_and_nothing_is_moved(
+def test_upload_treats_a_forged_index_as_a_conflict(
     anywhere: Program, forged: Callable[[Forgery], Path], forgery: Forgery
 ) -> None:
     file, before = forged(forgery), objects(anywhere)
@@ -114,9 +114,7 @@ def test_what_an_index_claims_is_a_conflict_and_nothing_is_moved(
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_what_an_index_claims_is_named_when_it_is_verified(
-    anywhere: Program, forged: Callable[[Forgery], Path], forgery: Forgery
-) -> None:
+def test_verify_reports_a_forged_index(anywhere: Program, forged: Callable[[Forgery], Path], forgery: Forgery) -> None:
     forged(forgery)
     assert anywhere.run("db", "rebuild").returncode in (0, PARTIAL)
     for words in (["--all"], ["a.tar.gz"], ["--all", "--read-back"]):
@@ -126,7 +124,7 @@ def test_what_an_index_claims_is_named_when_it_is_verified(
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_what_an_index_claims_is_no_other_copy(
+def test_a_forged_index_does_not_count_as_another_copy(
     anywhere: Program, forged: Callable[[Forgery], Path], forgery: Forgery
 ) -> None:
     file = forged(forgery)
@@ -151,7 +149,7 @@ def test_what_an_index_claims_is_no_other_copy(
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_what_this_catalog_has_proven_is_not_given_up_for_a_claim(anywhere: Program, forgery: Forgery) -> None:
+def test_a_forged_index_never_replaces_a_proven_record(anywhere: Program, forgery: Forgery) -> None:
     for name in ("a", "b"):
         (anywhere.work / name).write_text(f"what is in {name}")
         anywhere.ok("upload", name)
@@ -176,18 +174,18 @@ def test_what_this_catalog_has_proven_is_not_given_up_for_a_claim(anywhere: Prog
     anywhere.ok("verify", "b.tar.gz")
 
 
-# What is claimed to be kept
+# Claims about kept attributes
 
 
 @pytest.fixture
 def noted(anywhere: Program, strangers: Program) -> Path:
-    """In the store is `a.tar.gz` of strangers, without the attribute of `a` that its index says it keeps."""
+    """The strangers' `a.tar.gz` has an index that claims an attribute it does not keep."""
     for program in (strangers, anywhere):
         (program.work / "a").write_text("precious")
         try:
             os.setxattr(program.work / "a", "user.note", b"mine")
         except OSError:
-            pytest.skip("NOT TESTED: no extended attributes here")
+            pytest.skip("NOT TESTED: this file system has no extended attributes")
         os.utime(program.work / "a", ns=(10**18, 10**18))
     strangers.ok("upload", "--keep", "--xattrs", "a", "--key", "other.tar.gz")
     kept = read(strangers, "other.tar.gz")[-1]["kept"]
@@ -198,15 +196,15 @@ def noted(anywhere: Program, strangers: Program) -> Path:
     return anywhere.work / "a"
 
 
-def test_attributes_that_an_index_claims_are_a_conflict(anywhere: Program, noted: Path) -> None:
+def test_upload_treats_forged_attributes_as_a_conflict(anywhere: Program, noted: Path) -> None:
     assert anywhere.run("upload", "--xattrs", noted).returncode == CONFLICT
     assert noted.exists()
-    assert anywhere.run("upload", noted).returncode == CONFLICT  # it is not what its index says
+    assert anywhere.run("upload", noted).returncode == CONFLICT  # it does not match its index
     anywhere.ok("upload", "--xattrs", noted, "--on-conflict", "rename")
 
 
 @pytest.mark.usefixtures("noted")
-def test_attributes_that_an_index_claims_are_named_when_it_is_verified(anywhere: Program) -> None:
+def test_verify_reports_forged_attributes(anywhere: Program) -> None:
     anywhere.ok("db", "rebuild")
     for words in (["--all"], ["a.tar.gz"]):
         done = anywhere.run("verify", *words)
@@ -214,7 +212,7 @@ def test_attributes_that_an_index_claims_are_named_when_it_is_verified(anywhere:
         assert "a.tar.gz" in done.stdout + done.stderr
 
 
-def test_attributes_that_an_index_claims_are_nowhere_else(anywhere: Program, noted: Path) -> None:
+def test_forged_attributes_do_not_count_as_another_copy(anywhere: Program, noted: Path) -> None:
     anywhere.ok("upload", "--xattrs", noted, "--key", "b.tar.gz")
     anywhere.ok("db", "rebuild")
     copy, store = anywhere.work / "completed" / "a", open_store(anywhere.store)
@@ -225,7 +223,7 @@ def test_attributes_that_an_index_claims_are_nowhere_else(anywhere: Program, not
     assert os.getxattr(copy, "user.note") == b"mine"
 
 
-def test_attributes_that_this_catalog_has_proven_are_not_given_up_for_a_claim(anywhere: Program) -> None:
+def test_forged_attributes_never_replace_proven_ones(anywhere: Program) -> None:
     (anywhere.work / "a").write_text("precious")
     anywhere.ok("upload", "a")
     kept = anywhere.json("status", "a.tar.gz")["file"]["kept"]
@@ -236,10 +234,10 @@ def test_attributes_that_this_catalog_has_proven_are_not_given_up_for_a_claim(an
     assert anywhere.json("status", "a.tar.gz")["file"]["kept"] == kept
 
 
-# What the bytes of the object are claimed to be
+# Claims about the bytes of the object
 
 
-def test_a_checksum_that_an_index_claims_is_held_against_the_object(anywhere: Program, strangers: Program) -> None:
+def test_a_forged_checksum_is_compared_with_the_object(anywhere: Program, strangers: Program) -> None:
     for program in (strangers, anywhere):
         (program.work / "a").write_text("precious")
         os.utime(program.work / "a", ns=(10**18, 10**18))

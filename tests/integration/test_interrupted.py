@@ -1,4 +1,4 @@
-"""Interrupted work goes on: only what is missing is sent, and the object is what an uninterrupted upload gives."""
+"""Interrupted uploads are resumed: only missing parts are sent, and the object is that of an uninterrupted upload."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ PART = 5 << 20
 
 
 def parts_in(program: Program) -> int:
-    """How many bytes of unfinished uploads the store holds, in parts."""
+    """The number of parts of unfinished uploads in the store."""
     return sum(each.size for each in open_store(program.store).pending()) // PART
 
 
@@ -58,7 +58,9 @@ def interrupt(program: Program, file: Path, number: signal.Signals, after: Calla
     ],
 )
 @pytest.mark.usefixtures("catalogs")
-def test_only_the_missing_parts_are_sent(request: pytest.FixtureRequest, where: str, number: signal.Signals) -> None:
+def test_a_resumed_upload_sends_only_the_missing_parts(
+    request: pytest.FixtureRequest, where: str, number: signal.Signals
+) -> None:
     anywhere: Program = request.getfixturevalue(where)
     file = random_file(anywhere.work / "clip.mov", SIZE)
     before = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -77,7 +79,7 @@ def test_only_the_missing_parts_are_sent(request: pytest.FixtureRequest, where: 
     finally:
         del os.environ["MGMT_PART_SIZE"]
     assert record["status"] == "success"
-    half = where == "on_directory"  # what was being written to the file when it was cut off is written again
+    half = where == "on_directory"  # the part being written when it was killed is written again
     assert record["metadata"]["parts_skipped"] >= there - half
     assert record["metadata"]["parts_sent"] + record["metadata"]["parts_skipped"] == record["parts"]
     assert parts_in(anywhere) == 0
@@ -95,14 +97,14 @@ def test_only_the_missing_parts_are_sent(request: pytest.FixtureRequest, where: 
     assert kept == (["success"] if number == signal.SIGKILL else ["success", "cancelled"])
 
 
-def test_recover_undoes_what_nobody_ran_again(anywhere: Program) -> None:
+def test_recover_undoes_an_upload_that_is_not_resumed(anywhere: Program) -> None:
     file = random_file(anywhere.work / "clip.mov", SIZE)
     interrupt(anywhere, file, signal.SIGKILL, lambda: parts_in(anywhere) >= 3)
 
     assert [each["action"] for each in anywhere.json("recover", "-n")] != []
     assert parts_in(anywhere) >= 3
-    [settled] = anywhere.json("recover")
-    assert settled["action"] == "undone"
+    [recovered] = anywhere.json("recover")
+    assert recovered["action"] == "undone"
     assert parts_in(anywhere) == 0
     assert file.exists()
     assert anywhere.json("recover") == []
@@ -116,8 +118,8 @@ def test_recover_removes_the_parts_of_a_cancelled_upload(anywhere: Program) -> N
     assert parts_in(anywhere) == 0
 
 
-def test_half_an_index_of_a_failed_upload_is_removed(on_directory: Program) -> None:
-    """As an upload leaves it that is killed while it puts its index, is taken up, and fails before it comes there."""
+def test_recover_removes_half_an_index_of_a_failed_upload(on_directory: Program) -> None:
+    """The state after an upload is killed while it stores its index, is resumed, and fails before that step."""
     file = random_file(on_directory.work / "clip.mov", SIZE)
     interrupt(on_directory, file, signal.SIGKILL, lambda: parts_in(on_directory) >= 1)
     on_directory.records.change("UPDATE operations SET status = 'failed' WHERE operation_type = 'upload'")
@@ -130,10 +132,10 @@ def test_half_an_index_of_a_failed_upload_is_removed(on_directory: Program) -> N
 
 @pytest.mark.parametrize("then", [["recover"], ["upload", "clip.mov"]], ids=["recover", "again"])
 @pytest.mark.parametrize("status", ["running", "cancelled"])
-def test_an_upload_whose_beginning_nobody_heard_of_is_removed(
+def test_an_orphaned_multipart_upload_is_removed(
     on_seaweed: Program, seaweed: Server, status: str, then: list[str]
 ) -> None:
-    """As a kill, or a signal, between the store's answer and the commit of the upload's id leaves it."""
+    """The state after a kill, or a signal, between the store's answer and the commit of the upload's id."""
     file = random_file(on_seaweed.work / "clip.mov", SIZE)
     interrupt(on_seaweed, file, signal.SIGKILL, lambda: parts_in(on_seaweed) >= 1)
     store = open_store(on_seaweed.store)
@@ -148,8 +150,8 @@ def test_an_upload_whose_beginning_nobody_heard_of_is_removed(
     assert list(store.pending()) == []
 
 
-def test_a_move_that_was_announced_is_finished(on_directory: Program) -> None:
-    """As a kill between the rename and the last commit leaves it."""
+def test_recover_finishes_an_announced_move(on_directory: Program) -> None:
+    """The state after a kill between the rename and the last commit."""
     (on_directory.work / "notes").write_text("precious")
     on_directory.ok("upload", "notes")
     on_directory.records.change(
@@ -159,8 +161,8 @@ def test_a_move_that_was_announced_is_finished(on_directory: Program) -> None:
     )
     on_directory.records.change("DELETE FROM operation_files WHERE role = 'completed'")
     on_directory.records.change("DELETE FROM files WHERE location = 'completed'")
-    [settled] = on_directory.json("recover")
-    assert settled["status"] == "success"
+    [recovered] = on_directory.json("recover")
+    assert recovered["status"] == "success"
     [upload] = on_directory.json("log", "--type", "upload")
     assert upload["status"] == "success"
     assert [each["path"] for each in on_directory.json("ls", "--location", "completed")] == [
@@ -168,9 +170,9 @@ def test_a_move_that_was_announced_is_finished(on_directory: Program) -> None:
     ]
 
 
-@pytest.mark.parametrize("settle", ["again", "recover"])
-def test_an_upload_that_the_store_refused_at_last_leaves_nothing_in_it(
-    settle: str, on_seaweed: Program, seaweed: Server
+@pytest.mark.parametrize("retry_with", ["again", "recover"])
+def test_an_upload_that_the_store_refuses_leaves_nothing_there(
+    retry_with: str, on_seaweed: Program, seaweed: Server
 ) -> None:
     file = random_file(on_seaweed.work / "clip.mov", 3000)
     store = open_store(on_seaweed.store)
@@ -179,9 +181,9 @@ def test_an_upload_that_the_store_refused_at_last_leaves_nothing_in_it(
         through = replace(on_seaweed, environment=environment(between.endpoint_url))
         assert through.run("upload", file).returncode == 1
         assert len(list(store.list())) == 1, "the index is stored first"
-    if settle == "again":
+    if retry_with == "again":
         on_seaweed.ok("upload", file)
     else:
         on_seaweed.ok("recover")
     left = sorted(each.key for each in store.list())
-    assert len(left) == (2 if settle == "again" else 0), left
+    assert len(left) == (2 if retry_with == "again" else 0), left

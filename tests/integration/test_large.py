@@ -1,4 +1,4 @@
-"""What only shows with many files, or large ones."""
+"""Tests that need many files, or large ones."""
 
 import hashlib
 import subprocess
@@ -20,7 +20,7 @@ FILES = 10_000
 
 
 def fetch(program: Program, server: Server, key: str, to: Path) -> Path:
-    """The object as any S3 client gets it."""
+    """Download the object with a plain S3 client."""
     bucket, _, prefix = program.store.removeprefix("s3://").partition("/")
     server.client().download_file(bucket, f"{prefix}/{key}", str(to))
     return to
@@ -36,11 +36,13 @@ def tar_of(archive: Path) -> str:
     return digest.hexdigest()
 
 
-def test_ten_thousand_files(on_seaweed: Program, seaweed: Server, tmp_path: Path, catalogs: Catalogs) -> None:
-    """Every reader lists the same entries, what comes back is identical, and a copy has the same digest and tar."""
-    many = FILES if catalogs is SQLITE else FILES // 5  # it is the store's and the archive's affair above all
+def test_a_folder_of_ten_thousand_files_is_archived_and_restored_exactly(
+    on_seaweed: Program, seaweed: Server, tmp_path: Path, catalogs: Catalogs
+) -> None:
+    """Every reader lists the same entries, the download is identical, and a copy has the same digest and tar."""
+    many = FILES if catalogs is SQLITE else FILES // 5  # it tests the store and the archive above all
     tree = make_tree(on_seaweed.work / "photos", files=many)
-    copies = on_seaweed.work / "elsewhere"
+    copies = on_seaweed.work / "copies"
     copies.mkdir()
     subprocess.run(["cp", "-a", tree, copies / "another name"], check=True)
     subprocess.run(["cp", "-a", tree, copies / "photos"], check=True)
@@ -85,14 +87,14 @@ def test_ten_thousand_files(on_seaweed: Program, seaweed: Server, tmp_path: Path
     assert tar_of(balanced) == tar_of(archive)
 
 
-@pytest.mark.sqlite  # or any other: they read what is in the store
+@pytest.mark.sqlite  # they read only the store
 @pytest.mark.parametrize("tar", [tar for tar in TARS if tar.unpacking], ids=str)
 def test_other_readers_unpack_the_object(on_directory: Program, tmp_path: Path, tar: object) -> None:
     from tests.archive.tools import Tar
 
     assert isinstance(tar, Tar)
     tree = make_tree(on_directory.work / "photos", files=500)
-    (tree / "odd" / "dangling").unlink()  # 7z refuses links that lead nowhere
+    (tree / "odd" / "dangling").unlink()  # 7z refuses dangling links
     contents = {name: facts[4] for name, facts in describe(tree).items() if facts[0] == "file"}
     on_directory.ok("upload", tree)
     tar.unpack(on_directory.home / "store" / "photos.tar.gz", tmp_path / "out")
@@ -100,7 +102,7 @@ def test_other_readers_unpack_the_object(on_directory: Program, tmp_path: Path, 
     assert {name: facts[4] for name, facts in found.items() if facts[0] == "file"} == contents
 
 
-def test_one_small_member_moves_little(on_seaweed: Program, seaweed: Server) -> None:
+def test_downloading_a_small_member_reads_only_its_blocks(on_seaweed: Program, seaweed: Server) -> None:
     folder = on_seaweed.work / "shoot"
     folder.mkdir()
     (folder / "a first.txt").write_text("first")

@@ -1,4 +1,4 @@
-"""What could never be restored is refused before anything is sent; what is just within a limit comes back exactly."""
+"""Values beyond a limit are refused before anything is sent; values just within it are restored exactly."""
 
 import os
 import shutil
@@ -13,21 +13,21 @@ from mgmt.storage import open_store
 from tests.catalogs import Catalogs
 from tests.program import Program
 
-pytestmark = pytest.mark.sqlite  # what the catalog is makes no difference here
+pytestmark = pytest.mark.sqlite  # these tests do not depend on the catalog
 
 REFUSED = 7
 
 
 @pytest.fixture(params=["on_seaweed", "on_directory"])
 def anywhere(request: pytest.FixtureRequest, catalogs: Catalogs) -> Program:
-    """The command with a server whose checksum is proof enough, and with none, so that all is read back."""
+    """mgmt with a server whose checksum is proof, and with a directory, which is read back."""
     program: Program = request.getfixturevalue(request.param)
     return program
 
 
 @pytest.fixture(params=["on a disk", "in memory"])
 def here(request: pytest.FixtureRequest, anywhere: Program) -> Iterator[Program]:
-    """The command at work where the times and attributes that a file may have are not the same."""
+    """mgmt on a disk and on tmpfs, which differ in the times and attributes that they support."""
     if request.param == "on a disk":
         yield anywhere
         return
@@ -81,25 +81,25 @@ def has_time(path: Path, mtime_ns: int) -> bool:
 @pytest.mark.parametrize("time", [limits.TIME_NS, -limits.TIME_NS - 1, 10413792000 * 10**9])
 def test_a_time_beyond_the_limit_is_refused_before_anything_is_sent(here: Program, file: Path, time: int) -> None:
     if not has_time(file, time):
-        pytest.skip("this file system has no such times (the other one has)")
+        pytest.skip("this file system does not support such times (the other one does)")
     assert_refused(here, file, "its modification time is outside")
     os.utime(file)
     here.ok("upload", target(here, file))
 
 
-def test_a_folder_s_own_time_counts_as_well(here: Program, file: Path) -> None:
+def test_the_time_of_a_folder_is_limited_as_well(here: Program, file: Path) -> None:
     folder = file.parent
     if folder == here.work:
-        pytest.skip("a single file has none")
+        pytest.skip("a single file has no folder")
     if not has_time(folder, limits.TIME_NS):
-        pytest.skip("this file system has no such times (the other one has)")
+        pytest.skip("this file system does not support such times (the other one does)")
     assert_refused(here, folder, "its modification time is outside")
 
 
 @pytest.mark.parametrize("time", [limits.TIME_NS - 1, -limits.TIME_NS, -1])
-def test_a_time_just_within_the_limit_comes_back(here: Program, file: Path, time: int) -> None:
+def test_a_time_just_within_the_limit_is_restored(here: Program, file: Path, time: int) -> None:
     if not has_time(file, time):
-        pytest.skip("this file system has no such times (the other one has)")
+        pytest.skip("this file system does not support such times (the other one does)")
     here.ok("upload", target(here, file))
     here.ok("free", "--yes", target(here, file))
     here.ok("verify", "--read-back", "--all")
@@ -114,29 +114,29 @@ def attributes(path: Path) -> dict[str, bytes]:
     return {name: os.getxattr(path, name) for name in os.listxattr(path)}
 
 
-def give(path: Path, count: int) -> None:
+def add_attributes(path: Path, count: int) -> None:
     try:
         for number in range(count):
             os.setxattr(path, f"user.note{number}", bytes([number]) * 60_000)
     except OSError:
-        pytest.skip("this file system keeps no such attributes (tmpfs does)")
+        pytest.skip("this file system does not support such attributes (tmpfs does)")
 
 
 def test_attributes_beyond_the_limit_are_refused_before_anything_is_sent(here: Program, file: Path) -> None:
-    give(file, 20)
+    add_attributes(file, 20)
     assert_refused(here, file, "its extended attributes take 120", "--xattrs")
     here.ok("upload", target(here, file))  # without them
 
 
-def test_attributes_of_a_folder_count_as_well(here: Program, file: Path) -> None:
+def test_attributes_of_a_folder_are_limited_as_well(here: Program, file: Path) -> None:
     if file.parent == here.work:
-        pytest.skip("a single file has none")
-    give(file.parent, 20)
+        pytest.skip("a single file has no folder")
+    add_attributes(file.parent, 20)
     assert_refused(here, file.parent, "its extended attributes take 120", "--xattrs")
 
 
-def test_attributes_just_within_the_limit_come_back(here: Program, file: Path) -> None:
-    give(file, 17)
+def test_attributes_just_within_the_limit_are_restored(here: Program, file: Path) -> None:
+    add_attributes(file, 17)
     before = attributes(file)
     here.ok("upload", "--xattrs", target(here, file))
     here.ok("free", "--yes", target(here, file))

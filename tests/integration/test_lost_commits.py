@@ -1,4 +1,4 @@
-"""A catalog that has lost its last commits: what the store and completed/ hold is found again, nothing is undone."""
+"""A catalog that has lost its last commits: archives and copies are found again, and nothing is undone."""
 
 import os
 from pathlib import Path
@@ -11,10 +11,10 @@ from tests.program import Program
 from tests.trees import describe
 
 STAGES = {
-    "when it had begun": "mgmt.services.upload.plan_upload",
-    "when the object stood": "mgmt.services.upload.prove",
-    "when it was proven": "mgmt.services.upload.finish_upload",
-    "just before it was moved": "mgmt.services.steps.move_original.move",
+    "begun": "mgmt.services.upload.plan_upload",
+    "object stored": "mgmt.services.upload.prove",
+    "proven": "mgmt.services.upload.finish_upload",
+    "before the move": "mgmt.services.steps.move_original.move",
 }
 
 
@@ -28,8 +28,8 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-def lose_what_followed(program: Program, target: Path, stage: str) -> None:
-    """Upload it to the end, and then let the catalog be what it was at that stage, as a standby that is promoted."""
+def lose_commits_after(program: Program, target: Path, stage: str) -> None:
+    """Finish the upload, then revert the catalog to that stage, as if a lagging standby were promoted."""
     killed(program, "upload", target, at=STAGES[stage])
     program.catalogs.copy(program.home, program.home / "standby")
     program.ok("upload", target)
@@ -37,8 +37,8 @@ def lose_what_followed(program: Program, target: Path, stage: str) -> None:
     program.catalogs.forget(program.home / "standby")
 
 
-def known_folder(program: Program) -> None:
-    """Let the catalog know the completed folder."""
+def record_completed_folder(program: Program) -> None:
+    """Record a first upload, so that the catalog knows the completed folder."""
     (program.work / "earlier").write_text("earlier")
     program.ok("upload", "earlier")
 
@@ -60,34 +60,34 @@ def assert_whole(program: Program, target: Path, before: dict[str, tuple[object,
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_an_archive_is_adopted_and_its_copy_recorded(anywhere: Program, target: Path, stage: str) -> None:
-    known_folder(anywhere)
+def test_recover_adopts_the_archive_and_records_its_copy(anywhere: Program, target: Path, stage: str) -> None:
+    record_completed_folder(anywhere)
     before = describe(target)
-    lose_what_followed(anywhere, target, stage)
+    lose_commits_after(anywhere, target, stage)
     objects = sorted(each.key for each in open_store(anywhere.store).list())
     anywhere.ok("recover")
     assert sorted(each.key for each in open_store(anywhere.store).list()) == objects
     copy = anywhere.work / "completed" / target.name
     assert describe(copy) == before
-    if stage == "when it had begun":  # not even the key was written down
+    if stage == "begun":  # not even the key was recorded
         anywhere.ok("db", "rebuild")
         assert "recorded" in actions(anywhere)[str(copy)]
     assert_whole(anywhere, target, before)
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_same_upload_again_undoes_nothing_either(anywhere: Program, target: Path, stage: str) -> None:
+def test_repeating_the_upload_undoes_nothing(anywhere: Program, target: Path, stage: str) -> None:
     before = describe(target)
-    lose_what_followed(anywhere, target, stage)
+    lose_commits_after(anywhere, target, stage)
     objects = sorted(each.key for each in open_store(anywhere.store).list())
-    anywhere.run("upload", target)  # it is not there any more
+    anywhere.run("upload", target)  # fails: the original has moved
     assert sorted(each.key for each in open_store(anywhere.store).list()) == objects
     assert describe(anywhere.work / "completed" / target.name) == before
 
 
-def test_a_copy_without_archive_or_record_is_named(anywhere: Program, target: Path) -> None:
-    """All of the upload is lost: the catalog knows neither the archive nor the copy."""
-    known_folder(anywhere)
+def test_recover_reports_a_copy_without_archive_or_record(anywhere: Program, target: Path) -> None:
+    """All commits of the upload are lost: the catalog has neither the archive nor the copy."""
+    record_completed_folder(anywhere)
     before = describe(target)
     anywhere.catalogs.copy(anywhere.home, anywhere.home / "standby")
     anywhere.ok("upload", target)
@@ -103,8 +103,8 @@ def test_a_copy_without_archive_or_record_is_named(anywhere: Program, target: Pa
     assert_whole(anywhere, target, before)
 
 
-def test_a_copy_that_no_archive_holds_can_be_archived_where_it_is(on_directory: Program) -> None:
-    known_folder(on_directory)
+def test_an_unarchived_copy_can_be_archived_in_place(on_directory: Program) -> None:
+    record_completed_folder(on_directory)
     copy = on_directory.work / "completed" / "loose"
     copy.write_text("nowhere else")
     assert f"mgmt upload --keep --on-conflict rename {copy}" in actions(on_directory)[str(copy)]
@@ -113,26 +113,26 @@ def test_a_copy_that_no_archive_holds_can_be_archived_where_it_is(on_directory: 
     on_directory.ok("download", "loose", "--to", "back")
 
 
-def test_what_has_no_archive_s_size_is_not_read(on_directory: Program) -> None:
-    """The completed folder may be one that the user has for other things."""
-    known_folder(on_directory)
+def test_recover_reads_only_files_of_the_size_of_an_archive(on_directory: Program) -> None:
+    """The completed folder may also hold the user's own files."""
+    record_completed_folder(on_directory)
     completed = on_directory.work / "completed"
     (completed / "of another size").write_text("something of the user's")
     (completed / "of its size").write_text("earlieR")
     read: list[str] = []
 
-    def looked(descriptor: int, *_: object) -> bool:
+    def note_file(descriptor: int, *_: object) -> bool:
         read.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
         return False
 
-    with meanwhile("os.readv", lambda: None, when=looked):
+    with meanwhile("os.readv", lambda: None, when=note_file):
         found = actions(on_directory)
     assert len(found) == 2
     assert set(read) == {"of its size"}
 
 
-def test_of_many_things_of_the_users_some_are_named_and_all_are_counted(on_directory: Program) -> None:
-    known_folder(on_directory)
+def test_recover_lists_some_of_many_unknown_files_and_counts_the_rest(on_directory: Program) -> None:
+    record_completed_folder(on_directory)
     for number in range(50):
         (on_directory.work / "completed" / f"{number:02}").write_text("something of the user's")
     for words in (["-n"], []):
@@ -143,12 +143,12 @@ def test_of_many_things_of_the_users_some_are_named_and_all_are_counted(on_direc
 @pytest.mark.parametrize(
     "at", ["mgmt.services.steps.set_aside._is_whole", "mgmt.services.steps.set_aside.remove_tree", "os.rmdir"]
 )
-def test_what_a_removal_that_is_in_no_record_has_left_is_named(anywhere: Program, target: Path, at: str) -> None:
+def test_recover_reports_leftovers_of_an_unrecorded_removal(anywhere: Program, target: Path, at: str) -> None:
     anywhere.ok("upload", target)
     anywhere.catalogs.copy(anywhere.home, anywhere.home / "standby")
     copy, before = anywhere.work / "completed" / target.name, describe(anywhere.work / "completed" / target.name)
     if at == "os.rmdir" and copy.is_file():
-        pytest.skip("a file is not half removed")
+        pytest.skip("a file cannot be half removed")
     killed(anywhere, "free", "--yes", copy, at=at)
     anywhere.catalogs.copy(anywhere.home / "standby", anywhere.home)
     [hidden] = copy.parent.iterdir()
@@ -163,19 +163,17 @@ def test_what_a_removal_that_is_in_no_record_has_left_is_named(anywhere: Program
     assert_whole(anywhere, target, before)
 
 
-def test_owners_and_attributes_that_an_archive_does_not_keep_are_not_asked_of_a_found_copy(
-    anywhere: Program, target: Path
-) -> None:
-    """Who lost the catalog can free the copies all the same, and only those whose archive keeps what they have."""
+def test_a_found_copy_need_not_match_attributes_that_its_archive_does_not_keep(anywhere: Program, target: Path) -> None:
+    """After a loss of the catalog, copies can be freed only if their archives keep all that they have."""
     (anywhere.work / "noted").write_text("noted")
     try:
         os.setxattr(anywhere.work / "noted", "user.note", b"mine")
     except OSError:
-        pytest.skip("NOT TESTED: no extended attributes here")
+        pytest.skip("NOT TESTED: this file system has no extended attributes")
     anywhere.ok("upload", target)
     anywhere.ok("upload", "--xattrs", "noted")
     anywhere.catalogs.copy(anywhere.home, anywhere.home / "standby")
-    known_folder(anywhere)
+    record_completed_folder(anywhere)
     anywhere.records.change("DELETE FROM operation_files")
     anywhere.records.change("DELETE FROM files WHERE location = 'completed' AND name != 'earlier'")
     os.setxattr(anywhere.work / "completed" / "noted", "user.note", b"changed")

@@ -1,4 +1,4 @@
-"""The main job, from the outside: archive, prove, record, find, bring back."""
+"""The main job, from the outside: archive, prove, record, find, restore."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from tests.servers import Server
 from tests.trees import describe, make_tree, random_file
 
 
-def test_a_folder_goes_and_comes_back_the_same(anywhere: Program) -> None:
+def test_a_folder_is_archived_and_restored_unchanged(anywhere: Program) -> None:
     tree = make_tree(anywhere.work / "photos", files=300)
     before = describe(tree)
 
@@ -40,7 +40,7 @@ def test_a_folder_goes_and_comes_back_the_same(anywhere: Program) -> None:
     assert (done.returncode, done.stdout) == (0, b"")
 
 
-def test_a_single_file(anywhere: Program) -> None:
+def test_a_single_file_is_archived_and_restored_unchanged(anywhere: Program) -> None:
     file = random_file(anywhere.work / "clip.mov", 3 << 20)
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     [upload] = anywhere.json("upload", file)
@@ -50,7 +50,7 @@ def test_a_single_file(anywhere: Program) -> None:
     assert hashlib.sha256((anywhere.work / "back" / "clip.mov").read_bytes()).hexdigest() == sha256
 
 
-def test_a_member_is_found_and_brought_back_alone(anywhere: Program) -> None:
+def test_a_member_is_found_and_downloaded_alone(anywhere: Program) -> None:
     tree = make_tree(anywhere.work / "photos", files=50)
     (tree / "odd" / "needle in it.txt").write_text("the needle")
     anywhere.ok("upload", tree)
@@ -64,7 +64,7 @@ def test_a_member_is_found_and_brought_back_alone(anywhere: Program) -> None:
     assert describe(anywhere.work / "back" / "odd") == describe(anywhere.work / "completed" / "photos" / "odd")
 
 
-def test_the_archive_itself_is_a_plain_tar_gz(anywhere: Program) -> None:
+def test_the_archive_is_a_plain_tar_gz(anywhere: Program) -> None:
     tree = make_tree(anywhere.work / "photos", files=50)
     anywhere.ok("upload", tree)
     [download] = anywhere.json("download", "photos", "--archive", "--to", "back")
@@ -76,24 +76,24 @@ def test_the_archive_itself_is_a_plain_tar_gz(anywhere: Program) -> None:
     assert len(listed.splitlines()) == len(names) == anywhere.json("status", "photos")["members"]
 
 
-def test_the_same_again_uploads_nothing_and_says_so(anywhere: Program) -> None:
+def test_uploading_the_same_content_again_sends_nothing(anywhere: Program) -> None:
     tree = make_tree(anywhere.work / "photos", files=50)
-    elsewhere = anywhere.work / "elsewhere"
-    elsewhere.mkdir()
-    subprocess.run(["cp", "-a", tree, elsewhere], check=True)
+    copies = anywhere.work / "copies"
+    copies.mkdir()
+    subprocess.run(["cp", "-a", tree, copies], check=True)
     [first] = anywhere.json("upload", tree)
-    [second] = anywhere.json("upload", elsewhere / "photos")
+    [second] = anywhere.json("upload", copies / "photos")
     assert second["status"] == "success"
     assert second["digest"] == first["digest"]
     assert second["metadata"]["already_archived"] is True
-    assert not (elsewhere / "photos").exists()
+    assert not (copies / "photos").exists()
     subprocess.run(["cp", "-a", anywhere.work / "completed" / "photos", anywhere.work], check=True)
     assert "nothing was uploaded" in anywhere.ok("upload", tree)
     archives = [each for each in anywhere.json("ls", "--live") if each["type"] == "archive"]
     assert [each["path"] for each in archives] == ["photos.tar.gz"]
 
 
-def test_other_contents_under_the_same_key(anywhere: Program) -> None:
+def test_other_content_under_the_same_key_is_a_conflict(anywhere: Program) -> None:
     for folder in ("a", "b", "c", "d"):
         (anywhere.work / folder).mkdir()
         (anywhere.work / folder / "notes").write_text(f"in {folder}")
@@ -111,7 +111,7 @@ def test_other_contents_under_the_same_key(anywhere: Program) -> None:
     assert (anywhere.work / "d" / "notes").exists()
 
 
-def test_what_is_left_out_keeps_the_folder_where_it_is(on_directory: Program) -> None:
+def test_a_folder_with_excluded_files_is_not_moved(on_directory: Program) -> None:
     tree = make_tree(on_directory.work / "photos", files=20)
     (tree / "scratch.tmp").write_text("not wanted")
     done = on_directory.run("-o", "json", "upload", tree, "--exclude", "*.tmp")
@@ -142,12 +142,12 @@ def test_the_catalog_is_rebuilt_without_reading_an_archive(anywhere: Program) ->
     assert describe(anywhere.work / "back" / "one") == describe(anywhere.work / "completed" / "one")
 
 
-def test_freeing_and_deleting(anywhere: Program) -> None:
+def test_free_and_delete_refuse_to_remove_the_last_copy(anywhere: Program) -> None:
     (anywhere.work / "notes").write_text("precious")
     anywhere.ok("upload", "notes")
     copy = anywhere.work / "completed" / "notes"
 
-    assert anywhere.run("delete", "notes").returncode == 7  # nobody is there to say yes
+    assert anywhere.run("delete", "notes").returncode == 7  # no terminal to confirm on
     anywhere.ok("free", "notes", "--yes")
     assert not copy.exists()
     assert anywhere.run("delete", "notes", "--yes").returncode == 7  # it is the last copy
@@ -158,7 +158,7 @@ def test_freeing_and_deleting(anywhere: Program) -> None:
     assert [each["status"] for each in anywhere.json("ls", "--status", "deleted")] == ["deleted"] * 3
 
 
-def test_a_changed_copy_is_not_freed_and_saves_no_archive(anywhere: Program) -> None:
+def test_a_changed_copy_is_neither_freed_nor_counted_as_a_copy(anywhere: Program) -> None:
     (anywhere.work / "notes").write_text("precious")
     anywhere.ok("upload", "notes")
     copy = anywhere.work / "completed" / "notes"
@@ -170,7 +170,7 @@ def test_a_changed_copy_is_not_freed_and_saves_no_archive(anywhere: Program) -> 
     assert (anywhere.work / "back" / "notes").read_text() == "precious"
 
 
-def test_what_is_damaged_in_the_store_is_found(on_directory: Program) -> None:
+def test_a_damaged_archive_is_detected(on_directory: Program) -> None:
     random_file(on_directory.work / "clip", 1 << 20)
     on_directory.ok("upload", "clip")
     [stored] = (on_directory.home / "store").glob("*.tar.gz")
@@ -187,10 +187,10 @@ def test_what_is_damaged_in_the_store_is_found(on_directory: Program) -> None:
     assert (on_directory.work / "completed" / "clip").exists()
 
 
-def test_a_frozen_archive_is_not_ready(on_moto: Program) -> None:
+def test_a_frozen_archive_cannot_be_downloaded_yet(on_moto: Program) -> None:
     (on_moto.work / "notes").write_text("cold")
     refused = on_moto.run("upload", "notes", "--storage-class", "DEEP_ARCHIVE")
-    # moto checks no checksum, so nothing there could ever be proven without reading it back.
+    # moto verifies no checksum, so a frozen archive there could not be proven without reading it back.
     assert refused.returncode == 7
     assert (on_moto.work / "notes").exists()
     anyhow = on_moto.json("upload", "notes")
@@ -207,7 +207,7 @@ def test_a_frozen_archive_is_not_ready(on_moto: Program) -> None:
 
 
 @pytest.mark.parametrize("how", ["grow", "overwrite"])
-def test_a_file_that_changes_while_it_is_archived(anywhere: Program, how: str) -> None:
+def test_a_file_that_changes_while_it_is_archived_is_not_archived(anywhere: Program, how: str) -> None:
     file = random_file(anywhere.work / "clip", 24 << 20)
     running = anywhere.fork("upload", file, "--bwlimit", "8M")
     with file.open("r+b") as changing:
@@ -228,7 +228,7 @@ def test_a_file_that_changes_while_it_is_archived(anywhere: Program, how: str) -
     assert "changed" in record["error_message"]
 
 
-def test_a_local_copy_of_the_archive(anywhere: Program) -> None:
+def test_keep_archive_writes_a_local_copy(anywhere: Program) -> None:
     (anywhere.work / "notes").write_text("precious")
     [upload] = anywhere.json("upload", "notes", "--keep", "--keep-archive", "copies")
     copy = anywhere.work / "copies" / "notes.tar.gz"
@@ -237,7 +237,7 @@ def test_a_local_copy_of_the_archive(anywhere: Program) -> None:
     with tarfile.open(copy, "r|gz") as tar:
         assert [member.name for member in tar] == ["notes"]
     copy.rename(anywhere.work / "first.tar.gz")
-    anywhere.ok("upload", "notes", "--keep", "--keep-archive", "copies")  # already archived: the copy comes from there
+    anywhere.ok("upload", "notes", "--keep", "--keep-archive", "copies")  # already archived: the copy is downloaded
     assert copy.read_bytes() == (anywhere.work / "first.tar.gz").read_bytes()
     assert anywhere.run("upload", "notes", "--keep-archive", "copies").returncode == 10
     assert (anywhere.work / "notes").exists()

@@ -1,4 +1,4 @@
-"""A file that another process writes through a mapping while a command reads it: it stays, and so does its archive."""
+"""A file written through a memory mapping while a command reads it: it stays in place, and so does its archive."""
 
 import mmap
 import os
@@ -14,14 +14,14 @@ from mgmt.storage import open_store
 from tests.moments import meanwhile, of_file
 from tests.program import Done, Program
 
-pytestmark = pytest.mark.sqlite  # what the catalog is makes no difference here
+pytestmark = pytest.mark.sqlite  # these tests do not depend on the catalog
 
 FAILED, REFUSED = 1, 7
 SIZE = 3 << 20
 
 
 class Writer:
-    """A process that has a file mapped into its memory, and has written to a page of it."""
+    """A process that has mapped a file into memory and written to a page of it."""
 
     def __init__(self, path: Path) -> None:
         self._orders, orders = os.pipe()
@@ -42,7 +42,7 @@ class Writer:
     def _write(self, path: Path) -> None:
         with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
             before = os.fstat(file.fileno())
-            mapping[0] = mapping[0]  # the page is dirty from now on: what is written to it now does not move the times
+            mapping[0] = mapping[0]  # the page is dirty from now on: further writes to it do not change the times
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
             os.write(self._answers, b"!")
             while order := os.read(self._orders, 8):
@@ -50,7 +50,7 @@ class Writer:
                 os.write(self._answers, b"!")
 
     def write(self, at: int) -> None:
-        """Change one byte, there."""
+        """Change the byte at this offset."""
         os.write(self._orders, at.to_bytes(8, "little"))
         assert os.read(self._answers, 1) == b"!"
 
@@ -60,8 +60,8 @@ class Writer:
         os.waitpid(self._pid, 0)
 
 
-def _is_told(folder: Path) -> bool:
-    """Whether the file system of `folder` says, after a sync, that a file was written through a mapping."""
+def _reports_mapped_writes(folder: Path) -> bool:
+    """Whether, on the file system of `folder`, a write through a mapping after a sync changes the times."""
     path = folder / "tried"
     path.write_bytes(bytes(4096))
     with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
@@ -69,27 +69,27 @@ def _is_told(folder: Path) -> bool:
         os.fsync(file.fileno())
         os.utime(path, ns=(0, 0))
         mapping[0] = 2
-        told = path.stat().st_mtime_ns != 0
+        changed = path.stat().st_mtime_ns != 0
     path.unlink()
-    return told
+    return changed
 
 
 @pytest.fixture
-def told(anywhere: Program, tmp_path: Path) -> Iterator[Program]:
-    """The command, at home on a file system that has its files on a disk."""
+def on_disk(anywhere: Program, tmp_path: Path) -> Iterator[Program]:
+    """mgmt with its home on a file system that reports writes through a mapping."""
     for folder in (tmp_path, Path(__file__).parent, Path("/var/tmp"), Path.home()):
-        if os.access(folder, os.W_OK) and _is_told(folder):
+        if os.access(folder, os.W_OK) and _reports_mapped_writes(folder):
             home = Path(tempfile.mkdtemp(prefix=".mapped-", dir=folder))
             yield replace(anywhere, home=home)
             anywhere.catalogs.forget(home)
             shutil.rmtree(home)
             return
-    pytest.skip("NOT TESTED: no file system here says that a file was written through a mapping (all tmpfs?)")
+    pytest.skip("NOT TESTED: no file system here changes the times of a file written through a mapping (all tmpfs?)")
 
 
 @pytest.fixture(params=["single", "in a folder"])
-def file(request: pytest.FixtureRequest, told: Program) -> Path:
-    path = told.work / ("clip" if request.param == "single" else "shoot/clip")
+def file(request: pytest.FixtureRequest, on_disk: Program) -> Path:
+    path = on_disk.work / ("clip" if request.param == "single" else "shoot/clip")
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(bytes(range(256)) * (SIZE // 256))
     os.utime(path, ns=(10**18, 10**18))
@@ -101,7 +101,7 @@ def target(program: Program, file: Path) -> str:
 
 
 def run_while_written(program: Program, file: Path, at: int, *words: str) -> Done:
-    """Run a command, and let another process write to the `file` when some of it was read."""
+    """Run a command, and write to the `file` in another process after some of it is read."""
     writer = Writer(file)
     try:
         with meanwhile("os.readv", lambda: writer.write(at), when=of_file(file.name), after=True) as written:
@@ -118,43 +118,45 @@ def objects(program: Program) -> list[str]:
 
 
 @pytest.mark.parametrize("at", [1, SIZE - 1], ids=["a page written before", "another page"])
-def test_what_is_written_while_it_is_archived_is_not_moved(told: Program, file: Path, at: int) -> None:
-    done = run_while_written(told, file, at, "upload", target(told, file))
+def test_a_file_written_while_it_is_archived_is_not_moved(on_disk: Program, file: Path, at: int) -> None:
+    done = run_while_written(on_disk, file, at, "upload", target(on_disk, file))
     assert done.returncode == FAILED
     assert "clip changed while it was read" in done.stderr
     assert file.exists()
-    assert not (told.work / "completed").exists()
-    assert objects(told) == []
-    assert [each["status"] for each in told.json("log", "--type", "upload")] == ["failed"]
-    told.ok("upload", target(told, file))
+    assert not (on_disk.work / "completed").exists()
+    assert objects(on_disk) == []
+    assert [each["status"] for each in on_disk.json("log", "--type", "upload")] == ["failed"]
+    on_disk.ok("upload", target(on_disk, file))
 
 
-def test_what_is_written_while_it_is_compared_with_an_archive_is_not_moved(told: Program, file: Path) -> None:
-    told.ok("upload", "--keep", target(told, file))
-    done = run_while_written(told, file, 1, "upload", target(told, file))
+def test_a_file_written_while_it_is_compared_with_its_archive_is_not_moved(on_disk: Program, file: Path) -> None:
+    on_disk.ok("upload", "--keep", target(on_disk, file))
+    done = run_while_written(on_disk, file, 1, "upload", target(on_disk, file))
     assert done.returncode == FAILED
     assert "clip changed while it was read" in done.stderr
     assert file.exists()
-    assert not (told.work / "completed").exists()
-    told.ok("verify", "--all")
+    assert not (on_disk.work / "completed").exists()
+    on_disk.ok("verify", "--all")
 
 
 @pytest.mark.parametrize("command", ["free", "delete"])
-def test_a_copy_that_is_written_while_it_is_compared_is_refused(told: Program, file: Path, command: str) -> None:
-    told.ok("upload", target(told, file))
-    copy = told.work / "completed" / file.relative_to(told.work)
-    done = run_while_written(told, copy, 1, command, "--yes", target(told, file))
+def test_free_and_delete_refuse_a_copy_written_while_it_is_compared(on_disk: Program, file: Path, command: str) -> None:
+    on_disk.ok("upload", target(on_disk, file))
+    copy = on_disk.work / "completed" / file.relative_to(on_disk.work)
+    done = run_while_written(on_disk, copy, 1, command, "--yes", target(on_disk, file))
     assert done.returncode == REFUSED, done
     assert copy.exists()
-    assert len(objects(told)) == 2
-    told.ok("verify", "--all")
+    assert len(objects(on_disk)) == 2
+    on_disk.ok("verify", "--all")
 
 
 @pytest.mark.parametrize("command", ["free", "delete"])
-def test_a_copy_that_is_only_mapped_is_proof(told: Program, file: Path, command: str) -> None:
-    told.ok("upload", target(told, file))
-    writer = Writer(told.work / "completed" / file.relative_to(told.work))
+def test_free_and_delete_accept_a_copy_that_is_mapped_but_not_written(
+    on_disk: Program, file: Path, command: str
+) -> None:
+    on_disk.ok("upload", target(on_disk, file))
+    writer = Writer(on_disk.work / "completed" / file.relative_to(on_disk.work))
     try:
-        told.ok(command, "--yes", target(told, file))
+        on_disk.ok(command, "--yes", target(on_disk, file))
     finally:
         writer.end()

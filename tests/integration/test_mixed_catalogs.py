@@ -1,4 +1,4 @@
-"""Catalogs in which an older mgmt has made one record of two archives: the one that was deleted, and its successor.
+"""Catalogs in which an older mgmt has merged two archives into one record: a deleted one and its successor.
 
 tests/assets/mixed was made by the last version of schema 0006, in /films: `a` was uploaded and deleted, and another `a`
 uploaded, which took its key; `b` was uploaded once.
@@ -21,8 +21,8 @@ FORMER, LATTER, ALONE = "0a586f756c93", "89b95e507dbb", "20dff81f8791"
 
 
 @pytest.fixture
-def as_it_was(tmp_path: Path) -> Program:
-    """The catalog of then, with its store and its completed copies."""
+def old(tmp_path: Path) -> Program:
+    """The old catalog, with its store and its completed copies."""
     program = Program(tmp_path / "home", f"file://{tmp_path}/store")
     shutil.copytree(MIXED / "store", tmp_path / "store")
     shutil.copytree(MIXED / "completed", program.work / "completed")
@@ -33,9 +33,9 @@ def as_it_was(tmp_path: Path) -> Program:
 
 
 @pytest.fixture
-def mixed(as_it_was: Program) -> Program:
-    """The same, of this machine and where its store is now."""
-    program = as_it_was
+def mixed(old: Program) -> Program:
+    """The same, with this host's name and the current path of its store."""
+    program = old
     with closing(sqlite3.connect(program.catalog)) as connection:
         connection.execute("UPDATE files SET store = ? WHERE store IS NOT NULL", [program.store])
         moved = "UPDATE files SET host = ?, path = replace(path, '/films/work', ?) WHERE host IS NOT NULL"
@@ -46,37 +46,37 @@ def mixed(as_it_was: Program) -> Program:
         connection.commit()
     for folder, name, mtime_ns in times:
         path = program.work / "completed" / folder / name
-        if path.exists():  # what git has not kept
+        if path.exists():  # git keeps no times
             os.utime(path, ns=(mtime_ns, mtime_ns))
     return program
 
 
 @pytest.mark.sqlite
-def test_an_upgrade_gives_the_deleted_archive_its_record_back(mixed: Program) -> None:
+def test_an_upgrade_restores_the_record_of_the_deleted_archive(mixed: Program) -> None:
     mixed.ok("db", "upgrade")
     mixed.ok("db", "check")
     rows = mixed.records.rows(
         "SELECT path, status, substr(digest, 1, 12), kept, archive_id IS NULL FROM files WHERE store IS NOT NULL"
     )
     assert sorted(rows) == [
-        ("a.tar.gz", "completed", LATTER, "", 1),  # whose its members are is not known yet
+        ("a.tar.gz", "completed", LATTER, "", 1),  # which archive its members belong to is not known yet
         ("a.tar.gz", "deleted", FORMER, "", 0),
         ("b.tar.gz", "completed", ALONE, "", 0),
     ]
 
 
 @pytest.mark.sqlite
-def test_an_upgrade_changes_nothing_that_was_sealed(as_it_was: Program) -> None:
-    as_it_was.ok("db", "upgrade")
-    as_it_was.ok("audit", "verify")
+def test_an_upgrade_changes_no_sealed_operation(old: Program) -> None:
+    old.ok("db", "upgrade")
+    old.ok("audit", "verify")
 
 
 @pytest.mark.sqlite
-@pytest.mark.parametrize("mend", [["verify", "--all"], ["verify", "a"], ["db", "rebuild"]], ids=" ".join)
-def test_verify_and_rebuild_mend_the_members(mixed: Program, mend: list[str]) -> None:
-    assert mixed.run("verify", "--all").returncode == 12, "it is to be upgraded first"
+@pytest.mark.parametrize("repair", [["verify", "--all"], ["verify", "a"], ["db", "rebuild"]], ids=" ".join)
+def test_verify_and_rebuild_repair_the_members(mixed: Program, repair: list[str]) -> None:
+    assert mixed.run("verify", "--all").returncode == 12, "the catalog must be upgraded first"
     mixed.ok("db", "upgrade")
-    mixed.ok(*mend)
+    mixed.ok(*repair)
     mixed.ok("verify", "--all")
     listed = mixed.json("ls", "--members", "a.tar.gz")
     assert [each["path"] for each in listed] == ["a", "a/y"]
@@ -84,7 +84,7 @@ def test_verify_and_rebuild_mend_the_members(mixed: Program, mend: list[str]) ->
 
 
 @pytest.mark.sqlite
-def test_free_refuses_the_copy_of_which_the_archive_was_deleted(mixed: Program) -> None:
+def test_free_refuses_a_copy_whose_archive_was_deleted(mixed: Program) -> None:
     mixed.ok("db", "upgrade")
     former = mixed.work / "completed" / "a"
     (latter,) = (mixed.work / "completed").glob("a-*")
@@ -96,7 +96,7 @@ def test_free_refuses_the_copy_of_which_the_archive_was_deleted(mixed: Program) 
 
 
 @pytest.mark.sqlite
-def test_an_upgrade_that_nothing_relies_on_can_be_undone(mixed: Program) -> None:
+def test_an_upgrade_can_be_reverted_while_nothing_depends_on_it(mixed: Program) -> None:
     before = mixed.records.rows("SELECT id, name, path, status, digest FROM files ORDER BY id")
     mixed.ok("db", "upgrade")
     mixed.ok("db", "downgrade", "0006")
@@ -104,7 +104,7 @@ def test_an_upgrade_that_nothing_relies_on_can_be_undone(mixed: Program) -> None
 
 
 @pytest.mark.sqlite
-def test_a_downgrade_refuses_keys_that_were_used_again(on_directory: Program) -> None:
+def test_a_downgrade_refuses_reused_keys(on_directory: Program) -> None:
     for content in ("one", "two"):
         (on_directory.work / "a").write_text(content)
         on_directory.ok("upload", "a", "--keep")

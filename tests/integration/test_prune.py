@@ -1,4 +1,4 @@
-"""Old operations leave the catalog for a file or the store, and come to no harm on the way."""
+"""Old operations are exported to a file or the store before they are removed from the catalog."""
 
 import gzip
 import hashlib
@@ -16,7 +16,7 @@ from tests.faults.signal_at import Moment, run_signalled
 from tests.program import Program
 
 
-def with_a_past(program: Program) -> list[dict[str, Any]]:
+def make_history(program: Program) -> list[dict[str, Any]]:
     (program.work / "clip").write_bytes(b"a take of the third day\n" * 300)
     program.ok("-q", "upload", "clip")
     for word in ("clip", "nothing"):
@@ -32,10 +32,10 @@ def operations_in(export: bytes) -> list[str]:
     return [line["operation"]["operations"]["operation_id"] for line in lines if "operation" in line]
 
 
-def test_into_the_store_and_into_a_file(anywhere: Program) -> None:
-    upload, *searches, download, failed = with_a_past(anywhere)
-    told = anywhere.json("db", "prune", "--before", "0s", "-n")
-    assert {each["operation_type"]: each["count"] for each in told} == {"download": 1, "search": 2, "upload": 1}
+def test_prune_exports_to_the_store_and_to_a_file(anywhere: Program) -> None:
+    upload, *searches, download, failed = make_history(anywhere)
+    report = anywhere.json("db", "prune", "--before", "0s", "-n")
+    assert {each["operation_type"]: each["count"] for each in report} == {"download": 1, "search": 2, "upload": 1}
     assert anywhere.json("log")[::-1] == [upload, *searches, download, failed]
 
     done = anywhere.run("db", "prune", "--before", "0s", "--type", "search")
@@ -47,7 +47,7 @@ def test_into_the_store_and_into_a_file(anywhere: Program) -> None:
         export = Path(record["result_path"].removeprefix("file://")).read_bytes()
         assert hashlib.sha256(export).hexdigest() == record["export_sha256"]
         assert operations_in(export) == [each["operation_id"] for each in searches]
-    anywhere.ok("verify", "--all")  # what is in the store for good is nothing unknown
+    anywhere.ok("verify", "--all")  # an export in the store is no unknown object
 
     file = anywhere.work / "old.jsonl.gz"
     record = anywhere.json("db", "prune", "--before", "0s", "--export", file, "--yes")
@@ -59,16 +59,16 @@ def test_into_the_store_and_into_a_file(anywhere: Program) -> None:
 
     done = anywhere.run("db", "prune", "--before", "0s", "--type", "search")
     assert (done.returncode, "nothing to prune" in done.stderr) == (0, True)
-    told = anywhere.json("audit", "verify")
-    assert (told["sound"], told["pruned"], told["operations"]) == (True, 2 + len(gone), 4 + 1 + len(gone))
+    report = anywhere.json("audit", "verify")
+    assert (report["sound"], report["pruned"], report["operations"]) == (True, 2 + len(gone), 4 + 1 + len(gone))
     assert f"{2 + len(gone)} pruned" in anywhere.ok("audit", "verify")
     anywhere.ok("db", "check")
     anywhere.ok("-q", "download", "clip", "--to", "again")
     assert (anywhere.work / "again/clip").exists()
 
 
-def test_what_cannot_be_exported_stays(on_directory: Program) -> None:
-    before = with_a_past(on_directory)
+def test_operations_that_cannot_be_exported_are_kept(on_directory: Program) -> None:
+    before = make_history(on_directory)
     there = on_directory.work / "there"
     there.write_text("something else")
     prune = ("db", "prune", "--before", "0s", "--yes")
@@ -81,19 +81,21 @@ def test_what_cannot_be_exported_stays(on_directory: Program) -> None:
         done = on_directory.run(*prune, *arguments)
         assert (done.returncode, "Traceback" in done.stderr) == (status, False), done
     assert there.read_text() == "something else"
-    elsewhere = Program(on_directory.home, "file:///proc/nothing", catalogs=on_directory.catalogs)
-    assert elsewhere.run(*prune).returncode == 4
+    unwritable = Program(on_directory.home, "file:///proc/nothing", catalogs=on_directory.catalogs)
+    assert unwritable.run(*prune).returncode == 4
     after = on_directory.json("log")[::-1]
     assert [each["operation_id"] for each in after[: len(before)]] == [each["operation_id"] for each in before]
     assert {(each["operation_type"], each["status"]) for each in after[len(before) :]} == {("prune", "failed")}
 
 
 @pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.torture)], ids=["few", "all"])
-def test_killed_at_any_point(few: bool, tmp_path: Path, on_directory: Program, figure: Figure) -> None:
-    """All of them are there and none is missed, or all are in the export, and the catalog says so."""
+def test_a_prune_killed_at_any_system_call_loses_no_operation(
+    few: bool, tmp_path: Path, on_directory: Program, figure: Figure
+) -> None:
+    """Either all operations are still in the catalog, or all are in the export and recorded as pruned."""
     require_strace()
     catalogs = on_directory.catalogs
-    with_a_past(on_directory)
+    make_history(on_directory)
     command = ["db", "prune", "--before", "0s", "--export", "old.jsonl.gz", "--yes"]
 
     def begin(name: str) -> Program:
@@ -138,8 +140,8 @@ MOMENTS = (
 
 
 @pytest.mark.parametrize("at", MOMENTS, ids=str)
-def test_ctrl_c(at: Moment, on_directory: Program) -> None:
-    before = {each["operation_id"] for each in with_a_past(on_directory)}
+def test_a_prune_interrupted_by_ctrl_c_loses_no_operation(at: Moment, on_directory: Program) -> None:
+    before = {each["operation_id"] for each in make_history(on_directory)}
     there = set(on_directory.work.iterdir())
     command = ["db", "prune", "--before", "0s", "--export", "old.jsonl.gz", "--yes"]
     done = run_signalled(on_directory, command, at, signal.SIGINT)

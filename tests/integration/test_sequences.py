@@ -1,6 +1,6 @@
-"""Sequences of ordinary commands, each of which once lost something: on every kind of store, and of catalog.
+"""Sequences of ordinary commands that once lost content, on every kind of store and of catalog.
 
-`World.play` has the language of the lines, and looks for lost contents after each.
+`World.play` defines the language of the lines, and looks for lost contents after each.
 """
 
 import os
@@ -23,7 +23,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, catalogs: Catalogs) ->
 
 
 def copy_of(world: World, word: str) -> str:
-    """The copy in completed/ that holds this."""
+    """The copy in completed/ whose content starts with `word`."""
     found = [path for path in (world.work / "completed").iterdir() if path.read_text().startswith(word)]
     assert len(found) == 1
     return str(found[0].relative_to(world.work))
@@ -33,7 +33,7 @@ def free(world: World, word: str) -> Done:
     return world.play(f"mgmt free {copy_of(world, word)} --yes")
 
 
-# 1 and 2: a key that is used again
+# 1 and 2: a reused key
 
 
 def test_free_refuses_a_copy_whose_archive_was_deleted(world: World) -> None:
@@ -43,14 +43,14 @@ def test_free_refuses_a_copy_whose_archive_was_deleted(world: World) -> None:
     world.end()
 
 
-def test_free_all_frees_only_copies_of_what_is_archived(world: World) -> None:
+def test_free_all_frees_only_copies_that_are_archived(world: World) -> None:
     world.play("write a one", "mgmt upload a", "mgmt delete a --yes", "write a two", "mgmt upload a")
     assert world.play("mgmt free --all --yes").returncode != 0
     assert [path.read_text()[:3] for path in (world.work / "completed").iterdir()] == ["one"]
     world.end()
 
 
-def test_an_archive_under_a_key_used_again_has_its_own_members(world: World) -> None:
+def test_an_archive_under_a_reused_key_has_its_own_members(world: World) -> None:
     world.play("write a one", "mgmt upload a", "mgmt delete a --yes", "write a two", "mgmt upload a")
     assert world.play("mgmt verify --all").returncode == 0
     world.end()
@@ -61,7 +61,7 @@ def test_an_archive_under_a_key_used_again_has_its_own_members(world: World) -> 
 
 @pytest.mark.parametrize("moment", ["look 1", "past 1"])
 @pytest.mark.parametrize("pair", [("delete a", "free completed/a"), ("free completed/a", "delete a")])
-def test_of_delete_and_free_at_once_one_is_refused(world: World, pair: tuple[str, str], moment: str) -> None:
+def test_one_of_concurrent_delete_and_free_is_refused(world: World, pair: tuple[str, str], moment: str) -> None:
     first, second = pair
     world.play("write a one", "mgmt upload a", f"stop {moment}: mgmt {first} --yes | mgmt {second} --yes")
     done, refused = sorted(world.statuses[-2:])
@@ -70,11 +70,11 @@ def test_of_delete_and_free_at_once_one_is_refused(world: World, pair: tuple[str
     world.end()
 
 
-# 4: a backup of the catalog from while an upload ran
+# 4: a backup of the catalog made during an upload
 
 
 @pytest.mark.sqlite
-def test_recover_keeps_an_archive_that_a_restored_catalog_calls_unfinished(world: World) -> None:
+def test_recover_keeps_an_archive_that_is_unfinished_in_a_restored_catalog(world: World) -> None:
     world.play("write a one", "stop stored: mgmt upload a | backup", "mgmt free completed/a --yes", "restore")
     assert world.play("mgmt recover").returncode == 0
     assert world.play("mgmt verify a", "mgmt download a --to back").returncode == 0
@@ -89,33 +89,33 @@ def test_recover_keeps_an_archive_whose_upload_ended_after_the_backup(world: Wor
     world.end()
 
 
-# 5: an export from while an upload ran
+# 5: an export made during an upload
 
 
 @pytest.fixture
 def imported(world: World) -> World:
-    """A second catalog, in which an upload has not ended that ended well in the first."""
+    """A second catalog, in which an upload is unfinished that succeeded in the first."""
     world.play("write a one", "stop stored: mgmt upload a | export", "mgmt free completed/a --yes", "import")
     return world
 
 
-def test_recover_keeps_an_archive_that_an_imported_catalog_calls_unfinished(imported: World) -> None:
+def test_recover_keeps_an_archive_that_is_unfinished_in_an_imported_catalog(imported: World) -> None:
     assert imported.play("mgmt recover").returncode == 0
     assert imported.play("mgmt verify a", "mgmt download a --to back").returncode == 0
     imported.end()
 
 
-def test_an_upload_does_not_replace_what_an_imported_catalog_calls_unfinished(imported: World) -> None:
+def test_an_upload_does_not_replace_an_archive_that_is_unfinished_in_an_imported_catalog(imported: World) -> None:
     assert imported.play("write a two", "mgmt upload a").returncode == CONFLICT
     imported.end()
 
 
-# 6: an archive that a killed upload left, and another one found
+# 6: an archive of a killed upload, adopted by another upload
 
 
 @pytest.fixture
 def adopted(world: World) -> World:
-    """The upload of `a` was killed when its archive stood; `other/a`, the same, was uploaded to that, and freed."""
+    """The upload of `a` was killed after storing its archive; the same `other/a` adopted the archive, and is freed."""
     world.play("write a one", "kill stored: mgmt upload a", "copy a other/a")
     assert world.play("mgmt upload other/a").returncode == 0
     assert world.play("mgmt free other/completed/a --yes").returncode == 0
@@ -123,19 +123,19 @@ def adopted(world: World) -> World:
 
 
 @pytest.mark.parametrize("change", ["edit a two", "remove a"])
-def test_recover_keeps_an_archive_that_another_upload_relies_on(adopted: World, change: str) -> None:
+def test_recover_keeps_an_archive_that_another_upload_adopted(adopted: World, change: str) -> None:
     adopted.play(change)
     assert adopted.play("mgmt recover").returncode == 0
     assert adopted.play("mgmt verify a.tar.gz", "mgmt download a.tar.gz --to back").returncode == 0
     adopted.end()
 
 
-def test_an_upload_does_not_replace_an_archive_that_another_relies_on(adopted: World) -> None:
+def test_an_upload_does_not_replace_an_archive_that_another_adopted(adopted: World) -> None:
     assert adopted.play("edit a two", "mgmt upload a").returncode == CONFLICT
     adopted.end()
 
 
-# 7 and 20: a copy that changes while it is the proof
+# 7 and 20: a copy that changes while it is compared
 
 
 @pytest.mark.parametrize("command", ["free", "delete"])
@@ -147,10 +147,10 @@ def test_a_copy_that_changes_while_it_is_compared_is_refused(world: World, comma
     world.end()
 
 
-# 8: a word that meant what is deleted
+# 8: a name of a deleted archive
 
 
-def test_a_word_never_falls_back_to_another_archive(world: World) -> None:
+def test_a_name_never_falls_back_to_another_archive(world: World) -> None:
     world.play("write a one", "mgmt upload a", "write a two", "mgmt upload a --key k.tar.gz")
     assert world.play("mgmt delete --last-copy --yes a").returncode == 0
     assert world.play("mgmt delete --last-copy --yes a").returncode == NOT_FOUND
@@ -158,26 +158,26 @@ def test_a_word_never_falls_back_to_another_archive(world: World) -> None:
     world.end()
 
 
-# 9: what was asked to be kept, and is not
+# 9: attributes that an archive does not keep
 
 
 @pytest.fixture
 def noted(world: World) -> World:
-    """A file with an attribute was uploaded without it; the same file is there again."""
+    """A file with an attribute was uploaded without it; a copy of the file is in place again."""
     world.play("write a one")
     try:
         world.play("note a x")
     except OSError:
-        pytest.skip("no extended attributes here")
+        pytest.skip("this file system has no extended attributes")
     world.play("give a 1234")
     world.play("mgmt upload a", "copy completed/a a")
     return world
 
 
 @pytest.mark.parametrize("options", ["--xattrs", "--owners", "--xattrs --owners"])
-def test_an_archive_without_what_was_asked_for_is_not_the_same(noted: World, options: str) -> None:
+def test_an_archive_without_the_requested_attributes_is_a_conflict(noted: World, options: str) -> None:
     if options == "--owners" and os.geteuid() != 0:
-        pytest.skip("only root gives files away")
+        pytest.skip("only root can change owners")
     assert noted.play(f"mgmt upload a {options}").returncode == CONFLICT
     assert noted.play(f"mgmt upload a {options} --on-conflict rename").returncode == 0
     assert len(noted.objects()) == 2
@@ -185,11 +185,11 @@ def test_an_archive_without_what_was_asked_for_is_not_the_same(noted: World, opt
     noted.end()
 
 
-# What the machine that plays found besides
+# Found by the state machine
 
 
-def test_what_stands_where_a_killed_upload_moved_its_original_away_is_archived_itself(world: World) -> None:
-    """Killed when the original was in completed/, and that was not recorded yet."""
+def test_a_new_file_in_place_of_a_moved_original_is_archived(world: World) -> None:
+    """The upload was killed after moving the original, before recording the move."""
     world.play("write a one", "kill moved: mgmt upload a", "write a two")
     assert world.play("mgmt upload a").returncode in (0, CONFLICT)
     if world.statuses[-1] == CONFLICT:
@@ -197,22 +197,22 @@ def test_what_stands_where_a_killed_upload_moved_its_original_away_is_archived_i
     world.end()
 
 
-def test_delete_removes_no_archive_that_a_restored_catalog_does_not_know(world: World) -> None:
-    """The copy of what the catalog believes to stand under that key proves nothing about what stands there now."""
+def test_delete_keeps_an_archive_that_a_restored_catalog_does_not_know(world: World) -> None:
+    """A copy of the archive recorded under the key proves nothing about the object stored there now."""
     world.play("write a one", "mgmt upload a", "backup", "mgmt delete a --yes")
     world.play("write other/a two", "mgmt upload other/a", "mgmt free other/completed/a --yes", "restore")
     assert world.play("mgmt delete a --yes").returncode != 0
     assert len(world.objects()) == 1
 
 
-def test_recover_of_another_machine_keeps_what_this_one_completed(world: World) -> None:
+def test_recover_on_another_host_keeps_an_archive_completed_here(world: World) -> None:
     world.play("write a one", "on nas: kill stored: mgmt upload a", "mgmt upload a", "mgmt free completed/a --yes")
     assert world.play("on nas: mgmt recover").returncode == 0
     world.end()
 
 
 @pytest.mark.parametrize("change", ["remove a", "edit a two"])
-def test_recover_keeps_the_only_archive_of_what_the_user_removed(world: World, change: str) -> None:
+def test_recover_keeps_the_only_archive_of_a_removed_file(world: World, change: str) -> None:
     world.play("write a one", "kill stored: mgmt upload a", change)
     assert world.play("mgmt recover").returncode == 0
     world.end()

@@ -1,4 +1,4 @@
-"""An upload was killed between its index and its archive, and then the catalog was lost: only the index tells of it."""
+"""An upload is killed between its index and its archive, and the catalog is lost: only the index remains."""
 
 import os
 import time
@@ -15,7 +15,7 @@ AN_HOUR = 3601
 
 @pytest.fixture
 def stray(on_directory: Program) -> Path:
-    """The index of an archive that is not there, in a store whose catalog knows nothing of it."""
+    """An index without its archive, in a store whose catalog is empty."""
     (on_directory.work / "notes").write_text("precious")
     on_directory.ok("upload", "notes", "--keep")
     store = Path(on_directory.store.removeprefix("file://"))
@@ -37,7 +37,7 @@ def test_rebuild_records_the_upload_and_recover_removes_its_index(on_directory: 
     on_directory.ok("verify", "--all")
 
 
-def test_the_index_of_an_upload_that_may_be_running_stays(on_directory: Program, stray: Path) -> None:
+def test_the_index_of_an_upload_that_may_be_running_is_kept(on_directory: Program, stray: Path) -> None:
     assert on_directory.json("db", "rebuild")["metadata"]["interrupted"] == 0
     assert on_directory.json("recover") == []
     assert stray.exists()
@@ -46,7 +46,7 @@ def test_the_index_of_an_upload_that_may_be_running_stays(on_directory: Program,
     assert "is an index without an archive" in done.stderr
 
 
-def test_the_file_can_be_uploaded_again(on_directory: Program, stray: Path) -> None:
+def test_the_file_of_a_stray_index_can_be_uploaded_again(on_directory: Program, stray: Path) -> None:
     on_directory.ok("upload", "notes", "--keep")
     assert stray.exists()
     on_directory.ok("download", "notes", "--to", "back")

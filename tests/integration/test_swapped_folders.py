@@ -1,6 +1,6 @@
-"""A folder on the way that becomes a symbolic link after a command has begun never leads it elsewhere.
+"""A parent folder that is replaced by a symbolic link during a command never redirects it.
 
-As another user does it who owns the folder above, and would like to have root archive, or move, something else.
+This is how another user, who owns the folder above, could make root archive or move other files.
 """
 
 import os
@@ -15,21 +15,21 @@ from tests.moments import always, killed, meanwhile, of_file
 from tests.program import Program
 from tests.trees import describe
 
-pytestmark = pytest.mark.sqlite  # what the catalog is makes no difference here
+pytestmark = pytest.mark.sqlite  # these tests do not depend on the catalog
 
 OK, REFUSED = 0, 7
 MOMENTS = {
-    "before it is looked at": "mgmt.services.upload.plan_upload",
+    "before it is planned": "mgmt.services.upload.plan_upload",
     "while it is read": "os.readv",
     "before it is proven": "mgmt.services.upload.prove",
     "before it is moved": "mgmt.services.upload.finish_upload",
     "just before it is moved": "mgmt.services.steps.move_original.move",
 }
-OURS, THEIRS = "what was meant", "somebody else's"
+OURS, THEIRS = "our file", "their file"
 
 
 def put(path: Path, kind: str, content: str) -> None:
-    """A file, or a folder with a file in it, of the same times wherever it is."""
+    """Write a file, or a folder with a file in it, always with the same times."""
     file = path / "inner" if kind == "folder" else path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)
@@ -43,7 +43,7 @@ def content(path: Path) -> str:
 
 @pytest.fixture(params=["file", "folder"])
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """In `top/in` is the target; in `theirs/in`, what must not be touched."""
+    """The target is in `top/in`; the files in `theirs/in` must not be touched."""
     kind: str = request.param
     put(tmp_path / "work" / "top" / "in" / "target", kind, OURS)
     put(tmp_path / "work" / "theirs" / "in" / "target", kind, THEIRS)
@@ -51,7 +51,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def swap(program: Program, name: str) -> Callable[[], None]:
-    """Let the folder `name`, now `away`, be a link to what is of that name in `theirs`."""
+    """Returns a function that renames the folder `name` to `away` and replaces it by a link into `theirs`."""
     path = program.work / name
 
     def do() -> None:
@@ -74,7 +74,7 @@ def restored(program: Program, key: str) -> str:
 
 
 @pytest.mark.parametrize(("moment", "name"), [(each, "top/in") for each in MOMENTS] + [("before it is moved", "top")])
-def test_what_was_found_is_archived_or_refused(anywhere: Program, kind: str, moment: str, name: str) -> None:
+def test_upload_archives_the_planned_target_or_refuses(anywhere: Program, kind: str, moment: str, name: str) -> None:
     theirs = describe(anywhere.work / "theirs")
     when = of_file("inner" if kind == "folder" else "target") if moment == "while it is read" else always
     with meanwhile(MOMENTS[moment], swap(anywhere, name), when=when) as swapped:
@@ -82,12 +82,12 @@ def test_what_was_found_is_archived_or_refused(anywhere: Program, kind: str, mom
     assert swapped.happened
     assert "Traceback" not in done.stderr
     assert describe(anywhere.work / "theirs") == theirs
-    if moment == "before it is looked at":
+    if moment == "before it is planned":
         assert anywhere.json("ls", "--live") == []
     else:
         assert restored(anywhere, "target.tar.gz") == OURS
     away = anywhere.work / "away" / ("" if name == "top/in" else "in")
-    if moment == "just before it is moved":  # it goes where it was to go, whatever the name of that is by now
+    if moment == "just before it is moved":  # it moves into the folder that was opened, whatever its name is now
         assert done.returncode == OK, done.stderr
         assert content(away / "completed" / "target") == OURS
     else:
@@ -102,7 +102,9 @@ def test_what_was_found_is_archived_or_refused(anywhere: Program, kind: str, mom
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_completed_folder_elsewhere_gets_what_was_found(on_directory: Program, kind: str, moment: str) -> None:
+def test_upload_moves_the_planned_target_into_another_completed_folder(
+    on_directory: Program, kind: str, moment: str
+) -> None:
     theirs = describe(on_directory.work / "theirs")
     program = replace(
         on_directory, environment={**on_directory.environment, "MGMT_COMPLETED_DIR": str(on_directory.work / "done")}
@@ -117,9 +119,9 @@ def test_a_completed_folder_elsewhere_gets_what_was_found(on_directory: Program,
     assert not (program.work / "away" / "target").exists()
 
 
-@pytest.mark.parametrize("exists", [True, False], ids=["there before", "not there before"])
+@pytest.mark.parametrize("exists", [True, False], ids=["existing", "new"])
 @pytest.mark.parametrize("name", ["done", "done/deep"])
-def test_a_completed_folder_that_becomes_a_link_gets_nothing(
+def test_upload_refuses_a_completed_folder_that_becomes_a_link(
     on_directory: Program, kind: str, name: str, exists: bool
 ) -> None:
     (on_directory.work / "theirs" / name).mkdir(parents=True)
@@ -140,16 +142,16 @@ def test_a_completed_folder_that_becomes_a_link_gets_nothing(
 
 
 @pytest.mark.parametrize("name", ["top", "top/in", "top/in/completed"])
-def test_recover_does_not_move_by_a_link(on_directory: Program, kind: str, name: str) -> None:
+def test_recover_does_not_move_through_a_link(on_directory: Program, kind: str, name: str) -> None:
     (on_directory.work / "top" / "in" / "completed").mkdir()
     (on_directory.work / "theirs" / "in" / "completed").mkdir()
-    put(on_directory.work / "theirs" / "in" / "target", kind, OURS)  # not even what looks the same
+    put(on_directory.work / "theirs" / "in" / "target", kind, OURS)  # not even an equal file
     theirs = describe(on_directory.work / "theirs")
     killed(on_directory, "upload", "top/in/target", at="mgmt.services.steps.move_original.move")
     swap(on_directory, name)()
-    [settled] = on_directory.json("recover")
-    assert "symbolic link" in settled["action"]
-    assert settled["status"] == "failed"
+    [recovered] = on_directory.json("recover")
+    assert "symbolic link" in recovered["action"]
+    assert recovered["status"] == "failed"
     assert describe(on_directory.work / "theirs") == theirs
     swap_back(on_directory, name)
     assert content(on_directory.work / "top" / "in" / "target") == OURS
@@ -169,7 +171,7 @@ FREEING = {
 
 @pytest.mark.parametrize("moment", FREEING)
 @pytest.mark.parametrize("name", ["top", "top/in/completed"])
-def test_free_removes_the_copy_that_it_found(on_directory: Program, kind: str, moment: str, name: str) -> None:
+def test_free_removes_only_the_copy_that_it_opened(on_directory: Program, kind: str, moment: str, name: str) -> None:
     on_directory.ok("upload", "top/in/target")
     theirs_too = on_directory.work / "theirs" / "in" / "completed"
     shutil.copytree(on_directory.work / "top" / "in" / "completed", theirs_too)
@@ -187,9 +189,9 @@ def test_free_removes_the_copy_that_it_found(on_directory: Program, kind: str, m
 
 @pytest.mark.parametrize("moment", ["when it is set aside", "before it is removed"])
 @pytest.mark.parametrize("command", ["recover", "free"])
-def test_a_removal_is_not_finished_by_a_link(on_directory: Program, kind: str, moment: str, command: str) -> None:
+def test_a_removal_is_not_finished_through_a_link(on_directory: Program, kind: str, moment: str, command: str) -> None:
     copy = on_directory.work / "top" / "in" / "completed" / "target"
-    settle = ("recover",) if command == "recover" else ("free", "--yes", str(copy))
+    finish = ("recover",) if command == "recover" else ("free", "--yes", str(copy))
     on_directory.ok("upload", "top/in/target")
     killed(on_directory, "free", "--yes", copy, at=FREEING[moment])
     [hidden] = (on_directory.work / "top" / "in" / "completed").iterdir()
@@ -197,11 +199,11 @@ def test_a_removal_is_not_finished_by_a_link(on_directory: Program, kind: str, m
     put(theirs_too / hidden.name, kind, THEIRS)
     theirs = describe(on_directory.work / "theirs")
     swap(on_directory, "top/in/completed")()
-    done = on_directory.run(*settle)
+    done = on_directory.run(*finish)
     assert "symbolic link" in done.stdout + done.stderr
     assert describe(on_directory.work / "theirs") == theirs
     swap_back(on_directory, "top/in/completed")
     assert hidden.exists()
-    on_directory.ok(*settle)
+    on_directory.ok(*finish)
     assert not hidden.exists()
     assert restored(on_directory, "target.tar.gz") == OURS

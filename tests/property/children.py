@@ -1,7 +1,7 @@
-"""Commands of mgmt, each in a forked child: cheap as in this process, alone as in one of its own.
+"""Commands of mgmt in forked children: as cheap as in this process, as isolated as in one of their own.
 
-A child may be told to die, or to stop until it is let go on, at one of its steps: something that it does to a file, or
-to the store, or the beginning or the end of a transaction.
+A child may be killed, or stopped until it is resumed, at one of its steps: an access to a file or to the store, or the
+beginning or the end of a transaction.
 """
 
 import fcntl
@@ -21,8 +21,8 @@ from tests.catalogs import Catalog, PostgreSQLCatalog, SQLiteCatalog
 from tests.hosts import become
 from tests.program import Done, Program
 
-PATIENCE = 600.0
-"""Seconds that a command may take: after that it waits for somebody."""
+TIMEOUT = 600.0
+"""Seconds after which a command is taken to be blocked."""
 
 _EVENTS = frozenset(
     ["open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "os.scandir", "os.listdir"]
@@ -36,9 +36,9 @@ _OPEN_TRANSACTION = (
 
 @dataclass(frozen=True)
 class Moment:
-    """When a child gets a signal: at its step `step`, or when it opens a file of the user's for the time `look`, or at
-    the next step `past` so many, or when it opens the one called `opens`, or as soon as `when` says yes; never with
-    none of them."""
+    """When a child gets a signal: at its step `step`, when it opens a file of the user for the time number `look`, at
+    the next step after opening `past` of them, when it opens the one called `opens`, or as soon as `when()` is true;
+    without any of these, never."""
 
     step: int = 0
     look: int = 0
@@ -51,9 +51,9 @@ NEVER = Moment()
 
 
 class _Steps:
-    """Counts the steps of this process, and sends it `number` when the moment has come.
+    """Counts the steps of this process, and sends it the signal `number` at the moment.
 
-    SIGSTOP it sends again at each step after that, for as long as the file `held` exists.
+    SIGSTOP is sent again at each later step, as long as the file `held` exists.
     """
 
     def __init__(self, moment: Moment, number: int, home: Path, names: frozenset[str]) -> None:
@@ -66,8 +66,8 @@ class _Steps:
         from sqlalchemy import Engine, event
 
         sys.addaudithook(self._audit)
-        os.fsync = lambda fd: self.step()  # only processes die here, so nothing is lost that is not on disk
-        if self._number == signal.SIGKILL:  # who stops in there would keep others from the catalog
+        os.fsync = lambda fd: self.step()  # only processes are killed here, so unsynced data is not lost
+        if self._number == signal.SIGKILL:  # a process stopped there would block others from the catalog
             event.listen(Engine, "begin", lambda _: self.step())
             event.listen(Engine, "commit", lambda _: self.step())
 
@@ -76,13 +76,13 @@ class _Steps:
             return
         path = arguments[0] if arguments else None
         path = os.fsdecode(path) if isinstance(path, bytes) else path
-        if name == "open" and self._is_ours(path) and os.path.basename(path) in self._names:
+        if name == "open" and self._is_in_home(path) and os.path.basename(path) in self._names:
             self._looks += 1
             self.step(opened=os.path.basename(path))
-        elif name == _SENT or (name in _EVENTS and self._is_ours(path)):
+        elif name == _SENT or (name in _EVENTS and self._is_in_home(path)):
             self.step()
 
-    def _is_ours(self, path: object) -> TypeGuard[str]:
+    def _is_in_home(self, path: object) -> TypeGuard[str]:
         return isinstance(path, str) and (not path.startswith("/") or path.startswith(self._home))
 
     def step(self, *, opened: str | None = None) -> None:
@@ -104,7 +104,7 @@ class _Steps:
 
 @dataclass
 class Child:
-    """A command that has begun."""
+    """A running command."""
 
     words: Sequence[str]
     pid: int
@@ -115,42 +115,42 @@ class Child:
     done: Done | None = field(default=None)
 
     def wait(self) -> Done:
-        """How it ended."""
-        deadline, pause = time.monotonic() + PATIENCE, 0.0005
+        """Wait for its end; returns the result."""
+        deadline, pause = time.monotonic() + TIMEOUT, 0.0005
         while self.done is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self._note(status)
             elif time.monotonic() > deadline:
                 self.kill()
-                raise AssertionError(f"{' '.join(self.words)}: no end after {PATIENCE:g} s")
+                raise AssertionError(f"{' '.join(self.words)}: still running after {TIMEOUT:g} s")
             else:
                 time.sleep(pause)
                 pause = min(pause * 1.5, 0.01)
         return self.done
 
     def stopped(self) -> bool:
-        """Wait until it stands at its step, and nobody has to wait for it; False when it ended before."""
-        deadline = time.monotonic() + PATIENCE
+        """Wait until it is stopped where it blocks no other process; False if it ended before."""
+        deadline = time.monotonic() + TIMEOUT
         while self.done is None:
             _, status = os.waitpid(self.pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 self._note(status)
                 return False
-            if not _is_in_the_way(self.pid, self.catalog):
+            if not _blocks_others(self.pid, self.catalog):
                 return True
             assert time.monotonic() < deadline, self.words
             os.kill(self.pid, signal.SIGCONT)
         return False
 
-    def go_on(self) -> None:
-        """Let it go on, to the end."""
+    def resume(self) -> None:
+        """Let it run to the end."""
         self.held.unlink(missing_ok=True)
         if self.done is None:
             os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """Let it be gone, whatever it does."""
+        """Kill it, if it still runs."""
         if self.done is None:
             os.kill(self.pid, signal.SIGKILL)
             self._note(os.waitpid(self.pid, 0)[1])
@@ -164,18 +164,18 @@ class Child:
 
 @dataclass
 class Runner:
-    """Runs commands for the user of `program`, each with the catalog that `catalog` is then."""
+    """Runs commands for the user of `program`, each with the current `catalog`."""
 
     program: Program
     catalog: Catalog
     names: frozenset[str]
-    """What the user's files are called."""
+    """Names of the user's files."""
     count: int = 0
 
     def start(self, words: Sequence[str], *, host: str | None = None, moment: Moment = NEVER, number: int = 0) -> Child:
-        """Begin a command, which gets the signal `number` at some moment."""
+        """Start a command, which gets the signal `number` at `moment`."""
         self.count += 1
-        folder = self.program.home / "said"
+        folder = self.program.home / "output"
         folder.mkdir(exist_ok=True)
         output, errors = folder / f"{self.count}.out", folder / f"{self.count}.err"
         held = self.program.home / "held"
@@ -203,7 +203,7 @@ def _become_command(
     host: str | None,
     steps: _Steps,
 ) -> None:
-    """Never back into the test: whatever happens, this process ends here."""
+    """Never returns to the test: this process always exits here."""
     status = 70
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -228,8 +228,8 @@ def _become_command(
         os._exit(status)
 
 
-def _is_in_the_way(pid: int, catalog: Catalog) -> bool:
-    """It is in the middle of something for which others have to wait: a transaction, or a change of a store."""
+def _blocks_others(pid: int, catalog: Catalog) -> bool:
+    """Whether it holds a lock: of a transaction, or of a directory store."""
     opened = [os.path.realpath(entry) for entry in os.scandir(f"/proc/{pid}/fd")]
     if any(path.endswith("lock") and _has_flock(path) for path in opened):
         return True

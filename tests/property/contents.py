@@ -1,10 +1,9 @@
-"""A world in which commands are played, line by line, and an oracle that knows nothing of how mgmt works.
+"""A world in which commands are played line by line, and an oracle that is independent of mgmt's code.
 
-The oracle knows contents only: whatever could be read at some place before a command (a file or a folder where the
-user has it, in completed/ or brought back, an archive in a store, a tar.gz that was kept) can be read somewhere after
-it, byte for byte. Extended attributes and owners belong to a content once they were asked for, and success was the
-answer. What the user edits or removes is the user's own loss, unless an archive had it. `delete --last-copy` may remove
-the one archive that its word means.
+The oracle knows contents only: whatever can be read anywhere before a command (a file or a folder of the user, in
+completed/ or downloaded, an archive in a store, a kept tar.gz) can be read somewhere after it, byte for byte. Extended
+attributes and owners belong to a content once an upload with them has succeeded. What the user edits or removes is the
+user's own loss, unless an archive holds it. `delete --last-copy` may remove the one archive that its argument names.
 """
 
 import io
@@ -25,11 +24,11 @@ from tests.program import Done, Program
 from tests.property.children import NEVER, Child, Moment, Runner
 from tests.servers import Server
 
-ANSWERS = frozenset({0, 1, 2, 3, 4, 7, 10, 11})
-"""Done, failed, usage or ambiguous, partial, not there, refused, taken, busy. Never 8 or 12 while all is sound."""
+EXPECTED = frozenset({0, 1, 2, 3, 4, 7, 10, 11})
+"""OK, failed, usage or ambiguous, partial, not found, refused, conflict, busy. Never 8 or 12 while all is sound."""
 
 NAMES = frozenset({"a", "b", "f", "1", "2", "3"})
-"""What a user's files may be called; `f` is a folder."""
+"""Names of the user's files; `f` is a folder."""
 
 NOTE = "user.note"
 PLAIN = ""
@@ -41,25 +40,25 @@ Entry = tuple[str, bytes | None, str | None, int | None]
 """A file or a folder by its path below the root, its bytes (a folder has none), its note and its owner."""
 
 Content = tuple[Entry, ...]
-Said = tuple[str, Content]
-"""What of a content is meant (PLAIN, XATTRS, OWNERS or BOTH), and that."""
+View = tuple[str, Content]
+"""A content with a part of its attributes: PLAIN, XATTRS, OWNERS or BOTH."""
 
 Object = tuple[str, str]
 """A store and a key."""
 
 
 class ViolationError(AssertionError):
-    """mgmt broke a promise; `kind` says which."""
+    """mgmt broke a promise; `kind` names it."""
 
     def __init__(self, kind: str, what: str) -> None:
         super().__init__(f"{kind}: {what}")
         self.kind, self.what = kind, what
         self.script: list[str] = []
-        """What had been played."""
+        """The lines played until then."""
 
 
-def seen_as(content: Content, what: str) -> Said:
-    """Of a content that which is meant."""
+def view_of(content: Content, what: str) -> View:
+    """The content with the attributes named by `what` only."""
     if what == PLAIN:
         return what, tuple((path, data, None, None) for path, data, _, _ in content)
     notes, owners = what != OWNERS, what != XATTRS
@@ -67,12 +66,12 @@ def seen_as(content: Content, what: str) -> Said:
     return what, tuple(kept)
 
 
-def every(content: Content) -> set[Said]:
-    return {seen_as(content, what) for what in (PLAIN, XATTRS, OWNERS, BOTH)}
+def all_views(content: Content) -> set[View]:
+    return {view_of(content, what) for what in (PLAIN, XATTRS, OWNERS, BOTH)}
 
 
 def on_disk(root: Path) -> Content:
-    """A file or a folder of the user's."""
+    """The content of a file or a folder."""
     paths = [root, *root.rglob("*")] if root.is_dir() else [root]
     return tuple(sorted((_entry(root, path) for path in paths), key=lambda entry: entry[0]))
 
@@ -85,7 +84,7 @@ def _entry(root: Path, path: Path) -> Entry:
 
 @lru_cache(maxsize=5000)
 def in_archive(data: bytes) -> Content | None:
-    """What tar finds in an archive; None when it is none, or half of one."""
+    """The content of an archive, as tar reads it; None if it is no whole archive."""
     entries: list[Entry] = []
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
@@ -98,9 +97,9 @@ def in_archive(data: bytes) -> Content | None:
     return tuple(sorted(entries, key=lambda entry: entry[0]))
 
 
-def in_words(said: Said) -> str:
-    """A content as a person would say it."""
-    what, content = said
+def described(view: View) -> str:
+    """A content in short, for messages."""
+    what, content = view
     files = [
         f"{path}={data[: data.index(10)].decode()}" + f"({note},{owner})" * (what != PLAIN)
         for path, data, note, owner in content
@@ -109,8 +108,8 @@ def in_words(said: Said) -> str:
     return " ".join(files).replace("=", "", 1) if len(files) == 1 else "{" + " ".join(files) + "}"
 
 
-class Shelf:
-    """A store, looked at without mgmt."""
+class StoreReader:
+    """Reads a store without mgmt."""
 
     def __init__(self, url: str, server: Server | None) -> None:
         self.url = url
@@ -142,7 +141,7 @@ class Shelf:
 
 @dataclass
 class Known:
-    """An archive that was seen in a store: what the user calls it."""
+    """An archive that was seen in a store, and the names by which the user knows it."""
 
     where: Object
     data: bytes
@@ -151,7 +150,7 @@ class Known:
 
 @dataclass
 class Snapshot:
-    """A catalog as it once was."""
+    """A backup or an export of a catalog."""
 
     place: Path
     removals: int
@@ -159,12 +158,12 @@ class Snapshot:
 
 @dataclass
 class World:
-    """One user's files, two stores, a catalog and its older states; see `play`."""
+    """A user's files, two stores, a catalog and its backups; see `play`."""
 
     program: Program
     server: Server | None = None
     only_delete_removes: bool = True
-    """An archive that was whole may go by `mgmt delete` alone."""
+    """Only `mgmt delete` may remove a whole archive."""
 
     script: list[str] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
@@ -172,32 +171,32 @@ class World:
     cut_off: int = 0
 
     def __post_init__(self) -> None:
-        self.desk = self.program.home
-        """The home of the catalog that is used now."""
-        self.other_desk: Path | None = None
-        self.desks: set[Path] = set()
-        """Where catalogs are, and copies of them."""
+        self.catalog_home = self.program.home
+        """The home of the catalog in use."""
+        self.other_catalog_home: Path | None = None
+        self.catalog_homes: set[Path] = set()
+        """Homes of further catalogs, and of their copies."""
         self.runner = Runner(self.program, self.catalog, NAMES)
-        self.shelves = [Shelf(url, self.server) for url in (self.program.store, self.other_store)]
+        self.stores = [StoreReader(url, self.server) for url in (self.program.store, self.other_store)]
         self.backups: list[Snapshot] = []
         self.exports: list[Snapshot] = []
         self.hosts: set[str | None] = {None}
         self.known: list[Known] = []
-        self.asked: set[Said] = set()
-        self.owed: set[Said] = set()
+        self.requested: set[View] = set()
+        self.required: set[View] = set()
         self.removals = 0
         self.removals_known: dict[Path, int] = {}
         self.is_older = False
-        """The catalog has not seen all that was deleted."""
+        """The catalog may lack some deletions."""
         self.was_replaced = False
-        """The catalog may not have seen all that was uploaded."""
+        """The catalog may lack some uploads."""
         self.was_cut = False
-        """A command was killed, or seen by others while it ran."""
+        """A command was killed, or stopped while others ran."""
         self.under_way: list[Before] = []
         self.disturbed = False
-        """Something else was done while the last command ran."""
+        """Other lines were played during the last command."""
         self.half_deleted = False
-        """A deletion has not ended, so that an archive may be missing that is recorded."""
+        """A deletion is unfinished, so that a recorded archive may be missing."""
         self._is_child = False
 
     @property
@@ -206,7 +205,7 @@ class World:
 
     @property
     def catalog(self) -> Catalog:
-        return self.program.catalogs.at(self.desk)
+        return self.program.catalogs.at(self.catalog_home)
 
     @property
     def other_store(self) -> str:
@@ -214,17 +213,17 @@ class World:
             Path(self.program.store.removeprefix("file://") + "-other").mkdir(exist_ok=True)
         return self.program.store + "-other"
 
-    # What can be played
+    # The lines
 
     def play(self, *lines: str) -> Done:
-        """Play lines, judge each, and return how the last command of mgmt ended.
+        """Play lines, check each, and return the result of the last command of mgmt.
 
-        `mgmt WORDS` runs a command ("OTHER" is the other store), `on HOST: LINE` runs it on another machine, `kill N:
+        `mgmt WORDS` runs a command ("OTHER" is the other store), `on HOST: LINE` runs it on another host, `kill N:
         LINE` kills it at its step N, and `stop N: LINE | LINE | ...` stops it there while the other lines are played.
-        Instead of N: `look N`, when it opens a file of the user's for the Nth time, `past N`, when it has read that and
-        does something else, `open NAME`, when it opens that one of them, `stored`, as soon as there is another archive
-        in a store, or `moved`, as soon as there is another copy in completed/.
-        All other lines are the user's, or the administrator's; see `_deeds`.
+        Instead of N: `look N`, when it opens a file of the user for the Nth time; `past N`, at the next step after
+        that; `open NAME`, when it opens that file; `stored`, as soon as there is another archive in a store; `moved`,
+        as soon as there is another copy in completed/.
+        All other lines are actions of the user or the administrator; see `_actions`.
         """
         done = Done(0, "", "")
         for line in lines:
@@ -238,7 +237,7 @@ class World:
         how, _, rest = line.rpartition(": ")
         words = shlex.split(rest)
         if words[0] != "mgmt":
-            self._do(words)
+            self._act(words)
             return None
         words = [self.other_store if word == "OTHER" else word for word in words[1:]]
         host, moment, number = None, NEVER, 0
@@ -254,10 +253,10 @@ class World:
     def _moment(self, kind: str, value: str = "") -> Moment:
         if kind == "stored":
             before = self.objects()
-            return Moment(when=lambda: self._shelved_again() != before)
+            return Moment(when=lambda: self._objects_in_child() != before)
         if kind == "moved":
-            moved = self.copies(all_of_them=True)
-            return Moment(when=lambda: self.copies(all_of_them=True) != moved)
+            moved = self.copies(each_version=True)
+            return Moment(when=lambda: self.copies(each_version=True) != moved)
         match kind:
             case "look":
                 return Moment(look=int(value))
@@ -267,11 +266,11 @@ class World:
                 return Moment(opens=value)
         return Moment(step=int(kind))
 
-    def _shelved_again(self) -> dict[Object, bytes]:
-        """As `objects`, in a child, which has connections of its own."""
+    def _objects_in_child(self) -> dict[Object, bytes]:
+        """As `objects`, in a child, with connections of its own."""
         if not self._is_child:
             self._is_child = True
-            self.shelves = [Shelf(each.url, self.server) for each in self.shelves]
+            self.stores = [StoreReader(each.url, self.server) for each in self.stores]
         return self.objects()
 
     def _run(self, words: list[str], host: str | None, moment: Moment, number: int, others: list[str]) -> Done:
@@ -288,7 +287,7 @@ class World:
         if done.returncode == -signal.SIGKILL:
             self.cut_off += 1
             self.half_deleted = self.half_deleted or before.command == "delete"
-        self._judge(before, done)
+        self._check(before, done)
         if before.command == "recover" and done.returncode == 0:
             self.half_deleted = False
         return done
@@ -299,7 +298,7 @@ class World:
             child.stopped()
             self.under_way.append(before)
             self.half_deleted = half_deleted or before.command == "delete"
-            self.owed |= self._all_owed(self.held())
+            self.required |= self._all_required(self.held())
             for other in others:
                 self._play(other, [])
             self.disturbed = True
@@ -308,95 +307,95 @@ class World:
             raise
         self.under_way.pop()
         if not before.last_copy:
-            before.objects = self.objects()  # what went meanwhile did not go by this command
+            before.objects = self.objects()  # what other lines removed was not removed by this command
         self.half_deleted = half_deleted
-        child.go_on()
+        child.resume()
 
-    def _do(self, words: list[str]) -> None:
-        """What the user does is his own loss."""
+    def _act(self, words: list[str]) -> None:
+        """Play an action of the user; what it removes is no longer required."""
         before = self.held()
-        deed, *arguments = words
-        _deeds[deed](self, *arguments)
+        action, *arguments = words
+        _actions[action](self, *arguments)
         now = self.held()
-        self.owed = (self.owed - (before - now)) | self._all_owed(now)
+        self.required = (self.required - (before - now)) | self._all_required(now)
 
-    # What has to be true
+    # What must hold
 
-    def held(self) -> set[Said]:
-        """All that can be read now."""
-        found = {said for path in self.places() for said in every(on_disk(path))}
-        for shelf in self.shelves:
-            for data in shelf.archives().values():
-                found |= every(in_archive(data) or ())
+    def held(self) -> set[View]:
+        """All contents that can be read now."""
+        found = {view for path in self.places() for view in all_views(on_disk(path))}
+        for store in self.stores:
+            for data in store.archives().values():
+                found |= all_views(in_archive(data) or ())
         for path in (self.work / "kept").glob("*.tar.gz"):
-            found |= every(in_archive(path.read_bytes()) or ())
+            found |= all_views(in_archive(path.read_bytes()) or ())
         return found
 
     def places(self) -> list[Path]:
-        """What stands under a name of its own where the user looks."""
+        """The user's files and folders, copies and downloads."""
         folders = [self.work, self.work / "other"]
         folders += [folder / name for folder in folders for name in ("completed", "back")]
-        mine = {*folders, self.work / "kept"}
+        own = {*folders, self.work / "kept"}
         there = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
-        return [path for path in there if path not in mine and not path.name.startswith(".mgmt")]
+        return [path for path in there if path not in own and not path.name.startswith(".mgmt")]
 
-    def copies(self, *, all_of_them: bool = False) -> list[str]:
-        """What lies in completed/, as a line calls it, or each by its own name."""
+    def copies(self, *, each_version: bool = False) -> list[str]:
+        """The copies in completed/, by the names that lines use, or each version by its own name."""
         folders = [name for name in ("completed", "other/completed") if (self.work / name).is_dir()]
         names = [(folder, path.name) for folder in folders for path in (self.work / folder).iterdir()]
         names = [(folder, name) for folder, name in names if not name.startswith(".mgmt")]
-        return sorted({f"{folder}/{name if all_of_them else name.split('-')[0]}" for folder, name in names})
+        return sorted({f"{folder}/{name if each_version else name.split('-')[0]}" for folder, name in names})
 
     def objects(self) -> dict[Object, bytes]:
-        return {(shelf.url, key): data for shelf in self.shelves for key, data in shelf.archives().items()}
+        return {(store.url, key): data for store in self.stores for key, data in store.archives().items()}
 
-    def _all_owed(self, held: set[Said]) -> set[Said]:
-        return {said for said in held if said[0] == PLAIN or said in self.asked}
+    def _all_required(self, held: set[View]) -> set[View]:
+        return {view for view in held if view[0] == PLAIN or view in self.requested}
 
-    def _judge(self, before: "Before", done: Done) -> None:
+    def _check(self, before: "Before", done: Done) -> None:
         line = f"mgmt {' '.join(before.words)} ended with {done.returncode}"
         if "Traceback" in done.stderr:
             raise ViolationError("traceback", f"{line}\n{done.stderr}")
-        allowed = ANSWERS | {8} if self.is_older or self.was_replaced or self.half_deleted else ANSWERS
+        allowed = EXPECTED | {8} if self.is_older or self.was_replaced or self.half_deleted else EXPECTED
         if done.returncode not in allowed and done.returncode != -signal.SIGKILL:
             raise ViolationError(f"exit status {done.returncode}", f"{line}\n{done.stdout}{done.stderr}")
         objects = self.objects()
-        self._learn(before, objects, done)
+        self._note_names(before, objects, done)
         gone = {where for where, data in before.objects.items() if objects.get(where) != data}
         self.removals += bool(gone)
-        self.removals_known[self.desk] = self.removals
+        self.removals_known[self.catalog_home] = self.removals
         if before.command != "delete" and gone and self.only_delete_removes:
-            raise ViolationError("removed", f"{line}, and {sorted(gone)} went by it")
+            raise ViolationError("removed", f"{line}, and removed {sorted(gone)}")
         for each in (before, *self.under_way):
-            self._forgive(each, {where for where, data in each.objects.items() if objects.get(where) != data})
+            self._allow_removal(each, {where for where, data in each.objects.items() if objects.get(where) != data})
         held = self.held()
-        lost = self.owed - held
+        lost = self.required - held
         if lost:
-            raise ViolationError("lost", f"{line}, and nobody holds {in_words(min(lost, key=str))}\n{done.stderr}")
-        self._see_done(before, done, objects)
-        self.owed = self._all_owed(held)
+            raise ViolationError("lost", f"{line}, and nothing holds {described(min(lost, key=str))}\n{done.stderr}")
+        self._check_success(before, done, objects)
+        self.required = self._all_required(held)
 
-    def _learn(self, before: "Before", objects: dict[Object, bytes], done: Done) -> None:
-        """What the user may call the archives that there are now."""
+    def _note_names(self, before: "Before", objects: dict[Object, bytes], done: Done) -> None:
+        """Note the names by which the user may now know the archives."""
         for where, data in objects.items():
             known = next((each for each in self.known if (each.where, each.data) == (where, data)), None)
             if known is None:
                 known = Known(where, data, set())
                 self.known.append(known)
             if before.target is not None:
-                is_it = before.content is not None and seen_as(in_archive(data) or (), PLAIN) == before.plain
+                is_it = before.content is not None and view_of(in_archive(data) or (), PLAIN) == before.plain
                 if is_it or before.objects.get(where) != data:
                     known.names |= {before.target.name, str(before.target), before.word}
 
-    def _forgive(self, before: "Before", gone: set[Object]) -> None:
-        """`--last-copy` is the user's word: what it means is owed no more, when that is gone."""
+    def _allow_removal(self, before: "Before", gone: set[Object]) -> None:
+        """Content that `--last-copy` named and removed is no longer required."""
         if before.last_copy:
             meant = [where for where in before.meant if where in gone]
             for where in meant[:1]:
                 content = in_archive(before.objects[where]) or ()
-                self.owed -= every(content)
+                self.required -= all_views(content)
 
-    def _see_done(self, before: "Before", done: Done, objects: dict[Object, bytes]) -> None:
+    def _check_success(self, before: "Before", done: Done, objects: dict[Object, bytes]) -> None:
         disturbed, self.disturbed = self.disturbed, False
         if done.returncode != 0 or disturbed:
             return
@@ -404,23 +403,23 @@ class World:
         if before.command == "upload" and before.target is not None and before.content is not None:
             if before.skips:
                 return
-            wanted = seen_as(before.content, before.what)
-            if wanted not in {seen_as(in_archive(data) or (), before.what) for data in objects.values()}:
-                raise ViolationError("not archived", f"{line} ended with 0, and no archive holds {in_words(wanted)}")
-            self.asked.add(wanted)
+            wanted = view_of(before.content, before.what)
+            if wanted not in {view_of(in_archive(data) or (), before.what) for data in objects.values()}:
+                raise ViolationError("not archived", f"{line} ended with 0, and no archive holds {described(wanted)}")
+            self.requested.add(wanted)
             if "--keep" not in before.words and before.target.exists():
                 raise ViolationError("not moved", f"{line} ended with 0, and {before.target} is still there")
         if before.command == "free" and before.freed is not None and before.freed.exists():
             raise ViolationError("not freed", f"{line} ended with 0, and {before.freed} is still there")
 
     def end(self) -> None:
-        """What the user does in the end: after that nothing is open, and all is proven."""
+        """Recover and verify; after that, no operation runs, and every archive is proven."""
         for host in sorted(self.hosts, key=str) if self.was_cut else ():
             self._finally("recover", f"on {host}: mgmt recover" if host else "mgmt recover")
         if self.was_replaced:
             for line in ("mgmt db rebuild", "mgmt --store OTHER db rebuild"):
                 self._play(line, [])
-            for host in sorted(self.hosts, key=str) if self.was_cut else ():  # what the rebuild has found
+            for host in sorted(self.hosts, key=str) if self.was_cut else ():  # uploads that the rebuild has found
                 self._finally("recover", f"on {host}: mgmt recover" if host else "mgmt recover")
         if self.was_cut:
             running = self._finally("log", "mgmt -o jsonl log --status running --limit 500").stdout
@@ -435,12 +434,12 @@ class World:
         assert done is not None
         if done.returncode != 0:
             raise ViolationError(
-                f"{kind} in the end", f"{line} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+                f"{kind} at the end", f"{line} ended with {done.returncode}\n{done.stdout}{done.stderr}"
             )
         return done
 
     def meant_by(self, word: str) -> list[Object]:
-        """The archives that a word may mean to whoever wants one removed, and no others."""
+        """The archives that a name may refer to in a deletion, and no others."""
         live = self.objects()
 
         def there(known: list[Known]) -> list[Object]:
@@ -452,10 +451,10 @@ class World:
             return there(by_key) + there(by_name)
         return there(by_key) if by_key else there(by_name)
 
-    # What the user's and the administrator's lines do
+    # Actions of the user and the administrator
 
     def _path(self, name: str) -> Path:
-        """A path below the work folder; of copies in completed/, that of the newest."""
+        """A path below the work folder; for a copy in completed/, its newest version."""
         path = self.work / name
         if path.parent.name == "completed" and path.parent.is_dir():
             stem = [each for each in path.parent.iterdir() if each.name.split("-")[0] == path.name]
@@ -520,16 +519,16 @@ class World:
         if isinstance(self.catalog, SQLiteCatalog):
             done = self._command("db", "backup", str(place))
             if done.returncode != 0:
-                return  # there is no catalog yet
+                return  # no catalog yet
         elif self._is_alone():
-            self.program.catalogs.copy(self.desk, place)
-            self.desks.add(place)
+            self.program.catalogs.copy(self.catalog_home, place)
+            self.catalog_homes.add(place)
         else:
             return
         self.backups.append(Snapshot(place, self.removals))
 
     def restore(self) -> None:
-        """The catalog is lost, and what the newest backup holds is put in its place."""
+        """Replace the catalog by its newest backup."""
         if not self.backups:
             return
         snapshot, self.was_replaced = self.backups[-1], True
@@ -539,7 +538,7 @@ class World:
                 each.unlink()
             shutil.copy(snapshot.place, path)
         else:
-            self.program.catalogs.copy(snapshot.place, self.desk)
+            self.program.catalogs.copy(snapshot.place, self.catalog_home)
         self.is_older = self.is_older or snapshot.removals != self.removals
 
     def export(self) -> None:
@@ -548,34 +547,37 @@ class World:
             self.exports.append(Snapshot(place, self.removals))
 
     def import_(self) -> None:
-        """The newest export is brought into a second catalog, which is used from now on."""
+        """Import the newest export into a second catalog, and use that from now on."""
         if not self.exports:
             return
         snapshot, self.was_replaced = self.exports[-1], True
-        self.other_desk, self.desk = self.desk, self.program.home / f"desk{self.commands}-{len(self.script)}"
-        self.desks.add(self.desk)
+        self.other_catalog_home, self.catalog_home = (
+            self.catalog_home,
+            self.program.home / f"catalog{self.commands}-{len(self.script)}",
+        )
+        self.catalog_homes.add(self.catalog_home)
         done = self._command("db", "import", str(snapshot.place))
         if done.returncode != 0:
-            raise ViolationError("import", f"an export is not brought in\n{done.stderr}")
+            raise ViolationError("import", f"an export is not imported\n{done.stderr}")
         self.is_older = self.is_older or snapshot.removals != self.removals
 
     def switch(self) -> None:
-        """The catalog that was used before is used again."""
-        if self.other_desk is not None:
-            self.desk, self.other_desk = self.other_desk, self.desk
+        """Use the previous catalog again."""
+        if self.other_catalog_home is not None:
+            self.catalog_home, self.other_catalog_home = self.other_catalog_home, self.catalog_home
             self.was_replaced = True
-            known = self.removals_known.get(self.desk, 0)
+            known = self.removals_known.get(self.catalog_home, 0)
             self.is_older = self.is_older or known != self.removals
 
     def lose(self) -> None:
-        """The catalog is lost, and made again from both stores."""
+        """Remove the catalog, and rebuild it from both stores."""
         self.catalog.remove()
         self.was_replaced = True
         self._command("db", "rebuild")
         self._command("--store", self.other_store, "db", "rebuild")
 
     def _command(self, *words: str) -> Done:
-        """What the administrator runs, which touches no content."""
+        """Run a command of the administrator, which touches no content."""
         self.runner.catalog = self.catalog
         done = self.runner.run(words)
         if "Traceback" in done.stderr:
@@ -587,7 +589,7 @@ class World:
 
 
 class Before:
-    """What there was before a command, and what that was asked."""
+    """The state before a command, and its arguments."""
 
     def __init__(self, world: World, words: list[str]) -> None:
         self.words = words
@@ -609,11 +611,11 @@ class Before:
             self.freed = world.work / self.word
 
     @property
-    def plain(self) -> Said:
-        return seen_as(self.content or (), PLAIN)
+    def plain(self) -> View:
+        return view_of(self.content or (), PLAIN)
 
 
-_deeds: dict[str, Callable[..., None]] = {
+_actions: dict[str, Callable[..., None]] = {
     "write": World.write,
     "edit": World.edit,
     "add": World.add,
@@ -636,7 +638,7 @@ def _without_a_line(script: list[str]) -> list[list[str]]:
 
 
 def _with_a_simpler_line(script: list[str]) -> list[list[str]]:
-    """What is killed or stopped, or done meanwhile, or elsewhere, as if it were all that is done."""
+    """Each part of a compound line in its place: the line without kill, stop or host, or a line played meanwhile."""
     simpler = []
     for at, line in enumerate(script):
         parts = [part.rpartition(": ")[2] for part in line.split(" | ")]
@@ -672,7 +674,7 @@ WARM = (
 
 @dataclass
 class Worlds:
-    """Makes worlds, each with nothing in it but what the user of `program` may have."""
+    """Makes empty worlds for the user of `program`."""
 
     program: Program
     server: Server | None = None
@@ -691,13 +693,13 @@ class Worlds:
         return World(user, self.server, self.only_delete_removes)
 
     def forget(self, world: World) -> None:
-        """It has been played to the end."""
-        for home in (world.program.home, *world.desks):
+        """Remove a world that has been played to the end."""
+        for home in (world.program.home, *world.catalog_homes):
             world.program.catalogs.forget(home)
         shutil.rmtree(world.program.home)
 
     def shortest(self, found: ViolationError, seconds: float = 120) -> ViolationError:
-        """The same violation, by as few lines as are found to be needed in that time."""
+        """The same violation with as few lines as can be found in this time."""
         until, script = time.monotonic() + seconds, found.script
         shorter = True
         while shorter:
@@ -706,9 +708,9 @@ class Worlds:
                 if time.monotonic() < until and (again := self._violation(each, found)) is not None:
                     found, script, shorter = again, each, True
                     break
-        told = ViolationError(found.kind, "\n".join([found.what, *script]))
-        told.script = script
-        return told
+        result = ViolationError(found.kind, "\n".join([found.what, *script]))
+        result.script = script
+        return result
 
     def _violation(self, script: list[str], like: ViolationError) -> ViolationError | None:
         world = self.new()
@@ -730,7 +732,7 @@ class Worlds:
         return replace(self.program, home=home, store=store)
 
     def _warm(self) -> None:
-        """Do once in this process all that a command does first, so that its children need not."""
+        """Run each command once in this process, so that its children need not import modules again."""
         user = self._user("warm")
         for line in WARM:
             (user.work / "a").write_bytes(b"one")

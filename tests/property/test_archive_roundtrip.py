@@ -1,4 +1,4 @@
-"""Any tree goes into an archive and comes back; any index can be made again from the archive alone."""
+"""Any tree is archived and restored exactly; any index can be rebuilt from the archive alone."""
 
 import gzip
 import io
@@ -57,7 +57,7 @@ MODES = st.integers(0, 0o777)
 
 @st.composite
 def trees(draw: st.DrawFn) -> list[tuple[str, bytes, int, bytes, int, int]]:
-    """What to make, in order: kind, name, number of the folder to make it in, content or target, mode, time."""
+    """Entries in order: kind, name, number of the parent folder, content or target, mode, time."""
     kinds = st.sampled_from(["file", "file", "file", "folder", "folder", "link", "same"])
     entry = st.tuples(kinds, NAMES, st.integers(0, 1 << 30), CONTENTS | TARGETS, MODES, TIMES)
     return draw(st.lists(entry, max_size=14))
@@ -89,15 +89,15 @@ def make(root: Path, entries: list[tuple[str, bytes, int, bytes, int, int]]) -> 
 
 
 @contextmanager
-def place() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
 @given(trees())
 @archive_settings
-def test_any_tree_comes_back_the_same(entries: list[tuple[str, bytes, int, bytes, int, int]]) -> None:
-    with place() as here:
+def test_any_tree_is_restored_exactly(entries: list[tuple[str, bytes, int, bytes, int, int]]) -> None:
+    with temporary_folder() as here:
         make(here / "root", entries)
         tree = Tree(os.fspath(here / "root"), "root")
         written = write(tree, here / "index")
@@ -118,8 +118,10 @@ def test_any_tree_comes_back_the_same(entries: list[tuple[str, bytes, int, bytes
 
 @given(trees(), st.sampled_from([13, 4096, 1 << 17]))
 @archive_settings
-def test_an_index_can_be_made_again(entries: list[tuple[str, bytes, int, bytes, int, int]], size: int) -> None:
-    with place() as here:
+def test_an_index_can_be_rebuilt_from_its_archive(
+    entries: list[tuple[str, bytes, int, bytes, int, int]], size: int
+) -> None:
+    with temporary_folder() as here:
         make(here / "root", entries)
         written = write(Tree(os.fspath(here / "root"), "root"), here / "index", level=Level.BALANCED)
         with IndexWriter(os.fspath(here / "again"), header()) as writer:
@@ -137,10 +139,10 @@ def test_an_index_can_be_made_again(entries: list[tuple[str, bytes, int, bytes, 
 
 @given(trees())
 @archive_settings
-def test_python_lists_what_the_index_lists_and_every_member_is_where_it_says(
+def test_the_index_agrees_with_pythons_tarfile(
     entries: list[tuple[str, bytes, int, bytes, int, int]],
 ) -> None:
-    with place() as here:
+    with temporary_folder() as here:
         make(here / "root", entries)
         written = write(Tree(os.fspath(here / "root"), "root"), here / "index")
         members = list(written.index.members())
@@ -165,7 +167,9 @@ def test_python_lists_what_the_index_lists_and_every_member_is_where_it_says(
     link=st.binary(min_size=1, max_size=600).filter(lambda link: b"\0" not in link),
 )
 @settings(max_examples=300, deadline=None)
-def test_a_header_says_it_all(path: bytes, kind: Type, mode: int, mtime_ns: int, size: int, link: bytes) -> None:
+def test_a_header_round_trips_every_attribute(
+    path: bytes, kind: Type, mode: int, mtime_ns: int, size: int, link: bytes
+) -> None:
     if kind != "f":
         size = 0
     if kind == "h":
@@ -189,7 +193,7 @@ def test_a_header_says_it_all(path: bytes, kind: Type, mode: int, mtime_ns: int,
 
 @given(st.lists(st.tuples(CONTENTS, st.booleans()), max_size=6), st.sampled_from(list(Level)))
 @archive_settings
-def test_any_block_comes_back(pieces: list[tuple[bytes, bool]], level: Level) -> None:
+def test_any_block_round_trips(pieces: list[tuple[bytes, bool]], level: Level) -> None:
     data = b"".join(os.urandom(len(piece)) if noise else piece for piece, noise in pieces)[:BLOCK] or b"x"
     packed, _ = pack(data, level)
     assert unpack(b"".join(packed), len(data)) == data

@@ -1,4 +1,4 @@
-"""The catalog, with whatever names and numbers there can be."""
+"""The catalog with arbitrary names and numbers."""
 
 import itertools
 import os
@@ -29,13 +29,13 @@ few = settings(
 def catalog(tmp_path_factory: pytest.TempPathFactory, catalogs: Catalogs) -> Iterator[Catalog]:
     opened = open_catalog(catalogs.at(tmp_path_factory.mktemp("catalog")).url)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(name_index, "BLOCK", 2)  # so that a few names fill some
+        patch.setattr(name_index, "BLOCK", 2)  # so that a few names fill several blocks
         yield opened
     opened.close()
 
 
 def archive(catalog: Catalog) -> FileRecord:
-    """A new one, so that examples do not see each other."""
+    """A new archive, so that examples are independent."""
     key = f"{next(numbers)}.tar.gz"
     record = FileRecord(
         path=key, s3_object_key=key, location=Location.S3, store="file:///s", status=FileStatus.COMPLETED
@@ -50,7 +50,7 @@ def member(path: str, size: int = 0) -> SimpleNamespace:
 
 
 @given(names)
-def test_a_name_can_be_shown_and_got_back(name: str) -> None:
+def test_a_displayed_name_can_be_converted_back(name: str) -> None:
     shown = display(name)
     assert shown.encode("utf-8").decode("utf-8") == shown
     assert exact(shown, exact_bytes(name)) == name
@@ -63,7 +63,7 @@ def test_records_keep_any_name(catalog: Catalog, path: str) -> None:
     saved = catalog.metadata.save_file_record(FileRecord(path=place.path, location=place.location, host=place.where))
     upload = UploadRecord(target_path=place.path, completed_dir_path=place.path)
     catalog.metadata.save_operation(upload)
-    catalog.close()  # forgets the records, so that they are read again
+    catalog.close()  # expires the records, so that they are read again
     found, done = catalog.metadata.require_file_record(place), catalog.metadata.require_operation(upload.operation_id)
     assert (found.id, found.path, found.name) == (saved.id, place.path, os.path.basename(path))
     assert isinstance(done, UploadRecord)
@@ -81,10 +81,10 @@ def test_members_keep_any_name_in_order(catalog: Catalog, wanted: list[str]) -> 
         assert catalog.members.find(kept.id, each.path) == each
 
 
-@pytest.mark.sqlite  # PostgreSQL 15 knows no case folding of more than one letter: that of "ß" is "ss"
+@pytest.mark.sqlite  # PostgreSQL 15 does not fold one letter to several: "ß" to "ss"
 @few
 @given(st.lists(paths, min_size=1, max_size=10, unique=True), st.data())
-def test_a_search_finds_what_contains_the_keyword_and_nothing_else(
+def test_a_search_finds_exactly_the_names_that_contain_the_keyword(
     catalog: Catalog, wanted: list[str], data: st.DataObject
 ) -> None:
     kept = archive(catalog)
@@ -111,7 +111,7 @@ def test_a_search_finds_what_contains_the_keyword_and_nothing_else(
 @given(
     st.lists(st.tuples(paths, st.none() | st.integers(0, 3)), max_size=25, unique_by=lambda pair: pair[0]), st.data()
 )
-def test_pages_show_each_exactly_once(
+def test_pages_list_each_file_exactly_once(
     catalog: Catalog, files: list[tuple[str, int | None]], data: st.DataObject
 ) -> None:
     with catalog.database.transaction() as session:

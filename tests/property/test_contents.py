@@ -1,4 +1,4 @@
-"""Whatever commands in whatever order, with whatever the user does between: no content is lost."""
+"""No content is lost by any commands in any order, whatever the user does in between."""
 
 import re
 import shutil
@@ -18,15 +18,15 @@ from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.program import Program
 from tests.property.contents import ViolationError, World, Worlds
-from tests.property.evenly import EVENLY
+from tests.property.independent_draws import INDEPENDENT_DRAWS
 
 PATHS = ("a", "a", "other/a")
 COPIES = ("completed/a", "completed/a", "other/completed/a")
 NAMES = ("a", "a", "a.tar.gz", "k.tar.gz", "other/a")
-"""In half of the worlds `a` is `f`, a folder. Few names, so that each is used again, and has meant something else."""
+"""In half of the worlds `a` is `f`, a folder. Few names, so that each is reused for another content."""
 
 CONTENTS = ("same", "same", "two", "one")
-"""What is put where something is to be uploaded and nothing is: `same` is a copy of what there is elsewhere."""
+"""Contents to write before an upload where there is no file; `same` is a copy of another file."""
 
 OPTIONS = (
     "--keep",
@@ -42,10 +42,10 @@ OPTIONS = (
 
 FIRST = ("note a x", "copy a other/a", "write other/a two")
 ORDINARY = ("mgmt delete a --yes", "mgmt free completed/a --yes", "mgmt free --all --yes", "mgmt upload a")
-"""Removals that need a proof, and an upload: what two people may do at once, or one while a copy changes."""
+"""Removals that need a proof, and an upload: two people run them at once, or one while a copy changes."""
 
-THEMES = ("keeping", "killing", "at once", "editing", "older catalogs", "elsewhere")
-"""A sequence has one or two of them: what comes of them takes several commands, which all have to come up."""
+THEMES = ("keeping", "killing", "at once", "editing", "older catalogs", "other stores and hosts")
+"""A sequence has one or two themes: a violation takes several matching commands, which random ones rarely are."""
 
 _NAME = re.compile(r"\ba\b")
 
@@ -65,10 +65,10 @@ changes = (
     | lines("note {} {}", paths | copies, st.sampled_from(("x", "y")))
     | lines("give {} {}", paths, st.sampled_from(("0", "1234")))
 )
-plainly = lines("mgmt upload {}", paths)
+plain_uploads = lines("mgmt upload {}", paths)
 with_options = lines("mgmt upload {} {}", paths, st.sampled_from(OPTIONS))
-elsewhere = lines("mgmt --store OTHER upload {}", paths)
-uploads = st.one_of([plainly] * 6 + [with_options] * 3 + [elsewhere])
+to_other_store = lines("mgmt --store OTHER upload {}", paths)
+uploads = st.one_of([plain_uploads] * 6 + [with_options] * 3 + [to_other_store])
 deletions = lines("mgmt delete {} --yes{}", names, st.sampled_from(("", " --last-copy")))
 frees = lines("mgmt free {} --yes", st.just("--all") | copies | names)
 removals = deletions | frees
@@ -91,8 +91,8 @@ early = st.integers(1, 60).map(str) | st.sampled_from(("look 1", "look 2", "past
 ordinary = st.sampled_from(ORDINARY)
 
 
-class Playing(RuleBasedStateMachine):
-    """Each rule plays a line of `World.play`; that judges it."""
+class Machine(RuleBasedStateMachine):
+    """Each rule plays a line with `World.play`, which checks it."""
 
     worlds: Worlds
     sequences = tried = cut_off = 0
@@ -117,12 +117,12 @@ class Playing(RuleBasedStateMachine):
     def change(self, line: str) -> None:
         self.play(line)
 
-    @rule(line=plainly, content=contents)
+    @rule(line=plain_uploads, content=contents)
     def upload(self, line: str, content: str) -> None:
         self.play(line, content)
 
     @precondition(lambda self: self.is_about("keeping"))
-    @rule(line=with_options | with_options | elsewhere, content=contents)
+    @rule(line=with_options | with_options | to_other_store, content=contents)
     def upload_in_some_way(self, line: str, content: str) -> None:
         self.play(line, content)
 
@@ -146,7 +146,7 @@ class Playing(RuleBasedStateMachine):
     def free_all(self) -> None:
         self.play("mgmt free --all --yes")
 
-    @precondition(lambda self: self.is_about("elsewhere"))
+    @precondition(lambda self: self.is_about("other stores and hosts"))
     @rule(line=others | lines("on nas: {}", commands), content=contents)
     def do_another_thing(self, line: str, content: str) -> None:
         self.play(line, content)
@@ -182,7 +182,7 @@ class Playing(RuleBasedStateMachine):
         self.play(line, content)
 
     @precondition(lambda self: self.is_about("older catalogs"))
-    @rule(line=lines("stop {}: {} | {}", moments, plainly | with_options, st.sampled_from(("backup", "export"))))
+    @rule(line=lines("stop {}: {} | {}", moments, plain_uploads | with_options, st.sampled_from(("backup", "export"))))
     def save_meanwhile(self, line: str) -> None:
         self.play(line, "same")
 
@@ -206,13 +206,13 @@ class Playing(RuleBasedStateMachine):
         return bool(self.world.objects())
 
     def play(self, line: str, content: str = "one") -> None:
-        """Play a line; of several names that it may be about, about one that is there."""
+        """Play a line, with names replaced so that they exist."""
         if self.is_over:
             return
         if self.is_folder:
             line = _NAME.sub("f", line)
         try:
-            line = re.sub(r"(other/)?completed/\w", self._one_that_is_there, line)
+            line = re.sub(r"(other/)?completed/\w", self._existing_copy, line)
             for path in re.findall(r"upload (\S+)", line):
                 if not (self.world.work / path).exists():
                     self._put(path, content)
@@ -240,7 +240,7 @@ class Playing(RuleBasedStateMachine):
             type(self).cut_off += self.world.cut_off
             self.worlds.forget(self.world)
 
-    def _one_that_is_there(self, found: re.Match[str]) -> str:
+    def _existing_copy(self, found: re.Match[str]) -> str:
         there = self.world.copies()
         return found[0] if found[0] in there or not there else there[0]
 
@@ -260,7 +260,7 @@ def bounded(examples: int, steps: int, *, derandomize: bool) -> settings:
         derandomize=derandomize,
         deadline=None,
         database=None,
-        backend=EVENLY,
+        backend=INDEPENDENT_DRAWS,
         phases=[Phase.generate],  # `shortest` is quicker
         suppress_health_check=list(HealthCheck),
     )
@@ -268,7 +268,7 @@ def bounded(examples: int, steps: int, *, derandomize: bool) -> settings:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """Where an fsync costs nothing, and extended attributes may be: what is killed here is processes."""
+    """A folder in memory if possible, as fsync is free there; only processes are killed, so nothing is lost."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="mgmt-played-", dir="/dev/shm"))
     except OSError:
@@ -278,8 +278,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def keep(worlds: Worlds, figure: Figure, bounds: settings) -> None:
-    class Played(Playing):
+def check(worlds: Worlds, figure: Figure, bounds: settings) -> None:
+    class Played(Machine):
         pass
 
     Played.worlds = worlds
@@ -288,8 +288,8 @@ def keep(worlds: Worlds, figure: Figure, bounds: settings) -> None:
     except ViolationError as error:
         raise worlds.shortest(error) from None
     assert Played.tried > 0
-    told = f"{Played.sequences:,} sequences, {Played.cut_off:,} commands cut off"
-    figure(18, "commands in any order", tried=Played.tried, violations=0, note=told)
+    note_text = f"{Played.sequences:,} sequences, {Played.cut_off:,} commands cut off"
+    figure(18, "commands in any order", tried=Played.tried, violations=0, note=note_text)
 
 
 @pytest.fixture
@@ -311,12 +311,12 @@ def worlds(request: pytest.FixtureRequest, folder: Path, catalogs: Catalogs, mon
     indirect=["worlds"],
 )
 def test_no_sequence_of_commands_loses_a_content(worlds: Worlds, figure: Figure, examples: int) -> None:
-    keep(worlds, figure, bounded(examples, 12, derandomize=True))
+    check(worlds, figure, bounded(examples, 12, derandomize=True))
 
 
 @pytest.mark.torture
 @pytest.mark.parametrize(
     ("worlds", "examples"), [("directory", 1200), ("seaweed", 300), ("rclone", 300)], indirect=["worlds"]
 )
-def test_no_sequence_of_commands_loses_a_content_in_an_hour(worlds: Worlds, figure: Figure, examples: int) -> None:
-    keep(worlds, figure, bounded(examples, 16, derandomize=False))
+def test_no_long_sequence_of_commands_loses_a_content(worlds: Worlds, figure: Figure, examples: int) -> None:
+    check(worlds, figure, bounded(examples, 16, derandomize=False))

@@ -1,4 +1,4 @@
-"""Filters of a search are part of its queries: at every limit it finds what a filter in Python leaves of everything."""
+"""Filters of a search are applied before its limit: at every limit, the result equals a filter in Python."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ names = st.sampled_from(["shot.jpg", "Shot.jpg", "sub/shot-2.jpg", "sub/é.jpg",
 
 @dataclass(frozen=True)
 class Stored:
-    """A file to record; of an archive, its members as pairs of a name and a time in nanoseconds."""
+    """A file to record; an archive has members, as pairs of a name and a time in nanoseconds."""
 
     location: Location
     status: FileStatus
@@ -79,7 +79,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, catalogs: Catalogs) -> Ite
 
 @pytest.fixture(scope="module")
 def local_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder of files that have no record."""
+    """A folder of unrecorded files."""
     folder = tmp_path_factory.mktemp("local")
     for ticks in range(-2, 3):
         path = folder / f"shot{ticks}.jpg"
@@ -90,7 +90,7 @@ def local_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def record(catalog: Catalog, files: list[Stored]) -> None:
-    """Have exactly `files` in the catalog."""
+    """Replace all records of the catalog by `files`."""
     for old in catalog.metadata.list_files(limit=None):
         catalog.members.record(old.id, [])
     with catalog.database.transaction() as session:
@@ -120,7 +120,7 @@ def member(path: str, mtime_ns: int) -> SimpleNamespace:
     return SimpleNamespace(path=path, mtime_ns=mtime_ns, link=None, **facts)
 
 
-def fits(query: Query, status: str | None, has: Mapping[str, str], modified: datetime) -> bool:
+def matches(query: Query, status: str | None, has: Mapping[str, str], modified: datetime) -> bool:
     return (
         (query.status is None or status == query.status)
         and all(has.get(key) == value for key, value in query.tags.items())
@@ -130,11 +130,11 @@ def fits(query: Query, status: str | None, has: Mapping[str, str], modified: dat
 
 
 def everything(query: Query, local_dir: str, catalog: Catalog) -> Iterator[tuple[str, str]]:
-    """The type and the path of all that fits, filtered here."""
+    """The type and the path of all matches, filtered in Python."""
 
     def records(location: Location) -> Iterator[FileRecord]:
         for each in catalog.metadata.search_files(query.keyword, location, limit=None):
-            if fits(query, each.status, each.tags, each.modified_at or each.recorded_at):
+            if matches(query, each.status, each.tags, each.modified_at or each.recorded_at):
                 yield each
 
     if query.location is not Scope.S3:
@@ -145,13 +145,13 @@ def everything(query: Query, local_dir: str, catalog: Catalog) -> Iterator[tuple
         for name in sorted(os.listdir(local_dir)):
             path = Path(local_dir, name)
             modified = EPOCH + path.stat().st_mtime_ns // 1000 * TICK
-            if query.keyword.casefold() in name.casefold() and fits(query, None, {}, modified):
+            if query.keyword.casefold() in name.casefold() and matches(query, None, {}, modified):
                 yield "file", str(path)
     if query.location is not Scope.LOCAL:
         for each in records(Location.S3):
             yield "archive", each.path
         for member, archive in catalog.members.search(query.keyword, limit=None):
-            if fits(query, archive.status, archive.tags, EPOCH + member.mtime_ns // 1000 * TICK):
+            if matches(query, archive.status, archive.tags, EPOCH + member.mtime_ns // 1000 * TICK):
                 yield "member", member.path
 
 

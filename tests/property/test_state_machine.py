@@ -1,4 +1,4 @@
-"""Whatever commands in whatever order, some of them cut off: nothing is lost, nothing overwritten, each ends once."""
+"""Commands in any order, some interrupted: nothing is lost or overwritten, and each operation ends once."""
 
 import os
 import shutil
@@ -34,20 +34,20 @@ COMMANDS = (
     ("recover",),
 )
 REFUSALS = {1, 2, 4, 7, 10, 11}
-"""Failed, ambiguous, not there, refused, taken, busy: what a command may answer here. Never 8 or 12."""
+"""Failed, ambiguous, not found, refused, conflict, busy: the allowed errors. Never 8 or 12."""
 
 names = st.sampled_from(NAMES)
 commands = st.builds(lambda line, name: [word.format(name) for word in line], st.sampled_from(COMMANDS), names)
 
 
-class Keeping(RuleBasedStateMachine):
-    """Three originals, a directory store and a catalog; what the model knows is what the user put there."""
+class Machine(RuleBasedStateMachine):
+    """Three originals, a directory store and a catalog; the model knows the contents that the user has written."""
 
     folder: Path
     template: Program
     runs = 0
     steps = 0
-    cut_off = 0
+    interrupted = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Keeping(RuleBasedStateMachine):
         self.work, self.store = self.program.work, home / "store"
         self.versions = 0
         self.known: set[Content] = set()
-        self.owed: set[Content] = set()
+        self.required: set[Content] = set()
         self.seen: dict[Path, bytes] = {}
 
     @initialize()
@@ -67,30 +67,30 @@ class Keeping(RuleBasedStateMachine):
         for name in NAMES:
             self.put(name)
 
-    # What a user does
+    # Actions of the user
 
     @rule(name=names)
     def change(self, name: str) -> None:
-        """Overwrite an original, or make another of the same name: that is the user's right."""
+        """Overwrite an original, or make another of the same name, as the user may."""
         self.put(name)
 
     @rule(line=commands)
     def run(self, line: list[str]) -> None:
         done = self.program.run(*line)
-        self.judge(line, done)
+        self.check(line, done)
         if done.returncode == 0 and line[0] == "upload":
             assert (self.work / line[1]).exists() == ("--keep" in line)
 
     @rule(line=commands, step=st.integers(1, 5500), number=st.sampled_from([signal.SIGKILL, signal.SIGTERM]))
-    def cut(self, line: list[str], step: int, number: int) -> None:
-        """A command that is killed, or told to stop, at some step; it may have ended before."""
+    def interrupt(self, line: list[str], step: int, number: int) -> None:
+        """A command that is killed or terminated at some step; it may have ended before."""
         done = run_signalled(self.program, line, step, number)
         if done.returncode in (-number, 128 + number):
-            type(self).cut_off += 1
+            type(self).interrupted += 1
             if "--last-copy" in line:
-                self.forget_what_was_deleted()
+                self.forget_deleted_contents()
         else:
-            self.judge(line, done)
+            self.check(line, done)
 
     @rule(name=names)
     def upload_while_another_does(self, name: str) -> None:
@@ -102,18 +102,18 @@ class Keeping(RuleBasedStateMachine):
     @rule()
     def recover(self) -> None:
         self.program.ok("recover")
-        self.forget_what_was_deleted()
+        self.forget_deleted_contents()
         assert self.rows("SELECT operation_id FROM operations WHERE status = 'running'") == []
         assert list(self.work.rglob(".mgmt-*")) == []
         assert list((self.store / ".mgmt").glob("uploads/*")) == []
         keys = [archive_key(path.name) for path in self.store.glob(f"*{SUFFIX}")]
         assert [key for key in keys if not (self.store / key).exists()] == []
 
-    # What has to be true at any time
+    # What must always hold
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        lost = self.owed - self.there()
+        lost = self.required - self.held()
         assert not lost
 
     @invariant()
@@ -130,18 +130,18 @@ class Keeping(RuleBasedStateMachine):
         assert self.rows(f"{twice} HAVING count(*) > 1") == []
 
     @invariant()
-    def what_is_recorded_is_there(self) -> None:
-        """Unless an operation that was cut off has yet to say what it did."""
+    def recorded_files_exist(self) -> None:
+        """Unless an interrupted operation has yet to be recovered."""
         live = "SELECT 1 FROM operation_files NATURAL JOIN operations WHERE file_id = files.id AND status = 'running'"
         recorded = f"SELECT location, path FROM files WHERE status = 'completed' AND NOT EXISTS ({live})"
         for location, path in self.rows(recorded):
             if location == "s3":
-                assert (self.store / path).exists(), f"{path} is gone, and nobody deleted it"
+                assert (self.store / path).exists(), f"{path} is gone, but was not deleted"
             elif location == "completed":
-                assert Path(path).exists(), f"{path} is gone, and nobody freed it"
+                assert Path(path).exists(), f"{path} is gone, but was not freed"
 
     @invariant()
-    def what_came_back_is_whole(self) -> None:
+    def downloads_are_whole(self) -> None:
         inside = {(("", data),) for content in self.known for _, data in content}
         for path in visible(self.work / "back"):
             assert content_of(path) in self.known | inside
@@ -168,42 +168,42 @@ class Keeping(RuleBasedStateMachine):
         else:
             path.write_bytes(data)
         self.known.add(content_of(path))
-        self.owed -= before - self.there()
-        self.owed.add(content_of(path))
+        self.required -= before - self.held()
+        self.required.add(content_of(path))
         self.seen = self.files()
 
-    def judge(self, line: list[str], done: Done) -> None:
+    def check(self, line: list[str], done: Done) -> None:
         type(self).steps += 1
         assert done.returncode == 0 or done.returncode in REFUSALS, (line, done)
         assert "Traceback" not in done.stderr
         if done.returncode == 0 and "--last-copy" in line:
-            self.forget_what_was_deleted()
+            self.forget_deleted_contents()
 
-    def forget_what_was_deleted(self) -> None:
-        """`--last-copy` is the user's word: what that removed is owed no more. The record has to say it."""
+    def forget_deleted_contents(self) -> None:
+        """Content removed with `--last-copy` is no longer required, if the removal is recorded."""
         asked = "SELECT target_path FROM operations WHERE operation_type = 'delete'"
         keys = {path.rpartition("/")[2] for (path,) in self.rows(f"{asked} AND status IN ('success', 'running')")}
         paths = {self.store / key for key in keys}
         gone = {archived(data) for path, data in self.seen.items() if path in paths and not path.exists()}
-        self.owed -= gone - self.there()
+        self.required -= gone - self.held()
 
-    def there(self) -> set[Content]:
-        """Everything that is in place, in completed/, brought back, or proven to be in the store."""
+    def held(self) -> set[Content]:
+        """All contents in place, in completed/, downloaded, or proven in the store."""
         places = (self.work, self.work / "completed", self.work / "back")
         local = {content_of(path) for place in places for path in visible(place)}
         proven = {key for (key,) in self.rows("SELECT path FROM files WHERE location = 's3' AND proof IS NOT NULL")}
         return local | {archived(path.read_bytes()) for path in self.store.glob("*.tar.gz") if path.name in proven}
 
     def files(self) -> dict[Path, bytes]:
-        """Every file that is a user's: not those of a temporary name, and of the store what is recorded.
+        """The user's files, without temporary ones, and the recorded objects of the store.
 
-        What a cut off upload has left there unproven, whoever goes on with that upload may replace.
+        An unproven object of an interrupted upload may be replaced when that upload is resumed.
         """
         local = [path for path in self.work.rglob("*") if not any(".mgmt" in part for part in path.parts)]
         return {path: path.read_bytes() for path in (*local, *self.recorded()) if path.is_file()}
 
     def recorded(self) -> set[Path]:
-        """Archives that are, or were, recorded in the store, and their indexes."""
+        """The objects of all archives ever recorded, and of their indexes."""
         keys = self.rows("SELECT path, index_key FROM files WHERE location = 's3'")
         return {self.store / key for both in keys for key in both if key is not None}
 
@@ -212,7 +212,7 @@ class Keeping(RuleBasedStateMachine):
 
 
 def visible(folder: Path) -> list[Path]:
-    """What stands in a folder under a name of its own, but for the folders that are mgmt's."""
+    """The entries of a folder, without temporary ones and mgmt's own folders."""
     if not folder.exists():
         return []
     own = ("completed", "back")
@@ -221,20 +221,20 @@ def visible(folder: Path) -> list[Path]:
 
 @contextmanager
 def another_uploads(program: Program, path: Path) -> Iterator[None]:
-    """Another process has begun to upload `path`, for as long as the block lasts; then it dies."""
+    """Another process is uploading `path` as long as the block lasts; then it dies."""
     from mgmt.catalog import UploadRecord, open_catalog
     from mgmt.services.steps.local_files import claim
 
-    begun, go_on = os.pipe(), os.pipe()
+    begun, may_exit = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            os.close(go_on[1])
+            os.close(may_exit[1])
             catalog = open_catalog(program.records.url)
             upload = UploadRecord(target_path=str(path), store=program.store)
             with catalog.journal.record(upload, claim=claim(str(path))):
                 os.write(begun[1], b"!")
-                os.read(go_on[0], 1)
+                os.read(may_exit[0], 1)
                 os._exit(9)
         finally:
             os._exit(1)
@@ -243,23 +243,23 @@ def another_uploads(program: Program, path: Path) -> Iterator[None]:
         assert os.read(begun[0], 1) == b"!"
         yield
     finally:
-        for descriptor in (begun[0], *go_on):
+        for descriptor in (begun[0], *may_exit):
             os.close(descriptor)
         os.waitpid(child, 0)
 
 
-def keep(tmp_path: Path, catalogs: Catalogs, figure: Figure, bounds: settings) -> None:
+def check_sequences(tmp_path: Path, catalogs: Catalogs, figure: Figure, bounds: settings) -> None:
     first = Program(tmp_path / "template", f"file://{tmp_path}/template/store", catalogs=catalogs)
     (tmp_path / "template" / "store").mkdir(parents=True)
     first.ok("ls")
 
-    class Kept(Keeping):
+    class Kept(Machine):
         folder, template = tmp_path, first
 
     run_state_machine_as_test(Kept, settings=bounds)
-    assert Kept.cut_off > 0
-    tried = Kept.steps + Kept.cut_off
-    figure("1-10", "commands in any order", tried=tried, violations=0, note=f"{Kept.cut_off:,} of them cut off")
+    assert Kept.interrupted > 0
+    tried = Kept.steps + Kept.interrupted
+    figure("1-10", "commands in any order", tried=tried, violations=0, note=f"{Kept.interrupted:,} of them interrupted")
 
 
 def bounded(examples: int, steps: int, *, derandomize: bool) -> settings:
@@ -273,10 +273,10 @@ def bounded(examples: int, steps: int, *, derandomize: bool) -> settings:
     )
 
 
-def test_whatever_the_order(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
-    keep(tmp_path, catalogs, figure, bounded(12, 12, derandomize=True))
+def test_commands_in_any_order_break_no_promise(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
+    check_sequences(tmp_path, catalogs, figure, bounded(12, 12, derandomize=True))
 
 
 @pytest.mark.torture
-def test_whatever_the_order_many_times(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
-    keep(tmp_path, catalogs, figure, bounded(200, 30, derandomize=False))
+def test_many_commands_in_any_order_break_no_promise(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
+    check_sequences(tmp_path, catalogs, figure, bounded(200, 30, derandomize=False))

@@ -1,4 +1,4 @@
-"""The command with a directory for a store, and one made anew for a whole module where a test only looks."""
+"""mgmt with a directory as its store."""
 
 from pathlib import Path
 

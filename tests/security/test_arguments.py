@@ -1,4 +1,4 @@
-"""A record keeps the options of an allow-list, and no secret."""
+"""Records keep only options of an allow-list, and no secrets."""
 
 import json
 
@@ -42,7 +42,7 @@ COMMANDS = (
 )
 
 
-def test_only_what_is_on_the_list_is_recorded(mgmt: Program, figure: Figure) -> None:
+def test_only_options_of_the_allow_list_are_recorded(mgmt: Program, figure: Figure) -> None:
     for name in ("one", "two"):
         (mgmt.work / name).write_text(name)
     (mgmt.work / "list").write_text("three\0")
@@ -75,8 +75,8 @@ def test_only_what_is_on_the_list_is_recorded(mgmt: Program, figure: Figure) -> 
         "completed_dir": "completed",
     }
     catalog.close()
-    assert seen["upload"] | {"all_of"} == ALLOWED["upload"]  # that one is in the record of the batch
+    assert seen["upload"] | {"all_of"} == ALLOWED["upload"]  # `all_of` is in the record of the batch
     assert seen["download"] == ALLOWED["download"]
     assert seen["search"] == ALLOWED["search"] - {"interactive"}
     assert {"verify", "delete"} <= set(seen)
-    figure("security", "commands with their recorded arguments looked at", tried=len(COMMANDS), violations=0)
+    figure("security", "commands whose recorded arguments are checked", tried=len(COMMANDS), violations=0)

@@ -1,4 +1,4 @@
-"""What the code never calls, and commands that never use the network."""
+"""Calls that the code never makes, and commands that never use the network."""
 
 import ast
 import subprocess
@@ -47,19 +47,19 @@ def network_use_of(program: Program, *arguments: str) -> str:
 
 
 @pytest.fixture
-def far_away(tmp_path: Path) -> Program:
-    unreachable = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
-    return Program(tmp_path, "s3://bucket/archive", {**unreachable, "AWS_MAX_ATTEMPTS": "1"})
+def unreachable(tmp_path: Path) -> Program:
+    variables = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    return Program(tmp_path, "s3://bucket/archive", {**variables, "AWS_MAX_ATTEMPTS": "1"})
 
 
 @pytest.mark.parametrize(
     "line",
     ["--help", "--version", "upload --help", "ls --location local", "ls", "log", "config show", "completion bash"],
 )
-def test_commands_that_need_no_network_use_none(far_away: Program, line: str) -> None:
-    assert network_use_of(far_away, *line.split()) == "NETWORK 0 []"
+def test_commands_that_need_no_network_use_none(unreachable: Program, line: str) -> None:
+    assert network_use_of(unreachable, *line.split()) == "NETWORK 0 []"
 
 
-def test_the_hook_sees_a_connection(far_away: Program) -> None:
-    """Otherwise the test above could not fail."""
-    assert "socket.connect" in network_use_of(far_away, "ls", "--live")
+def test_the_hook_sees_a_connection(unreachable: Program) -> None:
+    """Without this, the test above could not fail."""
+    assert "socket.connect" in network_use_of(unreachable, "ls", "--live")

@@ -1,4 +1,4 @@
-"""A spreadsheet takes no name for a formula, and every reader of CSV gets the rows that were meant."""
+"""A spreadsheet never takes a name for a formula, and every CSV reader gets the exact rows."""
 
 import csv
 import io
@@ -14,19 +14,19 @@ HARMLESS = ("a=1", "1+1", "a-b", "me@host", "", " a", "é", "'=1")
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_a_formula_becomes_text(text: str) -> None:
+def test_a_formula_is_escaped(text: str) -> None:
     assert csv_cell(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_the_rest_stays_as_it_is(text: str) -> None:
+def test_other_texts_are_unchanged(text: str) -> None:
     assert csv_cell(text) == text
 
 
 @pytest.mark.parametrize(
     "text", ["a,b", 'a"b', "a\nb", "a\r\nb", "a;b", "a|b", "a\tb", "'", '"', '""', ",", "é,\u2028"]
 )
-def test_a_cell_is_one_cell_whatever_is_in_it(text: str) -> None:
+def test_any_text_stays_one_cell(text: str) -> None:
     out = io.StringIO(newline="")
     Renderer("csv", out).many([{"a": text, "b": "=x;=y", "c": [1, "x"]}, {"a": -1, "d": None}], [])
     header, first, second = csv.reader(io.StringIO(out.getvalue(), newline=""))
@@ -35,7 +35,7 @@ def test_a_cell_is_one_cell_whatever_is_in_it(text: str) -> None:
     assert second == ["-1", "", "", ""]
 
 
-def test_files_that_are_called_like_formulas(mgmt: Program) -> None:
+def test_files_named_like_formulas_are_escaped_in_every_listing(mgmt: Program) -> None:
     folder = mgmt.work / "folder"
     folder.mkdir()
     names = [name.strip("\n") or "x" for name in FORMULAS] + ["=cmd|'!A1;=2", 'a";=1']

@@ -1,4 +1,4 @@
-"""What mgmt writes for itself is for nobody else; what it restores has the modes that it had."""
+"""mgmt's own files are private; restored files have their original modes."""
 
 import os
 import stat
@@ -48,11 +48,11 @@ for line in sys.argv[2:]:
     assert held & 0o077 == 0o077, (line, oct(held))
     os.umask(int(sys.argv[1], 8))
 """
-"""One process for all of them: mgmt takes on its umask with each run."""
+"""One process for all commands: mgmt sets its umask in each run."""
 
 
 def too_open(folder: Path) -> list[str]:
-    """What is below `folder`, and itself, that others could read, write or enter."""
+    """The files and folders in `folder`, and itself, that others can read, write or enter."""
     found = []
     for here, _, names in os.walk(folder):
         for path in (Path(here), *(Path(here, name) for name in names)):
@@ -63,7 +63,7 @@ def too_open(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("umask", ["000", "022"])
-def test_nobody_else_can_read_what_mgmt_keeps(mgmt: Program, umask: str, figure: Figure) -> None:
+def test_files_of_mgmt_are_private_and_restored_modes_are_exact(mgmt: Program, umask: str, figure: Figure) -> None:
     notes, folder = mgmt.work / "notes", mgmt.work / "folder"
     notes.write_text("notes")
     folder.mkdir()
@@ -95,11 +95,11 @@ def test_nobody_else_can_read_what_mgmt_keeps(mgmt: Program, umask: str, figure:
     mgmt.ok("download", "folder", "--to", "whole")
     restored = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (mgmt.work / "whole").rglob("*")}
     assert restored == {"folder": 0o777, "one": 0o644, "two": 0o755, "three": 0o666, "four": 0o400}
-    figure("security", "commands with modes looked at", tried=len(COMMANDS), violations=0)
+    figure("security", "commands whose file modes are checked", tried=len(COMMANDS), violations=0)
 
 
-def test_files_beside_an_open_catalog_are_as_private(mgmt: Program) -> None:
-    """-wal, -shm and the lock exist only while somebody is at work."""
+def test_files_beside_an_open_catalog_are_private(mgmt: Program) -> None:
+    """-wal, -shm and the lock exist only while the catalog is open."""
     from mgmt.catalog import open_catalog
 
     umask = os.umask(0)

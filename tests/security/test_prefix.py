@@ -1,4 +1,4 @@
-"""Everything that is asked of a store is below the prefix, whatever a key, a name or the store itself says."""
+"""Every request to a store stays below the prefix, whatever a key, a name or the store contains."""
 
 import os
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def test_every_request_stays_below_the_prefix(
         method, _, target = request.partition(" ")
         url = urlsplit(target)
         path, prefix = url.path, parse_qs(url.query).get("prefix", [""])[0]
-        if path.rstrip("/") == f"/{bucket}":  # a listing, or a question about the bucket itself
+        if path.rstrip("/") == f"/{bucket}":  # a listing, or a request about the bucket itself
             assert method in ("GET", "HEAD"), request
             assert prefix.startswith("archive/") or method == "HEAD" or "uploads" in url.query, request
             assert "uploads" not in url.query or prefix.startswith("archive/"), request
@@ -76,7 +76,7 @@ def test_every_request_stays_below_the_prefix(
 
 @pytest.fixture
 def outside(mgmt: Program) -> Path:
-    """A folder beside the store, which has links to it in every place."""
+    """A folder beside the store; the store has links to it."""
     folder = mgmt.home / "outside"
     folder.mkdir()
     (folder / "theirs.tar.gz").write_bytes(b"theirs")
@@ -88,7 +88,7 @@ def outside(mgmt: Program) -> Path:
     return folder
 
 
-def test_a_directory_is_not_left_through_links_nor_keys(mgmt: Program, outside: Path, figure: Figure) -> None:
+def test_neither_links_nor_keys_lead_out_of_a_directory_store(mgmt: Program, outside: Path, figure: Figure) -> None:
     before, links = everything(outside), sorted(os.listdir(mgmt.home / "store"))
     (mgmt.work / "notes").write_text("notes")
     tried = 0
@@ -107,7 +107,7 @@ def test_a_directory_is_not_left_through_links_nor_keys(mgmt: Program, outside: 
     figure("security", "keys that would leave a directory", tried=tried, violations=0)
 
 
-def test_its_own_folder_is_no_way_out_either(mgmt: Program, outside: Path) -> None:
+def test_a_link_in_place_of_the_mgmt_folder_is_refused(mgmt: Program, outside: Path) -> None:
     (mgmt.home / "store" / ".mgmt").symlink_to(outside)
     before = everything(outside)
     (mgmt.work / "notes").write_text("notes")

@@ -1,4 +1,4 @@
-"""Whatever is typed is a value: it finds what it says, literally, and changes nothing."""
+"""Every argument is a value: it matches literally, and changes nothing."""
 
 import os
 
@@ -17,7 +17,7 @@ ODD = (
 
 @pytest.fixture
 def stocked(mgmt: Program) -> Program:
-    """A member and a file for each odd text, and decoys that wildcards would find."""
+    """A member for each odd text, and decoys that wildcards would match."""
     folder = mgmt.work / "folder"
     folder.mkdir()
     for number, text in enumerate(ODD):
@@ -29,7 +29,7 @@ def stocked(mgmt: Program) -> Program:
 
 
 @pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.torture)])
-def test_what_is_searched_is_taken_literally(stocked: Program, figure: Figure, step: int) -> None:
+def test_a_keyword_matches_literally(stocked: Program, figure: Figure, step: int) -> None:
     before = stocked.json("ls", "--members", "folder", "--limit", "500")
     names = [os.path.basename(each["path"]) for each in before]
     for text in ODD[::step]:
@@ -45,7 +45,7 @@ def test_what_is_searched_is_taken_literally(stocked: Program, figure: Figure, s
 
 
 @pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.torture)])
-def test_tags_targets_users_and_prefixes_are_taken_literally(stocked: Program, step: int) -> None:
+def test_tags_targets_users_and_prefixes_match_literally(stocked: Program, step: int) -> None:
     for text in ODD[::step]:
         for arguments in (
             ["log", "--user", text],

@@ -1,4 +1,4 @@
-"""What reaches a real terminal: whatever a file is called, it neither drives nor deceives it; JSON is exact."""
+"""Output at a real terminal: no file name can control it or forge lines; JSON is exact."""
 
 import json
 import os
@@ -35,12 +35,12 @@ CONTROLS = (
 FORGED = f"x\nmgmt: {MARK} forged"
 
 OURS = re.compile(rb"\x1b\[(\?25[lh]|[0-9]*[AK]|[0-9;]*m)")
-"""What a progress bar moves the cursor and colours with. The names have sequences of these kinds, too, but each is
-followed by MARK, and those are looked for before."""
+"""Sequences that a progress bar uses for the cursor and colours. Some names contain them, too, but followed by MARK,
+and those are checked first."""
 
 
 def at_terminal(program: Program, *arguments: str, typed: bytes = b"") -> bytes:
-    """Everything that a terminal gets from one run."""
+    """The whole output of a run at a terminal."""
     control, terminal = pty.openpty()
     try:
         os.write(control, typed)
@@ -59,7 +59,7 @@ def at_terminal(program: Program, *arguments: str, typed: bytes = b"") -> bytes:
             select.select([control], [], [])
             try:
                 piece = os.read(control, 1 << 16)
-            except OSError:  # how Linux says that nobody has the other end
+            except OSError:  # on Linux, the other end is closed
                 break
             if not piece:
                 break
@@ -70,19 +70,19 @@ def at_terminal(program: Program, *arguments: str, typed: bytes = b"") -> bytes:
         os.close(control)
 
 
-def assert_tame(seen: bytes, command: str) -> None:
+def assert_harmless(seen: bytes, command: str) -> None:
     for raw in CONTROLS:
         if not raw.isascii() or not raw.isprintable():
             assert (raw + MARK).encode() not in seen, (command, raw)
     assert f"\nmgmt: {MARK} forged".encode() not in seen.replace(b"\r", b""), command
     text = OURS.sub(b"", seen).decode()
-    wild = {each for each in text if each not in "\r\n" and not each.isprintable() and each not in "\u2003\u3000"}
-    assert not wild, (command, wild, seen)
+    harmful = {each for each in text if each not in "\r\n" and not each.isprintable() and each not in "\u2003\u3000"}
+    assert not harmful, (command, harmful, seen)
 
 
 @pytest.fixture
 def odd(mgmt: Program) -> Program:
-    """A folder with a file of each odd name, uploaded, and single files whose own names are odd."""
+    """A folder with a file of each odd name, and single files with odd names."""
     folder = mgmt.work / "odd"
     folder.mkdir()
     for number, raw in enumerate(CONTROLS):
@@ -96,7 +96,7 @@ def odd(mgmt: Program) -> Program:
 
 
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.torture)])
-def test_names_neither_drive_nor_deceive_a_terminal(odd: Program, figure: Figure, step: int) -> None:
+def test_names_can_neither_control_nor_deceive_a_terminal(odd: Program, figure: Figure, step: int) -> None:
     evil, title = f"\x1b[2J{MARK}", f"\x1b]0;title\x07{MARK}"
     singles = [name for name in os.listdir(odd.work) if name != "odd"]
     runs: list[tuple[bytes, list[str]]] = [
@@ -128,15 +128,15 @@ def test_names_neither_drive_nor_deceive_a_terminal(odd: Program, figure: Figure
     for typed, arguments in runs:
         seen = at_terminal(odd, *arguments, typed=typed)
         assert b"Traceback" not in seen, seen
-        # What is typed is echoed by the terminal itself.
-        assert_tame(seen, " ".join(arguments))
+        # The terminal itself echoes typed input.
+        assert_harmless(seen, " ".join(arguments))
         shown += seen
     for number in range(len(CONTROLS)):
         assert f"odd/{number}".encode() in shown
     figure("security", "odd names at a terminal", tried=len(runs) * len(CONTROLS), violations=0)
 
 
-def test_json_is_exact(odd: Program) -> None:
+def test_json_preserves_names_exactly(odd: Program) -> None:
     names = {os.path.join("odd", name) for name in os.listdir(odd.work / "odd")}
     odd.ok("upload", "odd")
     raw = odd.ok("-o", "json", "ls", "--members", "odd", "--limit", "500")
@@ -146,7 +146,7 @@ def test_json_is_exact(odd: Program) -> None:
     assert {json.loads(line)["path"] for line in lines} == names | {"odd"}
 
 
-def test_a_shell_completes_no_name_that_would_drive_it(mgmt: Program, tmp_path: Path) -> None:
+def test_completion_omits_names_with_control_characters(mgmt: Program, tmp_path: Path) -> None:
     for name in ("plain", "bidi \u202egnp", "zero\u200bwidth"):
         (mgmt.work / name).write_text(name)
         mgmt.ok("upload", name)

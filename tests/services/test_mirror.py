@@ -1,4 +1,4 @@
-"""The mirror: the records as JSON beside the completed files, written after whatever changed them."""
+"""The mirror: records as JSON beside the completed files, written after every change."""
 
 import fcntl
 import json
@@ -40,9 +40,9 @@ def mirrors(folder: Path) -> list[str]:
 
 
 def mirror(folder: Path, name: str) -> list[dict[str, Any]]:
-    said = json.loads((folder / f".{name}.json").read_text("utf-8"))
-    assert (said["folder"], said["host"]) == (str(folder), host())
-    records: list[dict[str, Any]] = said["records"]
+    content = json.loads((folder / f".{name}.json").read_text("utf-8"))
+    assert (content["folder"], content["host"]) == (str(folder), host())
+    records: list[dict[str, Any]] = content["records"]
     return records
 
 
@@ -50,14 +50,14 @@ def types(folder: Path) -> list[str]:
     return [each["operation_type"] for each in mirror(folder, "operations")]
 
 
-def test_it_is_off_unless_it_is_wanted(on_directory: Program) -> None:
+def test_the_mirror_is_off_by_default(on_directory: Program) -> None:
     on_directory.ok("upload", write(on_directory, "notes"))
     assert mirrors(completed(on_directory)) == []
     code = "import sys; from mgmt import cli; cli.run(['ls']); assert 'mgmt.services.mirror' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], env=on_directory.env(), check=True, stdout=subprocess.DEVNULL)
 
 
-def test_what_was_done_to_what_is_in_a_folder(mgmt: Program) -> None:
+def test_the_mirror_lists_the_operations_on_the_files_of_its_folder(mgmt: Program) -> None:
     folder = completed(mgmt)
     mgmt.ok("upload", write(mgmt, "notes"), write(mgmt, "trip/photo"))
     assert mirrors(folder) == mirrors(completed(mgmt).parent / "trip" / "completed") == NAMES
@@ -80,16 +80,16 @@ def test_what_was_done_to_what_is_in_a_folder(mgmt: Program) -> None:
     assert [archive] == mgmt.json("ls", "--location", "s3", "--status", "deleted")
 
 
-def test_nothing_is_written_when_nothing_changed(mgmt: Program) -> None:
+def test_the_mirror_is_not_rewritten_without_a_change(mgmt: Program) -> None:
     mgmt.ok("upload", write(mgmt, "notes"))
     before = {name: (completed(mgmt) / name).stat() for name in NAMES}
     for command in ("search notes", "ls", "status notes", "log", "db check", "recover -n"):
         mgmt.run(*command.split())
-    mgmt.ok("upload", write(mgmt, "elsewhere/notes-2"))
+    mgmt.ok("upload", write(mgmt, "other/notes-2"))
     assert {name: (completed(mgmt) / name).stat() for name in NAMES} == before
 
 
-def test_a_command_that_fails_and_one_that_goes_on_are_seen_too(mgmt: Program) -> None:
+def test_the_mirror_lists_partial_and_failed_commands(mgmt: Program) -> None:
     notes, other = write(mgmt, "notes"), write(mgmt, "other")
     assert mgmt.run("upload", notes, other, mgmt.work / "missing").returncode == 3
     assert [each["target_name"] for each in mirror(completed(mgmt), "uploads")] == ["notes", "other"]
@@ -99,7 +99,7 @@ def test_a_command_that_fails_and_one_that_goes_on_are_seen_too(mgmt: Program) -
 
 
 @pytest.mark.parametrize("name", ["Étude \u202egpj", "caf\udce9", "a\nb\x1b\x9b", "𝄞\U000e0001"])
-def test_every_name_is_exact_and_drives_no_terminal(mgmt: Program, name: str) -> None:
+def test_names_in_the_mirror_are_exact_and_safe_at_a_terminal(mgmt: Program, name: str) -> None:
     mgmt.ok("upload", write(mgmt, name))
     text = (completed(mgmt) / ".files.json").read_text("utf-8")
     assert all(each.isprintable() for each in text.replace("\n", ""))
@@ -108,7 +108,7 @@ def test_every_name_is_exact_and_drives_no_terminal(mgmt: Program, name: str) ->
 
 
 @pytest.mark.parametrize("name", [".uploads.json", ".files.json"])
-def test_a_file_of_the_users_that_has_the_name_stays(mgmt: Program, name: str) -> None:
+def test_a_users_file_with_the_name_of_a_mirror_is_kept(mgmt: Program, name: str) -> None:
     mgmt.ok("upload", write(mgmt, name, "mine"))
     assert (completed(mgmt) / name).read_text() == "mine"
     assert mirrors(completed(mgmt)) == NAMES
@@ -122,7 +122,7 @@ def test_a_file_of_the_users_that_has_the_name_stays(mgmt: Program, name: str) -
     assert types(completed(mgmt)) == ["upload", "upload"]
 
 
-def test_a_folder_that_cannot_be_written_fails_nothing(mgmt: Program) -> None:
+def test_an_unwritable_folder_fails_no_command(mgmt: Program) -> None:
     mgmt.ok("upload", write(mgmt, "notes"))
     for name in NAMES:
         (completed(mgmt) / name).unlink()
@@ -141,28 +141,28 @@ def test_a_folder_that_cannot_be_written_fails_nothing(mgmt: Program) -> None:
     assert (done.returncode, "mirror" in done.stderr) == (0, False)
 
 
-def test_what_a_killed_process_has_left_is_replaced(mgmt: Program) -> None:
+def test_a_partial_file_of_a_killed_process_is_replaced(mgmt: Program) -> None:
     mgmt.ok("upload", write(mgmt, "notes"))
-    (completed(mgmt) / PARTIAL).write_text("half of it")
+    (completed(mgmt) / PARTIAL).write_text("incomplete")
     mgmt.ok("verify", "notes")
     assert mirrors(completed(mgmt)) == NAMES
     assert types(completed(mgmt)) == ["upload", "verify"]
 
 
-def test_two_processes_take_turns(mgmt: Program) -> None:
+def test_two_processes_write_the_mirror_in_turn(mgmt: Program) -> None:
     mgmt.ok("upload", write(mgmt, "notes"))
     descriptor = os.open(completed(mgmt), os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     with mgmt.start("verify", "notes") as other:
         assert other.stdout is not None
-        other.stdout.readline()  # what it was asked for is done, and told
+        other.stdout.readline()  # it has verified, and printed its result
         assert types(completed(mgmt)) == ["upload"]
         os.close(descriptor)
         assert other.wait(30) == 0
     assert types(completed(mgmt)) == ["upload", "verify"]
 
 
-def test_a_mirror_is_no_target(mgmt: Program) -> None:
+def test_upload_refuses_a_mirror_as_a_target(mgmt: Program) -> None:
     mgmt.ok("upload", write(mgmt, "notes"))
     done = mgmt.run("upload", completed(mgmt) / ".uploads.json")
     assert (done.returncode, "is a mirror of the catalog" in done.stderr) == (2, True)
@@ -181,7 +181,7 @@ def test_a_mirror_is_no_target(mgmt: Program) -> None:
     assert mirrors(completed(mgmt)) == NAMES
 
 
-def test_a_folder_that_is_archived_whole_keeps_all_that_is_in_it(mgmt: Program) -> None:
+def test_a_mirror_inside_an_archived_folder_is_restored_with_it(mgmt: Program) -> None:
     mgmt.ok("upload", write(mgmt, "trip/photo"))
     mgmt.ok("upload", mgmt.work / "trip")
     moved = completed(mgmt) / "trip" / "completed"

@@ -29,18 +29,18 @@ def test_the_original_is_pending_then_uploading_then_completed(
     on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    look_up, put = indexes.look_up, DirectoryStore.put
+    original_look_up, original_put = indexes.look_up, DirectoryStore.put
 
-    def planned(*arguments: Any) -> Any:
+    def record_at_plan(*arguments: Any) -> Any:
         seen.append(sources(on_directory))
-        return look_up(*arguments)
+        return original_look_up(*arguments)
 
-    def sent(*arguments: Any, **options: Any) -> Any:
+    def record_at_send(*arguments: Any, **options: Any) -> Any:
         seen.append(sources(on_directory))
-        return put(*arguments, **options)
+        return original_put(*arguments, **options)
 
-    monkeypatch.setattr(upload, "look_up", planned)
-    monkeypatch.setattr(DirectoryStore, "put", sent)
+    monkeypatch.setattr(upload, "look_up", record_at_plan)
+    monkeypatch.setattr(DirectoryStore, "put", record_at_send)
     on_directory.ok("upload", "--keep", notes)
     assert seen == [[("pending", None, False)], [("uploading", None, False)]]
     assert sources(on_directory) == [("completed", None, True)]
@@ -65,9 +65,7 @@ def test_a_failed_upload_leaves_the_reason_with_the_original(
     assert on_directory.json("audit", "verify") is not None
 
 
-def test_what_is_known_of_an_original_is_not_forgotten_while_it_is_uploaded_again(
-    on_directory: Program, notes: Path
-) -> None:
+def test_a_failed_upload_keeps_the_digest_of_an_earlier_one(on_directory: Program, notes: Path) -> None:
     on_directory.ok("upload", "--keep", notes)
     notes.write_text("other")
     assert on_directory.run("upload", notes).returncode == 10
@@ -82,13 +80,13 @@ def test_recover_marks_the_original_of_an_interrupted_upload_as_failed(
     on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose(*_: Any, **__: Any) -> None:
-        raise CatalogError("the connection is lost")  # so nothing is recorded of the failure, as after a kill
+        raise CatalogError("the connection is lost")  # so the failure is not recorded, as after a kill
 
     with monkeypatch.context() as patch:
         patch.setattr(DirectoryStore, "put", lose)
         assert on_directory.run("upload", notes).returncode == 12
     ((owner,),) = on_directory.records.rows("SELECT owner FROM operations")
-    gone = f"{owner.rpartition('/')[0]}/0"  # a process of this number that started at another time
+    gone = f"{owner.rpartition('/')[0]}/0"  # a process with this pid that started at another time
     on_directory.records.change("UPDATE operations SET owner = ?", gone)
     assert sources(on_directory) == [("uploading", None, False)]
     on_directory.ok("recover")

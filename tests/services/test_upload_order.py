@@ -1,4 +1,4 @@
-"""What must come before what in an upload, each seen at the very moment."""
+"""The order of steps in an upload, observed at each step."""
 
 from pathlib import Path
 from typing import Any
@@ -21,24 +21,25 @@ def notes(on_directory: Program) -> Path:
     return path
 
 
-@pytest.mark.parametrize("place", ["in the middle", "where it inflates to the same contents"])
-def test_what_the_store_spoils_is_not_moved(
+@pytest.mark.parametrize("place", ["in the middle", "in the gzip header"])
+def test_an_original_is_not_moved_if_the_store_corrupts_its_archive(
     on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """Of the same size, so that only the proof can tell."""
+    """The size stays the same, so that only the proof detects it."""
     publish = DirectoryStore.publish
 
-    def spoil(store: DirectoryStore, key: str, *others: Any) -> Any:
+    def corrupt(store: DirectoryStore, key: str, *others: Any) -> Any:
         there = publish(store, key, *others)
         if key == "notes.tar.gz":
             with (Path(store.path) / key).open("r+b") as file:
-                file.seek(there.size // 2 if place == "in the middle" else 9)  # the system, in a gzip header
+                # Byte 9 of a gzip header names the operating system: the contents inflate unchanged.
+                file.seek(there.size // 2 if place == "in the middle" else 9)
                 byte = file.read(1)[0]
                 file.seek(-1, 1)
                 file.write(bytes([byte ^ 1]))
         return there
 
-    monkeypatch.setattr(DirectoryStore, "publish", spoil)
+    monkeypatch.setattr(DirectoryStore, "publish", corrupt)
     done = on_directory.run("upload", notes)
     assert done.returncode == 8, done.stderr
     assert notes.read_text() == "precious" * 100
@@ -46,7 +47,7 @@ def test_what_the_store_spoils_is_not_moved(
     assert on_directory.json("ls", "--live") == []
 
 
-def test_proof_and_place_are_on_disk_before_the_move(
+def test_proof_and_destination_are_on_disk_before_the_move(
     on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[Any, ...]] = []
@@ -75,7 +76,7 @@ def test_success_is_not_recorded_before_the_move(
     assert on_directory.records.rows("SELECT count(*) FROM files WHERE location = 'completed'") == [(0,)]
 
 
-def test_a_change_after_it_was_read_is_seen_before_the_archive_appears(
+def test_a_change_after_reading_is_detected_before_the_archive_is_published(
     on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write(*arguments: Any, **options: Any) -> Any:
@@ -91,14 +92,14 @@ def test_a_change_after_it_was_read_is_seen_before_the_archive_appears(
     assert list((on_directory.home / "store").rglob("*.gz")) == []
 
 
-def test_the_last_copy_is_not_deleted(on_directory: Program, notes: Path) -> None:
+def test_delete_refuses_the_last_copy(on_directory: Program, notes: Path) -> None:
     on_directory.ok("upload", notes)
     (on_directory.work / "completed" / "notes").write_text("no longer the same")
     assert on_directory.run("delete", "notes", "--yes").returncode == 7
     assert (on_directory.home / "store" / "notes.tar.gz").exists()
 
 
-def test_another_archive_under_the_same_key_stays(on_directory: Program, notes: Path) -> None:
+def test_another_archive_under_the_same_key_is_not_overwritten(on_directory: Program, notes: Path) -> None:
     on_directory.ok("upload", notes)
     before = (on_directory.home / "store" / "notes.tar.gz").read_bytes()
     notes.write_text("something else")
@@ -107,7 +108,7 @@ def test_another_archive_under_the_same_key_stays(on_directory: Program, notes: 
     assert (on_directory.home / "store" / "notes.tar.gz").read_bytes() == before
 
 
-def test_a_file_that_takes_the_name_just_before_the_move_is_moved_back(
+def test_a_file_that_replaces_the_original_just_before_the_move_is_moved_back(
     on_directory: Program, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def move(source: str, destination: str, **folders: int | None) -> None:

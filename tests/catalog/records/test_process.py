@@ -69,25 +69,25 @@ needs_namespaces = pytest.mark.skipif(
 @pytest.mark.parametrize("level", [1, 2])
 def test_a_process_hidden_by_proc_is_unknown(level: int) -> None:
     """With hidepid, the process of another user is invisible (2) or unreadable (1)."""
-    found = hidden.run(hidden.HIDDEN.format(level), "fates")
+    found = hidden.run(hidden.HIDDEN.format(level), "liveness")
     advice = found.pop("advice")
     assert found == {
         "nobody": "unknown",
-        "nobody, of one before it": "unknown",
-        "somebody": "alive",
+        "nobody, of its predecessor": "unknown",
+        "its user": "alive",
         "root": "alive",
-        "root, of one before it": "dead",
+        "root, of its predecessor": "dead",
         "itself": "alive",
-        "nobody, when it is gone": "dead",
+        "nobody, after its end": "dead",
     }
-    assert "of user somebody on this host" in advice
+    assert "of user ann on this host" in advice
     assert "--host" not in advice
 
 
 @needs_namespaces
 def test_processes_of_other_users_are_visible_without_hidepid() -> None:
-    found = hidden.run("true", "fates")
-    assert (found["nobody"], found["nobody, of one before it"]) == ("alive", "dead")
+    found = hidden.run("true", "liveness")
+    assert (found["nobody"], found["nobody, of its predecessor"]) == ("alive", "dead")
 
 
 @needs_namespaces
@@ -95,7 +95,7 @@ def test_processes_of_other_users_are_visible_without_hidepid() -> None:
 def test_without_proc_every_process_is_unknown(path: str | None) -> None:
     """Not even the boot is known. `ps` and `sysctl` may be missing, too."""
     mount = hidden.EMPTY if path is None else f"{hidden.EMPTY} && export PATH={path}"
-    found = hidden.run(mount, "fates")
+    found = hidden.run(mount, "liveness")
     advice = found.pop("advice")
     assert set(found.values()) == {"unknown"}
     assert "only if it has ended: mgmt recover --host" in advice

@@ -1,8 +1,8 @@
-"""Tests of the schema begin with an empty database."""
+"""The migrations themselves are tried here."""
 
 import pytest
 
 
-@pytest.fixture
-def template() -> None:
-    """No database to copy."""
+@pytest.fixture(scope="package", autouse=True)
+def _reuse_migrated_catalogs() -> None:
+    """Each catalog is migrated by Alembic, as a user's is."""

@@ -1,4 +1,4 @@
-"""Temporary folders go with whoever made them, and what a killed process left goes with the next."""
+"""Temporary folders are removed by their process, or, if that was killed, by the next one."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ def _temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def test_it_is_private_and_gone_afterwards(tmp_path: Path) -> None:
+def test_a_scratch_folder_is_private_and_removed_at_the_end(tmp_path: Path) -> None:
     with scratch_folder() as folder:
         assert os.stat(folder).st_mode & 0o777 == 0o700
         Path(folder, "index").write_text("some")
@@ -23,13 +23,13 @@ def test_it_is_private_and_gone_afterwards(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_in_use_stays(tmp_path: Path) -> None:
+def test_a_scratch_folder_in_use_is_kept(tmp_path: Path) -> None:
     with scratch_folder() as first, scratch_folder() as second:
         remove_abandoned_scratch()
         assert sorted(map(str, tmp_path.iterdir())) == sorted([first, second])
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_scratch_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
         with scratch_folder() as folder:

@@ -1,4 +1,4 @@
-"""A removal of a copy that was stopped half way: `free` and `recover` find it, and finish it or take it back."""
+"""An interrupted removal of a copy: `free` and `recover` find it, and finish it or put the copy back."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from tests.moments import killed, meanwhile
 from tests.program import Done, Program
 from tests.trees import describe
 
-pytestmark = pytest.mark.sqlite  # what the catalog is makes no difference here
+pytestmark = pytest.mark.sqlite  # these tests do not depend on the catalog
 
 OK, FAILED, NOT_FOUND, REFUSED = 0, 1, 4, 7
 NOBODY = 65534
@@ -27,7 +27,7 @@ REMOVING = "mgmt.services.steps.set_aside.remove_tree"
 
 @pytest.fixture(params=["free", "free --all", "recover"])
 def finish(request: pytest.FixtureRequest, anywhere: Program) -> Callable[[], Done]:
-    """What finishes a removal."""
+    """Each of the commands that finish a removal."""
     words: list[str | Path] = request.param.split()
     if words[0] == "free":
         words += ["--yes"] + ([] if "--all" in words else [anywhere.work / "completed" / "shoot"])
@@ -49,13 +49,13 @@ def left(copy: Path) -> list[Path]:
     return sorted(copy.parent.glob(".mgmt-*"))
 
 
-def brought_back(program: Program) -> dict[str, tuple[object, ...]]:
+def downloaded(program: Program) -> dict[str, tuple[object, ...]]:
     program.ok("download", "shoot", "--to", "back")
     return describe(program.work / "back" / "shoot")
 
 
-def assert_gone(program: Program, copy: Path) -> None:
-    """The copy is removed, whole, and all that mgmt says is that."""
+def assert_removed(program: Program, copy: Path) -> None:
+    """The copy is removed completely, and recorded as deleted."""
     assert os.listdir(copy.parent) == []
     assert program.json("ls", "--location", "completed") == []
     assert [each["status"] for each in program.json("ls", "--status", "deleted", "--location", "completed")] == [
@@ -67,7 +67,7 @@ def assert_gone(program: Program, copy: Path) -> None:
     program.ok("download", "shoot", "--to", "back")
 
 
-# Killed
+# Removals that were killed
 
 
 @pytest.mark.parametrize("moment", [SET_ASIDE, REMOVING, "half way"])
@@ -80,19 +80,19 @@ def test_a_killed_removal_is_finished(anywhere: Program, copy: Path, finish: Cal
     assert not copy.exists()
     done = finish()
     assert done.returncode == OK, done
-    assert_gone(anywhere, copy)
+    assert_removed(anywhere, copy)
 
 
 @pytest.mark.parametrize("moment", [SET_ASIDE, REMOVING])
-def test_what_is_edited_after_a_kill_is_taken_back_until_it_was_looked_at(
+def test_a_copy_edited_after_a_kill_is_put_back_unless_its_removal_had_begun(
     anywhere: Program, copy: Path, finish: Callable[[], Done], moment: str
 ) -> None:
     killed(anywhere, "free", "--yes", copy, at=moment)
     (left(copy)[0] / "a" / "1").write_text("edited")
     done = finish()
-    if moment == REMOVING:  # nobody can have it open under a name of his own
+    if moment == REMOVING:  # nobody can have opened it under its own name
         assert done.returncode == OK
-        assert_gone(anywhere, copy)
+        assert_removed(anywhere, copy)
         return
     assert "changed while it was compared" in done.stdout + done.stderr
     assert left(copy) == []
@@ -102,10 +102,10 @@ def test_what_is_edited_after_a_kill_is_taken_back_until_it_was_looked_at(
     assert anywhere.json("recover") == []
 
 
-# Edited between being set aside and the last look
+# Copies edited between being set aside and the last check
 
 
-def test_what_is_edited_when_it_is_set_aside_is_back_and_refused(anywhere: Program, copy: Path) -> None:
+def test_a_copy_edited_while_it_is_set_aside_is_put_back_and_refused(anywhere: Program, copy: Path) -> None:
     with meanwhile(SET_ASIDE, lambda: (left(copy)[0] / "z" / "new").write_text("edited")) as edited:
         done = anywhere.run("free", "--yes", copy)
     assert edited.happened
@@ -117,7 +117,7 @@ def test_what_is_edited_when_it_is_set_aside_is_back_and_refused(anywhere: Progr
     assert len(anywhere.json("ls", "--location", "completed")) == 1
 
 
-def test_what_is_edited_and_whose_name_is_taken_stays_where_it_is_and_is_named(anywhere: Program, copy: Path) -> None:
+def test_an_edited_copy_whose_name_is_taken_stays_set_aside_and_is_reported(anywhere: Program, copy: Path) -> None:
     def edit() -> None:
         (left(copy)[0] / "a" / "1").write_text("edited")
         copy.mkdir()
@@ -127,8 +127,8 @@ def test_what_is_edited_and_whose_name_is_taken_stays_where_it_is_and_is_named(a
     [hidden] = left(copy)
     assert done.returncode == REFUSED
     assert str(hidden) in done.stderr
-    [named] = anywhere.json("recover")
-    assert str(hidden) in named["action"]
+    [reported] = anywhere.json("recover")
+    assert str(hidden) in reported["action"]
     assert (hidden / "a" / "1").read_text() == "edited"
     copy.rmdir()
     [back] = anywhere.json("recover")
@@ -138,50 +138,50 @@ def test_what_is_edited_and_whose_name_is_taken_stays_where_it_is_and_is_named(a
     assert anywhere.json("recover") == []
 
 
-# What cannot be removed
+# Copies that cannot be removed
 
 
 def unmount(copy: Path, name: str) -> None:
-    """Wherever the copy is by now; nothing of it can be tidied up else."""
+    """Unmount it wherever the copy is now, so that pytest can remove the folder."""
     done = [subprocess.run(["umount", folder / name], capture_output=True) for folder in (copy, *left(copy))]
     assert 0 in [each.returncode for each in done], done
 
 
 @pytest.fixture
-def immutable(copy: Path) -> Iterator[Callable[[], None]]:
-    """A file in the copy cannot be removed, until what this is is called."""
+def make_mutable(copy: Path) -> Iterator[Callable[[], None]]:
+    """Makes a file in the copy immutable; yields a function that reverts this."""
     path = copy / "b" / "c" / "2"
     if subprocess.run(["chattr", "+i", path], capture_output=True, check=False).returncode != 0:
-        pytest.skip("NOT TESTED: no immutable files here")
+        pytest.skip("NOT TESTED: this file system has no immutable files")
 
-    def let_go() -> None:
+    def revert() -> None:
         for folder in (copy, *left(copy)):
             if (folder / "b" / "c" / "2").exists():
                 subprocess.run(["chattr", "-i", folder / "b" / "c" / "2"], check=True)
 
-    yield let_go
-    let_go()
+    yield revert
+    revert()
 
 
 @AS_ROOT
-def test_an_immutable_file_is_named_and_the_removal_goes_on_when_it_is_not(
-    anywhere: Program, copy: Path, finish: Callable[[], Done], immutable: Callable[[], None]
+def test_a_removal_stopped_by_an_immutable_file_is_resumed_later(
+    anywhere: Program, copy: Path, finish: Callable[[], Done], make_mutable: Callable[[], None]
 ) -> None:
     done = anywhere.run("free", "--yes", copy)
     assert done.returncode == FAILED
     [hidden] = left(copy)
     assert f"{hidden}/b/c/2: Operation not permitted" in done.stderr
     assert f"mgmt free {copy}" in done.stderr
-    again = finish()  # it does not help yet, and says the same
+    again = finish()  # the file is still immutable: the error is the same
     assert f"{hidden}/b/c/2" in again.stdout + again.stderr
     assert (hidden / "b" / "c" / "2").exists()
-    immutable()
+    make_mutable()
     assert finish().returncode == OK
-    assert_gone(anywhere, copy)
+    assert_removed(anywhere, copy)
 
 
 @pytest.mark.parametrize("moment", [SET_ASIDE, REMOVING])
-def test_what_may_be_the_last_copy_by_now_is_not_removed(
+def test_a_removal_is_not_finished_if_the_copy_may_be_the_last(
     anywhere: Program, copy: Path, finish: Callable[[], Done], moment: str
 ) -> None:
     before = describe(copy)
@@ -204,8 +204,8 @@ def test_what_may_be_the_last_copy_by_now_is_not_removed(
 
 
 @AS_ROOT
-@pytest.mark.usefixtures("immutable")
-def test_what_is_half_removed_is_shown_as_that(anywhere: Program, copy: Path) -> None:
+@pytest.mark.usefixtures("make_mutable")
+def test_a_half_removed_copy_is_listed_as_failed(anywhere: Program, copy: Path) -> None:
     assert anywhere.run("free", "--yes", copy).returncode == FAILED
     [hidden] = left(copy)
     [shown] = anywhere.json("ls", "--location", "completed")
@@ -213,12 +213,12 @@ def test_what_is_half_removed_is_shown_as_that(anywhere: Program, copy: Path) ->
     assert str(hidden) in shown["error_message"]
     report = anywhere.json("status", copy)
     assert [each["status"] for each in report["copies"] if each["location"] == "completed"] == ["failed"]
-    assert anywhere.run("delete", "--yes", "shoot").returncode == REFUSED  # it is no proof of anything
+    assert anywhere.run("delete", "--yes", "shoot").returncode == REFUSED  # it proves nothing
 
 
 @AS_ROOT
-def test_a_name_that_is_taken_while_a_removal_waits_is_another_copy(
-    anywhere: Program, copy: Path, immutable: Callable[[], None]
+def test_a_new_copy_under_the_name_of_a_pending_removal_is_kept(
+    anywhere: Program, copy: Path, make_mutable: Callable[[], None]
 ) -> None:
     assert anywhere.run("free", "--yes", copy).returncode == FAILED
     [hidden] = left(copy)
@@ -226,7 +226,7 @@ def test_a_name_that_is_taken_while_a_removal_waits_is_another_copy(
     (anywhere.work / "shoot" / "other").write_text("other")
     anywhere.ok("upload", "--on-conflict", "rename", "shoot")
     assert (copy / "other").exists()
-    immutable()
+    make_mutable()
     anywhere.ok("recover")
     assert not hidden.exists()
     assert (copy / "other").read_text() == "other"
@@ -238,14 +238,14 @@ def test_a_name_that_is_taken_while_a_removal_waits_is_another_copy(
 
 @AS_ROOT
 @pytest.mark.parametrize("kind", ["tmpfs", "bind"])
-def test_what_is_mounted_in_a_copy_is_neither_removed_nor_half_of_the_copy(
+def test_a_copy_with_a_mount_point_is_refused_as_a_whole(
     anywhere: Program, copy: Path, tmp_path: Path, kind: str
 ) -> None:
     precious = tmp_path / "precious"
     shutil.copytree(copy / "b" / "c", precious)
     options = ["-t", "tmpfs", "tmpfs"] if kind == "tmpfs" else ["--bind", precious]
     if subprocess.run(["mount", *options, copy / "b" / "c"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("NOT TESTED: nothing can be mounted here")
+        pytest.skip("NOT TESTED: mounting is not permitted")
     try:
         done = anywhere.run("free", "--yes", copy)
         assert done.returncode == REFUSED, done
@@ -257,13 +257,11 @@ def test_what_is_mounted_in_a_copy_is_neither_removed_nor_half_of_the_copy(
         unmount(copy, "b/c")
     assert (precious / "2").exists()
     anywhere.ok("free", "--yes", copy)
-    assert_gone(anywhere, copy)
+    assert_removed(anywhere, copy)
 
 
 @AS_ROOT
-def test_what_is_mounted_when_it_is_set_aside_is_named_and_the_removal_goes_on(
-    on_directory: Program, tmp_path: Path
-) -> None:
+def test_a_removal_stopped_by_a_new_mount_point_is_resumed_later(on_directory: Program, tmp_path: Path) -> None:
     shoot, precious = on_directory.work / "shoot", tmp_path / "precious"
     (shoot / "a").mkdir(parents=True)
     precious.mkdir()
@@ -288,12 +286,12 @@ def test_what_is_mounted_when_it_is_set_aside_is_named_and_the_removal_goes_on(
     assert (precious / "kept").exists()
 
 
-# What an ordinary user has made read-only
+# Read-only folders of an ordinary user
 
 
 @pytest.fixture
-def of_nobody(on_directory: Program) -> Iterator[Program]:
-    """The command, for somebody without rights, where tests of root cannot be reached by others."""
+def unprivileged(on_directory: Program) -> Iterator[Program]:
+    """mgmt for an unprivileged user; under root, in a folder that this user can reach."""
     if os.geteuid() != 0:
         yield on_directory
         return
@@ -310,7 +308,7 @@ def of_nobody(on_directory: Program) -> Iterator[Program]:
 
 
 def _import_all(program: Program) -> None:
-    """What is imported later could not be read by others, where Python belongs to root."""
+    """Import all modules as root, because the unprivileged user may be unable to read them."""
     (program.work / "warm").write_text("warm")
     program.ok("upload", "warm")
     program.ok("free", "--yes", "warm")
@@ -334,68 +332,68 @@ def as_nobody(program: Program, *words: str | Path) -> Done:
 
 
 @pytest.mark.parametrize("mode", [0o555, 0o500, 0o400, 0o000])
-def test_a_user_frees_what_he_made_read_only_himself(of_nobody: Program, mode: int) -> None:
-    shoot = of_nobody.work / "shoot"
+def test_a_user_can_free_his_own_read_only_folders(unprivileged: Program, mode: int) -> None:
+    shoot = unprivileged.work / "shoot"
     (shoot / "a" / "b").mkdir(parents=True)
     (shoot / "a" / "b" / "1").write_text("one")
     readable = mode if mode & 0o500 == 0o500 else 0o555
     for path in (shoot / "a" / "b" / "1", shoot / "a" / "b", shoot / "a"):
         path.chmod(readable)
-    assert as_nobody(of_nobody, "upload", "shoot").returncode == OK
-    copy = of_nobody.work / "completed" / "shoot"
-    done = as_nobody(of_nobody, "free", "--yes", copy)
+    assert as_nobody(unprivileged, "upload", "shoot").returncode == OK
+    copy = unprivileged.work / "completed" / "shoot"
+    done = as_nobody(unprivileged, "free", "--yes", copy)
     assert done.returncode == OK, done
     assert os.listdir(copy.parent) == []
 
 
 @pytest.mark.parametrize(("name", "mode"), [("shoot", 0o555), (".", 0o555), (".", 0o333)])
-def test_what_a_user_could_not_move_is_refused_before_anything_is_sent(
-    of_nobody: Program, name: str, mode: int
+def test_upload_refuses_a_folder_that_cannot_be_moved_before_sending_anything(
+    unprivileged: Program, name: str, mode: int
 ) -> None:
-    """The kernel moves no folder that is read-only itself, nor anything out of one; and it syncs what can be read."""
-    shoot = of_nobody.work / "in" / "shoot"
+    """The kernel cannot move a read-only folder, nor anything out of one, and can sync only readable folders."""
+    shoot = unprivileged.work / "in" / "shoot"
     shoot.mkdir(parents=True)
     (shoot / "1").write_text("one")
     (shoot.parent / "completed").mkdir()
     (shoot.parent / name).chmod(mode)
-    done = as_nobody(of_nobody, "upload", "in/shoot")
+    done = as_nobody(unprivileged, "upload", "in/shoot")
     assert done.returncode == REFUSED, done
     assert f"chmod u+rw {shoot.parent / name}" in done.stderr
     assert shoot.exists()
-    assert of_nobody.json("ls", "--live") == []
+    assert unprivileged.json("ls", "--live") == []
     (shoot.parent / name).chmod(0o755)
     if (name, mode) == ("shoot", 0o555):
         shoot.chmod(mode)
-        assert as_nobody(of_nobody, "upload", "--keep", "in/shoot").returncode == OK
+        assert as_nobody(unprivileged, "upload", "--keep", "in/shoot").returncode == OK
         return
-    assert as_nobody(of_nobody, "upload", "in/shoot").returncode == OK
-    assert as_nobody(of_nobody, "free", "--yes", "in/completed/shoot").returncode == OK
-    assert as_nobody(of_nobody, "free", "--yes", of_nobody.work / "nothing").returncode == NOT_FOUND
+    assert as_nobody(unprivileged, "upload", "in/shoot").returncode == OK
+    assert as_nobody(unprivileged, "free", "--yes", "in/completed/shoot").returncode == OK
+    assert as_nobody(unprivileged, "free", "--yes", unprivileged.work / "nothing").returncode == NOT_FOUND
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: needs root, to give a folder to somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: needs root, to change the owner of a folder")
 @pytest.mark.parametrize("command", ["free", "recover"])
-def test_a_user_is_told_of_what_is_another_users_and_goes_on_when_it_is_his(of_nobody: Program, command: str) -> None:
-    shoot = of_nobody.work / "shoot"
+def test_a_removal_stopped_by_another_users_folder_is_resumed_later(unprivileged: Program, command: str) -> None:
+    shoot = unprivileged.work / "shoot"
     (shoot / "a").mkdir(parents=True)
     (shoot / "a" / "1").write_text("one")
     (shoot / "b").write_text("b")
-    assert as_nobody(of_nobody, "upload", "shoot").returncode == OK
-    copy = of_nobody.work / "completed" / "shoot"
+    assert as_nobody(unprivileged, "upload", "shoot").returncode == OK
+    copy = unprivileged.work / "completed" / "shoot"
 
-    done = _with_theirs(of_nobody, copy, "free", "--yes", copy)
+    done = as_nobody_with_a_folder_of_root(unprivileged, copy, "free", "--yes", copy)
     [hidden] = left(copy)
     assert done.returncode == FAILED
     assert f"{hidden}/a/1: Permission denied" in done.stderr
     assert f"mgmt free {copy}" in done.stderr
     assert (hidden / "a" / "1").exists()
-    settle = ["recover"] if command == "recover" else ["free", "--yes", str(copy)]
-    assert as_nobody(of_nobody, *settle).returncode == OK  # all of it is nobody's again
+    retry = ["recover"] if command == "recover" else ["free", "--yes", str(copy)]
+    assert as_nobody(unprivileged, *retry).returncode == OK  # all of it is nobody's again
     assert os.listdir(copy.parent) == []
 
 
-def _with_theirs(program: Program, copy: Path, *words: str | Path) -> Done:
-    """Run a command of nobody's where a folder of the copy is root's."""
+def as_nobody_with_a_folder_of_root(program: Program, copy: Path, *words: str | Path) -> Done:
+    """Run a command as nobody while a folder of the copy belongs to root."""
     for folder, folders, files in os.walk(program.home):
         for path in (Path(folder), *(Path(folder, name) for name in folders + files)):
             os.lchown(path, NOBODY, NOBODY)
