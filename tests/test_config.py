@@ -92,6 +92,7 @@ def test_every_setting_has_an_environment_variable() -> None:
         "mirror": "true",
         "part_size": "8M",
         "threads": "2",
+        "catalog": "sqlite:////tmp/catalog.db",
     }
     given = {f"MGMT_{name.upper()}": values.get(name, "anything") for name in NAMES}
     settings = load({}, Path("/nowhere"), given)
