@@ -1,6 +1,7 @@
 """Entry point of the `mgmt` command."""
 
 import gc
+import os
 import sys
 
 from mgmt import __version__
@@ -10,8 +11,16 @@ GARBAGE = 100_000
 command, and finds nothing."""
 
 
+def _open_closed_streams() -> None:
+    """Give each standard stream that the caller has closed to the null device, before a file takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+
+
 def main() -> None:
     """Run `mgmt` with the arguments of this process, and exit with its status."""
+    _open_closed_streams()
     if sys.argv[1:] == ["--version"]:  # scripts ask for it, and need not wait for Click
         try:
             print(f"mgmt {__version__}", flush=True)

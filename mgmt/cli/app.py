@@ -89,6 +89,11 @@ class App:
 
         return Context(self.store, self.catalog, self.progress, command_args or {})
 
+    def note_limit(self, found: int, limit: int) -> None:
+        """Tell the user that a list may go on beyond its limit."""
+        if found >= limit:
+            self.progress.note(f"note: the first {limit} results are shown; --limit N shows more")
+
     def store_to_look_at(self) -> "ObjectStore":
         """The configured store for a dry run, which neither creates a catalog nor writes to it."""
         from mgmt.services.steps.open_store import open_unremembered

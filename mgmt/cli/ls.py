@@ -70,6 +70,7 @@ def command(
     if members is not None:
         found = list_members(members, prefix, limit, app.context())
         app.render.many(found, MEMBERS, long=long, empty="no such members")
+        app.note_limit(len(found), limit)
     elif live:
         if location not in ("s3", "global"):
             raise ConfigurationError("--live lists the store, which has no local files", next_step="mgmt ls --live")
@@ -85,3 +86,4 @@ def command(
         )
         files = list_files(listing, app.settings.local_dir, app.catalog)
         app.render.many(files, OF_HOSTS if host else COLUMNS, long=long, empty="no files found")
+        app.note_limit(len(files), limit)

@@ -78,7 +78,7 @@ class Duration(click.ParamType[timedelta]):
             return value
         try:
             return parse_duration(value)
-        except ValueError as exc:
+        except (ValueError, OverflowError) as exc:
             self.fail(str(exc), param, ctx)
 
 
@@ -93,11 +93,11 @@ class Moment(click.ParamType[datetime]):
             return value
         try:
             return datetime.now(UTC) - parse_duration(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
         try:
             return datetime.fromisoformat(value).astimezone(UTC)
-        except ValueError:
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is not a time such as 2026-01-31, 2026-01-31T12:00:00Z or 7d", param, ctx)
 
 
@@ -153,7 +153,7 @@ host = click.option(
 )
 limit = click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 2**31 - 1),
     default=50,
     show_default=True,
     metavar="N",

@@ -84,6 +84,7 @@ def command(
     context = app.context(given(ctx, RECORDED))
     with search(query, context, local_dir=app.settings.local_dir, live=live) as (record, matches):
         app.render.many(matches, OF_HOSTS if host else COLUMNS, empty=f"nothing matches {safe(keyword)!r}")
+        app.note_limit(len(matches), limit)
         if interactive and matches:
             _pick(ctx, record, matches)
 

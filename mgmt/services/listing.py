@@ -4,7 +4,6 @@ import heapq
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -12,7 +11,7 @@ from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord
 from mgmt.errors import NotFoundError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import SUFFIX
-from mgmt.services.steps.local_files import host
+from mgmt.services.steps.local_files import host, moment
 from mgmt.services.steps.match import Match, from_store
 from mgmt.services.steps.resolve import find_archive
 from mgmt.storage import ObjectStore
@@ -76,7 +75,7 @@ def _in_folder(folder: str, prefix: str) -> Iterator[Match]:
                 host=host(),
                 path=path,
                 size=None if is_folder else found.st_size,
-                modified_at=datetime.fromtimestamp(found.st_mtime, UTC),
+                modified_at=moment(found.st_mtime),
             )
 
 

@@ -74,6 +74,8 @@ def _record_interrupted(key: str, store: ObjectStore, catalog: Catalog) -> bool:
     stored = look_up(store, key)
     if stored is None or (made_by := stored.metadata.get(OPERATION)) is None:
         return False
+    if any(each.key == archive_key(key) for each in store.pending(archive_key(key))):
+        return False  # its parts are in the store: it may be resumed
     now = store.clock() or datetime.now(UTC)
     if stored.last_modified is None or now - stored.last_modified < orphans.OLD or _is_known(made_by, catalog):
         return False

@@ -10,7 +10,7 @@ from mgmt.errors import CatalogError, ConfigurationError, MgmtError, NotFoundErr
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.dead_host import is_elsewhere, left_there
 from mgmt.services.steps.interrupted import finish_or_undo, finish_or_undo_elsewhere
-from mgmt.services.steps.leftovers import abandoned_uploads, adopt_complete, remove_leftovers
+from mgmt.services.steps.leftovers import abandoned_uploads, adopt_complete, has_leftovers, remove_leftovers
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.move_original import PROVEN
 from mgmt.services.steps.orphans import abandoned_probes
@@ -62,7 +62,7 @@ def recover(context: Context, *, dry_run: bool, dead_host: str | None = None) ->
         elsewhere += [each for each in catalog.journal.left_by(dead_host) if each not in (*here, *elsewhere)]
     if dry_run:
         settled = [*map(_would, here), *map(_would_elsewhere, elsewhere)]
-        settled += [_leftover(each) for each in abandoned_uploads(catalog)]
+        settled += [_leftover(each) for each in abandoned_uploads(catalog) if _may_have_leftovers(each, context)]
         settled += [_settled(each, "the removal of its copy would be finished") for each in unfinished(catalog)]
         settled += list(_remove_probes(context, dry_run=True))
         settled += [_unrecorded(path, "would be compared with the archives") for path in unnamed(catalog)][:_NAMED]
@@ -212,6 +212,15 @@ def _would(record: OperationRecord) -> Settled:
 def _would_elsewhere(record: OperationRecord) -> Settled:
     left = left_there(record)
     return _settled(record, f"would be taken over, and settled as far as it can be{left and f'; {left}'}")
+
+
+def _may_have_leftovers(record: UploadRecord, context: Context) -> bool:
+    try:
+        return has_leftovers(record, context.open_store(record.store), context.catalog)
+    except CatalogError:
+        raise
+    except MgmtError:
+        return True  # the store cannot be asked now
 
 
 def _leftover(record: UploadRecord) -> Settled:

@@ -11,7 +11,7 @@ from mgmt.catalog import Catalog, FileFilter, FileRecord, FileStatus, Location, 
 from mgmt.errors import ConfigurationError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import SUFFIX
-from mgmt.services.steps.local_files import host
+from mgmt.services.steps.local_files import host, moment
 from mgmt.services.steps.match import Match, as_match, from_store
 from mgmt.storage import ObjectStore
 
@@ -136,7 +136,7 @@ def _on_disk(query: Query, local_dir: str) -> Iterator[Match]:
                 continue
             path = os.path.join(folder, name)
             found = os.lstat(path)
-            modified = datetime.fromtimestamp(found.st_mtime, UTC)
+            modified = moment(found.st_mtime)
             if _is_in_period(query, modified):
                 kind = "folder" if name in folders else "file"
                 yield Match(

@@ -163,9 +163,11 @@ class _Upload:
         """Record the original as `pending`. This proves nothing: what is known of its content already stays known."""
         metadata, target = self.context.catalog.metadata, str(self.record.target_path)
         source = metadata.get_file_record(Place(Location.LOCAL, host(), target))
+        now = describe(target, Location.LOCAL, FileStatus.PENDING, self.plan.tree.folder)
         if source is None or source.status is FileStatus.DELETED:
-            source = describe(target, Location.LOCAL, FileStatus.PENDING, self.plan.tree.folder)
-            source = metadata.save_file_record(source)
+            source = metadata.save_file_record(now)
+        source.size, source.is_directory, source.mime_type = now.size, now.is_directory, now.mime_type
+        source.created_at, source.modified_at, source.accessed_at = now.created_at, now.modified_at, now.accessed_at
         source.status, source.error_message = FileStatus.PENDING, None
         self.context.catalog.journal.link(self.record, source, Role.SOURCE)
         return source
@@ -245,6 +247,8 @@ class _Upload:
             sizes = {"parts_sent": sending.parts_sent, "parts_skipped": sending.parts_skipped}
             record.details = {**record.details, **sizes}
             self._prove_sent(stored, Expected(sent, archived.digest), index_key)
+            if look_up(store, index_key) is None:  # another catalog may have taken it for one of a killed upload
+                put_index(store, key, index_key, path, archive_id(record))
             self._record(archived, Index.open(path, object_size=stored.size), stored)
 
     def _write(self, index: IndexWriter, sink: Callable[[bytes], None]) -> Archived:

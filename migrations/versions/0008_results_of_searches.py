@@ -39,7 +39,7 @@ def downgrade() -> None:
     if not op.get_context().as_sql and op.get_bind().execute(sa.text(HASHED)).first():
         raise CommandError(
             "finished searches have results that their hashes cover, and an older mgmt has no place for; "
-            "remove them first: mgmt db prune --type search"
+            "remove them first: mgmt db prune --type search --before 0s"
         )
     for name, _ in reversed(ADDED):
         op.drop_column("searches", name)

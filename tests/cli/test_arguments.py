@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -253,3 +255,31 @@ def test_status_finds_a_file_by_any_path(mgmt: Program) -> None:
     mgmt.ok("upload", "notes")
     assert mgmt.json("status", "folder/../completed/notes")["file"]["location"] == "completed"
     assert mgmt.run("status", "/").returncode == 4
+
+
+@pytest.mark.parametrize("period", ["--until=9999-12-31", "--since=1600-01-01", "--until=2300-01-01"])
+def test_a_search_accepts_any_year(mgmt: Program, period: str) -> None:
+    (mgmt.work / "notes").mkdir()
+    (mgmt.work / "notes" / "beach").write_text("x")
+    mgmt.ok("upload", "notes", "--keep")
+    assert [each["type"] for each in mgmt.json("search", "beach", period)] == ["member"]
+
+
+@pytest.mark.parametrize(
+    "option", [("--until", "99999y"), ("--until", "0001-01-01T00:00:00+14:00"), ("--limit", "9" * 20)]
+)
+def test_a_value_out_of_range_is_a_usage_error(mgmt: Program, option: tuple[str, str]) -> None:
+    done = mgmt.run("search", "a", *option)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_the_null_device(mgmt: Program, closed: str) -> None:
+    (mgmt.work / "notes").write_text("x")
+    for words in (["upload", "notes"], ["ls"], ["search", "notes"]):
+        command = shlex.join(mgmt.command(*words))
+        done = subprocess.run(
+            ["sh", "-c", f"{command} {closed}"], cwd=mgmt.work, env=mgmt.env, capture_output=True, text=True
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), (words, done.stderr)

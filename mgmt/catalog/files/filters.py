@@ -18,6 +18,7 @@ WHEN: ColumnElement[Any] = func.coalesce(FileRecord.modified_at, FileRecord.reco
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_MOST = 2**63 - 1
 
 
 class Narrowing(TypedDict, total=False):
@@ -110,4 +111,6 @@ class FileFilter:
 
 
 def _nanoseconds(moment: datetime) -> int:
-    return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND * 1000
+    """Nanoseconds since 1970, within what a column of 64 bits holds."""
+    exact = (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND * 1000
+    return max(-_MOST, min(exact, _MOST))

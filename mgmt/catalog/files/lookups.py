@@ -82,7 +82,7 @@ class Lookups:
             return [str(url) for url in session.scalars(query)]
 
     def unknown_keys(self, store: str, keys: Sequence[str]) -> list[str]:
-        """Those of `keys`, a few hundred at most, that belong to no stored archive, index or running upload."""
+        """Those of `keys`, a few hundred at most, of no stored archive, and of no upload, interrupted ones included."""
         archives = select(FileRecord.s3_object_key, FileRecord.index_key).where(
             FileRecord.store == store,
             FileRecord.status == FileStatus.COMPLETED,
@@ -91,8 +91,11 @@ class Lookups:
         uploads = select(UploadRecord.s3_object_key, UploadRecord.index_key).where(
             UploadRecord.store == store, UploadRecord.status.in_(LIVE)
         )
+        left = select(UploadRecord.index_key).where(
+            UploadRecord.store == store, UploadRecord.status.not_in(LIVE), UploadRecord.index_key.in_(keys)
+        )
         with self._database.reading() as session:
-            known = {key for query in (archives, uploads) for row in session.execute(query) for key in row}
+            known = {key for query in (archives, uploads, left) for row in session.execute(query) for key in row}
         return [key for key in keys if key not in known]
 
     def latest_archive(self, target_path: str) -> FileRecord:

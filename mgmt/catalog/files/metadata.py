@@ -46,7 +46,7 @@ class MetadataManager(Lookups):
         if not isinstance(database, Database):
             from mgmt.catalog import open_catalog  # it imports this module
 
-            self._opened = open_catalog(database or _configured())
+            self._opened = open_catalog(_configured() if database is None else database)
             database = self._opened.database
         super().__init__(database)
 

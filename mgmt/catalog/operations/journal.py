@@ -233,7 +233,7 @@ def _end_sources(session: Session, upload: UploadRecord) -> None:
     )
     for source in session.scalars(sources):
         if source.status in (FileStatus.PENDING, FileStatus.UPLOADING):
-            succeeded = upload.status is Status.SUCCESS
+            succeeded = upload.status in (Status.SUCCESS, Status.PARTIAL)
             source.status = FileStatus.COMPLETED if succeeded else FileStatus.FAILED
             source.error_message = upload.error_message
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mgmt.archive import Hashed, Skipped
-from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Role, UploadRecord
+from mgmt.catalog import Catalog, FileStatus, Location, Role, UploadRecord
 from mgmt.services.steps.local_files import describe
 from mgmt.services.steps.move_original import PROVEN, announce
 from mgmt.services.steps.plan import Plan, UploadOptions
@@ -34,18 +34,19 @@ def record_proven(
     record.s3_storage_class = archive.stored.storage_class or options.storage_class
     record.result_path = archive.store.location(archive.stored.key)
     with catalog.transaction():
-        catalog.journal.link(record, catalog.metadata.save_file_record(_original(record, plan)), Role.SOURCE)
+        record_original(record, catalog, plan.tree.folder)
         catalog.journal.link(record, save_archive(archive, catalog), Role.ARCHIVE)
         record.stage, record.upload_id = PROVEN, None
         catalog.journal.checkpoint()
 
 
-def _original(record: UploadRecord, plan: Plan) -> FileRecord:
-    original = describe(str(record.target_path), Location.LOCAL, FileStatus.COMPLETED, plan.tree.folder)
+def record_original(record: UploadRecord, catalog: Catalog, folder: int | None = None) -> None:
+    """Record the original, which is what was archived; `folder` is the open folder that holds it, if given."""
+    original = describe(str(record.target_path), Location.LOCAL, FileStatus.COMPLETED, folder)
     original.size = original.original_size = record.original_size
     original.checksum, original.digest, original.kept = record.checksum_original, record.digest, record.kept
     original.operation_id = record.operation_id
-    return original
+    catalog.journal.link(record, catalog.metadata.save_file_record(original), Role.SOURCE)
 
 
 def _listed(skipped: Sequence[Skipped]) -> list[dict[str, str]]:

@@ -16,13 +16,14 @@ from mgmt.catalog import (
 )
 from mgmt.errors import IntegrityError, NotReadyError
 from mgmt.services.steps.adoption import adopt_left, proven_record
+from mgmt.services.steps.archived import record_original
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.dead_host import finish_elsewhere, give_up_elsewhere, is_out_of_reach
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import look_up
 from mgmt.services.steps.local_copy import remove_copy
 from mgmt.services.steps.local_files import host, token
-from mgmt.services.steps.move_original import PROVEN, finish_upload
+from mgmt.services.steps.move_original import PROVEN, finish_upload, same_as_archived
 from mgmt.services.steps.orphans import abort_orphans
 from mgmt.services.steps.removal import remove_index, remove_remains
 from mgmt.services.steps.resolve import archive_id
@@ -70,6 +71,8 @@ def _finish_or_undo_upload(record: UploadRecord, context: Context) -> str:
     """Finish an upload whose archive is complete; of any other, remove what it left. The original stays."""
     left = _settle_in_store(record, context)
     if record.stage == PROVEN and record.source_state is not None:
+        if same_as_archived(str(record.target_path), record):
+            record_original(record, context.catalog)
         finish_upload(record, context.catalog)
         return "finished: the archive was complete, and is proven" + (
             ", the original is moved" if record.completed_dir_path else ""

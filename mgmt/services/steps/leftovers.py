@@ -6,7 +6,7 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import look_up
 from mgmt.services.steps.move_original import PROVEN
-from mgmt.services.steps.orphans import abort_orphans
+from mgmt.services.steps.orphans import abort_orphans, orphans_of
 from mgmt.services.steps.removal import remove_index
 from mgmt.services.steps.resolve import archive_id
 from mgmt.storage import ObjectStore
@@ -42,6 +42,22 @@ def remove_leftovers(record: UploadRecord, store: ObjectStore, catalog: Catalog)
         for half in [each for each in store.pending(own_index) if each.key == own_index]:
             store.abort(half.key, half.upload_id)
             left.append("half an index")
+    elif any(each.key == key for each in store.pending(key)):
+        pass  # of another catalog, perhaps, whose upload is still running
     elif remove_index(store, key, own_index, archive_id(record)):
         left.append("the index")
     return left
+
+
+def has_leftovers(record: UploadRecord, store: ObjectStore, catalog: Catalog) -> bool:
+    """Whether `remove_leftovers` or `adopt_complete` would find something; changes nothing."""
+    key = str(record.s3_object_key)
+    pending = [each for each in store.pending(key) if each.key == key]
+    if record.upload_id in {each.upload_id for each in pending} or orphans_of(store, key, catalog):
+        return True
+    stored = look_up(store, key)
+    if stored is not None and stored.metadata.get(OPERATION) == archive_id(record):
+        return proven_record(store, stored, catalog) is None
+    own_index = str(record.index_key)
+    half = any(each.key == own_index for each in store.pending(own_index))
+    return half or (not pending and look_up(store, own_index) is not None)

@@ -42,6 +42,14 @@ def token(operation_id: str) -> str:
     return operation_id.replace("-", "")[:12]
 
 
+def moment(seconds: float) -> datetime | None:
+    """The time `seconds` after 1970, in UTC; None outside the years that a datetime can hold."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 def is_in(folder: int, path: str) -> bool:
     """Whether the open `folder` has an entry with the last name of `path`."""
     try:
@@ -68,9 +76,9 @@ def describe(path: str, location: Location, status: FileStatus, folder: int | No
         size=None if folder else found.st_size,
         is_directory=folder,
         mime_type=None if folder else _mime_type(path),
-        created_at=datetime.fromtimestamp(born, UTC) if born is not None else None,
-        modified_at=datetime.fromtimestamp(found.st_mtime, UTC),
-        accessed_at=datetime.fromtimestamp(found.st_atime, UTC),
+        created_at=moment(born) if born is not None else None,
+        modified_at=moment(found.st_mtime),
+        accessed_at=moment(found.st_atime),
         status=status,
     )
 

@@ -126,19 +126,23 @@ def _record_completed(record: UploadRecord, completed: FileRecord, is_free: bool
 
 
 def _note_former_copy(record: UploadRecord, catalog: Catalog) -> None:
-    """Update the record of a completed copy that was edited and uploaded: it has another content now, or has moved."""
-    try:
-        copy = catalog.metadata.require_file_record(Place(Location.COMPLETED, host(), str(record.target_path)))
-    except NotFoundError:
-        return
-    if not os.path.lexists(copy.path):
+    """Record what the upload of a file in a completed folder makes of it: a copy of the new content, or moved."""
+    path = str(record.target_path)
+    copy = catalog.metadata.get_file_record(Place(Location.COMPLETED, host(), path))
+    if copy is None:
+        if not os.path.lexists(path) or os.path.dirname(path) not in catalog.metadata.completed_folders(host()):
+            return
+        copy = describe(path, Location.COMPLETED, FileStatus.COMPLETED)
+    if not os.path.lexists(path):
         copy.status = FileStatus.DELETED
     elif not record.skipped_count:
         for original, _ in catalog.metadata.files_of(record, Role.SOURCE):
             original.status = FileStatus.DELETED  # it is one file, which is listed as the completed copy
+            copy.size = original.size
         copy.digest, copy.kept, copy.checksum = record.digest, record.kept, record.checksum_original
         copy.original_size, copy.operation_id = record.original_size, record.operation_id
-        catalog.journal.link(record, copy, Role.COMPLETED)
+        copy.status, copy.error_message = FileStatus.COMPLETED, None
+        catalog.journal.link(record, catalog.metadata.save_file_record(copy), Role.COMPLETED)
 
 
 def _record_kept(record: UploadRecord, path: str, catalog: Catalog) -> None:

@@ -10,21 +10,26 @@ OLD = timedelta(hours=1)
 
 
 def abort_orphans(store: ObjectStore, key: str, catalog: Catalog) -> int:
-    """Abort the orphaned uploads of `key`, for a process that was interrupted while uploading to it; return how many.
+    """Abort the orphaned uploads of `key`, for a process that was interrupted uploading to it; return how many."""
+    orphans = orphans_of(store, key, catalog)
+    for upload_id in orphans:
+        store.abort(key, upload_id)
+    return len(orphans)
+
+
+def orphans_of(store: ObjectStore, key: str, catalog: Catalog) -> list[str]:
+    """The ids of the orphaned uploads of `key`.
 
     A process can be killed after the store has begun an upload and before its id is recorded. Such an upload has no
     parts, and its id is none of those that the catalog knows to be running. If another process began one this very
     moment, that process fails with an error that says to run it again.
     """
     known = {each.upload_id for each in catalog.journal.running() if isinstance(each, UploadRecord)}
-    orphans = [
+    return [
         each.upload_id
         for each in store.pending(key)
         if each.key == key and each.size == 0 and each.upload_id not in known
     ]
-    for upload_id in orphans:
-        store.abort(key, upload_id)
-    return len(orphans)
 
 
 def abandoned_probes(store: ObjectStore) -> list[PendingUpload]:
