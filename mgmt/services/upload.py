@@ -1,6 +1,7 @@
 """Archive a file or folder, prove that the store holds it, and only then move the original to completed/."""
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -54,6 +55,10 @@ SENDING = "sending"
 
 SENT = "sent"
 """The stage of an upload that has sent everything: its facts are recorded, and the object may appear at any moment."""
+
+
+STALLED = 60.0
+"""Seconds after which an upload looks whether its index is still there. No other catalog removes one within an hour."""
 
 
 class _SupersededError(MgmtError):
@@ -234,6 +239,7 @@ class _Upload:
                 if copy:
                     on_disk(copy)
                 put_index(store, key, index_key, path, archive_id(record))
+                stored_at = time.time()
                 note_archived(record, self.plan, archived, sent)
                 record.stage = SENT
                 self._checkpoint()
@@ -247,7 +253,8 @@ class _Upload:
             sizes = {"parts_sent": sending.parts_sent, "parts_skipped": sending.parts_skipped}
             record.details = {**record.details, **sizes}
             self._prove_sent(stored, Expected(sent, archived.digest), index_key)
-            if look_up(store, index_key) is None:  # another catalog may have taken it for one of a killed upload
+            if time.time() - stored_at > STALLED and look_up(store, index_key) is None:
+                # Another catalog may have taken it for that of a killed upload.
                 put_index(store, key, index_key, path, archive_id(record))
             self._record(archived, Index.open(path, object_size=stored.size), stored)
 

@@ -280,6 +280,6 @@ def test_a_closed_stream_is_the_null_device(mgmt: Program, closed: str) -> None:
     for words in (["upload", "notes"], ["ls"], ["search", "notes"]):
         command = shlex.join(mgmt.command(*words))
         done = subprocess.run(
-            ["sh", "-c", f"{command} {closed}"], cwd=mgmt.work, env=mgmt.env, capture_output=True, text=True
+            ["sh", "-c", f"{command} {closed}"], cwd=mgmt.work, env=mgmt.env(), capture_output=True, text=True
         )
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), (words, done.stderr)

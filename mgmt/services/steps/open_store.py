@@ -6,8 +6,9 @@ from collections.abc import Callable
 from mgmt.catalog import Catalog
 from mgmt.config import Settings
 from mgmt.errors import StoreUnavailableError
-from mgmt.services.steps.overlaps import store_folder
 from mgmt.storage import Capabilities, ObjectStore, StoreOptions, open_store
+
+_DIRECTORY = "file://"
 
 
 def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectStore:
@@ -16,7 +17,8 @@ def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectSto
     An operation that another process has taken over removes nothing from it. Raises StoreUnavailableError for a missing
     folder in which the catalog has archives.
     """
-    if (folder := store_folder(url)) is not None and not os.path.isdir(folder) and url in catalog.metadata.stores():
+    folder = url.removeprefix(_DIRECTORY)
+    if url.startswith(_DIRECTORY) and not os.path.isdir(folder) and url in catalog.metadata.stores():
         raise StoreUnavailableError(
             f"the store {folder} is missing, though the catalog has archives in it: its disk may not be mounted",
             next_step=f"mount it, then try again: ls -ld {folder}",
