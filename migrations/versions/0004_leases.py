@@ -1,4 +1,4 @@
-"""When a running operation was last heard of.
+"""When a running operation sent its last heartbeat.
 
 Revision: 0004, after 0003.
 

@@ -397,7 +397,7 @@ def test_a_store_on_an_unmounted_disk_loses_nothing(on_directory: Program, figur
     mgmt = replace(on_directory, store=f"file://{on_directory.home}/disk/store")
     prepared(mgmt)
     before = files(mgmt.work), files(mgmt.home / "disk")
-    tried = try_everything(Broken(its_disk_is_not_mounted, 5, 0, "there is no folder"), mgmt)
+    tried = try_everything(Broken(its_disk_is_not_mounted, 5, 0, "its disk may not be mounted"), mgmt)
     assert (files(mgmt.work), files(mgmt.home / "disk")) == before
     succeed(mgmt)
     figure(10, "commands on a store that is unreachable or refuses", tried=tried, violations=0)

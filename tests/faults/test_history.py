@@ -106,7 +106,7 @@ def test_the_checker_reports_each_violation(promise: str, violate: Callable[[Pro
 
 
 def test_crash_points_expose_a_bad_archiver(tmp_path: Path) -> None:
-    """Between its move and its record, and only there."""
+    """Between its move and its record."""
     require_strace()
     bad = BadArchiver(tmp_path / "home", f"file://{tmp_path}/home/store")
     in_store(bad, "").mkdir(parents=True)

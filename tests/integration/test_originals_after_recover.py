@@ -33,6 +33,7 @@ def test_a_partial_upload_that_recover_finished_leaves_its_original_completed(on
     folder.mkdir()
     (folder / "a").write_text("1")
     (folder / "x.tmp").write_text("2")
+    on_directory.ok("ls")  # the process that is killed has the same catalog
     killed(on_directory, "upload", "--exclude", "*.tmp", folder, at=PROVING)
     on_directory.ok("recover")
     assert original(on_directory, folder)["status"] == "completed"

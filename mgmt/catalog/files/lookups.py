@@ -81,6 +81,12 @@ class Lookups:
         with self._database.reading() as session:
             return [str(url) for url in session.scalars(query)]
 
+    def has_archives_in(self, store: str) -> bool:
+        """Whether an archive is recorded as stored in the store with this URL."""
+        query = select(FileRecord.id).where(FileRecord.store == store, FileRecord.status == FileStatus.COMPLETED)
+        with self._database.reading() as session:
+            return session.scalars(query.limit(1)).first() is not None
+
     def unknown_keys(self, store: str, keys: Sequence[str]) -> list[str]:
         """Those of `keys`, a few hundred at most, of no stored archive, and of no upload, interrupted ones included."""
         archives = select(FileRecord.s3_object_key, FileRecord.index_key).where(
@@ -92,7 +98,9 @@ class Lookups:
             UploadRecord.store == store, UploadRecord.status.in_(LIVE)
         )
         left = select(UploadRecord.index_key).where(
-            UploadRecord.store == store, UploadRecord.status.not_in(LIVE), UploadRecord.index_key.in_(keys)
+            UploadRecord.store == store,
+            UploadRecord.status.in_((Status.FAILED, Status.CANCELLED)),
+            UploadRecord.index_key.in_(keys),
         )
         with self._database.reading() as session:
             known = {key for query in (archives, uploads, left) for row in session.execute(query) for key in row}

@@ -18,7 +18,7 @@ def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectSto
     folder in which the catalog has archives.
     """
     folder = url.removeprefix(_DIRECTORY)
-    if url.startswith(_DIRECTORY) and not os.path.isdir(folder) and url in catalog.metadata.stores():
+    if url.startswith(_DIRECTORY) and not os.path.isdir(folder) and catalog.metadata.has_archives_in(url):
         raise StoreUnavailableError(
             f"the store {folder} is missing, though the catalog has archives in it: its disk may not be mounted",
             next_step=f"mount it, then try again: ls -ld {folder}",
