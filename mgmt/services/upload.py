@@ -20,7 +20,7 @@ from mgmt.archive import (
     look_again,
     write_archive,
 )
-from mgmt.catalog import FileRecord, FileStatus, Location, Place, Role, Status, UploadRecord
+from mgmt.catalog import FileRecord, FileStatus, Role, Status, UploadRecord
 from mgmt.choices import OnConflict
 from mgmt.errors import (
     ConflictError,
@@ -33,13 +33,13 @@ from mgmt.errors import (
 )
 from mgmt.paths import held_parent
 from mgmt.services.steps.adoption import adopt_left, contradiction, is_recorded, prove_claimed, proven_record
-from mgmt.services.steps.archived import note_archived, record_proven
+from mgmt.services.steps.archived import note_archived, note_pending, record_proven
 from mgmt.services.steps.conflicts import next_key, taken_by
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import any_index, as_sent, finish_index, look_up
 from mgmt.services.steps.local_copy import announce_copy, local_copy, on_disk, remove_copy
-from mgmt.services.steps.local_files import claim, describe, host, is_in, user
+from mgmt.services.steps.local_files import claim, host, is_in, user
 from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upload, same_as_archived
 from mgmt.services.steps.orphans import abort_orphans
 from mgmt.services.steps.plan import Plan, UploadOptions, completed_dir, key_of, plan_upload
@@ -145,13 +145,15 @@ class _Upload:
         """Store the target under a key of its own, prove it and record it (stage `proven`)."""
         record, key = self.record, self._first_key()
         while True:
+            if record.s3_object_key not in (None, key):
+                self._remove_earlier_index()
             record.s3_object_key = key
             record.index_key = index_key(key, archive_id(record))
             try:
                 if self.options.keep_archive is not None:
                     announce_copy(record, self.options.keep_archive, key)
                 with self.context.catalog.transaction():
-                    source = self._note_source()
+                    source = note_pending(record, self.plan, self.context.catalog)
                 existing = look_up(self.store, key)
                 if existing is None:
                     source.status = FileStatus.UPLOADING
@@ -164,19 +166,6 @@ class _Upload:
                     raise
                 key = next_key(self.plan.key, key)
 
-    def _note_source(self) -> FileRecord:
-        """Record the original as `pending`. This proves nothing: what is known of its content already stays known."""
-        metadata, target = self.context.catalog.metadata, str(self.record.target_path)
-        source = metadata.get_file_record(Place(Location.LOCAL, host(), target))
-        now = describe(target, Location.LOCAL, FileStatus.PENDING, self.plan.tree.folder)
-        if source is None or source.status is FileStatus.DELETED:
-            source = metadata.save_file_record(now)
-        source.size, source.is_directory, source.mime_type = now.size, now.is_directory, now.mime_type
-        source.created_at, source.modified_at, source.accessed_at = now.created_at, now.modified_at, now.accessed_at
-        source.status, source.error_message = FileStatus.PENDING, None
-        self.context.catalog.journal.link(self.record, source, Role.SOURCE)
-        return source
-
     def _first_key(self) -> str:
         """The key to use. What an earlier run of this upload left in the store unproven is taken over."""
         record, plan, store = self.record, self.plan, self.store
@@ -186,7 +175,9 @@ class _Upload:
                 raise _SupersededError(f"superseded by an upload to {store.location(plan.key)}")
             key = record.s3_object_key
         else:
-            record.requested_key = plan.key
+            # An interrupted run that got no further than its plan may have had another store in mind.
+            record.store, record.s3_bucket, record.requested_key = store.url, store.bucket, plan.key
+            record.s3_storage_class, record.command_args = self.options.storage_class, dict(self.context.command_args)
             earlier = self._earlier()
             if (
                 earlier is None
@@ -203,6 +194,14 @@ class _Upload:
         if record.upload_id is None:
             abort_orphans(store, key, self.context.catalog)
         return key
+
+    def _remove_earlier_index(self) -> None:
+        """Remove the index that an earlier run of this upload may have stored, as another key or archive follows."""
+        record, key = self.record, str(self.record.s3_object_key)
+        if self.fresh and record.archive_id is None:
+            return
+        if record.index_key == index_key(key, archive_id(record)):
+            remove_index(self.store, key, record.index_key, archive_id(record))
 
     def _earlier(self) -> UploadRecord | None:
         history = self.context.catalog.metadata.get_upload_history(str(self.record.target_path), self.record.host)
@@ -295,9 +294,11 @@ class _Upload:
             record.proof = self._prove_existing(existing, index, hashed, known)
             if record.upload_id is not None:
                 store.abort(existing.key, record.upload_id)  # an interrupted run may have left it beside the object
+            own = existing.metadata.get(OPERATION) == archive_id(record)
+            if not own:
+                self._remove_earlier_index()
             made_by = index.header.operation_id
             record.index_key = index_key(existing.key, made_by) if made_by else None
-            own = existing.metadata.get(OPERATION) == archive_id(record)
             record.details = {**record.details, "already_archived": not own}
             if copy := stack.enter_context(local_copy(record)):
                 for chunk in store.stream(existing.key, etag=existing.etag):

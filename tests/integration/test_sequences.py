@@ -224,3 +224,25 @@ def test_a_killed_deletion_is_finished_when_its_key_was_used_again(world: World)
     world.play("kill stored: mgmt delete a.tar.gz --yes --last-copy", "mgmt upload a")
     world.end()
     assert [key for _, key in world.objects()] == ["a.tar.gz"]
+
+
+def test_an_upload_to_another_store_than_an_interrupted_one_is_recorded_there(world: World) -> None:
+    """The first was killed before it had a key; the record of the second, killed too, names the store it went to."""
+    world.play("write f one", "kill past 1: mgmt --store OTHER upload f", "kill stored: mgmt upload f --key k.tar.gz")
+    world.end()
+    assert world.play("mgmt verify k.tar.gz").returncode == 0
+
+
+@pytest.mark.parametrize("then", ["mgmt upload a", "edit a three", "remove a"])
+def test_an_interrupted_upload_leaves_no_index_beside_the_archive_of_another(world: World, then: str) -> None:
+    """The same contents were archived by another upload under the key, after the first had stored its index."""
+    world.play("write a one", "copy a other/a", "kill indexed: mgmt upload a", "mgmt upload other/a", then)
+    world.end()
+
+
+def test_an_interrupted_upload_that_is_renamed_leaves_no_index(world: World) -> None:
+    """Another upload archived other contents under the key, after the first had stored its index."""
+    world.play("write a one", "write other/a two", "kill indexed: mgmt upload a", "mgmt upload other/a")
+    assert world.play("mgmt upload a --on-conflict rename").returncode == 0
+    world.end()
+    assert len(world.objects()) == 2

@@ -121,16 +121,28 @@ class StoreReader:
         objects = self._in_folder() if self._client is None else self._on_server()
         return {key: data for key, data in objects.items() if in_archive(data) is not None}
 
+    def indexes(self) -> set[str]:
+        """The key of every index, with or without an archive."""
+        if self._client is None:
+            keys = {str(path) for path in Path(self.url.removeprefix("file://")).rglob("*")}
+        else:
+            keys = {str(each["Key"]) for each in self._listed()}
+        return {key for key in keys if key.endswith(".index.jsonl.gz")}
+
     def _in_folder(self) -> dict[str, bytes]:
         root = Path(self.url.removeprefix("file://"))
         names = [path.relative_to(root) for path in root.rglob("*.tar.gz") if path.is_file()]
         return {str(name): (root / name).read_bytes() for name in names if name.parts[0] != ".mgmt"}
 
+    def _listed(self) -> list[Any]:
+        bucket, _, prefix = self.url.removeprefix("s3://").partition("/")
+        listed: list[Any] = self._client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", [])
+        return listed
+
     def _on_server(self) -> dict[str, bytes]:
         bucket, _, prefix = self.url.removeprefix("s3://").partition("/")
-        listed = self._client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", [])
         found = {}
-        for each in listed:
+        for each in self._listed():
             if each["Key"].endswith(".tar.gz"):
                 version = (each["Key"], each["ETag"], str(each["LastModified"]))
                 if version not in self._read:
@@ -221,8 +233,8 @@ class World:
         `mgmt WORDS` runs a command ("OTHER" is the other store), `on HOST: LINE` runs it on another host, `kill N:
         LINE` kills it at its step N, and `stop N: LINE | LINE | ...` stops it there while the other lines are played.
         Instead of N: `look N`, when it opens a file of the user for the Nth time; `past N`, at the next step after
-        that; `open NAME`, when it opens that file; `stored`, as soon as there is another archive in a store; `moved`,
-        as soon as there is another copy in completed/.
+        that; `open NAME`, when it opens that file; `indexed` and `stored`, as soon as there is another index or archive
+        in a store; `moved`, as soon as there is another copy in completed/.
         All other lines are actions of the user or the administrator; see `_actions`.
         """
         done = Done(0, "", "")
@@ -251,6 +263,9 @@ class World:
         return self._run(words, host, moment, number, others)
 
     def _moment(self, kind: str, value: str = "") -> Moment:
+        if kind == "indexed":
+            known = [each.indexes() for each in self.stores]
+            return Moment(when=lambda: [each.indexes() for each in self._stores_in_child()] != known)
         if kind == "stored":
             before = self.objects()
             return Moment(when=lambda: self._objects_in_child() != before)
@@ -266,11 +281,15 @@ class World:
                 return Moment(opens=value)
         return Moment(step=int(kind))
 
-    def _objects_in_child(self) -> dict[Object, bytes]:
-        """As `objects`, in a child, with connections of its own."""
+    def _stores_in_child(self) -> list[StoreReader]:
+        """The stores, in a child, with connections of its own."""
         if not self._is_child:
             self._is_child = True
             self.stores = [StoreReader(each.url, self.server) for each in self.stores]
+        return self.stores
+
+    def _objects_in_child(self) -> dict[Object, bytes]:
+        self._stores_in_child()
         return self.objects()
 
     def _run(self, words: list[str], host: str | None, moment: Moment, number: int, others: list[str]) -> Done:

@@ -1,14 +1,28 @@
-"""The facts of an archived original: noted in the upload before its object appears, recorded when it is proven."""
+"""The facts of an original: pending, noted in the upload before its object appears, recorded when it is proven."""
 
 from collections.abc import Sequence
 
 from mgmt.archive import Hashed, Skipped
-from mgmt.catalog import Catalog, FileStatus, Location, Role, UploadRecord
-from mgmt.services.steps.local_files import describe
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role, UploadRecord
+from mgmt.services.steps.local_files import describe, host
 from mgmt.services.steps.move_original import PROVEN, announce
 from mgmt.services.steps.plan import Plan, UploadOptions
 from mgmt.services.steps.resolve import ArchiveFacts, save_archive
 from mgmt.storage import Sent
+
+
+def note_pending(record: UploadRecord, plan: Plan, catalog: Catalog) -> FileRecord:
+    """Record the original as `pending`. This proves nothing: what is known of its content already stays known."""
+    target = str(record.target_path)
+    source = catalog.metadata.get_file_record(Place(Location.LOCAL, host(), target))
+    now = describe(target, Location.LOCAL, FileStatus.PENDING, plan.tree.folder)
+    if source is None or source.status is FileStatus.DELETED:
+        source = catalog.metadata.save_file_record(now)
+    source.size, source.is_directory, source.mime_type = now.size, now.is_directory, now.mime_type
+    source.created_at, source.modified_at, source.accessed_at = now.created_at, now.modified_at, now.accessed_at
+    source.status, source.error_message = FileStatus.PENDING, None
+    catalog.journal.link(record, source, Role.SOURCE)
+    return source
 
 
 def note_archived(record: UploadRecord, plan: Plan, seen: Hashed, sent: Sent) -> None:
