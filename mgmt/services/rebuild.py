@@ -29,9 +29,11 @@ def rebuild(context: Context) -> RebuildRecord:
         with catalog.journal.record(record, claim=f"rebuild {store.url}") as record:
             progress.start(f"rebuild from {store.url}")
             objects, indexes_of = _listed(store)
+            stray: list[str] = []
             for stored in objects.values():
                 try:
                     key = _own_index(store, stored, indexes_of.get(stored.key, []))
+                    stray += [each for each in indexes_of[stored.key] if each != key]
                     with open_index(store, key, stored.size) as index:
                         facts = _facts(stored, key, index, store, catalog)
                         with catalog.transaction():
@@ -41,7 +43,7 @@ def rebuild(context: Context) -> RebuildRecord:
                         archives += 1
                 except (IntegrityError, NotFoundError) as exc:
                     left_out.append(f"{stored.key}: {exc}")
-            stray = [key for archive, keys in indexes_of.items() if archive not in objects for key in keys]
+            stray += [key for archive, keys in indexes_of.items() if archive not in objects for key in keys]
             interrupted = sum(_record_interrupted(key, store, catalog) for key in stray)
             counts = {"archives": archives, "members": members, "interrupted": interrupted}
             record.details = {**counts, "left_out": left_out[:1000]}
@@ -67,7 +69,7 @@ def _listed(store: ObjectStore) -> tuple[dict[str, StoredObject], dict[str, list
 
 
 def _record_interrupted(key: str, store: ObjectStore, catalog: Catalog) -> bool:
-    """Record the interrupted upload that left the index at `key` without an archive; `mgmt recover` removes it then.
+    """Record the interrupted upload that left the index at `key`, which no archive has; `mgmt recover` removes it then.
 
     Returns False when the upload is recorded already, or may still be running, in another catalog.
     """

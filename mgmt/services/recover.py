@@ -9,8 +9,15 @@ from mgmt.catalog import Catalog, FileRecord, FreeRecord, OperationRecord, Recov
 from mgmt.errors import CatalogError, ConfigurationError, MgmtError, NotFoundError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.dead_host import is_elsewhere, left_there
+from mgmt.services.steps.indexes import look_up
 from mgmt.services.steps.interrupted import finish_or_undo, finish_or_undo_elsewhere
-from mgmt.services.steps.leftovers import abandoned_uploads, adopt_complete, has_leftovers, remove_leftovers
+from mgmt.services.steps.leftovers import (
+    abandoned_uploads,
+    adopt_complete,
+    has_leftovers,
+    remove_leftovers,
+    remove_replaced_index,
+)
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.move_original import PROVEN
 from mgmt.services.steps.orphans import abandoned_probes
@@ -64,6 +71,7 @@ def recover(context: Context, *, dry_run: bool, dead_host: str | None = None) ->
         settled = [*map(_would, here), *map(_would_elsewhere, elsewhere)]
         settled += [_leftover(each) for each in abandoned_uploads(catalog) if _may_have_leftovers(each, context)]
         settled += [_settled(each, "the removal of its copy would be finished") for each in unfinished(catalog)]
+        settled += list(_remove_replaced_indexes(context, dry_run=True))
         settled += list(_remove_probes(context, dry_run=True))
         settled += [_unrecorded(path, "would be compared with the archives") for path in unnamed(catalog)][:_NAMED]
         return settled + _left_alone(catalog, elsewhere)
@@ -73,6 +81,7 @@ def recover(context: Context, *, dry_run: bool, dead_host: str | None = None) ->
         settled += [_settle(each, finish_or_undo_elsewhere, context) for each in elsewhere]
         settled += _settle_abandoned(context)
         settled += _finish_removals(context)
+        settled += _remove_replaced_indexes(context, dry_run=False)
         settled += _remove_probes(context, dry_run=False)
         settled += _find_unrecorded(context)
         remove_abandoned_scratch()
@@ -173,6 +182,27 @@ def _settle_abandoned(context: Context) -> Iterator[Settled]:
             raise
         except MgmtError as exc:
             yield _settled(record, exc.message)
+
+
+def _remove_replaced_indexes(context: Context, *, dry_run: bool) -> Iterator[Settled]:
+    """Remove the indexes of archives that are gone, and whose keys hold other archives."""
+    for archive in context.catalog.metadata.replaced_archives():
+        may_stop()
+        where, status = f"{archive.store}/{archive.index_key}", Status.SUCCESS
+        try:
+            store = context.open_store(archive.store)
+            if dry_run:
+                action = "would be removed: its archive is gone" if look_up(store, str(archive.index_key)) else ""
+            else:
+                action = (
+                    "removed: its archive is gone" if remove_replaced_index(archive, store, context.catalog) else ""
+                )
+        except CatalogError:
+            raise
+        except MgmtError as exc:
+            action, status = exc.message, Status.FAILED
+        if action:
+            yield Settled(operation_id="", operation_type="index", target=where, action=action, status=status.value)
 
 
 def _remove_probes(context: Context, *, dry_run: bool) -> Iterator[Settled]:

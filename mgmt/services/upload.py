@@ -3,17 +3,15 @@
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from mgmt.archive import (
     Archived,
     Hashed,
     Index,
-    IndexHeader,
     IndexWriter,
     WriteOptions,
-    compressor,
     covers,
     hash_tree,
     largest_object,
@@ -32,14 +30,23 @@ from mgmt.errors import (
     SourceChangedError,
 )
 from mgmt.paths import held_parent
-from mgmt.services.steps.adoption import adopt_left, contradiction, is_recorded, prove_claimed, proven_record
-from mgmt.services.steps.archived import note_archived, note_pending, record_proven
-from mgmt.services.steps.conflicts import next_key, taken_by
+from mgmt.services.steps.adoption import (
+    ARCHIVE_GONE,
+    adopt_left,
+    contradiction,
+    is_recorded,
+    is_still_stored,
+    prove_claimed,
+    proven_record,
+)
+from mgmt.services.steps.archived import index_header, note_archived, note_pending, record_proven
+from mgmt.services.steps.conflicts import next_key, taken_by, taken_by_other_contents
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import any_index, as_sent, finish_index, look_up
+from mgmt.services.steps.leftovers import remove_replaced_index
 from mgmt.services.steps.local_copy import announce_copy, local_copy, on_disk, remove_copy
-from mgmt.services.steps.local_files import claim, host, is_in, user
+from mgmt.services.steps.local_files import claim, is_in
 from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upload, same_as_archived
 from mgmt.services.steps.orphans import abort_orphans
 from mgmt.services.steps.plan import Plan, UploadOptions, completed_dir, key_of, plan_upload
@@ -87,7 +94,7 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
             with context.catalog.journal.record(asked, claim=claim(target)) as record:
                 if record.stage == PROVEN:
                     remove_abandoned_scratch()
-                    again = _resume_proven(record, options, store, folder)
+                    again = _resume_proven(record, options, store, folder, context)
                     context.catalog.journal.checkpoint()
                 else:
                     plan = plan_upload(target, options, store, folder)
@@ -103,16 +110,22 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
     return upload(path, options, context) if again else record
 
 
-def _resume_proven(record: UploadRecord, options: UploadOptions, store: ObjectStore, folder: int) -> bool:
+def _resume_proven(
+    record: UploadRecord, options: UploadOptions, store: ObjectStore, folder: int, context: Context
+) -> bool:
     """Let an interrupted, proven upload end as is asked now; return whether another one has to follow.
 
     That is so when its original has moved and another file has its name, or when another store or key is asked for.
+    Raises _SupersededError when its archive was deleted before its original has moved.
     """
     target, moved_to = str(record.target_path), record.completed_dir_path
     if not is_in(folder, target):  # it has been moved
         return False
     if moved_to is not None and same_as_archived(moved_to, record, moved=True):
         return True
+    if not is_still_stored(record, context.open_store(record.store), context.catalog):
+        remove_copy(record)
+        raise _SupersededError(ARCHIVE_GONE)
     wanted = (store.url, key_of(target, options))
     if (record.store, record.requested_key or record.s3_object_key) != wanted:
         announce_again(record, None)
@@ -217,7 +230,7 @@ class _Upload:
 
         with ExitStack() as stack:
             path = os.path.join(stack.enter_context(scratch_folder()), "index")
-            index = stack.enter_context(IndexWriter(path, self._index_header()))
+            index = stack.enter_context(IndexWriter(path, index_header(record, options)))
             metadata = {OPERATION: archive_id(record), "mgmt-format": "1"}
             transfer = Transfer(
                 largest_object(self.plan.survey.tar_size),
@@ -290,7 +303,7 @@ class _Upload:
                 raise taken_by(store, existing.key, "an archive whose index is not its own")
             if hashed.digest != (known.digest if known is not None else index.end.digest):
                 self._leave_to_others(existing)
-                raise taken_by(store, existing.key, "other contents")
+                raise taken_by_other_contents(record, store, existing.key, known, self.context.catalog)
             record.proof = self._prove_existing(existing, index, hashed, known)
             if record.upload_id is not None:
                 store.abort(existing.key, record.upload_id)  # an interrupted run may have left it beside the object
@@ -372,21 +385,9 @@ class _Upload:
             tags=self.options.tags,
         )
         record_proven(record, self.plan, self.options, archive, self.context.catalog)
-
-    def _index_header(self) -> IndexHeader:
-        record, options = self.record, self.options
-        return IndexHeader(
-            key=str(record.s3_object_key),
-            operation_id=archive_id(record),
-            source=str(record.target_path),
-            host=host(),
-            user=user(),
-            created_at=record.started_at.isoformat(),
-            level=options.level,
-            compressor=compressor(options.level),
-            owners=options.owners,
-            xattrs=options.xattrs,
-        )
+        for replaced in self.context.catalog.metadata.replaced_archives(self.store.url, stored.key):
+            with suppress(RefusedError):  # `mgmt verify --all` names what is left, and `mgmt recover` removes it
+                remove_replaced_index(replaced, self.store, self.context.catalog)
 
     def _checkpoint(self) -> None:
         self.context.catalog.journal.checkpoint()

@@ -13,9 +13,10 @@ from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, MgmtEr
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.batch import Outcome
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key
+from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key
 from mgmt.services.steps.indexes import any_index, find_index, look_up, open_index
 from mgmt.services.steps.proof import prove_again, still_there
+from mgmt.services.steps.replacement import how_to_replace
 from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.storage import ObjectStore
 
@@ -44,6 +45,8 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
             try:
                 record.proof = _check(archive, Proof.READ_BACK if read_back else Proof.AUTO, context)
             except ProblemError as exc:
+                if exc.next_step is None and archive.record is not None:
+                    exc.next_step = how_to_replace(archive.record, catalog)
                 record.details = {"problem": exc.problem.value}
                 catalog.journal.checkpoint()
                 raise
@@ -101,12 +104,15 @@ def _find_unknown_in(url: str, context: Context) -> Generator[Outcome[VerifyReco
 
 def _unknown(store: ObjectStore, key: str) -> ProblemError:
     rebuild = f"mgmt --store {store.url} db rebuild"
-    if key.endswith(SUFFIX) and look_up(store, archive_key(key)) is None:
-        return ProblemError(
-            Problem.UNKNOWN,
-            f"{store.location(key)} is an index without an archive, and not in the catalog",
-            next_step=f"{rebuild}; mgmt recover   (an hour after it was stored)",
-        )
+    if key.endswith(SUFFIX):
+        stored = look_up(store, archive_key(key))
+        owner = None if stored is None else stored.metadata.get(OPERATION)
+        if stored is None or (owner is not None and index_key(stored.key, owner) != key):
+            return ProblemError(
+                Problem.UNKNOWN,
+                f"{store.location(key)} is an index without an archive, and not in the catalog",
+                next_step=f"mgmt recover   (or, an hour after it was stored: {rebuild}; mgmt recover)",
+            )
     return ProblemError(Problem.UNKNOWN, f"{store.location(key)} is not in the catalog", next_step=rebuild)
 
 
@@ -124,7 +130,6 @@ def _check(archive: Archive, method: Proof, context: Context) -> str:
         raise ProblemError(
             Problem.MISSING,
             f"{store.location(record.index_key)}, an index, is missing from the store",
-            next_step=f"mgmt status {archive.key}",
         )
     try:
         with open_index(store, key, stored.size) as index:

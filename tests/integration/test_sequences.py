@@ -246,3 +246,13 @@ def test_an_interrupted_upload_that_is_renamed_leaves_no_index(world: World) -> 
     assert world.play("mgmt upload a --on-conflict rename").returncode == 0
     world.end()
     assert len(world.objects()) == 2
+
+
+@pytest.mark.parametrize("then", ["mgmt upload a", "mgmt recover"])
+def test_a_proven_upload_is_not_finished_when_its_archive_was_deleted(world: World, then: str) -> None:
+    """It was killed before it moved its original; another copy made the deletion possible."""
+    world.play("write a one", "mgmt upload a", "copy completed/a a", "kill in finish_upload: mgmt upload a")
+    assert world.play("mgmt delete a.tar.gz --yes").returncode == 0
+    assert world.play(then).returncode == 0
+    assert (world.work / "a").exists() == (not world.objects())
+    world.end()

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from traceback import walk_stack
 from typing import Any
 
 from tests.catalogs import Catalog, SQLiteCatalog
@@ -234,7 +235,7 @@ class World:
         LINE` kills it at its step N, and `stop N: LINE | LINE | ...` stops it there while the other lines are played.
         Instead of N: `look N`, when it opens a file of the user for the Nth time; `past N`, at the next step after
         that; `open NAME`, when it opens that file; `indexed` and `stored`, as soon as there is another index or archive
-        in a store; `moved`, as soon as there is another copy in completed/.
+        in a store; `moved`, as soon as there is another copy in completed/; `in NAME`, in the function of that name.
         All other lines are actions of the user or the administrator; see `_actions`.
         """
         done = Done(0, "", "")
@@ -279,6 +280,8 @@ class World:
                 return Moment(past=int(value))
             case "open":
                 return Moment(opens=value)
+            case "in":
+                return Moment(when=lambda: any(frame.f_code.co_name == value for frame, _ in walk_stack(None)))
         return Moment(step=int(kind))
 
     def _stores_in_child(self) -> list[StoreReader]:

@@ -83,7 +83,7 @@ looks = st.integers(1, 4).map("look {}".format)
 moments = (
     st.integers(1, 130).map(str)
     | looks
-    | st.sampled_from(("indexed", "stored", "stored", "moved"))
+    | st.sampled_from(("indexed", "stored", "stored", "moved", "in finish_upload"))
     | st.sampled_from(("past 1", "past 2"))
 )
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy.orm import aliased
 
 from mgmt.catalog.db.conditions import named
 from mgmt.catalog.db.database import Database
@@ -86,6 +87,17 @@ class Lookups:
         query = select(FileRecord.id).where(FileRecord.store == store, FileRecord.status == FileStatus.COMPLETED)
         with self._database.reading() as session:
             return session.scalars(query.limit(1)).first() is not None
+
+    def replaced_archives(self, store: str | None = None, key: str | None = None) -> list[FileRecord]:
+        """Deleted archives whose key holds another one, and whose index may still be there; of all stores or of one."""
+        now = aliased(FileRecord)
+        query = select(FileRecord).join(now, and_(now.store == FileRecord.store, now.path == FileRecord.path))
+        query = query.where(FileRecord.status == FileStatus.DELETED, now.status == FileStatus.COMPLETED)
+        query = query.where(is_archive(), FileRecord.index_key.is_not(None), FileRecord.index_key != now.index_key)
+        if store is not None:
+            query = query.where(FileRecord.store == store, FileRecord.path == key)
+        with self._database.reading() as session:
+            return list(session.scalars(query.order_by(FileRecord.id)))
 
     def unknown_keys(self, store: str, keys: Sequence[str]) -> list[str]:
         """Those of `keys`, a few hundred at most, of no stored archive, and of no upload, interrupted ones included."""

@@ -5,16 +5,19 @@ itself is known; anything else is read back before anything relies on it.
 """
 
 from mgmt.archive import Digest, Index
-from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, UploadRecord
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role, UploadRecord
 from mgmt.choices import Proof
-from mgmt.errors import IntegrityError, NotFoundError
+from mgmt.errors import IntegrityError, NotFoundError, ProblemError
 from mgmt.progress import Progress
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import any_index, find_index
-from mgmt.services.steps.proof import Expected, prove, read_back, refuse_frozen
+from mgmt.services.steps.proof import Expected, prove, read_back, refuse_frozen, still_there
 from mgmt.services.steps.resolve import ArchiveFacts, save_archive
 from mgmt.storage import ObjectStore, StoredObject
+
+ARCHIVE_GONE = "its archive was removed from the store before the original was moved"
+"""Why an interrupted upload is not finished although its archive was proven."""
 
 
 def proven_record(store: ObjectStore, stored: StoredObject, catalog: Catalog) -> FileRecord | None:
@@ -31,6 +34,19 @@ def proven_record(store: ObjectStore, stored: StoredObject, catalog: Catalog) ->
 def is_recorded(store: ObjectStore, stored: StoredObject, catalog: Catalog) -> bool:
     """Whether the catalog has a proven record of `stored`."""
     return proven_record(store, stored, catalog) is not None
+
+
+def is_still_stored(record: UploadRecord, store: ObjectStore, catalog: Catalog) -> bool:
+    """Whether the archive of the proven upload `record` is still in the store: it may have been deleted since."""
+    archives = [archive for archive, _ in catalog.metadata.files_of(record, Role.ARCHIVE)]
+    for archive in archives:
+        if archive.s3_object_key == record.s3_object_key and archive.status is not FileStatus.DELETED:
+            try:
+                still_there(store, archive)
+            except ProblemError:
+                continue
+            return True
+    return False
 
 
 def contradiction(known: FileRecord, index: Index) -> str | None:

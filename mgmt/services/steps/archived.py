@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from mgmt.archive import Hashed, Skipped
+from mgmt.archive import Hashed, IndexHeader, Skipped, compressor
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role, UploadRecord
-from mgmt.services.steps.local_files import describe, host
+from mgmt.services.steps.local_files import describe, host, user
 from mgmt.services.steps.move_original import PROVEN, announce
 from mgmt.services.steps.plan import Plan, UploadOptions
-from mgmt.services.steps.resolve import ArchiveFacts, save_archive
+from mgmt.services.steps.resolve import ArchiveFacts, archive_id, save_archive
 from mgmt.storage import Sent
 
 
@@ -23,6 +23,22 @@ def note_pending(record: UploadRecord, plan: Plan, catalog: Catalog) -> FileReco
     source.status, source.error_message = FileStatus.PENDING, None
     catalog.journal.link(record, source, Role.SOURCE)
     return source
+
+
+def index_header(record: UploadRecord, options: UploadOptions) -> IndexHeader:
+    """The first line of the index: which upload makes the archive, where, from what and how."""
+    return IndexHeader(
+        key=str(record.s3_object_key),
+        operation_id=archive_id(record),
+        source=str(record.target_path),
+        host=host(),
+        user=user(),
+        created_at=record.started_at.isoformat(),
+        level=options.level,
+        compressor=compressor(options.level),
+        owners=options.owners,
+        xattrs=options.xattrs,
+    )
 
 
 def note_archived(record: UploadRecord, plan: Plan, seen: Hashed, sent: Sent) -> None:

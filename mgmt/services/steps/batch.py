@@ -82,8 +82,12 @@ def verdict(outcomes: Sequence[Outcome[Record]]) -> MgmtError | None:
         counts = ", ".join(f"{count} {problem}" for problem, count in problems.items())
         total = problems.total()
         found = "1 problem was found" if total == 1 else f"{total} problems were found"
+        steps = {error.next_step for error in errors if isinstance(error, ProblemError)}
         only_unknown = set(problems) == {Problem.UNKNOWN.value}
-        return IntegrityError(f"{found}: {counts}", next_step="mgmt db rebuild" if only_unknown else "mgmt status NAME")
+        several = (
+            "mgmt db rebuild; mgmt recover" if only_unknown else "mgmt verify NAME   (it says how to mend that one)"
+        )
+        return IntegrityError(f"{found}: {counts}", next_step=steps.pop() if len(steps) == 1 else several)
     undone = f"{len(errors) + len(partial)} of {len(outcomes)} targets were not wholly done"
     if len(errors) == len(outcomes) and len({error.exit_status for error in errors}) == 1:
         return type(errors[0])(f"{undone}: {errors[0].message}", next_step=errors[0].next_step)

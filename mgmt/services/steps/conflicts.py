@@ -1,5 +1,8 @@
 """What to do when a key is taken: the next free key, or an error that says by what."""
 
+import shlex
+
+from mgmt.catalog import Catalog, FileRecord, Status, UploadRecord
 from mgmt.errors import ConflictError
 from mgmt.storage import ObjectStore
 
@@ -16,4 +19,21 @@ def taken_by(store: ObjectStore, key: str, what: str) -> ConflictError:
     return ConflictError(
         f"{store.location(key)} already holds {what}",
         next_step="mgmt upload --on-conflict rename ...   (or: --key KEY)",
+    )
+
+
+def taken_by_other_contents(
+    record: UploadRecord, store: ObjectStore, key: str, known: FileRecord | None, catalog: Catalog
+) -> ConflictError:
+    """The error for a `key` that holds other contents than those of `record`; `known` is what is recorded of them."""
+    made_by = catalog.metadata.get_operation(known.operation_id or "") if known is not None else None
+    if not isinstance(made_by, UploadRecord) or made_by.status != Status.PARTIAL:
+        return taken_by(store, key, "other contents")
+    if (made_by.target_path, made_by.host) != (record.target_path, record.host):
+        return taken_by(store, key, "other contents")
+    target, url = shlex.quote(str(record.target_path)), shlex.quote(store.location(key))
+    return ConflictError(
+        f"{store.location(key)} already holds an incomplete archive of it: {made_by.skipped_count} left out, "
+        f"at {made_by.started_at:%Y-%m-%d %H:%M:%S} UTC",
+        next_step=f"mgmt upload --on-conflict rename {target} && mgmt delete --last-copy {url}",
     )

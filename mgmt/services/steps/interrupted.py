@@ -15,7 +15,7 @@ from mgmt.catalog import (
     UploadRecord,
 )
 from mgmt.errors import IntegrityError, NotReadyError
-from mgmt.services.steps.adoption import adopt_left, proven_record
+from mgmt.services.steps.adoption import ARCHIVE_GONE, adopt_left, is_still_stored, proven_record
 from mgmt.services.steps.archived import record_original
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.dead_host import finish_elsewhere, give_up_elsewhere, is_out_of_reach
@@ -34,6 +34,10 @@ def finish_or_undo(record: OperationRecord, context: Context) -> str:
     """Finish what can be finished, undo the rest; return what was done."""
     match record:
         case UploadRecord() if record.stage == PROVEN:
+            if _must_not_move(record, context):
+                remove_copy(record)
+                record.status, record.error_message = Status.CANCELLED, ARCHIVE_GONE
+                return f"undone: {ARCHIVE_GONE}"
             finish_upload(record, context.catalog)
             return "finished: the archive was proven" + (", the original is moved" if record.completed_dir_path else "")
         case UploadRecord():
@@ -49,6 +53,13 @@ def finish_or_undo(record: OperationRecord, context: Context) -> str:
     record.status = Status.CANCELLED
     record.error_message = "interrupted, and undone by recover"
     return "undone"
+
+
+def _must_not_move(record: UploadRecord, context: Context) -> bool:
+    """Whether the original of a proven upload has yet to move, and its archive was removed since it was proven."""
+    if record.completed_dir_path is None or same_as_archived(record.completed_dir_path, record, moved=True):
+        return False
+    return not is_still_stored(record, context.open_store(record.store), context.catalog)
 
 
 def finish_or_undo_elsewhere(record: OperationRecord, context: Context) -> str:

@@ -1,4 +1,4 @@
-"""What uploads that ended unproven may have left in a store: parts, an index, or a complete archive."""
+"""What may be left in a store: by uploads that ended unproven, and of archives that are no longer there."""
 
 from mgmt.catalog import Catalog, FileRecord, UploadRecord
 from mgmt.services.steps.adoption import adopt_left, proven_record
@@ -7,7 +7,7 @@ from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import look_up
 from mgmt.services.steps.move_original import PROVEN
 from mgmt.services.steps.orphans import abort_orphans, orphans_of
-from mgmt.services.steps.removal import remove_index
+from mgmt.services.steps.removal import remove_index, remove_remains
 from mgmt.services.steps.resolve import archive_id
 from mgmt.storage import ObjectStore
 
@@ -47,6 +47,19 @@ def remove_leftovers(record: UploadRecord, store: ObjectStore, catalog: Catalog)
     elif remove_index(store, key, own_index, archive_id(record)):
         left.append("the index")
     return left
+
+
+def remove_replaced_index(archive: FileRecord, store: ObjectStore, catalog: Catalog) -> bool:
+    """Remove the index of a deleted `archive` whose key holds another one by now; return whether there was one.
+
+    Somebody else has removed that archive, or an interrupted deletion.
+    """
+    existed = look_up(store, str(archive.index_key)) is not None
+    if not remove_remains(store, archive):
+        return False
+    with catalog.transaction():
+        archive.index_key = None
+    return existed
 
 
 def has_leftovers(record: UploadRecord, store: ObjectStore, catalog: Catalog) -> bool:

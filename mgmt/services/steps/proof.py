@@ -66,9 +66,7 @@ def still_there(store: ObjectStore, record: FileRecord) -> StoredObject:
     try:
         stored = store.head(key)
     except NotFoundError as exc:
-        raise ProblemError(
-            Problem.MISSING, f"{store.location(key)} is missing from the store", next_step=f"mgmt status {key}"
-        ) from exc
+        raise ProblemError(Problem.MISSING, f"{store.location(key)} is missing from the store") from exc
     carried = stored.metadata.get(OPERATION)
     if carried is not None and record.archive_id is not None and carried != record.archive_id:
         raise ProblemError(
