@@ -17,6 +17,7 @@ from mgmt.catalog.audit.verification import Anchor, Finding, Tampering, Verifica
 from mgmt.catalog.db.database import HEAD, Database
 from mgmt.catalog.files.endpoints import Endpoints
 from mgmt.catalog.files.filters import FileFilter
+from mgmt.catalog.files.lookups import IgnoredKeys
 from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
 from mgmt.catalog.files.metadata import SORTS, MetadataManager
 from mgmt.catalog.operations.journal import Journal
@@ -29,6 +30,7 @@ from mgmt.catalog.records.maintenance import (
     ConfigRecord,
     DeleteRecord,
     FreeRecord,
+    IgnoreRecord,
     PruneRecord,
     RebuildRecord,
     RecoverRecord,
@@ -55,6 +57,8 @@ __all__ = [
     "FileStatus",
     "Finding",
     "FreeRecord",
+    "IgnoreRecord",
+    "IgnoredKeys",
     "Journal",
     "Location",
     "MemberFacts",

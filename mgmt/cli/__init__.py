@@ -30,6 +30,7 @@ COMMANDS: Sections = {
     "Check": {
         "verify": "mgmt.cli.verify",
         "recover": "mgmt.cli.recover",
+        "ignore": "mgmt.cli.ignore",
         "audit": "mgmt.cli.audit",
         "doctor": "mgmt.cli.doctor",
     },

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from mgmt.archive import Index
-from mgmt.catalog import Catalog, Location, Place, RebuildRecord, Role, Status, UploadRecord
+from mgmt.catalog import Catalog, IgnoredKeys, Location, Place, RebuildRecord, Role, Status, UploadRecord
 from mgmt.errors import IntegrityError, NotFoundError, NotReadyError, PartialError
 from mgmt.progress import NoProgress
 from mgmt.services.steps import orphans
@@ -28,7 +28,7 @@ def rebuild(context: Context) -> RebuildRecord:
     try:
         with catalog.journal.record(record, claim=f"rebuild {store.url}") as record:
             progress.start(f"rebuild from {store.url}")
-            objects, indexes_of = _listed(store)
+            objects, indexes_of = _listed(store, catalog.metadata.ignored_keys(store.url))
             stray: list[str] = []
             for stored in objects.values():
                 try:
@@ -56,11 +56,13 @@ def rebuild(context: Context) -> RebuildRecord:
     return record
 
 
-def _listed(store: ObjectStore) -> tuple[dict[str, StoredObject], dict[str, list[str]]]:
-    """The archives of `store` by their keys, and the keys of the indexes of each key."""
+def _listed(store: ObjectStore, ignored: IgnoredKeys) -> tuple[dict[str, StoredObject], dict[str, list[str]]]:
+    """The archives of `store` by their keys, and the keys of the indexes of each key, without what is `ignored`."""
     objects: dict[str, StoredObject] = {}
     indexes: dict[str, list[str]] = {}
     for stored in store.list():
+        if stored.key in ignored:
+            continue
         if stored.key.endswith(SUFFIX):
             indexes.setdefault(archive_key(stored.key), []).append(stored.key)
         else:

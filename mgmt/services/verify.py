@@ -1,6 +1,7 @@
 """Verify that a store holds what was recorded, and nothing that is not recorded."""
 
 import random
+import shlex
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -88,13 +89,13 @@ def _find_unknown_in(url: str, context: Context) -> Generator[Outcome[VerifyReco
     catalog = context.catalog
     record = VerifyRecord(target_path=url, target_name=url, store=url, command_args=dict(context.command_args))
     with catalog.journal.record(record) as record:
-        store = context.open_store(url)
+        store, ignored = context.open_store(url), catalog.metadata.ignored_keys(url)
         listing = store.list()
         while batch := {each.key: each for each in islice(listing, _BATCH)}:
             record.checked_objects += len(batch)
             record.checked_size += sum(each.size for each in batch.values())
             for key in catalog.metadata.unknown_keys(store.url, list(batch)):
-                if look_up(store, key) is not None:  # else it was removed after it was listed
+                if key not in ignored and look_up(store, key) is not None:  # else it was removed after it was listed
                     record.problems_found += 1
                     yield Outcome(store.location(key), error=_unknown(store, key))
         if record.problems_found:
@@ -113,7 +114,11 @@ def _unknown(store: ObjectStore, key: str) -> ProblemError:
                 f"{store.location(key)} is an index without an archive, and not in the catalog",
                 next_step=f"mgmt recover   (or, an hour after it was stored: {rebuild}; mgmt recover)",
             )
-    return ProblemError(Problem.UNKNOWN, f"{store.location(key)} is not in the catalog", next_step=rebuild)
+    return ProblemError(
+        Problem.UNKNOWN,
+        f"{store.location(key)} is not in the catalog",
+        next_step=f"{rebuild}   (if it is not an archive: mgmt ignore {shlex.quote(store.location(key))})",
+    )
 
 
 def _check(archive: Archive, method: Proof, context: Context) -> str:

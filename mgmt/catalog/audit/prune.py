@@ -2,7 +2,7 @@
 """Pruning: which old operations may leave the catalog, their export, and their removal.
 
 Operations that explain the current state are kept: those that made an archive or a completed copy, failed uploads that
-may have left parts or an index in a store, batches with a kept operation, and prunes. So are unsealed operations.
+may have left parts or an index in a store, batches with a kept operation, prunes, ignores. So are unsealed ones.
 
 An export is gzipped JSON Lines. The first line is a header: `{"pruned": {"format": 1, ...}}`. Then come the operations,
 each as `{"operation": {...}, "seal": 3, "seq": 7, "sha256": "..."}`, with the sha256 of the canonical text
@@ -34,7 +34,7 @@ from mgmt.catalog.audit.ranges import RangeSet
 from mgmt.catalog.audit.triggers import expected
 from mgmt.catalog.db.database import HEAD, Database
 from mgmt.catalog.records.base import Base
-from mgmt.catalog.records.maintenance import PRUNE, PruneRecord
+from mgmt.catalog.records.maintenance import IGNORE, PRUNE, PruneRecord
 from mgmt.catalog.records.operations import OperationRecord
 from mgmt.errors import CatalogError, ConfigurationError, IntegrityError
 
@@ -55,7 +55,7 @@ class PruneFilter:
     types: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        known = OperationRecord.__mapper__.polymorphic_map.keys() - {PRUNE}
+        known = OperationRecord.__mapper__.polymorphic_map.keys() - {PRUNE, IGNORE}
         for each in self.types:
             if each not in known:
                 raise ConfigurationError(
@@ -72,7 +72,7 @@ class PruneFilter:
     def _is_old(self, x: str) -> str:
         listed = ", ".join(f"'{each}'" for each in self.types)
         return (
-            f"{x}.seal IS NOT NULL AND {x}.completed_at < :before AND {x}.operation_type <> '{PRUNE}'"
+            f"{x}.seal IS NOT NULL AND {x}.completed_at < :before AND {x}.operation_type NOT IN ('{PRUNE}', '{IGNORE}')"
             + (f" AND {x}.operation_type IN ({listed})" if listed else "")
             + " AND NOT EXISTS (SELECT 1 FROM files f"
             f" WHERE f.operation_id = {x}.operation_id AND f.location <> 'local')"

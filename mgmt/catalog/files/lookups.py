@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import aliased
@@ -10,10 +11,20 @@ from mgmt.catalog.db.conditions import named
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.enums import LIVE, FileStatus, Location, Status
 from mgmt.catalog.records.files import FileRecord
-from mgmt.catalog.records.maintenance import FreeRecord
+from mgmt.catalog.records.maintenance import FreeRecord, IgnoreRecord
 from mgmt.catalog.records.operations import OperationRecord
 from mgmt.catalog.records.transfers import UploadRecord
 from mgmt.errors import NotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredKeys:
+    """Keys that are ignored in a store; one that ends with "/" stands for all below it."""
+
+    keys: frozenset[str]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.keys or any(key.startswith(each) for each in self.keys if each.endswith("/"))
 
 
 class Lookups:
@@ -117,6 +128,18 @@ class Lookups:
         with self._database.reading() as session:
             known = {key for query in (archives, uploads, left) for row in session.execute(query) for key in row}
         return [key for key in keys if key not in known]
+
+    def ignored(self) -> list[IgnoreRecord]:
+        """Which objects are ignored, in any store: the last operation of each says so. Sorted by their URLs."""
+        query = select(IgnoreRecord).where(OperationRecord.status == Status.SUCCESS).order_by(OperationRecord.seq)
+        with self._database.reading() as session:
+            last = {str(each.target_path): each for each in session.scalars(query)}
+        return [last[url] for url in sorted(last) if last[url].details.get("ignored")]
+
+    def ignored_keys(self, store: str) -> IgnoredKeys:
+        """The objects that are ignored in `store`."""
+        urls = [str(each.target_path) for each in self.ignored()]
+        return IgnoredKeys(frozenset(url.removeprefix(f"{store}/") for url in urls if url.startswith(f"{store}/")))
 
     def latest_archive(self, target_path: str) -> FileRecord:
         """The newest archive of the original at `target_path` that is still stored. Raises NotFoundError."""

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF012 - SQLAlchemy wants plain dicts in __mapper_args__
-"""Maintenance operations: delete, free, config, batch, recover, rebuild, prune."""
+"""Maintenance operations: delete, free, config, batch, recover, rebuild, ignore, prune."""
 
 from datetime import datetime
 
@@ -10,6 +10,9 @@ from mgmt.catalog.records.types import BigId
 
 PRUNE = "prune"
 """The type of the operation that removes other operations from the catalog."""
+
+IGNORE = "ignore"
+"""The type of the operation that says which objects are not mgmt's. The list is made of them, so they are kept."""
 
 
 class DeleteRecord(OperationRecord, kw_only=True, eq=False):
@@ -46,6 +49,12 @@ class RebuildRecord(OperationRecord, kw_only=True, eq=False):
     """Rebuild of the catalog from the indexes in a store."""
 
     __mapper_args__ = {"polymorphic_identity": "rebuild"}
+
+
+class IgnoreRecord(OperationRecord, kw_only=True, eq=False):
+    """An object of the store at `target_path` is not mgmt's; `details["ignored"]` is false when that is undone."""
+
+    __mapper_args__ = {"polymorphic_identity": IGNORE}
 
 
 class PruneRecord(OwnTable, OperationRecord, kw_only=True, eq=False):

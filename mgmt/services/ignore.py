@@ -1,0 +1,46 @@
+"""Objects in a store that are known and not mgmt's: `verify --all` and `db rebuild` pass over them.
+
+The list is what the operations of this type say; the last one of each object decides.
+"""
+
+from mgmt.catalog import IgnoreRecord
+from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
+from mgmt.services.steps.context import Context
+from mgmt.storage import ObjectStore
+
+
+def ignore(key: str, context: Context, *, undo: bool) -> IgnoreRecord:
+    """Ignore the object at `key` in the configured store, or all below `key` if it ends with "/"; or `undo` that.
+
+    `key` may be the whole URL, of any store. Archives and indexes of mgmt below it are verified all the same. Raises
+    NotFoundError when nothing has that key, or when it is not ignored; RefusedError when it is an archive.
+    """
+    store, key = _split(key, context)
+    url, catalog = store.location(key), context.catalog
+    record = IgnoreRecord(
+        target_path=url,
+        target_name=key,
+        command_args=dict(context.command_args),
+        parent_id=context.parent,
+        details={"ignored": not undo},
+    )
+    with catalog.journal.record(record, claim=f"ignore {url}") as record:
+        if undo:
+            if key not in catalog.metadata.ignored_keys(store.url).keys:
+                raise NotFoundError(f"{url} is not ignored", next_step="mgmt ignore   (lists what is)")
+        elif not any(each.key == key or key.endswith("/") for each in store.list(key)):
+            raise NotFoundError(f"{url} does not exist", next_step="mgmt verify --all   (names unknown objects)")
+        elif not key.endswith("/") and not catalog.metadata.unknown_keys(store.url, [key]):
+            raise RefusedError(f"{url} belongs to mgmt, so it is not ignored", next_step=f"mgmt verify {url}")
+    return record
+
+
+def _split(key: str, context: Context) -> tuple[ObjectStore, str]:
+    """The store and the key that `key` means: a URL names its own store, if archives are recorded there."""
+    if not key:
+        raise ConfigurationError("KEY is empty", next_step="mgmt ignore KEY")
+    stores = sorted(context.catalog.metadata.stores(), key=len, reverse=True)
+    for url in [context.open_store(None).url, *stores] if "://" in key else []:
+        if key.startswith(f"{url}/") and len(key) > len(url) + 1:
+            return context.open_store(url), key[len(url) + 1 :]
+    return context.open_store(None), key
