@@ -10,7 +10,7 @@ import click
 from mgmt import __version__, signals
 from mgmt.cli.groups import LazyGroup, Sections
 from mgmt.cli.parameters import expand_from_environment
-from mgmt.cli.render import OUTPUTS, safe
+from mgmt.cli.render import OUTPUTS, print_error
 from mgmt.errors import ExitStatus, Interrupted, MgmtError
 
 COMMANDS: Sections = {
@@ -185,9 +185,4 @@ def _report(message: str, kind: str, output: str, *, retryable: bool = False, ne
         error = {"class": kind, "message": message, "retryable": retryable, "next": next_step}
         print(json.dumps({"error": error}), file=sys.stderr)
         return
-    print(f"mgmt: {safe(message)}", file=sys.stderr)
-    if next_step:
-        first, *others = next_step.split("\n")
-        print(f"  try: {safe(first)}", file=sys.stderr)
-        for line in others:
-            print(f"       {safe(line.strip())}", file=sys.stderr)
+    print_error(message, next_step)

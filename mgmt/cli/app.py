@@ -1,7 +1,8 @@
 """The composition root: what a command needs, created once, at first use."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ class App:
     def __init__(self, flags: Mapping[str, str | None], config_file: str | None, *, output: str, quiet: bool) -> None:
         self._flags = dict(flags)
         self._config_file = config_file
-        self.render = Renderer(output)
+        self.render = Renderer(output, quiet=quiet)
         self.quiet = quiet
         self.progress = terminal_progress(quiet=quiet)
         self._stores: dict[str, ObjectStore] = {}
@@ -93,6 +94,22 @@ class App:
         """Tell the user that a list may go on beyond its limit."""
         if found >= limit:
             self.progress.note(f"note: the first {limit} results are shown; --limit N shows more")
+
+    @contextmanager
+    def catalog_to_look_at(self) -> "Iterator[Catalog | None]":
+        """The catalog for a dry run, which does not create one: None if there is none. Raises CatalogError."""
+        from mgmt.catalog import open_catalog
+
+        catalog = open_catalog(self.settings.catalog_url(), create=False)
+        try:
+            if catalog.database.revision() is None:
+                yield None
+                return
+            with catalog.database.reading():  # an older one is refused, as it would be later
+                pass
+            yield catalog
+        finally:
+            catalog.database.close()
 
     def store_to_look_at(self) -> "ObjectStore":
         """The configured store for a dry run, which neither creates a catalog nor writes to it."""

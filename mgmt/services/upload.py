@@ -36,6 +36,7 @@ from mgmt.services.steps.adoption import adopt_left, contradiction, is_recorded,
 from mgmt.services.steps.archived import note_archived, record_proven
 from mgmt.services.steps.conflicts import next_key, taken_by
 from mgmt.services.steps.context import Context
+from mgmt.services.steps.finished import finished_upload
 from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import any_index, as_sent, finish_index, look_up
 from mgmt.services.steps.local_copy import announce_copy, local_copy, on_disk, remove_copy
@@ -69,9 +70,12 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
     """Upload one target; return its finished record: success, or partial when something was left out.
 
     An interrupted run of the same target is resumed from wherever it was. On any error the original stays where it is,
-    the record says why, and the error is raised.
+    the record says why, and the error is raised. A target that is gone because an earlier upload has archived and moved
+    it is done: the record is that of this upload.
     """
     store = context.open_store(None)
+    if (done := finished_upload(path, options, store, context.catalog)) is not None:
+        return done
     with held_parent(path) as (target, folder):
         asked = UploadRecord(
             target_path=target,
