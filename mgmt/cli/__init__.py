@@ -91,7 +91,7 @@ def cli(
     from mgmt.cli.app import App
     from mgmt.cli.log_output import show
 
-    show(verbose)
+    show(verbose, quiet=quiet)
     flags = {"store": store, "catalog": catalog}
     ctx.obj = ctx.with_resource(App(flags, config_file, output=output, quiet=quiet))
 

@@ -31,6 +31,8 @@ class App:
         self.progress = terminal_progress(quiet=quiet)
         self._stores: dict[str, ObjectStore] = {}
         self._mirror: Mirror | None = None
+        self.creates_config = False
+        """Whether this command creates the configuration file if it is missing."""
 
     def __enter__(self) -> Self:
         return self
@@ -56,8 +58,9 @@ class App:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings of this run."""
-        return load(self._flags, self.config_path, os.environ)
+        """The settings of this run. Raises ConfigurationError, also for a missing file that the user named."""
+        required = self._config_file is not None and not self.creates_config
+        return load(self._flags, self.config_path, os.environ, required=required)
 
     def override(self, **flags: str | None) -> None:
         """Let the flags of a command override the settings. Call it before `settings` is first used."""
@@ -93,7 +96,8 @@ class App:
     def note_limit(self, found: int, limit: int) -> None:
         """Tell the user that a list may go on beyond its limit."""
         if found >= limit:
-            self.progress.note(f"note: the first {limit} results are shown; --limit N shows more")
+            shown = "the first result is" if limit == 1 else f"the first {limit} results are"
+            self.progress.note(f"note: {shown} shown; --limit N shows more")
 
     @contextmanager
     def catalog_to_look_at(self) -> "Iterator[Catalog | None]":
