@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -167,8 +168,15 @@ def default_path() -> Path:
     return platformdirs.user_config_path("mgmt") / "config.toml"
 
 
-def load(flags: Mapping[str, str | None], path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Load the settings from all sources; the file may be missing. Raises ConfigurationError."""
+def load(
+    flags: Mapping[str, str | None], path: Path, environ: Mapping[str, str] = os.environ, *, required: bool = False
+) -> Settings:
+    """Load the settings from all sources; the file may be missing unless `required`. Raises ConfigurationError."""
+    if required and not path.exists():
+        raise ConfigurationError(
+            f"there is no configuration file {path}",
+            next_step=f"mgmt --config {shlex.quote(str(path))} config set store s3://BUCKET/PREFIX   (creates it)",
+        )
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
 

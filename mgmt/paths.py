@@ -180,6 +180,14 @@ def absolute(path: str) -> str:
     return os.path.abspath(path)
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """`name` without its suffix, and the suffix: where a number goes. That of a tar is double, as in `a.tar.gz`."""
+    stem, suffix = os.path.splitext(name)
+    if stem.endswith(".tar") and stem != ".tar":
+        stem, suffix = stem.removesuffix(".tar"), f".tar{suffix}"
+    return stem, suffix
+
+
 def path_of(folder: int, typed: str) -> str:
     """The path, without symbolic links, of the open `folder`, which was opened as `typed`.
 

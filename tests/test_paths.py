@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from mgmt.errors import ConfigurationError, MgmtError, NotFoundError
-from mgmt.paths import absolute, canonical, folder_to_make, held_parent, path_of, real_folder
+from mgmt.paths import absolute, canonical, folder_to_make, held_parent, path_of, real_folder, split_name
 
 NOBODY = 65534
 
@@ -179,3 +179,19 @@ def test_absolute_keeps_dot_dot(here: Path) -> None:
     assert absolute("./a//b") == str(here / "a" / "b")
     assert absolute("link/../x") == f"{here}/link/../x"
     assert absolute("/a/../b") == "/a/../b"
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("a", ("a", "")),
+        ("a.txt", ("a", ".txt")),
+        ("a.tar.gz", ("a", ".tar.gz")),
+        ("a.b.tar.zst", ("a.b", ".tar.zst")),
+        ("a.tar", ("a", ".tar")),
+        (".hidden", (".hidden", "")),
+        (".tar.gz", (".tar", ".gz")),
+    ],
+)
+def test_a_name_is_split_before_its_suffix(name: str, parts: tuple[str, str]) -> None:
+    assert split_name(name) == parts

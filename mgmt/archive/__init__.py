@@ -14,6 +14,7 @@ from mgmt.archive.move import fsync_folder, make_folders, move, partial_name, re
 from mgmt.archive.reader import Contents, Fetch, digest_members, read_blocks, read_member
 from mgmt.archive.rebuild import rebuild_index
 from mgmt.archive.selection import Selection, read_selection, select
+from mgmt.archive.source import unreadable
 from mgmt.archive.tar_stream import read_members
 from mgmt.archive.tree import Skipped, Survey, Tree, survey
 from mgmt.archive.writer import Archived, Hashed, WriteOptions, hash_tree, look_again, write_archive
@@ -63,5 +64,6 @@ __all__ = [
     "rename_noreplace",
     "select",
     "survey",
+    "unreadable",
     "write_archive",
 ]

@@ -129,5 +129,17 @@ class Source:
         return decode(os.fsencode(target))
 
 
+def unreadable(tree: Tree) -> tuple[Skipped, ...]:
+    """The files in `tree` that cannot be opened, which reading it would skip. Reads nothing."""
+    skipped: list[Skipped] = []
+    for entry in tree.walk(lambda _: None):
+        if stat.S_ISREG(entry.stat.st_mode):
+            try:
+                os.close(os.open(entry.path, OPEN_FILE, dir_fd=entry.folder))
+            except OSError as error:
+                skipped.append(tree.unreadable(entry.name, error))
+    return tuple(skipped)
+
+
 def _identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

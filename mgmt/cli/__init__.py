@@ -10,7 +10,7 @@ import click
 from mgmt import __version__, signals
 from mgmt.cli.groups import LazyGroup, Sections
 from mgmt.cli.parameters import expand_from_environment
-from mgmt.cli.render import OUTPUTS, safe
+from mgmt.cli.render import OUTPUTS, print_error
 from mgmt.errors import ExitStatus, Interrupted, MgmtError
 
 COMMANDS: Sections = {
@@ -92,7 +92,7 @@ def cli(
     from mgmt.cli.app import App
     from mgmt.cli.log_output import show
 
-    show(verbose)
+    show(verbose, quiet=quiet)
     flags = {"store": store, "catalog": catalog}
     ctx.obj = ctx.with_resource(App(flags, config_file, output=output, quiet=quiet))
 
@@ -186,9 +186,4 @@ def _report(message: str, kind: str, output: str, *, retryable: bool = False, ne
         error = {"class": kind, "message": message, "retryable": retryable, "next": next_step}
         print(json.dumps({"error": error}), file=sys.stderr)
         return
-    print(f"mgmt: {safe(message)}", file=sys.stderr)
-    if next_step:
-        first, *others = next_step.split("\n")
-        print(f"  try: {safe(first)}", file=sys.stderr)
-        for line in others:
-            print(f"       {safe(line.strip())}", file=sys.stderr)
+    print_error(message, next_step)

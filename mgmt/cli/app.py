@@ -1,7 +1,8 @@
 """The composition root: what a command needs, created once, at first use."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -25,11 +26,13 @@ class App:
     def __init__(self, flags: Mapping[str, str | None], config_file: str | None, *, output: str, quiet: bool) -> None:
         self._flags = dict(flags)
         self._config_file = config_file
-        self.render = Renderer(output)
+        self.render = Renderer(output, quiet=quiet)
         self.quiet = quiet
         self.progress = terminal_progress(quiet=quiet)
         self._stores: dict[str, ObjectStore] = {}
         self._mirror: Mirror | None = None
+        self.creates_config = False
+        """Whether this command creates the configuration file if it is missing."""
 
     def __enter__(self) -> Self:
         return self
@@ -55,8 +58,9 @@ class App:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings of this run."""
-        return load(self._flags, self.config_path, os.environ)
+        """The settings of this run. Raises ConfigurationError, also for a missing file that the user named."""
+        required = self._config_file is not None and not self.creates_config
+        return load(self._flags, self.config_path, os.environ, required=required)
 
     def override(self, **flags: str | None) -> None:
         """Let the flags of a command override the settings. Call it before `settings` is first used."""
@@ -92,7 +96,24 @@ class App:
     def note_limit(self, found: int, limit: int) -> None:
         """Tell the user that a list may go on beyond its limit."""
         if found >= limit:
-            self.progress.note(f"note: the first {limit} results are shown; --limit N shows more")
+            shown = "the first result is" if limit == 1 else f"the first {limit} results are"
+            self.progress.note(f"note: {shown} shown; --limit N shows more")
+
+    @contextmanager
+    def catalog_to_look_at(self) -> "Iterator[Catalog | None]":
+        """The catalog for a dry run, which does not create one: None if there is none. Raises CatalogError."""
+        from mgmt.catalog import open_catalog
+
+        catalog = open_catalog(self.settings.catalog_url(), create=False)
+        try:
+            if catalog.database.revision() is None:
+                yield None
+                return
+            with catalog.database.reading():  # an older one is refused, as it would be later
+                pass
+            yield catalog
+        finally:
+            catalog.database.close()
 
     def store_to_look_at(self) -> "ObjectStore":
         """The configured store for a dry run, which neither creates a catalog nor writes to it."""

@@ -5,7 +5,7 @@ import sys
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.parameters import Group
+from mgmt.cli.parameters import Group, asking
 from mgmt.cli.render import Column
 from mgmt.config import DESCRIPTIONS, NAMES, check_name, redact
 from mgmt.errors import NotFoundError, RefusedError
@@ -131,6 +131,7 @@ def init(app: App) -> None:
     Example:
       mgmt config init
     """
+    app.creates_config = True
     if not sys.stdin.isatty():
         raise RefusedError(
             "config init asks questions, but there is no terminal",
@@ -138,7 +139,8 @@ def init(app: App) -> None:
         )
     for name in ("store", "endpoint_url", "region", "aws_profile", "completed_dir"):
         current = getattr(app.settings, name) or ""
-        answer = click.prompt(f"{name} - {DESCRIPTIONS[name]}", default=current, err=True)
+        with asking():
+            answer = click.prompt(f"{name} - {DESCRIPTIONS[name]}", default=current, err=True)
         if answer and answer != current:
             _change(app, name, answer)
 
@@ -146,6 +148,7 @@ def init(app: App) -> None:
 def _change(app: App, name: str, value: str | None) -> None:
     from mgmt.services.configure import configure
 
+    app.creates_config = True
     configure(app.config_path, name, value, open_catalog=lambda: app.catalog, progress=app.progress)
     shown = redact(value) if value is not None else None
     changed = {"name": check_name(name), "value": shown, "path": str(app.config_path)}

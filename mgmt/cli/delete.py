@@ -4,8 +4,8 @@ import click
 
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
-from mgmt.cli.outcomes import show_outcomes
-from mgmt.cli.parameters import Command, confirm, dry_run, given, yes
+from mgmt.cli.outcomes import confirm_existing, show_outcomes, show_previews
+from mgmt.cli.parameters import Command, dry_run, given, yes
 from mgmt.cli.render import Column
 
 COLUMNS = (
@@ -36,12 +36,18 @@ def command(ctx: click.Context, names: tuple[str, ...], last_copy: bool, yes: bo
     """
     from mgmt.services.delete import delete, preview
     from mgmt.services.steps.batch import run_batch
+    from mgmt.services.steps.resolve import find_archive
 
     app: App = ctx.obj
     if dry_run:
-        app.render.many([preview(name, app.context(), last_copy=last_copy) for name in names], PLAN)
+        show_previews(app, names, lambda name: preview(name, app.context(), last_copy=last_copy), PLAN)
         return
-    confirm(f"Delete {', '.join(names)} from the store?", yes=yes)
+    confirm_existing(
+        names,
+        lambda name: find_archive(name, app.context(), strictly=True),
+        lambda found: f"Delete {', '.join(each.store.location(each.key) for each in found)}?",
+        yes=yes,
+    )
     outcomes = run_batch(
         names,
         lambda name, context: delete(name, context, last_copy=last_copy),

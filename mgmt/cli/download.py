@@ -1,15 +1,20 @@
 """`mgmt download`."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mgmt.choices import OnConflict
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
-from mgmt.cli.outcomes import show_outcomes
+from mgmt.cli.outcomes import show_outcomes, show_previews
 from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
 from mgmt.config import ON_CONFLICT
 from mgmt.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from mgmt.services.download import Preview
 
 RECORDED = ("to", "members", "archive", "on_conflict")
 COLUMNS = (
@@ -20,6 +25,7 @@ COLUMNS = (
     Column("TO", "local_path"),
 )
 PLAN = (
+    Column("STATUS", "status"),
     Column("OBJECT", "object"),
     Column("SIZE", "size", "size"),
     Column("REQUESTS", "requests", "count"),
@@ -74,11 +80,14 @@ def command(
         return DownloadOptions(to=to, member=member, archive=archive, on_conflict=policy, threads=app.settings.threads)
 
     targets = [(name, member) for name in names for member in members or (None,)]
-    if dry_run:
-        plans = [preview(name, options(member), app.context()) for name, member in targets]
-        app.render.many(plans, PLAN)
-        return
     by_label = {f"{name}:{member}" if member else name: (name, member) for name, member in targets}
+    if dry_run:
+
+        def look(label: str) -> "Preview":
+            return preview(by_label[label][0], options(by_label[label][1]), app.context())
+
+        show_previews(app, list(by_label), look, PLAN)
+        return
     outcomes = run_batch(
         list(by_label),
         lambda label, context: download(by_label[label][0], options(by_label[label][1]), context),

@@ -1,15 +1,19 @@
 """`mgmt free`."""
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
-from mgmt.cli.outcomes import show_outcomes
-from mgmt.cli.parameters import Command, Duration, confirm, dry_run, given, yes
+from mgmt.cli.outcomes import confirm_existing, show_outcomes, show_previews
+from mgmt.cli.parameters import Command, Duration, dry_run, given, yes
 from mgmt.cli.render import Column
 from mgmt.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from mgmt.catalog import FileRecord
 
 COLUMNS = (
     Column("STATUS", "status"),
@@ -53,10 +57,13 @@ def command(
         raise ConfigurationError("choose copies with NAME, --all or --older-than", next_step="mgmt free --all -n")
     targets = list(names) or [each.path for each in completed_copies(app.catalog, older_than)]
     if not targets or dry_run:
-        copies = [find_copy(name, app.context()) for name in targets]
-        app.render.many(copies, PLAN, empty="nothing to free")
+        show_previews(app, targets, lambda name: find_copy(name, app.context()), PLAN)
         return
-    confirm("Remove 1 completed copy?" if len(targets) == 1 else f"Remove {len(targets)} completed copies?", yes=yes)
+    confirm_existing(targets, lambda name: find_copy(name, app.context()), _question, yes=yes)
     context = app.context(given(ctx, ("all_of_them", "older_than")))
     outcomes = run_batch(targets, free, context, name=f"{len(targets)} completed copies")
     show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1)
+
+
+def _question(copies: "list[FileRecord]") -> str:
+    return f"Remove {copies[0].path}?" if len(copies) == 1 else f"Remove {len(copies)} completed copies?"

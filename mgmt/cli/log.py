@@ -77,4 +77,6 @@ def command(
         after=after,
     )
     columns = RUNNING if status in ("pending", "running") else COLUMNS
-    app.render.many(list_operations(wanted, app.catalog), columns, long=long, empty="no operations found")
+    found = list_operations(wanted, app.catalog)
+    app.render.many(found, columns, long=long, empty="no operations found")
+    app.note_limit(len(found), limit)

@@ -12,9 +12,10 @@ class _SafeFormatter(logging.Formatter):
         return safe(super().format(record))
 
 
-def show(verbose: int) -> None:
-    """Log warnings to stderr; with `verbose` 1 also what mgmt does, with 2 every request."""
+def show(verbose: int, *, quiet: bool) -> None:
+    """Log warnings to stderr, errors only if `quiet`; with `verbose` 1 also what mgmt does, with 2 every request."""
     if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.ERROR if quiet else logging.WARNING)
         logging.lastResort.setFormatter(_SafeFormatter("%(message)s"))
     if verbose:
         handler = logging.StreamHandler()

@@ -74,7 +74,9 @@ def command(
     elif live:
         if location not in ("s3", "global"):
             raise ConfigurationError("--live lists the store, which has no local files", next_step="mgmt ls --live")
-        app.render.many(list_live(prefix, sort, limit, app.store()), COLUMNS, long=long)
+        stored = list_live(prefix, sort, limit, app.store())
+        app.render.many(stored, COLUMNS, long=long, empty="no archives found")
+        app.note_limit(len(stored), limit)
     else:
         listing = Listing(
             prefix=prefix,

@@ -1,7 +1,10 @@
 """What commands have in common: base classes, types of parameters, shared options, and confirmation."""
 
 import os
-from collections.abc import Callable, Iterable
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -9,6 +12,7 @@ import click
 
 from mgmt.cli.render import safe
 from mgmt.config import parse_size
+from mgmt.errors import Interrupted, RefusedError
 
 _DURATIONS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 
@@ -190,15 +194,25 @@ def _text(value: object) -> object:
     return [str(each) for each in value] if isinstance(value, list | tuple) else str(value)
 
 
+@contextmanager
+def asking() -> Iterator[None]:
+    """Let Ctrl-C at a question of Click be an interruption, as it is anywhere else, and not an error of its own."""
+    try:
+        yield
+    except click.Abort as abort:
+        interruption = abort.__context__
+        if not isinstance(interruption, KeyboardInterrupt):  # the end of the input
+            interruption = Interrupted(signal.SIGINT)
+        raise interruption from None
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask for confirmation. Raises RefusedError if the answer is no, or if there is no terminal to ask on."""
-    import sys
-
-    from mgmt.errors import RefusedError
-
     if yes:
         return
     if not sys.stdin.isatty():
         raise RefusedError(f"no terminal to confirm on: {question}", next_step="run the same command with --yes")
-    if not click.confirm(safe(question), err=True):
+    with asking():
+        confirmed = click.confirm(safe(question), err=True)
+    if not confirmed:
         raise RefusedError("not confirmed; nothing was done")

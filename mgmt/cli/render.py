@@ -38,6 +38,8 @@ class Column:
             return rfc3339(value) if exact else human_time(value)
         if isinstance(value, bytes):
             return value.hex()
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            return safe(", ".join(value))
         if self.kind == "ratio" and isinstance(value, int | float):
             return f"{value:.0%}"
         return safe(str(value.value if isinstance(value, enum.Enum) else value))
@@ -46,8 +48,9 @@ class Column:
 class Renderer:
     """Prints the results of a command in the output format that was asked for."""
 
-    def __init__(self, output: str, stdout: TextIO | None = None) -> None:
+    def __init__(self, output: str, stdout: TextIO | None = None, *, quiet: bool = False) -> None:
         self.output = output
+        self._quiet = quiet
         self._stdout = stdout or sys.stdout
 
     @property
@@ -56,9 +59,17 @@ class Renderer:
         return self.output == "table"
 
     def many(
-        self, items: Iterable[object], columns: Sequence[Column], *, long: bool = False, empty: str = "nothing found"
+        self,
+        items: Iterable[object],
+        columns: Sequence[Column],
+        *,
+        long: bool = False,
+        empty: str | None = "nothing found",
     ) -> None:
-        """Print a list: each item is a row, an object or a line. `empty` is a note on stderr, for people."""
+        """Print a list: each item is a row, an object or a line. `empty` is a note on stderr, for people.
+
+        It is not printed if the user wants no notes.
+        """
         match self.output:
             case "jsonl":
                 for item in items:
@@ -74,7 +85,7 @@ class Renderer:
                 finally:  # what was done before an error is shown
                     if rows:
                         self._table(rows, [column.title for column in columns], columns)
-                if not rows:
+                if not rows and empty is not None and not self._quiet:
                     print(empty, file=sys.stderr)
 
     def one(self, item: object, *, long: bool = False) -> None:
@@ -219,6 +230,13 @@ def _safe_character(character: str) -> str:
     if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
         return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     return character
+
+
+def print_error(message: str, next_step: str | None) -> None:
+    """Print an error on stderr, for people: what failed, and what to try, which may have several lines."""
+    print(f"mgmt: {safe(message)}", file=sys.stderr)
+    for number, line in enumerate(next_step.split("\n") if next_step else ()):
+        print(f"  {'    ' if number else 'try:'} {safe(line.strip())}", file=sys.stderr)
 
 
 def csv_cell(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.parameters import Command, chosen_host, given, host, limit, period, tag
+from mgmt.cli.parameters import Command, asking, chosen_host, given, host, limit, period, tag
 from mgmt.cli.render import Column, safe
 from mgmt.errors import RefusedError
 
@@ -85,33 +85,35 @@ def command(
     with search(query, context, local_dir=app.settings.local_dir, live=live) as (record, matches):
         app.render.many(matches, OF_HOSTS if host else COLUMNS, empty=f"nothing matches {safe(keyword)!r}")
         app.note_limit(len(matches), limit)
-        if interactive and matches:
-            _pick(ctx, record, matches)
+        action = _pick(record, matches) if interactive and matches else None
+    if action is not None:
+        _invoke(ctx, *action)
 
 
-def _pick(ctx: click.Context, record: "SearchRecord", matches: "list[Match]") -> None:
-    """Let the user pick a result and an action, and record the choice with the search."""
+def _pick(record: "SearchRecord", matches: "list[Match]") -> tuple[click.Command, list[str]] | None:
+    """Let the user pick a result and an action, and record the choice with the search; return what to run then."""
     from mgmt.cli import delete, download, status
 
     for number, match in enumerate(matches, 1):
         click.echo(f"{number:>4}  {safe(match.path)}", err=True)
-    number = click.prompt("Result (0 for none)", type=click.IntRange(0, len(matches)), default=0, err=True)
-    if number == 0:
-        return
-    match = matches[number - 1]
-    name = match.archive or match.path
-    actions = ["status"] if match.archive is None else ["download", "status", "delete"]
-    action = click.prompt("Action", type=click.Choice(actions), default=actions[0], err=True)
+    with asking():
+        number = click.prompt("Result (0 for none)", type=click.IntRange(0, len(matches)), default=0, err=True)
+        if number == 0:
+            return None
+        match = matches[number - 1]
+        name = match.archive or match.path
+        actions = ["status"] if match.archive is None else ["download", "status", "delete"]
+        action = click.prompt("Action", type=click.Choice(actions), default=actions[0], err=True)
     match action:
         case "download":
             record.download_selected, record.details = name, {"picked": match.path}
             members = ["--member", match.path] if match.type == "member" else []
-            _invoke(ctx, download.command, [name, *members])
+            return download.command, [name, *members]
         case "status":
             record.status_checked, record.details = name, {"picked": match.path}
-            _invoke(ctx, status.command, [name])
+            return status.command, [name]
         case _:
-            _invoke(ctx, delete.command, [name])
+            return delete.command, [name]
 
 
 def _invoke(ctx: click.Context, command: click.Command, arguments: list[str]) -> None:

@@ -51,6 +51,7 @@ def _show_file(app: App, report: "FileStatusReport", *, long: bool) -> None:
     if report.problem is not None:
         app.render.line(f"in the store: {report.problem}", apart=True)
     app.render.line(f"members: {report.members}", apart=True)
+    _section(app, "archives", report.archives, ls.COLUMNS, long=long)
     _section(app, "copies", report.copies, ls.OF_HOSTS, long=long)
     _section(app, "history", report.history, log.COLUMNS, long=long)
 

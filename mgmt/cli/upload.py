@@ -2,16 +2,20 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.outcomes import show_outcomes
+from mgmt.cli.outcomes import show_outcomes, show_previews
 from mgmt.cli.parameters import Command, Size, dry_run, given, tag
 from mgmt.cli.render import Column
 from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
-from mgmt.errors import ConfigurationError, MgmtError
+from mgmt.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from mgmt.catalog import UploadRecord
 
 RECORDED = (
     "all_of", "null", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
@@ -29,6 +33,7 @@ COLUMNS = (
     Column("COMPLETED", "completed_dir_path"),
 )
 PLAN = (
+    Column("STATUS", "status"),
     Column("TARGET", "target"),
     Column("FILES", "files", "count"),
     Column("SIZE", "size", "size"),
@@ -36,6 +41,7 @@ PLAN = (
     Column("REQUESTS", "requests", "count"),
     Column("LEFT OUT", "left_out", "count"),
     Column("MOVED TO", "moved_to"),
+    Column("NOTE", "error_message"),
 )
 
 
@@ -98,15 +104,17 @@ def command(
     def everything_in(folder: str) -> list[str]:
         return expand_all(folder, settings.completed_dir, own)
 
-    targets = _targets(paths, all_of, files_from, null=null, everything_in=everything_in)
+    named = _named(paths, all_of, files_from, null=null, everything_in=everything_in)
+    targets = _targets(app, named, keep=chosen["keep"])
     if chosen["key"] is not None and len(targets) > 1:
         raise ConfigurationError("--key names one archive, but there are several targets", next_step="leave out --key")
     options = UploadOptions.from_settings(settings, bandwidth=bwlimit, **chosen)
     if dry_run:
-        from mgmt.services.steps.plan import preview
+        from mgmt.services.steps.preview import Looking, preview
 
-        looked_at = app.store_to_look_at()
-        app.render.many([preview(each, options, looked_at) for each in targets], PLAN)
+        with app.catalog_to_look_at() as catalog:
+            at = Looking(app.store_to_look_at(), catalog, app.progress)
+            show_previews(app, targets, lambda target: preview(target, options, at), PLAN)
         return
     app.store()  # a store that cannot be opened fails the command, not each target
     arguments = {name: getattr(options, name) for name in DECIDED if getattr(options, name)} | given(ctx, RECORDED)
@@ -118,10 +126,11 @@ def command(
         app.context(arguments),
         name=all_of or f"{len(targets)} uploads",
     )
-    show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1, sentences=_sentences)
+    began = datetime.now(UTC)
+    show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1, sentences=lambda record: _sentences(record, began))
 
 
-def _targets(
+def _named(
     paths: Sequence[str],
     all_of: str | None,
     files_from: BinaryIO | None,
@@ -129,8 +138,8 @@ def _targets(
     null: bool,
     everything_in: Callable[[str], list[str]],
 ) -> list[str]:
-    """The targets that the command line names, each once, in order."""
-    from mgmt.services.steps.plan import read_list
+    """The targets that the command line names."""
+    from mgmt.services.steps.targets import read_list
 
     if list(paths) == ["all"] and not os.path.lexists("all"):
         paths, all_of = [], "."
@@ -140,31 +149,32 @@ def _targets(
     if all_of is not None:
         targets += everything_in(all_of)
     if files_from is not None:
-        targets += read_list(files_from.read(), nul=null)
-    if not targets and all_of is None:
+        targets += read_list(files_from.read(), nul=null, name=files_from.name)
+    elif not targets and all_of is None:
         raise ConfigurationError("no PATH was given", next_step="mgmt upload PATH   (or: --all DIR)")
-    return _once_each(targets)
+    return targets
 
 
-def _once_each(paths: Sequence[str]) -> list[str]:
-    """`paths` without duplicates: `s`, `./s` and `s/` name the same target."""
-    from mgmt.paths import canonical
+def _targets(app: App, named: Sequence[str], *, keep: bool) -> list[str]:
+    """Each of the targets once, in order.
 
-    targets: dict[str, str] = {}
-    for path in paths:
-        try:
-            meant = canonical(path)
-        except MgmtError:  # reported when its turn comes, like the errors of other targets
-            meant = path
-        targets.setdefault(meant, path)
-    return list(targets.values())
+    One inside another is a part of that, and is gone when that has been moved; with `keep`, it is a target of its own.
+    """
+    from mgmt.services.steps.targets import inside_another, once_each
+
+    found = once_each(named)
+    inside = {} if keep else inside_another(found)
+    for part, whole in list(inside.items())[:1]:
+        others = f", as are {len(inside) - 1} more targets in others" if len(inside) > 1 else ""
+        app.progress.note(f"note: {part} is in {whole}, and is archived as a part of it only{others}")
+    return [target for target in found.values() if target not in inside]
 
 
-def _sentences(record: object) -> list[str]:
-    """The lines for people about one target."""
-    from mgmt.catalog import UploadRecord
-
-    assert isinstance(record, UploadRecord)  # noqa: S101
+def _sentences(record: "UploadRecord", began: datetime) -> list[str]:
+    """The lines for people about one target of a command that `began` at this time."""
+    if record.completed_at is not None and record.completed_at < began:
+        when = record.completed_at.astimezone().strftime("%Y-%m-%d")
+        return [f"archived already  {record.target_path}, on {when}, as {record.s3_object_key}"]
     if record.proof is None:
         return []
     count = f"{record.parts} part{'' if record.parts == 1 else 's'}"

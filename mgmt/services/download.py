@@ -74,10 +74,14 @@ class Preview:
     """What a download would do. `size` is the bytes that would be read."""
 
     type: str = "preview"
+    status: Status = Status.SUCCESS
+    """The status that the download would have."""
     object: str
     size: int
     requests: int
     to: str
+    error_message: str | None = None
+    """Why it would be skipped."""
 
 
 def preview(name: str, options: DownloadOptions, context: Context) -> Preview:
@@ -95,7 +99,12 @@ def preview(name: str, options: DownloadOptions, context: Context) -> Preview:
                 selection = select(index, options.member)
                 first, last = (offset // index.header.block_size for offset in (selection.start, selection.end - 1))
                 restored, size = selection.name, index.block_offset(last + 1) - index.block_offset(first)
-    name = free_name(folder, restored, options.on_conflict)
-    return Preview(
-        object=found.store.location(found.key), size=size, requests=4 + size // (6 << 20), to=os.path.join(folder, name)
-    )
+    where = found.store.location(found.key)
+    try:
+        name = free_name(folder, restored, options.on_conflict)
+    except ConflictError as exc:
+        if options.on_conflict != OnConflict.SKIP:
+            raise
+        skipped, to = f"skipped: {exc.message}", os.path.join(folder, restored)
+        return Preview(status=Status.CANCELLED, object=where, size=0, requests=4, to=to, error_message=skipped)
+    return Preview(object=where, size=size, requests=4 + size // (6 << 20), to=os.path.join(folder, name))

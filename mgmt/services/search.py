@@ -128,14 +128,18 @@ def _is_in_period(query: Query, modified: datetime | None) -> bool:
 
 
 def _on_disk(query: Query, local_dir: str) -> Iterator[Match]:
+    """Files in `local_dir` whose path contains the keyword, as that of a record would."""
     wanted = query.keyword.casefold()
     for folder, folders, names in os.walk(local_dir):
         folders.sort()
         for name in sorted(folders + names):
-            if wanted not in name.casefold():
-                continue
             path = os.path.join(folder, name)
-            found = os.lstat(path)
+            if wanted not in path.casefold():
+                continue
+            try:
+                found = os.lstat(path)
+            except OSError:  # it has vanished
+                continue
             modified = moment(found.st_mtime)
             if _is_in_period(query, modified):
                 kind = "folder" if name in folders else "file"

@@ -3,23 +3,28 @@
 import os
 from dataclasses import dataclass
 
-from mgmt.catalog import Catalog, FileRecord, OperationRecord, StatusRecord
+from mgmt.catalog import Catalog, FileRecord, Location, OperationRecord, StatusRecord
 from mgmt.errors import MgmtError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import paths_meant
+from mgmt.services.steps.proof import still_there
 from mgmt.services.steps.resolve import find_archive
 from mgmt.storage import StoredObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileStatusReport:
-    """What is known about a file; `stored` is the store's answer, `problem` says why there is none."""
+    """What is known about a file; `stored` is the store's answer, `problem` says why there is none.
+
+    Of an original or a copy, the answer is about the archive of its content, the first of `archives`.
+    """
 
     type: str = "file"
     file: FileRecord | None
     stored: StoredObject | None
     problem: str | None
     members: int
+    archives: list[FileRecord]
     copies: list[FileRecord]
     history: list[OperationRecord]
 
@@ -55,6 +60,7 @@ def status(name: str, context: Context, *, host: str | None) -> FileStatusReport
 def _file_status(name: str, context: Context, host: str | None) -> FileStatusReport:
     catalog = context.catalog
     file: FileRecord | None
+    archives: list[FileRecord] = []
     stored, problem = None, None
     try:
         archive = find_archive(name, context)
@@ -63,20 +69,39 @@ def _file_status(name: str, context: Context, host: str | None) -> FileStatusRep
         if not known:
             raise
         file, problem = known[0], exc.message
+        if file.location is not Location.S3:
+            archives = _archives_of(file, catalog)
+            stored, problem = _ask(archives[0], context) if archives else (None, "no archive of this content is known")
     else:
         file = archive.record
         try:
             stored = archive.store.head(archive.key)
         except MgmtError as exc:
             problem = exc.message
+    archived = next(iter(archives), file)
     return FileStatusReport(
         file=file,
         stored=stored,
         problem=problem,
-        members=catalog.members.count(file.id) if file is not None else 0,
+        members=catalog.members.count(archived.id) if archived is not None else 0,
+        archives=archives,
         copies=catalog.metadata.copies_of(file.digest) if file is not None and file.digest else [],
         history=catalog.metadata.operations_of(file) if file is not None else [],
     )
+
+
+def _archives_of(file: FileRecord, catalog: Catalog) -> list[FileRecord]:
+    """The archives that hold what `file` does, that of its own upload first."""
+    found = catalog.metadata.archives_of(file.digest) if file.digest is not None else []
+    return sorted(found, key=lambda archive: archive.operation_id != file.operation_id)
+
+
+def _ask(archive: FileRecord, context: Context) -> tuple[StoredObject | None, str | None]:
+    """What its store says of `archive`, or why it says nothing."""
+    try:
+        return still_there(context.open_store(archive.store), archive), None
+    except MgmtError as exc:
+        return None, exc.message
 
 
 def _named(name: str, catalog: Catalog, host: str | None) -> list[FileRecord]:

@@ -42,6 +42,7 @@ from mgmt.services.steps.adoption import (
 from mgmt.services.steps.archived import index_header, note_archived, note_pending, record_proven
 from mgmt.services.steps.conflicts import next_key, taken_by, taken_by_other_contents
 from mgmt.services.steps.context import Context
+from mgmt.services.steps.finished import finished_upload
 from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import any_index, as_sent, finish_index, look_up
 from mgmt.services.steps.leftovers import remove_replaced_index
@@ -76,9 +77,12 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
     """Upload one target; return its finished record: success, or partial when something was left out.
 
     An interrupted run of the same target is resumed from wherever it was. On any error the original stays where it is,
-    the record says why, and the error is raised.
+    the record says why, and the error is raised. A target that is gone because an earlier upload has archived and moved
+    it is done: the record is that of this upload.
     """
     store = context.open_store(None)
+    if (done := finished_upload(path, options, store, context.catalog)) is not None:
+        return done
     with held_parent(path) as (target, folder):
         asked = UploadRecord(
             target_path=target,

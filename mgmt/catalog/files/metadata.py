@@ -248,7 +248,9 @@ def _filter(location: Location | str | None, status: FileStatus | str | None, mo
 
 def _configured() -> str:
     """The URL of the catalog that the configuration names, as the command line reads it."""
-    return load({}, Path(os.environ.get("MGMT_CONFIG") or default_path())).catalog_url()
+    named = os.environ.get("MGMT_CONFIG")
+    path = Path(named).expanduser() if named else default_path()
+    return load({}, path, required=bool(named)).catalog_url()
 
 
 def _at(session: Session, place: Place) -> FileRecord | None:

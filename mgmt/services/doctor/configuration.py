@@ -25,6 +25,8 @@ def check_configuration(
         findings = [Finding(area="configuration", what="settings", detail=detail)]
     except (ConfigurationError, OSError) as error:
         next_step = f"correct the value where it is set, for example in {path}"
+        if not path.exists() and isinstance(error, ConfigurationError):
+            next_step = error.next_step or next_step
         findings = [problem("configuration", "settings", error, next_step=next_step)]
         chosen = _without_file(flags)
     findings += permissions("configuration", [(str(path), 0o600), (str(path.parent), 0o700)])

@@ -1,7 +1,7 @@
 """Several targets: a parent operation and a child for each; one that fails does not stop the others."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -11,17 +11,28 @@ from mgmt.services.steps.context import Context
 from mgmt.signals import may_stop
 
 Record = TypeVar("Record", bound=OperationRecord)
+Result = TypeVar("Result")
 
-_DONE = (Status.SUCCESS, Status.CANCELLED)  # cancelled without an error means skipped, as asked
+LISTED = 100
+"""Targets that the record of a batch lists as left."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[Record]):
-    """How one target ended: with a record, or with the error that the record keeps."""
+class Outcome(Generic[Result]):
+    """How one target ended, or would end: with a record or a preview, or with an error."""
 
     target: str
-    record: Record | None = None
+    record: Result | None = None
     error: MgmtError | None = None
+    partial: str | None = None
+    """What of the target was not done; None if all of it was, or none."""
+    batch: str | None = None
+    """The id of the batch that it belongs to."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything was done. Skipping what one was asked to skip counts as done."""
+        return self.error is None and self.partial is None
 
 
 def run_batch(
@@ -29,33 +40,55 @@ def run_batch(
 ) -> Generator[Outcome[Record], None, None]:
     """Run `work(target, context)` for each target and yield each outcome as it happens.
 
-    A single target has no parent. Several have one, called `name`, which ends as success, partial or failed.
+    A single target has no parent. Several have one, called `name`, which ends as success, partial or failed; until then
+    it lists what is left, also if the process is killed. Without targets there is nothing to record.
     """
-    if len(targets) == 1:
-        yield _attempt(targets[0], work, context)
+    if len(targets) < 2:
+        for target in targets:
+            yield _attempt(target, lambda each: work(each, context))
         return
     batch = BatchRecord(target_path=name, target_name=name, command_args=dict(context.command_args))
+    batch.details = _progress(targets, [], targets)
     with context.catalog.journal.record(batch):
-        outcomes = []
-        for target in targets:
+        outcomes: list[Outcome[Record]] = []
+        within = context.within(batch.operation_id)
+        for number, target in enumerate(targets):
             may_stop()
-            outcome = _attempt(target, work, context.within(batch.operation_id))
-            outcomes.append(outcome.record is not None and outcome.record.status in _DONE)
+            left = [each.target for each in outcomes if not each.is_done]
+            batch.details = _progress(targets, left, targets[number:])  # committed as the next operation begins
+            outcome = _attempt(target, lambda each: work(each, within), batch.operation_id)
+            outcomes.append(outcome)
             yield outcome
-        done = sum(outcomes)
-        batch.details = {"targets": len(targets), "done": done}
-        if done < len(targets):
-            batch.status = Status.PARTIAL if done else Status.FAILED
-            batch.error_message = f"{len(targets) - done} of {len(targets)} targets were not done"
+        left = [each.target for each in outcomes if not each.is_done]
+        batch.details = _progress(targets, left, ())
+        if left:
+            batch.status = Status.PARTIAL if len(left) < len(targets) else Status.FAILED
+            batch.error_message = _summary(outcomes)
 
 
-def _attempt(target: str, work: Callable[[str, Context], Record], context: Context) -> Outcome[Record]:
+def preview_each(targets: Iterable[str], work: Callable[[str], Result]) -> Generator[Outcome[Result], None, None]:
+    """Yield what `work(target)` says would be done with each target, or the error that it would end with."""
+    for target in targets:
+        yield _attempt(target, work)
+
+
+def _progress(targets: Sequence[str], undone: Sequence[str], to_come: Sequence[str]) -> dict[str, object]:
+    """The details of a batch. Only the first of what is left are listed: there may be very many."""
+    left = [*undone[:LISTED], *to_come[:LISTED]][:LISTED]
+    done = len(targets) - len(undone) - len(to_come)
+    return {"targets": len(targets), "done": done, **({"left": left} if left else {})}
+
+
+def _attempt(target: str, work: Callable[[str], Result], batch: str | None = None) -> Outcome[Result]:
     try:
-        return Outcome(target, record=work(target, context))
+        record = work(target)
     except MgmtError as exc:
-        return Outcome(target, error=exc)
+        return Outcome(target, error=exc, batch=batch)
     except OSError as exc:
-        return Outcome(target, error=MgmtError(describe_os_error(exc)))
+        return Outcome(target, error=MgmtError(describe_os_error(exc)), batch=batch)
+    is_partial = getattr(record, "status", None) == Status.PARTIAL
+    message = str(getattr(record, "error_message", "")) if is_partial else None
+    return Outcome(target, record=record, partial=message, batch=batch)
 
 
 def describe_os_error(error: OSError) -> str:
@@ -63,20 +96,19 @@ def describe_os_error(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
 
 
-def verdict(outcomes: Sequence[Outcome[Record]]) -> MgmtError | None:
+def verdict(outcomes: Sequence[Outcome[Result]]) -> MgmtError | None:
     """The error that sums up all outcomes; None when everything was done.
 
     For one target its own error. For several: that problems were found, or the error that all share, or PartialError
     when anything was done.
     """
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    partial = [o.record for o in outcomes if o.record is not None and o.record.status == Status.PARTIAL]
-    if len(outcomes) == 1 and errors:
-        return errors[0]
-    if partial and len(outcomes) == 1:
-        return PartialError(f"{partial[0].target_path}: {partial[0].error_message}")
-    if not errors and not partial:
+    undone = [each for each in outcomes if not each.is_done]
+    if not undone:
         return None
+    if len(outcomes) == 1:
+        (only,) = outcomes
+        return only.error or PartialError(f"{only.target}: {only.partial}")
+    errors = [each.error for each in undone if each.error is not None]
     problems = Counter(error.problem.value for error in errors if isinstance(error, ProblemError))
     if problems:
         counts = ", ".join(f"{count} {problem}" for problem, count in problems.items())
@@ -88,9 +120,21 @@ def verdict(outcomes: Sequence[Outcome[Record]]) -> MgmtError | None:
             "mgmt db rebuild; mgmt recover" if only_unknown else "mgmt verify NAME   (it says how to mend that one)"
         )
         return IntegrityError(f"{found}: {counts}", next_step=steps.pop() if len(steps) == 1 else several)
-    undone = f"{len(errors) + len(partial)} of {len(outcomes)} targets were not wholly done"
+    summary = _summary(outcomes)
     if len(errors) == len(outcomes) and len({error.exit_status for error in errors}) == 1:
-        return type(errors[0])(f"{undone}: {errors[0].message}", next_step=errors[0].next_step)
-    if len(errors) == len(outcomes):
-        return MgmtError(undone)
-    return PartialError(undone)
+        return type(errors[0])(f"{summary}: {errors[0].message}", next_step=errors[0].next_step)
+    batch = undone[0].batch
+    next_step = f"mgmt status {batch}   (what is left)" if batch is not None else None
+    kind = MgmtError if len(errors) == len(outcomes) else PartialError
+    return kind(summary, next_step=next_step)
+
+
+def _summary(outcomes: Sequence[Outcome[Result]]) -> str:
+    """`2 of 5 targets failed, 1 is partial`."""
+    failed = sum(each.error is not None for each in outcomes)
+    partial = sum(each.partial is not None for each in outcomes)
+    of_all = f" of {len(outcomes)} targets"
+    parts = [f"{failed}{of_all} failed"] if failed else []
+    if partial:
+        parts.append(f"{partial}{'' if failed else of_all} {'is' if partial == 1 else 'are'} partial")
+    return ", ".join(parts)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from mgmt.archive import Tree, move, survey
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role, Status, UploadRecord
 from mgmt.errors import ConflictError, IntegrityError, NotFoundError, SourceChangedError
-from mgmt.paths import held_folder
+from mgmt.paths import held_folder, split_name
 from mgmt.services.steps.local_copy import GZIP, publish_copy
 from mgmt.services.steps.local_files import describe, host, is_in
 from mgmt.signals import finish_first
@@ -30,7 +30,8 @@ def same_as_archived(path: str, record: UploadRecord, *, moved: bool = False, fo
 
 def announce(record: UploadRecord, folder: str) -> None:
     """Record where the original will be: under a free name in `folder`, which need not exist."""
-    record.completed_dir_path = _free_name(folder, str(record.target_name))
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    record.completed_dir_path = completed_path(folder, str(record.target_name), moment)
 
 
 def announce_again(record: UploadRecord, folder: str | None) -> None:
@@ -154,10 +155,10 @@ def _record_kept(record: UploadRecord, path: str, catalog: Catalog) -> None:
     catalog.journal.link(record, catalog.metadata.save_file_record(kept), Role.RESULT)
 
 
-def _free_name(folder: str, name: str) -> str:
+def completed_path(folder: str, name: str, moment: str) -> str:
+    """Where the original `name` is moved to: under its own name in `folder` if that is free, else with the `moment`."""
     path = os.path.join(folder, name)
     if not os.path.lexists(path):
         return path
-    stem, suffix = os.path.splitext(name) if not name.startswith(".") else (name, "")
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    return os.path.join(folder, f"{stem}-{stamp}{suffix}")
+    stem, suffix = split_name(name)
+    return os.path.join(folder, f"{stem}-{moment}{suffix}")

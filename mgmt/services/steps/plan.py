@@ -3,18 +3,20 @@
 import os
 import shlex
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mgmt.archive import Survey, Tree, survey
-from mgmt.choices import DEFAULT_PART_SIZE, FROZEN_CLASSES, Level, OnConflict, Proof
+from mgmt.choices import FROZEN_CLASSES, Level, OnConflict, Proof
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
-from mgmt.paths import canonical, folder_to_make, held_folder, is_inside, real_folder
+from mgmt.paths import folder_to_make, held_folder, is_inside, real_folder
 from mgmt.services.steps.index_keys import SUFFIX
 from mgmt.services.steps.mirror_files import is_mirror
 from mgmt.services.steps.overlaps import Needed, needed, not_leading_to, refuse_in_store, refuse_overlap, watched
 from mgmt.storage import ObjectStore, check_key, key_for
+
+ABSENT = "there is no such file or folder"
 
 _MEND = "mgmt config set completed_dir DIRECTORY   (or: mgmt upload --keep ...)"
 
@@ -120,7 +122,7 @@ def _mode(target: str, folder: int | None) -> int:
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFoundError(f"{target}: there is no such file or folder") from error
+        raise NotFoundError(f"{target}: {ABSENT}") from error
 
 
 def _refuse_unmovable(target: str, folder: int | None) -> None:
@@ -198,42 +200,3 @@ def expand_all(folder: str, setting: str, own: Sequence[Needed] = ()) -> list[st
     paths = (os.path.join(folder, name) for name in names)
     may_go = not_leading_to([Needed("completed_dir", completed), *own])
     return [path for path in paths if not (os.path.islink(path) or is_mirror(path)) and may_go(path)]
-
-
-def read_list(data: bytes, *, nul: bool) -> Iterable[str]:
-    """Paths from a `--files-from` file: one per line, or separated by NUL."""
-    return [os.fsdecode(each) for each in data.split(b"\0" if nul else b"\n") if each]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
-    """What an upload would do. `bytes` is an upper estimate of what would be sent."""
-
-    type: str = "preview"
-    target: str
-    files: int
-    size: int
-    object: str
-    bytes: int
-    requests: int
-    left_out: int
-    moved_to: str | None
-
-
-def preview(path: str, options: UploadOptions, store: ObjectStore) -> Preview:
-    """What `upload` would do with `path`, refusals included; changes nothing."""
-    target = canonical(path)
-    plan = plan_upload(target, options, store)
-    part_size = options.part_size or DEFAULT_PART_SIZE
-    parts = -(-plan.survey.tar_size // part_size)
-    return Preview(
-        target=target,
-        files=plan.survey.files,
-        size=plan.survey.size,
-        object=store.location(plan.key),
-        bytes=plan.survey.tar_size,
-        # three lookups and the index; one PUT, or the parts with their start and completion; the proof
-        requests=4 + (1 if parts <= 1 else parts + 2),
-        left_out=len(plan.survey.skipped),
-        moved_to=plan.completed_dir and os.path.join(plan.completed_dir, plan.tree.name),
-    )

@@ -28,6 +28,7 @@ from mgmt.archive import (
 from mgmt.catalog import DownloadRecord
 from mgmt.choices import OnConflict
 from mgmt.errors import ConflictError, IntegrityError
+from mgmt.paths import split_name
 from mgmt.progress import NoProgress, Progress
 from mgmt.services.steps.indexes import find_index, open_index
 from mgmt.services.steps.local_files import token
@@ -153,7 +154,7 @@ def free_name(folder: str, name: str, on_conflict: OnConflict) -> str:
             f"{os.path.join(folder, name)} exists, and nothing is ever overwritten",
             next_step="mgmt download --on-conflict rename ...   (or: --to DIR)",
         )
-    stem, suffix = os.path.splitext(name) if not name.startswith(".") else (name, "")
+    stem, suffix = split_name(name)
     number = 2
     while os.path.lexists(os.path.join(folder, candidate := f"{stem}-{number}{suffix}")):
         number += 1

@@ -1,0 +1,179 @@
+"""`mgmt upload`: which targets it takes, and what its dry run says."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.program import Program
+
+
+def contents(folder: Path) -> list[tuple[str, bytes]]:
+    return sorted((str(path), path.read_bytes() if path.is_file() else b"") for path in folder.rglob("*"))
+
+
+def folder(mgmt: Program) -> Path:
+    path = mgmt.work / "photos"
+    path.mkdir()
+    (path / "one.jpg").write_text("one")
+    (path / "two.tmp").write_text("two")
+    return path
+
+
+def new(mgmt: Program) -> list[str]:
+    folder(mgmt)
+    return ["photos"]
+
+
+def excluded(mgmt: Program) -> list[str]:
+    folder(mgmt)
+    return ["photos", "--exclude", "*.tmp"]
+
+
+def with_a_fifo(mgmt: Program) -> list[str]:
+    os.mkfifo(folder(mgmt) / "fifo")
+    return ["photos"]
+
+
+def taken(mgmt: Program) -> list[str]:
+    (mgmt.work / "photos").write_text("another")
+    mgmt.ok("upload", "photos")
+    folder(mgmt)
+    return ["photos"]
+
+
+def taken_skip(mgmt: Program) -> list[str]:
+    return [*taken(mgmt), "--on-conflict", "skip"]
+
+
+def taken_rename(mgmt: Program) -> list[str]:
+    return [*taken(mgmt), "--on-conflict", "rename"]
+
+
+def archived_before(mgmt: Program) -> list[str]:
+    folder(mgmt)
+    mgmt.ok("upload", "photos", "--keep")
+    return ["photos"]
+
+
+def archived_before_and_excluded(mgmt: Program) -> list[str]:
+    folder(mgmt)
+    assert mgmt.run("upload", "photos", "--exclude", "*.tmp").returncode == 3
+    return ["photos", "--exclude", "*.tmp"]
+
+
+def taken_by_something_else(mgmt: Program) -> list[str]:
+    folder(mgmt)
+    (mgmt.home / "store" / "photos.tar.gz").write_bytes(b"no archive")
+    return ["photos"]
+
+
+def finished(mgmt: Program) -> list[str]:
+    folder(mgmt)
+    mgmt.ok("upload", "photos")
+    return ["photos"]
+
+
+def missing(_: Program) -> list[str]:
+    return ["missing"]
+
+
+def everything_with_a_fifo(mgmt: Program) -> list[str]:
+    folder(mgmt)
+    os.mkfifo(mgmt.work / "fifo")
+    return ["--all"]
+
+
+def of_each_kind(mgmt: Program) -> list[str]:
+    return [*taken(mgmt), "missing", "notes", "completed/photos"]
+
+
+SITUATIONS = (
+    new, excluded, with_a_fifo, taken, taken_skip, taken_rename, archived_before, archived_before_and_excluded,
+    taken_by_something_else, finished, missing, everything_with_a_fifo, of_each_kind,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("before", SITUATIONS, ids=lambda before: before.__name__)
+def test_a_dry_run_says_exactly_what_would_happen(mgmt: Program, before: object) -> None:
+    words = before(mgmt)  # type: ignore[operator]
+    was = contents(mgmt.work), contents(mgmt.home / "store")
+    operations = len(mgmt.json("log"))
+    foreseen = mgmt.run("-o", "json", "upload", *words, "-n")
+    assert (contents(mgmt.work), contents(mgmt.home / "store")) == was
+    assert len(mgmt.json("log")) == operations
+    done = mgmt.run("-o", "json", "upload", *words)
+    assert foreseen.returncode == done.returncode, (foreseen.stderr, done.stderr)
+
+    for plan, result in zip(json.loads(foreseen.stdout), json.loads(done.stdout), strict=True):
+        assert plan["status"] == result["status"]
+        assert plan.get("error_message") == result["error_message"] or "archived already" in plan["error_message"]
+        if result["status"] in ("success", "partial"):
+            assert plan["object"] == result["result_path"]
+            if plan["error_message"] != "archived already":
+                moved_to = re.sub(r"-\d{8}T[\d.]+Z", "-TIME", result["completed_dir_path"] or "")
+                assert (plan["moved_to"] or "") == moved_to
+
+
+def test_a_dry_run_finds_what_cannot_be_read(mgmt: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(mgmt)
+    opened = os.open
+
+    def refused(path: object, *arguments: object, **options: object) -> int:
+        if path in (b"two.tmp", b"closed"):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refused)
+    for last in ("-n", "--keep"):
+        done = mgmt.run("upload", "photos", last)
+        assert done.returncode == 3
+        assert "1 left out" in done.stdout + done.stderr
+    (mgmt.work / "closed").write_text("x")
+    for last in ("-n", "--keep"):
+        done = mgmt.run("upload", "closed", last)
+        assert done.returncode == 1
+        assert "unreadable: Permission denied" in done.stderr
+
+
+@pytest.mark.sqlite
+def test_a_dry_run_creates_no_catalog(mgmt: Program) -> None:
+    folder(mgmt)
+    mgmt.ok("upload", "photos", "-n")
+    assert not mgmt.catalog.exists()
+
+
+@pytest.mark.sqlite
+def test_an_empty_list_is_done(mgmt: Program) -> None:
+    (mgmt.work / "list").write_text("\r\n\n")
+    assert mgmt.json("upload", "--files-from", "list") == []
+    assert mgmt.json("upload", "--files-from", "list", "-n") == []
+
+
+@pytest.mark.sqlite
+def test_a_list_from_windows_is_understood(mgmt: Program) -> None:
+    for name in ("a", "b c"):
+        (mgmt.work / name).write_text(name)
+    (mgmt.work / "list").write_bytes(b"\xef\xbb\xbfa\r\nb c\r\n")
+    assert [each["target_name"] for each in mgmt.json("upload", "--files-from", "list")] == ["a", "b c"]
+
+
+@pytest.mark.sqlite
+def test_a_target_inside_another_is_archived_once_as_its_part(mgmt: Program) -> None:
+    path = folder(mgmt)
+    (mgmt.work / "list").write_text("photos/one.jpg\nphotos/\nphotos/two.tmp\nphotos\n")
+    done = mgmt.run("upload", "--files-from", "list")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("note: photos/one.jpg is in photos/, and is archived as a part of it only, as ")
+    assert [each["target_name"] for each in mgmt.json("log", "--type", "upload")] == ["photos"]
+    assert sorted(os.listdir(mgmt.work / "completed" / "photos")) == ["one.jpg", "two.tmp"]
+    assert not path.exists()
+
+
+@pytest.mark.sqlite
+def test_with_keep_it_is_an_archive_of_its_own(mgmt: Program) -> None:
+    folder(mgmt)
+    mgmt.ok("upload", "--keep", "photos", "photos/one.jpg")
+    assert {each["path"] for each in mgmt.json("ls", "--location", "s3")} == {"photos.tar.gz", "one.jpg.tar.gz"}

@@ -1,0 +1,110 @@
+"""What stands for several targets: the record of the batch, and the error."""
+
+import json
+import os
+
+import pytest
+
+from mgmt import archive
+from mgmt.errors import ConflictError, MgmtError, NotFoundError, PartialError
+from mgmt.services.steps.batch import Outcome, verdict
+from tests.program import Program
+
+
+@pytest.fixture
+def mgmt(on_directory: Program) -> Program:
+    return on_directory
+
+
+@pytest.mark.parametrize(
+    ("failed", "partial", "done", "expected"),
+    [
+        (1, 0, 1, "1 of 2 targets failed"),
+        (2, 0, 1, "2 of 3 targets failed"),
+        (0, 1, 1, "1 of 2 targets is partial"),
+        (0, 2, 1, "2 of 3 targets are partial"),
+        (1, 1, 1, "1 of 3 targets failed, 1 is partial"),
+        (1, 2, 0, "1 of 3 targets failed, 2 are partial"),
+    ],
+)
+def test_the_error_counts_what_failed_and_what_is_partial(failed: int, partial: int, done: int, expected: str) -> None:
+    outcomes: list[Outcome[None]] = [Outcome("x", error=MgmtError("no"), batch="id")] * failed
+    outcomes += [Outcome("x", partial="1 left out", batch="id")] * partial + [Outcome("x")] * done
+    error = verdict(outcomes)
+    assert isinstance(error, PartialError)
+    assert error.message == expected
+    assert error.next_step == "mgmt status id   (what is left)"
+
+
+def test_errors_of_one_kind_stand_for_themselves() -> None:
+    error = verdict(
+        [
+            Outcome("a", error=NotFoundError("a: gone", next_step="mgmt ls")),
+            Outcome("b", error=NotFoundError("b")),
+        ]
+    )
+    assert isinstance(error, NotFoundError)
+    assert (error.message, error.next_step) == ("2 of 2 targets failed: a: gone", "mgmt ls")
+    mixed = verdict([Outcome("a", error=NotFoundError("a")), Outcome("b", error=ConflictError("b"))])
+    assert type(mixed) is MgmtError
+
+
+def test_a_batch_records_what_is_left(mgmt: Program) -> None:
+    names = ["a", "b", "caf\udce9", "c"]
+    for name in ("a", "c"):
+        (mgmt.work / name).write_text(name)
+    assert mgmt.run("upload", *names).returncode == 3
+    (batch,) = mgmt.json("log", "--type", "batch")
+    assert (batch["status"], batch["error_message"]) == ("partial", "2 of 4 targets failed")
+    assert batch["metadata"] == {"targets": 4, "done": 2, "left": ["b", "caf\udce9"]}
+    assert "left" in mgmt.ok("status", batch["operation_id"])
+    (mgmt.work / "b").write_text("b")
+    mgmt.ok("upload", "a", "b")
+    assert mgmt.json("log", "--type", "batch")[0]["metadata"] == {"targets": 2, "done": 2}
+
+
+def test_a_killed_batch_shows_what_is_left(mgmt: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c"):
+        (mgmt.work / name).write_text(name)
+
+    def die_at_the_second_upload() -> None:
+        survey = archive.survey
+
+        def once(*arguments: object, **options: object) -> object:
+            if (mgmt.work / "completed" / "a").exists():
+                os._exit(9)
+            return survey(*arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr("mgmt.services.steps.plan.survey", once)
+
+    child = mgmt.fork("upload", "a", "b", "c", arm=die_at_the_second_upload)
+    assert child.wait() == 9
+    child.communicate()
+    (batch,) = mgmt.json("log", "--type", "batch")
+    assert batch["status"] == "running"
+    assert batch["metadata"] == {"targets": 3, "done": 1, "left": ["b", "c"]}
+    mgmt.ok("recover")
+    (batch,) = mgmt.json("log", "--type", "batch")
+    assert (batch["status"], batch["metadata"]["left"]) == ("cancelled", ["b", "c"])
+    done = mgmt.run("upload", "a", "b", "c")
+    assert done.returncode == 0, done.stderr
+    assert "archived already" in done.stdout
+
+
+def test_each_error_of_a_batch_says_what_to_try(mgmt: Program) -> None:
+    (mgmt.work / "notes").write_text("x")
+    (mgmt.work / "link").symlink_to("notes")
+    done = mgmt.run("upload", "notes", "link")
+    assert done.returncode == 3
+    assert f"  try: mgmt upload {mgmt.work}/notes" in done.stderr
+    done = mgmt.run("-o", "json", "upload", "notes", "link")
+    assert [each.get("error", {}).get("next") for each in json.loads(done.stdout)] == [
+        None,
+        f"mgmt upload {mgmt.work}/notes",
+    ]
+
+
+def test_no_targets_are_no_operation(mgmt: Program) -> None:
+    (mgmt.work / "empty").mkdir()
+    assert mgmt.json("upload", "--all", "empty") == []
+    assert mgmt.json("log") == []

@@ -1,0 +1,65 @@
+"""Lists of targets, as other programs and other systems write them."""
+
+from pathlib import Path
+
+import pytest
+
+from mgmt.errors import ConfigurationError
+from mgmt.services.steps.targets import inside_another, once_each, read_list
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("data", "paths"),
+    [
+        (b"", []),
+        (b"\n\r\n\n", []),
+        (b"a\nb\n", ["a", "b"]),
+        (b"a\nb", ["a", "b"]),
+        (b"a\r\nb c\r\n", ["a", "b c"]),
+        (b"\xef\xbb\xbfa\r\nb\r\n", ["a", "b"]),
+        (b"\xef\xbb\xbf", []),
+        (b" \n", [" "]),
+        (b"caf\xe9\n", ["caf\udce9"]),
+        (b"# a\n", ["# a"]),
+    ],
+)
+def test_a_list_has_a_path_a_line(data: bytes, paths: list[str]) -> None:
+    assert read_list(data, nul=False, name="list") == paths
+
+
+def test_a_name_that_really_ends_in_a_carriage_return_is_kept(here: Path) -> None:
+    (here / "a\r").touch()
+    (here / "\ufeffb").touch()
+    assert read_list(b"a\r\nb\r\n", nul=False, name="list") == ["a\r", "b"]
+    assert read_list("\ufeffb\r\n".encode(), nul=False, name="list") == ["\ufeffb"]
+
+
+def test_names_in_a_list_with_nul_are_exact() -> None:
+    assert read_list(b"\xef\xbb\xbfa\r\0b\n\0", nul=True, name="list") == ["\ufeffa\r", "b\n"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_is_refused_with_the_command_that_converts_it(encoding: str) -> None:
+    data = "\ufeffa\r\nb\r\n".encode(encoding)
+    with pytest.raises(ConfigurationError, match="UTF-16") as raised:
+        read_list(data, nul=False, name="my list")
+    assert raised.value.next_step == "iconv -f UTF-16 -t UTF-8 'my list' | mgmt upload --files-from -"
+
+
+def test_a_target_is_found_once_however_it_is_written(here: Path) -> None:
+    (here / "s").mkdir()
+    (here / "link").symlink_to(".")
+    assert list(once_each(["s", "s/", "./s", "link/s", str(here / "s"), "gone", "./gone"]).values()) == ["s", "gone"]
+
+
+def test_targets_inside_others_are_found(here: Path) -> None:
+    for name in ("a", "a/b", "a-b", "ab"):
+        (here / name).mkdir()
+    found = once_each(["a/b", "ab", "a-b", "a/b/c", "./a", "gone/x", "gone"])
+    assert inside_another(found) == {"a/b": "./a", "a/b/c": "./a", "gone/x": "gone"}

@@ -1,0 +1,44 @@
+"""A search of files on disk finds what a search of their records would."""
+
+import os
+
+import pytest
+
+from tests.program import Program
+
+
+@pytest.fixture
+def mgmt(on_directory: Program) -> Program:
+    folder = on_directory.home / "media" / "Beach"
+    folder.mkdir(parents=True)
+    for name in ("IMG_1.jpg", "Straße.mov", "ΛΌΓΟΣ", "ünï"):
+        (folder / name).write_text("x")
+    on_directory.environment = {"MGMT_LOCAL_DIR": str(on_directory.home / "media")}
+    return on_directory
+
+
+def local(mgmt: Program, keyword: str) -> set[str]:
+    found = mgmt.json("search", keyword, "--location", "local")
+    return {os.path.basename(each["path"]) for each in found}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "names"),
+    [
+        ("img_1", {"IMG_1.jpg"}),
+        ("beach/img", {"IMG_1.jpg"}),
+        ("media/beach", {"Beach", "IMG_1.jpg", "Straße.mov", "ΛΌΓΟΣ", "ünï"}),
+        ("/beach/", {"IMG_1.jpg", "Straße.mov", "ΛΌΓΟΣ", "ünï"}),
+        ("strasse", {"Straße.mov"}),
+        ("STRASSE", {"Straße.mov"}),
+        ("λόγος", {"ΛΌΓΟΣ"}),
+        ("ÜNÏ", {"ünï"}),
+        ("nothing", set()),
+    ],
+)
+def test_files_on_disk_and_their_records_are_found_alike(mgmt: Program, keyword: str, names: set[str]) -> None:
+    assert local(mgmt, keyword) == names
+    mgmt.environment = {}
+    for name in ("IMG_1.jpg", "Straße.mov", "ΛΌΓΟΣ", "ünï"):
+        mgmt.ok("upload", "--keep", mgmt.home / "media" / "Beach" / name)
+    assert local(mgmt, keyword) == names - {"Beach"}
