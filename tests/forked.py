@@ -75,6 +75,19 @@ class Forked:
         self._errors.close()
 
 
+def child(work: Callable[[], object]) -> Forked:
+    """A child that calls `work` and exits with 0.
+
+    No SQLite catalog may be open in this process: the child would take this process's locks for its own.
+    """
+
+    def main() -> int:
+        work()
+        return 0
+
+    return Forked(main, environment=dict(os.environ), cwd=Path.cwd())
+
+
 def _text(file: IO[str]) -> str:
     file.seek(0)
     return file.read()

@@ -1,5 +1,6 @@
 """A PostgreSQL server: a given one, or one of our own on loopback, as long as a `with` lasts."""
 
+import functools
 import importlib.util
 import itertools
 import os
@@ -20,6 +21,10 @@ from tests.servers import free_port, until
 
 GIVEN = os.environ.get("MGMT_TEST_POSTGRES_URL")
 """For example postgresql://me@127.0.0.1:5432/postgres: a login that may create databases and roles."""
+
+MEMORY = "/dev/shm"
+MOST_BYTES = 2 << 30
+"""More than the databases of a test run ever take."""
 
 _databases = itertools.count(1)
 
@@ -55,18 +60,14 @@ class PostgreSQL:
         self.execute(f"DROP DATABASE {_name(url)} WITH (FORCE)")
 
     def _copy(self, source: str, target: str) -> None:
-        self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{source}'")
-        self.execute(f"CREATE DATABASE {target} TEMPLATE {source} {self._strategy()}")
+        self.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{source}'",
+            f"CREATE DATABASE {target} TEMPLATE {source} {self._strategy()}",
+        )
 
     def _strategy(self) -> str:
         """The faster strategy, where the server has two: it takes a third of the time."""
-        return "STRATEGY FILE_COPY" if self._version() >= 15 else ""
-
-    def _version(self) -> int:
-        import psycopg
-
-        with psycopg.connect(self.url) as connection:
-            return connection.info.server_version // 10000
+        return "STRATEGY FILE_COPY" if _version(self.url) >= 15 else ""
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -144,24 +145,46 @@ class OwnPostgreSQL(PostgreSQL):
         return True
 
 
+@functools.cache
+def _version(url: str) -> int:
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        return connection.info.server_version // 10000
+
+
 def _name(url: str) -> str:
     return urlsplit(url).path.strip("/")
 
 
+def _is_usable(folder: str) -> bool:
+    """Whether databases fit in `folder`, and programs may run there."""
+    if not os.access(folder, os.W_OK):
+        return False
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize > MOST_BYTES and not found.f_flag & os.ST_NOEXEC
+
+
 @contextmanager
 def postgresql() -> Iterator[PostgreSQL]:
-    """The server that MGMT_TEST_POSTGRES_URL names, or one of our own."""
+    """The server that MGMT_TEST_POSTGRES_URL names, or one of our own: in memory, where there is enough.
+
+    Each database is a copy of some 300 files, which takes a disk several times as long.
+    """
     if GIVEN:
         yield PostgreSQL(GIVEN)
         return
-    with own_postgresql() as server:
+    with own_postgresql(parent=MEMORY if _is_usable(MEMORY) else None) as server:
         yield server
 
 
 @contextmanager
-def own_postgresql(*settings: str) -> Iterator[OwnPostgreSQL]:
-    """A new server, with the system's programs or those of a package; `settings` are `name=value`."""
-    with tempfile.TemporaryDirectory(prefix="mgmt-postgresql-", ignore_cleanup_errors=True) as temporary:
+def own_postgresql(*settings: str, parent: str | None = None) -> Iterator[OwnPostgreSQL]:
+    """A new server, with the system's programs or those of a package; `settings` are `name=value`.
+
+    Its folder is created in `parent`, by default the one for temporary files.
+    """
+    with tempfile.TemporaryDirectory(prefix="mgmt-postgresql-", dir=parent, ignore_cleanup_errors=True) as temporary:
         home = Path(temporary)
         owner: dict[str, Any] = {}
         if os.geteuid() == 0:  # PostgreSQL does not run as root

@@ -2,7 +2,8 @@
 
 They do not change what a command does. Building them takes most of the time of a short command:
 
-- botocore reads its service models, some megabytes of JSON, for each session;
+- botocore reads its service models, some megabytes of JSON, for each session, and inspects the same 150 event handlers
+  and their names for each client;
 - SQLAlchemy compiles each statement for each engine;
 - Alembic applies all migrations to each empty catalog, with the same result;
 - Python collects garbage, unless its thresholds are raised, as in `python -m mgmt`.
@@ -12,6 +13,7 @@ Processes of `python -m mgmt` share nothing.
 
 import functools
 import gc
+import inspect
 import os
 import sqlite3
 import tempfile
@@ -24,6 +26,7 @@ import botocore.session
 import pytest
 from alembic import command
 from alembic.config import Config
+from botocore import compat, hooks
 from botocore.loaders import Loader, create_loader
 from sqlalchemy import Dialect, Engine
 from sqlalchemy.orm import Mapper
@@ -53,7 +56,8 @@ class _Statements(dict[Any, Any]):
 @contextmanager
 def shared() -> Iterator[None]:
     """Share models and statements in this process and its forked children."""
-    statements, models = _Statements(), dict[Any, Any]()
+    statements, models, names = _Statements(), dict[Any, Any](), dict[str, str]()
+    create_aliaser = hooks.EventAliaser.__init__
 
     def load(path: str | None = None) -> Loader:
         loader = create_loader(path)
@@ -61,14 +65,25 @@ def shared() -> Iterator[None]:
             vars(loader)["_cache"] = models
         return loader
 
+    def begin(aliaser: hooks.EventAliaser, *arguments: Any) -> None:
+        create_aliaser(aliaser, *arguments)
+        vars(aliaser)["_alias_name_cache"] = names
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", load)
+        patch.setattr(hooks.EventAliaser, "__init__", begin)
+        patch.setattr(hooks, "accepts_kwargs", _accepts_kwargs)
         patch.setattr(Engine, "_compiled_cache", property(lambda _: statements, lambda _, own: None), raising=False)
         patch.setattr(Mapper, "_compiled_cache", property(lambda _: statements))
         thresholds = gc.get_threshold()
         gc.set_threshold(GARBAGE)
         yield
         gc.set_threshold(*thresholds)
+
+
+def _accepts_kwargs(handler: Any) -> bool:
+    code = getattr(getattr(handler, "__func__", handler), "__code__", None)
+    return bool(compat.accepts_kwargs(handler) if code is None else code.co_flags & inspect.CO_VARKEYWORDS)
 
 
 @functools.cache

@@ -192,7 +192,7 @@ class _Summary:
 
 
 class _Blocks:
-    """Splits the tar into blocks, packs them in threads, and passes them on in order. Buffers are reused."""
+    """Splits the tar into blocks, packs them in threads, and passes them on in order. Buffers are made as needed, and reused."""
 
     def __init__(
         self, sink: Callable[[bytes], None], index: IndexWriter, progress: Progress, options: WriteOptions
@@ -205,7 +205,8 @@ class _Blocks:
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="mgmt-pack")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="mgmt-hash")
         self._in_flight: deque[tuple[Future[tuple[tuple[bytes, ...], int]], memoryview, int]] = deque()
-        self._free = [memoryview(bytearray(BLOCK)) for _ in range(2 * options.threads + 1)]
+        self._most_in_flight = 2 * options.threads + 1
+        self._free: list[memoryview] = []
         self._buffer = memoryview(bytearray(BLOCK))
         self._filled = 0
 
@@ -267,9 +268,9 @@ class _Blocks:
         future = self._pool.submit(pack, self._buffer[: self._filled], self._level)
         self._in_flight.append((future, self._buffer, self._filled))
         self._progress.advance(self._filled)
-        if not self._free:
+        if len(self._in_flight) > self._most_in_flight:
             self._emit()
-        self._buffer = self._free.pop()
+        self._buffer = self._free.pop() if self._free else memoryview(bytearray(BLOCK))
         self._filled = 0
 
     def _emit(self) -> None:

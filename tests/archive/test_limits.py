@@ -257,9 +257,12 @@ def test_attributes_that_cannot_be_read_are_reported(
         survey(target[0], xattrs=True)
 
 
-@pytest.fixture
-def deep(tmp_path: Path) -> Iterator[Path]:
-    """Nested folders up to the limit, whose names take six characters per byte in an index."""
+@pytest.fixture(
+    params=[limits.NAMES // 4, pytest.param(limits.NAMES, marks=pytest.mark.torture)], ids=["a quarter", "the limit"]
+)
+def deep(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Nested folders up to the limit or a quarter of it, whose names take six characters per byte in an index."""
+    monkeypatch.setattr(limits, "NAMES", request.param)
     here = os.open(tmp_path, os.O_RDONLY)
     name = b"\xff" * 255
     for _ in range(limits.NAMES // (255 * 6 + 1)):

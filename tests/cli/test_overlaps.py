@@ -1,5 +1,6 @@
 """mgmt never archives what it needs itself: such a target is refused, and `--all` leaves it out."""
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from tests.program import Done, Program
 
 pytestmark = pytest.mark.sqlite
+CLONE_NEWNS = 0x00020000
 
 
 @pytest.fixture
@@ -178,15 +180,15 @@ def test_neighbours_of_the_store_are_archived(mgmt: Program, place: Path) -> Non
 
 def mounted(mgmt: Program, mount: str, *words: str) -> Done:
     """Run the command in a mount namespace where `mount` ("FROM TO") is a bind mount."""
-    script = f'mount --bind {mount} && exec "$@"'
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", *mgmt.command(*words)],
-        cwd=mgmt.work,
-        env=mgmt.env(),
-        capture_output=True,
-        text=True,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
+
+    def bind() -> None:
+        assert ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        subprocess.run(["mount", "--bind", *mount.split()], check=True)
+
+    with mgmt.fork(*words, arm=bind) as child:
+        output = child.communicate()
+    return Done(child.wait(), *output)
 
 
 def may_mount() -> bool:

@@ -32,7 +32,7 @@ def archives_of(program: Program) -> Counter[str]:
     return Counter(path for (path,) in program.records.rows(query))
 
 
-@pytest.mark.parametrize("each", [24, pytest.param(1000, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("each", [12, pytest.param(1000, marks=pytest.mark.torture)])
 def test_files_on_overlapping_lists_are_archived_once(each: int, on_directory: Program, figure: Figure) -> None:
     """Each process has `each` files; their second half is the first half of the next process."""
     on_directory.ok("ls")

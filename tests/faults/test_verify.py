@@ -57,7 +57,7 @@ def archive_many(program: Program, count: int) -> None:
     program.ok("upload", "-0", "--files-from", listing)
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.torture)])
 def test_verify_finds_one_of_each_problem_among_many(count: int, on_directory: Program, figure: Figure) -> None:
     archive_many(on_directory, count)
     assert found_by(on_directory, "--all") == {}

@@ -1,7 +1,5 @@
 """The audit trail: finished operations are immutable, hashed and sealed."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
@@ -20,6 +18,7 @@ from mgmt.catalog import (
     Tampering,
     UploadRecord,
     VerifyRecord,
+    open_catalog,
 )
 from mgmt.catalog.audit import canonical, chain
 from mgmt.catalog.audit.canonical import canonical_rows
@@ -27,6 +26,7 @@ from mgmt.catalog.audit.seals import seals
 from mgmt.catalog.schema import migrate
 from mgmt.errors import CatalogError, StoreError
 from tests.behind import REOPENED, behind
+from tests.forked import child
 
 Reopen = Callable[[], Catalog]
 Make = Callable[..., FileRecord]
@@ -264,22 +264,18 @@ def test_an_operation_that_finishes_late_gets_a_later_seal(catalog: Catalog) -> 
     assert list(catalog.audit.verification().findings()) == []
 
 
-SEALING = """
-import sys
-from mgmt.catalog import UploadRecord, open_catalog
-for number in range(10):
-    catalog = open_catalog(sys.argv[1])
-    with catalog.journal.record(UploadRecord(target_path=f"/{number}")):
-        pass
-    catalog.close()
-"""
+def seal_ten(url: str) -> None:
+    for number in range(10):
+        catalog = open_catalog(url)
+        with catalog.journal.record(UploadRecord(target_path=f"/{number}")):
+            pass
+        catalog.close()
 
 
-def test_concurrent_processes_seal_each_operation_once(url: str, catalog: Catalog) -> None:
-    catalog.metadata.list_files()
-    command = [sys.executable, "-c", SEALING, url]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    assert [process.communicate()[1] for process in running] == [""] * 4
+def test_concurrent_processes_seal_each_operation_once(url: str, reopen: Reopen) -> None:
+    running = [child(lambda: seal_ten(url)) for _ in range(4)]
+    assert [(process.communicate()[1], process.returncode) for process in running] == [("", 0)] * 4
+    catalog = reopen()
     catalog.audit.seal()
     verification = catalog.audit.verification()
     assert list(verification.findings()) == []

@@ -19,6 +19,9 @@ from mgmt.catalog import HEAD, Catalog, FileRecord, Location, UploadRecord, open
 from mgmt.catalog.db import engine
 from mgmt.errors import CatalogError, ConfigurationError, ExitStatus, NotFoundError
 from tests.behind import behind
+from tests.forked import child
+
+PATIENCE = engine.BUSY_SECONDS
 
 
 def mode(path: Path | str) -> int:
@@ -156,17 +159,14 @@ def test_threads_can_share_a_catalog(catalog: Catalog) -> None:
 
 
 def test_writers_of_several_processes_wait_for_each_other(sqlite_catalog: Catalog) -> None:
-    sqlite_catalog.metadata.list_files()
-    code = """
-import sys
-from mgmt.catalog import FileRecord, Location, open_catalog
-catalog = open_catalog(sys.argv[1])
-for step in range(20):
-    catalog.metadata.save_file_record(FileRecord(path=f"/{sys.argv[2]}/{step}", location=Location.LOCAL, host="h"))
-"""
-    arguments = (sys.executable, "-c", code, f"sqlite:///{sqlite_catalog.database.path}")
-    processes = [subprocess.Popen([*arguments, str(number)]) for number in range(4)]
-    assert [process.wait() for process in processes] == [0] * 4
+    def write(number: int) -> None:
+        engine.BUSY_SECONDS = PATIENCE
+        catalog = open_catalog(f"sqlite:///{sqlite_catalog.database.path}")
+        for step in range(20):
+            catalog.metadata.save_file_record(a_file(f"/{number}/{step}"))
+
+    processes = [child(lambda number=number: write(number)) for number in range(4)]  # type: ignore[misc]
+    assert [(process.communicate()[1], process.returncode) for process in processes] == [("", 0)] * 4
     assert len(sqlite_catalog.metadata.list_files(limit=None)) == 80
 
 

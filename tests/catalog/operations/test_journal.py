@@ -1,11 +1,11 @@
 """The journal: when an operation is committed, claims, and taking up interrupted operations."""
 
 import logging
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 import pytest
 from sqlalchemy import text
@@ -25,6 +25,7 @@ from mgmt.catalog import (
 )
 from mgmt.catalog.records.process import Owner
 from mgmt.errors import BusyError, CatalogError, Interrupted, StoreError
+from tests.forked import child
 
 Reopen = Callable[[], Catalog]
 Make = Callable[..., FileRecord]
@@ -210,25 +211,21 @@ def test_the_database_refuses_two_live_claims(catalog: Catalog) -> None:
         session.execute(text("UPDATE operations SET claim = '/a', status = 'failed'"))
 
 
-CUT_OFF = """
-import os, signal, sys
-from mgmt.catalog import UploadRecord, open_catalog
-catalog = open_catalog(sys.argv[1])
-with catalog.journal.record(UploadRecord(target_path="/a\\udcff"), claim="/a\\udcff") as upload:
-    upload.stage, upload.upload_id = "sending", "u-1"
-    catalog.journal.checkpoint()
-    upload.stage = "never written"
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
+def upload_until_killed(url: str) -> None:
+    catalog = open_catalog(url)
+    with catalog.journal.record(upload("/a\udcff"), claim="/a\udcff") as record:
+        record.stage, record.upload_id = "sending", "u-1"
+        catalog.journal.checkpoint()
+        record.stage = "never written"
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
-def cut_off(url: str, catalog: Catalog) -> OperationRecord:
+def cut_off(url: str, reopen: Reopen) -> OperationRecord:
     """An upload whose process was killed."""
-    catalog.metadata.list_files()
-    done = subprocess.run([sys.executable, "-c", CUT_OFF, url], check=False)
-    assert done.returncode == -signal.SIGKILL
-    (operation,) = catalog.journal.interrupted()
+    with child(lambda: upload_until_killed(url)) as killed:
+        assert killed.wait() == -signal.SIGKILL
+    (operation,) = reopen().journal.interrupted()
     return operation
 
 
@@ -358,45 +355,32 @@ def test_a_batch_and_its_children(catalog: Catalog, reopen: Reopen) -> None:
     assert again.require_operation(batch.operation_id).status is Status.PARTIAL
 
 
-CLAIMING = """
-import sys
-from mgmt.catalog import UploadRecord, open_catalog
-from mgmt.errors import BusyError
-catalog = open_catalog(sys.argv[1])
-catalog.metadata.list_files()
-won = 0
-for round in sys.stdin:
-    try:
-        with catalog.journal.record(UploadRecord(target_path="/a"), claim=f"/a{round.strip()}"):
-            print("won", flush=True)
-            sys.stdin.readline()
-    except BusyError:
-        print("busy", flush=True)
-        sys.stdin.readline()
-"""
+def claim_each(url: str, test: Connection) -> None:
+    """Claim every target that `test` sends, and hold it until the next message."""
+    catalog = open_catalog(url)
+    for target in iter(test.recv, None):
+        try:
+            with catalog.journal.record(upload(), claim=target):
+                test.send("won")
+                test.recv()
+        except BusyError:
+            test.send("busy")
+            test.recv()
 
 
-def test_only_one_of_eight_processes_gets_the_claim(url: str, catalog: Catalog) -> None:
-    catalog.metadata.list_files()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", CLAIMING, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(8)
-    ]
-
-    def tell(line: str) -> None:
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write(line)
-            process.stdin.flush()
-
+def test_only_one_of_eight_processes_gets_the_claim(url: str, reopen: Reopen) -> None:
+    started = []
+    for _ in range(8):
+        here, there = multiprocessing.Pipe()
+        started.append((child(lambda there=there: claim_each(url, there)), here))  # type: ignore[misc]
     for number in range(20):
-        tell(f"{number}\n")
-        answers = sorted(process.stdout.readline().strip() for process in processes if process.stdout)
-        assert answers == ["busy"] * 7 + ["won"]
-        tell("go on\n")
-    for process in processes:
-        process.communicate()
-        assert process.returncode == 0
-    assert [operation.status for operation in catalog.metadata.list_operations()] == [Status.SUCCESS] * 20
+        for _, pipe in started:
+            pipe.send(f"/a{number}")
+        assert sorted(pipe.recv() for _, pipe in started) == ["busy"] * 7 + ["won"]
+        for _, pipe in started:
+            pipe.send("go on")
+    for process, pipe in started:
+        pipe.send(None)
+        _, errors = process.communicate()
+        assert (process.returncode, errors) == (0, "")
+    assert [operation.status for operation in reopen().metadata.list_operations()] == [Status.SUCCESS] * 20
