@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.message import Message
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -47,6 +48,8 @@ class Quirks:
     """Whether a truncated listing says how to continue it."""
     only_v1: bool = False
     """It answers every listing as version 1: `marker` continues it, and version 2's parameters are ignored."""
+    stuck: bool = False
+    """It answers every listing with its first page."""
     max_parts: int = 10_000
     omits: frozenset[str] = frozenset()
     """Elements and headers that its answers never have: `ETag`, `LastModified`, `Size`."""
@@ -111,7 +114,7 @@ class Request:
     method: str
     key: str
     query: dict[str, str]
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes
 
 
@@ -270,6 +273,7 @@ class Endpoint:
     def _list(self, query: Mapping[str, str]) -> Answer:
         v2 = query.get("list-type") == "2" and not self.quirks.only_v1
         after = query.get("continuation-token") or query.get("start-after") if v2 else query.get("marker")
+        after = None if self.quirks.stuck else after
         keys = sorted((key for key in self.objects if self._visible(key)), key=str.encode)
         keys = [key for key in keys if key.startswith(query.get("prefix", "")) and key > (after or "")]
         page, more = self._cut(keys, query.get("max-keys"))

@@ -34,6 +34,7 @@ from mgmt.errors import (
 from mgmt.paths import held_parent
 from mgmt.services.steps.adoption import adopt_left, contradiction, is_recorded, prove_claimed, proven_record
 from mgmt.services.steps.archived import note_archived, record_proven
+from mgmt.services.steps.cleanup import unless_refused
 from mgmt.services.steps.conflicts import next_key, taken_by
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, index_key
@@ -222,8 +223,9 @@ class _Upload:
             metadata = {OPERATION: archive_id(record), "mgmt-format": "1"}
             transfer = Transfer(
                 largest_object(self.plan.survey.tar_size),
-                part_size=record.part_size or options.part_size,
+                part_size=options.part_size,
                 resume=record.upload_id,
+                resume_part_size=record.part_size,
                 on_started=started,
             )
             sending = store.start_upload(key, Attributes(metadata, options.storage_class, options.tags), transfer)
@@ -245,9 +247,12 @@ class _Upload:
                 self._checkpoint()
                 stored = sending.complete()
             except (SourceChangedError, ConflictError, IntegrityError, RefusedError):
-                sending.abort()
-                remove_index(store, key, index_key, archive_id(record))
-                record.upload_id, record.stage = None, None
+                with unless_refused("what was sent", self.context.progress):
+                    sending.abort()
+                    record.upload_id = None
+                with unless_refused("its index", self.context.progress):
+                    remove_index(store, key, index_key, archive_id(record))
+                record.stage = None
                 self._checkpoint()
                 raise
             sizes = {"parts_sent": sending.parts_sent, "parts_skipped": sending.parts_skipped}
@@ -270,8 +275,9 @@ class _Upload:
         except IntegrityError:
             if self.fresh and self.record.archive_id is None:
                 # Only this process can have made it. It is worthless, and would be in the way of the next attempt.
-                take_back(self.store, stored.key, index_key, archive_id(self.record))
-                self.record.stage = None
+                with unless_refused("the worthless archive", self.context.progress):
+                    take_back(self.store, stored.key, index_key, archive_id(self.record))
+                    self.record.stage = None
             raise
 
     def _adopt(self, existing: StoredObject) -> None:
@@ -294,7 +300,8 @@ class _Upload:
                 raise taken_by(store, existing.key, "other contents")
             record.proof = self._prove_existing(existing, index, hashed, known)
             if record.upload_id is not None:
-                store.abort(existing.key, record.upload_id)  # an interrupted run may have left it beside the object
+                with unless_refused("an interrupted upload", self.context.progress):
+                    store.abort(existing.key, record.upload_id)
             made_by = index.header.operation_id
             record.index_key = index_key(existing.key, made_by) if made_by else None
             own = existing.metadata.get(OPERATION) == archive_id(record)
