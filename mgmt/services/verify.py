@@ -9,7 +9,16 @@ from itertools import islice, zip_longest
 from mgmt.archive import Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, Role, Status, VerifyRecord
 from mgmt.choices import Proof
-from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, MgmtError, Problem, ProblemError
+from mgmt.errors import (
+    CatalogError,
+    ConfigurationError,
+    IntegrityError,
+    MgmtError,
+    Problem,
+    ProblemError,
+    StoreError,
+    StoreUnavailableError,
+)
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.batch import Outcome
 from mgmt.services.steps.context import Context
@@ -17,7 +26,7 @@ from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key
 from mgmt.services.steps.indexes import any_index, find_index, look_up, open_index
 from mgmt.services.steps.proof import prove_again, still_there
 from mgmt.services.steps.resolve import Archive, find_archive
-from mgmt.storage import ObjectStore
+from mgmt.storage import ObjectStore, is_key
 
 _BATCH = 500
 _COMPARED = ("path", "type", "mode", "size", "mtime_ns", "header_offset", "data_offset", "sha256", "link")
@@ -91,23 +100,41 @@ def _find_unknown_in(url: str, context: Context) -> Generator[Outcome[VerifyReco
             record.checked_objects += len(batch)
             record.checked_size += sum(each.size for each in batch.values())
             for key in catalog.metadata.unknown_keys(store.url, list(batch)):
-                if look_up(store, key) is not None:  # else it was removed after it was listed
+                if (error := _unknown(store, key)) is not None:
                     record.problems_found += 1
-                    yield Outcome(store.location(key), error=_unknown(store, key))
+                    yield Outcome(store.location(key), error=error)
         if record.problems_found:
             record.status, record.details = Status.FAILED, {"problem": Problem.UNKNOWN.value}
             record.error_message = f"{record.problems_found} objects that the catalog does not know"
 
 
-def _unknown(store: ObjectStore, key: str) -> ProblemError:
-    rebuild = f"mgmt --store {store.url} db rebuild"
-    if key.endswith(SUFFIX) and look_up(store, archive_key(key)) is None:
-        return ProblemError(
-            Problem.UNKNOWN,
-            f"{store.location(key)} is an index without an archive, and not in the catalog",
-            next_step=f"{rebuild}; mgmt recover   (an hour after it was stored)",
-        )
-    return ProblemError(Problem.UNKNOWN, f"{store.location(key)} is not in the catalog", next_step=rebuild)
+def _unknown(store: ObjectStore, key: str) -> ProblemError | None:
+    """The problem of an object that the catalog lacks; None if it was removed after it was listed."""
+    where, rebuild = store.location(key), f"mgmt --store {store.url} db rebuild"
+    if not is_key(key):
+        return _foreign(where, "mgmt stores nothing under such a key")
+    try:
+        if look_up(store, key) is None:
+            return None
+        if key.endswith(SUFFIX) and look_up(store, archive_key(key)) is None:
+            return ProblemError(
+                Problem.UNKNOWN,
+                f"{where} is an index without an archive, and not in the catalog",
+                next_step=f"{rebuild}; mgmt recover   (an hour after it was stored)",
+            )
+    except StoreUnavailableError:
+        raise
+    except (StoreError, ConfigurationError) as exc:
+        return _foreign(where, exc.message)
+    return ProblemError(Problem.UNKNOWN, f"{where} is not in the catalog", next_step=rebuild)
+
+
+def _foreign(where: str, why: str) -> ProblemError:
+    return ProblemError(
+        Problem.UNKNOWN,
+        f"{where} is foreign, and not in the catalog: {why}",
+        next_step="move it out of the prefix of the store, if it is not needed there",
+    )
 
 
 def _check(archive: Archive, method: Proof, context: Context) -> str:
