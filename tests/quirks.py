@@ -118,8 +118,10 @@ class Request:
     body: bytes
 
 
-def refusal(status: int, code: str, message: str) -> Answer:
+def refusal(status: int, code: str, message: str, *, for_credentials: bool = False) -> Answer:
     xml = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+    if for_credentials:  # the form of the service that gives out credentials
+        xml = f"<ErrorResponse>{xml}</ErrorResponse>"
     return Answer(status, {"Content-Type": "application/xml"}, xml.encode() if code else b"")
 
 
@@ -170,7 +172,7 @@ class Endpoint:
             if told is not None:
                 told.times -= 1
                 status, _, code = told.answer.partition(" ")
-                answer = refusal(int(status), code, told.message)
+                answer = refusal(int(status), code, told.message, for_credentials=line == "POST /")
                 answer.headers.update(told.headers)
             return answer
 

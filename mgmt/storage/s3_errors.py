@@ -63,7 +63,8 @@ def translated(where: str) -> Iterator[None]:
 
 def _refused(error: ClientError, where: str) -> Exception:
     details, answer = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
-    code, words = details.get("Code", ""), details.get("Message", "")
+    status = answer.get("HTTPStatusCode", 0)
+    code, words = details.get("Code") or str(status), details.get("Message") or ""
     if error.operation_name.startswith(_FOR_CREDENTIALS):
         return StoreError(
             f"the credentials for {where} are not available: {error.operation_name} was refused:"
@@ -71,9 +72,9 @@ def _refused(error: ClientError, where: str) -> Exception:
             next_step="check role_arn and source_profile of the profile: aws sts get-caller-identity",
         )
     region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region")
-    if region is not None and answer.get("HTTPStatusCode", 0) // 100 == 3:
+    if region is not None and status // 100 == 3:
         words = f"it is in {region}"
-    return refusal(code, answer.get("HTTPStatusCode", 0), words, where)
+    return refusal(code, status, words, where)
 
 
 def _insecure(error: SSLError, where: str) -> StoreError:

@@ -28,17 +28,27 @@ def probe(bucket: Bucket) -> Capabilities:
 
 
 def _refuses_wrong(bucket: Bucket, algorithm: str) -> bool:
-    """Whether the endpoint accepts a part with the right checksum and rejects one with a wrong checksum."""
+    """Whether the endpoint accepts a part with the right checksum and rejects one with a wrong checksum.
+
+    Whatever it refuses for a checksum that it may not know is not supported, by whichever code it says so. Content-MD5
+    is part of HTTP, and probed last: an error there is one of the store.
+    """
     probed = NewObject(bucket, f"{PROBE}{uuid4().hex}", algorithm, Attributes({}))
     probed.where = bucket.url  # errors here are about the store, not about the probe's object
     try:
         upload_id = probed.begin()
-    except UnsupportedError:
-        return False
+    except StoreError as error:
+        if _may_not_know(algorithm, error):
+            return False
+        raise
     try:
         probed.send(upload_id, 1, _DATA, checksum(algorithm, _DATA))
-    except (IntegrityError, UnsupportedError):
+    except IntegrityError:
         return False
+    except StoreError as error:
+        if _may_not_know(algorithm, error):
+            return False
+        raise
     else:
         return _is_refused(probed, upload_id, _DATA, checksum(algorithm, [b"wrong"]))
     finally:
@@ -46,11 +56,21 @@ def _refuses_wrong(bucket: Bucket, algorithm: str) -> bool:
             probed.abort(upload_id)
 
 
+def _may_not_know(algorithm: str, error: StoreError) -> bool:
+    if isinstance(error, StoreUnavailableError):
+        return False
+    return algorithm != PROBED[-1] or isinstance(error, UnsupportedError)
+
+
 def _is_refused(probed: NewObject, upload_id: str, data: Sequence[bytes], wrong: bytes) -> bool:
     try:
         probed.send(upload_id, 1, data, wrong)
     except (IntegrityError, UnsupportedError):
         return True
+    except StoreUnavailableError:
+        raise
+    except StoreError:
+        return False  # refused, but perhaps for another reason: it is not trusted
     return False
 
 
