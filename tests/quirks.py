@@ -53,6 +53,10 @@ class Quirks:
     max_parts: int = 10_000
     omits: frozenset[str] = frozenset()
     """Elements and headers that its answers never have: `ETag`, `LastModified`, `Size`."""
+    equal_parts: bool = False
+    """A completion is refused unless all parts but the last have one size."""
+    exact_uploads: bool = False
+    """Unfinished uploads are listed only if the prefix is the whole key of one."""
     weak: bool = False
     """A proxy has made the ETags weak, and wants them back like that."""
     settles_after: int | None = None
@@ -247,6 +251,8 @@ class Endpoint:
             raise RefusedError(400, "InvalidPart", "an ETag does not match")
         if not named or any(number not in begun.parts for number, _ in named):
             raise RefusedError(400, "InvalidPart", "a part is missing")
+        if self.quirks.equal_parts and len({len(begun.parts[number].body) for number, _ in named[:-1]}) > 1:
+            raise RefusedError(400, "InvalidPart", "All non-trailing parts must have the same length.")
         stored = self._joined([begun.parts[number] for number, _ in named], begun.headers)
         stated = request.headers.get("x-amz-checksum-crc64nvme")
         if "crc64nvme" in self.quirks.compares and stated not in (None, stored.checksums.get("crc64nvme")):
@@ -294,6 +300,8 @@ class Endpoint:
     def _list_uploads(self, query: Mapping[str, str]) -> Answer:
         after = query.get("key-marker", ""), query.get("upload-id-marker", "")
         begun = sorted((each.key, upload_id) for upload_id, each in self.uploads.items())
+        if self.quirks.exact_uploads:
+            begun = [each for each in begun if each[0] == query.get("prefix")]
         begun = [each for each in begun if each[0].startswith(query.get("prefix", "")) and each > after]
         page, more = self._cut(begun, query.get("max-uploads"))
         entries = "".join(

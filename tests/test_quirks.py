@@ -130,6 +130,23 @@ def test_an_upload_fails(opened: Any, quirks: dict[str, Any]) -> None:
         client.store("a", DATA, "op-1", PART)
 
 
+def test_parts_of_two_sizes_are_refused(opened: Any) -> None:
+    _, careless = opened(equal_parts=True)
+    client, place, parts = careless.client, {"Bucket": BUCKET, "Key": "a"}, []
+    place["UploadId"] = client.create_multipart_upload(**place)["UploadId"]
+    for number, body in enumerate([b"xx", b"x", b"x"], start=1):
+        parts.append({"PartNumber": number, "ETag": client.upload_part(**place, PartNumber=number, Body=body)["ETag"]})
+    with pytest.raises(ClientError, match="same length"):
+        client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
+
+
+def test_uploads_are_listed_for_an_exact_key_only(opened: Any) -> None:
+    _, careless = opened(exact_uploads=True)
+    careless.client.create_multipart_upload(Bucket=BUCKET, Key="a/b")
+    assert "Uploads" not in careless.client.list_multipart_uploads(Bucket=BUCKET, Prefix="a/")
+    assert len(careless.client.list_multipart_uploads(Bucket=BUCKET, Prefix="a/b")["Uploads"]) == 1
+
+
 def test_a_slow_completion_appears_late(opened: Any) -> None:
     endpoint, client = opened(settles_after=1)
     with pytest.raises((ClientError, BotoCoreError)):

@@ -287,6 +287,19 @@ def test_a_new_part_size_is_used(opened: Opened, recovered: bool, message: str) 
     assert (len(archives(endpoint)), len(indexes(endpoint))) == (1, 1)
 
 
+@pytest.mark.parametrize("quirks", [{"equal_parts": True}, {"exact_uploads": True}], ids=str)
+def test_an_upload_that_failed_is_resumed_or_removed(opened: Opened, quirks: dict[str, Any]) -> None:
+    endpoint, program = opened(**quirks)
+    set_up(program, **SMALL_PARTS)
+    for name in ("movie", "other"):
+        endpoint.tell(r"^PUT .*partNumber=3\b", "403 AccessDenied", times=1)
+        refused(program, 1, "upload", original(program, name, LARGE))
+    program.ok("upload", program.work / "movie")
+    program.ok("recover")
+    assert endpoint.uploads == {}
+    assert (len(archives(endpoint)), len(indexes(endpoint))) == (1, 1)
+
+
 def test_an_upload_that_failed_is_resumed_with_its_own_part_size(opened: Opened) -> None:
     endpoint, program = opened()
     set_up(program, **SMALL_PARTS)
