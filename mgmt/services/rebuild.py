@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from mgmt.archive import Index
 from mgmt.catalog import Catalog, IgnoredKeys, Location, Place, RebuildRecord, Role, Status, UploadRecord
-from mgmt.errors import IntegrityError, NotFoundError, NotReadyError, PartialError
+from mgmt.errors import IntegrityError, NotFoundError, NotReadyError, PartialError, StoreError, StoreUnavailableError
 from mgmt.progress import NoProgress
 from mgmt.services.steps import orphans
 from mgmt.services.steps.adoption import contradiction, prove_claimed
@@ -12,14 +12,14 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key
 from mgmt.services.steps.indexes import look_up, open_index
 from mgmt.services.steps.resolve import ArchiveFacts, archive_id, save_archive
-from mgmt.storage import ObjectStore, StoredObject
+from mgmt.storage import ObjectStore, StoredObject, has_etag, is_key
 
 
 def rebuild(context: Context) -> RebuildRecord:
     """Record every archive of the configured store that has an index; update what is already recorded.
 
-    `record.details` counts `archives`, `members` and `interrupted` uploads, and lists what was `left_out`. Raises
-    PartialError at the end if an archive had no usable index.
+    `record.details` counts `archives`, `members` and `interrupted` uploads, and lists what was `left_out`, and what is
+    `foreign`. Raises PartialError at the end if an object that may be an archive had no usable index.
     """
     store, catalog, progress = context.open_store(None), context.catalog, context.progress
     record = RebuildRecord(target_path=store.url, target_name=store.url, command_args=dict(context.command_args))
@@ -28,7 +28,7 @@ def rebuild(context: Context) -> RebuildRecord:
     try:
         with catalog.journal.record(record, claim=f"rebuild {store.url}") as record:
             progress.start(f"rebuild from {store.url}")
-            objects, indexes_of = _listed(store, catalog.metadata.ignored_keys(store.url))
+            objects, indexes_of, foreign = _listed(store, catalog.metadata.ignored_keys(store.url))
             stray: list[str] = []
             for stored in objects.values():
                 try:
@@ -41,13 +41,16 @@ def rebuild(context: Context) -> RebuildRecord:
                             catalog.journal.link(record, archive, Role.RESULT)
                         members += index.end.members
                         archives += 1
-                except (IntegrityError, NotFoundError) as exc:
+                except StoreUnavailableError:
+                    raise
+                except (IntegrityError, NotFoundError, StoreError) as exc:
                     left_out.append(f"{stored.key}: {exc}")
             stray += [key for archive, keys in indexes_of.items() if archive not in objects for key in keys]
             interrupted = sum(_record_interrupted(key, store, catalog) for key in stray)
             counts = {"archives": archives, "members": members, "interrupted": interrupted}
-            record.details = {**counts, "left_out": left_out[:1000]}
+            record.details = {**counts, "left_out": left_out[:1000], "foreign": foreign[:1000]}
             if left_out:
+                catalog.journal.checkpoint()
                 total = archives + len(left_out)
                 raise PartialError(f"{len(left_out)} of {total} objects have no usable index; first: {left_out[0]}")
         catalog.members.index_names()
@@ -56,18 +59,26 @@ def rebuild(context: Context) -> RebuildRecord:
     return record
 
 
-def _listed(store: ObjectStore, ignored: IgnoredKeys) -> tuple[dict[str, StoredObject], dict[str, list[str]]]:
-    """The archives of `store` by their keys, and the keys of the indexes of each key, without what is `ignored`."""
+def _listed(
+    store: ObjectStore, ignored: IgnoredKeys
+) -> tuple[dict[str, StoredObject], dict[str, list[str]], list[str]]:
+    """The archives of `store` by their keys, the keys of the indexes of each key, and the keys that are not of mgmt.
+
+    Without what is `ignored`.
+    """
     objects: dict[str, StoredObject] = {}
     indexes: dict[str, list[str]] = {}
+    foreign: list[str] = []
     for stored in store.list():
         if stored.key in ignored:
             continue
-        if stored.key.endswith(SUFFIX):
+        if not is_key(stored.key):
+            foreign.append(stored.key)
+        elif stored.key.endswith(SUFFIX):
             indexes.setdefault(archive_key(stored.key), []).append(stored.key)
         else:
             objects[stored.key] = stored
-    return objects, indexes
+    return objects, indexes, foreign
 
 
 def _record_interrupted(key: str, store: ObjectStore, catalog: Catalog) -> bool:
@@ -75,11 +86,16 @@ def _record_interrupted(key: str, store: ObjectStore, catalog: Catalog) -> bool:
 
     Returns False when the upload is recorded already, or may still be running, in another catalog.
     """
-    stored = look_up(store, key)
-    if stored is None or (made_by := stored.metadata.get(OPERATION)) is None:
-        return False
-    if any(each.key == archive_key(key) for each in store.pending(archive_key(key))):
-        return False  # its parts are in the store: it may be resumed
+    try:
+        stored = look_up(store, key)
+        if stored is None or (made_by := stored.metadata.get(OPERATION)) is None:
+            return False
+        if any(each.key == archive_key(key) for each in store.pending(archive_key(key))):
+            return False  # its parts are in the store: it may be resumed
+    except StoreUnavailableError:
+        raise
+    except StoreError:
+        return False  # what may not be looked at is somebody else's, or may still be running
     now = store.clock() or datetime.now(UTC)
     if stored.last_modified is None or now - stored.last_modified < orphans.OLD or _is_known(made_by, catalog):
         return False
@@ -100,6 +116,8 @@ def _is_known(made_by: str, catalog: Catalog) -> bool:
 
 def _own_index(store: ObjectStore, stored: StoredObject, indexes: list[str]) -> str:
     """The key of the index that the archive itself names; an upload that lost a race for the key may have left one."""
+    if not indexes:
+        raise NotFoundError("it has no index")
     if len(indexes) == 1:
         return indexes[0]
     operation_id = store.head(stored.key).metadata.get(OPERATION, "")
@@ -118,7 +136,7 @@ def _facts(stored: StoredObject, key: str, index: Index, store: ObjectStore, cat
     if known is not None and known.proof is not None and (wrong := contradiction(known, index)):
         # The object itself carries its archive id; if it carries none, another object has another ETag.
         carried = store.head(stored.key).metadata.get(OPERATION)
-        if known.archive_id == carried if carried is not None else known.etag == stored.etag:
+        if known.archive_id == carried if carried is not None else has_etag(stored, known.etag):
             proof = _read(stored, index, store, wrong)
     size = sum(member.size for member in index.members())
     return ArchiveFacts(store=store, stored=stored, index=index, index_key=key, original_size=size, proof=proof)

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from mgmt.archive import (
@@ -23,7 +23,6 @@ from mgmt.choices import OnConflict
 from mgmt.errors import (
     ConflictError,
     IntegrityError,
-    MgmtError,
     NotFoundError,
     NotReadyError,
     RefusedError,
@@ -31,26 +30,26 @@ from mgmt.errors import (
 )
 from mgmt.paths import held_parent
 from mgmt.services.steps.adoption import (
-    ARCHIVE_GONE,
     adopt_left,
     contradiction,
     is_recorded,
-    is_still_stored,
     prove_claimed,
     proven_record,
 )
 from mgmt.services.steps.archived import index_header, note_archived, note_pending, record_proven
+from mgmt.services.steps.cleanup import unless_refused
 from mgmt.services.steps.conflicts import next_key, taken_by, taken_by_other_contents
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.finished import finished_upload
 from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import any_index, as_sent, finish_index, look_up
+from mgmt.services.steps.interrupted import SupersededError, resume_proven
 from mgmt.services.steps.leftovers import remove_replaced_index
 from mgmt.services.steps.local_copy import announce_copy, local_copy, on_disk, remove_copy
-from mgmt.services.steps.local_files import claim, is_in
-from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upload, same_as_archived
+from mgmt.services.steps.local_files import claim
+from mgmt.services.steps.move_original import PROVEN, finish_upload
 from mgmt.services.steps.orphans import abort_orphans
-from mgmt.services.steps.plan import Plan, UploadOptions, completed_dir, key_of, plan_upload
+from mgmt.services.steps.plan import Plan, UploadOptions, plan_upload
 from mgmt.services.steps.proof import Expected, prove
 from mgmt.services.steps.removal import put_index, remove_index, take_back
 from mgmt.services.steps.resolve import ArchiveFacts, archive_id
@@ -67,10 +66,6 @@ SENT = "sent"
 
 STALLED = 60.0
 """Seconds after which an upload looks whether its index is still there. No other catalog removes one within an hour."""
-
-
-class _SupersededError(MgmtError):
-    """An interrupted run wanted another key or store: its operation ends here, and this run gets one of its own."""
 
 
 def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
@@ -98,7 +93,7 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
             with context.catalog.journal.record(asked, claim=claim(target)) as record:
                 if record.stage == PROVEN:
                     remove_abandoned_scratch()
-                    again = _resume_proven(record, options, store, folder, context)
+                    again = resume_proven(record, options, store, folder, context)
                     context.catalog.journal.checkpoint()
                 else:
                     plan = plan_upload(target, options, store, folder)
@@ -107,35 +102,11 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
                 if record.status != Status.CANCELLED:
                     finish_upload(record, context.catalog, folder)
             context.catalog.members.index_names()
-        except _SupersededError:
+        except SupersededError:
             again = True
         finally:
             context.progress.stop()
     return upload(path, options, context) if again else record
-
-
-def _resume_proven(
-    record: UploadRecord, options: UploadOptions, store: ObjectStore, folder: int, context: Context
-) -> bool:
-    """Let an interrupted, proven upload end as is asked now; return whether another one has to follow.
-
-    That is so when its original has moved and another file has its name, or when another store or key is asked for.
-    Raises _SupersededError when its archive was deleted before its original has moved.
-    """
-    target, moved_to = str(record.target_path), record.completed_dir_path
-    if not is_in(folder, target):  # it has been moved
-        return False
-    if moved_to is not None and same_as_archived(moved_to, record, moved=True):
-        return True
-    if not is_still_stored(record, context.open_store(record.store), context.catalog):
-        remove_copy(record)
-        raise _SupersededError(ARCHIVE_GONE)
-    wanted = (store.url, key_of(target, options))
-    if (record.store, record.requested_key or record.s3_object_key) != wanted:
-        announce_again(record, None)
-        return True
-    announce_again(record, None if options.keep else completed_dir(target, options.completed_dir, folder))
-    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +160,7 @@ class _Upload:
         if record.s3_object_key is not None:  # the record of an interrupted run
             renamed = record.s3_object_key != plan.key and record.requested_key == plan.key
             if record.store != store.url or not (renamed or record.s3_object_key == plan.key):
-                raise _SupersededError(f"superseded by an upload to {store.location(plan.key)}")
+                raise SupersededError(f"superseded by an upload to {store.location(plan.key)}")
             key = record.s3_object_key
         else:
             # An interrupted run that got no further than its plan may have had another store in mind.
@@ -218,7 +189,8 @@ class _Upload:
         if self.fresh and record.archive_id is None:
             return
         if record.index_key == index_key(key, archive_id(record)):
-            remove_index(self.store, key, record.index_key, archive_id(record))
+            with unless_refused("the index of an earlier run", self.context.progress):
+                remove_index(self.store, key, record.index_key, archive_id(record))
 
     def _earlier(self) -> UploadRecord | None:
         history = self.context.catalog.metadata.get_upload_history(str(self.record.target_path), self.record.host)
@@ -238,8 +210,9 @@ class _Upload:
             metadata = {OPERATION: archive_id(record), "mgmt-format": "1"}
             transfer = Transfer(
                 largest_object(self.plan.survey.tar_size),
-                part_size=record.part_size or options.part_size,
+                part_size=options.part_size,
                 resume=record.upload_id,
+                resume_part_size=record.part_size,
                 on_started=started,
             )
             sending = store.start_upload(key, Attributes(metadata, options.storage_class, options.tags), transfer)
@@ -261,9 +234,12 @@ class _Upload:
                 self._checkpoint()
                 stored = sending.complete()
             except (SourceChangedError, ConflictError, IntegrityError, RefusedError):
-                sending.abort()
-                remove_index(store, key, index_key, archive_id(record))
-                record.upload_id, record.stage = None, None
+                with unless_refused("what was sent", self.context.progress):
+                    sending.abort()
+                    record.upload_id = None
+                with unless_refused("its index", self.context.progress):
+                    remove_index(store, key, index_key, archive_id(record))
+                record.stage = None
                 self._checkpoint()
                 raise
             sizes = {"parts_sent": sending.parts_sent, "parts_skipped": sending.parts_skipped}
@@ -286,8 +262,9 @@ class _Upload:
         except IntegrityError:
             if self.fresh and self.record.archive_id is None:
                 # Only this process can have made it. It is worthless, and would be in the way of the next attempt.
-                take_back(self.store, stored.key, index_key, archive_id(self.record))
-                self.record.stage = None
+                with unless_refused("the worthless archive", self.context.progress):
+                    take_back(self.store, stored.key, index_key, archive_id(self.record))
+                    self.record.stage = None
             raise
 
     def _adopt(self, existing: StoredObject) -> None:
@@ -310,7 +287,8 @@ class _Upload:
                 raise taken_by_other_contents(record, store, existing.key, known, self.context.catalog)
             record.proof = self._prove_existing(existing, index, hashed, known)
             if record.upload_id is not None:
-                store.abort(existing.key, record.upload_id)  # an interrupted run may have left it beside the object
+                with unless_refused("an interrupted upload", self.context.progress):
+                    store.abort(existing.key, record.upload_id)
             own = existing.metadata.get(OPERATION) == archive_id(record)
             if not own:
                 self._remove_earlier_index()
@@ -373,7 +351,7 @@ class _Upload:
             pass  # what cannot be proven now stays all the same, and `mgmt verify --all` reports it
         if record.archive_id is None:
             record.stage = PROVEN
-            raise _SupersededError(f"its archive is complete, as {self.store.location(existing.key)}")
+            raise SupersededError(f"its archive is complete, as {self.store.location(existing.key)}")
         record.archive_id = None
 
     def _record(self, seen: Hashed, index: Index, stored: StoredObject) -> None:
@@ -390,7 +368,7 @@ class _Upload:
         )
         record_proven(record, self.plan, self.options, archive, self.context.catalog)
         for replaced in self.context.catalog.metadata.replaced_archives(self.store.url, stored.key):
-            with suppress(RefusedError):  # `mgmt verify --all` names what is left, and `mgmt recover` removes it
+            with unless_refused("the index of an archive that is gone", self.context.progress):
                 remove_replaced_index(replaced, self.store, self.context.catalog)
 
     def _checkpoint(self) -> None:

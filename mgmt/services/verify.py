@@ -10,7 +10,16 @@ from itertools import islice, zip_longest
 from mgmt.archive import Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, Role, Status, VerifyRecord
 from mgmt.choices import Proof
-from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, MgmtError, Problem, ProblemError
+from mgmt.errors import (
+    CatalogError,
+    ConfigurationError,
+    IntegrityError,
+    MgmtError,
+    Problem,
+    ProblemError,
+    StoreError,
+    StoreUnavailableError,
+)
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.batch import Outcome
 from mgmt.services.steps.context import Context
@@ -19,7 +28,7 @@ from mgmt.services.steps.indexes import any_index, find_index, look_up, open_ind
 from mgmt.services.steps.proof import prove_again, still_there
 from mgmt.services.steps.replacement import how_to_replace
 from mgmt.services.steps.resolve import Archive, find_archive
-from mgmt.storage import ObjectStore
+from mgmt.storage import ObjectStore, is_key
 
 _BATCH = 500
 _COMPARED = ("path", "type", "mode", "size", "mtime_ns", "header_offset", "data_offset", "sha256", "link")
@@ -95,29 +104,45 @@ def _find_unknown_in(url: str, context: Context) -> Generator[Outcome[VerifyReco
             record.checked_objects += len(batch)
             record.checked_size += sum(each.size for each in batch.values())
             for key in catalog.metadata.unknown_keys(store.url, list(batch)):
-                if key not in ignored and look_up(store, key) is not None:  # else it was removed after it was listed
+                if key not in ignored and (error := _unknown(store, key)) is not None:
                     record.problems_found += 1
-                    yield Outcome(store.location(key), error=_unknown(store, key))
+                    yield Outcome(store.location(key), error=error)
         if record.problems_found:
             record.status, record.details = Status.FAILED, {"problem": Problem.UNKNOWN.value}
             record.error_message = f"{record.problems_found} objects that the catalog does not know"
 
 
-def _unknown(store: ObjectStore, key: str) -> ProblemError:
-    rebuild = f"mgmt --store {store.url} db rebuild"
-    if key.endswith(SUFFIX):
-        stored = look_up(store, archive_key(key))
-        owner = None if stored is None else stored.metadata.get(OPERATION)
-        if stored is None or (owner is not None and index_key(stored.key, owner) != key):
-            return ProblemError(
-                Problem.UNKNOWN,
-                f"{store.location(key)} is an index without an archive, and not in the catalog",
-                next_step=f"mgmt recover   (or, an hour after it was stored: {rebuild}; mgmt recover)",
-            )
+def _unknown(store: ObjectStore, key: str) -> ProblemError | None:
+    """The problem of an object that the catalog lacks; None if it was removed after it was listed."""
+    where, rebuild = store.location(key), f"mgmt --store {store.url} db rebuild"
+    ignore = f"mgmt ignore {shlex.quote(where)}"
+    if not is_key(key):
+        return _foreign(where, "mgmt stores nothing under such a key", ignore)
+    try:
+        if look_up(store, key) is None:
+            return None
+        if key.endswith(SUFFIX):
+            stored = look_up(store, archive_key(key))
+            owner = None if stored is None else stored.metadata.get(OPERATION)
+            if stored is None or (owner is not None and index_key(stored.key, owner) != key):
+                return ProblemError(
+                    Problem.UNKNOWN,
+                    f"{where} is an index without an archive, and not in the catalog",
+                    next_step=f"mgmt recover   (or, an hour after it was stored: {rebuild}; mgmt recover)",
+                )
+    except StoreUnavailableError:
+        raise
+    except (StoreError, ConfigurationError) as exc:
+        return _foreign(where, exc.message, ignore)
+    next_step = f"{rebuild}   (if it is not an archive: {ignore})"
+    return ProblemError(Problem.UNKNOWN, f"{where} is not in the catalog", next_step=next_step)
+
+
+def _foreign(where: str, why: str, ignore: str) -> ProblemError:
     return ProblemError(
         Problem.UNKNOWN,
-        f"{store.location(key)} is not in the catalog",
-        next_step=f"{rebuild}   (if it is not an archive: mgmt ignore {shlex.quote(store.location(key))})",
+        f"{where} is foreign, and not in the catalog: {why}",
+        next_step=f"{ignore}   (or move it out of the prefix of the store)",
     )
 
 

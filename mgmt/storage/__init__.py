@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 
 from mgmt.errors import ConfigurationError
-from mgmt.storage.keys import check_key, key_for
+from mgmt.storage.etags import has_etag
+from mgmt.storage.keys import ARN, check_key, is_key, key_for
 from mgmt.storage.store import (
     OPERATION,
     PROBE,
@@ -32,6 +33,8 @@ __all__ = [
     "Transfer",
     "Upload",
     "check_key",
+    "has_etag",
+    "is_key",
     "key_for",
     "open_store",
 ]
@@ -41,15 +44,16 @@ def open_store(
     url: str,
     options: StoreOptions | None = None,
     *,
-    capabilities: Capabilities | None = None,
-    on_probed: Callable[[Capabilities], None] | None = None,
+    recall: Callable[[str], Capabilities | None] = lambda _: None,
+    on_probed: Callable[[str, Capabilities], None] | None = None,
     before_removal: Callable[[], None] = lambda: None,
 ) -> ObjectStore:
     """Open the store that `url` names: `s3://bucket[/prefix]` or `file:///directory`. Nothing is requested yet.
 
-    The path after `file://` is taken literally, without percent-decoding. `capabilities`, when remembered from an
-    earlier run, saves the probe; `on_probed` is called with what a probe has found, to remember it. `before_removal` is
-    called just before anything is removed from the store, and may raise to prevent it.
+    The path after `file://` is taken literally, without percent-decoding. `recall` returns what an earlier run has
+    found out about an endpoint, which saves the probe; `on_probed` is called with an endpoint and what was found out
+    about it, to remember it. Both get the URL of the endpoint that is really used, wherever it was set.
+    `before_removal` is called just before anything is removed from the store, and may raise to prevent it.
 
     Raises ConfigurationError when the URL, the profile or the endpoint cannot be used.
     """
@@ -57,24 +61,36 @@ def open_store(
     if separator and scheme == "file":
         return _open_directory(url, rest, before_removal)
     if separator and scheme == "s3":
-        bucket, _, prefix = rest.rstrip("/").partition("/")
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", bucket):
-            raise _unusable(url, f"{bucket!r} is not a bucket name")
-        if prefix:
-            check_key(prefix)
+        bucket, prefix = _split(url, rest.rstrip("/"))
 
         from mgmt.storage.s3 import connect  # boto3 takes half a second to import
         from mgmt.storage.s3_store import S3Store
 
         options = options or StoreOptions()
+        connected = connect(bucket, prefix, options)
         return S3Store(
-            connect(bucket, prefix, options),
+            connected,
             options,
-            capabilities=capabilities,
+            capabilities=recall(connected.endpoint),
             on_probed=on_probed,
             before_removal=before_removal,
         )
     raise _unusable(url, "it must begin with s3:// or file:///")
+
+
+def _split(url: str, path: str) -> tuple[str, str]:
+    """The bucket, or the ARN that stands for one, and the prefix."""
+    access_point = ARN.match(path)
+    bucket = access_point[0] if access_point else path.partition("/")[0]
+    prefix = path.removeprefix(bucket)
+    if not (access_point or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", bucket)):
+        raise _unusable(url, f"{bucket!r} is not a bucket name")
+    if not re.fullmatch(r"(/[^/]+)*", prefix):
+        proper = "/".join(filter(None, [bucket, *prefix.split("/")]))
+        raise _unusable(url, "its prefix has an empty part (//)", next_step=f"write it as s3://{proper}")
+    if prefix:
+        check_key(prefix[1:])
+    return bucket, prefix[1:]
 
 
 def _open_directory(url: str, path: str, before_removal: Callable[[], None]) -> ObjectStore:
@@ -87,7 +103,5 @@ def _open_directory(url: str, path: str, before_removal: Callable[[], None]) -> 
     return DirectoryStore(path, before_removal)
 
 
-def _unusable(url: str, why: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"cannot use {url!r} as a store: {why}", next_step="mgmt config set store s3://bucket/prefix"
-    )
+def _unusable(url: str, why: str, next_step: str = "mgmt config set store s3://bucket/prefix") -> ConfigurationError:
+    return ConfigurationError(f"cannot use {url!r} as a store: {why}", next_step=next_step)

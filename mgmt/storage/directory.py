@@ -39,8 +39,9 @@ from mgmt.storage.directory_layout import (
     walk,
 )
 from mgmt.storage.directory_upload import DirectoryUpload
+from mgmt.storage.etags import require_etag
 from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key
-from mgmt.storage.publish import CHUNK, CONTENT, is_same, require_etag, sha256_of
+from mgmt.storage.publish import CHUNK, CONTENT, is_same, sha256_of
 from mgmt.storage.store import Attributes, Capabilities, PendingUpload, Sent, StoredObject, Transfer
 
 _HALF = ".partial"

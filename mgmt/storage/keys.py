@@ -13,6 +13,9 @@ ANCHORS = f"{OWN}/anchors/"
 HISTORY = f"{OWN}/history/"
 SUFFIX = ".tar.gz"
 
+ARN = re.compile(r"arn:aws[a-z-]*:s3:[a-z0-9-]*:[0-9]{12}:accesspoint/[A-Za-z0-9.-]+")
+"""The Amazon resource name of an access point, which can stand for a bucket."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ENCODED = re.compile(r"[\x00-\x1f\x7f-\x9f/\\\udc80-\udcff]|%(?=[0-9A-Fa-f]{2})")
 
@@ -28,6 +31,11 @@ def check_key(key: str) -> str:
 def is_key(key: str) -> bool:
     """Whether `check_key` accepts it."""
     return _problem(key) is None
+
+
+def is_arn(bucket: str) -> bool:
+    """Whether `bucket` is an access point of Amazon."""
+    return ARN.fullmatch(bucket) is not None
 
 
 def key_for(name: str) -> str:

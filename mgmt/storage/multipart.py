@@ -1,14 +1,17 @@
 """Uploads to S3: split into parts of one size, sent in parallel, and resumed after an interruption."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from mgmt.choices import DEFAULT_PART_SIZE, MAX_PART_SIZE, MIN_PART_SIZE
 from mgmt.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
 from mgmt.storage.checksums import Crc64Nvme, Data, checksum, encoded, of_parts, of_whole
+from mgmt.storage.etags import same_etag
 from mgmt.storage.publish import is_same, publish_once
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.store import Capabilities, Sent, StoredObject, Transfer
@@ -95,6 +98,17 @@ def plan_part_size(planned_size: int, max_parts: int, wanted: int | None = None)
     return size
 
 
+_ABOUT_PARTS = re.compile(r"part ?number|number of parts|too many parts", re.IGNORECASE)
+
+
+def part_limit(refusal: str, number: int) -> int | None:
+    """The maximum number of parts that a `refusal` of part `number` tells; None when it is about something else."""
+    if number < 2 or not _ABOUT_PARTS.search(refusal):
+        return None
+    stated = [each for each in map(int, re.findall(r"\d{1,6}", refusal)) if 1 < each < number]
+    return max(stated, default=number - 1)
+
+
 class MultipartUpload:
     """An `Upload` (see store.py). An object of a single part is buffered, and sent by `complete` in one request."""
 
@@ -118,6 +132,7 @@ class MultipartUpload:
         self._resume = transfer.resume
         self._on_started = transfer.on_started
         self._on_sent = transfer.on_sent or (lambda _: None)
+        self._on_limit = transfer.on_limit
 
         self._buffer: list[Data] = []
         self._buffered = 0
@@ -127,7 +142,7 @@ class MultipartUpload:
         self._upload_id: str | None = None
         self._stored: dict[int, list[ListedPart]] = {}
         self._count = 0
-        self._sending: set[Future[Part]] = set()
+        self._sending: dict[Future[Part], int] = {}
         self._parts: dict[int, Part] = {}
         self._small: list[Data] = []
         self._sent: Sent | None = None
@@ -173,7 +188,8 @@ class MultipartUpload:
                 is_ours=lambda there: is_same(there, sent.size, self._metadata),
             )
             if not self._joined:  # an earlier run completed an upload of its own
-                self.abort()
+                with suppress(StoreError):
+                    self.abort()
             self._small = []
         return self._completed
 
@@ -191,7 +207,11 @@ class MultipartUpload:
     def _publish(self) -> None:
         sent = self.finish()
         if self._upload_id is not None:
-            self._requests.complete(self._upload_id, [self._parts[n] for n in sorted(self._parts)], sent)
+            try:
+                self._requests.complete(self._upload_id, [self._parts[n] for n in sorted(self._parts)], sent)
+            except UnsupportedError as error:
+                self._learn_limit(error, self._count)
+                raise
             self._joined = True
         else:
             self._requests.put(self._small, self._checksum(self._small))
@@ -222,7 +242,7 @@ class MultipartUpload:
             for piece in data:
                 self._whole_md5.update(piece)
         self._collect(self._in_flight - 1)
-        self._sending.add(self._threads.submit(self._send, upload_id, self._count, data))
+        self._sending[self._threads.submit(self._send, upload_id, self._count, data)] = self._count
 
     def _begin(self) -> str:
         """Resume the interrupted upload if it still exists; otherwise start a new one."""
@@ -242,12 +262,28 @@ class MultipartUpload:
     def _collect(self, allowed: int) -> None:
         """Wait until at most `allowed` parts are in flight. Raises the error of a part that failed."""
         while len(self._sending) > allowed:
-            done, self._sending = wait(self._sending, return_when=FIRST_COMPLETED)
-            for future in done:
-                part = future.result()
+            for future in wait(self._sending, return_when=FIRST_COMPLETED).done:
+                number = self._sending.pop(future)
+                try:
+                    part = future.result()
+                except UnsupportedError as error:
+                    self._learn_limit(error, number)
+                    raise
                 self._parts[part.number] = part
                 self.parts_sent += not part.skipped
                 self.parts_skipped += part.skipped
+
+    def _learn_limit(self, error: UnsupportedError, number: int) -> None:
+        """If part `number` was refused because there are too many, raise a StoreError that says what to do."""
+        limit = part_limit(error.message.replace(self._requests.where, ""), number)
+        if limit is None:
+            return
+        if self._on_limit is not None:
+            self._on_limit(limit)
+        raise StoreError(
+            f"{self._requests.where} has more than {limit} parts, and its endpoint takes no more: {error.message}",
+            next_step="run the same command again: it sends larger parts",
+        ) from error
 
     def _send(self, upload_id: str, number: int, data: list[Data]) -> Part:
         size = sum(map(len, data))
@@ -280,12 +316,14 @@ class MultipartUpload:
         """The stored part with the same content: by its listed checksum, or by an ETag that is its md5."""
         md5 = None
         for part in self._stored.get(number, ()):
-            if part.size == size and part.checksum is not None and raw:
+            if part.size != size or not part.etag:  # without its ETag, the upload could not be completed
+                continue
+            if part.checksum is not None and raw:
                 if part.checksum == encoded(raw):
                     return part
-            elif part.size == size:
+            else:
                 md5 = md5 or checksum("md5", data).hex()
-                if part.etag == md5:
+                if same_etag(part.etag, md5):
                     return part
         return None
 

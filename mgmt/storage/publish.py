@@ -1,16 +1,28 @@
 """Publishing an object under its key exactly once, even if answers are lost."""
 
+import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import BinaryIO
 
-from mgmt.errors import ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
+from mgmt.errors import (
+    ConflictError,
+    IntegrityError,
+    MgmtError,
+    NotFoundError,
+    StoreError,
+    StoreUnavailableError,
+)
 from mgmt.storage.store import OPERATION, StoredObject
 
 CONTENT = "mgmt-content"
 """The metadata with the sha256 of the content of a small object."""
 
 ATTEMPTS = 3
+PAUSES = (0.2, 0.5, 2, 5, 10, 20, 30, 60)
+"""Seconds before each further look at a key that has no object although the store reports a conflict. Completing a
+large upload takes Amazon minutes, and other services longer than a client waits for the answer."""
+
 CHUNK = 1 << 20
 
 
@@ -28,12 +40,6 @@ def is_same(there: StoredObject, size: int, metadata: Mapping[str, str]) -> bool
     return there.size == size and all(there.metadata.get(name) == metadata.get(name) for name in (OPERATION, CONTENT))
 
 
-def require_etag(where: str, etag: str, only: str) -> None:
-    """Raise ConflictError unless the object at `where` has the expected ETag `only`."""
-    if etag != only:
-        raise ConflictError(f"{where} was replaced by another object", next_step="mgmt verify")
-
-
 def publish_once(
     where: str,
     *,
@@ -45,23 +51,49 @@ def publish_once(
 
     Requests that were corrupted in transit are retried. The first `head` prevents overwriting on endpoints that ignore
     If-None-Match; the later ones distinguish the success of this operation (`is_ours`) from an object of another one.
-    Raises ConflictError when the key belongs to another operation, or the store keeps reporting that it is taken, and
-    StoreUnavailableError when the outcome is unknown: the next run resolves it in the same way.
+    A store that reports a conflict while the key has no object may still be completing it: `head` asks again for about
+    two minutes. Raises ConflictError only when the key holds an object of another operation, StoreError when the store
+    drops metadata, and StoreUnavailableError when the outcome could not be settled: the next run does that in the same
+    way.
     """
     failure: ConflictError | IntegrityError | NotFoundError | StoreUnavailableError | None = None
-    for attempt in range(ATTEMPTS + 1):
+    published = unknown = False
+    tries = 0
+    for pause in (*PAUSES, None):
         there = head()
         if there is not None:
             if is_ours(there):
                 return there
+            if published and OPERATION not in there.metadata:
+                raise drops_metadata(where)
             raise ConflictError(f"{where} already exists")
-        if attempt < ATTEMPTS:
-            try:
-                publish()
-            except (ConflictError, IntegrityError, NotFoundError, StoreUnavailableError) as error:
-                failure = error
-    if failure is None or isinstance(failure, NotFoundError):
-        raise StoreUnavailableError(
-            f"the store lost the upload of {where}", next_step="run the same command again"
-        ) from failure
-    raise failure
+        if pause is None or tries == ATTEMPTS:
+            break
+        tries += not isinstance(failure, ConflictError)
+        try:
+            publish()
+            published, failure = True, None
+        except (ConflictError, IntegrityError, NotFoundError, StoreUnavailableError) as error:
+            failure = error
+            unknown = unknown or isinstance(error, StoreUnavailableError)
+        if not isinstance(failure, IntegrityError | StoreUnavailableError):
+            time.sleep(pause)
+    raise _unsettled(where, failure, unknown=unknown) from failure
+
+
+def _unsettled(where: str, failure: MgmtError | None, *, unknown: bool) -> MgmtError:
+    """The error for a key that still has no object; with `unknown`, an attempt without an answer may yet succeed."""
+    if isinstance(failure, StoreUnavailableError) or (isinstance(failure, IntegrityError) and not unknown):
+        return failure
+    what = "is still being stored" if isinstance(failure, ConflictError) or unknown else "is lost"
+    return StoreUnavailableError(
+        f"it could not be settled whether the upload of {where} {what}", next_step="run the same command again"
+    )
+
+
+def drops_metadata(where: str) -> StoreError:
+    """The error for a store that does not return the metadata of objects."""
+    return StoreError(
+        f"the store drops the metadata of objects, by which mgmt recognizes its archives: {where}",
+        next_step="let it, or the gateway before it, keep the headers x-amz-meta-*, or use another store",
+    )

@@ -1,106 +1,39 @@
-"""The requests to S3-compatible services. With s3_object.py, the only module that uses boto3.
+"""The requests to S3-compatible services. With the modules s3_*.py, the only one that uses boto3.
 
 Every request raises errors of `mgmt.errors` only, and their messages contain no secret. The decisions between requests
 are made in s3_store.py and multipart.py.
 """
 
-import logging
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,  # noqa: A004 - botocore's own
-    CredentialRetrievalError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoAuthTokenError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOError,
-    TokenRetrievalError,
-)
-from botocore.parsers import ResponseParserError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
-from mgmt.errors import (
-    ConfigurationError,
-    ConflictError,
-    IntegrityError,
-    NotFoundError,
-    StoreError,
-    StoreUnavailableError,
-)
+from mgmt.errors import ConflictError, IntegrityError, NotFoundError, StoreError, StoreUnavailableError
+from mgmt.storage import s3_listing
+from mgmt.storage.etags import given_etag, same_etag, stored_etag
 from mgmt.storage.multipart import ListedPart
 from mgmt.storage.publish import CHUNK
-from mgmt.storage.refusals import CREDENTIALS_STEP, refusal
+from mgmt.storage.refusals import UNSUPPORTED, refusal
+from mgmt.storage.s3_connect import client_for
+from mgmt.storage.s3_errors import check_stated, translated, unreadable
 from mgmt.storage.store import PendingUpload, StoredObject, StoreOptions
 
 if TYPE_CHECKING:
-    from botocore.awsrequest import AWSPreparedRequest
     from mypy_boto3_s3 import S3Client
-
-logger = logging.getLogger(__name__)
-
-CONNECT_SECONDS = 10
-READ_SECONDS = 60
-"""Seconds without an answer before a request is retried."""
 
 STANDARD = "STANDARD"
 FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-_NO_CREDENTIALS = (
-    NoCredentialsError,
-    PartialCredentialsError,
-    CredentialRetrievalError,
-    TokenRetrievalError,
-    NoAuthTokenError,
-    SSOError,
-)
 FIELD = {"crc64nvme": "ChecksumCRC64NVME", "sha256": "ChecksumSHA256", "md5": "ContentMD5"}
 
 
 def connect(bucket: str, prefix: str, options: StoreOptions) -> "Bucket":
     """Connect with the settings and credentials that boto3 finds. Nothing is requested yet."""
-    config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        tcp_keepalive=True,
-        max_pool_connections=max(32, 2 * options.threads),
-        retries={"mode": "standard"},
-        request_checksum_calculation="when_required",  # mgmt adds a checksum to each request itself
-        response_checksum_validation="when_required",
-        s3={"payload_signing_enabled": False},
-    )
-    try:
-        session = boto3.session.Session(profile_name=options.profile, region_name=options.region)
-        client = session.client("s3", endpoint_url=options.endpoint_url, config=config)
-        if not _host(client.meta.endpoint_url).endswith((".amazonaws.com", ".amazonaws.com.cn")):
-            config = config.merge(Config(s3={"payload_signing_enabled": False, "addressing_style": "path"}))
-            region = session.region_name or "us-east-1"
-            client = session.client("s3", endpoint_url=options.endpoint_url, region_name=region, config=config)
-    except ProfileNotFound as error:
-        raise ConfigurationError(str(error), next_step="aws configure list-profiles") from error
-    except _NO_CREDENTIALS as error:
-        raise _credentials_error(f"s3://{bucket}", error) from None
-    except (BotoCoreError, ValueError) as error:
-        raise ConfigurationError(
-            f"boto3 cannot use its settings for s3://{bucket} ({type(error).__name__})",
-            next_step="check endpoint_url, region and profile: mgmt config show; aws configure list",
-        ) from None
-    client.meta.events.register("before-send.s3", _log)
-    return Bucket(client, bucket, prefix)
-
-
-def _log(request: "AWSPreparedRequest", **_: object) -> None:
-    logger.debug("%s %s", request.method, request.url)  # never the headers, which are signed with the secret
+    return Bucket(client_for(bucket, options), bucket, prefix)
 
 
 class Bucket:
@@ -111,6 +44,8 @@ class Bucket:
         self.url = f"s3://{name}/{prefix}".rstrip("/")
         self.prefix = prefix + "/" if prefix else ""
         self.client = client
+        self.endpoint: str = client.meta.endpoint_url
+        """The URL that boto3 really uses, wherever it was set."""
         self.conditional = True
         """Whether the endpoint supports If-None-Match, as far as is known."""
 
@@ -143,20 +78,21 @@ class Bucket:
             return None
 
     def head(self, key: str) -> StoredObject:
-        """Raise NotFoundError when the key does not exist."""
+        """Raise NotFoundError when the key does not exist. The ETag and the time are optional."""
         answer = self._ask(key)
         storage_class = str(answer.get("StorageClass", STANDARD))
         restore = answer.get("Restore", "")
         thawed = 'ongoing-request="false"' in restore
-        check_stated(answer, self.where(key), "ContentLength", "ETag", "LastModified")
         return StoredObject(
             key=key,
             size=answer["ContentLength"],
-            etag=answer["ETag"].strip('"'),
+            etag=stored_etag(answer.get("ETag")),
             storage_class=storage_class,
-            last_modified=answer["LastModified"].astimezone(UTC),
+            last_modified=_in_utc(answer.get("LastModified")),
             metadata={
-                name.lower(): unquote(value, errors="surrogateescape") for name, value in answer["Metadata"].items()
+                # Some gateways turn `-` into `_`, as web servers do that pass headers on as variables.
+                name.lower().replace("_", "-"): unquote(value, errors="surrogateescape")
+                for name, value in answer.get("Metadata", {}).items()
             },
             frozen=(storage_class in FROZEN_CLASSES or "ArchiveStatus" in answer) and not thawed,
             thawing='ongoing-request="true"' in restore,
@@ -169,37 +105,61 @@ class Bucket:
         "md5" is the ETag, omitted where encryption changes it (SSE-KMS, SSE-C).
         """
         answer = self._ask(key, ChecksumMode="ENABLED")
-        check_stated(answer, self.where(key), "ContentLength", "ETag")
         stated = {name: answer[FIELD[name]] for name in ("crc64nvme", "sha256") if FIELD[name] in answer}
         if "SSECustomerAlgorithm" not in answer and not answer.get("ServerSideEncryption", "").startswith("aws:kms"):
-            stated["md5"] = answer["ETag"].strip('"')
+            stated["md5"] = stored_etag(answer.get("ETag")).removeprefix("W/").strip('"')
         return answer["ContentLength"], stated
 
     def _ask(self, key: str, **more: Any) -> Any:
-        """HEAD. Its answer has no body, so the reason for an error comes from another request."""
+        """HEAD. Its answer has no body, so the reason for an error comes from a GET of the first byte.
+
+        That GET also shows whether an ETag or a time is really missing, or whether the answer was cut off.
+        """
         with translated(self.where(key)):
             try:
-                return self.client.head_object(**self.place(key), **more)
+                answer = self.client.head_object(**self.place(key), **more)
             except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 403):
-                    self.client.list_objects_v2(Bucket=self.name, Prefix=self.prefix + key, MaxKeys=1)
+                if _status(error) in (400, 403):
+                    self._raise_reason(key, **more)
                 raise
+            check_stated(answer, self.where(key), "ContentLength")
+            if absent := [name for name in ("ETag", "LastModified") if name not in answer]:
+                known = self._first_byte(key) if answer["ContentLength"] else answer
+                if any(name in known for name in absent):
+                    raise unreadable(f"{absent[0]} is missing", self.where(key))
+            return answer
+
+    def _raise_reason(self, key: str, **more: Any) -> None:
+        """Raise what refuses a GET, unless that is something else than what refused the HEAD."""
+        try:
+            self._first_byte(key, **more)
+        except ClientError as error:
+            if error.response["Error"].get("Code") != "InvalidObjectState" and _status(error) in (400, 403):
+                raise
+
+    def _first_byte(self, key: str, **more: Any) -> Any:
+        answer = self.client.get_object(**self.place(key), Range="bytes=0-0", **more)
+        answer["Body"].close()
+        return answer
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """In the order of the service. `frozen` depends on the storage class only."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self.prefix + prefix)
         with translated(self.url):
-            for page in pages:
-                for entry in page.get("Contents", []):
-                    storage_class = str(entry.get("StorageClass", STANDARD))
-                    yield StoredObject(
-                        key=entry["Key"].removeprefix(self.prefix),
-                        size=entry["Size"],
-                        etag=entry["ETag"].strip('"'),
-                        storage_class=storage_class,
-                        last_modified=entry["LastModified"].astimezone(UTC),
-                        frozen=storage_class in FROZEN_CLASSES,
-                    )
+            for entry in s3_listing.objects(self.client, self.name, self.prefix + prefix):
+                key = entry["Key"].removeprefix(self.prefix)
+                if "Size" not in entry:
+                    with suppress(NotFoundError):  # it was removed just now
+                        yield self.head(key)
+                    continue
+                storage_class = str(entry.get("StorageClass", STANDARD))
+                yield StoredObject(
+                    key=key,
+                    size=entry["Size"],
+                    etag=stored_etag(entry.get("ETag")),
+                    storage_class=storage_class,
+                    last_modified=_in_utc(entry.get("LastModified")),
+                    frozen=storage_class in FROZEN_CLASSES,
+                )
 
     def get(self, key: str, start: int, end: int, etag: str | None) -> tuple[str, Iterator[bytes]]:
         """Bytes `start` to `end` (exclusive) in chunks, and the ETag of the object, which must be `etag` if given.
@@ -208,16 +168,17 @@ class Bucket:
         StoreUnavailableError when they end early.
         """
         where = self.where(key)
-        condition: dict[str, Any] = {} if etag is None else {"IfMatch": f'"{etag}"'}
         try:
-            with translated(where):
-                answer = self.client.get_object(**self.place(key), Range=f"bytes={start}-{end - 1}", **condition)
+            answer = self._part_of(key, start, end, etag)
         except ConflictError as error:
-            raise IntegrityError(f"{where} is not the recorded object") from error
-        check_stated(answer, where, "ContentLength", "ETag")
-        found, given = answer["ETag"].strip('"'), answer.get("ContentRange", "everything")
+            # Not every endpoint accepts an ETag in another form than it gives it now; the answer's is compared below.
+            if not same_etag(self.head(key).etag, etag):
+                raise IntegrityError(f"{where} is not the recorded object") from error
+            answer = self._part_of(key, start, end, None)
+        check_stated(answer, where, "ContentLength")
+        found, given = stored_etag(answer.get("ETag")), answer.get("ContentRange", "everything")
         problem = None
-        if etag not in {None, found}:  # not every endpoint supports If-Match
+        if etag and not same_etag(found, etag):  # not every endpoint supports If-Match
             problem = "it is not the recorded object"
         elif not given.startswith(f"bytes {start}-{end - 1}/") or answer["ContentLength"] != end - start:
             problem = f"requested bytes {start}-{end - 1}, received {given}"
@@ -225,6 +186,11 @@ class Bucket:
             answer["Body"].close()
             raise IntegrityError(f"{where}: {problem}")
         return found, _chunks(where, answer["Body"])
+
+    def _part_of(self, key: str, start: int, end: int, etag: str | None) -> Any:
+        condition: dict[str, Any] = {"IfMatch": given_etag(etag)} if etag else {}
+        with translated(self.where(key)):
+            return self.client.get_object(**self.place(key), Range=f"bytes={start}-{end - 1}", **condition)
 
     def delete(self, key: str) -> None:
         """Remove one object, if it exists. In a versioned bucket the older version remains."""
@@ -237,32 +203,37 @@ class Bucket:
                 raise
 
     def pending(self, prefix: str) -> Iterator[PendingUpload]:
-        """Multipart uploads that were neither completed nor aborted, with the size of each."""
-        pages = self.client.get_paginator("list_multipart_uploads").paginate(
-            Bucket=self.name, Prefix=self.prefix + prefix
-        )
+        """Multipart uploads that were neither completed nor aborted; the size only where the parts can be listed."""
         with (
             translated(self.url),
-            suppress(self.client.exceptions.NoSuchUpload),
-        ):  # rclone reports this when there are none
-            for page in pages:
-                for upload in page.get("Uploads", []):
-                    key, upload_id = upload["Key"].removeprefix(self.prefix), upload["UploadId"]
-                    try:
-                        sizes = {part.number: part.size for part in self.stored_parts(key, upload_id, None)}
-                    except NotFoundError:
-                        continue  # it ended concurrently
-                    begun = upload["Initiated"].astimezone(UTC) if "Initiated" in upload else None
-                    yield PendingUpload(key, upload_id, begun, sum(sizes.values()))
+            suppress(self.client.exceptions.NoSuchUpload),  # rclone reports this when there are none
+        ):
+            for upload in s3_listing.uploads(self.client, self.name, self.prefix + prefix):
+                key, upload_id = upload["Key"].removeprefix(self.prefix), upload["UploadId"]
+                try:
+                    size = self._size_of_parts(key, upload_id)
+                except NotFoundError:
+                    continue  # it ended concurrently
+                yield PendingUpload(key, upload_id, _in_utc(upload.get("Initiated")), size)
+
+    def _size_of_parts(self, key: str, upload_id: str) -> int | None:
+        try:
+            sizes = {part.number: part.size for part in self.stored_parts(key, upload_id, None)}
+        except StoreUnavailableError:
+            raise
+        except StoreError:
+            return None  # perhaps somebody else's, whose parts may not be listed
+        return None if -1 in sizes.values() else sum(sizes.values())
 
     def stored_parts(self, key: str, upload_id: str, algorithm: str | None) -> Iterator[ListedPart]:
-        """The parts of a pending upload. Some servers list a part twice if it was sent twice."""
-        pages = self.client.get_paginator("list_parts").paginate(**self.place(key), UploadId=upload_id)
+        """The parts of a pending upload. Some servers list a part twice if it was sent twice.
+
+        Parts without a stated size or ETag are listed with -1 and an empty ETag: they are no use for resuming.
+        """
         with translated(self.where(key)):
-            for page in pages:
-                for part in page.get("Parts", []):
-                    listed: Any = part.get(FIELD.get(algorithm or "", ""))
-                    yield ListedPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'), listed)
+            for part in s3_listing.parts(self.client, {**self.place(key), "UploadId": upload_id}):
+                listed: Any = part.get(FIELD.get(algorithm or "", ""))
+                yield ListedPart(part["PartNumber"], part.get("Size", -1), stored_etag(part.get("ETag")), listed)
 
     def abort(self, key: str, upload_id: str) -> None:
         """Remove a pending upload, if it exists."""
@@ -277,69 +248,32 @@ class Bucket:
                     request(IfNoneMatch="*")
                     return
                 except ClientError as error:
-                    if error.response["ResponseMetadata"]["HTTPStatusCode"] != 501:
+                    if _status(error) == 409:  # whatever its code: something is being done with the key
+                        raise ConflictError(f"{self.where(key)} is being written") from error
+                    if not _may_be_the_condition(error):
                         raise
+                with suppress(NotFoundError):
+                    self.head(key)
+                    raise ConflictError(f"{self.where(key)} already exists")
             request()
             self.conditional = False
 
 
-def _host(endpoint_url: str) -> str:
-    """The host of a URL. Raises ConfigurationError if it contains credentials, ValueError if it is not a URL."""
-    if "@" in endpoint_url:
-        raise ConfigurationError(
-            "the endpoint URL contains credentials; they belong in the files or variables of boto3",
-            next_step=CREDENTIALS_STEP,
-        )
-    parts = urlsplit(endpoint_url)
-    if parts.hostname is None or parts.port == 0:
-        raise ValueError(endpoint_url)
-    return parts.hostname
+def _may_be_the_condition(error: ClientError) -> bool:
+    """Whether the endpoint may have refused `If-None-Match` itself: services differ in how they do that."""
+    status = _status(error)
+    return status == 501 or (status == 400 and error.response["Error"].get("Code") in UNSUPPORTED)
 
 
-def check_stated(answer: Any, where: str, *fields: str) -> None:
-    """Raise StoreUnavailableError when the headers of an answer are incomplete."""
-    missing = [name for name in fields if name not in answer]
-    if missing:
-        raise _unreadable(f"{missing[0]} is missing", where)
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
-def _unreadable(why: str, where: str) -> StoreUnavailableError:
-    return StoreUnavailableError(
-        f"invalid answer from the store ({why}): {where}", next_step="run the same command again"
-    )
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return moment and moment.astimezone(UTC)
 
 
 def _chunks(where: str, body: Any) -> Iterator[bytes]:
     with translated(where), closing(body):
         while chunk := body.read(CHUNK):
             yield chunk
-
-
-@contextmanager
-def translated(where: str) -> Iterator[None]:
-    """Turn what boto3 raises about `where` into an error of mgmt, without its text, which may contain a secret."""
-    try:
-        yield
-    except ClientError as error:
-        details = error.response.get("Error", {})
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        raise refusal(details.get("Code", ""), status, details.get("Message", ""), where) from error
-    except _NO_CREDENTIALS as error:
-        raise _credentials_error(where, error) from None
-    except (ConnectionError, HTTPClientError, IncompleteReadError, HTTPError) as error:
-        raise StoreUnavailableError(
-            f"the store cannot be reached, or the connection was lost ({type(error).__name__}): {where}",
-            next_step="check the network and endpoint_url, then run the same command again",
-        ) from error
-    except BotoCoreError as error:
-        raise StoreError(f"boto3 cannot make the request for {where} ({type(error).__name__})") from error
-    except (ResponseParserError, ValueError) as error:  # not XML, or an invalid date or number
-        raise _unreadable(type(error).__name__, where) from error
-
-
-def _credentials_error(where: str, error: BotoCoreError) -> StoreError:
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
-        return StoreError(f"no credentials for {where}", next_step=CREDENTIALS_STEP)
-    return StoreError(
-        f"the credentials for {where} are not available ({type(error).__name__})", next_step="aws sso login"
-    )

@@ -8,8 +8,10 @@ from urllib.parse import quote, urlencode
 
 from mgmt.errors import NotFoundError, StoreError
 from mgmt.storage.checksums import Data, encoded
+from mgmt.storage.etags import given_etag, stored_etag
 from mgmt.storage.multipart import ListedPart, Part
-from mgmt.storage.s3 import FIELD, Bucket, check_stated, translated
+from mgmt.storage.s3 import FIELD, Bucket
+from mgmt.storage.s3_errors import check_stated, translated
 from mgmt.storage.store import Attributes, Sent, StoredObject
 
 CONTENT_TYPE = "application/gzip"
@@ -80,11 +82,11 @@ class NewObject:
                 **self._stated(checksum),
             )
         check_stated(answer, self.where, "ETag")
-        return answer["ETag"].strip('"')
+        return stored_etag(answer["ETag"])
 
     def complete(self, upload_id: str, parts: Sequence[Part], sent: Sent) -> None:
         """Complete the upload, if the key is free. The server compares the parts with their checksums again."""
-        listed = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
+        listed = [{"PartNumber": part.number, "ETag": given_etag(part.etag)} for part in parts]
         whole: dict[str, Any] = {}
         if self._algorithm in _AT_CREATION:  # Content-MD5 is of a request, not of a part
             listed = [{**entry, **self._stated(part.checksum)} for entry, part in zip(listed, parts, strict=True)]

@@ -1,25 +1,25 @@
 """An `ObjectStore` in a bucket, on top of the requests in s3.py."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from io import BytesIO
 from typing import BinaryIO
-from uuid import uuid4
 
-from mgmt.errors import IntegrityError, NotFoundError, StoreUnavailableError
-from mgmt.storage.checksums import checksum, checksum_of_file, proven_by
+from mgmt.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
+from mgmt.storage.checksums import checksum_of_file, proven_by
+from mgmt.storage.etags import require_etag, same_etag
 from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key
 from mgmt.storage.multipart import MultipartUpload, plan_part_size
-from mgmt.storage.publish import CONTENT, is_same, publish_once, require_etag, sha256_of
-from mgmt.storage.refusals import UnsupportedError
+from mgmt.storage.publish import CONTENT, is_same, publish_once, sha256_of
 from mgmt.storage.s3 import Bucket
 from mgmt.storage.s3_object import NewObject
+from mgmt.storage.s3_probe import probe
 from mgmt.storage.store import (
     OPERATION,
-    PROBE,
     Attributes,
     Capabilities,
     PendingUpload,
@@ -38,8 +38,6 @@ READ_ATTEMPTS = 4
 PAUSE = 0.1
 """Seconds before the first retry; each further one waits twice as long."""
 
-PROBED = ("crc64nvme", "sha256", "md5")
-
 
 class S3Store:
     """See `mgmt.storage.open_store`."""
@@ -50,7 +48,7 @@ class S3Store:
         options: StoreOptions,
         *,
         capabilities: Capabilities | None,
-        on_probed: Callable[[Capabilities], None] | None,
+        on_probed: Callable[[str, Capabilities], None] | None,
         before_removal: Callable[[], None],
     ) -> None:
         self.url = bucket.url
@@ -64,11 +62,14 @@ class S3Store:
     def capabilities(self) -> Capabilities:
         """Those given to `open_store`, or the result of a probe: see docs/guide.md, "Proof"."""
         if self._capabilities is None:
-            trusted = next((algorithm for algorithm in PROBED if self._refuses_wrong(algorithm)), None)
-            self._capabilities = Capabilities(trusted)
-            if self._on_probed is not None:
-                self._on_probed(self._capabilities)
+            return self._remember(probe(self._bucket))
         return self._capabilities
+
+    def _remember(self, seen: Capabilities) -> Capabilities:
+        self._capabilities = seen
+        if self._on_probed is not None:
+            self._on_probed(self._bucket.endpoint, seen)
+        return seen
 
     def location(self, key: str) -> str:
         """`s3://bucket/prefix/key`."""
@@ -89,14 +90,26 @@ class S3Store:
     def start_upload(self, key: str, attributes: Attributes, transfer: Transfer) -> MultipartUpload:
         """Begin or resume sending one object in parts of one size; a small one takes one request."""
         able = self.capabilities()
-        size = transfer.part_size or plan_part_size(transfer.planned_size, able.max_parts, self._options.part_size)
+        wanted = transfer.part_size or self._options.part_size
+        size, resume = plan_part_size(transfer.planned_size, able.max_parts, wanted), transfer.resume
+        begun = transfer.resume_part_size or size
+        if resume is not None and begun != size:
+            if wanted is None and begun * able.max_parts >= transfer.planned_size:
+                size = begun
+            else:
+                with suppress(StoreError):
+                    self.abort(key, resume)
+                resume = None
         return MultipartUpload(
             NewObject(self._bucket, check_key(key), able.checksum, attributes),
             attributes.metadata,
-            replace(transfer, part_size=size),
+            replace(transfer, part_size=size, resume=resume, on_limit=self._learn_limit),
             able,
             self._options.threads,
         )
+
+    def _learn_limit(self, parts: int) -> None:
+        self._remember(replace(self.capabilities(), max_parts=parts))
 
     def prove(self, key: str, sent: Sent) -> str | None:
         """By the checksum that the endpoint was seen to verify, if it states one: see docs/guide.md, "Proof"."""
@@ -144,8 +157,10 @@ class S3Store:
             for chunk in self._chunks(key, 0, size, stored.etag):
                 digest.update(chunk)
             if digest.hexdigest() != own[CONTENT]:
-                self._bucket.delete(key)
-                raise IntegrityError(f"{requests.where} was corrupted on its way to the store, and has been removed")
+                error = IntegrityError(f"{requests.where} was corrupted on its way to the store")
+                with suppress(StoreError):
+                    self._bucket.delete(key)
+                raise error
         return stored
 
     def read(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
@@ -155,7 +170,7 @@ class S3Store:
     def stream(self, key: str, *, etag: str | None = None) -> Iterator[bytes]:
         """The whole object, provided that it does not change while it is read."""
         there = self.head(key)
-        if etag not in {None, there.etag}:
+        if etag and not same_etag(there.etag, etag):
             raise IntegrityError(f"{self.location(key)} is not the recorded object")
         yield from self._chunks(key, 0, there.size, there.etag)
 
@@ -196,28 +211,3 @@ class S3Store:
                 if failures == READ_ATTEMPTS:
                     raise
                 time.sleep(PAUSE * 2**failures)
-
-    def _refuses_wrong(self, algorithm: str) -> bool:
-        """Whether the endpoint accepts a part with the right checksum and rejects one with a wrong checksum."""
-        data = [b"mgmt"]
-        probe = NewObject(self._bucket, f"{PROBE}{uuid4().hex}", algorithm, Attributes({}))
-        probe.where = self.url  # errors here are about the store, not about the probe's object
-        try:
-            upload_id = probe.begin()
-        except UnsupportedError:
-            return False
-        try:
-            probe.send(upload_id, 1, data, checksum(algorithm, data))
-        except (IntegrityError, UnsupportedError):
-            return False
-        else:
-            return self._is_refused(probe, upload_id, data, checksum(algorithm, [b"wrong"]))
-        finally:
-            probe.abort(upload_id)
-
-    def _is_refused(self, probe: NewObject, upload_id: str, data: Sequence[bytes], wrong: bytes) -> bool:
-        try:
-            probe.send(upload_id, 1, data, wrong)
-        except (IntegrityError, UnsupportedError):
-            return True
-        return False

@@ -19,6 +19,7 @@ class StoredObject:
     key: str
     size: int
     etag: str
+    """Without its quotes; a weak one in full (`W/"..."`); empty where the store states none."""
     storage_class: str | None = None
     last_modified: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -74,8 +75,8 @@ class PendingUpload:
     key: str
     upload_id: str
     started_at: datetime | None
-    size: int
-    """Bytes that are already stored and billed."""
+    size: int | None
+    """Bytes that are already stored and billed; None where the store does not state that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +96,18 @@ class Transfer:
     planned_size: int
     """About how many bytes it will have."""
     part_size: int | None = None
-    """Bytes of a part; None lets the store choose. An upload resumes only with the part size it was started with."""
+    """Bytes of a part, as is wanted now; None lets the store choose."""
     resume: str | None = None
     """The upload id that an interrupted run was given by `on_started`. When that upload is gone, a new one is begun."""
+    resume_part_size: int | None = None
+    """The part size that it was given. An upload with parts of another size than is wanted now is begun anew."""
     on_started: Callable[[str, int], None] | None = None
     """Called once with upload id and part size, before the first part of a new upload is sent; not called for small
     objects, which are sent in one request."""
     on_sent: Callable[[int], None] | None = None
     """Called from transfer threads with the bytes of each part that has arrived, or was there already."""
+    on_limit: Callable[[int], None] | None = None
+    """Called with the maximum number of parts, when an endpoint refuses more than it takes. Stores set this."""
 
 
 class Upload(Protocol):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from botocore.retries.standard import ExponentialBackoff
 
-from mgmt.storage import s3, s3_store
+from mgmt.storage import s3_connect, s3_store
 from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.faults.proxy import Fault, Proxy, proxy
@@ -34,7 +34,7 @@ def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same number of retries, without the pauses between them."""
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
     monkeypatch.setattr(s3_store, "PAUSE", 0)
-    monkeypatch.setattr(s3, "READ_SECONDS", s3.READ_SECONDS)  # World changes it
+    monkeypatch.setattr(s3_connect, "READ_SECONDS", s3_connect.READ_SECONDS)  # World changes it
 
 
 @dataclass
@@ -60,11 +60,11 @@ class World:
         self.between.reset()
         self.between.faults.append(fault)
         if fault.act in {"stall", "hang-answer"}:
-            s3.READ_SECONDS = 1
+            s3_connect.READ_SECONDS = 1
 
     def heal(self) -> None:
         self.between.reset()
-        s3.READ_SECONDS = 60
+        s3_connect.READ_SECONDS = 60
 
     def stored(self, prefix: str) -> list[str]:
         listed = self.server.client().list_objects_v2(Bucket=self.bucket, Prefix=f"archive/{prefix}.")

@@ -24,7 +24,7 @@ PART = 5 << 20
 
 def parts_in(program: Program) -> int:
     """The number of parts of unfinished uploads in the store."""
-    return sum(each.size for each in open_store(program.store).pending()) // PART
+    return sum(each.size or 0 for each in open_store(program.store).pending()) // PART
 
 
 def stored(program: Program, key: str) -> str:

@@ -53,7 +53,7 @@ def test_a_missing_bucket_is_reported(seaweed: Server) -> None:
 def test_wrong_credentials_are_reported(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     url = fresh_url(seaweed)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
-    for call in every_call(open_store(url, capabilities=Capabilities("crc64nvme"))):
+    for call in every_call(open_store(url, recall=lambda _: Capabilities("crc64nvme"))):
         assert "credentials" in refused(call).message
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     for call in every_call(open_store(url)):
@@ -80,7 +80,7 @@ def test_an_unreachable_endpoint_is_reported(seaweed: Server, monkeypatch: pytes
 def test_another_server_is_reported(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A web server that is not S3."""
     store = open_store(
-        "s3://storage/p", StoreOptions(f"{moto.endpoint_url}/moto-api/"), capabilities=Capabilities(None)
+        "s3://storage/p", StoreOptions(f"{moto.endpoint_url}/moto-api/"), recall=lambda _: Capabilities(None)
     )
     for call in every_call(store):
         with pytest.raises(MgmtError):
@@ -177,11 +177,11 @@ def test_amazon_itself_gets_virtual_hosts_and_others_get_paths(monkeypatch: pyte
 def test_an_endpoint_is_probed_once(seaweed: Server) -> None:
     url = fresh_url(seaweed)
     found: list[Capabilities] = []
-    store = open_store(url, on_probed=found.append)
+    store = open_store(url, on_probed=lambda _, seen: found.append(seen))
     assert store.capabilities() == store.capabilities() == Capabilities("crc64nvme")
     assert found == [Capabilities("crc64nvme")]
     assert list(store.pending()) == []
     assert list(store.list()) == []
-    remembered = open_store(url, capabilities=Capabilities("sha256"), on_probed=found.append)
+    remembered = open_store(url, recall=lambda _: Capabilities("sha256"), on_probed=lambda _, seen: found.append(seen))
     assert remembered.capabilities() == Capabilities("sha256")
     assert len(found) == 1

@@ -22,5 +22,7 @@ def command(app: App) -> None:
     record = rebuild(app.context())
     if app.render.for_people:
         app.render.line(f"recorded {record.details['archives']} archives with {record.details['members']} members")
+        if foreign := record.details["foreign"]:
+            app.render.line(f"left {len(foreign)} foreign objects alone; the first: {foreign[0]}")
     else:
         app.render.one(record)

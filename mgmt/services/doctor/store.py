@@ -11,6 +11,7 @@ from mgmt.services.doctor.finding import Finding, problem
 from mgmt.services.steps.open_store import open_unremembered
 from mgmt.services.steps.orphans import abandoned_probes
 from mgmt.storage import ObjectStore
+from mgmt.storage.refusals import UnsupportedError
 
 SKEW = timedelta(minutes=5)
 """Difference between two clocks from which there is a warning. S3 refuses requests from fifteen minutes on."""
@@ -29,11 +30,14 @@ def check_store(url: str, settings: Settings, uploads: dict[str, UploadRecord]) 
     except MgmtError as error:
         yield problem("store", "access", error)
         return
-    for check in (_proof, lambda store: _orphans(store, uploads)):
+    for what, check in (("proof", _proof), ("uploads", lambda store: _orphans(store, uploads))):
         try:
             yield check(store)
+        except UnsupportedError as error:
+            detail = f"the store does not support what is needed to look: {error.message}"
+            yield Finding(area="store", what=what, state="warning", detail=detail)
         except MgmtError as error:
-            yield problem("store", "uploads", error)
+            yield problem("store", what, error)
 
 
 def _clock(store: ObjectStore) -> Iterator[Finding]:
@@ -75,5 +79,5 @@ def _orphans(store: ObjectStore, uploads: dict[str, UploadRecord]) -> Finding:
     besides = f"; {others} more running, or of another catalog" if others else ""
     if not ours:
         return Finding(area="store", what="uploads", detail=f"no orphaned uploads{besides}")
-    detail = f"{len(ours)} orphaned, with {sum(each.size for each in ours)} bytes{besides}"
+    detail = f"{len(ours)} orphaned, with {sum(each.size or 0 for each in ours)} bytes{besides}"
     return Finding(area="store", what="uploads", state="warning", detail=detail, next="mgmt recover")

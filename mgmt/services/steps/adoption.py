@@ -14,7 +14,7 @@ from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import any_index, find_index
 from mgmt.services.steps.proof import Expected, prove, read_back, refuse_frozen, still_there
 from mgmt.services.steps.resolve import ArchiveFacts, save_archive
-from mgmt.storage import ObjectStore, StoredObject
+from mgmt.storage import ObjectStore, StoredObject, has_etag
 
 ARCHIVE_GONE = "its archive was removed from the store before the original was moved"
 """Why an interrupted upload is not finished although its archive was proven."""
@@ -27,7 +27,7 @@ def proven_record(store: ObjectStore, stored: StoredObject, catalog: Catalog) ->
     except NotFoundError:
         return None
     carried = stored.metadata.get(OPERATION)
-    same = known.archive_id == carried if carried is not None else known.etag == stored.etag
+    same = known.archive_id == carried if carried is not None else has_etag(stored, known.etag)
     return known if same and known.status is FileStatus.COMPLETED and known.proof is not None else None
 
 

@@ -14,7 +14,7 @@ from mgmt.catalog import (
     Status,
     UploadRecord,
 )
-from mgmt.errors import IntegrityError, NotReadyError
+from mgmt.errors import IntegrityError, MgmtError, NotReadyError
 from mgmt.services.steps.adoption import ARCHIVE_GONE, adopt_left, is_still_stored, proven_record
 from mgmt.services.steps.archived import record_original
 from mgmt.services.steps.context import Context
@@ -22,12 +22,18 @@ from mgmt.services.steps.dead_host import finish_elsewhere, give_up_elsewhere, i
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import look_up
 from mgmt.services.steps.local_copy import remove_copy
-from mgmt.services.steps.local_files import host, token
-from mgmt.services.steps.move_original import PROVEN, finish_upload, same_as_archived
+from mgmt.services.steps.local_files import host, is_in, token
+from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upload, same_as_archived
 from mgmt.services.steps.orphans import abort_orphans
+from mgmt.services.steps.plan import UploadOptions, completed_dir, key_of
 from mgmt.services.steps.removal import remove_index, remove_remains
 from mgmt.services.steps.resolve import archive_id
 from mgmt.services.steps.set_aside import finish_free
+from mgmt.storage import ObjectStore
+
+
+class SupersededError(MgmtError):
+    """An interrupted run wanted another key or store: its operation ends here, and this run gets one of its own."""
 
 
 def finish_or_undo(record: OperationRecord, context: Context) -> str:
@@ -76,6 +82,30 @@ def finish_or_undo_elsewhere(record: OperationRecord, context: Context) -> str:
         case DeleteRecord() if not is_out_of_reach(record.target_path):
             return _finish_delete(record, context)
     return give_up_elsewhere(record)
+
+
+def resume_proven(
+    record: UploadRecord, options: UploadOptions, store: ObjectStore, folder: int, context: Context
+) -> bool:
+    """Let an interrupted, proven upload end as is asked now; return whether another one has to follow.
+
+    That is so when its original has moved and another file has its name, or when another store or key is asked for.
+    Raises SupersededError when its archive was deleted before its original has moved.
+    """
+    target, moved_to = str(record.target_path), record.completed_dir_path
+    if not is_in(folder, target):  # it has been moved
+        return False
+    if moved_to is not None and same_as_archived(moved_to, record, moved=True):
+        return True
+    if not is_still_stored(record, context.open_store(record.store), context.catalog):
+        remove_copy(record)
+        raise SupersededError(ARCHIVE_GONE)
+    wanted = (store.url, key_of(target, options))
+    if (record.store, record.requested_key or record.s3_object_key) != wanted:
+        announce_again(record, None)
+        return True
+    announce_again(record, None if options.keep else completed_dir(target, options.completed_dir, folder))
+    return False
 
 
 def _finish_or_undo_upload(record: UploadRecord, context: Context) -> str:

@@ -1,6 +1,7 @@
 """What may be left in a store: by uploads that ended unproven, and of archives that are no longer there."""
 
 from mgmt.catalog import Catalog, FileRecord, UploadRecord
+from mgmt.errors import StoreError, StoreUnavailableError
 from mgmt.services.steps.adoption import adopt_left, proven_record
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
@@ -30,9 +31,22 @@ def adopt_complete(record: UploadRecord, store: ObjectStore, context: Context) -
 
 
 def remove_leftovers(record: UploadRecord, store: ObjectStore, catalog: Catalog) -> list[str]:
-    """Remove what an upload that ended unproven left in the store; return what that was."""
+    """Remove what an upload that ended unproven left in the store; return what that was.
+
+    Raises StoreError where the store lists no uploads: then the parts are removed, and the index stays, which may be
+    that of an upload that is still running.
+    """
     key, own_index, left = str(record.s3_object_key), str(record.index_key), []
-    if record.upload_id is not None and record.upload_id in {each.upload_id for each in store.pending(key)}:
+    try:
+        pending = list(store.pending(key))
+    except StoreUnavailableError:
+        raise
+    except StoreError as exc:
+        if record.upload_id is not None:
+            store.abort(key, record.upload_id)
+        why = f"its parts are removed, if there were any; its index stays, as uploads cannot be listed: {exc.message}"
+        raise StoreError(why, next_step=exc.next_step) from exc
+    if record.upload_id is not None and record.upload_id in {each.upload_id for each in pending}:
         store.abort(key, record.upload_id)
         left.append("the parts")
     elif record.upload_id is None and abort_orphans(store, key, catalog):

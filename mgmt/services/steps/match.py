@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from mgmt.catalog import FileRecord, Location
-from mgmt.storage import StoredObject
+from mgmt.storage import StoredObject, is_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """One result: a local file, a completed copy, an archive, or a member inside an archive."""
+    """One result: a local file, a completed copy, an archive, a member of one, or a foreign object in a store."""
 
     type: str
     name: str
@@ -44,10 +44,10 @@ def as_match(record: FileRecord) -> Match:
 
 
 def from_store(stored: StoredObject) -> Match:
-    """An object of a store as a result."""
+    """An object of a store as a result; a foreign one has a key that mgmt does not use."""
     return Match(
-        type="archive",
-        name=os.path.basename(stored.key),
+        type="archive" if is_key(stored.key) else "foreign",
+        name=os.path.basename(stored.key.rstrip("/")),
         location=Location.S3,
         path=stored.key,
         archive=stored.key,

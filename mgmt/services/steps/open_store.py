@@ -1,7 +1,6 @@
 """Open a store with the remembered capabilities of its endpoint."""
 
 import os
-from collections.abc import Callable
 
 from mgmt.catalog import Catalog
 from mgmt.config import Settings
@@ -23,42 +22,26 @@ def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectSto
             f"the store {folder} is missing, though the catalog has archives in it: its disk may not be mounted",
             next_step=f"mount it, then try again: ls -ld {folder}",
         )
-    endpoint = _endpoint(url, settings)
-    known = catalog.endpoints.recall(endpoint)
+    endpoints = catalog.endpoints
 
-    def remember(seen: Capabilities) -> None:
-        catalog.endpoints.remember(endpoint, checksum=seen.checksum, max_parts=seen.max_parts)
+    def recall(endpoint: str) -> Capabilities | None:
+        known = endpoints.recall(f"{endpoint} {url}")
+        return Capabilities(known.checksum, known.max_parts) if known else None
 
-    remembered = Capabilities(known.checksum, known.max_parts) if known else None
-    return _open(url, settings, remembered, remember, before_removal=catalog.journal.confirm)
+    def remember(endpoint: str, seen: Capabilities) -> None:
+        endpoints.remember(f"{endpoint} {url}", checksum=seen.checksum, max_parts=seen.max_parts)
+
+    return open_store(
+        url, _options(settings), recall=recall, on_probed=remember, before_removal=catalog.journal.confirm
+    )
 
 
 def open_unremembered(url: str, settings: Settings) -> ObjectStore:
     """Open the store at `url`, probed when needed; nothing is recorded."""
-    return _open(url, settings, None, lambda _: None, before_removal=lambda: None)
+    return open_store(url, _options(settings))
 
 
-def _open(
-    url: str,
-    settings: Settings,
-    known: Capabilities | None,
-    on_probed: Callable[[Capabilities], None],
-    before_removal: Callable[[], None],
-) -> ObjectStore:
-    return open_store(
-        url,
-        StoreOptions(
-            settings.endpoint_url, settings.region, settings.aws_profile, settings.threads, settings.part_size
-        ),
-        capabilities=known,
-        on_probed=on_probed,
-        before_removal=before_removal,
+def _options(settings: Settings) -> StoreOptions:
+    return StoreOptions(
+        settings.endpoint_url, settings.region, settings.aws_profile, settings.threads, settings.part_size
     )
-
-
-def _endpoint(url: str, settings: Settings) -> str:
-    """The key of the remembered capabilities: the store at this endpoint, as boto3 itself would find it."""
-    if not url.startswith("s3://"):
-        return url
-    environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return f"{settings.endpoint_url or environment or 'https://s3.amazonaws.com'} {url}"

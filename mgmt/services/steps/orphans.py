@@ -1,8 +1,10 @@
 """Orphaned multipart uploads: a store has begun them, and no process will finish them."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from mgmt.catalog import Catalog, UploadRecord
+from mgmt.errors import StoreError
 from mgmt.storage import PROBE, ObjectStore, PendingUpload
 
 OLD = timedelta(hours=1)
@@ -10,11 +12,16 @@ OLD = timedelta(hours=1)
 
 
 def abort_orphans(store: ObjectStore, key: str, catalog: Catalog) -> int:
-    """Abort the orphaned uploads of `key`, for a process that was interrupted uploading to it; return how many."""
-    orphans = orphans_of(store, key, catalog)
-    for upload_id in orphans:
-        store.abort(key, upload_id)
-    return len(orphans)
+    """Abort the orphaned uploads of `key`, for a process that was interrupted uploading to it; return how many.
+
+    They have no parts and cost nothing, so a store that lists or aborts no uploads is no reason to fail.
+    """
+    aborted = 0
+    with suppress(StoreError):
+        for upload_id in orphans_of(store, key, catalog):
+            store.abort(key, upload_id)
+            aborted += 1
+    return aborted
 
 
 def orphans_of(store: ObjectStore, key: str, catalog: Catalog) -> list[str]:

@@ -133,8 +133,8 @@ def refuse_frozen(store: ObjectStore, stored: StoredObject) -> None:
             f"{where} is frozen ({stored.storage_class}); a restore is under way", next_step="try later"
         )
     if stored.frozen:
+        key = where.removeprefix(f"s3://{store.bucket}/")
         raise NotReadyError(
             f"{where} is frozen ({stored.storage_class}) and must be restored before it can be read",
-            next_step=f"aws s3api restore-object --bucket {store.bucket} --key {where.split('/', 3)[-1]} "
-            "--restore-request Days=7",
+            next_step=f"aws s3api restore-object --bucket {store.bucket} --key {key} --restore-request Days=7",
         )
