@@ -21,11 +21,13 @@ def parse(url: str | URL) -> URL:
     """Parse a `sqlite:///file` or `postgresql://...` URL. Raises ConfigurationError for any other."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigurationError("invalid catalog URL", next_step="use sqlite:////path/to/catalog.db") from error
+    except (ArgumentError, ValueError):  # of a port that is no number, with what was given; it may be a password
+        raise ConfigurationError(
+            "invalid catalog URL", next_step="use sqlite:////path/to/catalog.db or postgresql://user@host:port/database"
+        ) from None
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         return parsed.set(database=absolute(parsed.database))
-    if parsed.get_backend_name() == "postgresql":
+    if parsed.get_backend_name() in ("postgresql", "postgres"):  # libpq takes both
         return parsed.set(drivername="postgresql+psycopg")
     raise ConfigurationError(
         f"{redact(parsed.render_as_string())} is not a catalog URL: it must be sqlite:///file or postgresql://...",
