@@ -41,6 +41,9 @@ class Soundness:
     catalog: str
     sound: bool
     problems: list[str]
+    next: list[str]
+    """What to do about them, without repetitions."""
+    repaired: list[str]
 
     @property
     def error(self) -> CatalogError | None:
@@ -50,7 +53,7 @@ class Soundness:
         count = len(self.problems)
         return CatalogError(
             f"the catalog {self.catalog} has {count} {'problem' if count == 1 else 'problems'}",
-            next_step="mgmt db upgrade",
+            next_step="\n  ".join(self.next),
         )
 
 
@@ -121,12 +124,23 @@ def revisions() -> "list[Revision]":
     return migrate.history()
 
 
-def check(catalog: Catalog) -> Soundness:
-    """Compare the schema with the records, and on SQLite check pages and references."""
-    from mgmt.catalog.schema import migrate
+def check(catalog: Catalog, *, repair: bool = False) -> Soundness:
+    """Compare the schema with the records, look for foreign rows, and on SQLite check pages and references.
 
-    problems = migrate.check(catalog.database)
-    return Soundness(catalog=catalog.database.name, sound=not problems, problems=problems)
+    With `repair`, first create missing triggers and indexes again and advance the sequences of PostgreSQL, all or
+    nothing. Raises CatalogError when the database refuses that.
+    """
+    from mgmt.catalog.schema import soundness
+
+    repaired = soundness.repair(catalog.database) if repair else []
+    defects = soundness.check(catalog.database)
+    return Soundness(
+        catalog=catalog.database.name,
+        sound=not defects,
+        problems=[each.message for each in defects],
+        next=list(dict.fromkeys(each.remedy for each in defects)),
+        repaired=[each.message for each in repaired],
+    )
 
 
 def sql(wanted: str, dialect: str | None, catalog: Catalog) -> Script:

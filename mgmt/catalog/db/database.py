@@ -18,7 +18,7 @@ from mgmt.config import redact
 from mgmt.errors import CatalogError
 from mgmt.signals import held
 
-HEAD = "0008"
+HEAD = "0009"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
 MIGRATING = (

@@ -97,10 +97,3 @@ def translate_errors(name: str) -> Iterator[None]:
         if (stop := _interruption(error)) is not None:  # SQLAlchemy was interrupted, and raised its own error
             raise stop from None
         raise describe(error, name) from error
-    except AssertionError as error:  # raised for an operation type without a class
-        if "polymorphic_identity" not in str(error):
-            raise
-        raise CatalogError(
-            f"the catalog {name} contains an operation of an unknown type",
-            next_step="use a newer mgmt",
-        ) from error
