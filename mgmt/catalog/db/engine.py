@@ -4,7 +4,7 @@ import os
 import sqlite3
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from mgmt.config import redact
@@ -35,6 +35,18 @@ def parse(url: str | URL) -> URL:
     )
 
 
+def connect_aside(url: URL) -> Engine:
+    """Return an engine that writes to PostgreSQL on a connection of its own, and closes it after each use.
+
+    If the server allows no second connection, it fails at once.
+    """
+    from mgmt.catalog.db.commit_recovery import recover_commits
+
+    engine = create_engine(url, hide_parameters=True, poolclass=NullPool)
+    recover_commits(engine, patient=False)
+    return engine
+
+
 def connect(url: URL, *, wal: bool = True) -> tuple[Engine, Engine]:
     """Return an engine that writes, and one that reads and leaves no transaction open. Neither is connected yet.
 
@@ -46,7 +58,8 @@ def connect(url: URL, *, wal: bool = True) -> tuple[Engine, Engine]:
         event.listen(engine, "begin", _begin_immediate)
         return engine, engine.execution_options(**{READING: True})
     try:
-        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True)
+        # One connection stays open: a login may be allowed no other.
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, pool_size=1)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             "a PostgreSQL catalog needs psycopg", next_step="pip install 'mgmt-archive[postgres]'"

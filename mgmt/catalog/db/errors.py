@@ -36,6 +36,10 @@ _POSTGRESQL = {
     "3D": ("does not exist", "create the database"),
     "42501": ("may not be used: permission denied", "ask its administrator for the rights"),
     "25006": ("cannot be written: it is read-only here", "use the primary server"),
+    "22P05": (
+        "cannot store this name: the encoding of its database is not UTF8",
+        "pg_dump -E UTF8, and restore it to a database that was created with: createdb -T template0 -E UTF8",
+    ),
     "53100": ("cannot be written: the disk is full", "free some space on the server"),
     "53": ("has no resources left", "try again later"),
     "55P03": ("is locked by another session", "try again later"),

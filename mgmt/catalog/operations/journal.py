@@ -147,7 +147,6 @@ class Journal:
         The caller vouches that an owner that cannot be examined from here is dead.
         """
         with self._database.transaction() as session:
-            self._database.set_lock_timeout()
             session.refresh(operation)
             if operation.status.is_terminal or _may_be_alive(operation) or not _swap_owner(session, operation):
                 raise _busy(operation)
