@@ -79,10 +79,12 @@ def command(
         app.render.many(plans, PLAN)
         return
     by_label = {f"{name}:{member}" if member else name: (name, member) for name, member in targets}
+    bundle = app.context(given(ctx, RECORDED))
     outcomes = run_batch(
         list(by_label),
         lambda label, context: download(by_label[label][0], options(by_label[label][1]), context),
-        app.context(given(ctx, RECORDED)),
+        bundle,
         name=f"{len(by_label)} downloads",
+        unrecorded=bundle.note_read_only,
     )
     show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1)

@@ -15,7 +15,7 @@ from mgmt.catalog.db.flock import lock_with_timeout, try_lock
 from mgmt.catalog.db.read_retry import retry_read, retry_reads
 from mgmt.catalog.records.types import display
 from mgmt.config import redact
-from mgmt.errors import CatalogError
+from mgmt.errors import CatalogError, ReadOnlyCatalogError
 from mgmt.signals import held
 
 HEAD = "0009"
@@ -168,7 +168,7 @@ class Database:
                 yield
                 return
             if not is_writable(self.path):
-                raise CatalogError(
+                raise ReadOnlyCatalogError(
                     f"the catalog {self.path} cannot be written: it is read-only here",
                     next_step="check the permissions of the file and its folder",
                 )

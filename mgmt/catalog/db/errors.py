@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from mgmt.errors import CatalogError
+from mgmt.errors import CatalogError, ReadOnlyCatalogError
 
 _SQLITE = {
     sqlite3.SQLITE_BUSY: ("is locked by another program", "find it with `fuser`, or try again later"),
@@ -47,6 +47,9 @@ _POSTGRESQL = {
     "XX002": ("is damaged", "restore it from a backup"),
 }
 
+_READ_ONLY = (_SQLITE[sqlite3.SQLITE_READONLY], _POSTGRESQL["25006"], _POSTGRESQL["42501"])
+"""Nothing can be written here, or not by this login."""
+
 _FATAL = "FATAL:  "
 """The prefix of a server's reason for rejecting a connection, for which psycopg reports no SQLSTATE."""
 
@@ -74,7 +77,8 @@ def describe(error: BaseException, name: str) -> CatalogError:
             reason = str(cause).rpartition(_FATAL)[2].splitlines()[0]
             known = (f"rejected the connection: {reason}", "check the catalog's URL, or try again later")
     if known is not None:
-        return CatalogError(f"the catalog {name} {known[0]}", next_step=known[1])
+        kind = ReadOnlyCatalogError if known in _READ_ONLY else CatalogError
+        return kind(f"the catalog {name} {known[0]}", next_step=known[1])
     message = next(iter(str(cause).splitlines()), "") or type(cause).__name__
     return CatalogError(f"the catalog {name} returned an error: {message}")
 

@@ -71,7 +71,10 @@ class Journal:
             if unrecorded is None:
                 raise
             unrecorded(error)
+            operation.claim = operation.owner = operation.heard_at = None
             yield operation
+            if not operation.status.is_terminal:
+                operation.status, operation.completed_at = Status.SUCCESS, now()
             return
         with self._closing(begun, taken_up=begun is not operation):
             yield begun

@@ -105,7 +105,7 @@ def test_a_reader_can_only_read(program: Program, team: Team) -> None:
     assert reader.json("log") == operations
     reader.ok("ls", "-l")
     reader.ok("ls", "--members", "clip")
-    for arguments in (["search", "clip"], ["status", "clip"]):
+    for arguments in (["search", "clip"], ["status", "clip"], ["-o", "json", "download", "clip", "--to", "back"]):
         done = reader.run(*arguments)
         assert done.returncode == 0, done.stderr
         assert "not recorded" in done.stderr
