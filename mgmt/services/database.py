@@ -9,7 +9,7 @@ from mgmt.catalog.audit import export as exports
 from mgmt.catalog.audit import import_history as imports
 from mgmt.catalog.schema import backup as copies
 from mgmt.catalog.schema import roles
-from mgmt.errors import CatalogError
+from mgmt.errors import CatalogError, ReadOnlyCatalogError
 
 if TYPE_CHECKING:  # `migrate` imports Alembic, which is slow: each function that needs it imports it
     from mgmt.catalog.schema.migrate import Revision
@@ -32,6 +32,10 @@ class Migration(SchemaVersion):
 
     backup: str | None
     """The path of the copy that was made before; None where none was needed."""
+    lacking: list[str]
+    """What the roles of a PostgreSQL catalog may not do with the new schema, and need."""
+    next: str | None
+    """The command that grants it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +118,16 @@ def downgrade(revision: str, catalog: Catalog) -> Migration:
 
 
 def _migration(catalog: Catalog, backup: str | None) -> Migration:
-    return Migration(**asdict(version(catalog)), backup=backup)
+    from mgmt.catalog.schema import soundness
+
+    reached = version(catalog)
+    lacking = soundness.missing_rights(catalog.database) if reached.is_current else []
+    return Migration(
+        **asdict(reached),
+        backup=backup,
+        lacking=[each.message for each in lacking],
+        next=lacking[0].remedy if lacking else None,
+    )
 
 
 def revisions() -> "list[Revision]":
@@ -163,7 +176,13 @@ def create_roles(prefix: str, catalog: Catalog, *, apply: bool) -> RolesScript:
     database, names = catalog.database, roles.Roles.named(prefix)
     statements = roles.sql(database, names)
     if apply:
-        roles.apply(database, names)
+        try:
+            roles.apply(database, names)
+        except ReadOnlyCatalogError as exc:
+            raise CatalogError(
+                f"{exc.message}; creating roles needs CREATEROLE, and granting rights the owner of the tables",
+                next_step="mgmt db roles | psql ...   (as an administrator)",
+            ) from exc
     return RolesScript(catalog=database.name, **asdict(names), applied=apply, sql=statements)
 
 

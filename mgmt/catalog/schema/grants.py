@@ -34,6 +34,12 @@ GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
 
 
+def can_read(connection: Connection) -> bool:
+    """Whether this login may read every table; after an upgrade it may not yet."""
+    can = text("SELECT bool_and(has_table_privilege(name, 'SELECT')) FROM unnest(CAST(:tables AS text[])) AS t(name)")
+    return bool(connection.scalar(can, {"tables": list(Base.metadata.tables)}))
+
+
 def missing(connection: Connection) -> Iterator[Defect]:
     """The rights that roles which may use `operations` lack on it or on other tables."""
     lists = {

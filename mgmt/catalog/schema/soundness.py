@@ -42,15 +42,26 @@ def check(database: Database) -> list[Defect]:
     found = database.revision()
     with database.connection() as connection:
         if found == HEAD:
-            defects = [*_differences(connection), *_triggers(connection), *_foreign_rows(connection)]
+            defects = [*_differences(connection), *_triggers(connection)]
             if not database.is_sqlite:
-                defects += [*_sequences(connection), *grants.missing(connection), *_encoding(connection)]
+                defects += [*grants.missing(connection), *_encoding(connection)]
+            if database.is_sqlite or grants.can_read(connection):
+                defects += _foreign_rows(connection)
+                defects += [] if database.is_sqlite else _sequences(connection)
         else:
             remedy = UPGRADE if found is None or found < HEAD else "use a newer mgmt"
             defects = [Defect(f"the schema is {found or 'empty'}, expected {HEAD}", remedy)]
         if database.is_sqlite:
             defects += _damage(connection)
     return defects
+
+
+def missing_rights(database: Database) -> list[Defect]:
+    """The rights that the roles of a PostgreSQL catalog of this schema lack, as after an upgrade."""
+    if database.is_sqlite:
+        return []
+    with database.connection() as connection:
+        return list(grants.missing(connection))
 
 
 def repair(database: Database) -> list[Defect]:
