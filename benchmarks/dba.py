@@ -29,7 +29,7 @@ from mgmt.catalog.audit.export import compressed, export
 from mgmt.catalog.audit.import_history import import_history
 from mgmt.catalog.audit.prune import PruneFilter
 from mgmt.catalog.records.base import Base
-from mgmt.catalog.schema import migrate
+from mgmt.catalog.schema import migrate, soundness
 from mgmt.catalog.schema.backup import backup
 from mgmt.progress import NoProgress
 from mgmt.services.prune import prune
@@ -119,7 +119,7 @@ def _size(database: Database) -> str:
 
 
 def _check(database: Database) -> None:
-    if problems := migrate.check(database):
+    if problems := soundness.check(database):
         raise SystemExit(f"{database.name}: {problems}")
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from mgmt.choices import MAX_PART_SIZE, MIN_PART_SIZE, Level, OnConflict, Proof, StorageClass
 from mgmt.errors import ConfigurationError
@@ -158,7 +157,8 @@ def parse_value(name: str, value: str, origin: str) -> Any:
         return _PARSERS[name](value)
     except ValueError as exc:
         reason = exc if isinstance(exc, _InvalidValueError) else "must be a number"
-        raise ConfigurationError(f"{name} = {redact(value)!r} ({origin}): {reason}") from exc
+        shown = name if name == "catalog" and "://" not in value else f"{name} = {redact(value)!r}"
+        raise ConfigurationError(f"{shown} ({origin}): {reason}") from exc  # a password may be anywhere in no URL
 
 
 def default_path() -> Path:
@@ -193,9 +193,9 @@ def load(
         if value := environ.get(f"MGMT_{name.upper()}"):
             take(name, value, f"environment MGMT_{name.upper()}")
         if flag := flags.get(name):
+            take(name, flag, "flag")
             if name == "catalog":
                 _refuse_tilde(flag)
-            take(name, flag, "flag")
     return Settings(**values, origins=origins)
 
 
@@ -251,15 +251,25 @@ def write(path: Path, name: str, value: str | None) -> None:
         raise ConfigurationError(f"the configuration file {path} cannot be written: {exc.strerror}") from exc
 
 
-_SECRETS = frozenset({"password", "passwd", "sslpassword"})
+_SECRETS = ("password", "passwd", "oauth_client_secret", "scram_client_key", "scram_server_key")
+"""The ends of the names of libpq's secret parameters, and what is written for `password` by mistake."""
+
+
+def _escapable(name: str) -> str:
+    """A pattern for `name` in a URL, where each letter may be escaped."""
+    return "".join(f"(?:{each}|%{ord(each):x}|%{ord(each.upper()):x})" for each in name)
+
+
+_SECRET = re.compile(rf"((?:{'|'.join(map(_escapable, _SECRETS))})(?:\s|\+|%20)*(?:=|%3d))[^&]*", re.IGNORECASE)
+"""The name of a secret, and its value."""
 
 
 def redact(text: str) -> str:
-    """Hide the passwords of a URL in `text`, before the host and in its query, however they are written."""
-    hidden = re.sub(r"(://[^:/@\s]*):(?:[^@\s]*@)+", r"\1:***@", text)
-    return re.sub(r"([?&;])([^=&;\s]*)=[^&;\s]*", _without_secret, hidden)
+    """Hide the passwords in `text`, a URL or a connection string of libpq, however they are written.
 
-
-def _without_secret(parameter: re.Match[str]) -> str:
-    secret = unquote(parameter[2]).strip().lower() in _SECRETS
-    return f"{parameter[1]}{parameter[2]}=***" if secret else parameter[0]
+    A password may contain any character, escaped or not, so more is hidden where its end is unclear.
+    """
+    hidden = re.sub(r"(://[^:/]*):.*@", r"\1:***@", text, flags=re.DOTALL)
+    # Without a host, what follows the colon is taken for a port, which is a number.
+    hidden = re.sub(r"(://[^:/@\[]*):(?!\*\*\*@)(?=[^/?]*[^0-9,/?])[^/?]*", r"\1:***", hidden)
+    return _SECRET.sub(r"\1***", hidden)

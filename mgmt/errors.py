@@ -127,6 +127,13 @@ class CatalogError(MgmtError):
     exit_status = ExitStatus.CATALOG
 
 
+class ReadOnlyCatalogError(CatalogError):
+    """The catalog cannot be written here: a read-only file, a standby server, or a login that may only read.
+
+    What only reads works all the same, unrecorded.
+    """
+
+
 class SourceChangedError(MgmtError):
     """The original changed while it was read."""
 

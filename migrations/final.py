@@ -1,6 +1,8 @@
-"""`op.keep_final(table)`: the triggers that make the rows of a finished operation immutable.
+"""Operations for revisions: `op.keep_final(table)` and `op.allow_types(...)`.
 
-For revisions from 0008 on. It is as frozen as a revision: what it runs never changes, whatever becomes of the models.
+`keep_final` (from 0008 on) creates the triggers that make the rows of a finished operation immutable, `allow_types`
+(from 0009 on) those that refuse operations of unknown types. They are as frozen as a revision: what they run never
+changes, whatever becomes of the models.
 """
 
 from collections.abc import Iterator
@@ -50,3 +52,47 @@ def _postgresql(table: str) -> Iterator[str]:
     yield (
         f"CREATE TRIGGER {table}_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION mgmt_refuse()"
     )
+
+
+TYPES = (
+    *("batch", "config", "delete", "download", "free", "ignore", "prune"),
+    *("rebuild", "recover", "search", "status", "upload", "verify"),
+)
+"""The types of operations that revision 0009 knows."""
+
+
+@Operations.register_operation("allow_types")
+class AllowTypes(MigrateOperation):
+    """Refuse operations of all types but those of revision 0009 and these."""
+
+    def __init__(self, added: tuple[str, ...]) -> None:
+        self.types = sorted({*TYPES, *added})
+
+    @classmethod
+    def allow_types(cls, operations: Operations, *added: str) -> None:
+        """Allow the types of revision 0009, and all that revisions up to the present one have `added`."""
+        operations.invoke(cls(added))
+
+
+@Operations.implementation_for(AllowTypes)
+def _refuse_other_types(operations: Operations, operation: AllowTypes) -> None:
+    listed = ", ".join(f"'{each}'" for each in operation.types)
+    if operations.get_context().dialect.name != "sqlite":
+        operations.execute(
+            "CREATE OR REPLACE FUNCTION mgmt_known_type() RETURNS trigger LANGUAGE plpgsql AS $$\n"
+            "BEGIN\n"
+            f"    IF NEW.operation_type NOT IN ({listed}) THEN\n"
+            "        RAISE EXCEPTION 'unknown type of operation' USING ERRCODE = 'integrity_constraint_violation';\n"
+            "    END IF;\n"
+            "    RETURN NEW;\n"
+            "END\n"
+            "$$"
+        )
+        return
+    for trigger, event in (("type", "INSERT"), ("retype", "UPDATE OF operation_type")):
+        operations.execute(f"DROP TRIGGER IF EXISTS operations_{trigger}")
+        operations.execute(
+            f"CREATE TRIGGER operations_{trigger} BEFORE {event} ON operations "
+            f"WHEN NEW.operation_type NOT IN ({listed})\n"
+            "BEGIN SELECT RAISE(ABORT, 'unknown type of operation'); END"
+        )

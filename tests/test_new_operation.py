@@ -16,7 +16,7 @@ from tests.program import Program
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "new-operation.md").read_text("utf-8")
-HEADING = re.compile(r"^## [^`\n]*`([^`\n]+\.py)`\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^## [^`\n]*`([^`\n]+\.(?:py|toml))`\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(python|diff)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -51,7 +51,7 @@ class Tree:
 
     def lint(self, *command: str) -> None:
         """Run a linter on the changed files."""
-        command = (sys.executable, "-m", *command, *self.changed)
+        command = (sys.executable, "-m", *command, *(path for path in self.changed if path.endswith(".py")))
         done = subprocess.run(command, cwd=self.path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -80,6 +80,12 @@ def test_the_blocks_pass_the_linters(command: tuple[str, ...], tree: Tree) -> No
     tree.lint(*command)
 
 
+def test_the_new_module_keeps_the_import_contracts(tree: Tree) -> None:
+    lint = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    done = subprocess.run(lint, cwd=tree.path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_new_command_works(tree: Tree, tmp_path: Path) -> None:
     """On a catalog created by the released code."""
     program = Program(tmp_path, f"file://{tmp_path / 'store'}", {"PYTHONPATH": os.fspath(tree.path)})
@@ -99,4 +105,4 @@ def test_the_new_command_works(tree: Tree, tmp_path: Path) -> None:
     run("note", "nothing", "x", status=4)
     failed, note = json.loads(run("-q", "-o", "json", "log", "--type", "note"))
     assert (failed["status"], note["status"], note["s3_object_key"]) == ("failed", "success", "holiday.tar.gz")
-    assert "contains notes" in run("db", "downgrade", "0007", status=12)
+    assert "contains notes" in run("db", "downgrade", "0009", status=12)

@@ -88,10 +88,12 @@ def command(
 
         show_previews(app, list(by_label), look, PLAN)
         return
+    bundle = app.context(given(ctx, RECORDED))
     outcomes = run_batch(
         list(by_label),
         lambda label, context: download(by_label[label][0], options(by_label[label][1]), context),
-        app.context(given(ctx, RECORDED)),
+        bundle,
         name=f"{len(by_label)} downloads",
+        unrecorded=bundle.note_read_only,
     )
     show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1)

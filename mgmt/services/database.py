@@ -9,7 +9,7 @@ from mgmt.catalog.audit import export as exports
 from mgmt.catalog.audit import import_history as imports
 from mgmt.catalog.schema import backup as copies
 from mgmt.catalog.schema import roles
-from mgmt.errors import CatalogError
+from mgmt.errors import CatalogError, ReadOnlyCatalogError
 
 if TYPE_CHECKING:  # `migrate` imports Alembic, which is slow: each function that needs it imports it
     from mgmt.catalog.schema.migrate import Revision
@@ -32,6 +32,10 @@ class Migration(SchemaVersion):
 
     backup: str | None
     """The path of the copy that was made before; None where none was needed."""
+    lacking: list[str]
+    """What the roles of a PostgreSQL catalog may not do with the new schema, and need."""
+    next: str | None
+    """The command that grants it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,9 @@ class Soundness:
     catalog: str
     sound: bool
     problems: list[str]
+    next: list[str]
+    """What to do about them, without repetitions."""
+    repaired: list[str]
 
     @property
     def error(self) -> CatalogError | None:
@@ -50,7 +57,7 @@ class Soundness:
         count = len(self.problems)
         return CatalogError(
             f"the catalog {self.catalog} has {count} {'problem' if count == 1 else 'problems'}",
-            next_step="mgmt db upgrade",
+            next_step="\n  ".join(self.next),
         )
 
 
@@ -111,7 +118,16 @@ def downgrade(revision: str, catalog: Catalog) -> Migration:
 
 
 def _migration(catalog: Catalog, backup: str | None) -> Migration:
-    return Migration(**asdict(version(catalog)), backup=backup)
+    from mgmt.catalog.schema import soundness
+
+    reached = version(catalog)
+    lacking = soundness.missing_rights(catalog.database) if reached.is_current else []
+    return Migration(
+        **asdict(reached),
+        backup=backup,
+        lacking=[each.message for each in lacking],
+        next=lacking[0].remedy if lacking else None,
+    )
 
 
 def revisions() -> "list[Revision]":
@@ -121,12 +137,23 @@ def revisions() -> "list[Revision]":
     return migrate.history()
 
 
-def check(catalog: Catalog) -> Soundness:
-    """Compare the schema with the records, and on SQLite check pages and references."""
-    from mgmt.catalog.schema import migrate
+def check(catalog: Catalog, *, repair: bool = False) -> Soundness:
+    """Compare the schema with the records, look for foreign rows, and on SQLite check pages and references.
 
-    problems = migrate.check(catalog.database)
-    return Soundness(catalog=catalog.database.name, sound=not problems, problems=problems)
+    With `repair`, first create missing triggers and indexes again and advance the sequences of PostgreSQL, all or
+    nothing. Raises CatalogError when the database refuses that.
+    """
+    from mgmt.catalog.schema import soundness
+
+    repaired = soundness.repair(catalog.database) if repair else []
+    defects = soundness.check(catalog.database)
+    return Soundness(
+        catalog=catalog.database.name,
+        sound=not defects,
+        problems=[each.message for each in defects],
+        next=list(dict.fromkeys(each.remedy for each in defects)),
+        repaired=[each.message for each in repaired],
+    )
 
 
 def sql(wanted: str, dialect: str | None, catalog: Catalog) -> Script:
@@ -149,7 +176,13 @@ def create_roles(prefix: str, catalog: Catalog, *, apply: bool) -> RolesScript:
     database, names = catalog.database, roles.Roles.named(prefix)
     statements = roles.sql(database, names)
     if apply:
-        roles.apply(database, names)
+        try:
+            roles.apply(database, names)
+        except ReadOnlyCatalogError as exc:
+            raise CatalogError(
+                f"{exc.message}; creating roles needs CREATEROLE, and granting rights the owner of the tables",
+                next_step="mgmt db roles | psql ...   (as an administrator)",
+            ) from exc
     return RolesScript(catalog=database.name, **asdict(names), applied=apply, sql=statements)
 
 

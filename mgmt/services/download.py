@@ -22,7 +22,8 @@ _ELSEWHERE = "mgmt download --to DIR ...   (a folder outside of the store)"
 def download(name: str, options: DownloadOptions, context: Context) -> DownloadRecord:
     """Restore the archive that `name` means, or one member of it; return the finished record.
 
-    Nothing appears under its own name before all of it is proven; on any error nothing is left behind.
+    Nothing appears under its own name before all of it is proven; on any error nothing is left behind. If the catalog
+    cannot be written here, as a standby server cannot, it works unrecorded, with a note.
     """
     catalog, folder = context.catalog, folder_to_make(options.to)
     record = DownloadRecord(
@@ -34,13 +35,14 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
     )
     wanted = os.path.join(folder, name.strip("/"), options.member or "")
     try:
-        with catalog.journal.record(record, claim=claim(wanted)) as record:
+        with catalog.journal.record(record, claim=claim(wanted), unrecorded=context.note_read_only) as record:
             found = find_archive(name, context)
             stored = found.store.head(found.key)
             record.store, record.s3_bucket, record.s3_object_key = found.store.url, found.store.bucket, found.key
             record.s3_storage_class, record.checksum_s3_etag = stored.storage_class, stored.etag
             record.local_path = folder
-            catalog.journal.checkpoint()
+            if record.is_recorded:
+                catalog.journal.checkpoint()
             refuse_frozen(found.store, stored)
             refuse_in_store(folder, "--to", found.store.url, next_step=_ELSEWHERE)
             make_folders(folder)
@@ -55,7 +57,7 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
                 if options.on_conflict != OnConflict.SKIP:
                     raise
                 record.status, record.error_message = Status.CANCELLED, f"skipped: {exc.message}"
-            else:
+            if record.is_recorded and record.status is not Status.CANCELLED:
                 result = describe(record.local_path, Location.LOCAL, FileStatus.COMPLETED)
                 result.operation_id, result.digest = record.operation_id, record.digest
                 result.checksum = record.checksum_local

@@ -31,7 +31,12 @@ def upgrade() -> None:
             DO $$ BEGIN
                 IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm') THEN
                     CREATE EXTENSION IF NOT EXISTS pg_trgm;
-                    CREATE INDEX member_names ON members USING gin (name COLLATE "default" gin_trgm_ops);
+                    -- It may be installed in a schema outside of the search_path.
+                    EXECUTE (
+                        SELECT 'CREATE INDEX member_names ON members USING gin (name COLLATE "default" '
+                            || quote_ident(nspname) || '.gin_trgm_ops)'
+                        FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = 'pg_trgm'
+                    );
                 END IF;
             EXCEPTION WHEN insufficient_privilege THEN
                 RAISE NOTICE 'pg_trgm may not be created here: searching will be slower';

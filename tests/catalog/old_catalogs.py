@@ -1,11 +1,12 @@
 """Creates the old catalogs that later versions of mgmt must be able to open.
 
-    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0007.sql
+    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0008.sql
 
-This created 0007.sql when 0007 was the newest revision; the other files were created in the same way. They contain two
+This created 0008.sql when 0008 was the newest revision; the other files were created in the same way. They contain two
 uploads (one with a name that is not UTF-8), a failed download, an interrupted upload, and an archive of four members;
 0002.sql has the index of their names, later ones their ranges, from 0005.sql on finished operations are sealed, and
-0007.sql has a search. The files never change: each revision that changes a table adds one, before the change.
+from 0007.sql on there is a search, with its results in 0008.sql. The files never change: each revision that changes a
+table adds one, before the change.
 """
 
 import sqlite3
@@ -81,8 +82,9 @@ VALUES
     ('11111111-0000-4000-8000-000000000005', 'search', 'wedding', 'wedding', '2024-03-05 10:00:00.000000',
      '2024-03-05 10:00:02.000000', 'success', '{"picked": "caf\\udce9/wedding.mov"}', 'ann', '{}', 5, 'nas', '0.1.0');
 INSERT INTO searches (operation_id, keyword, location, local_matches, s3_matches, total_matches, download_selected,
-    status_checked)
-VALUES ('11111111-0000-4000-8000-000000000005', 'wedding', 'global', 1, 2, 3, 1, 0);
+    status_checked, local_paths, s3_keys, downloaded_key)
+VALUES ('11111111-0000-4000-8000-000000000005', 'wedding', 'global', 1, 2, 3, 1, 0, '["/films/wedding.mov"]',
+    '["caf.tar.gz", "\u00c9tude.mkv.tar.gz"]', 'caf.tar.gz');
 """
 
 
@@ -96,7 +98,7 @@ def hashes(path: str) -> Iterator[str]:
 
 
 def main() -> None:
-    statements = f"{migrate.sql('sqlite', 'base:0007')}{ROWS}{RANGES}{SEARCH}"
+    statements = f"{migrate.sql('sqlite', 'base:0008')}{ROWS}{RANGES}{SEARCH}"
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/catalog.db")) as connection:
         connection.executescript(statements)
         finish = "\n".join(hashes(f"{folder}/catalog.db"))

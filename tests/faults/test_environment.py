@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -317,10 +318,15 @@ def try_everything(broken: Broken, mgmt: Program) -> int:
     with broken.fault(mgmt) as under:
         for line in (*CHANGING, *READING):
             done = under.run(*line.split())
-            expected = broken.changing if line in CHANGING else broken.reading
+            restores = broken.message == "read-only" and line.startswith("download")
+            expected = broken.changing if line in CHANGING and not restores else broken.reading
             output = f"{broken}: {line}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
             assert done.returncode == expected, output
             assert "Traceback" not in done.stdout + done.stderr, output
+            if restores:
+                assert "note: this is not recorded" in done.stderr
+                assert (under.work / "back" / "kept").read_bytes() == KEPT
+                shutil.rmtree(under.work / "back")
             if expected:
                 error, *steps = [each for each in done.stderr.splitlines() if not each.startswith("note: ")]
                 assert error.startswith("mgmt: "), output

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.orm import Session
@@ -95,7 +95,9 @@ def _append(session: Session, operations: str) -> int:
     seal = SealRecord(
         sequence=1 if head is None else head.sequence + 1,
         operations=operations,
-        previous=None if head is None else head.expected_digest,
+        previous=None
+        if head is None
+        else cast("bytes", head.digest),  # the triggers accept no other, even of an edited seal
         digest=b"",
         sealed_at=now(),
     )

@@ -31,11 +31,10 @@ from mgmt.catalog.audit.canonical import (
 )
 from mgmt.catalog.audit.export import BATCH, FORMAT, Tally, compressed
 from mgmt.catalog.audit.ranges import RangeSet
-from mgmt.catalog.audit.triggers import expected
+from mgmt.catalog.audit.triggers import expected, known_types
 from mgmt.catalog.db.database import HEAD, Database
 from mgmt.catalog.records.base import Base
 from mgmt.catalog.records.maintenance import IGNORE, PRUNE, PruneRecord
-from mgmt.catalog.records.operations import OperationRecord
 from mgmt.errors import CatalogError, ConfigurationError, IntegrityError
 
 
@@ -54,15 +53,6 @@ class PruneFilter:
     before: datetime
     types: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        known = OperationRecord.__mapper__.polymorphic_map.keys() - {PRUNE, IGNORE}
-        for each in self.types:
-            if each not in known:
-                raise ConfigurationError(
-                    f"{each!r} is not a prunable operation type",
-                    next_step=f"one of {', '.join(sorted(map(str, known)))}",
-                )
-
     @property
     def condition(self) -> str:
         """The SQL condition on an operation `o`."""
@@ -70,7 +60,7 @@ class PruneFilter:
         return f"{self._is_old('o')} AND NOT EXISTS ({part})"
 
     def _is_old(self, x: str) -> str:
-        listed = ", ".join(f"'{each}'" for each in self.types)
+        listed = ", ".join(f":type{number}" for number in range(len(self.types)))
         return (
             f"{x}.seal IS NOT NULL AND {x}.completed_at < :before AND {x}.operation_type NOT IN ('{PRUNE}', '{IGNORE}')"
             + (f" AND {x}.operation_type IN ({listed})" if listed else "")
@@ -83,22 +73,41 @@ class PruneFilter:
     def values(self, connection: Connection) -> dict[str, object]:
         """The parameters of `condition`."""
         before = self.before.astimezone(UTC)
-        return {"before": f"{before:%Y-%m-%d %H:%M:%S.%f}" if connection.dialect.name == "sqlite" else before}
+        types = {f"type{number}": each for number, each in enumerate(self.types)}
+        return {"before": f"{before:%Y-%m-%d %H:%M:%S.%f}" if connection.dialect.name == "sqlite" else before, **types}
+
+    def check(self, connection: Connection) -> None:
+        """Raise ConfigurationError for a type that neither mgmt nor an operation in the catalog has."""
+        known = set(known_types())
+        if set(self.types) - known:
+            known |= set(connection.execute(text("SELECT DISTINCT operation_type FROM operations")).scalars())
+        known -= {PRUNE, IGNORE}
+        for each in self.types:
+            if each not in known:
+                raise ConfigurationError(
+                    f"{each!r} is not a prunable operation type",
+                    next_step=f"one of {', '.join(sorted(known))}",
+                )
 
 
 def prunable(database: Database, which: PruneFilter) -> list[Prunable]:
-    """The number of operations that can be pruned, by type."""
+    """The number of operations that can be pruned, by type. Raises ConfigurationError for an unknown type."""
     counts = text(f"SELECT operation_type, count(*) FROM operations o WHERE {which.condition} GROUP BY 1 ORDER BY 1")
     with database.reading() as session:
         connection = session.connection()
+        which.check(connection)
         rows = connection.execute(counts, which.values(connection)).all()
     return [Prunable(operation_type=kind, count=count) for kind, count in rows]
 
 
 def export(database: Database, which: PruneFilter, prune: PruneRecord, out: BinaryIO) -> None:
-    """Write a snapshot of the prunable operations to `out`, gzipped, with bounded memory."""
+    """Write a snapshot of the prunable operations to `out`, gzipped, with bounded memory.
+
+    Raises ConfigurationError for an unknown type.
+    """
     tally = Tally()
     with database.snapshot() as connection, compressed(out) as lines:
+        which.check(connection)
         values = which.values(connection)
         header = {"ended_before": plain_time(which.before), "format": FORMAT, "schema": HEAD, "types": which.types}
         lines.write(tally.add({"pruned": {**header, "operation_id": prune.operation_id}}))

@@ -1,4 +1,4 @@
-"""The triggers that keep finished operations, their dependent rows and seals immutable.
+"""The triggers that keep finished operations, their dependent rows and seals immutable, and refuse foreign rows.
 
 The migrations contain their own copies, which must match these (tests/catalog/schema/test_migrate.py). `mgmt db check`
 compares these with the triggers in the database.
@@ -16,6 +16,12 @@ from mgmt.catalog.records.seal import SealRecord
 
 _FINAL = "a finished operation cannot be changed"
 _SEALED = "a seal cannot be changed"
+_CHAINED = "a seal must have the next number, and the digest of the seal before it"
+_BREAKS_THE_CHAIN = (
+    "NEW.sequence <> (SELECT coalesce(max(sequence), 0) + 1 FROM seals) "
+    "OR NEW.previous IS NOT (SELECT digest FROM seals ORDER BY sequence DESC LIMIT 1)"
+)
+_UNKNOWN = "unknown type of operation"
 _REPLACES_FINISHED = (
     "EXISTS (SELECT 1 FROM operations WHERE (operation_id = NEW.operation_id OR seq = NEW.seq OR rowid = NEW.rowid) "  # noqa: S608
     f"AND status NOT IN {LIVE_SQL})"
@@ -25,7 +31,7 @@ _REPLACES_FINISHED = (
 
 def expected(dialect: str) -> dict[str, str]:
     """The SQL of each trigger by name; on PostgreSQL preceded by the functions."""
-    return _in_sqlite() if dialect == "sqlite" else {**FUNCTIONS, **_in_postgresql()}
+    return _in_sqlite() if dialect == "sqlite" else {**_functions(), **_in_postgresql()}
 
 
 def problems(connection: Connection) -> list[str]:
@@ -36,6 +42,24 @@ def problems(connection: Connection) -> list[str]:
         for name, made in expected(connection.dialect.name).items()
         if _normalized(found.get(name, "")) != _normalized(made)
     ]
+
+
+def restore(connection: Connection) -> None:
+    """Create the triggers that are missing, disabled or changed again, within the caller's transaction."""
+    found = existing(connection)
+    for name, made in expected(connection.dialect.name).items():
+        if _normalized(found.get(name, "")) == _normalized(made):
+            continue
+        if name in FUNCTIONS:
+            connection.exec_driver_sql(made.replace("CREATE", "CREATE OR REPLACE", 1))
+            continue
+        on = "" if connection.dialect.name == "sqlite" else f" ON {_table_of(made)}"
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}{on}")
+        connection.exec_driver_sql(made)
+
+
+def _table_of(made: str) -> str:
+    return made.partition(" ON ")[2].partition(" ")[0]
 
 
 def existing(connection: Connection) -> Mapping[str, str]:
@@ -80,6 +104,12 @@ def _in_sqlite() -> dict[str, str]:
             "seal": ("UPDATE OF seal", "OLD.seal IS NOT NULL OR NEW.sha256 IS NULL"),
         },
     )
+    unknown = f"NEW.operation_type NOT IN ({_types()})"
+    made |= _sqlite(
+        "operations",
+        _UNKNOWN,
+        {"type": ("INSERT", unknown), "retype": ("UPDATE OF operation_type", unknown)},
+    )
     for table in _dependent_tables():
         made |= _sqlite(
             table.name,
@@ -90,15 +120,8 @@ def _in_sqlite() -> dict[str, str]:
                 "update": ("UPDATE", _is_finished("OLD.operation_id, NEW.operation_id")),
             },
         )
-    return made | _sqlite(
-        "seals",
-        _SEALED,
-        {
-            "delete": ("DELETE", "TRUE"),
-            "insert": ("INSERT", "EXISTS (SELECT 1 FROM seals WHERE sequence = NEW.sequence)"),
-            "update": ("UPDATE", "TRUE"),
-        },
-    )
+    made |= _sqlite("seals", _SEALED, {"delete": ("DELETE", "TRUE"), "update": ("UPDATE", "TRUE")})
+    return made | _sqlite("seals", _CHAINED, {"insert": ("INSERT", _BREAKS_THE_CHAIN)})
 
 
 def _sqlite(table: str, message: str, refused: Mapping[str, tuple[str, str]]) -> dict[str, str]:
@@ -113,11 +136,38 @@ def _hashed_columns() -> str:
     return ", ".join(f'"{column.name}"' for column in _table(OperationRecord).columns if column.name not in UNHASHED)
 
 
+def known_types() -> list[str]:
+    """The types of operations that this mgmt has classes for."""
+    return sorted(OperationRecord.__mapper__.polymorphic_map)
+
+
+def _types() -> str:
+    return ", ".join(f"'{each}'" for each in known_types())
+
+
 def _is_finished(ids: str) -> str:
     return f"EXISTS (SELECT 1 FROM operations WHERE operation_id IN ({ids}) AND sha256 IS NOT NULL)"  # noqa: S608
 
 
-FUNCTIONS = {
+def _functions() -> dict[str, str]:
+    """The functions of the triggers on PostgreSQL. The list of types is complete only when every class is mapped."""
+    return {**_FUNCTIONS, "mgmt_known_type": _KNOWN_TYPE.format(types=_types())}
+
+
+FUNCTIONS = ("mgmt_keep_facts", "mgmt_keep_operation", "mgmt_known_type", "mgmt_next_seal", "mgmt_refuse")
+"""Their names."""
+
+_KNOWN_TYPE = f"""
+CREATE FUNCTION mgmt_known_type() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.operation_type NOT IN ({{types}}) THEN
+        RAISE EXCEPTION '{_UNKNOWN}' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END
+$$"""
+
+_FUNCTIONS = {
     "mgmt_keep_operation": f"""
 CREATE FUNCTION mgmt_keep_operation() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -162,6 +212,20 @@ BEGIN
         MESSAGE = CASE TG_TABLE_NAME WHEN 'seals' THEN '{_SEALED}' ELSE '{_FINAL}' END;
 END
 $$""",
+    "mgmt_next_seal": f"""
+CREATE FUNCTION mgmt_next_seal() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint;
+    digest bytea;
+BEGIN
+    EXECUTE 'SELECT s.sequence, s.digest FROM ' || quote_ident(TG_TABLE_SCHEMA)
+        || '.seals s ORDER BY s.sequence DESC LIMIT 1' INTO number, digest;
+    IF NEW.sequence <> coalesce(number, 0) + 1 OR NEW.previous IS DISTINCT FROM digest THEN
+        RAISE EXCEPTION '{_CHAINED}' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END
+$$""",  # noqa: S608
 }
 
 
@@ -171,6 +235,9 @@ def _in_postgresql() -> dict[str, str]:
         f"{table.name}_keep": _postgresql(table.name, "keep", "INSERT OR DELETE OR UPDATE", "ROW", "mgmt_keep_facts")
         for table in _dependent_tables()
     }
+    retyped = "INSERT OR UPDATE OF operation_type"
+    made["operations_type"] = _postgresql("operations", "type", retyped, "ROW", "mgmt_known_type")
+    made["seals_insert"] = _postgresql("seals", "insert", "INSERT", "ROW", "mgmt_next_seal")
     made["seals_keep"] = _postgresql("seals", "keep", "DELETE OR UPDATE", "ROW", "mgmt_refuse")
     for table in [_table(OperationRecord), *_dependent_tables(), _table(SealRecord)]:
         name = f"{table.name}_truncate"

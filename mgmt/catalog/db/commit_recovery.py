@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg.errors import InvalidParameterValue, TransactionResolutionUnknown
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 LOCK_SECONDS = 30.0
 """How long to wait for a lock that another session holds."""
@@ -23,8 +23,27 @@ RECOVERY_SECONDS = 30.0
 RETRY_SECONDS = 0.1
 """Pause between two attempts to ask a server that does not answer yet."""
 
-KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
-"""Detect a server that disappears silently after a minute instead of hours. The URL may override these."""
+CONNECT_SECONDS = 5.0
+"""How long to wait for a free connection. A server may count a process that has just exited for a moment."""
+
+DEFAULTS = {
+    # Detect a server that disappears silently after a minute instead of hours.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    "fallback_application_name": "mgmt",
+}
+"""Parameters of libpq that the URL may override."""
+
+REQUIRED: dict[str, Any] = {
+    "client_encoding": "utf8",  # psycopg returns bytes where the server has SQL_ASCII
+    "prepare_threshold": None,  # a pooler gives each transaction another session, which has prepared other statements
+}
+"""Parameters that the URL cannot override."""
+
+_NO_CONNECTION_LEFT = ("too many connections", "too many clients", "remaining connection slots")
+"""psycopg reports no SQLSTATE for a rejected connection."""
 
 
 class RecoveringConnection(psycopg.Connection[Any]):
@@ -81,14 +100,19 @@ class RecoveringConnection(psycopg.Connection[Any]):
         return None if row is None else row[0]
 
 
-def recover_commits(engine: Engine) -> None:
-    """Make every connection of a PostgreSQL `engine` a RecoveringConnection."""
+def recover_commits(engine: Engine, *, patient: bool = True) -> None:
+    """Make every connection of a PostgreSQL `engine` a RecoveringConnection.
+
+    If it is `patient`, it waits for a moment while the server has no connection left.
+    """
 
     def connect(_dialect: Any, _record: Any, arguments: list[Any], parameters: dict[str, Any]) -> RecoveringConnection:
-        parameters = {**KEEPALIVE, **parameters}
-        connection = RecoveringConnection.connect(*arguments, **parameters)
+        parameters = {**DEFAULTS, **parameters, **REQUIRED}
+        seconds = CONNECT_SECONDS if patient else 0.0
+        connection = _when_free(partial(RecoveringConnection.connect, *arguments, **parameters), seconds)
         connection.reconnect = partial(psycopg.Connection.connect, *arguments, **parameters)
         try:
+            # For what reads without a transaction: behind a pooler the next statement may have another session.
             connection.autocommit = True
             connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_SECONDS * 1000:.0f}"])
             connection.autocommit = False
@@ -97,4 +121,21 @@ def recover_commits(engine: Engine) -> None:
             raise
         return connection
 
+    def limit_waiting(connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}")
+
     event.listen(engine, "do_connect", connect)
+    event.listen(engine, "begin", limit_waiting)
+
+
+def _when_free(connect: Callable[[], RecoveringConnection], seconds: float) -> RecoveringConnection:
+    """Connect. While the server has no connection left, try again for `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return connect()
+        except psycopg.OperationalError as error:
+            if time.monotonic() > deadline or not any(each in str(error) for each in _NO_CONNECTION_LEFT):
+                raise
+        time.sleep(RETRY_SECONDS)

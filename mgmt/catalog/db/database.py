@@ -9,16 +9,16 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, event, inspect, text
 from sqlalchemy.orm import Session
 
-from mgmt.catalog.db.engine import connect, create_sqlite, is_writable, parse
+from mgmt.catalog.db.engine import connect, connect_aside, create_sqlite, is_writable, parse
 from mgmt.catalog.db.errors import translate_errors
 from mgmt.catalog.db.flock import lock_with_timeout, try_lock
 from mgmt.catalog.db.read_retry import retry_read, retry_reads
 from mgmt.catalog.records.types import display
 from mgmt.config import redact
-from mgmt.errors import CatalogError
+from mgmt.errors import CatalogError, ReadOnlyCatalogError
 from mgmt.signals import held
 
-HEAD = "0008"
+HEAD = "0009"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
 MIGRATING = (
@@ -29,6 +29,11 @@ MIGRATING = (
 """The first statements of an upgrade on PostgreSQL, run by mgmt or printed for an administrator."""
 _START_SNAPSHOT = text("SELECT version_num FROM alembic_version")
 """A snapshot is taken by the first query of its transaction."""
+
+_OWN_SCHEMA = (
+    "CREATE SCHEMA mgmt, and ALTER ROLE ... SET search_path = mgmt; or use another database with --catalog URL"
+)
+"""What to do where the catalog's schema has other tables, such as those of an extension."""
 
 LOCK_SECONDS = 30.0
 """How long to wait for other mgmt processes that write. Each of their transactions takes milliseconds."""
@@ -55,6 +60,7 @@ class Database:
             self.path = self.name = str(self.url.database)
         self._initialize = initialize
         self._writer, self._reader = connect(self.url, wal=wal)
+        self._aside: Engine | None = None
         self._session = _RoutedSession(self)
         self._mutex = threading.RLock()
         self._depth = 0
@@ -85,9 +91,7 @@ class Database:
                 return
             self._ensure_current()
             with self.lock():
-                if (reading := self._session.get_transaction()) is not None:
-                    # Otherwise it would be committed beside the writer's, and one might fail after the other.
-                    reading.close()
+                self._release()  # or it would be committed beside the writer's, and one might fail after the other
                 self._depth = 1
                 try:
                     self._check(self._session)
@@ -109,13 +113,17 @@ class Database:
         lock.
         """
         with translate_errors(self.name), ExitStack() as stack:
-            if self.path is not None:
+            engine = self._writer
+            if self.path is None:
+                # Not from the pool: the session would have to open another one meanwhile, which it may not be allowed.
+                engine = self._aside = self._aside or connect_aside(self.url)
+            else:
                 descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CLOEXEC)
                 stack.callback(os.close, descriptor)
                 if not try_lock(descriptor):
                     yield None
                     return
-            yield stack.enter_context(self._writer.begin())
+            yield stack.enter_context(engine.begin())
 
     def advisory_lock(self, key: str) -> None:
         """Inside a transaction: hold the advisory lock on `key` until the transaction ends, and wait for it first.
@@ -125,14 +133,6 @@ class Database:
         if not self.is_sqlite:
             lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
             self._session.execute(lock, {"key": display(key)})
-
-    def set_lock_timeout(self) -> None:
-        """Inside a transaction: give up with CatalogError after LOCK_SECONDS of waiting for a row lock.
-
-        The server may still hold an open transaction of a machine that died. SQLite has no such locks.
-        """
-        if not self.is_sqlite:
-            self._session.execute(text(f"SET LOCAL lock_timeout = {round(LOCK_SECONDS * 1000)}"))
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -168,7 +168,7 @@ class Database:
                 yield
                 return
             if not is_writable(self.path):
-                raise CatalogError(
+                raise ReadOnlyCatalogError(
                     f"the catalog {self.path} cannot be written: it is read-only here",
                     next_step="check the permissions of the file and its folder",
                 )
@@ -202,6 +202,7 @@ class Database:
         if self.path is not None:
             create_sqlite(self.path)
         self._is_current = False
+        self._release()
         with self._mutex, translate_errors(self.name), self.lock(), self._writer.connect() as connection:
             driver: Any = connection.connection.driver_connection
             if self.is_sqlite:
@@ -209,6 +210,7 @@ class Database:
             try:
                 with connection.begin():
                     if not self.is_sqlite:
+                        _refuse_encoding(connection, self.name)
                         for statement in MIGRATING:
                             connection.execute(text(statement))
                     yield connection
@@ -223,6 +225,7 @@ class Database:
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A connection to read with, whatever the version of the schema."""
+        self._release()
         with self._mutex, translate_errors(self.name), self._reader.connect() as connection:
             yield connection
 
@@ -231,6 +234,7 @@ class Database:
         """A connection that sees the catalog as of now, however long it reads. Other processes can write meanwhile."""
         with self._mutex, translate_errors(self.name):
             self._ensure_current()
+            self._release()
             if self.is_sqlite:
                 with self._reader.connect() as connection:
                     driver: Any = connection.connection.driver_connection
@@ -264,11 +268,18 @@ class Database:
             self._session.close()
             self._writer.dispose()
 
+    def _release(self) -> None:
+        """Return the connection that the session reads with, if it has one: a login may be allowed no other."""
+        with self._mutex:
+            if not self._depth and (reading := self._session.get_transaction()) is not None:
+                reading.close()
+
     def bind(self) -> Engine:
         """The engine for the session's next statement."""
         return self._writer if self._depth else self._reader
 
     def _revision(self) -> str | None:
+        self._release()
         with self._mutex, self._reader.connect() as connection:
             tables = inspect(connection).get_table_names()
             if "alembic_version" in tables:
@@ -276,7 +287,8 @@ class Database:
                 return found
             if tables:
                 raise CatalogError(
-                    f"{self.name} is not an mgmt catalog: it contains other tables", next_step="use --catalog URL"
+                    f"{self.name} is not an mgmt catalog: it contains other tables, such as {min(tables)}",
+                    next_step="use --catalog URL" if self.is_sqlite else _OWN_SCHEMA,
                 )
             return None
 
@@ -299,6 +311,16 @@ class Database:
                 next_step="use a newer mgmt",
             )
         self._is_current = True
+
+
+def _refuse_encoding(connection: Connection, name: str) -> None:
+    """Refuse to create a catalog in a database that cannot store every name; an existing one can still be used."""
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8" and "alembic_version" not in inspect(connection).get_table_names():
+        raise CatalogError(
+            f"{name} has the encoding {encoding}, which cannot store every name",
+            next_step="createdb --template template0 --encoding UTF8 NAME",
+        )
 
 
 def _readable(text: bytes) -> str:

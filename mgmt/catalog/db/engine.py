@@ -4,7 +4,7 @@ import os
 import sqlite3
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from mgmt.config import redact
@@ -21,16 +21,30 @@ def parse(url: str | URL) -> URL:
     """Parse a `sqlite:///file` or `postgresql://...` URL. Raises ConfigurationError for any other."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigurationError("invalid catalog URL", next_step="use sqlite:////path/to/catalog.db") from error
+    except (ArgumentError, ValueError):  # of a port that is no number, with what was given; it may be a password
+        raise ConfigurationError(
+            "invalid catalog URL", next_step="use sqlite:////path/to/catalog.db or postgresql://user@host:port/database"
+        ) from None
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         return parsed.set(database=absolute(parsed.database))
-    if parsed.get_backend_name() == "postgresql":
+    if parsed.get_backend_name() in ("postgresql", "postgres"):  # libpq takes both
         return parsed.set(drivername="postgresql+psycopg")
     raise ConfigurationError(
         f"{redact(parsed.render_as_string())} is not a catalog URL: it must be sqlite:///file or postgresql://...",
         next_step="use sqlite:////path/to/catalog.db",
     )
+
+
+def connect_aside(url: URL) -> Engine:
+    """Return an engine that writes to PostgreSQL on a connection of its own, and closes it after each use.
+
+    If the server allows no second connection, it fails at once.
+    """
+    from mgmt.catalog.db.commit_recovery import recover_commits
+
+    engine = create_engine(url, hide_parameters=True, poolclass=NullPool)
+    recover_commits(engine, patient=False)
+    return engine
 
 
 def connect(url: URL, *, wal: bool = True) -> tuple[Engine, Engine]:
@@ -44,7 +58,8 @@ def connect(url: URL, *, wal: bool = True) -> tuple[Engine, Engine]:
         event.listen(engine, "begin", _begin_immediate)
         return engine, engine.execution_options(**{READING: True})
     try:
-        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True)
+        # One connection stays open: a login may be allowed no other.
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, pool_size=1)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             "a PostgreSQL catalog needs psycopg", next_step="pip install 'mgmt-archive[postgres]'"

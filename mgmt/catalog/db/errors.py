@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from mgmt.errors import CatalogError
+from mgmt.errors import CatalogError, ReadOnlyCatalogError
 
 _SQLITE = {
     sqlite3.SQLITE_BUSY: ("is locked by another program", "find it with `fuser`, or try again later"),
@@ -36,12 +36,19 @@ _POSTGRESQL = {
     "3D": ("does not exist", "create the database"),
     "42501": ("may not be used: permission denied", "ask its administrator for the rights"),
     "25006": ("cannot be written: it is read-only here", "use the primary server"),
+    "22P05": (
+        "cannot store this name: the encoding of its database is not UTF8",
+        "pg_dump -E UTF8, and restore it to a database that was created with: createdb -T template0 -E UTF8",
+    ),
     "53100": ("cannot be written: the disk is full", "free some space on the server"),
     "53": ("has no resources left", "try again later"),
     "55P03": ("is locked by another session", "try again later"),
     "XX001": ("is damaged", "restore it from a backup"),
     "XX002": ("is damaged", "restore it from a backup"),
 }
+
+_READ_ONLY = (_SQLITE[sqlite3.SQLITE_READONLY], _POSTGRESQL["25006"], _POSTGRESQL["42501"])
+"""Nothing can be written here, or not by this login."""
 
 _FATAL = "FATAL:  "
 """The prefix of a server's reason for rejecting a connection, for which psycopg reports no SQLSTATE."""
@@ -70,7 +77,8 @@ def describe(error: BaseException, name: str) -> CatalogError:
             reason = str(cause).rpartition(_FATAL)[2].splitlines()[0]
             known = (f"rejected the connection: {reason}", "check the catalog's URL, or try again later")
     if known is not None:
-        return CatalogError(f"the catalog {name} {known[0]}", next_step=known[1])
+        kind = ReadOnlyCatalogError if known in _READ_ONLY else CatalogError
+        return kind(f"the catalog {name} {known[0]}", next_step=known[1])
     message = next(iter(str(cause).splitlines()), "") or type(cause).__name__
     return CatalogError(f"the catalog {name} returned an error: {message}")
 
@@ -97,10 +105,3 @@ def translate_errors(name: str) -> Iterator[None]:
         if (stop := _interruption(error)) is not None:  # SQLAlchemy was interrupted, and raised its own error
             raise stop from None
         raise describe(error, name) from error
-    except AssertionError as error:  # raised for an operation type without a class
-        if "polymorphic_identity" not in str(error):
-            raise
-        raise CatalogError(
-            f"the catalog {name} contains an operation of an unknown type",
-            next_step="use a newer mgmt",
-        ) from error

@@ -23,7 +23,7 @@ INTERVAL_SECONDS = 30.0
 """Seconds between two heartbeats."""
 
 RETRY_SECONDS = 1.0
-"""Seconds until the next attempt after a heartbeat that failed, or would have had to wait for a lock."""
+"""Seconds until the next attempt after a heartbeat that would have had to wait for a lock."""
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ class Heartbeat:
             seconds = INTERVAL_SECONDS if self._beat() else RETRY_SECONDS
 
     def _beat(self) -> bool:
+        """Send a heartbeat; returns False if another writer held the lock, so that it should be sent soon."""
         running = self.running
         unlocked = select(operations.c.operation_id).where(
             operations.c.operation_id.in_([each.operation_id for each in running]),
@@ -101,5 +102,4 @@ class Heartbeat:
                 )
         except (CatalogError, OSError) as error:
             logger.info("heartbeat failed: %s", error)
-            return False
         return True

@@ -71,7 +71,10 @@ class Journal:
             if unrecorded is None:
                 raise
             unrecorded(error)
+            operation.claim = operation.owner = operation.heard_at = None
             yield operation
+            if not operation.status.is_terminal:
+                operation.status, operation.completed_at = Status.SUCCESS, now()
             return
         with self._closing(begun, taken_up=begun is not operation):
             yield begun
@@ -110,19 +113,29 @@ class Journal:
             logger.info("%s of %s ends: %s", operation.operation_type, operation.target_path, operation.status)
 
     def interrupted(self) -> list[OperationRecord]:
-        """Operations whose process on this host has died, oldest first."""
-        return [operation for operation in self.running() if _liveness(operation) is Liveness.DEAD]
+        """Operations whose process on this host has died, oldest first; without those of an unknown type."""
+        return [each for each in self.running() if each.is_known and _liveness(each) is Liveness.DEAD]
 
     def left_by(self, host: str) -> list[OperationRecord]:
-        """Live operations of `host`, oldest first, except those whose process may be alive as seen from here."""
-        return [each for each in self.running() if _host(each) == host and not _may_be_alive(each)]
+        """Live operations of `host`, oldest first, except those whose process may be alive as seen from here.
+
+        Those of an unknown type are left out: what they have left behind is unknown as well.
+        """
+        return [each for each in self.running() if each.is_known and _host(each) == host and not _may_be_alive(each)]
 
     def unknown(self) -> list[tuple[OperationRecord, str]]:
-        """Live operations whose process cannot be examined from here, each with advice on how to find out."""
-        return [
+        """Live operations of which only the user can tell whether they have ended, each with advice on how to find out.
+
+        Their process cannot be examined from here, or this mgmt does not know their type.
+        """
+        running = self.running()
+        strange = [
+            (each, "this mgmt does not know its type; run mgmt db check") for each in running if not each.is_known
+        ]
+        return strange + [
             (each, Owner.parse(each.owner).advice(each.user))
-            for each in self.running()
-            if each.owner is not None and _liveness(each) is Liveness.UNKNOWN
+            for each in running
+            if each.is_known and each.owner is not None and _liveness(each) is Liveness.UNKNOWN
         ]
 
     def running(self) -> list[OperationRecord]:
@@ -137,7 +150,6 @@ class Journal:
         The caller vouches that an owner that cannot be examined from here is dead.
         """
         with self._database.transaction() as session:
-            self._database.set_lock_timeout()
             session.refresh(operation)
             if operation.status.is_terminal or _may_be_alive(operation) or not _swap_owner(session, operation):
                 raise _busy(operation)

@@ -51,7 +51,7 @@ class VerifyRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
     __mapper_args__ = {"polymorphic_identity": "verify", "polymorphic_load": "inline"}
 
     store: Mapped[str | None] = mapped_column(default=None)
-    s3_object_key: Mapped[str | None] = mapped_column(default=None, index=True)
+    s3_object_key: Mapped[str | None] = mapped_column(default=None)
     proof: Mapped[str | None] = mapped_column(default=None)
     checked_objects: Mapped[int] = mapped_column(BigId, default=0)
     checked_size: Mapped[int] = mapped_column(BigId, default=0)

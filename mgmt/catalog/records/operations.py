@@ -111,9 +111,24 @@ class OperationRecord(Base, kw_only=True, eq=False):
         return f"{owner.host}, process {owner.pid}"
 
     @property
+    def is_known(self) -> bool:
+        """Whether this mgmt knows its type. It loads another one with the columns of `operations` alone."""
+        return type(self) is not OperationRecord
+
+    @property
     def is_recorded(self) -> bool:
         """Whether it is stored in the catalog. False if the catalog could not be written."""
         return bool(inspect(self).persistent)
+
+
+class _Types(dict[Any, Mapper[Any]]):
+    """The class of each type of operation. Another program may have written one of a type that has none."""
+
+    def __missing__(self, _operation_type: object) -> Mapper[Any]:
+        return OperationRecord.__mapper__
+
+
+OperationRecord.__mapper__.polymorphic_map = _Types()
 
 
 class OwnTable(MappedAsDataclass, kw_only=True):

@@ -35,9 +35,12 @@ class Owner:
 
     @classmethod
     def parse(cls, text: str) -> "Owner":
-        """The owner that `text`, made by `str`, stands for."""
-        host, boot, pid, start = text.rsplit("/", 3)
-        return cls(host, boot, int(pid), start)
+        """The owner that `text`, made by `str`, stands for; of any other text, one that cannot be examined."""
+        try:
+            host, boot, pid, start = text.rsplit("/", 3)
+            return cls(host, boot, int(pid), start)
+        except ValueError:
+            return cls(text, "", 0, "")
 
     def __str__(self) -> str:
         return f"{self.host}/{self.boot}/{self.pid}/{self.start}"

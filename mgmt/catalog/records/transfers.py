@@ -19,7 +19,7 @@ class UploadRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
     original_size: Mapped[int | None] = mapped_column(BigId, default=None)
     compressed_size: Mapped[int | None] = mapped_column(BigId, default=None)
     s3_bucket: Mapped[str | None] = mapped_column(default=None)
-    s3_object_key: Mapped[str | None] = mapped_column(default=None, index=True)
+    s3_object_key: Mapped[str | None] = mapped_column(default=None)
     s3_storage_class: Mapped[str | None] = mapped_column(default=None)
     checksum_original: Mapped[str | None] = mapped_column(default=None)
     """The sha256 of a single file; the digest of a folder (docs/format.md)."""
@@ -43,7 +43,7 @@ class UploadRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
     part_size: Mapped[int | None] = mapped_column(BigId, default=None)
     parts: Mapped[int | None] = mapped_column(default=None)
     proof: Mapped[str | None] = mapped_column(default=None)
-    digest: Mapped[str | None] = mapped_column(default=None, index=True)
+    digest: Mapped[str | None] = mapped_column(default=None)
     kept: Mapped[str | None] = mapped_column(default=None)
     """What else of the content was kept, as in FileRecord."""
     source_state: Mapped[str | None] = mapped_column(default=None)
@@ -71,7 +71,7 @@ class DownloadRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
     __mapper_args__ = {"polymorphic_identity": "download", "polymorphic_load": "inline"}
 
     s3_bucket: Mapped[str | None] = mapped_column(default=None)
-    s3_object_key: Mapped[str | None] = mapped_column(default=None, index=True)
+    s3_object_key: Mapped[str | None] = mapped_column(default=None)
     s3_storage_class: Mapped[str | None] = mapped_column(default=None)
     local_path: Mapped[str | None] = mapped_column(default=None)
     local_path_bytes: Mapped[bytes | None] = mapped_column(init=False, repr=False, default=None)

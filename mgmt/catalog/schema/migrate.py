@@ -1,4 +1,4 @@
-"""Schema migrations: upgrade, downgrade, check, and SQL for an administrator. Alembic is the only source."""
+"""Schema migrations: upgrade, downgrade, and SQL for an administrator. Alembic is the only source."""
 
 import io
 import os
@@ -9,13 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from mgmt.catalog.audit import triggers
 from mgmt.catalog.db.database import HEAD, Database
 from mgmt.catalog.files.name_index import is_ours
 from mgmt.catalog.records.base import Base
@@ -80,29 +77,6 @@ def history() -> list[Revision]:
         )
         for script in ScriptDirectory.from_config(_config()).walk_revisions()
     ]
-
-
-def check(database: Database) -> list[str]:
-    """Check the catalog; return the problems found, if any.
-
-    Compares the schema with the records, and on SQLite looks for damaged pages and orphaned rows.
-    """
-    problems = []
-    with database.connection() as connection:
-        if (found := database.revision()) != HEAD:
-            problems.append(f"the schema is {found or 'empty'}, expected {HEAD}")
-        else:
-            context = MigrationContext.configure(connection, opts=OPTIONS)
-            problems += [
-                f"schema: {difference}" for difference in compare_metadata(context, OPTIONS["target_metadata"])
-            ]
-            problems += triggers.problems(connection)
-        if database.is_sqlite:
-            found_damage = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-            problems += [f"damage: {line}" for line in found_damage if line != "ok"]
-            orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-            problems += [f"orphan: row {row[1]} of {row[0]} refers to a missing row of {row[2]}" for row in orphans]
-    return problems
 
 
 def sql(dialect: str, revisions: str = "base:head") -> str:

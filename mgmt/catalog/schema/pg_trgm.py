@@ -10,7 +10,11 @@ from sqlalchemy.exc import ProgrammingError
 from mgmt.catalog.db.database import Database
 
 _IS_VALID = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('member_names')")
-_IS_INSTALLED = text("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')")
+_SCHEMA = text(
+    "SELECT quote_ident(nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+    "WHERE extname = 'pg_trgm' AND has_schema_privilege(n.oid, 'USAGE')"
+)
+"""The schema of the extension, which need not be in the `search_path`."""
 _IS_AVAILABLE = text("SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm')")
 _INSUFFICIENT_PRIVILEGE = "42501"
 
@@ -21,25 +25,30 @@ def create_name_index(database: Database) -> bool:
         valid = connection.scalar(_IS_VALID)
         if valid:
             return True
-        if not _has_extension(connection):
+        schema = _schema_of_extension(connection)
+        if schema is None:
             return False
         if valid is False:  # an interrupted CREATE INDEX CONCURRENTLY left it
             connection.execute(text("DROP INDEX CONCURRENTLY IF EXISTS member_names"))
-        connection.execute(
-            text('CREATE INDEX CONCURRENTLY member_names ON members USING gin (name COLLATE "default" gin_trgm_ops)')
-        )
+        operators = f'name COLLATE "default" {schema}.gin_trgm_ops'
+        connection.execute(text(f"CREATE INDEX CONCURRENTLY member_names ON members USING gin ({operators})"))
         return True
 
 
-def _has_extension(connection: Connection) -> bool:
-    if connection.scalar(_IS_INSTALLED):
-        return True
-    if not connection.scalar(_IS_AVAILABLE):
-        return False
+def _schema_of_extension(connection: Connection) -> str | None:
+    """The schema of pg_trgm, which is installed first if it can be; None if it cannot be used."""
+    schema = _installed(connection)
+    if schema is not None or not connection.scalar(_IS_AVAILABLE):
+        return schema
     try:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
     except ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE:
-            return False
+            return None
         raise
-    return True
+    return _installed(connection)
+
+
+def _installed(connection: Connection) -> str | None:
+    schema: str | None = connection.scalar(_SCHEMA)
+    return schema

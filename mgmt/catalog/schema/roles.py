@@ -26,8 +26,11 @@ _REMADE = {"members": "DELETE", "member_ranges": "DELETE", "directory_archives":
 _PARTS = {table.name for table in Base.metadata.tables.values() if "operation_id" in table.primary_key} - {"operations"}
 """The tables that extend an operation."""
 
-_FIXED = {"operation_id", "operation_type", "seq", "started_at"}
+FIXED = {"operation_id", "operation_type", "seq", "started_at"}
 """Columns that never change."""
+
+OWNERS_ONLY = ("prunes",)
+"""Tables that only the owner writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,8 @@ def _statements(database: Database, roles: Roles) -> Iterator[str]:
     for table in Base.metadata.sorted_tables:
         if table.name == "operations":
             yield from _of_operations(table, schema, roles.writer)
-        elif table.name == "prunes":
-            continue  # only the owner can prune
+        elif table.name in OWNERS_ONLY:
+            continue
         elif table.name in _PARTS:
             yield from _of_a_part(table, schema, roles.writer)
         else:
@@ -110,9 +113,14 @@ def _statements(database: Database, roles: Roles) -> Iterator[str]:
                 yield f"GRANT USAGE ON SEQUENCE {schema}.{table.name}_{number.name}_seq TO {roles.writer}"
 
 
+def updatable() -> list[str]:
+    """The tables in which a writer may update all columns but those in FIXED."""
+    return sorted({"operations", *_CHANGED, *_PARTS} - {"operation_files", *OWNERS_ONLY})
+
+
 def _of_operations(table: Table, schema: str, writer: str) -> Iterator[str]:
     yield f"GRANT INSERT ({_columns(table, {'seq'})}) ON {schema}.operations TO {writer}"
-    yield f"GRANT UPDATE ({_columns(table, _FIXED)}) ON {schema}.operations TO {writer}"
+    yield f"GRANT UPDATE ({_columns(table, FIXED)}) ON {schema}.operations TO {writer}"
     yield from _policies(
         f"{schema}.operations",
         writer,
@@ -125,7 +133,7 @@ def _of_a_part(table: Table, schema: str, writer: str) -> Iterator[str]:
     name = f"{schema}.{table.name}"
     yield f"GRANT INSERT ON {name} TO {writer}"
     if table.name != "operation_files":
-        yield f"GRANT UPDATE ({_columns(table, _FIXED)}) ON {name} TO {writer}"
+        yield f"GRANT UPDATE ({_columns(table, FIXED)}) ON {name} TO {writer}"
     live = (
         f"EXISTS (SELECT FROM {schema}.operations AS o WHERE o.operation_id = {table.name}.operation_id "
         f"AND (o.status IN {LIVE_SQL} OR {_just_written('o')}))"

@@ -18,3 +18,7 @@ def show_version(app: App, version: "SchemaVersion") -> None:
     app.render.line(f"{version.current or 'base'} {head}  {version.catalog}")
     if path := getattr(version, "backup", None):
         app.render.line(f"backup of the previous version: {path}")
+    for lacking in getattr(version, "lacking", ()):
+        app.render.line(lacking)
+    if command := getattr(version, "next", None):
+        app.render.line(f"  try: {command}")

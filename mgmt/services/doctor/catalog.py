@@ -55,16 +55,15 @@ def _other_schema(name: str, found: str | None) -> Finding:
 
 
 def _soundness(catalog: Catalog) -> Finding:
-    from mgmt.catalog.schema import migrate
+    from mgmt.catalog.schema import soundness
 
     database = catalog.database
-    problems = migrate.check(database)
+    problems = soundness.check(database)
     if not problems:
         return Finding(area="catalog", what="soundness", detail=f"{database.name} is sound, with the schema {HEAD}")
     more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-    detail = f"{database.name}: {problems[0]}{more}"
-    damaged = "restore it from a backup, or move it away and run: mgmt db rebuild"
-    return problem("catalog", "soundness", CatalogError(detail, next_step=damaged))
+    detail = f"{database.name}: {problems[0].message}{more}"
+    return problem("catalog", "soundness", CatalogError(detail, next_step=problems[0].remedy))
 
 
 def _operations(interrupted: Sequence[OperationRecord]) -> Finding:

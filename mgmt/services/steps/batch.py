@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mgmt.catalog import BatchRecord, OperationRecord, Status
-from mgmt.errors import IntegrityError, MgmtError, PartialError, Problem, ProblemError
+from mgmt.errors import CatalogError, IntegrityError, MgmtError, PartialError, Problem, ProblemError
 from mgmt.services.steps.context import Context
 from mgmt.signals import may_stop
 
@@ -36,12 +36,18 @@ class Outcome(Generic[Result]):
 
 
 def run_batch(
-    targets: Sequence[str], work: Callable[[str, Context], Record], context: Context, *, name: str
+    targets: Sequence[str],
+    work: Callable[[str, Context], Record],
+    context: Context,
+    *,
+    name: str,
+    unrecorded: Callable[[CatalogError], None] | None = None,
 ) -> Generator[Outcome[Record], None, None]:
     """Run `work(target, context)` for each target and yield each outcome as it happens.
 
     A single target has no parent. Several have one, called `name`, which ends as success, partial or failed; until then
-    it lists what is left, also if the process is killed. Without targets there is nothing to record.
+    it lists what is left, also if the process is killed. Without targets there is nothing to record. What happens if it
+    cannot be recorded is up to `unrecorded` (`Journal.record`).
     """
     if len(targets) < 2:
         for target in targets:
@@ -49,7 +55,7 @@ def run_batch(
         return
     batch = BatchRecord(target_path=name, target_name=name, command_args=dict(context.command_args))
     batch.details = _progress(targets, [], targets)
-    with context.catalog.journal.record(batch):
+    with context.catalog.journal.record(batch, unrecorded=unrecorded):
         outcomes: list[Outcome[Record]] = []
         within = context.within(batch.operation_id)
         for number, target in enumerate(targets):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from mgmt.catalog import Catalog
-from mgmt.errors import MgmtError
+from mgmt.errors import MgmtError, ReadOnlyCatalogError
 from mgmt.progress import Progress
 from mgmt.storage import ObjectStore
 
@@ -28,6 +28,12 @@ class Context:
     def within(self, parent: str) -> Self:
         """The same for one target of the batch with the id `parent`."""
         return replace(self, parent=parent)
+
+    def note_read_only(self, error: MgmtError) -> None:
+        """The same as `note_unrecorded` if the catalog cannot be written here. Raises any other `error`."""
+        if not isinstance(error, ReadOnlyCatalogError):
+            raise error
+        self.note_unrecorded(error)
 
     def note_unrecorded(self, error: MgmtError) -> None:
         """Tell the user that the operation is not recorded; it runs all the same."""

@@ -34,7 +34,7 @@ from mgmt.catalog.audit.export import Tally
 from mgmt.catalog.audit.export import export as export_history
 from mgmt.catalog.audit.import_history import import_history
 from mgmt.catalog.audit.prune import PruneFilter, export, prunable, read_export, remove
-from mgmt.catalog.schema import migrate
+from mgmt.catalog.schema import migrate, soundness
 from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, StoreError
 from mgmt.progress import NoProgress
 from mgmt.services.prune import prune
@@ -129,7 +129,7 @@ def test_prune_keeps_operations_that_explain_the_current_state(history: Catalog,
     )
     history.audit.seal()
     assert findings(history) == []
-    assert migrate.check(history.database) == []
+    assert soundness.check(history.database) == []
     (restored,) = history.metadata.list_files(location=Location.LOCAL)
     assert (restored.path, restored.operation_id) == ("/back/a", None)
 
@@ -142,7 +142,7 @@ def test_prune_filters_by_type_and_time(history: Catalog, tmp_path: Path) -> Non
     assert prunable(history.database, PruneFilter(long_ago)) == []
     for kind in ("prune", "nothing"):
         with pytest.raises(ConfigurationError, match="not a prunable operation type"):
-            PruneFilter(LATER, (kind,))
+            prunable(history.database, PruneFilter(LATER, (kind,)))
 
 
 def test_the_export_of_a_prune_can_be_verified_without_mgmt(history: Catalog, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_failed_prune_changes_nothing(
     now = there(reopen())
     assert (now[0][0], now[1:]) == ("prune", before)
     assert findings(reopen()) == []
-    assert migrate.check(reopen().database) == []
+    assert soundness.check(reopen().database) == []
     monkeypatch.undo()
     assert pruned(reopen(), tmp_path / "again.gz").removed_count == len(MAY_GO) + 1
 

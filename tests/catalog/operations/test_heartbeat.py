@@ -227,6 +227,7 @@ def test_waiting_for_a_row_locked_by_a_dead_machine_times_out(
     catalog: Catalog, reopen: Reopen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("mgmt.catalog.db.commit_recovery.LOCK_SECONDS", 0.05)
     with pytest.raises(LostError):
         lose(catalog, reopen, lambda _: None)
     dead, other = reopen(), reopen()

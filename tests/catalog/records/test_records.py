@@ -73,14 +73,6 @@ def test_each_operation_type_loads_as_its_own_class(catalog: Catalog, reopen: Ca
     assert [type(operation) for operation in reopen().metadata.list_operations()] == classes[::-1]
 
 
-def test_an_operation_type_of_a_newer_mgmt_is_reported(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
-    catalog.metadata.save_operation(UploadRecord())
-    with catalog.database.transaction() as session:
-        session.execute(text("UPDATE operations SET operation_type = 'teleport'"))
-    with pytest.raises(CatalogError, match="of an unknown type"):
-        reopen().metadata.list_operations()
-
-
 def test_a_list_of_mixed_types_takes_one_query(catalog: Catalog, reopen: Callable[[], Catalog]) -> None:
     for record in (
         UploadRecord(s3_object_key="u"),

@@ -19,7 +19,7 @@ from mgmt.catalog import (
     Status,
     UploadRecord,
 )
-from mgmt.catalog.schema import migrate
+from mgmt.catalog.schema import soundness
 from mgmt.errors import MgmtError
 from tests.postgresql import OwnPostgreSQL
 from tests.program import Program
@@ -137,6 +137,6 @@ def test_restore_from_a_postgresql_dump(
             in_use.metadata.save_operation(UploadRecord(target_path="/films/later"))
             in_use.close()
     restored = reopen()
-    assert migrate.check(restored.database) == []
+    assert soundness.check(restored.database) == []
     assert len(restored.metadata.list_operations()) == 5
     assert [member.path for member, _ in restored.members.search("IMG_1")] == ["a/IMG_1.jpg"] * 2

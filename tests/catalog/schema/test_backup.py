@@ -8,7 +8,7 @@ import pytest
 
 from mgmt.catalog import Catalog, FileRecord, Location, UploadRecord, open_catalog
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.schema import migrate
+from mgmt.catalog.schema import soundness
 from mgmt.catalog.schema.backup import backup, remove_partial_backups
 from mgmt.errors import CatalogError, ConfigurationError, ConflictError
 
@@ -22,7 +22,7 @@ def test_a_backup_is_a_single_sound_private_file(sqlite_catalog: Catalog, tmp_pa
     assert sorted(os.listdir(tmp_path)) == ["catalog", "copy.db"]
     copy = open_catalog(f"sqlite:///{path}")
     assert copy.metadata.require_file_record(saved.id).path == "/a"
-    assert migrate.check(copy.database) == []
+    assert soundness.check(copy.database) == []
     copy.close()
     with pytest.raises(ConflictError, match="already exists"):
         backup(sqlite_catalog.database, path)

@@ -42,11 +42,12 @@ from mgmt.catalog.audit.export import export
 from mgmt.catalog.audit.import_history import import_history
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.base import Base
-from mgmt.catalog.schema import migrate
+from mgmt.catalog.schema import migrate, soundness
+from mgmt.catalog.schema.defect import Defect
 from mgmt.errors import CatalogError, ConfigurationError
 
 ROOT = Path(__file__).parents[3]
-OLD = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+OLD = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 WHERE_MEMBERS_ARE = {"member_ranges": [(2, 1, 4)], "directory_archives": [(1, 2), (2, 2)]}
 """The rows that 0003 computes from existing ones; see old_catalogs.py."""
 WORKED_OUT = {
@@ -111,7 +112,7 @@ def test_upgrade_and_downgrade_of_an_empty_database(catalog: Catalog) -> None:
     assert migrate.current(database) is None
     migrate.upgrade(database)
     assert migrate.current(database) == HEAD
-    assert migrate.check(database) == []
+    assert soundness.check(database) == []
     migrate.downgrade(database, "base")
     assert migrate.current(database) is None
     with database.connection() as connection:
@@ -127,7 +128,7 @@ def test_every_revision_can_be_downgraded_and_upgraded_again(catalog: Catalog) -
         migrate.downgrade(database, step.previous or "base")
         migrate.upgrade(database, step.revision)
         assert migrate.current(database) == step.revision
-    assert migrate.check(database) == []
+    assert soundness.check(database) == []
 
 
 def parts(statement: str) -> list[str]:
@@ -188,7 +189,7 @@ def test_an_old_catalog_is_refused_until_upgraded_and_keeps_its_data(before: str
     assert objects(old) == made
 
     migrate.upgrade(catalog.database)
-    assert migrate.check(catalog.database) == []
+    assert soundness.check(catalog.database) == []
     assert contents(old) == held
     history = catalog.audit.verification()
     assert list(history.findings()) == []
@@ -238,7 +239,7 @@ def test_upgrade_seals_finished_operations(catalog: Catalog, reopen: Callable[[]
     assert {each.operation_id: each.sha256 for each in found} == hashes
     assert [each.seal for each in found] == [1] * 5
     assert list(other.audit.verification().findings()) == []
-    assert migrate.check(catalog.database) == []
+    assert soundness.check(catalog.database) == []
 
 
 @pytest.mark.parametrize("before", ["0007"])
@@ -263,8 +264,8 @@ def test_an_export_of_an_older_schema_is_imported(old: str, catalog: Catalog) ->
     export(upgraded, exported, members=True)
     upgraded.close()
     lines = exported.getvalue().splitlines(keepends=True)[:-1]
-    assert b'"schema":"0008"' in lines[0]
-    lines[0] = lines[0].replace(b"0008", b"0007")  # what else is in it is what 0007 exported
+    assert b'"schema":"0009"' in lines[0]
+    lines[0] = lines[0].replace(b"0009", b"0007")  # what else is in it is what 0007 exported
     end = {"lines": len(lines), "sha256": sha256(b"".join(lines)).hexdigest()}
     older = b"".join(lines) + json.dumps({"end": end}).encode() + b"\n"
     assert b"local_paths" not in older
@@ -341,7 +342,7 @@ def test_a_migration_that_fails_at_any_statement_changes_nothing(way: str, old: 
     assert step > 5
     left = 0
     assert migrate.current(database) == ("0001" if way == "down" else HEAD)
-    assert way == "down" or migrate.check(database) == []
+    assert way == "down" or soundness.check(database) == []
     database.close()
 
 
@@ -369,7 +370,7 @@ def test_a_killed_migration_can_be_run_again(at: str, old: str) -> None:
     assert (contents(old), objects(old)) == (before, made)
     database = Database(f"sqlite:///{old}")
     migrate.upgrade(database)
-    assert migrate.check(database) == []
+    assert soundness.check(database) == []
     assert contents(old) == before
     database.close()
 
@@ -411,7 +412,7 @@ def test_the_offline_sql_for_sqlite_creates_the_same_schema(tmp_path: Path) -> N
         connection.executescript(migrate.sql("sqlite"))
     migrate.upgrade(Database(f"sqlite:///{other}"))
     assert objects(path) == objects(other)
-    assert migrate.check(Database(f"sqlite:///{path}")) == []
+    assert soundness.check(Database(f"sqlite:///{path}")) == []
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(migrate.sql("sqlite", "head:0001"))
         connection.executescript(migrate.sql("sqlite", "0001:base"))
@@ -429,7 +430,7 @@ def test_the_offline_sql_for_postgresql(catalog: Catalog) -> None:
     with engine.connect() as connection:
         connection.connection.driver_connection.execute(statements.encode())  # type: ignore[union-attr]
     engine.dispose()
-    assert migrate.check(catalog.database) == []
+    assert soundness.check(catalog.database) == []
 
 
 def test_every_query_is_valid_on_postgresql(sqlite_catalog: Catalog) -> None:
@@ -459,7 +460,7 @@ def test_check_reports_schema_differences(catalog: Catalog) -> None:
     with catalog.database.transaction() as session:
         session.execute(text("DROP INDEX ix_files_name"))
         session.execute(text("CREATE TABLE recipes (id INTEGER)"))
-    problems = migrate.check(catalog.database)
+    problems = [each.message for each in soundness.check(catalog.database)]
     assert len(problems) == 2
     assert any("ix_files_name" in problem for problem in problems)
     assert any("recipes" in problem for problem in problems)
@@ -467,7 +468,7 @@ def test_check_reports_schema_differences(catalog: Catalog) -> None:
 
 def test_check_reports_orphans_and_damage(old: str) -> None:
     database = Database(f"sqlite:///{old}")
-    assert migrate.check(database) == [f"the schema is 0001, expected {HEAD}"]
+    assert soundness.check(database) == [Defect(f"the schema is 0001, expected {HEAD}", "mgmt db upgrade")]
     migrate.upgrade(database)
     database.close()
     with closing(sqlite3.connect(old)) as connection:
@@ -479,7 +480,7 @@ def test_check_reports_orphans_and_damage(old: str) -> None:
     with open(old, "r+b") as file:
         file.seek((root - 1) * size)
         file.write(b"\x0a" + bytes(size - 1))  # the index, emptied
-    problems = migrate.check(database)
+    problems = [each.message for each in soundness.check(database)]
     assert "orphan: row 1 of members refers to a missing row of directories" in problems
     assert any("damage:" in problem and "ix_files_name" in problem for problem in problems)
     database.close()
@@ -505,7 +506,7 @@ def test_plain_alembic_works_in_the_repository(
         done = alembic(*arguments, MGMT_CATALOG=url)
         assert done.returncode == 0, done.stderr
     assert HEAD in done.stdout
-    assert migrate.check(Database(url)) == []
+    assert soundness.check(Database(url)) == []
     assert stat.S_IMODE(os.stat(tmp_path / "new/catalog.db").st_mode) == 0o600
 
 
@@ -513,10 +514,10 @@ def test_plain_alembic_takes_a_url_or_the_default(
     alembic: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     assert alembic("-x", f"url=sqlite:///{tmp_path}/x.db", "upgrade", "head", MGMT_CATALOG="mysql://no").returncode == 0
-    assert migrate.check(Database(f"sqlite:///{tmp_path}/x.db")) == []
+    assert soundness.check(Database(f"sqlite:///{tmp_path}/x.db")) == []
     if sys.platform == "linux":
         assert alembic("upgrade", "head", XDG_DATA_HOME=str(tmp_path / "share")).returncode == 0
-        assert migrate.check(Database(f"sqlite:///{tmp_path}/share/mgmt/catalog.db")) == []
+        assert soundness.check(Database(f"sqlite:///{tmp_path}/share/mgmt/catalog.db")) == []
     shown = alembic("upgrade", "head", "--sql", MGMT_CATALOG="postgresql://somebody:hunter2@nowhere/x")
     assert shown.stdout == migrate.sql("postgresql")
     assert "hunter2" not in shown.stdout + shown.stderr

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from mgmt.catalog import Catalog, FileRecord, open_catalog
-from mgmt.catalog.schema import migrate
+from mgmt.catalog.schema import migrate, soundness
 from tests.postgresql import PostgreSQL
 
 NAMES = ("IMG_0001.jpg", "Étude.mkv", "100%_sure", "wedding.mov", "a b", "ÅNGSTRÖM", "x")
@@ -73,7 +73,7 @@ def test_names_are_indexed_with_the_extension(
     stock(catalog, make_archive, make_member)
     assert is_indexed(catalog)
     assert found(catalog) == expected()
-    assert migrate.check(catalog.database) == []
+    assert soundness.check(catalog.database) == []
     catalog.close()
 
 
@@ -108,13 +108,13 @@ def test_search_works_without_the_extension_and_upgrade_creates_the_index_later(
     assert found(catalog) == expected()
     migrate.upgrade(catalog.database)
     assert not is_indexed(catalog)
-    assert migrate.check(catalog.database) == []
+    assert soundness.check(catalog.database) == []
     if is_to_be_had(url):
         postgresql_server.execute("CREATE EXTENSION pg_trgm", url=url)
         migrate.upgrade(catalog.database)
         assert is_indexed(catalog)
         assert found(catalog) == expected()
-        assert migrate.check(catalog.database) == []
+        assert soundness.check(catalog.database) == []
     catalog.close()
 
 

@@ -105,7 +105,7 @@ def test_a_reader_can_only_read(program: Program, team: Team) -> None:
     assert reader.json("log") == operations
     reader.ok("ls", "-l")
     reader.ok("ls", "--members", "clip")
-    for arguments in (["search", "clip"], ["status", "clip"]):
+    for arguments in (["search", "clip"], ["status", "clip"], ["-o", "json", "download", "clip", "--to", "back"]):
         done = reader.run(*arguments)
         assert done.returncode == 0, done.stderr
         assert "not recorded" in done.stderr
@@ -124,8 +124,17 @@ def test_the_owner_can_migrate(team: Team, program: Program) -> None:
     assert program.run("db", "downgrade", "0003").returncode == 12
     owner.ok("db", "downgrade", "0003")
     assert program.run("log").returncode == 12
-    owner.ok("db", "upgrade")
-    owner.ok("db", "roles", "--apply", "--prefix", team.names.owner.removesuffix("_owner"))
+    upgraded = owner.ok("db", "upgrade")
+    roles_again = ("db", "roles", "--apply", "--prefix", team.names.owner.removesuffix("_owner"))
+    assert f"the role {team.names.reader} lacks SELECT on seals" in upgraded
+    assert f"the role {team.names.writer} lacks UPDATE on searches" in upgraded
+    assert f"  try: mgmt {' '.join(roles_again)}" in upgraded
+    done = program.run("db", "check")
+    assert (done.returncode, f"the role {team.names.writer} lacks UPDATE on searches" in done.stdout) == (12, True)
+    refused = program.run(*roles_again)
+    assert (refused.returncode, "needs CREATEROLE" in refused.stderr) == (12, True)
+    owner.ok(*roles_again)
+    assert owner.json("db", "upgrade")["lacking"] == []
     program.ok("-q", "upload", "second")
     program.ok("db", "check")
 
@@ -179,6 +188,12 @@ CHANGES = {
     "insert of another part": "INSERT INTO downloads (operation_id) VALUES ('{id}')",
     "insert of another link": "INSERT INTO operation_files (operation_id, file_id, role) "
     "SELECT '{id}', max(id), 'index' FROM files",
+    "a type of its own": "INSERT INTO operations (operation_id, operation_type, started_at, status, metadata, "
+    "command_args) VALUES ('x', 'rogue', now(), 'success', '{{}}', '{{}}')",
+    "another type": "UPDATE operations SET operation_type = 'rogue'",
+    "a seal of a high number": "INSERT INTO seals VALUES (999999, now(), '[]', NULL, 'x')",
+    "a seal of another chain": "CREATE TEMPORARY TABLE seals AS SELECT * FROM seals LIMIT 0; "
+    "INSERT INTO public.seals VALUES (1, now(), '[]', NULL, 'x')",
     "a prune of its own": "INSERT INTO operations (operation_id, operation_type, started_at, status, metadata, "
     "command_args) VALUES ('x', 'prune', now(), 'running', '{{}}', '{{}}'); INSERT INTO prunes (operation_id, "
     "ended_before, removed_count, removed) VALUES ('x', now(), 1, '1')",

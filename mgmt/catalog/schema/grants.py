@@ -1,0 +1,54 @@
+"""Rights that the roles of a PostgreSQL catalog (roles.py) lack, as after an upgrade that has added a column."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, text
+
+from mgmt.catalog.records.base import Base
+from mgmt.catalog.schema.defect import Defect
+from mgmt.catalog.schema.roles import FIXED, OWNERS_ONLY, updatable
+
+_MISSING = """
+WITH granted AS (
+    SELECT DISTINCT r.oid AS role, r.rolname AS name,
+        has_any_column_privilege(r.oid, c.oid, 'INSERT') AS writes
+    FROM pg_class c
+    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attacl IS NOT NULL
+    CROSS JOIN LATERAL (SELECT * FROM aclexplode(c.relacl) UNION SELECT * FROM aclexplode(a.attacl)) acl
+    JOIN pg_roles r ON r.oid = acl.grantee
+    WHERE c.oid = to_regclass('operations') AND NOT pg_has_role(r.oid, c.relowner, 'USAGE')
+), parts AS (
+    SELECT t.name AS relation, to_regclass(t.name) AS oid, a.attnum, a.attname
+    FROM unnest(CAST(:tables AS text[])) AS t(name)
+    JOIN pg_attribute a ON a.attrelid = to_regclass(t.name) AND a.attnum > 0 AND NOT a.attisdropped
+)
+SELECT g.name, p.relation, w.want
+FROM granted g CROSS JOIN parts p CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE')) AS w(want)
+WHERE NOT has_column_privilege(g.role, p.oid, p.attnum, w.want)
+    AND (w.want = 'SELECT' OR g.writes)
+    AND (w.want <> 'INSERT' OR (p.relation <> ALL (CAST(:owners AS text[]))
+        AND NOT (p.relation = 'operations' AND p.attname = 'seq')))
+    AND (w.want <> 'UPDATE' OR (p.relation = ANY (CAST(:updatable AS text[]))
+        AND p.attname <> ALL (CAST(:fixed AS text[]))))
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""
+
+
+def can_read(connection: Connection) -> bool:
+    """Whether this login may read every table; after an upgrade it may not yet."""
+    can = text("SELECT bool_and(has_table_privilege(name, 'SELECT')) FROM unnest(CAST(:tables AS text[])) AS t(name)")
+    return bool(connection.scalar(can, {"tables": list(Base.metadata.tables)}))
+
+
+def missing(connection: Connection) -> Iterator[Defect]:
+    """The rights that roles which may use `operations` lack on it or on other tables."""
+    lists = {
+        "tables": list(Base.metadata.tables),
+        "owners": list(OWNERS_ONLY),
+        "updatable": updatable(),
+        "fixed": sorted(FIXED),
+    }
+    for role, table, right in connection.execute(text(_MISSING), lists):
+        prefix, _, _ = role.rpartition("_")
+        option = f" --prefix {prefix}" if prefix not in ("", "mgmt") else ""
+        yield Defect(f"the role {role} lacks {right} on {table}", f"mgmt db roles --apply{option}   (as its owner)")
