@@ -221,12 +221,14 @@ def write_history(out: BinaryIO, catalog: Catalog, *, members: bool) -> None:
     exports.export(catalog.database, out, members=members)
 
 
-def import_history(source: BinaryIO, catalog: Catalog) -> exports.ExchangeResult:
+def import_history(source: BinaryIO, catalog: Catalog, *, update: bool = False) -> exports.ExchangeResult:
     """Add the history in `source` to the catalog, all or nothing; importing it again changes nothing.
+
+    With `update`, records of files and members that differ get the values in `source`.
 
     Raises ConflictError when the catalog has one of its rows with other values, IntegrityError when `source` is
     incomplete or does not match its seals.
     """
-    imported = imports.import_history(catalog.database, source)
+    imported = imports.import_history(catalog.database, source, update=update)
     catalog.members.index_names()
     return imported

@@ -27,7 +27,7 @@ FINISHED = "finished"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeResult:
-    """The counts of an export or import, and how many rows of an import were new."""
+    """The counts of an export or import, and how many rows of an import were new or updated."""
 
     type: str = "exchange"
     operations: int
@@ -36,6 +36,7 @@ class ExchangeResult:
     seals: int
     lines: int
     new: int
+    updated: int = 0
     sha256: str
     """The sha256 of all lines but the last."""
 
@@ -89,7 +90,7 @@ class Tally:
         """The content of the last line."""
         return {"lines": self.lines, "sha256": self._sha256.hexdigest()}
 
-    def result(self, *, new: int) -> ExchangeResult:
+    def result(self, *, new: int, updated: int = 0) -> ExchangeResult:
         """The totals."""
         return ExchangeResult(
             operations=self.counts.get("operations", 0),
@@ -98,6 +99,7 @@ class Tally:
             seals=self.counts.get("seals", 0),
             lines=self.lines,
             new=new,
+            updated=updated,
             sha256=self._sha256.hexdigest(),
         )
 

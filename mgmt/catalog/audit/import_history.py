@@ -8,59 +8,45 @@ archive is complete.
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from itertools import groupby, islice
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any, BinaryIO, cast
 
-from sqlalchemy import Connection, LargeBinary, Table, bindparam, text
-from sqlalchemy.exc import IntegrityError as ConstraintViolation
+from sqlalchemy import text
 
-from mgmt.catalog.audit.canonical import UNHASHED, Facts, bytes_of, columns_of, plain_row
-from mgmt.catalog.audit.export import BATCH, FINISHED, FORMAT, ExchangeResult, Tally, exported_tables
+from mgmt.catalog.audit.export import FORMAT, ExchangeResult, Tally
+from mgmt.catalog.audit.import_rows import ImportedRows
 from mgmt.catalog.audit.verification import Verification
 from mgmt.catalog.db.database import HEAD, Database
-from mgmt.catalog.records.enums import LIVE
-from mgmt.catalog.records.transfers import UploadRecord
-from mgmt.catalog.records.types import UTCDateTime
-from mgmt.errors import ConfigurationError, ConflictError, IntegrityError
+from mgmt.errors import ConfigurationError, IntegrityError
 
 _GZIP = b"\x1f\x8b"
 _SEQUENCES = {"operations": "seq", "files": "id", "directories": "id", "members": "id"}
 """Columns that PostgreSQL numbers by itself; an import advances their sequences."""
-_STORE_STATE = frozenset({"upload_id", "index_key"})
-"""Columns of an upload that name what it may remove from its store while it is running."""
-_HASHES = text("SELECT operation_id, sha256, seal FROM operations WHERE operation_id IN :ids").bindparams(
-    bindparam("ids", expanding=True)
-)
-_FINISH = text(
-    "UPDATE operations SET sha256 = coalesce(sha256, :sha256), seal = :seal WHERE operation_id = :id"
-).bindparams(bindparam("sha256", type_=LargeBinary()))
 _ADVANCE_SEQUENCE = (
     "SELECT setval(pg_get_serial_sequence('{table}', '{column}'), greatest(nextval(pg_get_serial_sequence("
     "'{table}', '{column}')), (SELECT coalesce(max({column}), 1) FROM {table})))"
 )
 
 
-def import_history(database: Database, source: BinaryIO) -> ExchangeResult:
+def import_history(database: Database, source: BinaryIO, *, update: bool = False) -> ExchangeResult:
     """Add the history in `source`, gzipped or not, to the catalog, in one transaction.
 
-    Rows that exist must be equal, and are not changed. Raises ConflictError if they differ, IntegrityError if `source`
-    is damaged or does not match its seals, ConfigurationError if it is not an export, or from a newer mgmt.
+    Rows that exist must be equal, and are not changed. With `update`, records of the same files and members that differ
+    get the values in `source`, which should be the newer ones; operations never change. Raises ConflictError if they
+    differ, IntegrityError if `source` is damaged or does not match its seals, ConfigurationError if it is not an
+    export, or from a newer mgmt.
     """
     with database.transaction() as session:
         connection = session.connection()
         if database.is_sqlite:
             connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
-        tally, new = Tally(), 0
+        tally, rows = Tally(), ImportedRows(connection, update=update)
         lines = _verified_lines(_open(source), tally)
         _check_header(next(lines, {}))
-        live: set[str] = set()
-        empty = {table.name for table in exported_tables(members=True) if _is_empty(connection, table)}
         for name, group in groupby(lines, key=lambda line: next(iter(line))):
-            rows = (line[name] for line in group)
-            while batch := list(islice(rows, BATCH)):
-                new += _add(connection, name, batch, empty, live)
+            rows.add(name, (line[name] for line in group))
+        rows.finish()
         for table, column in () if database.is_sqlite else _SEQUENCES.items():
             connection.execute(text(_ADVANCE_SEQUENCE.format(table=table, column=column)))
         for finding in Verification(database, ()).findings_in(connection):
@@ -68,7 +54,7 @@ def import_history(database: Database, source: BinaryIO) -> ExchangeResult:
                 f"the history does not match its seals: {finding.operation_id or finding.seal}: {finding.detail}",
                 next_step="run `mgmt audit verify` on both catalogs",
             )
-    return tally.result(new=new)
+    return tally.result(new=rows.new, updated=rows.updated)
 
 
 def _open(source: BinaryIO) -> BinaryIO:
@@ -129,95 +115,6 @@ def _check_header(line: Mapping[str, Any]) -> None:
             f"the export is from a newer mgmt: format {header.get('format')}, schema {header.get('schema')}",
             next_step="use a newer mgmt",
         )
-
-
-def _add(connection: Connection, name: str, rows: Sequence[Facts], empty: set[str], live: set[str]) -> int:
-    """Insert the new ones of `rows`; return their number."""
-    if name == FINISHED:
-        return _finish(connection, rows)
-    table = next((each for each in exported_tables(members=True) if each.name == name), None)
-    if table is None or not all(isinstance(row, dict) and row.keys() <= set(table.c.keys()) for row in rows):
-        raise ConfigurationError(
-            f"the export is from a newer mgmt: unknown table or column in {name}", next_step="use a newer mgmt"
-        )
-    known = {} if name in empty else _known(connection, table, rows)
-    keys = [column.name for column in table.primary_key]
-    new = []
-    for row in rows:
-        existing = known.get(tuple(row.get(key) for key in keys))
-        imported = _without_store_state(name, row, live)
-        if existing is None:
-            new.append({column.name: _value(column.type, imported.get(column.name)) for column in table.columns})
-        elif existing not in (row, imported):
-            raise _differs(name, [row.get(key) for key in keys])
-    if new:
-        try:
-            connection.execute(table.insert(), new)
-        except ConstraintViolation as error:
-            raise ConflictError(
-                f"the catalog already contains other {name} with the same keys: it has another history",
-                next_step="import it into an empty catalog: mgmt --catalog URL db import FILE",
-            ) from error
-    return len(new)
-
-
-def _without_store_state(name: str, row: Facts, live: set[str]) -> Facts:
-    """The row to import. `live` collects the ids of operations that have not finished."""
-    if name == "operations" and row.get("status") in LIVE:
-        live.add(row["operation_id"])
-    if name != UploadRecord.__tablename__ or row["operation_id"] not in live:
-        return row
-    return {column: value for column, value in row.items() if column not in _STORE_STATE}
-
-
-def _known(connection: Connection, table: Table, rows: Sequence[Facts]) -> dict[tuple[object, ...], Facts]:
-    """The rows that exist in the catalog, by key."""
-    keys = [column.name for column in table.primary_key]
-    query = text(f"SELECT {columns_of(table, 't')} FROM {table.name} t WHERE t.{keys[0]} IN :keys")  # noqa: S608
-    query = query.bindparams(bindparam("keys", expanding=True))
-    found: dict[tuple[object, ...], Facts] = {}
-    for each in connection.execute(query, {"keys": list({row.get(keys[0]) for row in rows})}):
-        facts = plain_row(table, each)
-        if table.name == "operations":
-            facts = {name: value for name, value in facts.items() if name not in UNHASHED}
-        found[tuple(facts.get(key) for key in keys)] = facts
-    return found
-
-
-def _finish(connection: Connection, rows: Sequence[Facts]) -> int:
-    """Set the hashes and seals of operations; return how many existing operations changed."""
-    ids = [row["operation_id"] for row in rows]
-    stored = {id_: (digest, seal) for id_, digest, seal in connection.execute(_HASHES, {"ids": ids})}
-    changed, updates = 0, []
-    for row in rows:
-        wanted = bytes.fromhex(row["sha256"]), row["seal"]
-        digest, seal = stored.get(row["operation_id"], (None, None))
-        if (digest, seal) == wanted:
-            continue
-        if digest not in (None, wanted[0]) or seal is not None:
-            raise _differs("operations", [row["operation_id"]])
-        updates.append({"id": row["operation_id"], "sha256": wanted[0], "seal": wanted[1]})
-        changed += digest is not None
-    if updates:
-        connection.execute(_FINISH, updates)
-    return changed
-
-
-def _value(kind: object, plain: Any) -> Any:
-    if isinstance(kind, UTCDateTime) and plain is not None:
-        return datetime.fromisoformat(plain)
-    return bytes_of(plain) if isinstance(kind, LargeBinary) else plain
-
-
-def _is_empty(connection: Connection, table: Table) -> bool:
-    return connection.execute(text(f"SELECT 1 FROM {table.name} LIMIT 1")).first() is None  # noqa: S608
-
-
-def _differs(name: str, key: Sequence[object]) -> ConflictError:
-    return ConflictError(
-        f"{name} {'/'.join(map(str, key))} differs from the catalog: nothing was imported",
-        next_step="export again while nothing is running, or compare both catalogs with `mgmt audit verify`",
-    )
 
 
 def _corrupt(why: str) -> IntegrityError:

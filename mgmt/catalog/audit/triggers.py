@@ -16,12 +16,12 @@ from mgmt.catalog.records.seal import SealRecord
 
 _FINAL = "a finished operation cannot be changed"
 _SEALED = "a seal cannot be changed"
-_CHAINED = "a seal must have the next number, and the digest of the seal before it"
+CHAINED = "a seal must have the next number, and the digest of the seal before it"
 _BREAKS_THE_CHAIN = (
     "NEW.sequence <> (SELECT coalesce(max(sequence), 0) + 1 FROM seals) "
     "OR NEW.previous IS NOT (SELECT digest FROM seals ORDER BY sequence DESC LIMIT 1)"
 )
-_UNKNOWN = "unknown type of operation"
+UNKNOWN = "unknown type of operation"
 _REPLACES_FINISHED = (
     "EXISTS (SELECT 1 FROM operations WHERE (operation_id = NEW.operation_id OR seq = NEW.seq OR rowid = NEW.rowid) "  # noqa: S608
     f"AND status NOT IN {LIVE_SQL})"
@@ -107,7 +107,7 @@ def _in_sqlite() -> dict[str, str]:
     unknown = f"NEW.operation_type NOT IN ({_types()})"
     made |= _sqlite(
         "operations",
-        _UNKNOWN,
+        UNKNOWN,
         {"type": ("INSERT", unknown), "retype": ("UPDATE OF operation_type", unknown)},
     )
     for table in _dependent_tables():
@@ -121,7 +121,7 @@ def _in_sqlite() -> dict[str, str]:
             },
         )
     made |= _sqlite("seals", _SEALED, {"delete": ("DELETE", "TRUE"), "update": ("UPDATE", "TRUE")})
-    return made | _sqlite("seals", _CHAINED, {"insert": ("INSERT", _BREAKS_THE_CHAIN)})
+    return made | _sqlite("seals", CHAINED, {"insert": ("INSERT", _BREAKS_THE_CHAIN)})
 
 
 def _sqlite(table: str, message: str, refused: Mapping[str, tuple[str, str]]) -> dict[str, str]:
@@ -161,7 +161,7 @@ _KNOWN_TYPE = f"""
 CREATE FUNCTION mgmt_known_type() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.operation_type NOT IN ({{types}}) THEN
-        RAISE EXCEPTION '{_UNKNOWN}' USING ERRCODE = 'integrity_constraint_violation';
+        RAISE EXCEPTION '{UNKNOWN}' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NEW;
 END
@@ -221,7 +221,7 @@ BEGIN
     EXECUTE 'SELECT s.sequence, s.digest FROM ' || quote_ident(TG_TABLE_SCHEMA)
         || '.seals s ORDER BY s.sequence DESC LIMIT 1' INTO number, digest;
     IF NEW.sequence <> coalesce(number, 0) + 1 OR NEW.previous IS DISTINCT FROM digest THEN
-        RAISE EXCEPTION '{_CHAINED}' USING ERRCODE = 'integrity_constraint_violation';
+        RAISE EXCEPTION '{CHAINED}' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NEW;
 END

@@ -11,11 +11,12 @@ from mgmt.cli.parameters import Command
 
 @click.command("import", cls=Command)
 @click.argument("file", type=click.File("rb"), metavar="FILE|-")
+@click.option("--update", is_flag=True, help="Update records of files and members that differ, from a newer export.")
 @click.pass_obj
-def command(app: App, file: BinaryIO) -> None:
+def command(app: App, file: BinaryIO, update: bool) -> None:
     """Import a history that `db export` wrote to FILE (`-`: stdin).
 
-    The import is all or nothing. Rows that the catalog has already must be the same.
+    The import is all or nothing. Rows that the catalog has already must be the same; operations never change.
 
     \b
     Example:
@@ -23,9 +24,10 @@ def command(app: App, file: BinaryIO) -> None:
     """
     from mgmt.services import database
 
-    imported = database.import_history(file, app.catalog)
+    imported = database.import_history(file, app.catalog, update=update)
     if app.render.for_people:
+        updated = f", {imported.updated} are updated" if update else ""
         counts = f"{imported.operations} operations in {imported.seals} seals"
-        app.render.line(f"imported {counts}, which match their seals; {imported.new} rows are new")
+        app.render.line(f"imported {counts}, which match their seals; {imported.new} rows are new" + updated)
     else:
         app.render.one({**asdict(imported), "type": "import"})

@@ -79,8 +79,8 @@ def exported(catalog: Catalog, *, members: bool = True) -> bytes:
     return out.getvalue()
 
 
-def imported(catalog: Catalog, history: bytes) -> export.ExchangeResult:
-    return import_history(catalog.database, io.BytesIO(history))
+def imported(catalog: Catalog, history: bytes, *, update: bool = False) -> export.ExchangeResult:
+    return import_history(catalog.database, io.BytesIO(history), update=update)
 
 
 def test_export_import_export_gives_the_same_bytes(full: Catalog, other: Catalog) -> None:
@@ -224,3 +224,69 @@ def test_import_is_refused_if_a_file_record_has_changed(full: Catalog, other: Ca
     with pytest.raises(ConflictError, match=f"files {archive.id} differs from"):
         imported(other, exported(full))
     assert exported(other) == before
+
+
+def test_an_update_takes_newer_records_of_files(full: Catalog, other: Catalog) -> None:
+    imported(other, exported(full))
+    (archive,) = full.metadata.find("caf\udce9-2.tar.gz")
+    archive.status, archive.tags, archive.proven_at = FileStatus.DELETED, {"é": "x"}, archive.recorded_at
+    full.journal.checkpoint()
+    with full.journal.record(UploadRecord(target_path="/later")):
+        pass
+    full.audit.seal()
+    done = imported(other, exported(full), update=True)
+    assert (done.updated, done.new) == (1, 3)
+    assert exported(other) == exported(full)
+    assert imported(other, exported(full), update=True).updated == 0
+
+
+@pytest.mark.parametrize("paths", [["new/x", "b"], ["new/x", "new/y", "new/z", "wedding"], ["wedding"]])
+def test_an_update_takes_members_that_were_recorded_anew(
+    paths: list[str], full: Catalog, other: Catalog, make_member: Any
+) -> None:
+    """As `db rebuild` does; SQLite uses the ids of removed members again."""
+    imported(other, exported(full))
+    other.members.index_names()
+    archive = next(each for each in full.metadata.list_files(sort="-path") if each.s3_object_key is not None)
+    full.members.record(archive.id, [make_member(path=path) for path in paths])
+    imported(other, exported(full), update=True)
+    other.members.index_names()
+    assert [member.path for member in other.members.list(archive.id)] == paths
+    for word in ("x", "wed", "new/", "b", "a", "caf"):
+        found = [[member.path for member, _ in each.members.search(word)] for each in (full, other)]
+        assert found[0] == found[1]
+    assert exported(other) == exported(full)
+
+
+def test_an_update_of_another_catalog_is_refused(full: Catalog, other: Catalog) -> None:
+    for path in ("/mine", "/mine too"):
+        other.metadata.save_file_record(FileRecord(path=path, location=Location.LOCAL, host="elsewhere"))
+    before = exported(other)
+    with pytest.raises(ConflictError, match="files 1 differs"):
+        imported(other, exported(full), update=True)
+    assert exported(other) == before
+
+
+def test_an_update_never_changes_an_operation(full: Catalog, other: Catalog) -> None:
+    imported(other, exported(full))
+    (running,) = full.journal.running()
+    full.journal.close(running)
+    before = exported(other)
+    with pytest.raises(ConflictError, match=f"operations {running.operation_id} differs"):
+        imported(other, exported(full), update=True)
+    assert exported(other) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "error", "message"),
+    [
+        (b'"sequence":2', b'"sequence":7', IntegrityError, "does not match its seals"),
+        (b'"operation_type":"verify"', b'"operation_type":"rogue"', ConfigurationError, "unknown type"),
+    ],
+)
+def test_an_export_with_foreign_rows_is_refused(
+    before: bytes, after: bytes, error: type[MgmtError], message: str, full: Catalog, other: Catalog
+) -> None:
+    lines = exported(full).replace(before, after).splitlines()[:-1]
+    with pytest.raises(error, match=message):
+        imported(other, resealed(lines))
