@@ -81,7 +81,7 @@ def test_the_blocks_pass_the_linters(command: tuple[str, ...], tree: Tree) -> No
 
 
 def test_the_new_module_keeps_the_import_contracts(tree: Tree) -> None:
-    lint = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    lint = [os.fspath(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(lint, cwd=tree.path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
