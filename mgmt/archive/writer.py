@@ -192,7 +192,7 @@ class _Summary:
 
 
 class _Blocks:
-    """Splits the tar into blocks, packs them in threads, and passes them on in order. Buffers are made as needed, and reused."""
+    """Splits the tar into blocks, packs them in threads, and passes them on in order. Buffers are reused."""
 
     def __init__(
         self, sink: Callable[[bytes], None], index: IndexWriter, progress: Progress, options: WriteOptions
