@@ -27,10 +27,10 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 demo: $(VENV)/.demo                      ## the tour: real media to a real S3 server and back (STORE=file:///... for none)
 	$(BIN)/python -m demo.tour $(if $(STORE),--store $(STORE))
 
-test: lint                               ## every test, against real servers on loopback
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+test: lint                               ## every test, against real servers on loopback; prints what they cover
+	$(BIN)/python -m pytest -p tests.measured -n $(JOBS) --dist worksteal
 
-coverage: $(VENV)/.dev                   ## the same with branch coverage, which takes a third more time
+coverage: $(VENV)/.dev                   ## the same with the lines and branches missed in each file, which takes a third more time
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov=mgmt --cov-branch --cov-report=term:skip-covered
 
 torture: $(VENV)/.dev                    ## every promise under every fault, into docs/promises.md (CATALOG=postgresql: with that)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import servers, warm
 from tests.catalogs import SQLITE, Catalogs, PostgreSQLCatalogs, catalogs_on
@@ -17,6 +18,10 @@ from tests.program import Program
 from tests.servers import Server
 
 _bucket_numbers = itertools.count(1)
+
+# No example has to be quick: the machine may be slow, or busy.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

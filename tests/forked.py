@@ -109,6 +109,8 @@ def _become(
         sys.stdin, sys.stdout, sys.stderr = open(os.devnull), output, errors  # noqa: SIM115
         warnings.simplefilter("ignore", ResourceWarning)  # as Python does, but pytest does not
         status = main()
+    except SystemExit as ended:  # from Click, after shell completion
+        status = ended.code if isinstance(ended.code, int) else ESCAPED
     except KeyboardInterrupt:  # before mgmt installs its handlers, it ends as any program does
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)

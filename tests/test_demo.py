@@ -137,7 +137,7 @@ sys.exit(tour.main())
                 process.terminate()
             last = line
         assert process.stderr is not None
-        assert process.wait(60) == status, process.stderr.read()
+        assert process.wait(600) == status, process.stderr.read()
     assert server is not None
     assert last == f"SeaweedFS (process {server}) stopped.\n"
     with pytest.raises(ProcessLookupError):

@@ -18,7 +18,7 @@ SHOW = {
     "moto": "print(server.pid, server.folder, flush=True)",
     "own_postgresql": "print(server.process.pid, server.home, flush=True)",
 }
-TIMEOUT = 120
+TIMEOUT = 600
 """Seconds after which the test fails; an idle machine takes less than one."""
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -19,9 +20,10 @@ def completed(mgmt: Program) -> Program:
 
 def complete(mgmt: Program, line: str) -> list[str]:
     words = {"_MGMT_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
-    done = mgmt.run_process(environment=words)
-    assert done.stderr == ""
-    return [item.partition(",")[2] for item in done.stdout.splitlines() if item]
+    with replace(mgmt, environment={**mgmt.environment, **words}).fork() as shell:
+        output, errors = shell.communicate()
+    assert errors == ""
+    return [item.partition(",")[2] for item in output.splitlines() if item]
 
 
 def test_archive_names_and_commands_are_completed(completed: Program) -> None:

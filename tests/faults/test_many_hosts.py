@@ -23,6 +23,9 @@ HOSTS, EACH = ("ant", "bee", "cat", "dog"), 4
 LONGEST = 1.0
 """Seconds that a transaction may wait, for others and for the disk, on an idle machine; only the torture checks it."""
 
+TIMEOUT = 600
+"""Seconds after which a process is taken to be blocked."""
+
 A_FEW_TARGETS, A_FEW_FILES = 16, 4
 ROOT = Path(__file__).parents[2]
 WHOLE = pytest.mark.torture
@@ -56,7 +59,7 @@ class Host:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
-        self.process.wait(60)
+        self.process.wait(TIMEOUT)
         self.process.stdout.close()
 
 

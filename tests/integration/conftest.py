@@ -24,6 +24,9 @@ DISK_MODULES = {
 }
 """Modules about the disk or an index: a real server and a directory, each with one catalog, are enough."""
 
+ON_A_DISK = ("seaweed", "on a disk")
+"""Originals in memory may have more times and attributes: they are tried with both stores, those on a disk with one."""
+
 DIRECTORY_MODULES = {"test_bombs_and_depths"}
 """Modules that take minutes on a server, and do not depend on the catalog."""
 
@@ -45,7 +48,7 @@ def _is_redundant(item: pytest.Function) -> bool:
     if item.path.stem in DIRECTORY_MODULES:
         return (store, catalog) != ("directory", "sqlite")
     if item.path.stem in DISK_MODULES:
-        return (store, catalog) not in _both_kinds(item)
+        return (store, catalog) not in _both_kinds(item) or (store, parameters.get("here")) == ON_A_DISK
     return (store, catalog) not in _turn(item)
 
 

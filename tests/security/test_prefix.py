@@ -21,6 +21,7 @@ ESCAPES = (
 RECORDLESS = ("download", "verify", "status")
 
 
+@pytest.mark.sqlite  # the requests to a store do not depend on the catalog
 def test_every_request_stays_below_the_prefix(
     tmp_path: Path,
     seaweed: Server,
@@ -88,6 +89,7 @@ def outside(mgmt: Program) -> Path:
     return folder
 
 
+@pytest.mark.sqlite
 def test_neither_links_nor_keys_lead_out_of_a_directory_store(mgmt: Program, outside: Path, figure: Figure) -> None:
     before, links = everything(outside), sorted(os.listdir(mgmt.home / "store"))
     (mgmt.work / "notes").write_text("notes")

@@ -158,7 +158,7 @@ def test_two_processes_write_the_mirror_in_turn(mgmt: Program) -> None:
         other.stdout.readline()  # it has verified, and printed its result
         assert types(completed(mgmt)) == ["upload"]
         os.close(descriptor)
-        assert other.wait(30) == 0
+        assert other.wait(600) == 0
     assert types(completed(mgmt)) == ["upload", "verify"]
 
 

@@ -42,7 +42,7 @@ def interrupted(store: ObjectStore, data: bytes) -> str:
     upload.write(data)
     expected = (len(data) - 1) // PART * PART
     while expected > 0:
-        expected -= counts.get(timeout=60)
+        expected -= counts.get(timeout=600)
     upload.close()
     return ids[0]
 

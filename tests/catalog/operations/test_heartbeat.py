@@ -37,7 +37,7 @@ def heard(reopen: Reopen, operation: OperationRecord) -> datetime:
 
 
 def heard_again(reopen: Reopen, operation: OperationRecord, before: datetime) -> datetime:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while (now := heard(reopen, operation)) == before:
         assert time.monotonic() < deadline
     return now
