@@ -151,7 +151,7 @@ class Endpoint:
     @property
     def environment(self) -> dict[str, str]:
         """The variables by which boto3 finds it."""
-        return {**servers.environment(self.endpoint_url), "AWS_MAX_ATTEMPTS": "2"}
+        return {**servers.environment(self.endpoint_url), "AWS_MAX_ATTEMPTS": "1"}
 
     def tell(self, pattern: str, answer: str, message: str = "as told", **more: Any) -> None:
         """Answer like this from now on, before what it was told earlier."""

@@ -41,7 +41,7 @@ from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import any_index, as_sent, finish_index, look_up
 from mgmt.services.steps.local_copy import announce_copy, local_copy, on_disk, remove_copy
 from mgmt.services.steps.local_files import claim, describe, host, is_in, user
-from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upload, same_as_archived
+from mgmt.services.steps.move_original import PROVEN, SENDING, SENT, announce_again, finish_upload, same_as_archived
 from mgmt.services.steps.orphans import abort_orphans
 from mgmt.services.steps.plan import Plan, UploadOptions, completed_dir, key_of, plan_upload
 from mgmt.services.steps.proof import Expected, prove
@@ -50,13 +50,6 @@ from mgmt.services.steps.resolve import ArchiveFacts, archive_id
 from mgmt.services.steps.scratch import remove_abandoned_scratch, scratch_folder
 from mgmt.services.steps.throttle import throttled
 from mgmt.storage import Attributes, ObjectStore, StoredObject, Transfer
-
-SENDING = "sending"
-"""The stage of an upload whose parts are being sent."""
-
-SENT = "sent"
-"""The stage of an upload that has sent everything: its facts are recorded, and the object may appear at any moment."""
-
 
 STALLED = 60.0
 """Seconds after which an upload looks whether its index is still there. No other catalog removes one within an hour."""

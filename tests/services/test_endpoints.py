@@ -223,6 +223,19 @@ def test_a_completion_that_cannot_be_settled_is_tried_again(
     program.ok("verify", "--all")
 
 
+def test_recover_leaves_the_index_of_an_archive_that_may_still_appear(opened: Opened) -> None:
+    endpoint, program = opened(settles_after=1000)
+    movie = original(program, size=LARGE)
+    refused(program, 5, "upload", movie)
+    endpoint.uploads.clear()
+    program.ok("recover")
+    endpoint.objects[archives(endpoint)[0]].unseen = 0
+    assert len(indexes(endpoint)) == 1
+    program.ok("recover")
+    program.ok("verify", "--all")
+    assert movie.exists()
+
+
 def test_an_endpoint_that_turns_dashes_into_underscores_works(opened: Opened) -> None:
     endpoint, program = opened(metadata="underscored")
     program.ok("upload", original(program, size=LARGE))
