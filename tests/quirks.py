@@ -53,6 +53,8 @@ class Quirks:
     max_parts: int = 10_000
     omits: frozenset[str] = frozenset()
     """Elements and headers that its answers never have: `ETag`, `LastModified`, `Size`."""
+    lacks: str | None = None
+    """An element that no answer has although every client needs it."""
     equal_parts: bool = False
     """A completion is refused unless all parts but the last have one size."""
     exact_uploads: bool = False
@@ -178,6 +180,8 @@ class Endpoint:
                 status, _, code = told.answer.partition(" ")
                 answer = refusal(int(status), code, told.message, for_credentials=line == "POST /")
                 answer.headers.update(told.headers)
+            if self.quirks.lacks:
+                answer.body = re.sub(rf"<{self.quirks.lacks}>.*?</{self.quirks.lacks}>".encode(), b"", answer.body)
             return answer
 
     def _act(self, request: Request) -> Answer:

@@ -282,6 +282,15 @@ def test_parts_that_may_not_be_listed_have_no_size(endpoint: Endpoint, store: Ob
     assert [each.size for each in store.pending()] == [None]
 
 
+@pytest.mark.parametrize("field", ["Key", "UploadId", "PartNumber"])
+def test_an_answer_without_what_is_required_is_no_traceback(endpoint: Endpoint, store: ObjectStore, field: str) -> None:
+    put(store)
+    interrupted(store, content(PART + 1))
+    endpoint.quirks.lacks = field
+    with pytest.raises(StoreUnavailableError, match="invalid answer"):
+        [*store.list(), *store.pending()]
+
+
 def test_a_listing_in_empty_pages_is_an_error(endpoint: Endpoint, store: ObjectStore) -> None:
     put(store)
     endpoint.quirks.page = 0
