@@ -268,7 +268,7 @@ class _Upload:
         except IntegrityError:
             if self.fresh and self.record.archive_id is None:
                 # Only this process can have made it. It is worthless, and would be in the way of the next attempt.
-                with unless_refused("the worthless archive", self.context.progress):
+                with unless_refused("the corrupt archive", self.context.progress):
                     take_back(self.store, stored.key, index_key, archive_id(self.record))
                     self.record.stage = None
             raise

@@ -265,6 +265,16 @@ def test_metadata_that_is_dropped_since_the_probe_is_no_conflict(opened: Opened,
     assert len(archives(endpoint)) == 1
 
 
+@pytest.mark.parametrize("metadata", ["kept", "dropped"])
+def test_doctor_probes_metadata_and_leaves_nothing(opened: Opened, metadata: str) -> None:
+    endpoint, program = opened(metadata=metadata)
+    done = program.run("doctor")
+    assert ("drops the metadata" in done.stdout) == (metadata == "dropped")
+    assert done.returncode == (1 if metadata == "dropped" else 0)
+    assert endpoint.objects == {}
+    assert endpoint.uploads == {}
+
+
 def test_a_store_without_permission_to_remove_is_probed(opened: Opened) -> None:
     endpoint, program = opened()
     endpoint.tell("^DELETE ", "403 AccessDenied")
@@ -345,8 +355,8 @@ def test_a_listing_of_uploads_is_no_precondition(opened: Opened, answer: str) ->
 def test_optional_fields_are_optional(opened: Opened, fields: list[str]) -> None:
     endpoint, program = opened()
     endpoint.quirks.omits = frozenset(fields)
-    for name in ("one", "two"):
-        program.ok("upload", original(program, name, LARGE))
+    for name, size in (("one", LARGE), ("two", 1000)):
+        program.ok("upload", original(program, name, size))
     program.ok("download", "one", "--to", program.home / "back")
     program.ok("verify", "--all", "--read-back")
     assert len(program.json("ls", "--live")) == 2

@@ -199,6 +199,12 @@ def test_the_other_settings_of_boto3_count(monkeypatch: pytest.MonkeyPatch, tmp_
     assert settings.retries["mode"] == "adaptive"
     assert settings.s3["payload_signing_enabled"]
     assert settings.region_name == "eu-west-1"
+    monkeypatch.setenv("AWS_RETRY_MODE", "legacy")
+    settings = connect("bucket", "p", StoreOptions()).client.meta.config
+    assert settings.retries["mode"] == "legacy"
+    monkeypatch.delenv("AWS_RETRY_MODE")
+    settings = connect("bucket", "p", StoreOptions()).client.meta.config
+    assert settings.retries["mode"] == "standard"
     monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
     assert connect("bucket", "p", StoreOptions()).endpoint == "https://s3.dualstack.eu-west-1.amazonaws.com"
 
