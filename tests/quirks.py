@@ -53,6 +53,8 @@ class Quirks:
     max_parts: int = 10_000
     omits: frozenset[str] = frozenset()
     """Elements and headers that its answers never have: `ETag`, `LastModified`, `Size`."""
+    lacks: str | None = None
+    """An element that no answer has although every client needs it."""
     equal_parts: bool = False
     """A completion is refused unless all parts but the last have one size."""
     exact_uploads: bool = False
@@ -151,7 +153,7 @@ class Endpoint:
     @property
     def environment(self) -> dict[str, str]:
         """The variables by which boto3 finds it."""
-        return {**servers.environment(self.endpoint_url), "AWS_MAX_ATTEMPTS": "2"}
+        return {**servers.environment(self.endpoint_url), "AWS_MAX_ATTEMPTS": "1"}
 
     def tell(self, pattern: str, answer: str, message: str = "as told", **more: Any) -> None:
         """Answer like this from now on, before what it was told earlier."""
@@ -178,6 +180,8 @@ class Endpoint:
                 status, _, code = told.answer.partition(" ")
                 answer = refusal(int(status), code, told.message, for_credentials=line == "POST /")
                 answer.headers.update(told.headers)
+            if self.quirks.lacks:
+                answer.body = re.sub(rf"<{self.quirks.lacks}>.*?</{self.quirks.lacks}>".encode(), b"", answer.body)
             return answer
 
     def _act(self, request: Request) -> Answer:

@@ -47,7 +47,7 @@ from mgmt.services.steps.interrupted import SupersededError, resume_proven
 from mgmt.services.steps.leftovers import remove_replaced_index
 from mgmt.services.steps.local_copy import announce_copy, local_copy, on_disk, remove_copy
 from mgmt.services.steps.local_files import claim
-from mgmt.services.steps.move_original import PROVEN, finish_upload
+from mgmt.services.steps.move_original import PROVEN, SENDING, SENT, finish_upload
 from mgmt.services.steps.orphans import abort_orphans
 from mgmt.services.steps.plan import Plan, UploadOptions, plan_upload
 from mgmt.services.steps.proof import Expected, prove
@@ -56,13 +56,6 @@ from mgmt.services.steps.resolve import ArchiveFacts, archive_id
 from mgmt.services.steps.scratch import remove_abandoned_scratch, scratch_folder
 from mgmt.services.steps.throttle import throttled
 from mgmt.storage import Attributes, ObjectStore, StoredObject, Transfer
-
-SENDING = "sending"
-"""The stage of an upload whose parts are being sent."""
-
-SENT = "sent"
-"""The stage of an upload that has sent everything: its facts are recorded, and the object may appear at any moment."""
-
 
 STALLED = 60.0
 """Seconds after which an upload looks whether its index is still there. No other catalog removes one within an hour."""
@@ -262,7 +255,7 @@ class _Upload:
         except IntegrityError:
             if self.fresh and self.record.archive_id is None:
                 # Only this process can have made it. It is worthless, and would be in the way of the next attempt.
-                with unless_refused("the worthless archive", self.context.progress):
+                with unless_refused("the corrupt archive", self.context.progress):
                     take_back(self.store, stored.key, index_key, archive_id(self.record))
                     self.record.stage = None
             raise

@@ -13,7 +13,7 @@ ANCHORS = f"{OWN}/anchors/"
 HISTORY = f"{OWN}/history/"
 SUFFIX = ".tar.gz"
 
-ARN = re.compile(r"arn:aws[a-z-]*:s3:[a-z0-9-]*:[0-9]{12}:accesspoint/[A-Za-z0-9.-]+")
+ARN = re.compile(r"arn:aws[a-z-]*:s3:[a-z0-9-]*:[0-9]{12}:accesspoint[/:][A-Za-z0-9.-]+")
 """The Amazon resource name of an access point, which can stand for a bucket."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

@@ -66,13 +66,13 @@ def _region() -> str | None:
 
 def _config(own: "botocore.session.Session", options: StoreOptions, s3: Any) -> Config:
     """What is set here beats the user's own configuration, so `s3` has nothing that the user has set."""
-    mode = own.get_config_variable("retry_mode")
+    mode: Any = os.environ.get("AWS_RETRY_MODE") or own.get_scoped_config().get("retry_mode")
     return Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         tcp_keepalive=True,
         max_pool_connections=max(32, 2 * options.threads),
-        retries={"mode": "standard" if mode == "legacy" else mode},
+        retries={"mode": mode or "standard"},
         request_checksum_calculation="when_required",  # mgmt adds a checksum to each request itself
         response_checksum_validation="when_required",
         s3=s3,

@@ -57,7 +57,7 @@ def translated(where: str) -> Iterator[None]:
         ) from error
     except BotoCoreError as error:
         raise StoreError(f"boto3 cannot make the request for {where} ({type(error).__name__})") from error
-    except (ResponseParserError, ValueError) as error:  # not XML, or an invalid date or number
+    except (ResponseParserError, ValueError, KeyError) as error:  # not XML, or no valid date or number, or no key
         raise unreadable(type(error).__name__, where) from error
 
 

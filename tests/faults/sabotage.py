@@ -19,6 +19,7 @@ class Sabotage:
 ORDER = "tests/services/test_upload_order.py"
 MOVE = "tests/archive/test_move.py"
 AUDIT = "tests/catalog/audit/test_chain.py"
+ENDPOINTS = "tests/services/test_endpoints.py"
 SEQUENCES = "tests/integration/test_sequences.py"
 FOLDERS = "        for folder in dict.fromkeys(folders):\n            os.fsync(folder)\n"
 
@@ -212,6 +213,27 @@ SABOTAGES = (
         "    known = _known(name, catalog, strictly=strictly)\n",
         "    known, strictly = _known(name, catalog, strictly=False), False\n",
         (f"{SEQUENCES}::test_a_name_never_falls_back_to_another_archive",),
+    ),
+    Sabotage(
+        "take an incomplete listing for a complete one",
+        "mgmt/storage/s3_listing.py",
+        "        if found is None:\n",
+        "        if found is None:\n            return\n        if False:\n",
+        (f"{ENDPOINTS}::test_a_listing_that_cannot_be_continued_is_an_error",),
+    ),
+    Sabotage(
+        "trust an endpoint by what another one was seen to do",
+        "mgmt/storage/s3.py",
+        "        self.endpoint: str = client.meta.endpoint_url\n",
+        '        self.endpoint: str = ""\n',
+        (f"{ENDPOINTS}::test_an_endpoint_is_probed_wherever_it_was_chosen[endpoint_url]",),
+    ),
+    Sabotage(
+        "take an upload that is not settled for a conflict",
+        "mgmt/storage/publish.py",
+        "    if isinstance(failure, StoreUnavailableError) or (isinstance(failure, IntegrityError) and not unknown):\n",
+        "    if failure is not None:\n",
+        ("tests/storage/test_other_endpoints.py::test_only_an_object_under_the_key_is_a_conflict",),
     ),
     Sabotage(
         "ignore which attributes an archive keeps",

@@ -223,6 +223,19 @@ def test_a_completion_that_cannot_be_settled_is_tried_again(
     program.ok("verify", "--all")
 
 
+def test_recover_leaves_the_index_of_an_archive_that_may_still_appear(opened: Opened) -> None:
+    endpoint, program = opened(settles_after=1000)
+    movie = original(program, size=LARGE)
+    refused(program, 5, "upload", movie)
+    endpoint.uploads.clear()
+    program.ok("recover")
+    endpoint.objects[archives(endpoint)[0]].unseen = 0
+    assert len(indexes(endpoint)) == 1
+    program.ok("recover")
+    program.ok("verify", "--all")
+    assert movie.exists()
+
+
 def test_an_endpoint_that_turns_dashes_into_underscores_works(opened: Opened) -> None:
     endpoint, program = opened(metadata="underscored")
     program.ok("upload", original(program, size=LARGE))
@@ -250,6 +263,16 @@ def test_metadata_that_is_dropped_since_the_probe_is_no_conflict(opened: Opened,
     assert "drops the metadata" in refused(program, 1, "upload", "--on-conflict", on_conflict, movie)["message"]
     assert movie.exists()
     assert len(archives(endpoint)) == 1
+
+
+@pytest.mark.parametrize("metadata", ["kept", "dropped"])
+def test_doctor_probes_metadata_and_leaves_nothing(opened: Opened, metadata: str) -> None:
+    endpoint, program = opened(metadata=metadata)
+    done = program.run("doctor")
+    assert ("drops the metadata" in done.stdout) == (metadata == "dropped")
+    assert done.returncode == (1 if metadata == "dropped" else 0)
+    assert endpoint.objects == {}
+    assert endpoint.uploads == {}
 
 
 def test_a_store_without_permission_to_remove_is_probed(opened: Opened) -> None:
@@ -332,8 +355,8 @@ def test_a_listing_of_uploads_is_no_precondition(opened: Opened, answer: str) ->
 def test_optional_fields_are_optional(opened: Opened, fields: list[str]) -> None:
     endpoint, program = opened()
     endpoint.quirks.omits = frozenset(fields)
-    for name in ("one", "two"):
-        program.ok("upload", original(program, name, LARGE))
+    for name, size in (("one", LARGE), ("two", 1000)):
+        program.ok("upload", original(program, name, size))
     program.ok("download", "one", "--to", program.home / "back")
     program.ok("verify", "--all", "--read-back")
     assert len(program.json("ls", "--live")) == 2

@@ -199,6 +199,12 @@ def test_the_other_settings_of_boto3_count(monkeypatch: pytest.MonkeyPatch, tmp_
     assert settings.retries["mode"] == "adaptive"
     assert settings.s3["payload_signing_enabled"]
     assert settings.region_name == "eu-west-1"
+    monkeypatch.setenv("AWS_RETRY_MODE", "legacy")
+    settings = connect("bucket", "p", StoreOptions()).client.meta.config
+    assert settings.retries["mode"] == "legacy"
+    monkeypatch.delenv("AWS_RETRY_MODE")
+    settings = connect("bucket", "p", StoreOptions()).client.meta.config
+    assert settings.retries["mode"] == "standard"
     monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
     assert connect("bucket", "p", StoreOptions()).endpoint == "https://s3.dualstack.eu-west-1.amazonaws.com"
 
@@ -280,6 +286,15 @@ def test_parts_that_may_not_be_listed_have_no_size(endpoint: Endpoint, store: Ob
     endpoint.told.clear()
     endpoint.quirks.omits = frozenset({"Size"})
     assert [each.size for each in store.pending()] == [None]
+
+
+@pytest.mark.parametrize("field", ["Key", "UploadId", "PartNumber"])
+def test_an_answer_without_what_is_required_is_no_traceback(endpoint: Endpoint, store: ObjectStore, field: str) -> None:
+    put(store)
+    interrupted(store, content(PART + 1))
+    endpoint.quirks.lacks = field
+    with pytest.raises(StoreUnavailableError, match="invalid answer"):
+        [*store.list(), *store.pending()]
 
 
 def test_a_listing_in_empty_pages_is_an_error(endpoint: Endpoint, store: ObjectStore) -> None:

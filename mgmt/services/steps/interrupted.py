@@ -17,6 +17,7 @@ from mgmt.catalog import (
 from mgmt.errors import IntegrityError, MgmtError, NotReadyError
 from mgmt.services.steps.adoption import ARCHIVE_GONE, adopt_left, is_still_stored, proven_record
 from mgmt.services.steps.archived import record_original
+from mgmt.services.steps.cleanup import unless_refused
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.dead_host import finish_elsewhere, give_up_elsewhere, is_out_of_reach
 from mgmt.services.steps.index_keys import OPERATION
@@ -24,7 +25,7 @@ from mgmt.services.steps.indexes import look_up
 from mgmt.services.steps.local_copy import remove_copy
 from mgmt.services.steps.local_files import host, is_in, token
 from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upload, same_as_archived
-from mgmt.services.steps.orphans import abort_orphans
+from mgmt.services.steps.orphans import abort_orphans, listed, may_be_completing
 from mgmt.services.steps.plan import UploadOptions, completed_dir, key_of
 from mgmt.services.steps.removal import remove_index, remove_remains
 from mgmt.services.steps.resolve import archive_id
@@ -136,9 +137,11 @@ def _settle_in_store(record: UploadRecord, context: Context) -> str:
     if record.store is None or record.s3_object_key is None:
         return ""
     catalog, store, key = context.catalog, context.open_store(record.store), record.s3_object_key
+    completing = may_be_completing(record, listed(store, key))
     if record.upload_id is not None:
-        store.abort(key, record.upload_id)
-        record.upload_id = None
+        with unless_refused("what was sent", context.progress):
+            store.abort(key, record.upload_id)
+            record.upload_id = record.upload_id if completing else None
     else:
         abort_orphans(store, key, catalog)
     stored = look_up(store, key)
@@ -151,6 +154,8 @@ def _settle_in_store(record: UploadRecord, context: Context) -> str:
             catalog.journal.link(record, archive, Role.ARCHIVE)
             record.stage, record.proof, record.result_path = PROVEN, archive.proof, store.location(key)
             catalog.journal.checkpoint()
+    elif completing:
+        return "the store may still be completing its archive, so its index stays for an hour"
     elif record.index_key is not None:
         remove_index(store, key, record.index_key, archive_id(record))
     return ""

@@ -7,7 +7,7 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import look_up
 from mgmt.services.steps.move_original import PROVEN
-from mgmt.services.steps.orphans import abort_orphans, orphans_of
+from mgmt.services.steps.orphans import abort_orphans, may_be_completing, orphans_of
 from mgmt.services.steps.removal import remove_index, remove_remains
 from mgmt.services.steps.resolve import archive_id
 from mgmt.storage import ObjectStore
@@ -46,13 +46,16 @@ def remove_leftovers(record: UploadRecord, store: ObjectStore, catalog: Catalog)
             store.abort(key, record.upload_id)
         why = f"its parts are removed, if there were any; its index stays, as uploads cannot be listed: {exc.message}"
         raise StoreError(why, next_step=exc.next_step) from exc
+    completing = may_be_completing(record, pending)
     if record.upload_id is not None and record.upload_id in {each.upload_id for each in pending}:
         store.abort(key, record.upload_id)
         left.append("the parts")
     elif record.upload_id is None and abort_orphans(store, key, catalog):
         left.append("the upload without parts")
-    index = look_up(store, own_index)
-    if index is None:  # the index is stored before its archive, so there is no archive either
+    index = None if completing else look_up(store, own_index)
+    if completing:
+        pass  # the archive may yet appear, and needs its index
+    elif index is None:  # the index is stored before its archive, so there is no archive either
         for half in [each for each in store.pending(own_index) if each.key == own_index]:
             store.abort(half.key, half.upload_id)
             left.append("half an index")

@@ -12,6 +12,12 @@ from mgmt.services.steps.local_copy import GZIP, publish_copy
 from mgmt.services.steps.local_files import describe, host, is_in
 from mgmt.signals import finish_first
 
+SENDING = "sending"
+"""The stage of an upload whose parts are being sent."""
+
+SENT = "sent"
+"""The stage of an upload that has sent everything: its facts are recorded, and the object may appear at any moment."""
+
 PROVEN = "proven"
 """The stage of an upload whose archive is proven and recorded: only the announced move, if any, is left."""
 
