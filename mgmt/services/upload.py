@@ -34,7 +34,7 @@ from mgmt.errors import (
 from mgmt.paths import held_parent
 from mgmt.services.steps.adoption import adopt_left, contradiction, is_recorded, prove_claimed, proven_record
 from mgmt.services.steps.archived import note_archived, record_proven
-from mgmt.services.steps.conflicts import next_key, taken_by
+from mgmt.services.steps.conflicts import next_key, note_new_tags, taken_by
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.finished import finished_upload
 from mgmt.services.steps.index_keys import OPERATION, index_key
@@ -308,6 +308,7 @@ class _Upload:
                     copy.write(chunk)
                 on_disk(copy)
             note_archived(record, plan, hashed, as_sent(index))
+            note_new_tags(existing.key, known, self.options.tags, self.context.progress)
             self._record(hashed, index, existing)
 
     def _prove_existing(self, existing: StoredObject, index: Index, hashed: Hashed, known: FileRecord | None) -> str:

@@ -1,6 +1,10 @@
-"""What to do when a key is taken: the next free key, or an error that says by what."""
+"""What to do when a key is taken: the next free key, an error that says by what, or a note if by the same contents."""
 
+from collections.abc import Mapping
+
+from mgmt.catalog import FileRecord
 from mgmt.errors import ConflictError
+from mgmt.progress import Progress
 from mgmt.storage import ObjectStore
 
 
@@ -17,3 +21,12 @@ def taken_by(store: ObjectStore, key: str, what: str) -> ConflictError:
         f"{store.location(key)} already holds {what}",
         next_step="mgmt upload --on-conflict rename ...   (or: --key KEY)",
     )
+
+
+def note_new_tags(key: str, known: FileRecord | None, tags: Mapping[str, str], progress: Progress) -> None:
+    """Tell the user which `tags` the record of the archive at `key` gets, as nothing is stored again."""
+    new = [f"{name}={value}" for name, value in tags.items() if known is None or known.tags.get(name) != value]
+    if new:
+        progress.note(
+            f"note: the record of {key} gets the tags {', '.join(new)}; the stored object keeps its own"
+        )
