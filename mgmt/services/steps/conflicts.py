@@ -27,6 +27,4 @@ def note_new_tags(key: str, known: FileRecord | None, tags: Mapping[str, str], p
     """Tell the user which `tags` the record of the archive at `key` gets, as nothing is stored again."""
     new = [f"{name}={value}" for name, value in tags.items() if known is None or known.tags.get(name) != value]
     if new:
-        progress.note(
-            f"note: the record of {key} gets the tags {', '.join(new)}; the stored object keeps its own"
-        )
+        progress.note(f"note: the record of {key} gets the tags {', '.join(new)}; the stored object keeps its own")
