@@ -3,13 +3,14 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mgmt.catalog import FileRecord, FileStatus, Location, MetadataManager, UploadRecord, this_host
 from mgmt.config import write
+from mgmt.errors import ConfigurationError
 from tests.catalogs import Catalogs
 
 PAGE = (Path(__file__).parent.parent / "docs" / "python.md").read_text("utf-8")
@@ -108,3 +109,79 @@ def test_the_catalog_does_not_import_the_command_line() -> None:
     )
     done = subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("facts", "named"),
+    [
+        ({"tags": {"year": 2026}}, "tags"),
+        ({"tags": {1: "x"}}, "tags"),
+        ({"tags": None}, "tags"),
+        ({"path": Path("/a")}, "path"),
+        ({"path": None}, "path"),
+        ({"size": "5"}, "size"),
+        ({"size": 2**63}, "size"),
+        ({"size": True}, "size"),
+        ({"is_directory": "yes"}, "is_directory"),
+        ({"modified_at": "2026-01-01"}, "modified_at"),
+        ({"status": None}, "status"),
+        ({"location": 3}, "location"),
+        ({"host": None}, "host="),
+        ({"store": "s3://media"}, "no store"),
+        ({"location": "s3"}, "store="),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_by_its_name(
+    manager: MetadataManager, facts: dict[str, object], named: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        manager.save_file_record(FileRecord(**{"path": "/a", "location": "local", "host": this_host(), **facts}))  # type: ignore[arg-type]
+    assert manager.list_files() == []
+    manager.save_file_record(local("/a"))
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda m: m.get_file_record(None), "an id, a path, a key or a Place, not None"),
+        (lambda m: m.get_file_record(Path("/a")), "Place"),
+        (lambda m: m.get_operation(5), "operation_id must be text"),
+        (lambda m: m.list_operations(colour="blue"), "there is no keyword 'colour': use one of after, host, parent"),
+        (lambda m: m.list_operations(start_date="2026-01-01"), "start_date must be a datetime"),
+        (lambda m: m.list_operations(limit="5"), "limit"),
+        (lambda m: m.search_files(limit=-1), "limit"),
+        (lambda m: m.search_files("a", colour="blue"), "there is no keyword 'colour'"),
+        (lambda m: m.search_files(5), "keyword must be text"),
+        (lambda m: m.search_files(tags={"year": 2026}), "tags"),
+        (lambda m: m.search_files(since="7d"), "since must be a datetime"),
+        (lambda m: m.list_files(colour="blue"), "there is no keyword 'colour'"),
+        (lambda m: m.list_files(sort=None), "sort"),
+        (lambda m: m.get_upload_history(None), "target_path must be text"),
+        (lambda m: m.save_operation(None), "record must be an operation"),
+        (lambda m: m.save_file_record(UploadRecord()), "record must be a file"),
+        (lambda m: m.save_operation(m), "record must be an operation"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_refused_by_its_name(
+    manager: MetadataManager, call: Callable[[MetadataManager], object], named: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        call(manager)
+    assert manager.list_operations() == []
+
+
+def test_sizes_are_numbers() -> None:
+    """SQLite would store any text."""
+    with pytest.raises(ConfigurationError, match=r"UploadRecord.original_size must be .*, not '5'"):
+        UploadRecord(original_size="5")  # type: ignore[arg-type]
+
+
+def test_an_id_beyond_those_of_a_database_is_none(manager: MetadataManager) -> None:
+    assert manager.get_file_record(2**70) is None
+    assert manager.get_file_record(-1) is None
+
+
+def test_a_configuration_that_was_named_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MGMT_CONFIG", str(tmp_path / "missing"))
+    with pytest.raises(ConfigurationError, match="there is no configuration file"):
+        MetadataManager()

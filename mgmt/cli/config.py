@@ -12,9 +12,9 @@ from mgmt.errors import NotFoundError, RefusedError
 
 COLUMNS = (
     Column("NAME", "name"),
-    Column("VALUE", "value"),
-    Column("FROM", "origin"),
-    Column("DESCRIPTION", "description"),
+    Column("VALUE", "value", "long"),
+    Column("FROM", "origin", "long", leaves=1),
+    Column("DESCRIPTION", "description", "sentence", leaves=2),
 )
 
 

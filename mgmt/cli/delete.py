@@ -10,12 +10,15 @@ from mgmt.cli.render import Column
 
 COLUMNS = (
     Column("STATUS", "status"),
-    Column("ARCHIVE", "target_path"),
+    Column("ARCHIVE", "target_path", "long"),
     Column(
-        "OTHER COPY", lambda record: (record.details or {}).get("other_copy") if hasattr(record, "details") else None
+        "OTHER COPY",
+        lambda record: (record.details or {}).get("other_copy") if hasattr(record, "details") else None,
+        "long",
+        leaves=1,
     ),
 )
-PLAN = (Column("DELETE", "object"), Column("SIZE", "size", "size"), Column("INDEX", "index"))
+PLAN = (Column("DELETE", "object", "long"), Column("SIZE", "size", "size"), Column("INDEX", "index", "long", leaves=1))
 
 
 @click.command("delete", cls=Command)

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 RECORDED = ("to", "members", "archive", "on_conflict")
 COLUMNS = (
     Column("STATUS", "status"),
-    Column("ARCHIVE", "target_name"),
-    Column("MEMBER", "member"),
-    Column("READ", "downloaded_size", "size"),
-    Column("TO", "local_path"),
+    Column("ARCHIVE", "target_name", "long"),
+    Column("MEMBER", "member", "long", leaves=1),
+    Column("READ", "downloaded_size", "size", leaves=2),
+    Column("TO", "local_path", "long"),
 )
 PLAN = (
     Column("STATUS", "status"),
-    Column("OBJECT", "object"),
+    Column("OBJECT", "object", "long"),
     Column("SIZE", "size", "size"),
-    Column("REQUESTS", "requests", "count"),
-    Column("TO", "to"),
+    Column("REQUESTS", "requests", "count", leaves=1),
+    Column("TO", "to", "long"),
 )
 
 

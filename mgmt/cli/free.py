@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     Column("STATUS", "status"),
-    Column("COPY", "target_path"),
+    Column("COPY", "target_path", "long"),
     Column("FREED", lambda record: record.details.get("freed") if hasattr(record, "details") else None, "size"),
 )
-PLAN = (Column("REMOVE", "path"), Column("SIZE", "original_size", "size"), Column("ARCHIVED", "recorded_at", "time"))
+PLAN = (
+    Column("REMOVE", "path", "long"),
+    Column("SIZE", "original_size", "size"),
+    Column("ARCHIVED", "recorded_at", "time", leaves=1),
+)
 
 
 @click.command("free", cls=Command)

@@ -9,21 +9,21 @@ from mgmt.cli.parameters import Command, limit, period
 from mgmt.cli.render import Column
 
 COLUMNS = (
-    Column("STARTED", "started_at", "time"),
+    Column("STARTED", "started_at", "time", leaves=2),
     Column("TYPE", "operation_type"),
     Column("STATUS", "status"),
-    Column("TARGET", "target_path"),
-    Column("SECONDS", lambda each: None if each.duration_seconds is None else f"{each.duration_seconds:.1f}", "count"),
-    Column("ID", "operation_id"),
-    Column("ERROR", "error_message"),
+    Column("TARGET", "target_path", "long"),
+    Column("SECONDS", lambda each: _seconds(each.duration_seconds), "count", leaves=4),
+    Column("ID", "operation_id", leaves=1),
+    Column("ERROR", "error_message", "long", leaves=3),
 )
 RUNNING = (
     *COLUMNS[:4],
-    Column("USER", "user"),
-    Column("RUNS ON", "runs_on"),
-    Column("LAST HEARTBEAT", "heard_at", "time"),
-    Column("STAGE", "stage"),
-    Column("ID", "operation_id"),
+    Column("USER", "user", leaves=5),
+    Column("RUNS ON", "runs_on", "long", leaves=4),
+    Column("LAST HEARTBEAT", "heard_at", "time", leaves=3),
+    Column("STAGE", "stage", leaves=6),
+    Column("ID", "operation_id", leaves=1),
 )
 """For operations that have not finished: where they run, and whether they still do."""
 
@@ -80,3 +80,7 @@ def command(
     found = list_operations(wanted, app.catalog)
     app.render.many(found, columns, long=long, empty="no operations found")
     app.note_limit(len(found), limit)
+
+
+def _seconds(duration: float | None) -> str | None:
+    return None if duration is None else f"{duration:.1f}"

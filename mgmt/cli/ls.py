@@ -9,18 +9,18 @@ from mgmt.cli.render import Column
 from mgmt.errors import ConfigurationError
 
 COLUMNS = (
-    Column("LOCATION", "location"),
-    Column("STATUS", "status"),
+    Column("LOCATION", "location", leaves=2),
+    Column("STATUS", "status", leaves=1),
     Column("SIZE", "size", "size"),
-    Column("MODIFIED", "modified_at", "time"),
-    Column("PATH", "path"),
+    Column("MODIFIED", "modified_at", "time", leaves=3),
+    Column("PATH", "path", "long"),
 )
 OF_HOSTS = (*COLUMNS[:-1], Column("HOST", "host"), COLUMNS[-1])
 MEMBERS = (
     Column("TYPE", "type"),
-    Column("MODE", lambda each: f"{each.mode:04o}"),
+    Column("MODE", lambda each: f"{each.mode:04o}", leaves=1),
     Column("SIZE", "size", "size"),
-    Column("PATH", lambda each: f"{each.path} -> {each.link}" if each.link else each.path),
+    Column("PATH", lambda each: f"{each.path} -> {each.link}" if each.link else each.path, "long"),
 )
 
 

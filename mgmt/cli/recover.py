@@ -8,13 +8,13 @@ from mgmt.cli.render import Column
 
 COLUMNS = (
     Column("TYPE", "operation_type"),
-    Column("TARGET", "target"),
-    Column("ACTION", "action"),
-    Column("STATUS", "status"),
-    Column("OPERATION", "operation_id"),
+    Column("TARGET", "target", "long"),
+    Column("ACTION", "action", "long"),
+    Column("STATUS", "status", leaves=1),
+    Column("OPERATION", "operation_id", leaves=2),
 )
 
-OF_HOST = (*COLUMNS, Column("HOST", "host"), Column("LAST HEARTBEAT", "heard_at", "time"))
+OF_HOST = (*COLUMNS, Column("HOST", "host"), Column("LAST HEARTBEAT", "heard_at", "time", leaves=3))
 
 
 @click.command("recover", cls=Command)

@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import json
 import re
+import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,9 @@ class Column:
     title: str
     value: str | Callable[[Any], object]
     kind: str = "text"
-    """text, size (bytes), time, ratio or count."""
+    """text, long (may be shortened in its middle), sentence (at its end), size (bytes), time, ratio or count."""
+    leaves: int = 0
+    """In a narrow terminal, the column with the greatest number leaves first; with 0 it stays."""
 
     def cell(self, item: object, *, exact: bool) -> str:
         """The value of this column for `item`, escaped for a terminal."""
@@ -84,7 +87,7 @@ class Renderer:
                     rows.extend([column.cell(item, exact=long) for column in columns] for item in items)
                 finally:  # what was done before an error is shown
                     if rows:
-                        self._table(rows, [column.title for column in columns], columns)
+                        self._table(rows, columns)
                 if not rows and empty is not None and not self._quiet:
                     print(empty, file=sys.stderr)
 
@@ -123,11 +126,17 @@ class Renderer:
                 text = Column(name, name, kind).cell(item, exact=long)
                 self._write(f"{indent}{name:<{width}}  {text}")
 
-    def _table(self, rows: list[list[str]], headers: list[str], columns: Sequence[Column]) -> None:
-        from tabulate import tabulate
+    def _table(self, rows: list[list[str]], columns: Sequence[Column]) -> None:
+        """Print a table, fitted to a terminal; elsewhere nothing is shortened."""
+        from mgmt.cli.table import Layout, lines
 
-        align = ["right" if column.kind in ("size", "ratio", "count") else "left" for column in columns]
-        self._write(tabulate(rows, headers=headers, tablefmt="plain", disable_numparse=True, colalign=align))
+        numbers, shrinks = ("size", "ratio", "count"), {"long": "middle", "sentence": "end"}
+        layouts = [
+            Layout(each.title, right=each.kind in numbers, shrinks=shrinks.get(each.kind, ""), leaves=each.leaves)
+            for each in columns
+        ]
+        width = shutil.get_terminal_size().columns if self._stdout.isatty() else None
+        self._write("\n".join(lines(rows, layouts, width)))
 
     def _csv(self, rows: list[dict[str, Any]]) -> None:
         names = list(dict.fromkeys(name for row in rows for name in row))

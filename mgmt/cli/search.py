@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 RECORDED = ("location", "status", "host", "tags", "since", "until", "limit", "live", "interactive")
 COLUMNS = (
     Column("TYPE", "type"),
-    Column("LOCATION", "location"),
-    Column("STATUS", "status"),
-    Column("SIZE", "size", "size"),
-    Column("MODIFIED", "modified_at", "time"),
-    Column("PATH", "path"),
-    Column("ARCHIVE", lambda each: each.archive if each.type == "member" else None),
+    Column("LOCATION", "location", leaves=3),
+    Column("STATUS", "status", leaves=2),
+    Column("SIZE", "size", "size", leaves=1),
+    Column("MODIFIED", "modified_at", "time", leaves=4),
+    Column("PATH", "path", "long"),
+    Column("ARCHIVE", lambda each: each.archive if each.type == "member" else None, "long"),
 )
 OF_HOSTS = (*COLUMNS[:-2], Column("HOST", "host"), *COLUMNS[-2:])
 

@@ -26,22 +26,22 @@ DECIDED = ("storage_class", "level", "proof", "on_conflict", "completed_dir")
 
 COLUMNS = (
     Column("STATUS", "status"),
-    Column("TARGET", "target_name"),
-    Column("KEY", "s3_object_key"),
+    Column("TARGET", "target_name", "long"),
+    Column("KEY", "s3_object_key", "long", leaves=1),
     Column("SIZE", "original_size", "size"),
-    Column("STORED", "compressed_size", "size"),
-    Column("COMPLETED", "completed_dir_path"),
+    Column("STORED", "compressed_size", "size", leaves=3),
+    Column("COMPLETED", "completed_dir_path", "long", leaves=2),
 )
 PLAN = (
     Column("STATUS", "status"),
-    Column("TARGET", "target"),
-    Column("FILES", "files", "count"),
+    Column("TARGET", "target", "long"),
+    Column("FILES", "files", "count", leaves=3),
     Column("SIZE", "size", "size"),
-    Column("OBJECT", "object"),
-    Column("REQUESTS", "requests", "count"),
-    Column("LEFT OUT", "left_out", "count"),
-    Column("MOVED TO", "moved_to"),
-    Column("NOTE", "error_message"),
+    Column("OBJECT", "object", "long"),
+    Column("REQUESTS", "requests", "count", leaves=5),
+    Column("LEFT OUT", "left_out", "count", leaves=4),
+    Column("MOVED TO", "moved_to", "long", leaves=2),
+    Column("NOTE", "error_message", "long", leaves=1),
 )
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     Column("STATUS", "status"),
-    Column("ARCHIVE", "target_name"),
-    Column("PROOF", "proof"),
+    Column("ARCHIVE", "target_name", "long"),
+    Column("PROOF", "proof", leaves=1),
     Column("PROBLEM", "problem"),
 )
 

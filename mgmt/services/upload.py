@@ -29,16 +29,10 @@ from mgmt.errors import (
     SourceChangedError,
 )
 from mgmt.paths import held_parent
-from mgmt.services.steps.adoption import (
-    adopt_left,
-    contradiction,
-    is_recorded,
-    prove_claimed,
-    proven_record,
-)
+from mgmt.services.steps.adoption import adopt_left, contradiction, is_recorded, prove_claimed, proven_record
 from mgmt.services.steps.archived import index_header, note_archived, note_pending, record_proven
 from mgmt.services.steps.cleanup import unless_refused
-from mgmt.services.steps.conflicts import next_key, taken_by, taken_by_other_contents
+from mgmt.services.steps.conflicts import next_key, note_new_tags, taken_by, taken_by_other_contents
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.finished import finished_upload
 from mgmt.services.steps.index_keys import OPERATION, index_key
@@ -293,6 +287,7 @@ class _Upload:
                     copy.write(chunk)
                 on_disk(copy)
             note_archived(record, plan, hashed, as_sent(index))
+            note_new_tags(existing.key, known, self.options.tags, self.context.progress)
             self._record(hashed, index, existing)
 
     def _prove_existing(self, existing: StoredObject, index: Index, hashed: Hashed, known: FileRecord | None) -> str:

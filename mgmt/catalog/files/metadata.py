@@ -11,6 +11,14 @@ from sqlalchemy.orm import Session
 
 from mgmt.catalog.db.conditions import containing, named, starting
 from mgmt.catalog.db.database import Database
+from mgmt.catalog.files.arguments import (
+    require,
+    require_known,
+    require_limit,
+    require_moments,
+    require_tags,
+    require_text,
+)
 from mgmt.catalog.files.filters import WHEN, FileFilter, Narrowing, OperationNarrowing, PageNarrowing, narrow_operations
 from mgmt.catalog.files.lookups import Lookups, is_target
 from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Status, one_of
@@ -64,6 +72,7 @@ class MetadataManager(Lookups):
 
     def save_operation(self, record: OperationRecord) -> None:
         """Insert `record`, or commit what has changed in it. A finished operation cannot be overwritten."""
+        require("record", record, OperationRecord, "an operation")
         with self._database.transaction() as session:
             if record not in session:
                 saved = select(OperationRecord.status).where(OperationRecord.operation_id == record.operation_id)
@@ -73,6 +82,7 @@ class MetadataManager(Lookups):
 
     def get_operation(self, operation_id: str) -> OperationRecord | None:
         """The operation with this id; None when there is none."""
+        require_text(operation_id=operation_id)
         with self._database.reading() as session:
             return session.get(OperationRecord, operation_id)
 
@@ -97,6 +107,10 @@ class MetadataManager(Lookups):
         Further keywords narrow them: `user`, `host` and `parent` (the id of a batch) are exact; `target` is a path or a
         part of one; `after` is the id of the last operation of the page before.
         """
+        require_known(narrowing, OperationNarrowing.__annotations__)
+        require_text(operation_type=operation_type, **narrowing)
+        require_moments(start_date=start_date, end_date=end_date)
+        require_limit(limit)
         query = select(OperationRecord).order_by(OperationRecord.seq.desc()).limit(limit)
         if operation_type is not None:
             query = query.where(OperationRecord.operation_type == operation_type)
@@ -121,6 +135,8 @@ class MetadataManager(Lookups):
 
     def get_upload_history(self, target_path: str, host: str | None = None) -> list[UploadRecord]:
         """Every upload of the original at `target_path`, on `host` or on any host, the newest first."""
+        require("target_path", target_path, str, "text")
+        require_text(host=host)
         query = select(UploadRecord).where(is_target(target_path)).order_by(UploadRecord.seq.desc())
         if host is not None:
             query = query.where(UploadRecord.host == host)
@@ -141,6 +157,7 @@ class MetadataManager(Lookups):
 
         An archive is never written over another one: what stood at its key is recorded as deleted then.
         """
+        _require_place(record)
         with self._database.transaction() as session:
             if record not in session:
                 self._database.advisory_lock("/".join(record.place))
@@ -159,9 +176,10 @@ class MetadataManager(Lookups):
 
         A path is one on this host. Of several files of one path or key, the newest that is not deleted.
         """
+        require("file", file, int | str | Place, "an id, a path, a key or a Place")
         with self._database.reading() as session:
             if isinstance(file, int):
-                return session.get(FileRecord, file)
+                return session.get(FileRecord, file) if 0 < file < 2**63 else None
             return _at_path(session, file) if isinstance(file, str) else _at(session, file)
 
     def require_file_record(self, file: int | str | Place) -> FileRecord:
@@ -187,6 +205,8 @@ class MetadataManager(Lookups):
         Further keywords narrow them (`FileFilter` has the details): `host` excludes files of other hosts, `tags` are
         exact, `since` is included and `until` is not; `deleted=False` excludes deleted files.
         """
+        require_text(keyword=keyword)
+        require_limit(limit)
         only = _filter(location, status, narrowing)
         query = select(FileRecord).where(*only.of_files()).order_by(FileRecord.id.desc()).limit(limit)
         if keyword:
@@ -210,6 +230,9 @@ class MetadataManager(Lookups):
 
         Further keywords narrow them, as in `search_files`.
         """
+        require("sort", sort, str, "text")
+        require_text(prefix=prefix)
+        require_limit(limit)
         by, descending, after = sort.removeprefix("-"), sort.startswith("-"), narrowing.pop("after", None)
         if by not in SORTS:
             raise ConfigurationError(f"files cannot be sorted by {by!r}", next_step=f"sort by {', '.join(SORTS)}")
@@ -239,11 +262,24 @@ class MetadataManager(Lookups):
 
 
 def _filter(location: Location | str | None, status: FileStatus | str | None, more: Narrowing) -> FileFilter:
+    require_known(more, Narrowing.__annotations__)
+    require_text(location=location, status=status, host=more.get("host"))
+    require_moments(since=more.get("since"), until=more.get("until"))
+    require_tags(more.get("tags", {}))
     return FileFilter(
         location=None if location is None else one_of(Location, location),
         status=None if status is None else one_of(FileStatus, status),
         **more,
     )
+
+
+def _require_place(record: FileRecord) -> None:
+    """Raise ConfigurationError unless `record` says where its file is."""
+    require("record", record, FileRecord, "a file")
+    stored = record.location is Location.S3
+    if (record.store is not None) is not stored or (record.host is None) is not stored:
+        needs = 'store="s3://...", and no host' if stored else f'host="{this_host()}" or another, and no store'
+        raise ConfigurationError(f"{record.path}: a file in the location {record.location} needs {needs}")
 
 
 def _configured() -> str:

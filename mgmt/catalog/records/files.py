@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column, validates
 from mgmt.catalog.records.base import Base, now, only_where
 from mgmt.catalog.records.enums import FileStatus, Location, Place
 from mgmt.catalog.records.types import BigId, display
+from mgmt.errors import ConfigurationError
 
 
 class FileRecord(Base, kw_only=True, eq=False):
@@ -85,6 +86,8 @@ class FileRecord(Base, kw_only=True, eq=False):
     @validates("tags")
     def _display(self, _: str, tags: Mapping[str, str]) -> dict[str, str]:
         """Escape bytes that are not UTF-8: PostgreSQL could not search any tags otherwise."""
+        if not isinstance(tags, Mapping) or not all(isinstance(each, str) for pair in tags.items() for each in pair):
+            raise ConfigurationError(f"FileRecord.tags must be texts by name, not {tags!r}")
         return {display(key): display(value) for key, value in tags.items()}
 
     @property

@@ -3,13 +3,26 @@
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import TEXT, BigInteger, DateTime, Dialect, Enum, Integer, Text, TypeDecorator, event
+from sqlalchemy import (
+    TEXT,
+    BigInteger,
+    Boolean,
+    ClauseElement,
+    DateTime,
+    Dialect,
+    Enum,
+    Integer,
+    Text,
+    TypeDecorator,
+    event,
+)
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, QueryableAttribute, attributes
 from sqlalchemy.types import TypeEngine
 
 from mgmt.catalog.records.enums import one_of
+from mgmt.errors import ConfigurationError
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
 """A surrogate key. SQLite generates keys only for the type INTEGER."""
@@ -121,17 +134,49 @@ def keep_names_exact(base: type[Any]) -> None:
 
 
 def take_plain_values(base: type[Any]) -> None:
-    """Let attributes of the classes below `base` take words as plain text, and naive times, which are local."""
+    """Let attributes of the classes below `base` take words as plain text, and naive times, which are local.
+
+    A value of any other type than that of the column raises ConfigurationError: SQLite would store it.
+    """
 
     def instrumented(_class: type[Any], _key: str, attribute: QueryableAttribute[Any]) -> None:
         if isinstance(attribute.property, ColumnProperty):
-            kind = attribute.property.columns[0].type
-            if isinstance(kind, Enum) and kind.enum_class is not None:
-                event.listen(attribute, "set", partial(_as_word, kind.enum_class), retval=True)
-            elif isinstance(kind, UTCDateTime):
+            column = attribute.property.columns[0]
+            if isinstance(column.type, Enum) and column.type.enum_class is not None:
+                event.listen(attribute, "set", partial(_as_word, column.type.enum_class), retval=True)
+            elif isinstance(column.type, UTCDateTime):
                 event.listen(attribute, "set", _as_utc, retval=True)
+            for kind, wanted, words in _WANTED:
+                if isinstance(column.type, kind):
+                    rule = _Rule(f"{_class.__name__}.{_key}", wanted, words, nullable=bool(column.nullable))
+                    event.listen(attribute, "set", partial(_check, rule))
 
     event.listen(base, "attribute_instrument", instrumented, propagate=True)
+
+
+_WANTED: tuple[tuple[type, type, str], ...] = (
+    (Enum, str, "a word"),
+    (SafeText, str, "text"),
+    (UTCDateTime, datetime, "a datetime"),
+    (Boolean, bool, "True or False"),
+    (Integer, int, "a whole number of 64 bits"),
+)
+
+
+class _Rule(NamedTuple):
+    name: str
+    wanted: type
+    words: str
+    nullable: bool
+
+
+def _check(rule: _Rule, _record: object, value: object, *_: object) -> None:
+    if isinstance(value, rule.wanted) and not (rule.wanted is int and isinstance(value, bool)):
+        if not isinstance(value, int) or -(2**63) <= value < 2**63:
+            return
+    elif isinstance(value, ClauseElement) or (value is None and rule.nullable):
+        return
+    raise ConfigurationError(f"{rule.name} must be {rule.words}, not {value!r}")
 
 
 def _as_word(enum: type[Any], _record: object, value: object, *_: object) -> object:

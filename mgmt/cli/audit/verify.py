@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 COLUMNS = (
     Column("PROBLEM", "problem"),
     Column("OPERATION", "operation_id"),
-    Column("NUMBER", "seq", "count"),
-    Column("SEAL", "seal", "count"),
-    Column("DETAIL", "detail"),
+    Column("NUMBER", "seq", "count", leaves=2),
+    Column("SEAL", "seal", "count", leaves=1),
+    Column("DETAIL", "detail", "long"),
 )
 
 

@@ -10,7 +10,7 @@ COLUMNS = (
     Column("REVISION", "revision"),
     Column("AFTER", "previous"),
     Column("HEAD", lambda each: "head" if each.is_head else None),
-    Column("SUMMARY", "summary"),
+    Column("SUMMARY", "summary", "sentence"),
 )
 
 

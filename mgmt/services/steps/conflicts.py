@@ -1,9 +1,11 @@
-"""What to do when a key is taken: the next free key, or an error that says by what."""
+"""What to do when a key is taken: the next free key, an error that says by what, or a note if by the same contents."""
 
 import shlex
+from collections.abc import Mapping
 
 from mgmt.catalog import Catalog, FileRecord, Status, UploadRecord
 from mgmt.errors import ConflictError
+from mgmt.progress import Progress
 from mgmt.storage import ObjectStore
 
 
@@ -37,3 +39,10 @@ def taken_by_other_contents(
         f"at {made_by.started_at:%Y-%m-%d %H:%M:%S} UTC",
         next_step=f"mgmt upload --on-conflict rename {target} && mgmt delete --last-copy {url}",
     )
+
+
+def note_new_tags(key: str, known: FileRecord | None, tags: Mapping[str, str], progress: Progress) -> None:
+    """Tell the user which `tags` the record of the archive at `key` gets, as nothing is stored again."""
+    new = [f"{name}={value}" for name, value in tags.items() if known is None or known.tags.get(name) != value]
+    if new:
+        progress.note(f"note: the record of {key} gets the tags {', '.join(new)}; the stored object keeps its own")

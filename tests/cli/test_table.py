@@ -1,0 +1,144 @@
+"""Tables are never wider than the terminal, and never shortened anywhere else."""
+
+import importlib
+import io
+import pkgutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+import mgmt.cli
+from mgmt.cli.render import Column, Renderer
+from mgmt.cli.table import Layout, cells, lines, shortened
+from tests.program import Program
+
+WIDTHS = (20, 40, 60, 80, 100, 132)
+NAMES = (
+    "IMG_0002.jpg",
+    "写真とビデオの長い名前のファイル.mov",
+    "cafe\u0301 " * 12 + ".txt",
+    "x" * 300,
+    "👍🏽" * 40,
+    "",
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("text", "width"),
+    [("abc", 3), ("漢字", 4), ("e\u0301", 1), ("", 0), ("👍", 2), ("한글", 4), ("\u1112\u1161\u11ab", 2), ("ﬁ", 1)],
+)
+def test_the_width_of_text(text: str, width: int) -> None:
+    assert cells(text) == width
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("short", 5, "short"),
+        ("/home/me/Videos/holiday/IMG_0002.jpg", 20, "/home/…/IMG_0002.jpg"),
+        ("abcdef", 1, "…"),
+        ("abcdef", 0, ""),
+        ("写真とビデオ", 8, "写…デオ"),
+        ("e\u0301" * 9, 5, "e\u0301…" + "e\u0301" * 3),
+    ],
+)
+def test_text_is_shortened_in_its_middle(text: str, width: int, shown: str) -> None:
+    assert shortened(text, width) == shown
+    assert cells(shown) <= width
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("at_end", [True, False])
+def test_shortened_text_fits(name: str, at_end: bool) -> None:
+    for width in range(1, 40):
+        assert cells(shortened(name, width, at_end=at_end)) <= width
+
+
+def test_a_sentence_is_shortened_at_its_end() -> None:
+    assert shortened("where archives are stored", 15, at_end=True) == "where archives…"
+
+
+def test_a_narrow_column_stays_where_a_wide_one_has_left() -> None:
+    layouts = [Layout("NAME", shrinks="middle"), Layout("ID", leaves=1), Layout("WHEN", leaves=2)]
+    rows = [["a" * 30, "93481d1c-8e54-48c1-84e0-70cb02015d58", "yesterday"]]
+    assert next(lines(rows, layouts, 80)).split() == ["NAME", "ID", "WHEN"]
+    assert next(lines(rows, layouts, 56)).split() == ["NAME", "ID"]
+    assert next(lines(rows, layouts, 50)).split() == ["NAME", "WHEN"]
+
+
+def tables() -> Iterator[tuple[str, tuple[Column, ...]]]:
+    """All tables of all commands."""
+    for module in pkgutil.walk_packages(mgmt.cli.__path__, "mgmt.cli."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if isinstance(value, tuple) and value and all(isinstance(each, Column) for each in value):
+                yield f"{module.name}.{name}", value
+
+
+@pytest.mark.parametrize("columns", [pytest.param(columns, id=name) for name, columns in tables()])
+def test_every_table_fits_every_terminal(columns: tuple[Column, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Row(SimpleNamespace):
+        def __getattr__(self, name: str) -> object:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return self.name if not name.endswith("_id") else "93481d1c-8e54-48c1-84e0-70cb02015d58"
+
+    now = datetime.now(UTC)
+    sizes = {"size": 5 << 30, "original_size": 5 << 30, "compressed_size": 5 << 30, "downloaded_size": 1, "mode": 0o755}
+    facts = {
+        **sizes, "details": {}, "duration_seconds": 12.5, "started_at": now, "modified_at": now, "heard_at": now,
+        "recorded_at": now, "status": "completed", "type": "member", "location": "completed", "is_head": True,
+        "operation_type": "download", "files": 20_000, "requests": 5, "left_out": 0, "proof": "read-back",
+        "problem": "corrupt", "seq": 100_000, "seal": 100, "revision": "0008", "previous": "0007", "user": "ann",
+        "stage": "sending", "host": "nas", "count": 3,
+    }  # fmt: skip
+    rows = [Row(name=name, **facts) for name in NAMES]
+    titles = set()
+    for width in WIDTHS:
+        monkeypatch.setenv("COLUMNS", str(width))
+        out = Terminal()
+        Renderer("table", out).many(rows, columns)
+        shown = out.getvalue().splitlines()
+        assert len(shown) == len(rows) + 1
+        assert max(map(cells, shown)) <= width
+        if width >= 60:
+            titles.add(shown[0].split()[0])
+            stay = [each.title for each in columns if not each.leaves]
+            assert all(title in shown[0] for title in stay), (width, shown[0])
+
+
+def test_the_least_important_columns_leave_first() -> None:
+    layouts = [Layout("NAME", shrinks="middle"), Layout("SIZE", right=True, leaves=1), Layout("WHEN", leaves=2)]
+    rows = [["a" * 30, "1.0 MiB", "yesterday"]]
+    assert list(lines(rows, layouts, None)) == [
+        "NAME                               SIZE  WHEN",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa  1.0 MiB  yesterday",
+    ]
+    assert list(lines(rows, layouts, 40))[1] == "aaaaaa…aaaaaaaaaaaaa  1.0 MiB  yesterday"
+    assert next(lines(rows, layouts, 32)).split() == ["NAME", "SIZE"]
+    assert next(lines(rows, layouts, 20)).split() == ["NAME"]
+    assert list(lines(rows, layouts, 20))[1] == "aaaaaa…aaaaaaaaaaaaa"
+    assert list(lines(rows, layouts, 5))[1] == "a…aaa"
+
+
+def test_nothing_is_shortened_where_there_is_no_terminal(mgmt: Program) -> None:
+    mgmt.environment = {"COLUMNS": "20"}
+    name = "a rather long name " * 6
+    (mgmt.work / name).write_text("x")
+    mgmt.ok("upload", name)
+    assert name in mgmt.ok("ls")
+    assert "…" not in mgmt.ok("ls") + mgmt.ok("log") + mgmt.ok("config", "show")
+
+
+def test_wide_characters_line_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Terminal()
+    monkeypatch.setenv("COLUMNS", "60")
+    columns = (Column("NAME", "name", "long"), Column("SIZE", "size", "size"))
+    Renderer("table", out).many([{"name": "漢字", "size": 1}, {"name": "e\u0301te\u0301", "size": 22}], columns)
+    assert out.getvalue().splitlines() == ["NAME  SIZE", "漢字   1 B", "e\u0301te\u0301   22 B"]
