@@ -15,7 +15,7 @@ from mgmt.archive.reader import Contents, Fetch, digest_members, read_blocks, re
 from mgmt.archive.rebuild import rebuild_index
 from mgmt.archive.selection import Selection, read_selection, select
 from mgmt.archive.tar_stream import read_members
-from mgmt.archive.tree import Skipped, Survey, Tree, survey
+from mgmt.archive.tree import Skipped, Survey, Tree, same_state, survey
 from mgmt.archive.writer import Archived, Hashed, WriteOptions, hash_tree, look_again, write_archive
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "remove_partial",
     "remove_tree",
     "rename_noreplace",
+    "same_state",
     "select",
     "survey",
     "write_archive",

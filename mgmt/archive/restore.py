@@ -13,6 +13,7 @@ from mgmt.archive.member import Member, encode
 from mgmt.archive.move import ONE_SYNC, sync_filesystem
 from mgmt.archive.tar_stream import Content
 from mgmt.errors import IntegrityError
+from mgmt.paths import sync_folder
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT_MODES = 0o1777  # setuid and setgid are stripped
@@ -78,7 +79,7 @@ class Restoration:
             try:
                 _set(folder, self._folders[place])
                 if not ONE_SYNC:
-                    os.fsync(folder)
+                    sync_folder(folder)
             finally:
                 os.close(folder)
         if ONE_SYNC and self._folders:

@@ -40,9 +40,10 @@ from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import any_index, as_sent, finish_index, look_up
 from mgmt.services.steps.local_copy import announce_copy, local_copy, on_disk, remove_copy
 from mgmt.services.steps.local_files import claim, describe, host, is_in, user
+from mgmt.services.steps.movable import completed_dir
 from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upload, same_as_archived
 from mgmt.services.steps.orphans import abort_orphans
-from mgmt.services.steps.plan import Plan, UploadOptions, completed_dir, key_of, plan_upload
+from mgmt.services.steps.plan import Plan, UploadOptions, key_of, plan_upload
 from mgmt.services.steps.proof import Expected, prove
 from mgmt.services.steps.removal import put_index, remove_index, take_back
 from mgmt.services.steps.resolve import ArchiveFacts, archive_id

@@ -20,7 +20,7 @@ ORDER = "tests/services/test_upload_order.py"
 MOVE = "tests/archive/test_move.py"
 AUDIT = "tests/catalog/audit/test_chain.py"
 SEQUENCES = "tests/integration/test_sequences.py"
-FOLDERS = "        for folder in dict.fromkeys(folders):\n            os.fsync(folder)\n"
+FOLDERS = "    for folder in dict.fromkeys(folders):\n        sync_folder(folder)\n"
 
 SABOTAGES = (
     Sabotage(

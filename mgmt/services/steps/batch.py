@@ -1,5 +1,6 @@
 """Several targets: a parent operation and a child for each; one that fails does not stop the others."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from mgmt.errors import IntegrityError, MgmtError, PartialError, Problem, Proble
 from mgmt.services.steps.context import Context
 from mgmt.signals import may_stop
 
+logger = logging.getLogger(__name__)
 Record = TypeVar("Record", bound=OperationRecord)
 
 _DONE = (Status.SUCCESS, Status.CANCELLED)  # cancelled without an error means skipped, as asked
@@ -56,6 +58,10 @@ def _attempt(target: str, work: Callable[[str, Context], Record], context: Conte
         return Outcome(target, error=exc)
     except OSError as exc:
         return Outcome(target, error=MgmtError(describe_os_error(exc)))
+    except Exception as exc:  # a bug, which must not keep the other targets from being done
+        logger.info("unexpected error with %s", target, exc_info=True)
+        what = f"unexpected {type(exc).__name__}: {exc}"
+        return Outcome(target, error=MgmtError(what, next_step="mgmt -v ...   (shows where; please report it)"))
 
 
 def describe_os_error(error: OSError) -> str:
