@@ -41,4 +41,4 @@ def test_a_file_without_a_size_is_not_archived_as_empty(on_directory: Program) -
     done = on_directory.run("upload", "--keep", "/proc/version", "notes")
     assert done.returncode == 3, done
     assert "/proc/version cannot be archived: it does not hold the 0 bytes" in done.stderr
-    assert [each["s3_object_key"] for each in on_directory.json("ls", "--live")] == ["notes.tar.gz"]
+    assert [each["name"] for each in on_directory.json("ls", "--live")] == ["notes.tar.gz"]
