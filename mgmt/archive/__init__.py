@@ -2,7 +2,7 @@
 
 from mgmt.archive.blocks import BLOCK, HEADER, Data, compressor, largest_object
 from mgmt.archive.dirfd import remove_tree
-from mgmt.archive.extract import Extracted, Limits, Wanted, extract, remove_partial
+from mgmt.archive.extract import Extracted, Limits, Wanted, extract, give_name, remove_partial
 from mgmt.archive.index import Index
 from mgmt.archive.index_lines import IndexEnd, IndexHeader
 from mgmt.archive.index_writer import IndexWriter
@@ -45,6 +45,7 @@ __all__ = [
     "digest_members",
     "extract",
     "fsync_folder",
+    "give_name",
     "hash_tree",
     "inflate",
     "largest_index",

@@ -5,13 +5,13 @@ import click
 from mgmt.choices import OnConflict
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
-from mgmt.cli.outcomes import show_outcomes
+from mgmt.cli.outcomes import left_out, show_outcomes
 from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
 from mgmt.config import ON_CONFLICT
 from mgmt.errors import ConfigurationError
 
-RECORDED = ("to", "members", "archive", "on_conflict")
+RECORDED = ("to", "members", "archive", "on_conflict", "skip_unsupported")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_name"),
@@ -39,6 +39,7 @@ PLAN = (
 )
 @click.option("--archive", is_flag=True, help="Download the tar.gz itself.")
 @click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do if the name is taken.")
+@click.option("--skip-unsupported", is_flag=True, help="Leave out what the file system of DIR cannot hold.")
 @dry_run
 @click.pass_context
 def command(
@@ -48,6 +49,7 @@ def command(
     members: tuple[str, ...],
     archive: bool,
     on_conflict: str | None,
+    skip_unsupported: bool,
     dry_run: bool,
 ) -> None:
     """Restore files and folders from their archives.
@@ -71,7 +73,14 @@ def command(
     policy = OnConflict(on_conflict or app.settings.on_conflict)
 
     def options(member: str | None) -> DownloadOptions:
-        return DownloadOptions(to=to, member=member, archive=archive, on_conflict=policy, threads=app.settings.threads)
+        return DownloadOptions(
+            to=to,
+            member=member,
+            archive=archive,
+            on_conflict=policy,
+            skip_unsupported=skip_unsupported,
+            threads=app.settings.threads,
+        )
 
     targets = [(name, member) for name in names for member in members or (None,)]
     if dry_run:
@@ -85,4 +94,4 @@ def command(
         app.context(given(ctx, RECORDED)),
         name=f"{len(by_label)} downloads",
     )
-    show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1)
+    show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1, sentences=left_out)

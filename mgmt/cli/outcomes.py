@@ -55,3 +55,8 @@ def show_outcomes(
         app.render.many(shown(), columns, empty="nothing to do")
     if (error := verdict(seen)) is not None:
         raise error
+
+
+def left_out(record: "OperationRecord") -> list[str]:
+    """The lines for people about what an operation has left out, up to twenty."""
+    return [f"left out  {each['path']}: {each['reason']}" for each in record.details.get("skipped", [])[:20]]
