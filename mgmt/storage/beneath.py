@@ -11,7 +11,6 @@ from mgmt.paths import sync_folder
 from mgmt.umask import shared
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT = {errno.ENOENT, errno.ENOTDIR}
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH}
@@ -107,11 +106,15 @@ def place(source: tuple[int, str], target: tuple[int, str]) -> None:
     """
     try:
         os.link(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0], follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError:  # without hard links; if that is not the reason, the rename fails, too
         os.close(open_shared(target[0], target[1], os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
+        try:
+            os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
+        except OSError:
+            remove(*target)
+            raise
     sync_folder(target[0])
 
 

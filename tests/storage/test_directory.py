@@ -24,6 +24,7 @@ from mgmt.storage import open_store
 from mgmt.storage.directory import DirectoryStore
 from mgmt.storage.store import OPERATION, ObjectStore
 from mgmt.umask import keep_private
+from tests.integration.odd_disks import exfat, refusing
 from tests.storage.test_contract import KEY, content, started, uploaded
 
 MIB = 1 << 20
@@ -240,6 +241,31 @@ def test_a_name_claimed_before_a_crash_without_hard_links(
     assert b"".join(store.stream(KEY)) == b"data"
     upload.abort()
     assert list(store.pending()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EACCES, errno.EINVAL])
+def test_a_file_is_published_whatever_refuses_its_link(
+    store: ObjectStore, root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "link", refusing(number))
+    uploaded(store, b"first")
+    assert (root / KEY).read_bytes() == b"first"
+    monkeypatch.setattr(os, "rename", refusing(errno.EROFS))
+    with pytest.raises(StoreError, match="Read-only"):
+        uploaded(store, b"second", "second")
+    assert not (root / "second").exists()
+
+
+def test_a_store_on_a_real_exfat(tmp_path: Path) -> None:
+    with exfat(tmp_path) as disk:
+        store = open_store(f"file://{disk}/store")
+        uploaded(store, b"first")
+        store.anchor("one", b"1")
+        with pytest.raises(ConflictError):
+            uploaded(store, b"other", operation="op-2")
+        assert b"".join(store.stream(KEY)) == b"first"
+        store.delete(KEY)
+        assert [*store.list()] == []
 
 
 @pytest.fixture
