@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One more than there are cores: the tests also wait, for disks, servers and children.
 JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
 
-.PHONY: setup demo test coverage torture lint docs-check bench clean
+.PHONY: setup demo test test-user coverage torture lint docs-check bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.dev                      ## the virtual environment, with everything to work on mgmt
@@ -29,6 +29,9 @@ demo: $(VENV)/.demo                      ## the tour: real media to a real S3 se
 
 test: lint                               ## every test, against real servers on loopback; prints what they cover
 	$(BIN)/python -m pytest -p tests.measured -n $(JOBS) --dist worksteal
+
+test-user: $(VENV)/.dev                 ## for root: the same as an ordinary user (ARGS=tests/cli: a part of them)
+	$(BIN)/python -m tests.ordinary_user $(or $(ARGS),-n $(JOBS) --dist worksteal)
 
 coverage: $(VENV)/.dev                   ## the same with the lines and branches missed in each file, which takes a third more time
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov=mgmt --cov-branch --cov-report=term:skip-covered

@@ -18,9 +18,28 @@ def _open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
 
 
+def _speak_utf8() -> None:
+    """Start again in UTF-8 mode where Python reads arguments and names of files in the encoding of the locale.
+
+    A name would then get another text, in archives and in the catalog, than in any other locale. The arguments keep
+    their bytes.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and sys.executable:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - itself
+
+
+def _escape_unprintable() -> None:
+    """Escape what a stream cannot encode, if PYTHONIOENCODING has chosen another encoding for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream.encoding != "utf-8":
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
 def main() -> None:
     """Run `mgmt` with the arguments of this process, and exit with its status."""
+    _speak_utf8()
     _open_closed_streams()
+    _escape_unprintable()
     if sys.argv[1:] == ["--version"]:  # scripts ask for it, and need not wait for Click
         try:
             print(f"mgmt {__version__}", flush=True)

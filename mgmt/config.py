@@ -75,7 +75,7 @@ def _between(low: int, high: int, parse: Callable[[str], int] = int) -> Callable
 
 
 def _directory(text: str) -> str:
-    return str(Path(text).expanduser())
+    return os.path.expanduser(text)
 
 
 def _setting(doc: str, parse: Callable[[str], Any] = str, default: Any = None) -> Any:
@@ -114,7 +114,7 @@ class Settings:
             return self.catalog
         import platformdirs
 
-        return f"sqlite:///{platformdirs.user_data_path('mgmt') / 'catalog.db'}"
+        return f"sqlite:///{_in_home(platformdirs.user_data_path) / 'catalog.db'}"
 
     def catalog_file(self) -> str | None:
         """The path of an SQLite catalog; None for a catalog on a server."""
@@ -162,17 +162,37 @@ def parse_value(name: str, value: str, origin: str) -> Any:
 
 
 def default_path() -> Path:
-    """The path of the user's configuration file, which may not exist."""
+    """The path of the user's configuration file, which may not exist. Raises ConfigurationError without a home."""
     import platformdirs
 
-    return platformdirs.user_config_path("mgmt") / "config.toml"
+    return _in_home(platformdirs.user_config_path) / "config.toml"
+
+
+def _in_home(folder: Callable[[str], Path]) -> Path:
+    try:
+        path = folder("mgmt")
+        if not path.parts[0].startswith("~"):  # a folder of that name is not meant
+            return path
+    except RuntimeError:  # as newer versions of platformdirs say it
+        pass
+    raise ConfigurationError(
+        f"there is no home folder: HOME is not set, and no user has the id {os.getuid()}",
+        next_step="export HOME=DIRECTORY   (or: MGMT_CONFIG=FILE, and --catalog URL)",
+    )
 
 
 def load(
-    flags: Mapping[str, str | None], path: Path, environ: Mapping[str, str] = os.environ, *, required: bool = False
+    flags: Mapping[str, str | None],
+    path: Path | None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    required: bool = False,
 ) -> Settings:
-    """Load the settings from all sources; the file may be missing unless `required`. Raises ConfigurationError."""
-    if required and not path.exists():
+    """Load the settings from all sources. Raises ConfigurationError.
+
+    The file may be missing unless `required`; None: there is none.
+    """
+    if required and path is not None and not path.exists():
         raise ConfigurationError(
             f"there is no configuration file {path}",
             next_step=f"mgmt --config {shlex.quote(str(path))} config set store s3://BUCKET/PREFIX   (creates it)",
@@ -184,7 +204,7 @@ def load(
         values[name] = parse_value(name, str(value), origin)
         origins[name] = origin
 
-    for name, value in _read(path).items():
+    for name, value in (_read(path) if path else {}).items():
         take(check_name(name), value, f"file {path}")
     if bucket := environ.get("MGMT_BUCKET"):
         prefix = environ.get("MGMT_OBJECT_PREFIX", "").strip("/")

@@ -4,6 +4,7 @@ The shell expands `~`, and the kernel resolves `..`: behind a symbolic link, the
 of the path suggests (path_resolution(7)).
 """
 
+import errno
 import os
 import re
 import shlex
@@ -12,9 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from mgmt.errors import ConfigurationError, MgmtError, NotFoundError, RefusedError
+from mgmt.umask import shared
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _ABSENT = (FileNotFoundError, NotADirectoryError)
+_NOTHING_TO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _TILDE = 'use "$HOME/..."; the shell expands ~ only at the beginning of an unquoted word'
 
@@ -74,6 +77,19 @@ def held_folder(path: str, *, make: bool = False) -> Iterator[int]:
         yield folder
     finally:
         os.close(folder)
+
+
+def sync_folder(folder: int) -> None:
+    """Sync the entries of an open folder to disk.
+
+    Does nothing where the file system cannot sync a folder (fsync(2): EINVAL), as FUSE and network file systems may
+    answer. Raises OSError when the disk fails.
+    """
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in _NOTHING_TO_SYNC:
+            raise
 
 
 def canonical(path: str) -> str:
@@ -173,6 +189,25 @@ def _byte(escaped: re.Match[bytes]) -> bytes:
     return bytes([int(escaped[1], 8)])
 
 
+def longest_name(path: str) -> int:
+    """The number of bytes that a name may have in the folder at `path`, or in the nearest one above it that exists."""
+    while True:
+        try:
+            return os.pathconf(path, "PC_NAME_MAX")
+        except _ABSENT:
+            path = os.path.dirname(path)
+
+
+def mount_of(folder: int) -> tuple[int, bytes]:
+    """The file system of an open folder, and where available its mount: a file system may be mounted twice."""
+    try:
+        with open(f"/proc/self/fdinfo/{folder}", "rb") as file:
+            lines = file.read().split(b"\n")
+    except OSError:  # no /proc here
+        lines = []
+    return os.fstat(folder).st_dev, next((line for line in lines if line.startswith(b"mnt_id:")), b"")
+
+
 def absolute(path: str) -> str:
     """`path` made absolute. Every `..` is kept for the kernel to resolve."""
     if ".." in path.split("/"):
@@ -247,9 +282,9 @@ def _made(name: str, at: int) -> int:
     try:
         return _open_folder(name, at, os.O_NOFOLLOW)
     except FileNotFoundError:
-        with suppress(FileExistsError):  # created concurrently
+        with suppress(FileExistsError), shared():  # created concurrently
             os.mkdir(name, dir_fd=at)
-            os.fsync(at)
+            sync_folder(at)
         return _open_folder(name, at, os.O_NOFOLLOW)
 
 

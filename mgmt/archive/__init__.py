@@ -2,7 +2,7 @@
 
 from mgmt.archive.blocks import BLOCK, HEADER, Data, compressor, largest_object
 from mgmt.archive.dirfd import remove_tree
-from mgmt.archive.extract import Extracted, Limits, Wanted, extract, remove_partial
+from mgmt.archive.extract import Extracted, Limits, Wanted, extract, give_name, remove_partial
 from mgmt.archive.index import Index
 from mgmt.archive.index_lines import IndexEnd, IndexHeader
 from mgmt.archive.index_writer import IndexWriter
@@ -16,7 +16,7 @@ from mgmt.archive.rebuild import rebuild_index
 from mgmt.archive.selection import Selection, read_selection, select
 from mgmt.archive.source import unreadable
 from mgmt.archive.tar_stream import read_members
-from mgmt.archive.tree import Skipped, Survey, Tree, survey
+from mgmt.archive.tree import Skipped, Survey, Tree, same_state, survey
 from mgmt.archive.writer import Archived, Hashed, WriteOptions, hash_tree, look_again, write_archive
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "digest_members",
     "extract",
     "fsync_folder",
+    "give_name",
     "hash_tree",
     "inflate",
     "largest_index",
@@ -62,6 +63,7 @@ __all__ = [
     "remove_partial",
     "remove_tree",
     "rename_noreplace",
+    "same_state",
     "select",
     "survey",
     "unreadable",

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from mgmt.errors import IntegrityError
+from mgmt.paths import mount_of
 
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -136,7 +137,7 @@ class _Removal:
         self._here = _switch(self._here, folder)
 
     def _refuse_mount(self, folder: int) -> None:
-        mount = _mount(folder)
+        mount = mount_of(folder)
         self._mount = self._mount or mount
         if mount != self._mount:
             raise OSError(errno.EBUSY, "is a mount point")
@@ -152,16 +153,6 @@ def _allow_all(name: bytes, folder: int) -> None:
         os.chmod(f"/proc/self/fd/{descriptor}", 0o700)
     finally:
         os.close(descriptor)
-
-
-def _mount(folder: int) -> tuple[int, bytes]:
-    """The file system of a folder, and where available its mount: a file system may be mounted twice."""
-    try:
-        with open(f"/proc/self/fdinfo/{folder}", "rb") as file:
-            lines = file.read().split(b"\n")
-    except OSError:
-        lines = []
-    return os.fstat(folder).st_dev, next((line for line in lines if line.startswith(b"mnt_id:")), b"")
 
 
 def _switch(old: int, new: int) -> int:

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mgmt.archive.blocks import Data
 from mgmt.archive.dirfd import remove_tree
 from mgmt.archive.index_lines import IndexEnd
 from mgmt.archive.member import Digest, Member, decode, encode
 from mgmt.archive.move import fsync_folder, partial_name, rename_noreplace
-from mgmt.archive.restore import Parts, Restoration
+from mgmt.archive.restore import NO_NAME, Parts, Restoration, Unsupported
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, NotFoundError
 from mgmt.progress import Progress
 from mgmt.signals import finish_first
@@ -37,19 +37,22 @@ class Extracted:
     file_sha256: str | None
     members: int
     size: int
+    unsupported: tuple[Unsupported, ...] = ()
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What to restore: the member `member` with everything below it, or the whole archive, as `name` (None: its own).
 
-    `digest` is the one it must have (None: not known), `limits` the most it may hold.
+    `digest` is the one it must have (None: not known), `limits` the most it may hold. With `skip_unsupported`, what the
+    file system of the destination cannot hold is left out.
     """
 
     name: str | None = None
     member: str | None = None
     digest: str | None = None
     limits: Limits = Limits()
+    skip_unsupported: bool = False
 
 
 def extract(
@@ -67,23 +70,24 @@ def extract(
     links and the user's extended attributes are restored. `progress` advances by bytes of content.
 
     Raises ConflictError when the name is taken; IntegrityError when the archive is not what is expected, exceeds the
-    limits, or would write anywhere else; NotFoundError without the member; MgmtError when the disk is full or rejects
-    a write. In each case nothing is left behind.
+    limits, or would write anywhere else; NotFoundError without the member; MgmtError when the disk is full, rejects a
+    write, or cannot hold a member. In each case nothing is left behind.
     """
     partial = partial_name(token)
     temporary = os.path.join(destination, partial)
     if os.path.lexists(temporary):
         raise ConflictError(f"{temporary} already exists: it is left over from an interrupted run")
     try:
-        restoration = Restoration(destination, partial, progress.advance)
+        restoration = Restoration(destination, partial, progress.advance, skip_unsupported=wanted.skip_unsupported)
         try:
             extraction = _Extraction(restoration, destination, wanted)
             for each, content in members:
                 extraction.take(each, content)
             extracted = extraction.result()
             restoration.finish()
+            extracted = replace(extracted, unsupported=tuple(restoration.unsupported))
             finish_first()
-            rename_noreplace(temporary, extracted.path)
+            give_name(temporary, extracted.path)
             fsync_folder(destination)
             return extracted
         finally:
@@ -91,6 +95,38 @@ def extract(
             remove_partial(destination, token)
     except OSError as error:
         raise MgmtError(f"{destination} cannot be written to: {error.strerror}") from error
+
+
+def give_name(temporary: str, path: str) -> None:
+    """`rename_noreplace`. Raises MgmtError, which says what to do, when the file system does not accept the name."""
+    try:
+        rename_noreplace(temporary, path)
+    except MgmtError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in NO_NAME:
+            raise _no_such_name(path, cause) from error
+        raise
+
+
+def _refuse_name(path: str) -> None:
+    """Raise ConflictError when the name is taken; MgmtError where the system can tell already that it is impossible."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        if error.errno in NO_NAME:
+            raise _no_such_name(path, error) from error
+        raise
+    raise ConflictError(f"{path} already exists; mgmt overwrites nothing")
+
+
+def _no_such_name(path: str, error: OSError) -> MgmtError:
+    folder, name = os.path.split(path)
+    return MgmtError(
+        f"{folder} cannot hold {name}: its file system does not accept the name ({error.strerror})",
+        next_step="mgmt download --to DIR on another file system",
+    )
 
 
 def remove_partial(destination: str, token: str) -> None:
@@ -126,8 +162,8 @@ class _Extraction:
             if self._wanted.member is not None:
                 return
             raise IntegrityError(f"the archive holds {member.path} outside its root")
-        if self._members == 0 and os.path.lexists(self._path()):
-            raise ConflictError(f"{self._path()} already exists; mgmt overwrites nothing")
+        if self._members == 0:
+            _refuse_name(self._path())
         linked = None
         if member.type == "h":
             linked = _below(self._base, _parts(member.link or ""))

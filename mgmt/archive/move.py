@@ -5,9 +5,11 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import ExitStack
 
 from mgmt.errors import ConflictError, MgmtError
+from mgmt.paths import sync_folder
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -32,7 +34,8 @@ def rename_noreplace(
     folder; the rest appears in messages only.
 
     Raises ConflictError when the name is taken, and MgmtError, with the system's reason, when the rename fails.
-    Without renameat2, a file gets its new name before it loses the old one.
+    Without renameat2, a file gets its new name before it loses the old one; without hard links as well (exFAT, FUSE),
+    the name is first claimed with an empty file.
     """
     old = source if source_folder is None else os.path.basename(source)
     new = destination if destination_folder is None else os.path.basename(destination)
@@ -50,11 +53,11 @@ def rename_noreplace(
 def fsync_folder(folder: str | int) -> None:
     """Sync the entries of a folder, given by path or open descriptor, to disk."""
     if isinstance(folder, int):
-        os.fsync(folder)
+        sync_folder(folder)
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        sync_folder(descriptor)
     finally:
         os.close(descriptor)
 
@@ -78,7 +81,8 @@ def move(
 ) -> None:
     """`rename_noreplace`; on return the change is on disk, in both folders.
 
-    Raises MgmtError, before anything is moved, when one of the folders cannot be read and so not be synced.
+    Raises MgmtError, before anything is moved, when one of the folders cannot be read and so not be synced; after the
+    move, when the disk fails to sync it.
     """
     with ExitStack() as stack:
         folders = [
@@ -86,8 +90,15 @@ def move(
             for path, folder in ((destination, destination_folder), (source, source_folder))
         ]
         rename_noreplace(source, destination, source_folder=source_folder, destination_folder=destination_folder)
-        for folder in dict.fromkeys(folders):
-            os.fsync(folder)
+        try:
+            _sync_each(folders)
+        except OSError as error:
+            raise MgmtError(f"{destination} has its name, but that may not be on disk: {error.strerror}") from error
+
+
+def _sync_each(folders: Iterable[int]) -> None:
+    for folder in dict.fromkeys(folders):
+        sync_folder(folder)
 
 
 def _syncable(path: str, folder: int | None, stack: ExitStack) -> int:
@@ -130,16 +141,46 @@ def _rename_in_one_step(
 def _rename_in_two_steps(
     source: str, destination: str, source_folder: int | None = None, destination_folder: int | None = None
 ) -> None:
+    def rename() -> None:
+        os.rename(source, destination, src_dir_fd=source_folder, dst_dir_fd=destination_folder)
+
     if stat.S_ISDIR(os.stat(source, dir_fd=source_folder, follow_symlinks=False).st_mode):
         os.mkdir(destination, 0o700, dir_fd=destination_folder)
         try:
-            os.rename(source, destination, src_dir_fd=source_folder, dst_dir_fd=destination_folder)
-        except OSError:
-            os.rmdir(destination, dir_fd=destination_folder)
-            raise
-    else:
+            rename()
+        except OSError as error:
+            os.rmdir(destination, dir_fd=destination_folder)  # fails if somebody else has used it
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            rename()  # a file system that renames onto nothing that exists
+        return
+    try:
         os.link(source, destination, src_dir_fd=source_folder, dst_dir_fd=destination_folder, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # without hard links; if that is not the reason, the rename fails, too
+        _claim(destination, destination_folder)
+        try:
+            rename()
+        except OSError:
+            _unclaim(destination, destination_folder)
+            raise
+        return
+    try:
         os.unlink(source, dir_fd=source_folder)
+    except OSError:
+        os.unlink(destination, dir_fd=destination_folder)
+        raise
+
+
+def _claim(name: str, folder: int | None) -> None:
+    """Take a name with an empty file, which the rename replaces; a crash in between leaves it behind."""
+    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder))
+
+
+def _unclaim(name: str, folder: int | None) -> None:
+    if os.stat(name, dir_fd=folder, follow_symlinks=False).st_size == 0:
+        os.unlink(name, dir_fd=folder)
 
 
 def _last_error() -> OSError:

@@ -12,7 +12,7 @@ from mgmt.archive.flush import clean_pages
 from mgmt.archive.member import Type, decode
 from mgmt.archive.tree import Entry, Skipped, Tally, Tree
 from mgmt.archive.xattrs import read_xattrs
-from mgmt.errors import MgmtError
+from mgmt.errors import MgmtError, RefusedError
 
 _TICK_NS = 20_000_000
 
@@ -38,7 +38,8 @@ class Source:
         """Every member in the order of the walk. A file must be read to its end before the next one is requested.
 
         What cannot be opened is skipped and listed. Raises SourceChangedError for a file whose inode, size, mtime or
-        ctime changed while it was read. Writes through a mapping are detected too, except on tmpfs.
+        ctime changed while it was read, and RefusedError for one that has more or fewer bytes than the system reports.
+        Writes through a mapping are detected too, except on tmpfs.
         """
         with closing(self._tree.walk(self.skipped.append)) as walk:
             for entry in walk:
@@ -52,7 +53,10 @@ class Source:
                         continue
                     try:
                         self.tally.count(entry, kind)
-                        yield Found(entry, kind, None, descriptor)
+                        found = Found(entry, kind, None, descriptor)
+                        yield found
+                        if self._read(found, memoryview(bytearray(1))):
+                            raise self._not_its_size(found)
                         if _identity(os.fstat(descriptor)) != _identity(entry.stat):
                             raise self._tree.changed(entry.name)
                     finally:
@@ -62,14 +66,31 @@ class Source:
                 yield Found(entry, kind, link, -1)
 
     def read_into(self, found: Found, buffer: memoryview) -> int:
-        """Read the next bytes of a file into `buffer`; return their number. Raises SourceChangedError at its end."""
+        """Read the next bytes of a file into `buffer`; return their number.
+
+        At its end raises SourceChangedError, or RefusedError when its size was never what the system reports.
+        """
+        count = self._read(found, buffer)
+        if count == 0:
+            raise self._not_its_size(found)
+        return count
+
+    def _read(self, found: Found, buffer: memoryview) -> int:
         try:
-            count = os.readv(found.descriptor, [buffer])
+            return os.readv(found.descriptor, [buffer])
         except OSError as error:
             raise MgmtError(f"{self._tree.disk_path(found.entry.name)} cannot be read: {error.strerror}") from error
-        if count == 0:
-            raise self._tree.changed(found.entry.name)
-        return count
+
+    def _not_its_size(self, found: Found) -> MgmtError:
+        """The error for a file that ends before or after its size."""
+        if _identity(os.fstat(found.descriptor)) != _identity(found.entry.stat):
+            return self._tree.changed(found.entry.name)
+        path = self._tree.disk_path(found.entry.name)
+        return RefusedError(
+            f"{path} cannot be archived: it does not hold the {found.entry.stat.st_size} bytes that the system reports "
+            "(as in /proc and /sys)",
+            next_step="archive a copy of it, or leave it out with --exclude",
+        )
 
     def xattrs(self, found: Found) -> dict[bytes, bytes]:
         """The extended attributes of a file or folder. Those of links are not kept."""

@@ -229,7 +229,7 @@ class Tally:
     def __init__(self, tree: Tree) -> None:
         self.files = self.folders = self.links = self.size = self.root_ctime_ns = 0
         self._skip_name = len(tree.name)
-        self._state = hashlib.sha256()
+        self._state, self._facts = hashlib.sha256(), hashlib.sha256()
         self._first: dict[tuple[int, int], str] = {}
 
     def see(self, entry: Entry) -> None:
@@ -238,18 +238,9 @@ class Tally:
         path = encode(entry.name[self._skip_name :])
         if not path:
             self.root_ctime_ns = status.st_ctime_ns
-        self._state.update(
-            b"%s\0%d %d %d %d %d %d\n"
-            % (
-                path,
-                status.st_dev,
-                status.st_ino,
-                status.st_mode,
-                status.st_size,
-                status.st_mtime_ns,
-                status.st_ctime_ns if path else 0,
-            )
-        )
+        facts = status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns if path else 0
+        self._state.update(b"%s\0%d %d %d %d %d %d\n" % (path, status.st_dev, status.st_ino, *facts))
+        self._facts.update(b"%s\0%d %d %d %d\n" % (path, *facts))
 
     def type_of(self, entry: Entry) -> tuple[Type, str | None]:
         """The type of the member `entry`; for another name of a file that was counted, the first name too."""
@@ -275,11 +266,22 @@ class Tally:
             self.links += 1
 
     def state(self) -> str:
-        """The sha256, in hex, of relative path, device, inode, mode, size, mtime and ctime of every entry.
+        """What `same_state` compares: the sha256, in hex, of relative path, device, inode, mode, size, mtime and ctime
+        of every entry, and a second one without device and inode.
 
         The root's own name and ctime are left out: a rename changes them.
         """
-        return self._state.hexdigest()
+        return f"{self._state.hexdigest()} {self._facts.hexdigest()}"
+
+
+def same_state(before: str | None, now: str, *, renamed: bool = False) -> bool:
+    """Whether nothing changed between two states of a tree (`Survey.source_state`).
+
+    When mgmt has `renamed` the tree in between, devices and inodes are not compared: mergerfs computes them from paths.
+    A state that an earlier version of mgmt recorded has none without them.
+    """
+    old, new = (before or "").split(), now.split()
+    return old[:1] == new[:1] or (renamed and len(old) > 1 and old[1] == new[1])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from mgmt import __version__, signals
+from mgmt import __version__, signals, umask
 from mgmt.cli.groups import LazyGroup, Sections
 from mgmt.cli.parameters import expand_from_environment
 from mgmt.cli.render import OUTPUTS, print_error
@@ -99,7 +99,7 @@ def cli(
 
 def run(args: Sequence[str]) -> int:
     """Run one command and return its exit status. Only here does an error become an exit status."""
-    os.umask(0o077 | os.umask(0))
+    umask.keep_private()
     output = _requested_output(args)
     unraisable, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from mgmt.cli.progress import terminal_progress
 from mgmt.cli.render import Renderer
 from mgmt.config import Settings, default_path, load
-from mgmt.errors import MgmtError
+from mgmt.errors import ConfigurationError, MgmtError
 
 if TYPE_CHECKING:
     from mgmt.catalog import Catalog
@@ -53,14 +53,17 @@ class App:
 
     @cached_property
     def config_path(self) -> Path:
-        """The configuration file in use."""
+        """The configuration file in use. Raises ConfigurationError where the user has no home folder to hold it."""
         return Path(self._config_file) if self._config_file else default_path()
 
     @cached_property
     def settings(self) -> Settings:
         """The settings of this run. Raises ConfigurationError, also for a missing file that the user named."""
         required = self._config_file is not None and not self.creates_config
-        return load(self._flags, self.config_path, os.environ, required=required)
+        path: Path | None = None
+        with suppress(ConfigurationError):  # without a home folder there is no file
+            path = self.config_path
+        return load(self._flags, path, os.environ, required=required)
 
     def override(self, **flags: str | None) -> None:
         """Let the flags of a command override the settings. Call it before `settings` is first used."""

@@ -7,7 +7,7 @@ import click
 from mgmt.choices import OnConflict
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
-from mgmt.cli.outcomes import show_outcomes, show_previews
+from mgmt.cli.outcomes import left_out, show_outcomes, show_previews
 from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
 from mgmt.config import ON_CONFLICT
@@ -16,7 +16,7 @@ from mgmt.errors import ConfigurationError
 if TYPE_CHECKING:
     from mgmt.services.download import Preview
 
-RECORDED = ("to", "members", "archive", "on_conflict")
+RECORDED = ("to", "members", "archive", "on_conflict", "skip_unsupported")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_name", "long"),
@@ -45,6 +45,7 @@ PLAN = (
 )
 @click.option("--archive", is_flag=True, help="Download the tar.gz itself.")
 @click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do if the name is taken.")
+@click.option("--skip-unsupported", is_flag=True, help="Leave out what the file system of DIR cannot hold.")
 @dry_run
 @click.pass_context
 def command(
@@ -54,6 +55,7 @@ def command(
     members: tuple[str, ...],
     archive: bool,
     on_conflict: str | None,
+    skip_unsupported: bool,
     dry_run: bool,
 ) -> None:
     """Restore files and folders from their archives.
@@ -77,7 +79,14 @@ def command(
     policy = OnConflict(on_conflict or app.settings.on_conflict)
 
     def options(member: str | None) -> DownloadOptions:
-        return DownloadOptions(to=to, member=member, archive=archive, on_conflict=policy, threads=app.settings.threads)
+        return DownloadOptions(
+            to=to,
+            member=member,
+            archive=archive,
+            on_conflict=policy,
+            skip_unsupported=skip_unsupported,
+            threads=app.settings.threads,
+        )
 
     targets = [(name, member) for name in names for member in members or (None,)]
     by_label = {f"{name}:{member}" if member else name: (name, member) for name, member in targets}
@@ -96,4 +105,4 @@ def command(
         name=f"{len(by_label)} downloads",
         unrecorded=bundle.note_read_only,
     )
-    show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1)
+    show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1, sentences=left_out)

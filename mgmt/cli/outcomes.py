@@ -11,6 +11,7 @@ from mgmt.cli.render import Column, print_error
 from mgmt.errors import MgmtError, ProblemError
 
 if TYPE_CHECKING:
+    from mgmt.catalog import OperationRecord
     from mgmt.services.steps.batch import Outcome, Result
 
 
@@ -112,3 +113,8 @@ def _as_row(outcome: "Outcome[Result]") -> dict[str, object] | None:
         "error": {"class": type(error).__name__, "retryable": error.retryable, "next": error.next_step},
         **({"problem": error.problem} if isinstance(error, ProblemError) else {}),
     }
+
+
+def left_out(record: "OperationRecord") -> list[str]:
+    """The lines for people about what an operation has left out, up to twenty."""
+    return [f"left out  {each['path']}: {each['reason']}" for each in record.details.get("skipped", [])[:20]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.outcomes import show_outcomes, show_previews
+from mgmt.cli.outcomes import left_out, show_outcomes, show_previews
 from mgmt.cli.parameters import Command, Size, dry_run, given, tag
 from mgmt.cli.render import Column
 from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
@@ -182,7 +182,7 @@ def _sentences(record: "UploadRecord", began: datetime) -> list[str]:
     lines = [f"verified  sha256:{record.checksum_original}  {record.proof}{parts}"]
     if record.details.get("already_archived"):
         lines.append(f"already archived as {record.s3_object_key}; nothing was uploaded")
-    lines += [f"left out  {each['path']}: {each['reason']}" for each in record.details.get("skipped", [])[:20]]
+    lines += left_out(record)
     if record.completed_dir_path:
         lines.append(f"moved     {record.target_path} -> {record.completed_dir_path}")
     return lines

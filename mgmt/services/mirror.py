@@ -13,6 +13,7 @@ from mgmt.catalog import Catalog
 from mgmt.catalog.db.flock import lock_with_timeout
 from mgmt.catalog.files.completed_folders import Folders
 from mgmt.errors import BusyError, ConflictError, MgmtError
+from mgmt.paths import sync_folder
 from mgmt.progress import Progress
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.mirror_files import BEGINNING, DOWNLOADS, FILES, OPERATIONS, PARTIAL, UPLOADS, is_mirror
@@ -72,7 +73,7 @@ class Mirror:
                     _give_name(partial, path)
                 except ConflictError as error:
                     stays = error  # the others are still written
-            os.fsync(descriptor)
+            sync_folder(descriptor)
         if stays is not None:
             raise stays
 

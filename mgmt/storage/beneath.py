@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from mgmt.errors import ConflictError, NotFoundError, StoreError, StoreUnavailableError
+from mgmt.paths import sync_folder
+from mgmt.umask import shared
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT = {errno.ENOENT, errno.ENOTDIR}
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH}
@@ -51,7 +52,7 @@ def open_parent(root: int, path: str, *, create: bool = False) -> Iterator[tuple
 
 def write_new(folder: int, name: str, chunks: Iterable[bytes]) -> None:
     """Write `chunks` as the whole content of `name`, and sync it to disk."""
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    descriptor = open_shared(folder, name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         position = 0
         for chunk in chunks:
@@ -60,7 +61,18 @@ def write_new(folder: int, name: str, chunks: Iterable[bytes]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.fsync(folder)
+    sync_folder(folder)
+
+
+def open_shared(folder: int, name: str, flags: int) -> int:
+    """Open a file, but no link. If `flags` create it, whoever shares the store may access it as the umask says."""
+    with shared():
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
+
+
+def make_read_only(folder: int, name: str) -> None:
+    """Take away every permission to write to a file."""
+    os.chmod(name, os.stat(name, dir_fd=folder).st_mode & 0o444, dir_fd=folder)
 
 
 def write_all(descriptor: int, data: bytes | memoryview, position: int) -> None:
@@ -94,12 +106,16 @@ def place(source: tuple[int, str], target: tuple[int, str]) -> None:
     """
     try:
         os.link(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0], follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError:  # without hard links; if that is not the reason, the rename fails, too
+        os.close(open_shared(target[0], target[1], os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        try:
+            os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
+        except OSError:
+            remove(*target)
             raise
-        os.close(os.open(target[1], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, dir_fd=target[0]))
-        os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
-    os.fsync(target[0])
+    sync_folder(target[0])
 
 
 def remove(folder: int, name: str) -> None:
@@ -108,7 +124,7 @@ def remove(folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
         return
-    os.fsync(folder)
+    sync_folder(folder)
 
 
 def remove_empty_parents(root: int, path: str) -> None:
@@ -158,7 +174,7 @@ def _enter(folder: int, name: str, *, create: bool) -> int:
         if not create:
             raise
         raise FileExistsError(errno.EEXIST, f"{name} is not a folder") from error
-    with suppress(FileExistsError):  # another process created it
+    with suppress(FileExistsError), shared():  # another process created it
         os.mkdir(name, dir_fd=folder)
-        os.fsync(folder)
+        sync_folder(folder)
     return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)

@@ -18,8 +18,10 @@ from typing import Any, BinaryIO
 from mgmt.choices import DEFAULT_PART_SIZE
 from mgmt.errors import ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
 from mgmt.storage.beneath import (
+    make_read_only,
     open_parent,
     open_root,
+    open_shared,
     place,
     read_all,
     remove,
@@ -31,6 +33,7 @@ from mgmt.storage.beneath import (
 from mgmt.storage.directory_layout import (
     described,
     etag_of,
+    moment,
     note_path,
     noted,
     parsed,
@@ -147,7 +150,7 @@ class DirectoryStore:
                     if sha256_of_file(folder, _HALF) != digest:
                         remove(folder, _HALF)
                         raise IntegrityError(f"{self.location(path)} was corrupted while it was written") from None
-                    os.chmod(_HALF, 0o444, dir_fd=folder)
+                    make_read_only(folder, _HALF)
                     place((folder, _HALF), (folder, leaf))
                     remove(folder, _HALF)
                 return described(path, os.stat(leaf, dir_fd=folder), {})
@@ -210,7 +213,7 @@ class DirectoryStore:
                 except FileNotFoundError:
                     continue  # it ended concurrently
                 if key.startswith(prefix):
-                    yield PendingUpload(key, upload_id, datetime.fromtimestamp(status.st_mtime, UTC), size)
+                    yield PendingUpload(key, upload_id, moment(status) or datetime.now(UTC), size)
 
     def abort(self, key: str, upload_id: str) -> None:
         """Remove a pending upload, if it exists, and the metadata that it may have left."""
@@ -288,7 +291,7 @@ class DirectoryStore:
 
     def _open_upload(self, upload_id: str, flags: int) -> int:
         with self._parent(upload_path(upload_id)) as (folder, name):
-            return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
+            return open_shared(folder, name, flags)
 
     @contextmanager
     def _opened(self, key: str, etag: str | None) -> Iterator[tuple[int, os.stat_result]]:
@@ -319,7 +322,7 @@ class DirectoryStore:
             if (kept := getattr(self._own, "lock", None)) is not None:
                 # A signal interrupted an earlier use just before it released the lock: this would wait for itself.
                 kept.close()
-            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
+            descriptor = open_shared(folder, name, os.O_RDWR | os.O_CREAT)
             lock = self._own.lock = FileIO(descriptor)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)

@@ -25,9 +25,17 @@ def described(key: str, status: os.stat_result, metadata: Mapping[str, str]) -> 
         key=key,
         size=status.st_size,
         etag=etag_of(status),
-        last_modified=datetime.fromtimestamp(status.st_mtime, UTC),
+        last_modified=moment(status),
         metadata=metadata,
     )
+
+
+def moment(status: os.stat_result) -> datetime | None:
+    """When the file was modified; None outside the years that a datetime can hold."""
+    try:
+        return datetime.fromtimestamp(status.st_mtime, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def etag_of(status: os.stat_result) -> str:

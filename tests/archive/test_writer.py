@@ -13,7 +13,7 @@ import pytest
 from mgmt.archive import HEADER, IndexWriter, Member, Skipped, Tree, hash_tree, survey, write_archive
 from mgmt.archive.tree import Entry
 from mgmt.choices import Level
-from mgmt.errors import MgmtError, NotFoundError, SourceChangedError
+from mgmt.errors import MgmtError, NotFoundError, RefusedError, SourceChangedError
 from mgmt.progress import NoProgress
 from tests.archive.archives import Written, raw, set_times, write
 from tests.trees import random_file, walk
@@ -375,3 +375,27 @@ def test_progress_adds_up_to_the_tar_size(tree: Tree, index_writer: IndexWriter)
     counts.clear()
     hash_tree(tree, Counting())
     assert sum(counts) == archived.original_size
+
+
+@pytest.mark.parametrize("path", ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"])
+def test_a_file_without_its_size_is_refused(tmp_path: Path, path: str) -> None:
+    """The kernel makes its content when it is read, and reports 0 bytes, or those of a page."""
+    if not os.path.exists(path):
+        pytest.skip(f"no {path} here")
+    tree = Tree(path, "file")
+    for read in (lambda: write(tree, tmp_path / "index"), lambda: hash_tree(tree, NoProgress())):
+        (tmp_path / "index").unlink(missing_ok=True)
+        with pytest.raises(RefusedError, match="does not hold the"):
+            read()
+
+
+def test_a_file_that_grows_at_its_end_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(3 * MIB))
+
+    def grow() -> None:
+        with path.open("ab") as file:
+            file.write(b"more")
+
+    with pytest.raises(SourceChangedError):
+        hash_tree(Tree(os.fspath(path), "file"), At(2 * MIB, grow))

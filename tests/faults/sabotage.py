@@ -21,7 +21,7 @@ MOVE = "tests/archive/test_move.py"
 AUDIT = "tests/catalog/audit/test_chain.py"
 ENDPOINTS = "tests/services/test_endpoints.py"
 SEQUENCES = "tests/integration/test_sequences.py"
-FOLDERS = "        for folder in dict.fromkeys(folders):\n            os.fsync(folder)\n"
+FOLDERS = "    for folder in dict.fromkeys(folders):\n        sync_folder(folder)\n"
 
 SABOTAGES = (
     Sabotage(

@@ -358,7 +358,7 @@ def test_upload_refuses_a_folder_that_cannot_be_moved_before_sending_anything(
     (shoot.parent / name).chmod(mode)
     done = as_nobody(unprivileged, "upload", "in/shoot")
     assert done.returncode == REFUSED, done
-    assert f"chmod u+rw {shoot.parent / name}" in done.stderr
+    assert f"chmod u+rwx {shoot.parent / name}" in done.stderr
     assert shoot.exists()
     assert unprivileged.json("ls", "--live") == []
     (shoot.parent / name).chmod(0o755)

@@ -113,3 +113,20 @@ def test_files_beside_an_open_catalog_are_private(mgmt: Program) -> None:
         catalog.close()
     finally:
         os.umask(umask)
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_what_others_may_see_is_as_the_umask_says(mgmt: Program, umask: int) -> None:
+    """completed/ and a directory store; never the catalog and the configuration."""
+    (mgmt.work / "notes").write_text("notes")
+    os.chmod(mgmt.work / "notes", 0o644)
+    script = f'umask {umask:03o} && exec "$@"'
+    run = [
+        "sh", "-c", script, "sh", *mgmt.command("--store", f"file://{mgmt.home}/shared", "upload", mgmt.work / "notes")
+    ]  # fmt: skip
+    subprocess.run(run, env=mgmt.env(), cwd=mgmt.work, check=True, capture_output=True)
+    folders = (mgmt.work / "completed", mgmt.home / "shared", mgmt.home / "shared" / ".mgmt")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o777 & ~umask}
+    assert stat.S_IMODE((mgmt.home / "shared" / "notes.tar.gz").stat().st_mode) == 0o666 & ~umask
+    assert stat.S_IMODE((mgmt.work / "completed" / "notes").stat().st_mode) == 0o644
+    assert too_open(mgmt.catalog.parent) == []

@@ -23,6 +23,8 @@ from mgmt.errors import (
 from mgmt.storage import open_store
 from mgmt.storage.directory import DirectoryStore
 from mgmt.storage.store import OPERATION, ObjectStore
+from mgmt.umask import keep_private
+from tests.integration.odd_disks import exfat, refusing
 from tests.storage.test_contract import KEY, content, started, uploaded
 
 MIB = 1 << 20
@@ -241,6 +243,31 @@ def test_a_name_claimed_before_a_crash_without_hard_links(
     assert list(store.pending()) == []
 
 
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EACCES, errno.EINVAL])
+def test_a_file_is_published_whatever_refuses_its_link(
+    store: ObjectStore, root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "link", refusing(number))
+    uploaded(store, b"first")
+    assert (root / KEY).read_bytes() == b"first"
+    monkeypatch.setattr(os, "rename", refusing(errno.EROFS))
+    with pytest.raises(StoreError, match="Read-only"):
+        uploaded(store, b"second", "second")
+    assert not (root / "second").exists()
+
+
+def test_a_store_on_a_real_exfat(tmp_path: Path) -> None:
+    with exfat(tmp_path) as disk:
+        store = open_store(f"file://{disk}/store")
+        uploaded(store, b"first")
+        store.anchor("one", b"1")
+        with pytest.raises(ConflictError):
+            uploaded(store, b"other", operation="op-2")
+        assert b"".join(store.stream(KEY)) == b"first"
+        store.delete(KEY)
+        assert [*store.list()] == []
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 2 MiB."""
@@ -309,3 +336,43 @@ def test_an_anchor_survives_a_kill_and_is_read_only(store: ObjectStore, root: Pa
     store.anchor("2-cd", b"two")
     assert (anchors / "2-cd").read_bytes() == b"two"
     assert sorted(path.name for path in anchors.iterdir()) == ["1-ab", "2-cd"]
+
+
+def test_objects_of_any_age_are_listed(store: ObjectStore, root: Path) -> None:
+    uploaded(store, b"1", "a")
+    for name, seconds in (("before the year 1", -70_000_000_000), ("after the year 9999", 400_000_000_000)):
+        (root / name).write_bytes(b"x")
+        try:
+            os.utime(root / name, (seconds, seconds))
+        except OSError as error:
+            pytest.skip(f"this file system has no such time: {error}")
+    assert [each.key for each in store.list()] == ["a", "after the year 9999", "before the year 1"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_modes_are_as_the_users_umask_says(
+    store: ObjectStore, root: Path, monkeypatch: pytest.MonkeyPatch, umask: int
+) -> None:
+    """Although everything else that the command creates is private."""
+    monkeypatch.setattr("mgmt.umask._Given.umask", None)
+    before = os.umask(umask)
+    try:
+        keep_private()
+        uploaded(store, b"1", "a/b")
+        store.anchor("one", b"1")
+        store.put("note", io.BytesIO(b"1"), size=1, metadata={})
+        assert os.umask(0o077) == umask | 0o077
+    finally:
+        os.umask(before)
+    modes = {str(path.relative_to(root)): path.stat().st_mode & 0o7777 for path in [root, *root.rglob("*")]}
+    assert {modes[name] for name in modes if (root / name).is_dir()} == {0o777 & ~umask}
+    assert modes.pop(".mgmt/anchors/one") == 0o444 & ~umask
+    assert {mode for name, mode in modes.items() if (root / name).is_file()} == {0o666 & ~umask}
+
+
+def test_a_store_shared_by_a_group_stays_shared(store: ObjectStore, root: Path) -> None:
+    root.mkdir()
+    root.chmod(0o2775)
+    uploaded(store, b"1", "a/b")
+    folders = [path for path in root.rglob("*") if path.is_dir()]
+    assert all(path.stat().st_mode & 0o2000 for path in folders)

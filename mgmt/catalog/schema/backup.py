@@ -11,7 +11,7 @@ from typing import Any
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.db.errors import translate_errors
 from mgmt.errors import CatalogError, ConfigurationError, ConflictError
-from mgmt.paths import absolute
+from mgmt.paths import absolute, sync_folder
 
 PARTIAL = ".partial"
 """The suffix of a file until it is complete."""
@@ -49,7 +49,7 @@ def new_file(file: str) -> Iterator[str]:
             raise CatalogError(f"{path} cannot be created: {error.strerror}") from error
     folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(folder)
+        sync_folder(folder)
     finally:
         os.close(folder)
 

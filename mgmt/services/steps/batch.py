@@ -1,5 +1,6 @@
 """Several targets: a parent operation and a child for each; one that fails does not stop the others."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from mgmt.errors import CatalogError, IntegrityError, MgmtError, PartialError, P
 from mgmt.services.steps.context import Context
 from mgmt.signals import may_stop
 
+logger = logging.getLogger(__name__)
 Record = TypeVar("Record", bound=OperationRecord)
 Result = TypeVar("Result")
 
@@ -92,6 +94,11 @@ def _attempt(target: str, work: Callable[[str], Result], batch: str | None = Non
         return Outcome(target, error=exc, batch=batch)
     except OSError as exc:
         return Outcome(target, error=MgmtError(describe_os_error(exc)), batch=batch)
+    except Exception as exc:  # a bug, which must not keep the other targets from being done
+        logger.info("unexpected error with %s", target, exc_info=True)
+        what = f"unexpected {type(exc).__name__}: {exc}"
+        unexpected = MgmtError(what, next_step="mgmt -v ...   (shows where; please report it)")
+        return Outcome(target, error=unexpected, batch=batch)
     is_partial = getattr(record, "status", None) == Status.PARTIAL
     message = str(getattr(record, "error_message", "")) if is_partial else None
     return Outcome(target, record=record, partial=message, batch=batch)

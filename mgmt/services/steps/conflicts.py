@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping
 
-from mgmt.catalog import Catalog, FileRecord, Status, UploadRecord
+from mgmt.catalog import Catalog, FileRecord, UploadRecord
 from mgmt.errors import ConflictError
 from mgmt.progress import Progress
 from mgmt.storage import ObjectStore
@@ -29,7 +29,7 @@ def taken_by_other_contents(
 ) -> ConflictError:
     """The error for a `key` that holds other contents than those of `record`; `known` is what is recorded of them."""
     made_by = catalog.metadata.get_operation(known.operation_id or "") if known is not None else None
-    if not isinstance(made_by, UploadRecord) or made_by.status != Status.PARTIAL:
+    if not isinstance(made_by, UploadRecord) or not made_by.skipped_count:
         return taken_by(store, key, "other contents")
     if (made_by.target_path, made_by.host) != (record.target_path, record.host):
         return taken_by(store, key, "other contents")

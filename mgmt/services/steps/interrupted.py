@@ -3,6 +3,8 @@
 A complete archive is never removed here: it is proven and recorded, or reported and left.
 """
 
+import os
+
 from mgmt.archive import remove_partial
 from mgmt.catalog import (
     DeleteRecord,
@@ -24,9 +26,10 @@ from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import look_up
 from mgmt.services.steps.local_copy import remove_copy
 from mgmt.services.steps.local_files import host, is_in, token
+from mgmt.services.steps.movable import completed_dir
 from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upload, same_as_archived
 from mgmt.services.steps.orphans import abort_orphans, listed, may_be_completing
-from mgmt.services.steps.plan import UploadOptions, completed_dir, key_of
+from mgmt.services.steps.plan import UploadOptions, key_of
 from mgmt.services.steps.removal import remove_index, remove_remains
 from mgmt.services.steps.resolve import archive_id
 from mgmt.services.steps.set_aside import finish_free
@@ -64,7 +67,9 @@ def finish_or_undo(record: OperationRecord, context: Context) -> str:
 
 def _must_not_move(record: UploadRecord, context: Context) -> bool:
     """Whether the original of a proven upload has yet to move, and its archive was removed since it was proven."""
-    if record.completed_dir_path is None or same_as_archived(record.completed_dir_path, record, moved=True):
+    if record.completed_dir_path is None or not os.path.lexists(str(record.target_path)):
+        return False
+    if same_as_archived(record.completed_dir_path, record, moved=True):
         return False
     return not is_still_stored(record, context.open_store(record.store), context.catalog)
 

@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from mgmt.archive import fsync_folder, make_folders, partial_name, rename_noreplace
 from mgmt.catalog import UploadRecord
-from mgmt.errors import ConflictError
-from mgmt.paths import folder_to_make
+from mgmt.errors import ConflictError, RefusedError
+from mgmt.paths import folder_to_make, longest_name
 from mgmt.services.steps.local_files import token
 
 GZIP = "application/gzip"
@@ -27,6 +27,8 @@ def announce_copy(record: UploadRecord, folder: str, key: str) -> None:
         raise ConflictError(
             f"{path} exists, and nothing is ever overwritten", next_step="mgmt upload --keep-archive DIR ..."
         )
+    if len(os.fsencode(os.path.basename(path))) > longest_name(folder):
+        raise RefusedError(f"{path} would have a longer name than its disk permits", next_step="use another --key")
     record.compressed_file_path = path
 
 

@@ -1,12 +1,20 @@
 """Move an original to completed/ once its archive is proven, and finish a move that was interrupted."""
 
 import os
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 
-from mgmt.archive import Tree, move, survey
+from mgmt.archive import Tree, move, same_state, survey
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role, Status, UploadRecord
-from mgmt.errors import ConflictError, IntegrityError, NotFoundError, SourceChangedError
+from mgmt.errors import (
+    ConflictError,
+    IntegrityError,
+    MgmtError,
+    NotFoundError,
+    RefusedError,
+    SourceChangedError,
+)
 from mgmt.paths import held_folder, split_name
 from mgmt.services.steps.local_copy import GZIP, publish_copy
 from mgmt.services.steps.local_files import describe, host, is_in
@@ -18,20 +26,31 @@ SENDING = "sending"
 SENT = "sent"
 """The stage of an upload that has sent everything: its facts are recorded, and the object may appear at any moment."""
 
+NAME_MAX = 255
+"""Bytes of a name, on all file systems that are common on Linux."""
+
 PROVEN = "proven"
 """The stage of an upload whose archive is proven and recorded: only the announced move, if any, is left."""
 
 
-def same_as_archived(path: str, record: UploadRecord, *, moved: bool = False, folder: int | None = None) -> bool:
+class _ImmovableError(Exception):
+    """The system refuses to move an original whose archive is proven and recorded."""
+
+
+def same_as_archived(
+    path: str, record: UploadRecord, *, moved: bool = False, renamed: bool = False, folder: int | None = None
+) -> bool:
     """Whether the stat of what is at `path`, in the open `folder` if given, is still that of what was archived.
 
-    A rename changes the ctime of what is renamed, so that of a `moved` original is not compared.
+    A rename changes the ctime of what is renamed, so that of a `moved` original is not compared; where only mgmt can
+    have `renamed` it, neither are devices and inodes (see `same_state`).
     """
     try:
         now = survey(Tree(path, str(record.target_name), folder=folder))
     except (NotFoundError, SourceChangedError):
         return False
-    return now.source_state == record.source_state and (moved or now.root_ctime_ns == record.root_ctime_ns)
+    same = same_state(record.source_state, now.source_state, renamed=renamed)
+    return same and (moved or now.root_ctime_ns == record.root_ctime_ns)
 
 
 def announce(record: UploadRecord, folder: str) -> None:
@@ -51,9 +70,10 @@ def announce_again(record: UploadRecord, folder: str | None) -> None:
 def finish_upload(record: UploadRecord, catalog: Catalog, folder: int | None = None) -> None:
     """End an upload whose archive is proven: make the announced moves, if any, and record them in one transaction.
 
-    `folder` is the open folder of the original. What an interrupted run has already done is not done again. Raises
-    SourceChangedError when the original is no longer what was archived, in which case it stays; IntegrityError when it
-    is at neither place; RefusedError when a symbolic link has replaced a folder on the way.
+    `folder` is the open folder of the original. What an interrupted run has already done is not done again. If the
+    system refuses to move the original, it stays, and the operation ends as partial. Raises SourceChangedError when the
+    original is no longer what was archived, in which case it stays; IntegrityError when it is at neither place;
+    RefusedError when a symbolic link has replaced a folder on the way.
     """
     finish_first()
     publish_copy(record)
@@ -61,7 +81,12 @@ def finish_upload(record: UploadRecord, catalog: Catalog, folder: int | None = N
         if record.completed_dir_path is not None and folder is None:
             with suppress(NotFoundError):
                 folder = stack.enter_context(held_folder(os.path.dirname(str(record.target_path))))
-        completed = _move(record, catalog, folder)
+        completed, stays = None, None
+        try:
+            completed = _move(record, catalog, folder)
+        except _ImmovableError as exc:
+            record.completed_dir_path = None
+            stays = f"archived and proven, but the original stays where it is: {exc}"
         is_free = folder is None or not is_in(folder, str(record.target_path))  # else another file has the name by now
     with catalog.transaction():
         _note_former_copy(record, catalog)
@@ -73,37 +98,54 @@ def finish_upload(record: UploadRecord, catalog: Catalog, folder: int | None = N
             left_out = f"{record.skipped_count} left out, so the original stays where it is"
             catalog.journal.close(record, Status.PARTIAL, left_out)
         else:
-            catalog.journal.close(record, Status.SUCCESS)
+            catalog.journal.close(record, Status.SUCCESS if stays is None else Status.PARTIAL, stays)
 
 
 def _move(record: UploadRecord, catalog: Catalog, folder: int | None) -> FileRecord | None:
     """Return what is in completed/ then; None if no move is announced."""
     source = str(record.target_path)
     while (destination := record.completed_dir_path) is not None:
+        is_gone = folder is None or not is_in(folder, source)
         with suppress(NotFoundError), held_folder(os.path.dirname(destination)) as completed:
-            if found := _moved(record, destination, completed):
+            if found := _moved(record, destination, completed, renamed=is_gone):
                 return found
-        if folder is None or not is_in(folder, source):
+        if folder is None or is_gone:
             raise IntegrityError(
                 f"{source} is neither where it was nor at {destination}; its archive is {record.s3_object_key}",
                 next_step=f"mgmt download {record.s3_object_key}",
             )
         if not same_as_archived(source, record, folder=folder):
             raise _changed(record)
-        with held_folder(os.path.dirname(destination), make=True) as completed:
+        with _folder_to_fill(destination) as completed:
             catalog.journal.confirm()
             try:
                 move(source, destination, source_folder=folder, destination_folder=completed)
             except ConflictError:  # the name was taken between the look and the move
                 announce(record, os.path.dirname(destination))
                 catalog.journal.checkpoint()
-            else:
-                if found := _moved(record, destination, completed):
-                    return found
-                # Another file took the name between the look and the move: it is not what was archived.
-                move(destination, source, source_folder=completed, destination_folder=folder)
-                raise _changed(record)
+                continue
+            except MgmtError as exc:
+                if is_in(folder, source):
+                    raise _ImmovableError(exc.message) from exc
+            if found := _moved(record, destination, completed, renamed=True):
+                return found
+            # Another file took the name between the look and the move: it is not what was archived.
+            move(destination, source, source_folder=completed, destination_folder=folder)
+            raise _changed(record)
     return None
+
+
+@contextmanager
+def _folder_to_fill(destination: str) -> Iterator[int]:
+    """The folder that will hold `destination`, made if it is missing. Raises _ImmovableError when it cannot be."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(held_folder(os.path.dirname(destination), make=True))
+        except RefusedError:
+            raise
+        except MgmtError as exc:
+            raise _ImmovableError(exc.message) from exc
+        yield folder
 
 
 def _changed(record: UploadRecord) -> SourceChangedError:
@@ -114,9 +156,9 @@ def _changed(record: UploadRecord) -> SourceChangedError:
     )
 
 
-def _moved(record: UploadRecord, destination: str, completed: int) -> FileRecord | None:
+def _moved(record: UploadRecord, destination: str, completed: int, *, renamed: bool) -> FileRecord | None:
     """The original at its `destination` in the open folder `completed`; None when it is not there."""
-    if not same_as_archived(destination, record, moved=True, folder=completed):
+    if not same_as_archived(destination, record, moved=True, renamed=renamed, folder=completed):
         return None
     return describe(destination, Location.COMPLETED, FileStatus.COMPLETED, completed)
 
@@ -167,4 +209,7 @@ def completed_path(folder: str, name: str, moment: str) -> str:
     if not os.path.lexists(path):
         return path
     stem, suffix = split_name(name)
-    return os.path.join(folder, f"{stem}-{moment}{suffix}")
+    end = f"-{moment}{suffix}"
+    while stem and len(os.fsencode(stem + end)) > NAME_MAX:
+        stem = stem[:-1]
+    return os.path.join(folder, stem + end)

@@ -10,15 +10,22 @@ from mgmt.archive import Survey, Tree, survey
 from mgmt.choices import FROZEN_CLASSES, Level, OnConflict, Proof
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
-from mgmt.paths import folder_to_make, held_folder, is_inside, real_folder
-from mgmt.services.steps.index_keys import SUFFIX
+from mgmt.paths import folder_to_make, longest_name, real_folder
+from mgmt.services.steps.index_keys import SUFFIX, index_key
 from mgmt.services.steps.mirror_files import is_mirror
-from mgmt.services.steps.overlaps import Needed, needed, not_leading_to, refuse_in_store, refuse_overlap, watched
+from mgmt.services.steps.movable import MEND, completed_dir, refuse_unmovable
+from mgmt.services.steps.overlaps import (
+    Needed,
+    needed,
+    not_leading_to,
+    refuse_in_store,
+    refuse_overlap,
+    store_folder,
+    watched,
+)
 from mgmt.storage import ObjectStore, check_key, key_for
 
 ABSENT = "there is no such file or folder"
-
-_MEND = "mgmt config set completed_dir DIRECTORY   (or: mgmt upload --keep ...)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +100,8 @@ def plan_upload(target: str, options: UploadOptions, store: ObjectStore, folder:
         kept_in = folder_to_make(options.keep_archive)
         refuse_in_store(kept_in, "--keep-archive", store.url, next_step="name a folder outside of it")
     _refuse_unprovable(options, store)
+    key = key_of(target, options)
+    _refuse_long(key, store)
     if options.key is not None and options.key.endswith(SUFFIX):
         raise ConfigurationError(f"a key ending in {SUFFIX} would be taken for an index", next_step="use another --key")
     tree = Tree(target, os.path.basename(target), include=options.include, exclude=options.exclude, folder=folder)
@@ -102,12 +111,12 @@ def plan_upload(target: str, options: UploadOptions, store: ObjectStore, folder:
     stays = options.keep or bool(found.skipped)
     completed = None if stays else completed_dir(target, options.completed_dir, folder)
     if completed is not None:
-        refuse_in_store(completed, "completed_dir", store.url, next_step=_MEND)
-        _refuse_unmovable(target, folder)
+        refuse_in_store(completed, "completed_dir", store.url, next_step=MEND)
+        refuse_unmovable(target, completed, folder)
     return Plan(
         tree=tree,
         survey=found,
-        key=key_of(target, options),
+        key=key,
         completed_dir=completed,
     )
 
@@ -125,22 +134,18 @@ def _mode(target: str, folder: int | None) -> int:
         raise NotFoundError(f"{target}: {ABSENT}") from error
 
 
-def _refuse_unmovable(target: str, folder: int | None) -> None:
-    """Raise RefusedError for a target that could not be moved at the end: it would be sent for nothing.
-
-    A folder that gets another parent must be writable itself, and so must its parent, which is also synced.
-    """
-    name, parent = (target, None) if folder is None else (os.path.basename(target), folder)
-    is_folder = stat.S_ISDIR(_mode(target, folder))
-    for path, where in ((os.path.dirname(target), "."), *([(target, name)] if is_folder else [])):
-        looked_at = path if parent is None else where
-        if not os.access(
-            looked_at, os.R_OK | os.W_OK, dir_fd=parent, effective_ids=os.access in os.supports_effective_ids
-        ):
-            raise RefusedError(
-                f"{target} cannot be moved when it is archived, as {path} may not be read and written",
-                next_step=f"chmod u+rw {shlex.quote(path)}   (or: mgmt upload --keep ...)",
-            )
+def _refuse_long(key: str, store: ObjectStore) -> None:
+    """Raise RefusedError for a key that the disk of a directory store could not hold: all would be sent for nothing."""
+    folder = store_folder(store.url)
+    if folder is None:
+        return
+    longest = max(index_key(key, "0" * 12).split("/"), key=lambda name: len(name.encode()))
+    limit = longest_name(folder)
+    if len(longest.encode()) > limit:
+        raise RefusedError(
+            f"the index of {key} would be called {longest}, and names in {folder} have at most {limit} bytes",
+            next_step="choose a shorter one with --key",
+        )
 
 
 def _refuse_unprovable(options: UploadOptions, store: ObjectStore) -> None:
@@ -155,31 +160,6 @@ def _refuse_unprovable(options: UploadOptions, store: ObjectStore) -> None:
             f"an archive in {options.storage_class} cannot be read back, and without that it cannot be proven here",
             next_step="mgmt upload --storage-class STANDARD ...",
         )
-
-
-def completed_dir(target: str, setting: str, held: int | None = None) -> str:
-    """The folder that `target` is moved to once it is proven: beside it, unless the setting is absolute.
-
-    `held` is the open folder of the target. Raises ConfigurationError when a move there would not be one rename, and
-    RefusedError when the folder of the target has been replaced.
-    """
-    beside = os.path.dirname(target)
-    folder = folder_to_make(os.path.join(beside, setting))
-    if held is not None and not os.path.isabs(setting):
-        with held_folder(beside) as found:
-            if not os.path.samestat(os.fstat(found), os.fstat(held)):
-                raise RefusedError(f"{beside} was replaced by another folder just now", next_step=f"ls -ld {beside}")
-    if is_inside(folder, target):
-        raise ConfigurationError(f"completed_dir {folder} is inside {target}", next_step=_MEND)
-    if is_inside(target, folder):
-        raise ConfigurationError(f"{target} is already inside completed_dir {folder}", next_step=_MEND)
-    existing = folder
-    while not os.path.isdir(existing):
-        existing = os.path.dirname(existing)
-    name = target if held is None else os.path.basename(target)
-    if os.stat(existing).st_dev != os.stat(name, dir_fd=held, follow_symlinks=False).st_dev:
-        raise ConfigurationError(f"completed_dir {folder} is on another file system than {target}", next_step=_MEND)
-    return folder
 
 
 def _upload_of(path: str) -> str:

@@ -17,15 +17,15 @@ from mgmt.archive import (
     digest_members,
     extract,
     fsync_folder,
+    give_name,
     inflate,
     partial_name,
     read_blocks,
     read_members,
     read_selection,
-    rename_noreplace,
     select,
 )
-from mgmt.catalog import DownloadRecord
+from mgmt.catalog import DownloadRecord, Status
 from mgmt.choices import OnConflict
 from mgmt.errors import ConflictError, IntegrityError
 from mgmt.paths import split_name
@@ -45,6 +45,7 @@ class DownloadOptions:
     member: str | None = None
     archive: bool = False
     on_conflict: OnConflict = OnConflict.ERROR
+    skip_unsupported: bool = False
     threads: int = 4
 
 
@@ -72,6 +73,13 @@ class Restoring:
         with index_if_any(self.found, self.stored) as index:
             extracted = self._extract(index, fetch)
         self.record.local_path = self.record.result_path = extracted.path
+        if left_out := extracted.unsupported:
+            # What was restored is less than the archive holds, so it has not its digest.
+            self.record.status = Status.PARTIAL
+            self.record.error_message = f"{len(left_out)} left out, as {self.folder} cannot hold them"
+            listed = [{"path": each.path, "reason": each.reason} for each in left_out[:1000]]
+            self.record.details = {**self.record.details, "skipped": listed}
+            return
         self.record.digest = extracted.digest
         self.record.checksum_local = extracted.file_sha256 or extracted.digest
 
@@ -100,7 +108,13 @@ class Restoring:
         return extract(
             read_members(tar),
             self.folder,
-            Wanted(free_name(self.folder, name, self.options.on_conflict), member, expected, limits),
+            Wanted(
+                free_name(self.folder, name, self.options.on_conflict),
+                member,
+                expected,
+                limits,
+                self.options.skip_unsupported,
+            ),
             token=token(self.record.operation_id),
             progress=on_content,
         )
@@ -124,7 +138,7 @@ class Restoring:
                 file.flush()
                 os.fsync(file.fileno())
             finish_first()
-            rename_noreplace(temporary, path)
+            give_name(temporary, path)
             fsync_folder(folder)
         finally:
             if os.path.lexists(temporary):

@@ -8,7 +8,7 @@ import os
 import shlex
 from contextlib import ExitStack
 
-from mgmt.archive import Tree, fsync_folder, move, remove_tree, survey
+from mgmt.archive import Tree, fsync_folder, move, remove_tree, same_state, survey
 from mgmt.catalog import FileRecord, FileStatus, FreeRecord, Location, Place, Role
 from mgmt.errors import ConflictError, MgmtError, ProblemError, RefusedError
 from mgmt.paths import held_folder
@@ -111,7 +111,7 @@ def _look_again(record: FreeRecord, hidden: str, folder: int, context: Context) 
 def _is_whole(record: FreeRecord, hidden: str, folder: int) -> bool:
     """Whether what is set aside is what was compared; a process that had it open may have changed it."""
     now = survey(Tree(hidden, str(record.target_name), folder=folder))
-    return bool(now.source_state == record.details.get("state"))
+    return same_state(record.details.get("state"), now.source_state, renamed=True)
 
 
 def _keep_the_rest(record: FreeRecord, hidden: str, _folder: int, why: str) -> RefusedError:
