@@ -4,20 +4,23 @@
 """
 
 import os
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
 from tests.catalogs import Catalogs
 from tests.program import Done, Program
-from tests.property.contents import World
+from tests.property.contents import World, beside, rehearse
 
 REFUSED, CONFLICT, BUSY, NOT_FOUND = 7, 10, 11, 4
 
 
 @pytest.fixture(params=["seaweed", "rclone", "directory"])
-def world(request: pytest.FixtureRequest, tmp_path: Path, catalogs: Catalogs) -> World:
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, catalogs: Catalogs) -> World:
     program: Program = request.getfixturevalue(f"on_{request.param}")
+    home = tmp_path_factory.mktemp("rehearsed")
+    store = f"file://{home}/stores" if request.param == "directory" else program.store.removesuffix("/archive")
+    rehearse(beside(replace(program, home=home, store=store), "rehearsed"))
     program.ok("ls")
     return World(program, None if request.param == "directory" else request.getfixturevalue(request.param))
 

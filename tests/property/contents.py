@@ -704,7 +704,7 @@ class Worlds:
     count: int = 0
 
     def __post_init__(self) -> None:
-        self._warm()
+        rehearse(self._user("rehearsed"))
         self._template = self._user("template")
         self._template.ok("ls")
 
@@ -746,17 +746,32 @@ class Worlds:
         return None
 
     def _user(self, name: str) -> Program:
-        home = self.program.home / name
-        home.mkdir(parents=True)
-        store = f"{self.program.store}/{name}"
-        if store.startswith("file://"):
-            Path(store.removeprefix("file://")).mkdir(parents=True)
-        return replace(self.program, home=home, store=store)
+        return beside(self.program, name)
 
-    def _warm(self) -> None:
-        """Run each command once in this process, so that its children need not import modules again."""
-        user = self._user("warm")
-        for line in WARM:
-            (user.work / "a").write_bytes(b"one")
-            user.run(*shlex.split(line))
-        user.catalogs.forget(user.home)
+
+def beside(program: Program, name: str) -> Program:
+    """Another user, with a folder and a store below those of `program`."""
+    home = program.home / name
+    home.mkdir(parents=True)
+    store = f"{program.store}/{name}"
+    if store.startswith("file://"):
+        Path(store.removeprefix("file://")).mkdir(parents=True)
+    return replace(program, home=home, store=store)
+
+
+_rehearsed: set[tuple[str, str, str]] = set()
+
+
+def rehearse(user: Program) -> None:
+    """Run each command once in this process, so that its children need not import modules and compile statements again.
+
+    Does nothing if that was done with this kind of store and catalog.
+    """
+    kind = (user.store.partition(":")[0], user.environment.get("AWS_ENDPOINT_URL", ""), type(user.catalogs).__name__)
+    if kind in _rehearsed:
+        return
+    _rehearsed.add(kind)
+    for line in WARM:
+        (user.work / "a").write_bytes(b"one")
+        user.run(*shlex.split(line))
+    user.catalogs.forget(user.home)
