@@ -22,11 +22,10 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.dead_host import finish_elsewhere, give_up_elsewhere, is_out_of_reach
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import look_up
-from mgmt.services.steps.leftovers import listed, may_be_completing
 from mgmt.services.steps.local_copy import remove_copy
 from mgmt.services.steps.local_files import host, token
 from mgmt.services.steps.move_original import PROVEN, finish_upload, same_as_archived
-from mgmt.services.steps.orphans import abort_orphans
+from mgmt.services.steps.orphans import abort_orphans, listed, may_be_completing
 from mgmt.services.steps.removal import remove_index, remove_remains
 from mgmt.services.steps.resolve import archive_id
 from mgmt.services.steps.set_aside import finish_free

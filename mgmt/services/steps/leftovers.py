@@ -1,19 +1,16 @@
 """What uploads that ended unproven may have left in a store: parts, an index, or a complete archive."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-
 from mgmt.catalog import Catalog, FileRecord, UploadRecord
 from mgmt.errors import StoreError, StoreUnavailableError
 from mgmt.services.steps.adoption import adopt_left, proven_record
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import look_up
-from mgmt.services.steps.move_original import PROVEN, SENT
-from mgmt.services.steps.orphans import OLD, abort_orphans, orphans_of
+from mgmt.services.steps.move_original import PROVEN
+from mgmt.services.steps.orphans import abort_orphans, may_be_completing, orphans_of
 from mgmt.services.steps.removal import remove_index
 from mgmt.services.steps.resolve import archive_id
-from mgmt.storage import ObjectStore, PendingUpload
+from mgmt.storage import ObjectStore
 
 
 def abandoned_uploads(catalog: Catalog) -> list[UploadRecord]:
@@ -81,26 +78,3 @@ def has_leftovers(record: UploadRecord, store: ObjectStore, catalog: Catalog) ->
     own_index = str(record.index_key)
     half = any(each.key == own_index for each in store.pending(own_index))
     return half or (not pending and look_up(store, own_index) is not None)
-
-
-def listed(store: ObjectStore, key: str) -> list[PendingUpload] | None:
-    """The pending uploads of `key`; None where the store refuses to list them."""
-    try:
-        return [each for each in store.pending(key) if each.key == key]
-    except StoreUnavailableError:
-        raise
-    except StoreError:
-        return None
-
-
-def may_be_completing(record: UploadRecord, pending: Sequence[PendingUpload] | None) -> bool:
-    """Whether the store may still be completing the upload, whose archive then appears later, and needs its index.
-
-    That is so for an hour after everything was sent, unless the upload is among those `pending` (None: not known).
-    """
-    if record.stage != SENT or record.upload_id is None:
-        return False
-    ended = record.completed_at or record.heard_at or record.started_at
-    if datetime.now(UTC) - ended >= OLD:
-        return False
-    return pending is None or record.upload_id not in {each.upload_id for each in pending}

@@ -1,10 +1,11 @@
 """Orphaned multipart uploads: a store has begun them, and no process will finish them."""
 
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from mgmt.catalog import Catalog, UploadRecord
-from mgmt.errors import StoreError
+from mgmt.errors import StoreError, StoreUnavailableError
 from mgmt.storage import PROBE, ObjectStore, PendingUpload
 
 OLD = timedelta(hours=1)
@@ -37,6 +38,31 @@ def orphans_of(store: ObjectStore, key: str, catalog: Catalog) -> list[str]:
         for each in store.pending(key)
         if each.key == key and each.size == 0 and each.upload_id not in known
     ]
+
+
+def listed(store: ObjectStore, key: str) -> list[PendingUpload] | None:
+    """The pending uploads of `key`; None where the store refuses to list them."""
+    try:
+        return [each for each in store.pending(key) if each.key == key]
+    except StoreUnavailableError:
+        raise
+    except StoreError:
+        return None
+
+
+def may_be_completing(record: UploadRecord, pending: Sequence[PendingUpload] | None) -> bool:
+    """Whether the store may still be completing the upload, whose archive then appears later, and needs its index.
+
+    That is so for an hour after everything was sent, unless the upload is among those `pending` (None: not known).
+    """
+    from mgmt.services.steps.move_original import SENT  # it needs the compressors, which doctor does without
+
+    if record.stage != SENT or record.upload_id is None:
+        return False
+    ended = record.completed_at or record.heard_at or record.started_at
+    if datetime.now(UTC) - ended >= OLD:
+        return False
+    return pending is None or record.upload_id not in {each.upload_id for each in pending}
 
 
 def abandoned_probes(store: ObjectStore) -> list[PendingUpload]:
