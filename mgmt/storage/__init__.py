@@ -18,6 +18,7 @@ from mgmt.storage.store import (
     StoreOptions,
     Transfer,
     Upload,
+    trusted,
 )
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "is_key",
     "key_for",
     "open_store",
+    "trusted",
 ]
 
 

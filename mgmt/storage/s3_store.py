@@ -27,6 +27,7 @@ from mgmt.storage.store import (
     StoredObject,
     StoreOptions,
     Transfer,
+    trusted,
 )
 
 REQUEST = 32 << 20
@@ -56,13 +57,25 @@ class S3Store:
         self._bucket = bucket
         self._options = options
         self._capabilities = capabilities
+        self._refusal: StoreError | None = None
         self._on_probed = on_probed
         self._before_removal = before_removal
 
     def capabilities(self) -> Capabilities:
-        """Those given to `open_store`, or the result of a probe: see docs/guide.md, "Proof"."""
+        """Those given to `open_store`, or the result of a probe: see docs/guide.md, "Proof".
+
+        Raises StoreError where that may not be probed, for example with credentials that only read.
+        """
+        if self._refusal is not None:
+            raise self._refusal
         if self._capabilities is None:
-            return self._remember(probe(self._bucket))
+            try:
+                return self._remember(probe(self._bucket))
+            except StoreUnavailableError:
+                raise
+            except StoreError as error:
+                self._refusal = error  # it is the same for each of many archives
+                raise
         return self._capabilities
 
     def _remember(self, seen: Capabilities) -> Capabilities:
@@ -114,7 +127,7 @@ class S3Store:
     def prove(self, key: str, sent: Sent) -> str | None:
         """By the checksum that the endpoint was seen to verify, if it states one: see docs/guide.md, "Proof"."""
         size, stated = self._bucket.checksums(check_key(key))
-        return proven_by(self.location(key), sent, size, stated, self.capabilities().checksum)
+        return proven_by(self.location(key), sent, size, stated, trusted(self))
 
     def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
         """Store the `size` bytes of `data`. Storing the same content again in the same operation is no conflict."""

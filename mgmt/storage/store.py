@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
+from mgmt.errors import StoreError, StoreUnavailableError
+
 OPERATION = "mgmt-operation"
 """The metadata that names the operation which made an object."""
 
@@ -247,3 +249,13 @@ class ObjectStore(Protocol):
     def clock(self) -> datetime | None:
         """The time according to the store, even if it rejects the credentials; None where it states none."""
         ...
+
+
+def trusted(store: ObjectStore) -> str | None:
+    """The checksum of `store` that can be trusted; None also where it may not be probed: then nothing can be."""
+    try:
+        return store.capabilities().checksum
+    except StoreUnavailableError:
+        raise
+    except StoreError:
+        return None

@@ -275,6 +275,19 @@ def test_doctor_probes_metadata_and_leaves_nothing(opened: Opened, metadata: str
     assert endpoint.uploads == {}
 
 
+def test_credentials_that_only_read_can_verify(opened: Opened) -> None:
+    endpoint, program = opened()
+    for name in ("one", "two"):
+        program.ok("upload", original(program, name))
+    program.records.change("DELETE FROM endpoints")
+    endpoint.tell("^(PUT|POST|DELETE) ", "403 AccessDenied")
+    before = len(endpoint.requests)
+    program.ok("verify", "--all")
+    assert {each["proof"] for each in program.json("log", "--type", "verify") if each["proof"]} == {"read-back"}
+    assert sum(line.startswith("POST ") for line in endpoint.requests[before:]) <= 3
+    assert "access denied" in refused(program, 1, "upload", original(program, "three"))["message"]
+
+
 def test_a_store_without_permission_to_remove_is_probed(opened: Opened) -> None:
     endpoint, program = opened()
     endpoint.tell("^DELETE ", "403 AccessDenied")

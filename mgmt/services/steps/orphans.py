@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 from mgmt.catalog import Catalog, UploadRecord
 from mgmt.errors import StoreError, StoreUnavailableError
-from mgmt.services.steps.move_original import SENT
 from mgmt.storage import PROBE, ObjectStore, PendingUpload
 
 OLD = timedelta(hours=1)
@@ -56,6 +55,8 @@ def may_be_completing(record: UploadRecord, pending: Sequence[PendingUpload] | N
 
     That is so for an hour after everything was sent, unless the upload is among those `pending` (None: not known).
     """
+    from mgmt.services.steps.move_original import SENT  # it needs the compressors, which doctor does without
+
     if record.stage != SENT or record.upload_id is None:
         return False
     ended = record.completed_at or record.heard_at or record.started_at

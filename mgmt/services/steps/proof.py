@@ -10,7 +10,7 @@ from mgmt.errors import IntegrityError, NotFoundError, NotReadyError, Problem, P
 from mgmt.progress import Progress
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import any_index
-from mgmt.storage import ObjectStore, Sent, StoredObject
+from mgmt.storage import ObjectStore, Sent, StoredObject, trusted
 from mgmt.storage.checksums import Crc64Nvme
 
 
@@ -87,7 +87,7 @@ def prove_stored(
     where = store.location(stored.key)
     if stored.size != (size := expected.sent.size):
         raise ProblemError(Problem.CORRUPT, f"{where} has {stored.size} bytes, not {size} as recorded")
-    if method == Proof.READ_BACK or store.capabilities().checksum is None:
+    if method == Proof.READ_BACK or trusted(store) is None:
         refuse_frozen(store, stored)
     try:
         return prove(store, stored.key, expected, method, progress)
