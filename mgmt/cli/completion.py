@@ -23,4 +23,6 @@ def command(app: App, shell: str) -> None:
 
     found = get_completion_class(shell)
     assert found is not None  # noqa: S101 - Click supports each of these shells
-    app.render.text(found(cli, {}, "mgmt", "_MGMT_COMPLETE").source())
+    script = found(cli, {}, "mgmt", "_MGMT_COMPLETE").source()
+    # Click's script for fish cuts a name at its first comma.
+    app.render.text(script.replace('string split "," $completion', 'string split --max 1 "," $completion'))

@@ -11,7 +11,7 @@ from mgmt.cli.parameters import Command
 def command(app: App) -> None:
     """Rebuild archive records from the indexes in the store.
 
-    No archive is read or thawed.
+    No archive is thawed, and none is read unless its index contradicts what this catalog has proven of it.
 
     \b
     Example:
@@ -21,8 +21,13 @@ def command(app: App) -> None:
 
     record = rebuild(app.context())
     if app.render.for_people:
-        app.render.line(f"recorded {record.details['archives']} archives with {record.details['members']} members")
+        archives, members = (_count(record.details[name], name) for name in ("archives", "members"))
+        app.render.line(f"recorded {archives} with {members}")
         if foreign := record.details["foreign"]:
-            app.render.line(f"left {len(foreign)} foreign objects alone; the first: {foreign[0]}")
+            app.render.line(f"left {_count(len(foreign), 'foreign objects')} alone; the first: {foreign[0]}")
     else:
         app.render.one(record)
+
+
+def _count(number: int, things: str) -> str:
+    return f"{number} {things if number != 1 else things.removesuffix('s')}"

@@ -21,9 +21,10 @@ def read_list(data: bytes, *, nul: bool, name: str) -> list[str]:
     if nul:
         return [os.fsdecode(each) for each in data.split(b"\0") if each]
     if data.startswith(_UTF16):
+        shown = shlex.quote(name) if os.path.exists(name) else "LIST"
         raise ConfigurationError(
             f"the list {name} is in UTF-16",
-            next_step=f"iconv -f UTF-16 -t UTF-8 {shlex.quote(name)} | mgmt upload --files-from -",
+            next_step=f"iconv -f UTF-16 -t UTF-8 {shown} | mgmt upload --files-from -",
         )
     lines = data.split(b"\n")
     if not os.path.lexists(lines[0].removesuffix(b"\r")):
@@ -37,28 +38,25 @@ def _without_return(line: bytes) -> bytes:
 
 
 def once_each(paths: Iterable[str]) -> dict[str, str]:
-    """`paths` without duplicates, by the path that each means: `s`, `./s` and `s/` name the same target."""
+    """`paths` without duplicates, by the path that each means: `s`, `./s` and `s/` name the same folder."""
     targets: dict[str, str] = {}
     for path in paths:
-        targets.setdefault(meant_by(path), path)
+        try:
+            meant = canonical(path)
+        except MgmtError:  # reported when its turn comes, like the errors of other targets
+            meant = path
+        targets.setdefault(meant, path)
     return targets
 
 
-def meant_by(path: str) -> str:
-    """The path of the target `path`; if that cannot be found, as it would be with the folders as they are named."""
-    try:
-        return canonical(path)
-    except MgmtError:  # reported when its turn comes, like the errors of other targets
-        return absolute(path) if path else path
-
-
 def inside_another(targets: Mapping[str, str]) -> dict[str, str]:
-    """Those of `targets`, which `once_each` gave, that are inside another one: the path of each, and of that one."""
+    """Those of the `targets` of `once_each` that are inside another one, and that one; both as they were typed."""
+    places = sorted((absolute(meant).split("/"), path) for meant, path in targets.items() if meant)
     found: dict[str, str] = {}
-    above = ""
-    for meant in sorted(targets, key=lambda path: path.split("/")):
-        if above and meant.startswith(f"{above}/"):
-            found[targets[meant]] = targets[above]
+    above: tuple[list[str], str] | None = None
+    for parts, path in places:
+        if above is not None and len(parts) > len(above[0]) and parts[: len(above[0])] == above[0]:
+            found[path] = above[1]
         else:
-            above = meant
+            above = parts, path
     return found

@@ -45,8 +45,9 @@ def test_names_in_a_list_with_nul_are_exact() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_a_list_in_utf_16_is_refused_with_the_command_that_converts_it(encoding: str) -> None:
+def test_a_list_in_utf_16_is_refused_with_the_command_that_converts_it(here: Path, encoding: str) -> None:
     data = "\ufeffa\r\nb\r\n".encode(encoding)
+    (here / "my list").write_bytes(data)
     with pytest.raises(ConfigurationError, match="UTF-16") as raised:
         read_list(data, nul=False, name="my list")
     assert raised.value.next_step == "iconv -f UTF-16 -t UTF-8 'my list' | mgmt upload --files-from -"
@@ -56,6 +57,9 @@ def test_a_target_is_found_once_however_it_is_written(here: Path) -> None:
     (here / "s").mkdir()
     (here / "link").symlink_to(".")
     assert list(once_each(["s", "s/", "./s", "link/s", str(here / "s"), "gone", "./gone"]).values()) == ["s", "gone"]
+    (here / "file").touch()
+    assert list(once_each(["file/", "file"]).values()) == ["file/", "file"]  # the first one is an error of its own
+    assert inside_another(once_each(["file/", "file"])) == {}
 
 
 def test_targets_inside_others_are_found(here: Path) -> None:
