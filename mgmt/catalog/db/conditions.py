@@ -74,7 +74,7 @@ def _tagged_in_sqlite(element: _Tagged, compiler: SQLCompiler, **options: Any) -
 @compiles(_Tagged, "postgresql")
 def _tagged_in_postgresql(element: _Tagged, compiler: SQLCompiler, **options: Any) -> str:
     tags, key, value = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"(({tags} ->> {key}) = {value})"
+    return f"(CAST({tags} AS jsonb) @> jsonb_build_object(CAST({key} AS text), CAST({value} AS text)))"  # has an index
 
 
 def tagged(tags: Any, key: str, value: str) -> ColumnElement[bool]:

@@ -14,6 +14,9 @@ from mgmt.paths import absolute
 BUSY_SECONDS = 10.0
 """How long to wait for a program that does not use our lock file, such as the sqlite3 shell."""
 
+WAL_BYTES = 64 << 20
+"""What remains of the write-ahead log after it has grown behind a reader that took long, such as an export."""
+
 READING = "mgmt_reading"
 
 
@@ -112,6 +115,7 @@ def _open_sqlite(path: str, *, wal: bool) -> sqlite3.Connection:
         if writable and wal:
             connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA recursive_triggers=ON")
         connection.create_function("casefold", 1, _casefold, deterministic=True)
