@@ -7,6 +7,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
+from mgmt.catalog.records.types import read_json
 from mgmt.config import redact
 from mgmt.errors import CatalogError, ConfigurationError
 from mgmt.paths import absolute
@@ -57,7 +58,9 @@ def connect(url: URL, *, wal: bool = True) -> tuple[Engine, Engine]:
     """
     if url.get_backend_name() == "sqlite":
         path = str(url.database)
-        engine = create_engine(url, creator=lambda: _open_sqlite(path, wal=wal), hide_parameters=True)
+        engine = create_engine(
+            url, creator=lambda: _open_sqlite(path, wal=wal), hide_parameters=True, json_deserializer=read_json
+        )
         event.listen(engine, "begin", _begin_immediate)
         return engine, engine.execution_options(**{READING: True})
     try:
