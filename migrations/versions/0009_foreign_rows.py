@@ -4,8 +4,10 @@ Revision: 0009, after 0008.
 
 Whoever may insert into the catalog could add an operation of a type that no mgmt knows, or a seal with any number,
 after which every later one was wrong. Both are refused from here on; rows that are there already stay. No table is
-rewritten. Four indexes that no query uses are gone. One transaction
-excludes CONCURRENTLY: who uses their tables waits for that instant, and who writes while a downgrade makes them again.
+rewritten. Four indexes that no query uses are gone, and there is one for `log --user`. On PostgreSQL there are two
+more, for the tags and the sizes of files, and the tables have comments.
+
+Not CONCURRENTLY, which cannot be part of a transaction: uploads wait for the indexes, readers do not.
 """
 
 from alembic import op
@@ -36,6 +38,26 @@ UNUSED = (
     ("downloads", "s3_object_key"),
     ("verifications", "s3_object_key"),
 )
+POSTGRESQL = {
+    "ix_files_size": "ON files ((coalesce(size, -1)), id)",
+    "ix_files_tags": "ON files USING gin (CAST(tags AS jsonb) jsonb_path_ops)",
+}
+COMMENTS = {
+    "operations": "One row for each thing that mgmt did or was asked to do; final once it has finished",
+    "uploads": "What an operation of the type upload has besides",
+    "downloads": "What an operation of the type download has besides",
+    "searches": "What an operation of the type search has besides",
+    "verifications": "What an operation of the type verify has besides",
+    "prunes": "What an operation of the type prune has besides",
+    "files": "Originals, archives in a store, and completed copies",
+    "operation_files": "The files that an operation touched, and their roles",
+    "directories": "The folders inside archives",
+    "members": "The files inside archives; the members of an archive have adjacent ids",
+    "member_ranges": "The range of ids of the members of an archive",
+    "directory_archives": "The archives that have members in a directory",
+    "seals": "The chain of hashes over finished operations",
+    "endpoints": "What each S3 endpoint supports; a row that is removed is probed again",
+}
 
 
 def upgrade() -> None:
@@ -55,11 +77,17 @@ def upgrade() -> None:
         )
         op.execute(NEXT_SEAL)
         op.execute("CREATE TRIGGER seals_insert BEFORE INSERT ON seals FOR EACH ROW EXECUTE FUNCTION mgmt_next_seal()")
+        for name, definition in POSTGRESQL.items():
+            op.execute(f"CREATE INDEX {name} {definition}")
+        for table, comment in COMMENTS.items():
+            op.execute(f"COMMENT ON TABLE {table} IS '{comment}'")
     for table, column in UNUSED:
         op.drop_index(f"ix_{table}_{column}", table)
+    op.create_index("ix_operations_user_seq", "operations", ["user", "seq"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_operations_user_seq", "operations")
     for table, column in UNUSED:
         op.create_index(f"ix_{table}_{column}", table, [column])
     if op.get_context().dialect.name == "sqlite":
@@ -75,3 +103,7 @@ def downgrade() -> None:
         op.execute("DROP TRIGGER seals_insert ON seals")
         op.execute("DROP FUNCTION mgmt_known_type()")
         op.execute("DROP FUNCTION mgmt_next_seal()")
+        for name in POSTGRESQL:
+            op.execute(f"DROP INDEX {name}")
+        for table in COMMENTS:
+            op.execute(f"COMMENT ON TABLE {table} IS NULL")

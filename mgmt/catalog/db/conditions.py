@@ -68,13 +68,14 @@ class _Tagged(FunctionElement[bool]):
 def _tagged_in_sqlite(element: _Tagged, compiler: SQLCompiler, **options: Any) -> str:
     # SQLite's JSON paths cannot express every key, and `->>` does not decode escapes of non-ASCII keys.
     tags, key, value = (compiler.process(clause, **options) for clause in element.clauses)
+    tags = f"CASE WHEN json_valid({tags}) THEN {tags} ELSE '{{}}' END"  # another program may have written anything
     return f"EXISTS (SELECT 1 FROM json_each({tags}) AS tag WHERE tag.key = {key} AND tag.value = {value})"  # noqa: S608
 
 
 @compiles(_Tagged, "postgresql")
 def _tagged_in_postgresql(element: _Tagged, compiler: SQLCompiler, **options: Any) -> str:
     tags, key, value = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"(({tags} ->> {key}) = {value})"
+    return f"(CAST({tags} AS jsonb) @> jsonb_build_object(CAST({key} AS text), CAST({value} AS text)))"  # has an index
 
 
 def tagged(tags: Any, key: str, value: str) -> ColumnElement[bool]:

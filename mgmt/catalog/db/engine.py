@@ -7,12 +7,16 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
+from mgmt.catalog.records.types import read_json
 from mgmt.config import redact
 from mgmt.errors import CatalogError, ConfigurationError
 from mgmt.paths import absolute
 
 BUSY_SECONDS = 10.0
 """How long to wait for a program that does not use our lock file, such as the sqlite3 shell."""
+
+WAL_BYTES = 64 << 20
+"""What remains of the write-ahead log after it has grown behind a reader that took long, such as an export."""
 
 READING = "mgmt_reading"
 
@@ -54,7 +58,9 @@ def connect(url: URL, *, wal: bool = True) -> tuple[Engine, Engine]:
     """
     if url.get_backend_name() == "sqlite":
         path = str(url.database)
-        engine = create_engine(url, creator=lambda: _open_sqlite(path, wal=wal), hide_parameters=True)
+        engine = create_engine(
+            url, creator=lambda: _open_sqlite(path, wal=wal), hide_parameters=True, json_deserializer=read_json
+        )
         event.listen(engine, "begin", _begin_immediate)
         return engine, engine.execution_options(**{READING: True})
     try:
@@ -112,6 +118,7 @@ def _open_sqlite(path: str, *, wal: bool) -> sqlite3.Connection:
         if writable and wal:
             connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA recursive_triggers=ON")
         connection.create_function("casefold", 1, _casefold, deterministic=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, Unpack
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal_column, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.db.conditions import containing, named, starting
@@ -32,7 +32,7 @@ from mgmt.errors import CatalogError, ConfigurationError, NotFoundError
 SORTS: Mapping[str, ColumnElement[Any]] = {
     "path": FileRecord.path.expression,
     "name": FileRecord.name.expression,
-    "size": func.coalesce(FileRecord.size, -1),
+    "size": func.coalesce(FileRecord.size, literal_column("-1")),  # not bound: PostgreSQL has an index on it
     "modified": WHEN,
     "recorded": FileRecord.id.expression,
 }

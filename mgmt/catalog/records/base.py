@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, MetaData, text
-from sqlalchemy.ext.mutable import MutableDict, MutableList
+from sqlalchemy.ext.mutable import MutableList
 from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass
 
 from mgmt.catalog.records.enums import FileStatus, Location, Role, Scope, Status
-from mgmt.catalog.records.types import SafeText, UTCDateTime, enum_type, keep_names_exact, take_plain_values
+from mgmt.catalog.records.types import JsonObject, SafeText, UTCDateTime, enum_type, keep_names_exact, take_plain_values
 
 
 def now() -> datetime:
@@ -42,9 +42,9 @@ class Base(MappedAsDataclass, DeclarativeBase, kw_only=True, eq=False):
         Location: enum_type(Location, "location"),
         Scope: enum_type(Scope, "location"),
         Role: enum_type(Role, "role"),
-        dict[str, Any]: MutableDict.as_mutable(JSON(none_as_null=True)),
+        dict[str, Any]: JsonObject.as_mutable(JSON(none_as_null=True)),
         list[str]: MutableList.as_mutable(JSON(none_as_null=True)),
-        dict[str, str]: MutableDict.as_mutable(JSON(none_as_null=True)),
+        dict[str, str]: JsonObject.as_mutable(JSON(none_as_null=True)),
     }
     computed: ClassVar[tuple[str, ...]] = ()
     """Names of computed properties, which `as_dict` includes."""

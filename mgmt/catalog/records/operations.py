@@ -77,6 +77,7 @@ class OperationRecord(Base, kw_only=True, eq=False):
         ),
         Index(None, "operation_type", "seq"),
         Index(None, "status", "seq"),
+        Index(None, "user", "seq"),
     )
 
     def __init_subclass__(cls, **options: Any) -> None:

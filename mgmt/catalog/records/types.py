@@ -1,5 +1,7 @@
 """Column types for times, names and enums that behave the same on SQLite and PostgreSQL."""
 
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache, partial
@@ -18,6 +20,8 @@ from sqlalchemy import (
     TypeDecorator,
     event,
 )
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, QueryableAttribute, attributes
 from sqlalchemy.types import TypeEngine
 
@@ -26,6 +30,47 @@ from mgmt.errors import ConfigurationError
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
 """A surrogate key. SQLite generates keys only for the type INTEGER."""
+
+
+UNREADABLE = datetime.min.replace(tzinfo=UTC)
+"""Stands for a time that another program has written, and that is none. SQLite stores any text."""
+
+
+class _SQLiteDateTime(sqlite.DATETIME):
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        """Read a time; UNREADABLE for any other text, so that one row does not hide all others."""
+        parse: Any = super().result_processor(dialect, coltype)
+
+        def read(value: Any) -> datetime | None:
+            try:
+                found: datetime | None = parse(value)
+            except (ValueError, TypeError):
+                return UNREADABLE
+            return found
+
+        return read
+
+
+class JsonObject(MutableDict[str, Any]):
+    """A JSON object whose changes are noticed. Another program may have written other JSON: it is kept below a key."""
+
+    @classmethod
+    def coerce(cls, key: str, value: Any) -> Any:
+        """Any value as an object."""
+        if isinstance(value, (dict, MutableDict)) or value is None:
+            return super().coerce(key, value)
+        return cls({UNREADABLE_KEY: value})
+
+
+UNREADABLE_KEY = "unreadable"
+
+
+def read_json(text: str | bytes) -> Any:
+    """Parse JSON; what is none is kept below a key, as in canonical.py, so that one row does not hide all others."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {UNREADABLE_KEY: text if isinstance(text, str) else text.decode("utf-8", "backslashreplace")}
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -39,7 +84,9 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """`timestamptz` on PostgreSQL, text on SQLite."""
-        return dialect.type_descriptor(DateTime(timezone=dialect.name != "sqlite"))
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_SQLiteDateTime())  # type: ignore[no-untyped-call]
+        return dialect.type_descriptor(DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Convert to UTC; SQLite stores no time zone."""

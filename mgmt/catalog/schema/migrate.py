@@ -17,12 +17,13 @@ from mgmt.catalog.db.database import HEAD, Database
 from mgmt.catalog.files.name_index import is_ours
 from mgmt.catalog.records.base import Base
 from mgmt.catalog.schema.backup import backup, remove_partial_backups
+from mgmt.catalog.schema.pg_expressions import INDEXES
 from mgmt.catalog.schema.pg_trgm import create_name_index
 from mgmt.errors import CatalogError, ConfigurationError
 
 
 def _is_a_record(_object: Any, name: str | None, *_: Any) -> bool:
-    return not is_ours(name)
+    return not is_ours(name) and name not in INDEXES
 
 
 OPTIONS: dict[str, Any] = {

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Index, text
 
 from mgmt.catalog.audit import triggers
 from mgmt.catalog.db.database import HEAD, Database
-from mgmt.catalog.schema import grants
+from mgmt.catalog.schema import grants, pg_expressions
 from mgmt.catalog.schema.defect import Defect
 from mgmt.catalog.schema.migrate import OPTIONS
 
@@ -44,7 +44,7 @@ def check(database: Database) -> list[Defect]:
         if found == HEAD:
             defects = [*_differences(connection), *_triggers(connection)]
             if not database.is_sqlite:
-                defects += [*grants.missing(connection), *_encoding(connection)]
+                defects += [*_expressions(connection), *grants.missing(connection), *_encoding(connection)]
             if database.is_sqlite or grants.can_read(connection):
                 defects += _foreign_rows(connection)
                 defects += [] if database.is_sqlite else _sequences(connection)
@@ -77,10 +77,13 @@ def repair(database: Database) -> list[Defect]:
             defect.object.create(connection)
         changed = _triggers(connection)
         triggers.restore(connection)
+        unindexed = [] if database.is_sqlite else _expressions(connection)
+        if unindexed:
+            pg_expressions.restore(connection)
         behind = [] if database.is_sqlite else list(_sequences(connection))
         for defect in behind:
             connection.exec_driver_sql(defect.remedy)
-    return [*missing, *changed, *behind]
+    return [*missing, *changed, *unindexed, *behind]
 
 
 def _differences(connection: Connection) -> Iterator[Defect]:
@@ -88,12 +91,18 @@ def _differences(connection: Connection) -> Iterator[Defect]:
     for difference in compare_metadata(context, OPTIONS["target_metadata"]):
         message = f"schema: {difference}"
         match difference:
+            case ("add_table_comment" | "remove_table_comment", *_):
+                continue  # an administrator may comment as he likes
             case ("add_index", Index() as index):
                 yield Defect(message, REPAIR, index)
             case ("remove_table" | "remove_index" | "remove_column", *_):
                 yield Defect(message, "remove it; a catalog needs a schema of its own")
             case _:
                 yield Defect(message, RESTORE)
+
+
+def _expressions(connection: Connection) -> list[Defect]:
+    return [Defect(f"index {name} is missing", REPAIR) for name in pg_expressions.missing(connection)]
 
 
 def _triggers(connection: Connection) -> list[Defect]:

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from mgmt.catalog import Catalog, OperationRecord, PruneRecord, RangeSet, Status, UploadRecord
+from mgmt.catalog import (
+    Catalog,
+    FileRecord,
+    OperationRecord,
+    PruneRecord,
+    RangeSet,
+    Status,
+    UploadRecord,
+    open_catalog,
+)
 from mgmt.catalog.audit import triggers
 from mgmt.catalog.audit.canonical import canonical_rows
 from mgmt.catalog.audit.prune import Prunable, PruneFilter, prunable, remove
@@ -177,3 +186,50 @@ def test_an_owner_that_makes_no_sense_is_unknown(catalog: Catalog, reopen: Reope
     assert found.runs_on == "by hand, process 0"
     assert json.dumps(advice)
     assert again.journal.interrupted() == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("started_at", "'yesterday'", "0001-01-01"),
+        ("started_at", "5", "0001-01-01"),
+        ("completed_at", "'2024'", "0001-01-01"),
+        ("metadata", "'nonsense'", "{'unreadable': 'nonsense'}"),
+        ("metadata", "'[1]'", "{'unreadable': [1]}"),
+        ("command_args", "'5'", "{'unreadable': 5}"),
+    ],
+)
+def test_one_unreadable_value_does_not_hide_the_other_operations(
+    column: str, value: str, shown: str, sqlite_catalog: Catalog
+) -> None:
+    """SQLite stores any text in any column."""
+    upload(sqlite_catalog, "/a")
+    upload(sqlite_catalog, "/b")
+    with without_triggers(sqlite_catalog) as connection:
+        connection.exec_driver_sql(f"UPDATE operations SET {column} = {value} WHERE seq = 1")
+    sqlite_catalog.close()
+    again = open_catalog(f"sqlite:///{sqlite_catalog.database.path}")
+    second, first = again.metadata.list_operations()
+    assert (second.target_path, first.target_path) == ("/b", "/a")
+    assert shown in str(first.as_dict()[column])
+    assert first.duration_seconds is not None
+    assert [each.operation_id for each in again.audit.verification().findings()] == [first.operation_id]
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("tags", "'nonsense'"), ("tags", "'[1]'"), ("recorded_at", "'junk'"), ("modified_at", "'junk'")],
+)
+def test_one_unreadable_value_does_not_hide_the_other_files(
+    column: str, value: str, sqlite_catalog: Catalog, make_archive: Callable[..., FileRecord]
+) -> None:
+    for key in ("a.tar.gz", "b.tar.gz"):
+        sqlite_catalog.metadata.save_file_record(make_archive(key, tags={"year": "2026"}))
+    with sqlite_catalog.database.migrating() as connection:
+        connection.exec_driver_sql(f"UPDATE files SET {column} = {value} WHERE id = 1")
+    sqlite_catalog.close()
+    again = open_catalog(f"sqlite:///{sqlite_catalog.database.path}")
+    assert [file.path for file in again.metadata.list_files()] == ["a.tar.gz", "b.tar.gz"]
+    assert [file.path for file in again.metadata.search_files("tar", tags={"year": "2026"})][:1] == ["b.tar.gz"]
+    again.close()

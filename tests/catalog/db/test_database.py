@@ -71,6 +71,23 @@ def test_sqlite_pragmas_make_commits_durable(sqlite_catalog: Catalog) -> None:
     assert said == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "recursive_triggers": 1}
 
 
+def test_the_log_shrinks_again_after_a_long_reader(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "WAL_BYTES", 1 << 16)
+    writer, reader = open_catalog(f"sqlite:///{path}"), open_catalog(f"sqlite:///{path}")
+    writer.metadata.list_files()
+    with reader.database.snapshot():
+        for number in range(8):
+            file = a_file(f"/{number}")
+            file.error_message = "x" * (1 << 20)
+            writer.metadata.save_file_record(file)
+        assert os.path.getsize(f"{path}-wal") > 8 << 20
+    for number in range(3):
+        writer.metadata.save_file_record(a_file(f"/later/{number}"))
+    assert os.path.getsize(f"{path}-wal") < 1 << 17  # the limit, or what the last commit wrote
+    writer.close()
+    reader.close()
+
+
 def test_the_path_of_a_catalog_may_contain_any_characters(tmp_path: Path) -> None:
     folder = tmp_path / "a b#c?d%41é"
     folder.mkdir()

@@ -94,7 +94,14 @@ def test_the_page_has_enough_queries() -> None:
 
 def test_each_connection_has_the_documented_pragmas(sqlite_catalog: Catalog) -> None:
     listed = dict(re.findall(r"^\| `(\w+)` \| `(\w+)`", PAGE, re.MULTILINE))
-    assert {"journal_mode", "synchronous", "foreign_keys", "recursive_triggers", "busy_timeout"} == listed.keys()
+    assert {
+        "journal_mode",
+        "synchronous",
+        "foreign_keys",
+        "recursive_triggers",
+        "journal_size_limit",
+        "busy_timeout",
+    } == listed.keys()
     sqlite_catalog.metadata.list_files()
     with sqlite_catalog.database.connection() as reading, sqlite_catalog.transaction():
         for connection in (reading, sqlite_catalog.database.bind().connect()):

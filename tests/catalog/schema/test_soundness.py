@@ -3,9 +3,10 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from mgmt.catalog import HEAD, Catalog, FileRecord, Location, UploadRecord
 from mgmt.catalog.audit import triggers
@@ -93,6 +94,61 @@ def test_orphans_do_not_hinder_a_repair(sqlite_catalog: Catalog) -> None:
         connection.commit()
     soundness.repair(sqlite_catalog.database)
     assert [message.partition(":")[0] for message in messages(sqlite_catalog)] == ["orphan", "orphan"]
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_missing_index_on_an_expression_is_created_again(
+    catalog: Catalog, make_archive: Callable[..., FileRecord]
+) -> None:
+    catalog.metadata.save_file_record(make_archive("a.tar.gz", tags={"year": "2026"}, size=5))
+    with catalog.database.migrating() as connection:
+        connection.exec_driver_sql("DROP INDEX ix_files_tags")
+    assert messages(catalog) == ["index ix_files_tags is missing"]
+    assert [each.message for each in soundness.repair(catalog.database)] == ["index ix_files_tags is missing"]
+    assert messages(catalog) == []
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_tags_sizes_and_users_are_found_by_an_index(catalog: Catalog) -> None:
+    catalog.metadata.list_files()
+    plans: list[str] = []
+    asked: list[tuple[str, object]] = []
+    with catalog.database.migrating() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO files (name, path, location, store, is_directory, tags, status, recorded_at, size) "
+            "SELECT 'n' || g, 'n' || g, 's3', 's3://b', false, CAST('{\"n\": \"' || g || '\"}' AS json), 'completed', "
+            "now(), g FROM generate_series(1, 3000) g"
+        )
+        connection.exec_driver_sql(
+            'INSERT INTO operations (operation_id, operation_type, started_at, status, metadata, command_args, "user") '
+            "SELECT 'o' || g, 'status', now(), 'success', '{}', '{}', 'u' || g FROM generate_series(1, 3000) g"
+        )
+        connection.exec_driver_sql("ANALYZE files, operations")
+    event.listen(
+        catalog.database.bind(),
+        "before_cursor_execute",
+        lambda _c, _d, query, values, *_: asked.append((query, values)),
+    )
+    assert [file.name for file in catalog.metadata.search_files(tags={"n": "77"})] == ["n77"]
+    assert [file.size for file in catalog.metadata.list_files(sort="-size", limit=2)] == [3000, 2999]
+    assert [each.operation_id for each in catalog.metadata.list_operations(user="u5")] == ["o5"]
+    with catalog.database.connection() as connection:
+        for query, values in list(asked):
+            driver: Any = connection.connection.driver_connection
+            plans.append(str(driver.execute(f"EXPLAIN {query}", values).fetchall()))
+    for index in ("ix_files_tags", "ix_files_size", "ix_operations_user_seq"):
+        assert any(index in plan for plan in plans), (index, plans)
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_tables_have_comments(catalog: Catalog) -> None:
+    catalog.metadata.list_files()
+    with catalog.database.connection() as connection:
+        without = (
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace "
+            "AND obj_description(oid, 'pg_class') IS NULL"
+        )
+        assert connection.execute(text(without)).scalars().all() == ["alembic_version"]
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
