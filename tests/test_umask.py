@@ -27,11 +27,13 @@ def mode_of_a_new_file(folder: Path, name: str) -> int:
 def test_only_a_block_of_shared_is_open_to_others(tmp_path: Path) -> None:
     keep_private()
     assert mode_of_a_new_file(tmp_path, "before") == 0o600
-    with pytest.raises(KeyError), shared():
+    with shared():
         with shared():
             assert mode_of_a_new_file(tmp_path, "inside") == 0o644
         assert mode_of_a_new_file(tmp_path, "still inside") == 0o644
-        raise KeyError
+    assert mode_of_a_new_file(tmp_path, "between") == 0o600
+    with pytest.raises(FileExistsError), shared():
+        os.mkdir(tmp_path)
     assert mode_of_a_new_file(tmp_path, "after") == 0o600
 
 
