@@ -146,11 +146,16 @@ class Restoration:
         folder = self._top.enter(place[:-1])
         try:
             os.symlink(encode(member.link or ""), place[-1], dir_fd=folder)
-            os.utime(place[-1], ns=(member.mtime_ns, member.mtime_ns), dir_fd=folder, follow_symlinks=False)
         except OSError as error:
             if error.errno in _NO_LINK:
                 raise _UnsupportedError(f"its file system has no symbolic links ({error.strerror})") from error
             raise _explained(error, place, folder) from error
+        try:
+            os.utime(place[-1], ns=(member.mtime_ns, member.mtime_ns), dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_SUPPORT:
+                raise
+            self._lose("the time", member.path, error)
 
     def _put_hard_link(self, place: Parts, first: Parts) -> None:
         if first in self._links:
@@ -213,18 +218,24 @@ class Restoration:
 
     def _leave_out(self, place: Parts, path: str, why: _UnsupportedError) -> None:
         """Skip a member that cannot be held. Raises MgmtError if it was not asked for, or if nothing would be left."""
-        self._note(path, str(why), may_skip=len(place) > 1)
+        if not self._skip or len(place) == 1:
+            raise self._cannot_hold(f"{path}: {why}", may_skip=len(place) > 1)
+        self.unsupported.append(Unsupported(path, str(why)))
         self._left_out.add(place)
         self._folders.pop(place, None)
 
-    def _note(self, path: str, why: str, *, may_skip: bool = True) -> None:
-        if not (self._skip and may_skip):
-            skip = "mgmt download --skip-unsupported ...   (or: " if may_skip else "mgmt download "
-            raise MgmtError(
-                f"{self._parent} cannot hold {path}: {why}",
-                next_step=f"{skip}--to DIR on another file system{', --member PATH for a part)' if may_skip else ''}",
-            )
-        self.unsupported.append(Unsupported(path, why))
+    def _lose(self, what: str, path: str, error: OSError) -> None:
+        """Restore a member without some of its attributes. Raises MgmtError if that was not asked for."""
+        if not self._skip:
+            raise self._cannot_hold(f"{what} of {path}: {error.strerror}") from error
+        self.unsupported.append(Unsupported(path, f"only {what} ({error.strerror})"))
+
+    def _cannot_hold(self, what: str, *, may_skip: bool = True) -> MgmtError:
+        elsewhere = "--to DIR on another file system"
+        skipping = f"mgmt download --skip-unsupported ...   (or: {elsewhere}, --member PATH for a part)"
+        return MgmtError(
+            f"{self._parent} cannot hold {what}", next_step=skipping if may_skip else f"mgmt download {elsewhere}"
+        )
 
     def _is_left_out(self, place: Parts) -> bool:
         return bool(self._left_out) and any(place[:length] in self._left_out for length in range(1, len(place) + 1))
@@ -236,18 +247,23 @@ class Restoration:
                 os.setxattr(descriptor, name, value)
             except OSError as error:
                 if error.errno in _NO_ROOM and _has_room(descriptor):
-                    self._note(facts.path, f"its extended attributes do not fit there ({error.strerror})")
+                    self._lose("the extended attributes", facts.path, error)
                     break
                 if error.errno != errno.ENOTSUP:
                     raise
         try:
             os.fchmod(descriptor, facts.mode)
+        except OSError as error:
+            if error.errno not in _NO_SUPPORT:
+                raise
+            self._lose("the mode", facts.path, error)
+        try:
             if facts.mtime_ns is not None:
                 os.utime(descriptor, ns=(facts.mtime_ns, facts.mtime_ns))
         except OSError as error:
             if error.errno not in _NO_SUPPORT:
                 raise
-            self._note(facts.path, f"its mode or time cannot be set there ({error.strerror})")
+            self._lose("the time", facts.path, error)
 
     def _enter_above(self, place: Parts) -> int:
         """The folder that holds `place`, created with its parents where the archive omits them."""

@@ -11,6 +11,7 @@ from mgmt.paths import held_parent, mounted_in
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies, content_claim
 from mgmt.services.steps.local_files import host, paths_meant
+from mgmt.services.steps.movable import refuse_unmovable
 from mgmt.services.steps.resolve import AmbiguousNameError, find_archive
 from mgmt.services.steps.set_aside import SET_ASIDE, finish_free, hidden_name, resume_earlier
 from mgmt.signals import finish_first
@@ -88,6 +89,7 @@ def _prove_and_remove(record: FreeRecord, copy: FileRecord, context: Context) ->
     with held_parent(copy.path) as (path, folder):
         tree = Tree(path, copy.name, folder=folder)
         _refuse_mounted(tree)
+        refuse_unmovable(path, os.path.dirname(path), folder, what="removed", instead="")
         seen = copies.hash(copy, folder)
         proven = copies.archive_of(seen, copy.path)
         journal.link(record, copy, Role.COMPLETED)

@@ -122,7 +122,6 @@ def test_user_attributes_are_restored(tmp_path: Path, out: Path) -> None:
     root = tmp_path / "root"
     (root / "folder").mkdir(parents=True)
     (root / "folder" / "file").write_text("x")
-    (root / "folder" / "file").chmod(0o444)
     try:
         for path in walk(root):
             os.setxattr(path, "user.mgmt=%", os.fsencode(path.name))
@@ -130,6 +129,7 @@ def test_user_attributes_are_restored(tmp_path: Path, out: Path) -> None:
             os.setxattr(root / "folder" / "file", "trusted.mgmt", b"not for everyone")
     except OSError as error:
         pytest.skip(f"this filesystem has no user attributes: {error}")
+    (root / "folder" / "file").chmod(0o444)
     restore(write(Tree(os.fspath(root), "root"), tmp_path / "index", xattrs=True), out)
     for path in walk(out / "root"):
         assert os.listxattr(path) == ["user.mgmt=%"]

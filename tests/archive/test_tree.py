@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt.archive import Skipped, Tree, hash_tree, remove_tree, survey
+from mgmt.archive import Skipped, Tree, hash_tree, remove_tree, same_state, survey
 from mgmt.archive.patterns import Patterns
 from mgmt.archive.tree import Entry
 from mgmt.errors import ConfigurationError, MgmtError, NotFoundError, RefusedError, SourceChangedError
@@ -322,6 +322,22 @@ def test_the_state_ignores_only_a_rename_of_the_root(tmp_path: Path) -> None:
     assert after.root_ctime_ns == moved.stat().st_ctime_ns
     (moved / "b").chmod(0o600)
     assert survey(Tree(os.fspath(moved), "moved")).source_state != first.source_state
+
+
+def test_a_renamed_tree_may_have_other_inodes(tmp_path: Path) -> None:
+    """As on mergerfs; the state that an earlier version recorded has only the first of its two hashes."""
+    root = make(tmp_path / "r", "a/x", "b")
+    before = survey(Tree(os.fspath(root), "r")).source_state
+    facts = before.split()[1]
+    moved = f"{'0' * 64} {facts}"
+    assert same_state(before, before)
+    assert same_state(before, moved, renamed=True)
+    assert not same_state(before, moved)
+    assert not same_state(before, f"{'0' * 64} {'0' * 64}", renamed=True)
+    earlier = before.split()[0]
+    assert same_state(earlier, before)
+    assert not same_state(earlier, moved, renamed=True)
+    assert not same_state(None, before, renamed=True)
 
 
 @pytest.mark.parametrize("change", ["content", "touch", "replace", "add", "remove", "rename", "mode of the root"])

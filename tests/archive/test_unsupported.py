@@ -138,7 +138,7 @@ def test_attributes_that_do_not_fit_are_left_out_and_the_file_is_kept(
         pytest.skip(f"this filesystem has no user attributes: {error}")
     written = write(Tree(os.fspath(tmp_path / "root"), "root"), tmp_path / "index", xattrs=True)
     monkeypatch.setattr(os, "setxattr", odd_disks.refusing(number))
-    with pytest.raises(MgmtError, match="out cannot hold root/file: its extended attributes do not fit"):
+    with pytest.raises(MgmtError, match="out cannot hold the extended attributes of root/file"):
         restore(written, out)
     found = restore(written, out, skip_unsupported=True)
     assert [each.path for each in found.unsupported] == ["root/file"]
@@ -150,15 +150,17 @@ def test_attributes_that_do_not_fit_are_left_out_and_the_file_is_kept(
             restore(written, out, skip_unsupported=True)
 
 
-@pytest.mark.parametrize("call", ["fchmod", "utime"])
+@pytest.mark.parametrize(("call", "what"), [("fchmod", "mode"), ("utime", "time")])
 def test_modes_and_times_that_cannot_be_set_are_named(
-    written: Written, out: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    written: Written, out: Path, monkeypatch: pytest.MonkeyPatch, call: str, what: str
 ) -> None:
     monkeypatch.setattr(os, call, odd_disks.refusing(errno.EPERM))
-    with pytest.raises(MgmtError, match=r"out cannot hold root/\S+: its mode or time cannot be set there"):
+    with pytest.raises(MgmtError, match=rf"out cannot hold the {what} of root/\S+: Operation not permitted"):
         restore(written, out)
     found = restore(written, out, skip_unsupported=True)
     assert {"root", "root/12:30.txt"} <= {each.path for each in found.unsupported}
+    assert {each.reason for each in found.unsupported} == {f"only the {what} (Operation not permitted)"}
+    assert os.readlink(out / "root" / "link") == "plain/file"
     assert (out / "root" / "12:30.txt").read_text() == "noon"
 
 
@@ -192,7 +194,7 @@ def test_a_real_ext4_with_large_attributes(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("mgmt.archive.source.read_xattrs", lambda _: {b"user.large": b"x" * 50_000})
     written = write(Tree(os.fspath(tmp_path / "file"), "file"), tmp_path / "index", xattrs=True)
     with odd_disks.small_attributes(tmp_path) as out:
-        with pytest.raises(MgmtError, match="ext4 cannot hold file: its extended attributes do not fit there"):
+        with pytest.raises(MgmtError, match="ext4 cannot hold the extended attributes of file"):
             restore(written, out)
         assert [each.path for each in restore(written, out, skip_unsupported=True).unsupported] == ["file"]
         assert (out / "file").read_text() == "content"

@@ -213,3 +213,20 @@ def test_what_is_another_users_in_a_sticky_folder_is_refused(
     done = on_directory.run("upload", "file")
     assert done.returncode == REFUSED, done
     assert "sticky" in done.stderr
+
+
+@pytest.mark.parametrize("where", ["completed", "completed/file"])
+def test_a_copy_that_could_not_be_removed_is_refused_before_it_is_compared(on_directory: Program, where: str) -> None:
+    make(on_directory.work)
+    on_directory.ok("upload", "file")
+    fixed = on_directory.work / where
+    if subprocess.run(["chattr", "+i", fixed], capture_output=True).returncode:
+        pytest.skip("NOT TESTED: needs root, and a file system with flags")
+    try:
+        done = on_directory.run("free", "--yes", "completed/file")
+    finally:
+        subprocess.run(["chattr", "-i", fixed], check=True)
+    assert done.returncode == REFUSED, done
+    assert "completed/file cannot be removed, as" in done.stderr
+    assert f"try: chattr -ia {fixed}" in done.stderr
+    on_directory.ok("free", "--yes", "completed/file")

@@ -1,4 +1,4 @@
-"""Whether an original can be moved to completed/ once it is proven, as far as that can be known before it is sent."""
+"""Whether an original can be moved to completed/, or a copy removed, as far as that can be known before."""
 
 import fcntl
 import os
@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from mgmt.errors import ConfigurationError, RefusedError
 from mgmt.paths import folder_to_make, held_folder, is_inside, mount_of
 
+KEEP = "(or: mgmt upload --keep ...)"
 MEND = "mgmt config set completed_dir DIRECTORY   (or: mgmt upload --keep ...)"
 
 _GET_FLAGS = 0x80006601 | struct.calcsize("l") << 16
@@ -41,61 +42,52 @@ def completed_dir(target: str, setting: str, held: int | None = None) -> str:
     return folder
 
 
-def refuse_unmovable(target: str, completed: str, held: int | None = None) -> None:
-    """Raise RefusedError for a target that could not be moved to the folder `completed`: it would be sent for nothing.
+def refuse_unmovable(
+    target: str, folder: str, held: int | None = None, *, what: str = "moved when it is archived", instead: str = KEEP
+) -> None:
+    """Raise RefusedError for a target that could not be moved to `folder`: it would be sent or compared for nothing.
 
-    `held` is the open folder of the target. What the system only reveals when it is asked to move is not known here.
+    `held` is the open folder of the target; `what` and `instead` are for the message. What the system only reveals when
+    it is asked to move is not known here.
     """
-    with _opened(os.path.dirname(target), held) as parent:
-        _refuse_fixed(target, parent, completed)
-        _refuse_closed(target, parent, completed)
-        _refuse_sticky(target, parent)
-        with _opened(_existing(completed), None) as destination:
-            mount = mount_of(parent)
-            if mount_of(destination) != mount:
-                raise RefusedError(f"completed_dir {completed} is on another mount than {target}", next_step=MEND)
-        if _is_folder(name := os.path.basename(target), parent):
-            with _opened(name, None, at=parent) as folder:
-                if mount_of(folder) != mount:
-                    raise RefusedError(f"{target} is a mount point, which cannot be moved", next_step=MEND)
+    name, above, existing = os.path.basename(target), os.path.dirname(target), _existing(folder)
+    with _opened(above, held) as parent, _opened(existing, None) as destination:
+        is_folder = stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+        # A folder that gets another parent must be writable itself, and so must both parents, which are also synced.
+        places = [(above, ".", parent), (existing, ".", destination)]
+        if is_folder and folder != above:
+            places.append((target, name, parent))
+        refusal = f"{target} cannot be {what}, as"
+        for path, at, held_by in [*places, (target, name, parent)]:
+            if _is_fixed(at, held_by):
+                mend = f"chattr -ia {shlex.quote(path)}   {instead}"
+                raise RefusedError(f"{refusal} {path} is immutable or append-only", next_step=mend.strip())
+        for path, at, held_by in places:
+            if not _may_change(at, held_by):
+                mend = f"chmod u+rwx {shlex.quote(path)}   {instead}"
+                raise RefusedError(f"{refusal} {path} may not be read and written", next_step=mend.strip())
+        if _is_anothers(name, parent):
+            raise RefusedError(f"{refusal} it is another user's, and {above} is sticky", next_step=f"ls -ld {above}")
+        mounts = [mount_of(parent), mount_of(destination)]
+        if is_folder:
+            with _opened(name, None, at=parent) as opened:
+                mounts.append(mount_of(opened))
+        if len(set(mounts)) > 1:
+            raise RefusedError(f"{refusal} {folder} is on another mount, or it is itself a mount point", next_step=MEND)
 
 
-def _refuse_fixed(target: str, parent: int, completed: str) -> None:
-    own, beside = (target, os.path.basename(target)), (os.path.dirname(target), ".")
-    for path, where in (own, beside, (_existing(completed), None)):
-        if _is_fixed(where or path, None if where is None else parent):
-            raise RefusedError(
-                f"{target} cannot be moved when it is archived, as {path} is immutable or append-only",
-                next_step=f"chattr -ia {shlex.quote(path)}   (or: mgmt upload --keep ...)",
-            )
+def _may_change(path: str, at: int) -> bool:
+    effective = os.access in os.supports_effective_ids
+    return os.access(path, os.R_OK | os.W_OK | os.X_OK, dir_fd=at, effective_ids=effective)
 
 
-def _refuse_closed(target: str, parent: int, completed: str) -> None:
-    """A folder that gets another parent must be writable itself, and so must both parents, which are also synced."""
-    needed = [(os.path.dirname(target), "."), (_existing(completed), None)]
-    if _is_folder(os.path.basename(target), parent):
-        needed.append((target, os.path.basename(target)))
-    for path, where in needed:
-        at = None if where is None else parent
-        effective = os.access in os.supports_effective_ids
-        if not os.access(where or path, os.R_OK | os.W_OK | os.X_OK, dir_fd=at, effective_ids=effective):
-            raise RefusedError(
-                f"{target} cannot be moved when it is archived, as {path} may not be read and written",
-                next_step=f"chmod u+rwx {shlex.quote(path)}   (or: mgmt upload --keep ...)",
-            )
+def _is_anothers(name: str, parent: int) -> bool:
+    """Whether only another user may rename what is in this sticky folder (rename(2))."""
+    above, own = os.fstat(parent), os.stat(name, dir_fd=parent, follow_symlinks=False)
+    return bool(above.st_mode & stat.S_ISVTX) and os.geteuid() not in (0, above.st_uid, own.st_uid)
 
 
-def _refuse_sticky(target: str, parent: int) -> None:
-    above, own = os.fstat(parent), os.stat(os.path.basename(target), dir_fd=parent, follow_symlinks=False)
-    if above.st_mode & stat.S_ISVTX and os.geteuid() not in (0, above.st_uid, own.st_uid):
-        path = os.path.dirname(target)
-        raise RefusedError(
-            f"{target} cannot be moved when it is archived, as it is another user's and {path} is sticky",
-            next_step=f"mgmt upload --keep {shlex.quote(target)}",
-        )
-
-
-def _is_fixed(path: str, at: int | None) -> bool:
+def _is_fixed(path: str, at: int) -> bool:
     flags = bytearray(struct.calcsize("l"))
     with suppress(OSError):  # it cannot be opened, or its file system has no flags
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
@@ -104,10 +96,6 @@ def _is_fixed(path: str, at: int | None) -> bool:
         finally:
             os.close(descriptor)
     return bool(struct.unpack_from("i", flags)[0] & _FIXED)
-
-
-def _is_folder(name: str, parent: int) -> bool:
-    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
 
 
 def _existing(folder: str) -> str:

@@ -76,7 +76,7 @@ class Restoring:
         if left_out := extracted.unsupported:
             # What was restored is less than the archive holds, so it has not its digest.
             self.record.status = Status.PARTIAL
-            self.record.error_message = f"{len(left_out)} left out, as {self.folder} cannot hold them"
+            self.record.error_message = f"{len(left_out)} left out wholly or in part, as {self.folder} cannot hold them"
             listed = [{"path": each.path, "reason": each.reason} for each in left_out[:1000]]
             self.record.details = {**self.record.details, "skipped": listed}
             return
