@@ -57,7 +57,7 @@ def test_files_on_overlapping_lists_are_archived_once(each: int, on_directory: P
     figure(4, f"files that {PROCESSES} processes archive from overlapping lists", tried=len(names), violations=0)
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=pytest.mark.torture)])
 def test_a_file_uploaded_by_many_processes_is_archived_once(rounds: int, on_directory: Program, figure: Figure) -> None:
     on_directory.ok("ls")
     for number in range(rounds):
