@@ -4,7 +4,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,6 +170,14 @@ def test_an_argument_of_the_wrong_kind_is_refused_by_its_name(
     with pytest.raises(ConfigurationError, match=named):
         call(manager)
     assert manager.list_operations() == []
+
+
+@pytest.mark.parametrize("values", [None, [1], {"when": datetime.now(UTC)}, {"x": {1}}])
+@pytest.mark.parametrize("name", ["metadata", "details", "command_args"])
+def test_values_by_name_are_what_json_can_hold(name: str, values: object) -> None:
+    facts: dict[str, Any] = {name: values}
+    with pytest.raises(ConfigurationError, match=r"UploadRecord\.(details|command_args) must be values"):
+        UploadRecord(**facts)
 
 
 def test_sizes_are_numbers() -> None:

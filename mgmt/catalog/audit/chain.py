@@ -92,12 +92,12 @@ class Audit:
 
 def _append(session: Session, operations: str) -> int:
     head = last_seal(session.connection())
+    # The triggers accept no other digest than the one that is stored, even of an edited seal.
+    previous = None if head is None else cast("bytes", head.digest)
     seal = SealRecord(
         sequence=1 if head is None else head.sequence + 1,
         operations=operations,
-        previous=None
-        if head is None
-        else cast("bytes", head.digest),  # the triggers accept no other, even of an edited seal
+        previous=previous,
         digest=b"",
         sealed_at=now(),
     )

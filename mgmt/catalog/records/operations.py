@@ -1,6 +1,7 @@
 # ruff: noqa: RUF012 - SQLAlchemy wants plain dicts in __mapper_args__
 """The base class of operations, and the rules for how one finishes."""
 
+import json
 import os
 import uuid
 from datetime import datetime
@@ -16,7 +17,7 @@ from mgmt.catalog.records.enums import LIVE_SQL, Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.process import Owner
 from mgmt.catalog.records.types import BigId
-from mgmt.errors import CatalogError
+from mgmt.errors import CatalogError, ConfigurationError
 
 _LIVE_CLAIM = f"claim IS NOT NULL AND status IN {LIVE_SQL}"
 
@@ -88,6 +89,8 @@ class OperationRecord(Base, kw_only=True, eq=False):
         def construct(self: "OperationRecord", **facts: Any) -> None:
             if "metadata" in facts:
                 facts["details"] = facts.pop("metadata")
+            for name in ("details", "command_args"):
+                _require_values(f"{cls.__name__}.{name}", facts.get(name, {}))
             constructor(self, **facts)
 
         cls.__init__ = construct  # type: ignore[method-assign]
@@ -130,6 +133,17 @@ class _Types(dict[Any, Mapper[Any]]):
 
 
 OperationRecord.__mapper__.polymorphic_map = _Types()
+
+
+def _require_values(name: str, values: object) -> None:
+    """Raise ConfigurationError unless these are values by name that JSON can hold."""
+    try:
+        if isinstance(values, dict):
+            json.dumps(values)
+            return
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{name} must be values that JSON can hold: {error}") from error
+    raise ConfigurationError(f"{name} must be values by name, not {values!r}")
 
 
 class OwnTable(MappedAsDataclass, kw_only=True):

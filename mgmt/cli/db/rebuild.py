@@ -21,13 +21,8 @@ def command(app: App) -> None:
 
     record = rebuild(app.context())
     if app.render.for_people:
-        archives, members = (_count(record.details[name], name) for name in ("archives", "members"))
-        app.render.line(f"recorded {archives} with {members}")
+        app.render.line(f"recorded {record.details['archives']} archives with {record.details['members']} members")
         if foreign := record.details["foreign"]:
-            app.render.line(f"left {_count(len(foreign), 'foreign objects')} alone; the first: {foreign[0]}")
+            app.render.line(f"left {len(foreign)} foreign objects alone; the first: {foreign[0]}")
     else:
         app.render.one(record)
-
-
-def _count(number: int, things: str) -> str:
-    return f"{number} {things if number != 1 else things.removesuffix('s')}"
