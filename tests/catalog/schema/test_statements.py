@@ -34,6 +34,8 @@ KNOWN = {
     "0005 down": CONCURRENTLY,
     "0007 up": CONCURRENTLY,
     "0007 down": CONCURRENTLY,
+    "0009 up": CONCURRENTLY,
+    "0009 down": CONCURRENTLY,
 }
 GOING_BACK = {"ban-drop-table", "ban-drop-column", "ban-drop-function"}
 """A downgrade removes what the upgrade has created."""
