@@ -157,7 +157,7 @@ SABOTAGES = (
     Sabotage(
         "seal without the previous seal",
         "mgmt/catalog/audit/chain.py",
-        "previous=None if head is None else head.expected_digest,",
+        'previous=None if head is None else cast("bytes", head.digest),',
         "previous=None,",
         (f"{AUDIT}::test_seals_are_a_chain",),
     ),
