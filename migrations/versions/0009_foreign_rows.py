@@ -81,15 +81,15 @@ def upgrade() -> None:
             op.execute(f"CREATE INDEX {name} {definition}")
         for table, comment in COMMENTS.items():
             op.execute(f"COMMENT ON TABLE {table} IS '{comment}'")
-    for table, column in UNUSED:
-        op.drop_index(f"ix_{table}_{column}", table)
     op.create_index("ix_operations_user_seq", "operations", ["user", "seq"])
+    for table, column in UNUSED:  # last: from here to the commit readers wait, too
+        op.drop_index(f"ix_{table}_{column}", table)
 
 
 def downgrade() -> None:
-    op.drop_index("ix_operations_user_seq", "operations")
     for table, column in UNUSED:
         op.create_index(f"ix_{table}_{column}", table, [column])
+    op.drop_index("ix_operations_user_seq", "operations")
     if op.get_context().dialect.name == "sqlite":
         for trigger in ("operations_type", "operations_retype", "seals_insert"):
             op.execute(f"DROP TRIGGER {trigger}")

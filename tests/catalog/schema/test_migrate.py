@@ -560,3 +560,38 @@ def test_keep_final_runs_the_statements_of_0006(dialect: str) -> None:
     sql = migrate.sql(dialect, "0005:0006")
     assert len(statements) == sql.count("CREATE TRIGGER")
     assert [statement for statement in statements if statement not in sql] == []
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_allow_types_runs_the_statements_that_the_check_expects(dialect: str) -> None:
+    """Of 0009, and with types that later revisions add."""
+    sql = " ".join(migrate.sql(dialect, "0008:0009").replace("OR REPLACE ", "").split())
+    expected = triggers.expected(dialect)
+    names = ["operations_type", "seals_insert"]
+    names += ["operations_retype"] if dialect == "sqlite" else ["mgmt_known_type", "mgmt_next_seal"]
+    assert [name for name in names if " ".join(expected[name].split()) not in sql] == []
+
+
+def test_an_older_catalog_with_foreign_rows_is_upgraded_and_they_are_named(catalog: Catalog) -> None:
+    migrate.upgrade(catalog.database, "0008")
+    seq = ", seq" if catalog.database.is_sqlite else ""
+    with catalog.database.migrating() as connection:
+        connection.exec_driver_sql(
+            f"INSERT INTO operations (operation_id, operation_type, started_at, status, metadata, command_args{seq}) "
+            f"VALUES ('r', 'rogue', '2026-01-01 00:00:00.000000', 'success', '{{}}', '{{}}'{', 1' if seq else ''})"
+        )
+        digest = "X'00'" if catalog.database.is_sqlite else "'x'"
+        connection.exec_driver_sql(
+            "INSERT INTO seals (sequence, sealed_at, operations, digest) "
+            f"VALUES (999999, '2026-01-01 00:00:00.000000', '[]', {digest})"
+        )
+    migrate.upgrade(catalog.database)
+    with catalog.journal.record(UploadRecord(target_path="/a")):
+        pass
+    assert catalog.audit.seal() == 1
+    assert [each.target_path for each in catalog.metadata.list_operations()] == ["/a", None]
+    assert [each.message for each in soundness.check(catalog.database)] == [
+        "1 operations of the unknown type 'rogue'",
+        "seal 999999 is not the first",
+    ]
+    migrate.downgrade(catalog.database, "0008")
