@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from contextlib import suppress
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
@@ -100,9 +101,23 @@ def _may_write(path: str) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
+def _make_writable(path: str) -> None:
+    """Give the -wal and -shm files the mode of the database, if they lack it.
+
+    While a database is read-only, each reader makes them read-only, and cannot remove them: once it is writable again,
+    they would keep its owner from writing.
+    """
+    for beside in (f"{path}-wal", f"{path}-shm"):
+        if os.path.exists(beside) and not _may_write(beside):
+            with suppress(OSError):  # another user's, which the first write reports
+                os.chmod(beside, os.stat(path).st_mode & 0o777)
+
+
 def _open_sqlite(path: str, *, wal: bool) -> sqlite3.Connection:
     writable = is_writable(path)
     mode = "rw" if writable else "ro"
+    if writable:
+        _make_writable(path)
     if not _may_write(os.path.dirname(path)) and not os.path.exists(f"{path}-wal"):
         # SQLite cannot open a WAL database where it cannot create the -shm file, unless the database is immutable.
         mode = "ro&immutable=1"

@@ -276,6 +276,19 @@ def test_a_read_only_catalog_can_be_read(
     os.chmod(folder, 0o700)
 
 
+def test_a_catalog_that_is_writable_again_can_be_written(path: str) -> None:
+    """For an ordinary user: SQLite leaves the -wal and -shm files of a read-only database read-only."""
+    for name in ("/a", "/b"):
+        catalog = open_catalog(f"sqlite:///{path}")
+        catalog.metadata.save_file_record(a_file(name))
+        catalog.close()
+        os.chmod(path, 0o400)
+        reader = open_catalog(f"sqlite:///{path}")
+        assert reader.metadata.list_files()
+        reader.close()
+        os.chmod(path, 0o600)
+
+
 def test_an_unreadable_catalog_is_reported(path: str, as_nobody: Callable[[], AbstractContextManager[None]]) -> None:
     catalog = open_catalog(f"sqlite:///{path}")
     catalog.metadata.save_file_record(a_file())
