@@ -28,7 +28,7 @@ def delete(name: str, context: Context, *, last_copy: bool) -> DeleteRecord:
     digest = archive.record.digest if archive.record is not None else None
     try:
         with journal.record(record, claim=where if digest is None else content_claim(digest)) as record:
-            copy = None if last_copy else Copies(context).other_copy(archive)
+            copy = None if last_copy else _other_copy(archive, context)
             stored = _stored(archive)
             if archive.record is not None:
                 journal.link(record, archive.record, Role.ARCHIVE)
@@ -46,6 +46,20 @@ def delete(name: str, context: Context, *, last_copy: bool) -> DeleteRecord:
     finally:
         context.progress.stop()
     return record
+
+
+def _other_copy(archive: Archive, context: Context) -> OtherCopy:
+    """Raises RefusedError when there is none."""
+    try:
+        return Copies(context).other_copy(archive)
+    except RefusedError as exc:
+        if look_up(archive.store, archive.key) is None:
+            url = archive.store.location(archive.key)
+            raise RefusedError(
+                f"{url} is missing from the store, and no other copy of what it held was found",
+                next_step=f"mgmt delete --last-copy {url}   (records that it is lost)",
+            ) from exc
+        raise
 
 
 def _look_again(copy: OtherCopy) -> None:
@@ -84,7 +98,7 @@ def preview(name: str, context: Context, *, last_copy: bool) -> dict[str, object
     """What `delete` would remove, refusals included; changes nothing."""
     archive = find_archive(name, context, strictly=True)
     if not last_copy:
-        Copies(context).other_copy(archive)
+        _other_copy(archive, context)
     stored = _stored(archive)
     return {
         "type": "preview",

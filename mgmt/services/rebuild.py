@@ -52,7 +52,11 @@ def rebuild(context: Context) -> RebuildRecord:
             if left_out:
                 catalog.journal.checkpoint()
                 total = archives + len(left_out)
-                raise PartialError(f"{len(left_out)} of {total} objects have no usable index; first: {left_out[0]}")
+                raise PartialError(
+                    f"{archives} archives are recorded; {len(left_out)} of {total} objects have no usable index; "
+                    f"first: {left_out[0]}",
+                    next_step="mgmt verify --all   (names each, and what to do about it)",
+                )
         catalog.members.index_names()
     finally:
         progress.stop()

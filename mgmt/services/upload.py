@@ -34,7 +34,7 @@ from mgmt.services.steps.archived import index_header, note_archived, note_pendi
 from mgmt.services.steps.cleanup import unless_refused
 from mgmt.services.steps.conflicts import next_key, note_new_tags, taken_by, taken_by_other_contents
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.finished import finished_upload
+from mgmt.services.steps.finished import earlier_upload, explained, is_finished
 from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import any_index, as_sent, finish_index, look_up
 from mgmt.services.steps.interrupted import SupersededError, resume_proven
@@ -63,8 +63,9 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
     it is done: the record is that of this upload.
     """
     store = context.open_store(None)
-    if (done := finished_upload(path, options, store, context.catalog)) is not None:
-        return done
+    earlier = earlier_upload(path, options, store, context.catalog)
+    if earlier is not None and is_finished(earlier, store, context.catalog):
+        return earlier
     with held_parent(path) as (target, folder):
         asked = UploadRecord(
             target_path=target,
@@ -83,7 +84,10 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
                     again = resume_proven(record, options, store, folder, context)
                     context.catalog.journal.checkpoint()
                 else:
-                    plan = plan_upload(target, options, store, folder)
+                    try:
+                        plan = plan_upload(target, options, store, folder)
+                    except NotFoundError as exc:
+                        raise explained(exc, earlier, store) from exc
                     remove_copy(record)  # a killed run may have left some of it
                     _Upload(record, plan, options, store, context, fresh=record is asked).run()
                 if record.status != Status.CANCELLED:

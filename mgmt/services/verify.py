@@ -26,7 +26,7 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key
 from mgmt.services.steps.indexes import any_index, find_index, look_up, open_index
 from mgmt.services.steps.proof import prove_again, still_there
-from mgmt.services.steps.replacement import how_to_replace
+from mgmt.services.steps.replacement import how_to_replace, without_another_copy
 from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.storage import ObjectStore, is_key
 
@@ -56,7 +56,9 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
                 record.proof = _check(archive, Proof.READ_BACK if read_back else Proof.AUTO, context)
             except ProblemError as exc:
                 if exc.next_step is None and archive.record is not None:
-                    exc.next_step = how_to_replace(archive.record, catalog)
+                    is_missing = exc.problem is Problem.MISSING
+                    advice = how_to_replace(archive.record, catalog)
+                    exc.next_step = advice or without_another_copy(archive.record, is_missing=is_missing)
                 record.details = {"problem": exc.problem.value}
                 catalog.journal.checkpoint()
                 raise
@@ -160,6 +162,8 @@ def _check(archive: Archive, method: Proof, context: Context) -> str:
         raise ProblemError(
             Problem.MISSING,
             f"{store.location(record.index_key)}, an index, is missing from the store",
+            next_step=how_to_replace(record, catalog)
+            or f"mgmt download {archive.key} --to DIRECTORY; then verify again",
         )
     try:
         with open_index(store, key, stored.size) as index:

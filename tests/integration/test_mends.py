@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import time
 from pathlib import Path
 
@@ -119,4 +120,27 @@ def test_the_conflict_with_an_incomplete_archive_says_how_to_replace_it(on_direc
     play(on_directory, error["next"])
     (archive,) = [path for path in stored_in(on_directory).iterdir() if path.name.endswith(".tar.gz")]
     assert archive.name == "holiday-2.tar.gz"
+    on_directory.ok("verify", "--all")
+
+
+def test_the_loss_of_an_archive_without_another_copy_can_be_recorded(on_directory: Program, archived: Path) -> None:
+    damage(on_directory, "missing")
+    shutil.rmtree(archived)
+    refused = on_directory.run("delete", "my folder.tar.gz", "--yes")
+    assert refused.returncode == ExitStatus.REFUSED
+    assert "is missing from the store" in refused.stderr
+    done = on_directory.run("-o", "json", "verify", "my folder")
+    assert done.returncode == ExitStatus.INTEGRITY
+    play(on_directory, json.loads(done.stderr)["error"]["next"].partition("   (")[0])
+    on_directory.ok("verify", "--all")
+
+
+def test_an_index_is_replaced_although_no_other_copy_is_recorded(on_directory: Program, archived: Path) -> None:
+    damage(on_directory, "index")
+    shutil.rmtree(archived)
+    done = on_directory.run("-o", "json", "verify", "my folder")
+    assert "mgmt download" in json.loads(done.stderr)["error"]["next"]
+    on_directory.ok("download", "my folder", "--to", "back")
+    done = on_directory.run("-o", "json", "verify", "my folder")
+    play(on_directory, json.loads(done.stderr)["error"]["next"])
     on_directory.ok("verify", "--all")

@@ -130,7 +130,9 @@ def verdict(outcomes: Sequence[Outcome[Result]]) -> MgmtError | None:
         steps = {error.next_step for error in errors if isinstance(error, ProblemError)}
         only_unknown = set(problems) == {Problem.UNKNOWN.value}
         several = (
-            "mgmt db rebuild; mgmt recover" if only_unknown else "mgmt verify NAME   (it says how to mend that one)"
+            "mgmt db rebuild   (for what is not an archive: mgmt ignore KEY)"
+            if only_unknown
+            else "mgmt verify NAME   (it says how to mend that one)"
         )
         return IntegrityError(f"{found}: {counts}", next_step=steps.pop() if len(steps) == 1 else several)
     summary = _summary(outcomes)

@@ -1,6 +1,9 @@
 """A target that is gone because it was archived already: a list may name it every night."""
 
-from mgmt.catalog import Catalog, FileStatus, Location, Place, Role, Status, UploadRecord
+import shlex
+
+from mgmt.archive import covers
+from mgmt.catalog import Catalog, FileStatus, Location, Place, Status, UploadRecord
 from mgmt.errors import NotFoundError, ProblemError
 from mgmt.paths import absolute, held_parent
 from mgmt.services.steps.local_files import host, is_in
@@ -9,11 +12,10 @@ from mgmt.services.steps.proof import still_there
 from mgmt.storage import ObjectStore
 
 
-def finished_upload(path: str, options: UploadOptions, store: ObjectStore, catalog: Catalog) -> UploadRecord | None:
-    """The upload that archived `path` and moved it to completed/; None if it is still to be done, or cannot be.
+def earlier_upload(path: str, options: UploadOptions, store: ObjectStore, catalog: Catalog) -> UploadRecord | None:
+    """The upload that archived what was last seen at `path`, under the key of `options`, and moved it to completed/.
 
-    That is so only if nothing is at `path`, if the last that was seen there was archived, proven and moved, and if the
-    archive is still in `store` under the key that `options` ask for. Raises StoreUnavailableError.
+    None if there is something at `path`, or what was there last was not archived, proven and moved.
     """
     try:
         with held_parent(path) as (target, folder):
@@ -29,21 +31,39 @@ def finished_upload(path: str, options: UploadOptions, store: ObjectStore, catal
     original = catalog.metadata.get_file_record(Place(Location.LOCAL, host(), target))
     if original is not None and original.status is not FileStatus.DELETED:
         return None  # something was seen there since, such as a download
-    return upload if _is_stored(upload, store, catalog) else None
+    return upload
 
 
 def _last(target: str, catalog: Catalog) -> UploadRecord | None:
     """The last upload of `target` that saw it: an attempt to upload what was gone already does not count."""
     history = catalog.metadata.get_upload_history(target, host())
-    return next((each for each in history if each.error_message != f"{target}: {ABSENT}"), None)
+    absent = f"{target}: {ABSENT}"
+    return next((each for each in history if not (each.error_message or "").startswith(absent)), None)
 
 
-def _is_stored(upload: UploadRecord, store: ObjectStore, catalog: Catalog) -> bool:
-    for archive, _ in catalog.metadata.files_of(upload, Role.ARCHIVE):
-        if archive.status is FileStatus.COMPLETED and archive.digest == upload.digest:
-            try:
-                still_there(store, archive)
-            except ProblemError:
-                return False
-            return True
-    return False
+def is_finished(upload: UploadRecord, store: ObjectStore, catalog: Catalog) -> bool:
+    """Whether its key still holds an archive of the same content: that of `upload`, or one that has replaced it.
+
+    Raises StoreUnavailableError.
+    """
+    archive = catalog.metadata.get_file_record(Place(Location.S3, store.url, str(upload.s3_object_key)))
+    if archive is None or archive.status is not FileStatus.COMPLETED or archive.digest != upload.digest:
+        return False
+    if not covers(archive.kept or "", upload.kept or ""):
+        return False
+    try:
+        still_there(store, archive)
+    except ProblemError:
+        return False
+    return True
+
+
+def explained(error: NotFoundError, earlier: UploadRecord | None, store: ObjectStore) -> NotFoundError:
+    """The `error` that there is nothing to upload; with the reason, if the archive of the `earlier` upload is gone."""
+    if earlier is None:
+        return error
+    key = str(earlier.s3_object_key)
+    return NotFoundError(
+        f"{error.message}; it was archived, but {store.location(key)} is no longer there",
+        next_step=f"mgmt verify {shlex.quote(key)}",
+    )

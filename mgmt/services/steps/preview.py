@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from mgmt.archive import Tree, covers, hash_tree, look_again, unreadable
 from mgmt.catalog import Catalog, FileRecord, Status
 from mgmt.choices import DEFAULT_PART_SIZE, OnConflict
-from mgmt.errors import ConflictError, IntegrityError, MgmtError
+from mgmt.errors import ConflictError, IntegrityError, MgmtError, NotFoundError
 from mgmt.paths import held_parent
 from mgmt.progress import Progress
 from mgmt.services.steps.adoption import contradiction, proven_record
 from mgmt.services.steps.conflicts import next_key, taken_by
-from mgmt.services.steps.finished import finished_upload
+from mgmt.services.steps.finished import earlier_upload, explained, is_finished
 from mgmt.services.steps.indexes import any_index, look_up
 from mgmt.services.steps.move_original import completed_path
 from mgmt.services.steps.plan import Plan, UploadOptions, plan_upload
@@ -52,7 +52,8 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
 
     Raises the error that the upload would end with.
     """
-    if at.catalog is not None and (done := finished_upload(path, options, at.store, at.catalog)) is not None:
+    done = earlier_upload(path, options, at.store, at.catalog) if at.catalog is not None else None
+    if done is not None and at.catalog is not None and is_finished(done, at.store, at.catalog):
         return Preview(
             target=str(done.target_path),
             status=Status.SUCCESS,
@@ -66,7 +67,10 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
             error_message="archived already",
         )
     with held_parent(path) as (target, folder):
-        plan = plan_upload(target, options, at.store, folder)
+        try:
+            plan = plan_upload(target, options, at.store, folder)
+        except NotFoundError as exc:
+            raise explained(exc, done, at.store) from exc
         skipped = plan.survey.skipped + (closed := unreadable(plan.tree))
         if closed and not stat.S_ISDIR(os.stat(os.path.basename(target), dir_fd=folder).st_mode):
             raise MgmtError(f"{closed[0].path} cannot be archived: {closed[0].reason}")

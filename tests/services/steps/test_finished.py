@@ -119,3 +119,16 @@ def test_a_list_of_finished_and_new_targets_ends_well(mgmt: Program) -> None:
         "new.tar.gz",
     ]
     assert uploads(mgmt) == 3
+
+
+def test_it_is_done_if_an_archive_of_the_same_content_has_replaced_a_lost_one(mgmt: Program) -> None:
+    mgmt.ok("upload", "notes")
+    vanished(mgmt)
+    done = mgmt.run("upload", "notes")
+    assert done.returncode == 4
+    assert "notes.tar.gz is no longer there" in done.stderr
+    assert "try: mgmt verify notes.tar.gz" in done.stderr
+    for arguments in ("delete notes --yes", "upload --keep --key notes.tar.gz completed/notes"):
+        mgmt.ok(*arguments.split())
+    assert "archived already" in mgmt.ok("upload", "notes")
+    assert mgmt.json("upload", "notes", "-n")[0]["status"] == "success"
