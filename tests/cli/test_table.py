@@ -93,10 +93,10 @@ def test_every_table_fits_every_terminal(columns: tuple[Column, ...], monkeypatc
     sizes = {"size": 5 << 30, "original_size": 5 << 30, "compressed_size": 5 << 30, "downloaded_size": 1, "mode": 0o755}
     facts = {
         **sizes, "details": {}, "duration_seconds": 12.5, "started_at": now, "modified_at": now, "heard_at": now,
-        "recorded_at": now, "status": "completed", "type": "member", "location": "completed", "is_head": True,
-        "operation_type": "download", "files": 20_000, "requests": 5, "left_out": 0, "proof": "read-back",
-        "problem": "corrupt", "seq": 100_000, "seal": 100, "revision": "0008", "previous": "0007", "user": "ann",
-        "stage": "sending", "host": "nas", "count": 3,
+        "recorded_at": now, "completed_at": now, "status": "completed", "type": "member", "location": "completed",
+        "is_head": True, "operation_type": "download", "files": 20_000, "requests": 5, "left_out": 0,
+        "proof": "read-back", "problem": "corrupt", "seq": 100_000, "seal": 100, "revision": "0008",
+        "previous": "0007", "user": "ann", "stage": "sending", "host": "nas", "count": 3,
     }  # fmt: skip
     rows = [Row(name=name, **facts) for name in NAMES]
     titles = set()
