@@ -8,8 +8,12 @@ from mgmt.cli.parameters import Command, given
 from mgmt.cli.render import Column
 from mgmt.errors import ConfigurationError
 
-COLUMNS = (Column("STATUS", "status"), Column("OBJECT", "target_path"))
-LIST = (Column("IGNORED", "target_path"), Column("SINCE", "completed_at", "time"), Column("BY", "user"))
+COLUMNS = (Column("STATUS", "status"), Column("OBJECT", "target_path", "long"))
+LIST = (
+    Column("IGNORED", "target_path", "long"),
+    Column("SINCE", "completed_at", "time", leaves=1),
+    Column("BY", "user", leaves=2),
+)
 
 
 @click.command("ignore", cls=Command)

@@ -1,9 +1,13 @@
 """Tables that fit the terminal: cells are shortened in their middle, and the least important columns leave."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-GAP = "  "
+from tabulate import tabulate
+from wcwidth import iter_graphemes, iter_graphemes_reverse, wcswidth
+
+GAP = 2
+"""Cells between two columns in tabulate's format `plain`."""
 
 COMFORTABLE = 16
 """Characters down to which cells are shortened before a column leaves."""
@@ -27,14 +31,22 @@ class Layout:
 
 def lines(rows: Sequence[Sequence[str]], layouts: Sequence[Layout], width: int | None) -> Iterator[str]:
     """The lines of a table, titles first, none of which is wider than `width` cells; None for any width."""
-    widths = [max(map(cells, column)) for column in zip([each.title for each in layouts], *rows, strict=True)]
-    shown = list(range(len(layouts)))
-    if width is not None:
-        shown = _fit(widths, layouts, width)
-    for row in ([each.title for each in layouts], *rows):
-        parts = [_padded(row[at], widths[at], layouts[at]) for at in shown]
-        line = GAP.join(parts).rstrip()
-        yield line if width is None else shortened(line, width)
+    table = [[each.title for each in layouts], *rows]
+    if width is None:
+        yield from _aligned(table, layouts)
+        return
+    widths = [max(map(wcswidth, column)) for column in zip(*table, strict=True)]
+    shown = _fit(widths, layouts, width)
+    fitted = [[shortened(row[at], widths[at], at_end=layouts[at].shrinks == "end") for at in shown] for row in table]
+    for line in _aligned(fitted, [layouts[at] for at in shown]):
+        yield shortened(line, width)
+
+
+def _aligned(table: Sequence[Sequence[str]], layouts: Sequence[Layout]) -> list[str]:
+    """The lines of `table`. Its titles are its first row: tabulate makes columns with headers two cells wider."""
+    aligns = ["right" if each.right else "left" for each in layouts]
+    text = tabulate(table, tablefmt="plain", disable_numparse=True, preserve_whitespace=True, colalign=aligns)
+    return text.split("\n")
 
 
 def _fit(widths: list[int], layouts: Sequence[Layout], width: int) -> list[int]:
@@ -61,7 +73,7 @@ def _fit(widths: list[int], layouts: Sequence[Layout], width: int) -> list[int]:
 
 
 def _total(widths: Sequence[int], shown: Sequence[int]) -> int:
-    return sum(widths[at] for at in shown) + len(GAP) * (len(shown) - 1)
+    return sum(widths[at] for at in shown) + GAP * (len(shown) - 1)
 
 
 def _narrowed(widths: Sequence[int], layouts: Sequence[Layout], least: int) -> list[int]:
@@ -72,47 +84,21 @@ def _narrowed(widths: Sequence[int], layouts: Sequence[Layout], least: int) -> l
     ]
 
 
-def _padded(text: str, width: int, layout: Layout) -> str:
-    shown = shortened(text, width, at_end=layout.shrinks == "end")
-    padding = " " * (width - cells(shown))
-    return padding + shown if layout.right else shown + padding
-
-
-def cells(text: str) -> int:
-    """How many cells of a terminal `text` takes: two for a wide character, none for a combining one."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
 def shortened(text: str, width: int, *, at_end: bool = False) -> str:
     """`text` in at most `width` cells. Cut in the middle, it keeps more of its end, where paths differ."""
-    if cells(text) <= width:
+    if wcswidth(text) <= width:
         return text
     room = max(0, width - 1)
-    clusters = _clusters(text)
-    head = _beginning(clusters, room if at_end else room // 3)
-    tail = "" if at_end else _beginning(clusters[::-1], room - cells(head), backwards=True)
-    return f"{head}…{tail}" if width else ""
+    head = "".join(_within(iter_graphemes(text), room if at_end else room // 3))
+    tail = [] if at_end else _within(iter_graphemes_reverse(text), room - wcswidth(head))
+    return f"{head}…{''.join(reversed(tail))}" if width else ""
 
 
-def _clusters(text: str) -> list[str]:
-    """The characters of `text`, each with those that combine with it."""
-    found: list[str] = []
-    for character in text:
-        if found and not cells(character):
-            found[-1] += character
-        else:
-            found.append(character)
-    return found
-
-
-def _beginning(clusters: Sequence[str], room: int, *, backwards: bool = False) -> str:
+def _within(characters: Iterable[str], room: int) -> list[str]:
+    """Those of the first `characters`, each with what combines with it, that fit into `room` cells."""
     kept: list[str] = []
-    for each in clusters:
-        if (room := room - cells(each)) < 0:
+    for each in characters:
+        if (room := room - wcswidth(each)) < 0:
             break
         kept.append(each)
-    return "".join(reversed(kept) if backwards else kept)
+    return kept

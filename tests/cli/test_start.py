@@ -8,8 +8,9 @@ import pytest
 from tests.program import Program
 
 HEAVY = (
-    "sqlalchemy", "alembic", "boto3", "botocore", "rich", "tabulate", "awscrt", "isal", "platformdirs", "tomlkit",
-    "tomllib", "tempfile", "asyncio", "subprocess", "mgmt.catalog", "mgmt.services", "mgmt.archive", "mgmt.storage",
+    "sqlalchemy", "alembic", "boto3", "botocore", "rich", "tabulate", "wcwidth", "awscrt", "isal", "platformdirs",
+    "tomlkit", "tomllib", "tempfile", "asyncio", "subprocess", "mgmt.catalog", "mgmt.services", "mgmt.archive",
+    "mgmt.storage",
 )  # fmt: skip
 
 

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from wcwidth import wcswidth
 
 import mgmt.cli
 from mgmt.cli.render import Column, Renderer
-from mgmt.cli.table import Layout, cells, lines, shortened
+from mgmt.cli.table import Layout, lines, shortened
 from tests.program import Program
 
 WIDTHS = (20, 40, 60, 80, 100, 132)
@@ -34,8 +35,10 @@ class Terminal(io.StringIO):
     ("text", "width"),
     [("abc", 3), ("漢字", 4), ("e\u0301", 1), ("", 0), ("👍", 2), ("한글", 4), ("\u1112\u1161\u11ab", 2), ("ﬁ", 1)],
 )
-def test_the_width_of_text(text: str, width: int) -> None:
-    assert cells(text) == width
+@pytest.mark.parametrize("terminal", [None, 80])
+def test_the_width_of_text(text: str, width: int, terminal: int | None) -> None:
+    shown = list(lines([["x" * 6, "|"], [text, "|"]], [Layout("NAME"), Layout("")], terminal))
+    assert shown == ["NAME", "xxxxxx  |", text + " " * (8 - width) + "|"]
 
 
 @pytest.mark.parametrize(
@@ -47,18 +50,20 @@ def test_the_width_of_text(text: str, width: int) -> None:
         ("abcdef", 0, ""),
         ("写真とビデオ", 8, "写…デオ"),
         ("e\u0301" * 9, 5, "e\u0301…" + "e\u0301" * 3),
+        ("🇨🇭" * 4, 7, "🇨🇭…🇨🇭🇨🇭"),
+        ("👍🏽" * 4, 6, "…👍🏽👍🏽"),
     ],
 )
 def test_text_is_shortened_in_its_middle(text: str, width: int, shown: str) -> None:
     assert shortened(text, width) == shown
-    assert cells(shown) <= width
+    assert wcswidth(shown) <= width
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("at_end", [True, False])
 def test_shortened_text_fits(name: str, at_end: bool) -> None:
     for width in range(1, 40):
-        assert cells(shortened(name, width, at_end=at_end)) <= width
+        assert wcswidth(shortened(name, width, at_end=at_end)) <= width
 
 
 def test_a_sentence_is_shortened_at_its_end() -> None:
@@ -93,10 +98,10 @@ def test_every_table_fits_every_terminal(columns: tuple[Column, ...], monkeypatc
     sizes = {"size": 5 << 30, "original_size": 5 << 30, "compressed_size": 5 << 30, "downloaded_size": 1, "mode": 0o755}
     facts = {
         **sizes, "details": {}, "duration_seconds": 12.5, "started_at": now, "modified_at": now, "heard_at": now,
-        "recorded_at": now, "status": "completed", "type": "member", "location": "completed", "is_head": True,
-        "operation_type": "download", "files": 20_000, "requests": 5, "left_out": 0, "proof": "read-back",
-        "problem": "corrupt", "seq": 100_000, "seal": 100, "revision": "0008", "previous": "0007", "user": "ann",
-        "stage": "sending", "host": "nas", "count": 3,
+        "recorded_at": now, "completed_at": now, "status": "completed", "type": "member", "location": "completed",
+        "is_head": True, "operation_type": "download", "files": 20_000, "requests": 5, "left_out": 0,
+        "proof": "read-back", "problem": "corrupt", "seq": 100_000, "seal": 100, "revision": "0008",
+        "previous": "0007", "user": "ann", "stage": "sending", "host": "nas", "count": 3,
     }  # fmt: skip
     rows = [Row(name=name, **facts) for name in NAMES]
     titles = set()
@@ -106,7 +111,7 @@ def test_every_table_fits_every_terminal(columns: tuple[Column, ...], monkeypatc
         Renderer("table", out).many(rows, columns)
         shown = out.getvalue().splitlines()
         assert len(shown) == len(rows) + 1
-        assert max(map(cells, shown)) <= width
+        assert max(map(wcswidth, shown)) <= width
         if width >= 60:
             titles.add(shown[0].split()[0])
             stay = [each.title for each in columns if not each.leaves]
@@ -125,6 +130,21 @@ def test_the_least_important_columns_leave_first() -> None:
     assert next(lines(rows, layouts, 20)).split() == ["NAME"]
     assert list(lines(rows, layouts, 20))[1] == "aaaaaa…aaaaaaaaaaaaa"
     assert list(lines(rows, layouts, 5))[1] == "a…aaa"
+
+
+@pytest.mark.parametrize("terminal", [None, 20])
+def test_blanks_at_the_ends_of_a_name_and_words_for_values_are_shown_as_they_are(terminal: int | None) -> None:
+    layouts = [Layout("NAME", shrinks="middle"), Layout("SIZE", right=True)]
+    rows = [["  two", "1 B"], ["two  ", " 2 B"], ["1.50", "1,000"], ["1e3", "007"], ["True", ""], ["", "nan"]]
+    assert list(lines(rows, layouts, terminal)) == [
+        "NAME    SIZE",
+        "  two    1 B",
+        "two      2 B",
+        "1.50   1,000",
+        "1e3      007",
+        "True",
+        "         nan",
+    ]
 
 
 def test_nothing_is_shortened_where_there_is_no_terminal(mgmt: Program) -> None:
