@@ -1,15 +1,18 @@
 """Remove an archive from its store; the records stay."""
 
+import shlex
+
+from mgmt.archive import digest_members, inflate
 from mgmt.catalog import DeleteRecord, FileStatus, Role
-from mgmt.errors import ConflictError, MgmtError, ProblemError, RefusedError
+from mgmt.errors import ConflictError, IntegrityError, MgmtError, ProblemError, RefusedError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies, OtherCopy, content_claim
 from mgmt.services.steps.indexes import find_index, look_up
-from mgmt.services.steps.proof import still_there
+from mgmt.services.steps.proof import refuse_frozen, still_there
 from mgmt.services.steps.removal import remove_archive, remove_remains
 from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.signals import finish_first
-from mgmt.storage import StoredObject
+from mgmt.storage import StoredObject, has_etag
 
 
 def delete(name: str, context: Context, *, last_copy: bool) -> DeleteRecord:
@@ -30,6 +33,8 @@ def delete(name: str, context: Context, *, last_copy: bool) -> DeleteRecord:
         with journal.record(record, claim=where if digest is None else content_claim(digest)) as record:
             copy = None if last_copy else _other_copy(archive, context)
             stored = _stored(archive)
+            if stored is not None and not last_copy:
+                _refuse_other_contents(archive, stored, context)
             if archive.record is not None:
                 journal.link(record, archive.record, Role.ARCHIVE)
             record.details = {"other_copy": copy and copy.where, "last_copy": last_copy}
@@ -60,6 +65,29 @@ def _other_copy(archive: Archive, context: Context) -> OtherCopy:
                 next_step=f"mgmt delete --last-copy {url}   (records that it is lost)",
             ) from exc
         raise
+
+
+def _refuse_other_contents(archive: Archive, stored: StoredObject, context: Context) -> None:
+    """Raise RefusedError when the object is not the recorded one and holds other contents: no copy of those is proven.
+
+    An archive that cannot be read holds nothing that would be lost. The catalog may be older than the object, and
+    whoever can write to the store may have replaced it.
+    """
+    record, store = archive.record, archive.store
+    if record is None or (has_etag(stored, record.etag) and stored.size == record.size):
+        return
+    refuse_frozen(store, stored)
+    context.progress.start(f"read {archive.key}", stored.size)
+    try:
+        found = digest_members(inflate(store.stream(archive.key, etag=stored.etag)))
+    except IntegrityError:
+        return
+    if found.digest != record.digest:
+        where, word = store.location(archive.key), shlex.quote(store.location(archive.key))
+        raise RefusedError(
+            f"{where} holds other contents than were archived: they may be nowhere else",
+            next_step=f"mgmt download --archive {word}   (or: mgmt delete --last-copy {word})",
+        )
 
 
 def _look_again(copy: OtherCopy) -> None:

@@ -163,6 +163,9 @@ class _Upload:
                 or earlier.status not in (Status.FAILED, Status.CANCELLED)
                 or earlier.stage == PROVEN
                 or (earlier.store, earlier.requested_key) != (store.url, plan.key)
+                or self.context.catalog.metadata.is_archive_id(
+                    archive_id(earlier)
+                )  # recovered since; it has an archive
             ):
                 return plan.key
             # The id of an archive is fixed when its upload begins, so it stays that of the earlier operation. Its

@@ -57,7 +57,7 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
             except ProblemError as exc:
                 if exc.next_step is None and archive.record is not None:
                     is_missing = exc.problem is Problem.MISSING
-                    advice = how_to_replace(archive.record, catalog)
+                    advice = how_to_replace(archive, context)
                     exc.next_step = advice or without_another_copy(archive.record, is_missing=is_missing)
                 record.details = {"problem": exc.problem.value}
                 catalog.journal.checkpoint()
@@ -162,8 +162,8 @@ def _check(archive: Archive, method: Proof, context: Context) -> str:
         raise ProblemError(
             Problem.MISSING,
             f"{store.location(record.index_key)}, an index, is missing from the store",
-            next_step=how_to_replace(record, catalog)
-            or f"mgmt download {archive.key} --to DIRECTORY; then verify again",
+            next_step=how_to_replace(archive, context)
+            or f"mgmt download {shlex.quote(store.location(archive.key))} --to DIRECTORY   (then verify it again)",
         )
     try:
         with open_index(store, key, stored.size) as index:

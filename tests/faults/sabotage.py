@@ -105,7 +105,7 @@ SABOTAGES = (
     Sabotage(
         "delete the last copy",
         "mgmt/services/delete.py",
-        "            copy = None if last_copy else Copies(context).other_copy(archive)\n",
+        "            copy = None if last_copy else _other_copy(archive, context)\n",
         "            copy = None\n",
         (f"{ORDER}::test_delete_refuses_the_last_copy",),
     ),

@@ -99,6 +99,12 @@ class Lookups:
         with self._database.reading() as session:
             return session.scalars(query.limit(1)).first() is not None
 
+    def is_archive_id(self, archive_id: str) -> bool:
+        """Whether an archive with this id is, or was, recorded."""
+        query = select(FileRecord.id).where(is_archive(), FileRecord.archive_id == archive_id).limit(1)
+        with self._database.reading() as session:
+            return session.scalar(query) is not None
+
     def replaced_archives(self, store: str | None = None, key: str | None = None) -> list[FileRecord]:
         """Deleted archives whose key holds another one, and whose index may still be there; of all stores or of one."""
         now = aliased(FileRecord)

@@ -7,18 +7,20 @@ is there now.
 """
 
 import os
+import shlex
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from mgmt.archive import Hashed, Tree, covers, digest_members, hash_tree, inflate, look_again
-from mgmt.catalog import FileRecord
+from mgmt.catalog import FileRecord, Location
 from mgmt.choices import Proof
 from mgmt.errors import CatalogError, MgmtError, NotFoundError, RefusedError, SourceChangedError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_copy import GZIP
 from mgmt.services.steps.local_files import host
+from mgmt.services.steps.overlaps import store_folder
 from mgmt.services.steps.proof import prove_again, read_back, refuse_frozen, still_there
 from mgmt.services.steps.resolve import Archive
 from mgmt.storage import StoredObject
@@ -48,6 +50,10 @@ class OtherCopy:
     where: str
     look_again: Callable[[], object]
     """Raises MgmtError unless the copy is still there and its stat is unchanged."""
+    is_archive: bool = False
+    """It is an archive in a store."""
+    holds_original: bool = False
+    """It is a file or folder as it was archived, rather than a tar.gz of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +107,24 @@ class Copies:
 
         Raises RefusedError when there is none: the archive is the last copy.
         """
-        found = next(self._others(archive), None)
+        found = next(self.others(archive), None)
         if found is None:
+            url = shlex.quote(archive.store.location(archive.key))
             raise RefusedError(
                 f"{archive.store.location(archive.key)} is the last proven copy of what it holds",
-                next_step=f"mgmt download {archive.key}   (or: mgmt delete --last-copy {archive.key})",
+                next_step=f"mgmt download {url}   (or: mgmt delete --last-copy {url})",
             )
         return found
 
-    def _others(self, archive: Archive) -> Iterator[OtherCopy]:
+    def others(self, archive: Archive) -> Iterator[OtherCopy]:
+        """Prove one after the other of the copies of what `archive` holds, on this machine and in the stores."""
         record = archive.record
         if record is None or record.digest is None:
             return
         wanted = self._kept(archive)
-        for copy in self.context.catalog.metadata.copies_of(record.digest):
-            if copy.host == host() and os.path.lexists(copy.path):
+        copies = self.context.catalog.metadata.copies_of(record.digest)
+        for copy in sorted(copies, key=lambda each: each.location is not Location.COMPLETED):
+            if copy.host == host() and os.path.lexists(copy.path) and not _is_itself(copy.path, archive):
                 found = self._local(copy, record, wanted)
                 if found is not None:
                     yield found
@@ -127,7 +136,8 @@ class Copies:
                 there = self._opened(other)
                 if covers(self._kept(there), wanted):
                     prove_again(there.store, other, Proof.AUTO, self.context.progress)
-                    yield OtherCopy(there.store.location(there.key), partial(still_there, there.store, other))
+                    again = partial(still_there, there.store, other)
+                    yield OtherCopy(there.store.location(there.key), again, is_archive=True)
             except CatalogError:
                 raise
             except MgmtError:  # an archive that cannot be proven now is no proof
@@ -139,7 +149,7 @@ class Copies:
         self.context.progress.start(f"compare {copy.name}", copy.original_size or copy.size)
         try:
             seen = self._hash(tree, ("owners:" in wanted, "xattrs:" in wanted))
-            same = seen.digest == record.digest and covers(seen.kept, wanted) and not seen.skipped
+            same = original = seen.digest == record.digest and covers(seen.kept, wanted) and not seen.skipped
             if not same and copy.mime_type == GZIP:
                 same = _is_archive_of(copy.path, record, wanted)
                 look_again(tree, seen)
@@ -149,7 +159,7 @@ class Copies:
             return None
         finally:
             self.context.progress.stop()
-        return OtherCopy(copy.path, partial(look_again, tree, seen)) if same else None
+        return OtherCopy(copy.path, partial(look_again, tree, seen), holds_original=original) if same else None
 
     def _hash(self, tree: Tree, asked: tuple[bool, bool]) -> Hashed:
         """Read all of `tree`, then look again. Raises SourceChangedError when it changed meanwhile."""
@@ -181,6 +191,12 @@ class Copies:
 
     def _opened(self, record: FileRecord) -> Archive:
         return Archive(str(record.s3_object_key), self.context.open_store(record.store), record)
+
+
+def _is_itself(path: str, archive: Archive) -> bool:
+    """Whether the local `path` is the object of `archive`: a tar.gz may be kept in a folder that is also a store."""
+    folder = store_folder(archive.store.url)
+    return folder is not None and os.path.realpath(path) == os.path.realpath(os.path.join(folder, archive.key))
 
 
 def _is_archive_of(path: str, record: FileRecord, wanted: str) -> bool:

@@ -7,13 +7,13 @@ from mgmt.catalog import Catalog, FileStatus, Location, Place, Status, UploadRec
 from mgmt.errors import NotFoundError, ProblemError
 from mgmt.paths import absolute, held_parent
 from mgmt.services.steps.local_files import host, is_in
-from mgmt.services.steps.plan import ABSENT, UploadOptions, key_of
+from mgmt.services.steps.plan import ABSENT, UploadOptions, asks_the_same, key_of
 from mgmt.services.steps.proof import still_there
 from mgmt.storage import ObjectStore
 
 
 def earlier_upload(path: str, options: UploadOptions, store: ObjectStore, catalog: Catalog) -> UploadRecord | None:
-    """The upload that archived what was last seen at `path`, under the key of `options`, and moved it to completed/.
+    """The upload that archived what was last seen at `path`, as `options` ask, and moved it to completed/.
 
     None if there is something at `path`, or what was there last was not archived, proven and moved.
     """
@@ -27,6 +27,8 @@ def earlier_upload(path: str, options: UploadOptions, store: ObjectStore, catalo
     if upload is None or upload.status is not Status.SUCCESS or upload.completed_dir_path is None:
         return None
     if upload.store != store.url or (upload.requested_key or upload.s3_object_key) != key_of(target, options):
+        return None
+    if not asks_the_same(options, upload):
         return None
     original = catalog.metadata.get_file_record(Place(Location.LOCAL, host(), target))
     if original is not None and original.status is not FileStatus.DELETED:
@@ -52,10 +54,9 @@ def is_finished(upload: UploadRecord, store: ObjectStore, catalog: Catalog) -> b
     if not covers(archive.kept or "", upload.kept or ""):
         return False
     try:
-        still_there(store, archive)
+        return still_there(store, archive).size == archive.size
     except ProblemError:
         return False
-    return True
 
 
 def explained(error: NotFoundError, earlier: UploadRecord | None, store: ObjectStore) -> NotFoundError:

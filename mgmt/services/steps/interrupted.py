@@ -29,7 +29,7 @@ from mgmt.services.steps.local_files import host, is_in, token
 from mgmt.services.steps.movable import completed_dir
 from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upload, same_as_archived
 from mgmt.services.steps.orphans import abort_orphans, listed, may_be_completing
-from mgmt.services.steps.plan import UploadOptions, key_of
+from mgmt.services.steps.plan import UploadOptions, asks_the_same, key_of
 from mgmt.services.steps.removal import remove_index, remove_remains
 from mgmt.services.steps.resolve import archive_id
 from mgmt.services.steps.set_aside import finish_free
@@ -95,8 +95,8 @@ def resume_proven(
 ) -> bool:
     """Let an interrupted, proven upload end as is asked now; return whether another one has to follow.
 
-    That is so when its original has moved and another file has its name, or when another store or key is asked for.
-    Raises SupersededError when its archive was deleted before its original has moved.
+    That is so when its original has moved and another file has its name, or when another store or key is asked for, or
+    something else to be kept. Raises SupersededError when its archive was deleted before its original has moved.
     """
     target, moved_to = str(record.target_path), record.completed_dir_path
     if not is_in(folder, target):  # it has been moved
@@ -107,7 +107,7 @@ def resume_proven(
         remove_copy(record)
         raise SupersededError(ARCHIVE_GONE)
     wanted = (store.url, key_of(target, options))
-    if (record.store, record.requested_key or record.s3_object_key) != wanted:
+    if (record.store, record.requested_key or record.s3_object_key) != wanted or not asks_the_same(options, record):
         announce_again(record, None)
         return True
     announce_again(record, None if options.keep else completed_dir(target, options.completed_dir, folder))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mgmt.archive import Survey, Tree, survey
+from mgmt.catalog import UploadRecord
 from mgmt.choices import FROZEN_CLASSES, Level, OnConflict, Proof
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
@@ -63,6 +64,18 @@ class UploadOptions:
         values["level"], values["proof"] = Level(str(values["level"])), Proof(str(values["proof"]))
         values["on_conflict"] = OnConflict(str(values["on_conflict"]))
         return cls(**values)  # type: ignore[arg-type]
+
+
+def asks_the_same(options: UploadOptions, earlier: UploadRecord) -> bool:
+    """Whether the `earlier` upload was asked to keep the same of its target, and to leave the same behind."""
+    asked = earlier.command_args
+    return (
+        (bool(asked.get("owners")), bool(asked.get("xattrs"))) == (options.owners, options.xattrs)
+        and (asked.get("tags") or {}) == dict(options.tags)
+        and asked.get("keep_archive") == options.keep_archive
+        and [list(asked.get(name) or ()) for name in ("include", "exclude")]
+        == [*map(list, (options.include, options.exclude))]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,34 +1,36 @@
 """How to replace an archive that is lost or damaged, from what else holds its content."""
 
-import os
 import shlex
 
-from mgmt.catalog import Catalog, FileRecord
+from mgmt.catalog import FileRecord
+from mgmt.services.steps.context import Context
+from mgmt.services.steps.copies import Copies
 from mgmt.services.steps.local_files import host
+from mgmt.services.steps.resolve import Archive
 
 
-def how_to_replace(archive: FileRecord, catalog: Catalog) -> str | None:
+def how_to_replace(archive: Archive, context: Context) -> str | None:
     """The commands that replace `archive`, which is missing or damaged, with one of the same content.
 
     They remove it only after another copy is proven, and store the copy as an archive of its own under the same key.
-    Returns None when no other copy is recorded.
+    The copy is compared now, so that they name one that holds the content. Returns None when there is none here.
     """
-    if archive.digest is None:
+    record = archive.record
+    if record is None or record.digest is None:
         return None
-    key, store = shlex.quote(str(archive.s3_object_key)), shlex.quote(str(archive.store))
-    url = shlex.quote(f"{archive.store}/{archive.s3_object_key}")
-    kept = "".join(f" --{each}" for each in ("owners", "xattrs") if f"{each}:" in (archive.kept or ""))
-    copies = catalog.metadata.copies_of(archive.digest)
-    for copy in copies:
-        if copy.host == host() and os.path.lexists(copy.path):
-            again = f"mgmt --store {store} upload --keep --key {key}{kept} {shlex.quote(copy.path)}"
+    key, store = shlex.quote(archive.key), shlex.quote(archive.store.url)
+    url = shlex.quote(archive.store.location(archive.key))
+    kept = "".join(f" --{each}" for each in ("owners", "xattrs") if f"{each}:" in (record.kept or ""))
+    for copy in Copies(context).others(archive):
+        if copy.holds_original:
+            again = f"mgmt --store {store} upload --keep --key {key}{kept} {shlex.quote(copy.where)}"
             return f"mgmt delete {url} && {again}"
-    for other in catalog.metadata.archives_of(archive.digest):
-        if other.id != archive.id:
-            return f"mgmt download {shlex.quote(f'{other.store}/{other.s3_object_key}')}; then mgmt verify {url} again"
-    for copy in copies:
-        if copy.host != host():
-            return f"mgmt verify {url} on {copy.host}, which may still have {copy.path}"
+        if copy.is_archive:
+            return f"mgmt download {shlex.quote(copy.where)}   (then: mgmt verify {url})"
+        return f"tar -xzf {shlex.quote(copy.where)}   (then: mgmt delete {url}, and upload it with --keep --key {key})"
+    for elsewhere in context.catalog.metadata.copies_of(record.digest):
+        if elsewhere.host != host():
+            return f"mgmt verify {url}   (on {elsewhere.host}, which may still have {elsewhere.path})"
     return None
 
 
