@@ -44,8 +44,8 @@ class Extracted:
 class Wanted:
     """What to restore: the member `member` with everything below it, or the whole archive, as `name` (None: its own).
 
-    `digest` is the one it must have (None: not known), `limits` the most it may hold. With `skip_unsupported`, what the
-    file system of the destination cannot hold is left out.
+    `member` may omit the archive's own folder. `digest` is the one it must have (None: not known), `limits` the most it
+    may hold. With `skip_unsupported`, what the file system of the destination cannot hold is left out.
     """
 
     name: str | None = None
@@ -143,6 +143,7 @@ class _Extraction:
         self._destination = destination
         self._wanted = wanted
         self._base = _parts(wanted.member) if wanted.member is not None else None
+        self._root: Parts | None = None
         self._digest = Digest()
         self._members = self._size = 0
         self._seen = 0
@@ -155,8 +156,12 @@ class _Extraction:
         if limits.members is not None and self._seen > limits.members:
             raise IntegrityError(f"the archive holds more than the {limits.members} members that are recorded")
         path = _parts(member.path)
+        if self._root is None:
+            self._root = path[:1]
         if self._base is None:
-            self._base = path[:1]
+            self._base = self._root
+        elif self._members == 0 and path == self._root + self._base:
+            self._base = path
         parts = _below(self._base, path)
         if parts is None:
             if self._wanted.member is not None:
@@ -184,7 +189,10 @@ class _Extraction:
         """What was restored, compared with what is expected."""
         if self._members == 0:
             if self._wanted.member is not None and self._wanted.digest is None:
-                raise NotFoundError(f"the archive has no member {decode(b'/'.join(self._base or ()))}")
+                raise NotFoundError(
+                    f"the archive has no member {decode(b'/'.join(self._base or ()))}",
+                    next_step="mgmt download --archive NAME   (and list it: tar tzf)",
+                )
             raise IntegrityError("the archive holds none of the expected members")
         digest = self._digest.hexdigest()
         if self._wanted.digest not in (None, digest):

@@ -10,11 +10,11 @@ from mgmt.errors import IntegrityError
 _AT_ONCE = 1 << 16  # bytes of input; deflate expands them at most 1032 times
 
 
-def inflate(chunks: Iterable[Data]) -> Iterator[bytes]:
+def inflate(chunks: Iterable[Data], name: str = "the archive") -> Iterator[bytes]:
     """The content of a gzip stream (RFC 1952) of one or more members, piece by piece.
 
     Zeros after the end are padding. Raises IntegrityError for a stream that is damaged, truncated or not gzip; for a
-    wrong trailer, only after the whole content was yielded.
+    wrong trailer, only after the whole content was yielded. `name` is what the errors call the archive.
     """
     inflater = zlib_ng.decompressobj(31)
     begun = complete = False
@@ -26,14 +26,14 @@ def inflate(chunks: Iterable[Data]) -> Iterator[bytes]:
             try:
                 piece = inflater.decompress(data)
             except zlib_ng.error as error:  # type: ignore[misc]  # the stub is wrong: it is a class
-                raise IntegrityError(f"the archive is damaged or not gzip: {error}") from error
+                raise IntegrityError(f"{name} is damaged or not gzip ({error})") from error
             if piece:
                 yield piece
             data = b""
             if inflater.eof:
                 complete, data, inflater = True, inflater.unused_data, zlib_ng.decompressobj(31)
     if not complete:
-        raise IntegrityError("the archive is truncated" if begun else "the archive is empty")
+        raise IntegrityError(f"{name} is truncated" if begun else f"{name} is empty")
 
 
 def slices(chunks: Iterable[Data]) -> Iterator[bytes]:

@@ -124,10 +124,8 @@ def _status_of(args: Sequence[str], output: str) -> int:
         _show_help(exc, output)
         return ExitStatus.USAGE
     except click.ClickException as exc:
-        context = getattr(exc, "ctx", None)
-        hint = f"{context.command_path} --help" if context is not None else None
         # Click lists choices on lines of their own; an error is one line.
-        _report(" ".join(exc.format_message().split()), "ConfigurationError", output, next_step=hint)
+        _report(" ".join(exc.format_message().split()), "ConfigurationError", output, next_step=_hint(exc))
         return ExitStatus.USAGE
     except (KeyboardInterrupt, click.Abort) as exc:
         signals.finish_first()
@@ -142,6 +140,24 @@ def _status_of(args: Sequence[str], output: str) -> int:
 
         _report(describe_os_error(exc), "MgmtError", output)
         return ExitStatus.FAILED
+
+
+def _hint(exc: click.ClickException) -> str | None:
+    """What to type after a usage error: an option of `mgmt` itself stands before the command."""
+    context: click.Context | None = getattr(exc, "ctx", None)
+    if context is None:
+        return None
+    root = context.find_root()
+    if isinstance(exc, click.NoSuchOption) and context is not root:
+        for each in root.command.params:
+            if exc.option_name in each.opts:
+                value = (
+                    ""
+                    if isinstance(each, click.Option) and (each.is_flag or each.count)
+                    else f" {each.make_metavar(root)}"
+                )
+                return f"mgmt {exc.option_name}{value}{context.command_path.removeprefix('mgmt')} ..."
+    return f"{context.command_path} --help"
 
 
 def _interrupted(signum: int, output: str) -> int:

@@ -4,15 +4,18 @@ import sys
 
 import click
 
+from mgmt.choices import DEFAULT_PART_SIZE
 from mgmt.cli.app import App
 from mgmt.cli.parameters import Group, asking
 from mgmt.cli.render import Column
 from mgmt.config import DESCRIPTIONS, NAMES, check_name, redact
 from mgmt.errors import NotFoundError, RefusedError
 
+_MIB = 1 << 20
+
 COLUMNS = (
     Column("NAME", "name"),
-    Column("VALUE", "value", "long"),
+    Column("VALUE", "value"),
     Column("FROM", "origin", "long", leaves=1),
     Column("DESCRIPTION", "description", "sentence", leaves=2),
 )
@@ -32,11 +35,28 @@ def command() -> None:
     """
 
 
-def _rows(app: App) -> list[dict[str, object]]:
+def _value(app: App, name: str) -> object:
+    """The value that is used, also if it is a default."""
+    if name == "catalog":
+        return app.settings.catalog_url()
+    if name == "part_size":
+        return app.settings.part_size or DEFAULT_PART_SIZE
+    return getattr(app.settings, name)
 
+
+def _shown(name: str, value: object) -> str | None:
+    """A value for people, as the configuration file and the variables have it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if name == "part_size" and isinstance(value, int) and value % _MIB == 0:
+        return f"{value // _MIB} MiB"
+    return None if value is None else str(value)
+
+
+def _rows(app: App) -> list[dict[str, object]]:
     rows = []
     for name in NAMES:
-        value = app.settings.catalog_url() if name == "catalog" else getattr(app.settings, name)
+        value = _value(app, name)
         rows.append(
             {
                 "name": name,
@@ -57,7 +77,10 @@ def show(app: App) -> None:
     Example:
       mgmt config show
     """
-    app.render.many(_rows(app), COLUMNS)
+    rows = _rows(app)
+    if app.render.for_people:
+        rows = [{**each, "value": _shown(str(each["name"]), each["value"])} for each in rows]
+    app.render.many(rows, COLUMNS)
 
 
 @command.command()
@@ -75,7 +98,7 @@ def get(app: App, name: str) -> None:
     if row["value"] is None:
         raise NotFoundError(f"{name} is not set", next_step=f"mgmt config set {name} VALUE")
     if app.render.for_people:
-        app.render.line(str(row["value"]))
+        app.render.line(str(_shown(name, row["value"])))
     else:
         app.render.one(row)
 

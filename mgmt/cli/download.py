@@ -7,13 +7,14 @@ import click
 from mgmt.choices import OnConflict
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
-from mgmt.cli.outcomes import left_out, show_outcomes, show_previews
+from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
 from mgmt.config import ON_CONFLICT
 from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from mgmt.catalog import DownloadRecord
     from mgmt.services.download import Preview
 
 RECORDED = ("to", "members", "archive", "on_conflict", "skip_unsupported")
@@ -95,7 +96,7 @@ def command(
         def look(label: str) -> "Preview":
             return preview(by_label[label][0], options(by_label[label][1]), app.context())
 
-        show_previews(app, list(by_label), look, PLAN)
+        show_previews(app, list(by_label), look, PLAN, sentences=_foreseen)
         return
     bundle = app.context(given(ctx, RECORDED))
     outcomes = run_batch(
@@ -105,4 +106,13 @@ def command(
         name=f"{len(by_label)} downloads",
         unrecorded=bundle.note_read_only,
     )
-    show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1, sentences=left_out)
+    show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1, sentences=_sentences)
+
+
+def _foreseen(found: "Preview") -> list[str]:
+    return skipped(found.object, found.status, found.error_message)
+
+
+def _sentences(record: "DownloadRecord") -> list[str]:
+    """The lines for people about one target."""
+    return [*skipped(record.target_path or "", record.status, record.error_message), *left_out(record)]

@@ -11,7 +11,7 @@ from mgmt.cli.render import Column, print_error
 from mgmt.errors import MgmtError, ProblemError
 
 if TYPE_CHECKING:
-    from mgmt.catalog import OperationRecord
+    from mgmt.catalog import OperationRecord, Status
     from mgmt.services.steps.batch import Outcome, Result
 
 
@@ -37,12 +37,20 @@ def show_outcomes(
 
 
 def show_previews(
-    app: App, targets: Sequence[str], preview: "Callable[[str], Result]", columns: Sequence[Column]
+    app: App,
+    targets: Sequence[str],
+    preview: "Callable[[str], Result]",
+    columns: Sequence[Column],
+    *,
+    sentences: "Callable[[Result], list[str]] | None" = None,
 ) -> None:
     """Print what would be done with each target. Raises the error that the command itself would end with."""
     from mgmt.services.steps.batch import preview_each
 
     def row(outcome: "Outcome[Result]") -> object:
+        if outcome.record is not None:
+            for line in sentences(outcome.record) if sentences else ():
+                app.render.line(line)
         if outcome.error is None or not app.render.for_people:
             return outcome.record or _as_row(outcome)
         if len(targets) > 1:
@@ -113,6 +121,13 @@ def _as_row(outcome: "Outcome[Result]") -> dict[str, object] | None:
         "error": {"class": type(error).__name__, "retryable": error.retryable, "next": error.next_step},
         **({"problem": error.problem} if isinstance(error, ProblemError) else {}),
     }
+
+
+def skipped(target: str, status: "Status | None", message: str | None) -> list[str]:
+    """The line for people about a target that was skipped because of `--on-conflict skip`, and why."""
+    if status != "cancelled" or message is None:
+        return []
+    return [f"skipped   {target}: {message.removeprefix('skipped: ')}"]
 
 
 def left_out(record: "OperationRecord") -> list[str]:

@@ -59,8 +59,15 @@ def _refuse_empty(command: click.Command, ctx: click.Context, args: list[str]) -
     for parameter in command.params:
         value = given.get(parameter.name or "")
         if value == "" or (isinstance(value, list | tuple) and "" in value):
-            hint = parameter.get_error_hint(ctx)
+            hint = _as_typed(parameter, ctx)
             raise EmptyWordError(f"{hint} is an empty string; is a variable unset?", ctx)
+
+
+def _as_typed(parameter: click.Parameter, ctx: click.Context) -> str:
+    """The name of a parameter in a message: an argument without the marks that it may be left out or repeated."""
+    if isinstance(parameter, click.Argument):
+        return (parameter.metavar or str(parameter.name).upper()).strip("[].")
+    return parameter.get_error_hint(ctx)
 
 
 def expand_from_environment(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.outcomes import left_out, show_outcomes, show_previews
+from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, Size, dry_run, given, tag
 from mgmt.cli.render import Column
 from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
@@ -16,6 +16,7 @@ from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mgmt.catalog import UploadRecord
+    from mgmt.services.steps.preview import Preview
 
 RECORDED = (
     "all_of", "null", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
@@ -36,12 +37,12 @@ PLAN = (
     Column("STATUS", "status"),
     Column("TARGET", "target", "long"),
     Column("FILES", "files", "count", leaves=3),
-    Column("SIZE", "size", "size"),
+    Column("SIZE", "size", "size", leaves=1),
     Column("OBJECT", "object", "long"),
     Column("REQUESTS", "requests", "count", leaves=5),
     Column("LEFT OUT", "left_out", "count", leaves=4),
     Column("MOVED TO", "moved_to", "long", leaves=2),
-    Column("NOTE", "error_message", "long", leaves=1),
+    Column("NOTE", "error_message", "long"),
 )
 
 
@@ -114,7 +115,7 @@ def command(
 
         with app.catalog_to_look_at() as catalog:
             at = Looking(app.store_to_look_at(), catalog, app.progress)
-            show_previews(app, targets, lambda target: preview(target, options, at), PLAN)
+            show_previews(app, targets, lambda target: preview(target, options, at), PLAN, sentences=_foreseen)
         return
     app.store()  # a store that cannot be opened fails the command, not each target
     arguments = {name: getattr(options, name) for name in DECIDED if getattr(options, name)} | given(ctx, RECORDED)
@@ -170,13 +171,17 @@ def _targets(app: App, named: Sequence[str], *, keep: bool) -> list[str]:
     return [target for target in found.values() if target not in inside]
 
 
+def _foreseen(found: "Preview") -> list[str]:
+    return skipped(found.target, found.status, found.error_message)
+
+
 def _sentences(record: "UploadRecord", began: datetime) -> list[str]:
     """The lines for people about one target of a command that `began` at this time."""
     if record.completed_at is not None and record.completed_at < began:
         when = record.completed_at.astimezone().strftime("%Y-%m-%d")
         return [f"archived already  {record.target_path}, on {when}, as {record.s3_object_key}"]
     if record.proof is None:
-        return []
+        return skipped(str(record.target_path), record.status, record.error_message)
     count = f"{record.parts} part{'' if record.parts == 1 else 's'}"
     parts = f", {count}" if record.proof.startswith("server-checksum") else ""
     lines = [f"verified  sha256:{record.checksum_original}  {record.proof}{parts}"]

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from mgmt.archive import Hashed, Tree, look_again, move
 from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, Place, Role
-from mgmt.errors import MgmtError, NotFoundError, RefusedError
+from mgmt.errors import IntegrityError, MgmtError, NotFoundError, RefusedError
 from mgmt.paths import held_parent, mounted_in
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.copies import Copies, content_claim
+from mgmt.services.steps.copies import Copies, Proven, content_claim
 from mgmt.services.steps.local_files import host, paths_meant
 from mgmt.services.steps.movable import refuse_unmovable
 from mgmt.services.steps.resolve import AmbiguousNameError, find_archive
@@ -90,8 +90,8 @@ def _prove_and_remove(record: FreeRecord, copy: FileRecord, context: Context) ->
         tree = Tree(path, copy.name, folder=folder)
         _refuse_mounted(tree)
         refuse_unmovable(path, os.path.dirname(path), folder, what="removed", instead="")
-        seen = copies.hash(copy, folder)
-        proven = copies.archive_of(seen, copy.path)
+        seen = _compared(copies, copy, folder)
+        proven = _proven(copies, seen, copy.path)
         journal.link(record, copy, Role.COMPLETED)
         if proven.archive.record is not None:
             journal.link(record, proven.archive.record, Role.ARCHIVE)
@@ -103,6 +103,29 @@ def _prove_and_remove(record: FreeRecord, copy: FileRecord, context: Context) ->
         move(path, record.result_path, source_folder=folder, destination_folder=folder)
         if not finish_free(record, context, folder):
             raise MgmtError(f"{record.result_path}, which was {copy.path}, was moved away by another process just now")
+
+
+def _compared(copies: Copies, copy: FileRecord, folder: int) -> Hashed:
+    """`Copies.hash`, whose error for a folder names the change that needs no other archive."""
+    try:
+        return copies.hash(copy, folder)
+    except RefusedError as exc:
+        if exc.next_step is not None and copy.is_directory:
+            exc.next_step += (
+                "\nor, if only the time of a folder changed: touch -d @SECONDS FOLDER   (as in ls --members)"
+            )
+        raise
+
+
+def _proven(copies: Copies, seen: Hashed, path: str) -> Proven:
+    """`Copies.archive_of`, whose error names the command that explains a missing or damaged archive."""
+    try:
+        return copies.archive_of(seen, path)
+    except IntegrityError as exc:
+        first = next(iter(copies.context.catalog.metadata.archives_of(seen.digest)), None)
+        if exc.next_step is None and first is not None:
+            exc.next_step = f"mgmt verify {shlex.quote(f'{first.store}/{first.s3_object_key}')}"
+        raise
 
 
 def _copies(catalog: Catalog) -> list[FileRecord]:

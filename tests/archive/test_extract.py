@@ -298,6 +298,19 @@ def test_a_selected_hard_link_is_restored_as_a_file(tree: Tree, written: Written
     assert (out / "second name").read_text() == "hard"
 
 
+@pytest.mark.parametrize("path", ["", "/a.txt", "/empty"])
+def test_a_member_is_found_without_the_root(tmp_path: Path, out: Path, path: str) -> None:
+    root = tmp_path / "photos"
+    for folder in (root / "photos" / "empty", root / "beach" / "empty", root / "beach" / "beach"):
+        folder.mkdir(parents=True)
+        (folder.parent / "a.txt").write_text(os.fspath(folder))
+    written = write(Tree(os.fspath(root), "photos"), tmp_path / "index")
+    chosen = restore(written, out, "without", member=f"beach{path}")
+    assert chosen.digest == restore(written, out, "with", member=f"photos/beach{path}").digest
+    assert chosen.digest == select(written.index, f"beach{path}").digest
+    assert restore(written, out, "root", member="photos").digest == written.archived.digest
+
+
 def test_a_missing_member_is_reported(written: Written, out: Path) -> None:
     for path in ("photos/missing", "photos/od", "other"):
         with pytest.raises(NotFoundError, match="no member"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -45,9 +46,26 @@ def test_an_empty_value_is_refused_before_anything_starts(mgmt: Program, words: 
     before = sorted(mgmt.home.rglob("*"))
     done = mgmt.run(*words, *(["ls"] if words[0].startswith("-") else []))
     assert done.returncode == 2, done.stderr
-    assert "is an empty string" in done.stderr
+    assert re.search(r"^mgmt: ([A-Z:|-]+|'.*--?\w.*') is an empty string", done.stderr), done.stderr
     assert "--help" in done.stderr  # what to type next
     assert sorted(mgmt.home.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "next_step"),
+    [
+        (("verify", "--all", "-q"), "mgmt -q verify ..."),
+        (("db", "current", "--catalog", "x"), "mgmt --catalog URL db current ..."),
+        (("ls", "--no-such"), "mgmt ls --help"),
+        (("--no-such",), "mgmt --help"),
+    ],
+)
+def test_an_option_of_mgmt_after_the_command_is_shown_where_it_belongs(
+    mgmt: Program, words: tuple[str, ...], next_step: str
+) -> None:
+    done = mgmt.run("-o", "json", *words)
+    assert done.returncode == 2
+    assert json.loads(done.stderr)["error"]["next"] == next_step
 
 
 def test_an_empty_environment_variable_is_ignored(mgmt: Program) -> None:

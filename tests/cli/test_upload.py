@@ -139,6 +139,18 @@ def test_a_dry_run_finds_what_cannot_be_read(mgmt: Program, monkeypatch: pytest.
 
 
 @pytest.mark.sqlite
+def test_a_skipped_target_is_listed_with_the_reason(mgmt: Program) -> None:
+    words = taken_skip(mgmt)
+    why = f"skipped   {mgmt.work}/photos: file://{mgmt.home}/store/photos.tar.gz already holds other contents\n"
+    for last in (["-n"], []):
+        assert why in mgmt.ok("-q", "upload", *words, *last)
+    mgmt.ok("-q", "download", "photos", "--to", "out")
+    for last in (["-n"], []):
+        shown = mgmt.ok("-q", "download", "photos", "--to", "out", "--on-conflict", "skip", *last)
+        assert f"photos.tar.gz: {mgmt.work}/out/photos exists" in shown.splitlines()[0]
+
+
+@pytest.mark.sqlite
 def test_a_dry_run_creates_no_catalog(mgmt: Program) -> None:
     folder(mgmt)
     mgmt.ok("upload", "photos", "-n")

@@ -1,6 +1,7 @@
 """How mgmt handles copies in completed/ that a user edits, moves or removes by hand."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,36 @@ def test_an_edited_copy_is_freed_once_it_is_archived_in_place(
     for key, content in (("clip.tar.gz", "clip" * 100), ("clip-2.tar.gz", "edited" * 50)):
         on_directory.ok("download", key, "--to", f"back/{key}")
         assert (on_directory.work / "back" / key / "clip").read_text() == content
+
+
+def test_the_time_of_a_folder_can_be_set_back(on_directory: Program) -> None:
+    beach = on_directory.work / "holiday" / "beach"
+    beach.mkdir(parents=True)
+    (beach / "one.jpg").write_text("one")
+    on_directory.ok("upload", "holiday")
+    beach = on_directory.work / "completed" / "holiday" / "beach"
+    (beach / "Thumbs.db").write_text("x")
+    (beach / "Thumbs.db").unlink()
+    refused = on_directory.run("free", "holiday", "--yes")
+    assert refused.returncode == REFUSED
+    assert "touch -d @SECONDS FOLDER" in refused.stderr
+    (folder, _) = on_directory.json("ls", "--members", "holiday", "holiday/beach")
+    seconds, nanoseconds = divmod(folder["mtime_ns"], 10**9)
+    subprocess.run(["touch", "-d", f"@{seconds}.{nanoseconds:09}", beach], check=True)
+    on_directory.ok("free", "holiday", "--yes")
+
+
+@pytest.mark.parametrize("damage", ["missing", "corrupt"])
+def test_free_names_the_command_that_explains_a_lost_archive(on_directory: Program, copy: Path, damage: str) -> None:
+    archive = on_directory.home / "store" / "clip.tar.gz"
+    if damage == "missing":
+        archive.unlink()
+    else:
+        archive.write_bytes(bytes(archive.stat().st_size))
+    refused = on_directory.run("free", "clip", "--yes")
+    assert refused.returncode == 8
+    assert f"try: mgmt verify file://{archive}\n" in refused.stderr
+    assert copy.exists()
 
 
 def test_an_uploaded_copy_is_recorded_where_it_was_moved(on_directory: Program, copy: Path) -> None:

@@ -1,5 +1,6 @@
 """Checks of the store."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -26,7 +27,7 @@ def check_store(url: str, settings: Settings, uploads: dict[str, UploadRecord]) 
         store = open_unremembered(url, settings)
         yield from _clock(store)
         next(islice(store.list(), 1), None)
-        yield Finding(area="store", what="access", detail=f"{url} is reachable, and accepts the credentials")
+        yield Finding(area="store", what="access", detail=f"{url} is reachable{_access(url)}")
     except MgmtError as error:
         yield problem("store", "access", error)
         return
@@ -38,6 +39,13 @@ def check_store(url: str, settings: Settings, uploads: dict[str, UploadRecord]) 
             yield Finding(area="store", what=what, state="warning", detail=detail)
         except MgmtError as error:
             yield problem("store", what, error)
+
+
+def _access(url: str) -> str:
+    """What else is known of a store that can be listed; the space of a directory is checked as a disk."""
+    if not url.startswith("file://"):
+        return ", and accepts the credentials"
+    return ", and can be written" if os.access(url.removeprefix("file://"), os.W_OK | os.X_OK) else ""
 
 
 def _clock(store: ObjectStore) -> Iterator[Finding]:

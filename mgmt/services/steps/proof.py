@@ -111,7 +111,7 @@ def read_back(store: ObjectStore, key: str, checksum: str | None, digest: str | 
             whole.update(chunk)
             yield chunk
 
-    found = digest_members(inflate(counted()))
+    found = digest_members(inflate(counted(), store.location(key)))
     progress.stop()
     if digest not in (None, found.digest):
         raise IntegrityError(

@@ -82,8 +82,8 @@ def _known(name: str, catalog: Catalog, *, strictly: bool) -> list[FileRecord]:
 
 def _already_deleted(name: str, archive: FileRecord, catalog: Catalog) -> str:
     deletions = [each for each in catalog.metadata.operations_of(archive) if isinstance(each, DeleteRecord)]
-    when = next((f", at {each.completed_at:%Y-%m-%d %H:%M:%S} UTC" for each in deletions if each.completed_at), "")
-    return f"{name!r} means {archive.store}/{archive.s3_object_key}, which is deleted already{when}"
+    when = next((f" at {each.completed_at:%Y-%m-%d %H:%M:%S} UTC" for each in deletions if each.completed_at), "")
+    return f"{name!r} means {archive.store}/{archive.s3_object_key}, which was deleted{when}"
 
 
 def archive_id(record: UploadRecord) -> str:

@@ -90,8 +90,9 @@ class Restoring:
         on_content: Progress = NoProgress()  # bytes are counted where they are read, except for a selection
         if index is None or not index.lengths:
             progress.start(f"download {key}", self.stored.size)
-            tar: Iterable[Data] = inflate(self._counted_stream())
-            name = posixpath.basename(member.rstrip("/")) if member is not None else root_name(key)
+            tar: Iterable[Data] = inflate(self._counted_stream(), self.found.store.location(key))
+            member = member.rstrip("/") if member is not None else None
+            name = posixpath.basename(member) if member is not None else root_name(key)
             expected = expected if member is None else None
         elif member is not None:
             selection = select(index, member)
@@ -130,7 +131,7 @@ class Restoring:
         try:
             with open(temporary, "xb") as file:
                 chunks = self._counted_stream()
-                contents = digest_members(inflate(_written(chunks, file)))
+                contents = digest_members(inflate(_written(chunks, file), found.store.location(found.key)))
                 for chunk in chunks:  # what follows the end of the tar
                     file.write(chunk)
                 if expected not in (None, contents.digest):
