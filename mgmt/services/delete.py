@@ -125,12 +125,15 @@ def _stored(archive: Archive) -> StoredObject | None:
 def preview(name: str, context: Context, *, last_copy: bool) -> dict[str, object]:
     """What `delete` would remove, refusals included; changes nothing."""
     archive = find_archive(name, context, strictly=True)
-    if not last_copy:
-        _other_copy(archive, context)
+    copy = None if last_copy else _other_copy(archive, context)
     stored = _stored(archive)
+    if stored is not None and not last_copy:
+        _refuse_other_contents(archive, stored, context)
     return {
         "type": "preview",
         "object": archive.store.location(archive.key),
         "size": 0 if stored is None else stored.size,  # already gone: only its record is updated
         "index": None if stored is None else find_index(archive.store, stored),
+        "other_copy": copy and copy.where,
+        "last_copy": last_copy,
     }
