@@ -22,7 +22,7 @@ PLAN = (
     Column("DELETE", "object", "long"),
     Column("SIZE", "size", "size"),
     Column("INDEX", "index", "long", leaves=1),
-    Column("OTHER COPY", lambda plan: "not looked for" if plan.get("last_copy") else plan["other_copy"], "long"),
+    Column("OTHER COPY", "other_copy", "long"),
 )
 
 
