@@ -19,12 +19,15 @@ from mgmt.errors import NotFoundError
 
 @dataclass(frozen=True, slots=True)
 class IgnoredKeys:
-    """Keys that are ignored in a store; one that ends with "/" stands for all below it."""
+    """Keys that are ignored in a store; one that ends with "/" stands for all below it that cannot be mgmt's."""
 
     keys: frozenset[str]
 
     def __contains__(self, key: str) -> bool:
-        return key in self.keys or any(key.startswith(each) for each in self.keys if each.endswith("/"))
+        if key in self.keys:
+            return True
+        own = key.endswith((".tar.gz", ".index.jsonl.gz"))  # the catalog may have lost it, or never had it
+        return not own and any(key.startswith(each) for each in self.keys if each.endswith("/"))
 
 
 class Lookups:
