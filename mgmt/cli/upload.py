@@ -93,15 +93,17 @@ def command(
       mgmt upload --all ~/Videos --exclude '*.tmp' -n
     """
     from mgmt.services.steps.batch import run_batch
-    from mgmt.services.steps.overlaps import needed
+    from mgmt.services.steps.overlaps import known_stores, needed
     from mgmt.services.steps.plan import UploadOptions, expand_all
     from mgmt.services.upload import upload
 
     app: App = ctx.obj
     settings = app.settings
-    own = needed(settings.store, settings.catalog_file(), chosen["keep_archive"])
 
     def everything_in(folder: str) -> list[str]:
+        with app.catalog_to_look_at() as catalog:
+            stores = known_stores(catalog)
+        own = needed(settings.store, settings.catalog_file(), chosen["keep_archive"], stores)
         return expand_all(folder, settings.completed_dir, own)
 
     named = _named(paths, all_of, files_from, null=null, everything_in=everything_in)

@@ -96,6 +96,19 @@ class Lookups:
         with self._database.reading() as session:
             return [str(url) for url in session.scalars(query)]
 
+    def stores_in_use(self) -> list[str]:
+        """The URL of each store that an archive is recorded as stored in."""
+        next_url = select(func.min(FileRecord.store)).where(
+            FileRecord.store.is_not(None), FileRecord.status != FileStatus.DELETED
+        )
+        found: list[str] = []
+        with self._database.reading() as session:
+            url = session.scalar(next_url)
+            while url is not None:  # a step in an index for each: there may be a million archives, and few stores
+                found.append(url)
+                url = session.scalar(next_url.where(FileRecord.store > url))
+        return found
+
     def has_archives_in(self, store: str) -> bool:
         """Whether an archive is recorded as stored in the store with this URL."""
         query = select(FileRecord.id).where(FileRecord.store == store, FileRecord.status == FileStatus.COMPLETED)
