@@ -23,8 +23,8 @@ LIST = (
 def command(ctx: click.Context, keys: tuple[str, ...], undo: bool) -> None:
     """Ignore objects in the store that are not mgmt's.
 
-    `verify --all` and `db rebuild` pass over them. A KEY that ends with / means all objects below it; archives of mgmt
-    there are verified all the same. Without KEY, list what is ignored.
+    `verify --all` and `db rebuild` pass over them. A KEY that ends with / means all objects below it, except
+    archives and indexes (*.tar.gz, *.index.jsonl.gz). Without KEY, list what is ignored.
 
     \b
     Example:

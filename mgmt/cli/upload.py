@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from mgmt.choices import OnConflict
 from mgmt.cli.app import App
 from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, Size, dry_run, given, tag
@@ -16,6 +17,7 @@ from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mgmt.catalog import UploadRecord
+    from mgmt.services.steps.plan import UploadOptions
     from mgmt.services.steps.preview import Preview
 
 RECORDED = (
@@ -94,22 +96,25 @@ def command(
       mgmt upload --all ~/Videos --exclude '*.tmp' -n
     """
     from mgmt.services.steps.batch import run_batch
-    from mgmt.services.steps.overlaps import needed
+    from mgmt.services.steps.overlaps import known_stores, needed
     from mgmt.services.steps.plan import UploadOptions, expand_all
+    from mgmt.services.steps.targets import unless_part_of_another
     from mgmt.services.upload import upload
 
     app: App = ctx.obj
     settings = app.settings
-    own = needed(settings.store, settings.catalog_file(), chosen["keep_archive"])
 
     def everything_in(folder: str) -> list[str]:
+        with app.catalog_to_look_at() as catalog:
+            stores = known_stores(catalog)
+        own = needed(settings.store, settings.catalog_file(), chosen["keep_archive"], stores)
         return expand_all(folder, settings.completed_dir, own)
 
     named = _named(paths, all_of, files_from, null=null, everything_in=everything_in)
-    targets = _targets(app, named, keep=chosen["keep"])
+    options = UploadOptions.from_settings(settings, bandwidth=bwlimit, **chosen)
+    targets = _targets(app, named, options)
     if chosen["key"] is not None and len(targets) > 1:
         raise ConfigurationError("--key names one archive, but there are several targets", next_step="leave out --key")
-    options = UploadOptions.from_settings(settings, bandwidth=bwlimit, **chosen)
     if dry_run:
         from mgmt.services.steps.preview import Looking, preview
 
@@ -123,7 +128,7 @@ def command(
         arguments["files_from"] = files_from.name
     outcomes = run_batch(
         targets,
-        lambda target, context: upload(target, options, context),
+        unless_part_of_another(lambda target, context: upload(target, options, context)),
         app.context(arguments),
         name=all_of or f"{len(targets)} uploads",
     )
@@ -156,15 +161,18 @@ def _named(
     return targets
 
 
-def _targets(app: App, named: Sequence[str], *, keep: bool) -> list[str]:
+def _targets(app: App, named: Sequence[str], options: "UploadOptions") -> list[str]:
     """Each of the targets once, in order.
 
-    One inside another is a part of that, and is gone when that has been moved; with `keep`, it is a target of its own.
+    One inside another is a part of that, and is gone when that has been moved. With `keep` it is a target of its own,
+    and with `skip`, after all others: what it is a part of may be skipped.
     """
     from mgmt.services.steps.targets import inside_another, once_each
 
     found = once_each(named)
-    inside = {} if keep else inside_another(found)
+    inside = {} if options.keep else inside_another(found)
+    if options.on_conflict == OnConflict.SKIP:
+        return [*(target for target in found.values() if target not in inside), *inside]
     for part, whole in list(inside.items())[:1]:
         others = f", as are {len(inside) - 1} more targets in others" if len(inside) > 1 else ""
         app.progress.note(f"note: {part} is in {whole}, and is archived as a part of it only{others}")

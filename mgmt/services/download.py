@@ -11,7 +11,7 @@ from mgmt.errors import ConflictError
 from mgmt.paths import folder_to_make
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import claim, describe, token
-from mgmt.services.steps.overlaps import refuse_in_store
+from mgmt.services.steps.overlaps import known_stores, refuse_in_store
 from mgmt.services.steps.proof import refuse_frozen
 from mgmt.services.steps.resolve import find_archive
 from mgmt.services.steps.restoring import DownloadOptions, Restoring, free_name, index_if_any, root_name
@@ -44,7 +44,7 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
             if record.is_recorded:
                 catalog.journal.checkpoint()
             refuse_frozen(found.store, stored)
-            refuse_in_store(folder, "--to", found.store.url, next_step=_ELSEWHERE)
+            refuse_in_store(folder, "--to", [found.store.url, *known_stores(catalog)], next_step=_ELSEWHERE)
             make_folders(folder)
             remove_partial(folder, token(record.operation_id))  # of an interrupted run of this very operation
             try:
@@ -92,7 +92,7 @@ def preview(name: str, options: DownloadOptions, context: Context) -> Preview:
     stored = found.store.head(found.key)
     refuse_frozen(found.store, stored)
     folder = folder_to_make(options.to)
-    refuse_in_store(folder, "--to", found.store.url, next_step=_ELSEWHERE)
+    refuse_in_store(folder, "--to", [found.store.url, *known_stores(context.catalog)], next_step=_ELSEWHERE)
     size, restored = stored.size, posixpath.basename(found.key) if options.archive else root_name(found.key)
     with index_if_any(found, stored) as index:
         if index is not None and index.lengths and not options.archive:

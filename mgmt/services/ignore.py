@@ -3,17 +3,22 @@
 The list is what the operations of this type say; the last one of each object decides.
 """
 
+import shlex
+
 from mgmt.catalog import IgnoreRecord
-from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
+from mgmt.errors import ConfigurationError, NotFoundError, RefusedError, StoreError, StoreUnavailableError
 from mgmt.services.steps.context import Context
-from mgmt.storage import ObjectStore
+from mgmt.services.steps.index_keys import OPERATION, SUFFIX
+from mgmt.services.steps.indexes import find_index, look_up
+from mgmt.storage import ObjectStore, is_key
 
 
 def ignore(key: str, context: Context, *, undo: bool) -> IgnoreRecord:
     """Ignore the object at `key` in the configured store, or all below `key` if it ends with "/"; or `undo` that.
 
     `key` may be the whole URL, of any store. Archives and indexes of mgmt below it are verified all the same. Raises
-    NotFoundError when nothing has that key, or when it is not ignored; RefusedError when it is an archive.
+    NotFoundError when nothing has that key, or when it is not ignored; RefusedError when it is an archive or an index,
+    whether this catalog knows it or not.
     """
     store, key = _split(key, context)
     url, catalog = store.location(key), context.catalog
@@ -32,7 +37,27 @@ def ignore(key: str, context: Context, *, undo: bool) -> IgnoreRecord:
             raise NotFoundError(f"{url} does not exist", next_step="mgmt verify --all   (names unknown objects)")
         elif not key.endswith("/") and not catalog.metadata.unknown_keys(store.url, [key]):
             raise RefusedError(f"{url} belongs to mgmt, so it is not ignored", next_step=f"mgmt verify {url}")
+        elif not key.endswith("/") and _is_own(store, key):
+            raise RefusedError(
+                f"{url} is an archive or an index of mgmt, so it is not ignored",
+                next_step=f"mgmt --store {shlex.quote(store.url)} db rebuild",
+            )
     return record
+
+
+def _is_own(store: ObjectStore, key: str) -> bool:
+    """Whether the object at `key` is an index, carries the id of an archive, or has an index."""
+    if key.endswith(SUFFIX):
+        return True
+    if not is_key(key):
+        return False
+    try:
+        stored = look_up(store, key)
+        return stored is not None and (OPERATION in stored.metadata or find_index(store, stored) is not None)
+    except StoreUnavailableError:
+        raise
+    except StoreError:
+        return False  # what may not be looked at is somebody else's
 
 
 def _split(key: str, context: Context) -> tuple[ObjectStore, str]:

@@ -68,21 +68,22 @@ def _listed(
 ) -> tuple[dict[str, StoredObject], dict[str, list[str]], list[str]]:
     """The archives of `store` by their keys, the keys of the indexes of each key, and the keys that are not of mgmt.
 
-    Without what is `ignored`.
+    Without what is `ignored`, unless an index says that it is an archive.
     """
     objects: dict[str, StoredObject] = {}
+    passed: dict[str, StoredObject] = {}
     indexes: dict[str, list[str]] = {}
     foreign: list[str] = []
     for stored in store.list():
         if stored.key in ignored:
-            continue
-        if not is_key(stored.key):
+            passed[stored.key] = stored
+        elif not is_key(stored.key):
             foreign.append(stored.key)
         elif stored.key.endswith(SUFFIX):
             indexes.setdefault(archive_key(stored.key), []).append(stored.key)
         else:
             objects[stored.key] = stored
-    return objects, indexes, foreign
+    return {**objects, **{key: passed[key] for key in indexes if key in passed}}, indexes, foreign
 
 
 def _record_interrupted(key: str, store: ObjectStore, catalog: Catalog) -> bool:

@@ -85,7 +85,7 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
                     context.catalog.journal.checkpoint()
                 else:
                     try:
-                        plan = plan_upload(target, options, store, folder)
+                        plan = plan_upload(target, options, store, context.catalog, folder)
                     except NotFoundError as exc:
                         raise explained(exc, earlier, store) from exc
                     remove_copy(record)  # a killed run may have left some of it

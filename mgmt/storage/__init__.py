@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from mgmt.errors import ConfigurationError
 from mgmt.storage.etags import has_etag
-from mgmt.storage.keys import ARN, check_key, is_key, key_for
+from mgmt.storage.keys import ARN, OWN, check_key, is_key, key_for
 from mgmt.storage.store import (
     OPERATION,
     PROBE,
@@ -23,6 +23,7 @@ from mgmt.storage.store import (
 
 __all__ = [
     "OPERATION",
+    "OWN",
     "PROBE",
     "Attributes",
     "Capabilities",

@@ -191,6 +191,34 @@ def test_with_keep_it_is_an_archive_of_its_own(mgmt: Program) -> None:
     assert {each["path"] for each in mgmt.json("ls", "--location", "s3")} == {"photos.tar.gz", "one.jpg.tar.gz"}
 
 
+@pytest.mark.sqlite
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_part_of_a_skipped_target_is_archived_by_itself(mgmt: Program, *, reverse: bool) -> None:
+    taken(mgmt)
+    mgmt.ok("upload", "--on-conflict", "skip", *sorted(["photos", "photos/one.jpg"], reverse=reverse))
+    assert {each["path"] for each in mgmt.json("ls", "--location", "s3")} == {"photos.tar.gz", "one.jpg.tar.gz"}
+    assert sorted(os.listdir(mgmt.work / "photos")) == ["completed", "two.tmp"]
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_part_of_what_was_not_skipped_is_archived_with_it(mgmt: Program, *, reverse: bool) -> None:
+    folder(mgmt)
+    (mgmt.work / "link").symlink_to(".")
+    mgmt.ok("upload", "--on-conflict", "skip", *sorted(["photos", "link/photos/one.jpg"], reverse=reverse))
+    assert [each["path"] for each in mgmt.json("ls", "--location", "s3")] == ["photos.tar.gz"]
+    assert sorted(os.listdir(mgmt.work / "completed" / "photos")) == ["one.jpg", "two.tmp"]
+
+
+@pytest.mark.sqlite
+def test_parts_of_parts_of_a_skipped_target_are_archived_once(mgmt: Program) -> None:
+    taken(mgmt)
+    (mgmt.work / "photos" / "sub").mkdir()
+    (mgmt.work / "photos" / "sub" / "three.jpg").write_text("three")
+    mgmt.ok("upload", "--on-conflict", "skip", "photos/sub/three.jpg", "photos", "photos/sub")
+    assert {each["path"] for each in mgmt.json("ls", "--location", "s3")} == {"photos.tar.gz", "sub.tar.gz"}
+
+
 def test_tags_of_an_archive_that_is_recognised_are_not_merged_silently(mgmt: Program) -> None:
     path = folder(mgmt)
     mgmt.ok("upload", "photos", "--keep", "--tag", "year=2025", "--tag", "who=ann")

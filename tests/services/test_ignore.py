@@ -1,5 +1,6 @@
 """Objects that are not mgmt's are ignored when the user says so, and nothing else is."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,48 @@ def test_an_archive_and_its_index_are_not_ignored(shared: Program) -> None:
     (index,) = [each for each in Path(shared.store.removeprefix("file://")).iterdir() if ".index." in each.name]
     assert shared.run("ignore", index.name).returncode == ExitStatus.REFUSED
     assert shared.json("ignore") == []
+
+
+@pytest.mark.parametrize("key", ["thumbs/more.tar.gz", "thumbs/more"])
+def test_an_archive_that_the_catalog_has_lost_is_not_hidden(shared: Program, key: str) -> None:
+    (shared.work / "more").write_text("precious too")
+    shared.ok("ignore", "thumbs/", "README")
+    shared.ok("upload", "more", "--key", key)
+    shared.records.remove()
+    shared.ok("ignore", "thumbs/", "README")
+    assert shared.run("verify", "--all").stdout.count("unknown") >= 3
+    shared.ok("db", "rebuild")
+    assert {each["path"] for each in shared.json("ls")} == {"notes.tar.gz", key}
+    assert unknown(shared) == 0
+
+
+@pytest.mark.parametrize("key", ["notes.tar.gz", "other"])
+def test_an_archive_of_another_catalog_is_not_ignored(shared: Program, key: str) -> None:
+    (shared.work / "other").write_text("precious too")
+    shared.ok("upload", "other", "--key", "other")
+    shared.records.remove()
+    store = Path(shared.store.removeprefix("file://"))
+    (index,) = [each.name for each in store.iterdir() if each.name.startswith(f"{key}.") and ".index." in each.name]
+    for name in (key, index):
+        done = shared.run("ignore", name)
+        assert done.returncode == ExitStatus.REFUSED
+        assert "db rebuild" in done.stderr
+    assert shared.json("ignore") == []
+
+
+def test_an_archive_without_its_metadata_is_known_by_its_index(shared: Program) -> None:
+    shared.records.remove()
+    shutil.rmtree(Path(shared.store.removeprefix("file://"), ".mgmt"))
+    assert shared.run("ignore", "notes.tar.gz").returncode == ExitStatus.REFUSED
+
+
+def test_a_foreign_tar_below_a_prefix_is_ignored_by_its_name(shared: Program) -> None:
+    Path(shared.store.removeprefix("file://"), "thumbs/theirs.tar.gz").write_text("theirs")
+    shared.ok("ignore", "thumbs/", "README")
+    assert unknown(shared) == 1
+    shared.ok("ignore", "thumbs/theirs.tar.gz")
+    assert unknown(shared) == 0
+    shared.ok("db", "rebuild")
 
 
 @pytest.mark.parametrize("key", ["missing", "READ", "thumb"])

@@ -33,9 +33,9 @@ def import_history(database: Database, source: BinaryIO, *, update: bool = False
     """Add the history in `source`, gzipped or not, to the catalog, in one transaction.
 
     Rows that exist must be equal, and are not changed. With `update`, records of the same files and members that differ
-    get the values in `source`, which should be the newer ones; operations never change. Raises ConflictError if they
-    differ, IntegrityError if `source` is damaged or does not match its seals, ConfigurationError if it is not an
-    export, or from a newer mgmt.
+    get the values in `source`, which must be the newer ones; operations never change. Raises ConflictError if they
+    differ or `source` is older, IntegrityError if `source` is damaged or does not match its seals, ConfigurationError
+    if it is not an export, or from a newer mgmt.
     """
     with database.transaction() as session:
         connection = session.connection()

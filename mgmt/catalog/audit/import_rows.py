@@ -29,6 +29,7 @@ _OTHERWISE = text(
     "SELECT f.operation_id FROM finished f JOIN operations o ON o.operation_id = f.operation_id "
     "WHERE o.sha256 <> f.sha256 OR o.seal IS NOT NULL AND o.seal <> coalesce(f.seal, -1) ORDER BY o.seq LIMIT 1"
 )
+_NEWEST = text("SELECT max(seq) FROM operations")
 _SEALED_SINCE = text(
     "SELECT count(*) FROM operations o JOIN finished f ON f.operation_id = o.operation_id "
     "WHERE o.sha256 IS NOT NULL AND o.seal IS NULL AND f.seal IS NOT NULL"
@@ -66,6 +67,8 @@ class ImportedRows:
         self._empty = {name for name, table in self._tables.items() if _is_empty(connection, table)}
         self._live: set[str] = set()
         """The ids of operations that have not finished."""
+        self._newest = connection.scalar(_NEWEST) or 0
+        self._newest_imported = 0
         self._recorded_anew: set[int] = set()
         """The ids of archives whose members have changed."""
         # The collation of the other columns: with another one the planner compares each row with each.
@@ -85,8 +88,16 @@ class ImportedRows:
                 self._add(self._table(name, batch), batch)
 
     def finish(self) -> None:
-        """Set the hashes and seals of operations, after which they cannot change."""
+        """Set the hashes and seals of operations, after which they cannot change.
+
+        Raises ConflictError if records were updated from an export that is older than the catalog.
+        """
         connection = self._connection
+        if self.updated and self._newest_imported < self._newest:
+            raise ConflictError(
+                "the export is older than the catalog, and records would go back: nothing was imported",
+                next_step="mgmt db export FILE   (in the other catalog; then import that)",
+            )
         if not self._is_sqlite:
             # Autovacuum sees nothing of this transaction, and without statistics the planner joins row by row.
             connection.exec_driver_sql(
@@ -157,8 +168,10 @@ class ImportedRows:
 
     def _without_store_state(self, name: str, row: Facts) -> Facts:
         """The row to import: of an upload that has not finished, without what it may remove from its store."""
-        if name == "operations" and row.get("status") in LIVE:
-            self._live.add(row["operation_id"])
+        if name == "operations":
+            self._newest_imported = max(self._newest_imported, row.get("seq") or 0)
+            if row.get("status") in LIVE:
+                self._live.add(row["operation_id"])
         if name != UploadRecord.__tablename__ or row["operation_id"] not in self._live:
             return row
         return {column: value for column, value in row.items() if column not in _STORE_STATE}

@@ -19,12 +19,15 @@ from mgmt.errors import NotFoundError
 
 @dataclass(frozen=True, slots=True)
 class IgnoredKeys:
-    """Keys that are ignored in a store; one that ends with "/" stands for all below it."""
+    """Keys that are ignored in a store; one that ends with "/" stands for all below it that cannot be mgmt's."""
 
     keys: frozenset[str]
 
     def __contains__(self, key: str) -> bool:
-        return key in self.keys or any(key.startswith(each) for each in self.keys if each.endswith("/"))
+        if key in self.keys:
+            return True
+        own = key.endswith((".tar.gz", ".index.jsonl.gz"))  # the catalog may have lost it, or never had it
+        return not own and any(key.startswith(each) for each in self.keys if each.endswith("/"))
 
 
 class Lookups:
@@ -92,6 +95,19 @@ class Lookups:
         query = select(FileRecord.store).where(FileRecord.store.is_not(None)).distinct().order_by(FileRecord.store)
         with self._database.reading() as session:
             return [str(url) for url in session.scalars(query)]
+
+    def stores_in_use(self) -> list[str]:
+        """The URL of each store that an archive is recorded as stored in."""
+        next_url = select(func.min(FileRecord.store)).where(
+            FileRecord.store.is_not(None), FileRecord.status != FileStatus.DELETED
+        )
+        found: list[str] = []
+        with self._database.reading() as session:
+            url = session.scalar(next_url)
+            while url is not None:  # a step in an index for each: there may be a million archives, and few stores
+                found.append(url)
+                url = session.scalar(next_url.where(FileRecord.store > url))
+        return found
 
     def has_archives_in(self, store: str) -> bool:
         """Whether an archive is recorded as stored in the store with this URL."""

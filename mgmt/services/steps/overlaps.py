@@ -10,14 +10,18 @@ import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
+from stat import S_ISDIR
 from typing import NamedTuple
 
 from mgmt.archive import Tree
 from mgmt.archive.tree import Entry, Skipped
+from mgmt.catalog import Catalog
 from mgmt.errors import ConfigurationError
 from mgmt.paths import absolute, is_inside, on_the_way
+from mgmt.storage import OWN
 
 _SCHEME = "file://"
+_STORE, _OTHER_STORE = "the store", "another store"
 
 
 class Needed(NamedTuple):
@@ -26,12 +30,32 @@ class Needed(NamedTuple):
     what: str
     path: str
 
+    @property
+    def is_store(self) -> bool:
+        """Whether it is a directory store, which holds archives and no originals."""
+        return self.what in (_STORE, _OTHER_STORE)
 
-def needed(store_url: str | None, catalog_file: str | None, keep_archive: str | None) -> list[Needed]:
-    """Everything on this machine that an upload to this store, with this catalog, works with."""
+
+def known_stores(catalog: Catalog | None) -> list[str]:
+    """The URLs of the directory stores that the catalog has archives in, and that are on this machine."""
+    urls = catalog.metadata.stores_in_use() if catalog is not None else []
+    # Another machine that uses the catalog may have its store at a path where this one has originals.
+    return [url for url in urls if (folder := store_folder(url)) is not None and is_directory_store(folder)]
+
+
+def is_directory_store(folder: str) -> bool:
+    """Whether `folder` holds what only a directory store does; one that was never used does not."""
+    return any(os.path.isdir(os.path.join(folder, OWN, each)) for each in ("objects", "uploads"))
+
+
+def needed(
+    store_url: str | None, catalog_file: str | None, keep_archive: str | None, others: Sequence[str] = ()
+) -> list[Needed]:
+    """Everything on this machine that an upload to this store, with this catalog and its `others`, works with."""
     found = [Needed("the folder for temporary files", tempfile.gettempdir())]
-    if (folder := store_folder(store_url)) is not None:
-        found.append(Needed("the store", folder))
+    for url in dict.fromkeys([store_url, *others]):
+        if (folder := store_folder(url)) is not None:
+            found.append(Needed(_STORE if url == store_url else _OTHER_STORE, folder))
     if catalog_file is not None:
         found.append(Needed("the catalog", catalog_file))
         found += [
@@ -55,19 +79,23 @@ def refuse_overlap(target: str, others: Sequence[Needed]) -> None:
     for each in others:
         if is_inside(each.path, target):
             raise _overlap(target, each)
-        if each.what == "the store" and is_inside(target, each.path):
+        if each.is_store and is_inside(target, each.path):
             raise ConfigurationError(
                 f"{target} is in the store {each.path}, which holds archives and no originals",
                 next_step="mgmt download NAME   (to archive what an archive holds)",
             )
+    if is_directory_store(target):
+        raise _overlap(target, Needed(_OTHER_STORE, target))
 
 
-def refuse_in_store(folder: str, what: str, store_url: str, *, next_step: str) -> None:
-    """Raise ConfigurationError when `folder`, called `what`, is in the directory of the store, or is that directory."""
-    root = store_folder(store_url)
-    if root is not None and is_inside(folder, root):
-        where = f"in the store {root}" if not is_inside(root, folder) else "the store"
-        raise ConfigurationError(f"{what} {folder} is {where}", next_step=next_step)
+def refuse_in_store(folder: str, what: str, store_urls: Sequence[str], *, next_step: str) -> None:
+    """Raise ConfigurationError when `folder`, called `what`, is in one of the stores, or is another directory store."""
+    for root in filter(None, map(store_folder, store_urls)):
+        if is_inside(folder, root):
+            where = f"in the store {root}" if not is_inside(root, folder) else _STORE
+            raise ConfigurationError(f"{what} {folder} is {where}", next_step=next_step)
+    if is_directory_store(folder):
+        raise ConfigurationError(f"{what} {folder} is {_OTHER_STORE}", next_step=next_step)
 
 
 def not_leading_to(others: Sequence[Needed]) -> Callable[[str], bool]:
@@ -99,6 +127,10 @@ class _Watched(Tree):
             for entry in entries:
                 if (found := self.others.get((entry.stat.st_dev, entry.stat.st_ino))) is not None:
                     raise _overlap(self.root, found)
+                if S_ISDIR(entry.stat.st_mode) and os.path.basename(entry.name) == OWN:
+                    folder = os.path.dirname(self.disk_path(entry.name))
+                    if is_directory_store(folder):
+                        raise _overlap(self.root, Needed(_OTHER_STORE, folder))
                 yield entry
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mgmt.archive import Survey, Tree, survey
-from mgmt.catalog import UploadRecord
+from mgmt.catalog import Catalog, UploadRecord
 from mgmt.choices import FROZEN_CLASSES, Level, OnConflict, Proof
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
@@ -17,6 +17,8 @@ from mgmt.services.steps.mirror_files import is_mirror
 from mgmt.services.steps.movable import MEND, completed_dir, refuse_unmovable
 from mgmt.services.steps.overlaps import (
     Needed,
+    is_directory_store,
+    known_stores,
     needed,
     not_leading_to,
     refuse_in_store,
@@ -95,10 +97,13 @@ class Plan:
         return self.survey.size + entries * (1536 + 256)
 
 
-def plan_upload(target: str, options: UploadOptions, store: ObjectStore, folder: int | None = None) -> Plan:
+def plan_upload(
+    target: str, options: UploadOptions, store: ObjectStore, catalog: Catalog | None, folder: int | None = None
+) -> Plan:
     """Refuse what could not be archived, proven or moved later; return what will be done with the rest.
 
-    `target` is canonical; `folder` is the open folder that holds it, if given. Reads no contents, changes nothing.
+    `target` is canonical; `folder` is the open folder that holds it, if given. The stores of `catalog` are protected
+    as `store` is. Reads no contents, changes nothing.
     """
     mode = _mode(target, folder)
     if stat.S_ISLNK(mode):
@@ -107,11 +112,12 @@ def plan_upload(target: str, options: UploadOptions, store: ObjectStore, folder:
         raise ConfigurationError(f"{target} is a mirror of the catalog, which mgmt writes itself")
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         raise ConfigurationError(f"{target} is neither a file nor a folder")
-    own = needed(store.url, options.catalog_file, options.keep_archive)
+    others = known_stores(catalog)
+    own = needed(store.url, options.catalog_file, options.keep_archive, others)
     refuse_overlap(target, own)
     if options.keep_archive is not None:
         kept_in = folder_to_make(options.keep_archive)
-        refuse_in_store(kept_in, "--keep-archive", store.url, next_step="name a folder outside of it")
+        refuse_in_store(kept_in, "--keep-archive", [store.url, *others], next_step="name a folder outside of it")
     _refuse_unprovable(options, store)
     key = key_of(target, options)
     _refuse_long(key, store)
@@ -124,7 +130,7 @@ def plan_upload(target: str, options: UploadOptions, store: ObjectStore, folder:
     stays = options.keep or bool(found.skipped)
     completed = None if stays else completed_dir(target, options.completed_dir, folder)
     if completed is not None:
-        refuse_in_store(completed, "completed_dir", store.url, next_step=MEND)
+        refuse_in_store(completed, "completed_dir", [store.url, *others], next_step=MEND)
         refuse_unmovable(target, completed, folder)
     return Plan(
         tree=tree,
@@ -182,14 +188,15 @@ def _upload_of(path: str) -> str:
 def expand_all(folder: str, setting: str, own: Sequence[Needed] = ()) -> list[str]:
     """What `--all` means: everything directly in `folder`, except its completed folder and a mirror of the catalog.
 
-    What mgmt itself works with, its `own`, is left out too. Raises ConfigurationError for a folder in the store.
+    What mgmt itself works with, its `own`, is left out too, and so is any store. Raises ConfigurationError for a folder
+    in a store.
     """
     folder = real_folder(folder)
-    for each in own:
-        if each.what == "the store":
-            refuse_in_store(folder, "--all", f"file://{each.path}", next_step="name a folder with originals")
+    stores = [f"file://{each.path}" for each in own if each.is_store]
+    refuse_in_store(folder, "--all", stores, next_step="name a folder with originals")
     completed = folder_to_make(os.path.join(folder, setting))
     names = sorted(os.listdir(folder), key=os.fsencode)
     paths = (os.path.join(folder, name) for name in names)
     may_go = not_leading_to([Needed("completed_dir", completed), *own])
-    return [path for path in paths if not (os.path.islink(path) or is_mirror(path)) and may_go(path)]
+    originals = (path for path in paths if not (os.path.islink(path) or is_mirror(path) or is_directory_store(path)))
+    return [path for path in originals if may_go(path)]

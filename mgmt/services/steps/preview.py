@@ -68,7 +68,7 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
         )
     with held_parent(path) as (target, folder):
         try:
-            plan = plan_upload(target, options, at.store, folder)
+            plan = plan_upload(target, options, at.store, at.catalog, folder)
         except NotFoundError as exc:
             raise explained(exc, done, at.store) from exc
         skipped = plan.survey.skipped + (closed := unreadable(plan.tree))

@@ -3,10 +3,12 @@
 import codecs
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from mgmt.catalog import UploadRecord
 from mgmt.errors import ConfigurationError, MgmtError
 from mgmt.paths import absolute, canonical
+from mgmt.services.steps.context import Context
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -60,3 +62,26 @@ def inside_another(targets: Mapping[str, str]) -> dict[str, str]:
         else:
             above = parts, path
     return found
+
+
+def unless_part_of_another(
+    upload: Callable[[str, Context], UploadRecord],
+) -> Callable[[str, Context], UploadRecord]:
+    """`upload`, except for a target that is gone because a folder that it was in has just been archived and moved.
+
+    The record of that folder stands for it, too.
+    """
+    moved: dict[str, UploadRecord] = {}
+
+    def work(target: str, context: Context) -> UploadRecord:
+        if moved and not os.path.lexists(target):
+            above = os.path.realpath(target)
+            while above != (above := os.path.dirname(above)):
+                if above in moved:
+                    return moved[above]
+        record = upload(target, context)
+        if record.completed_dir_path is not None:
+            moved[str(record.target_path)] = record
+        return record
+
+    return work

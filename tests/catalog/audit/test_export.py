@@ -240,6 +240,31 @@ def test_an_update_takes_newer_records_of_files(full: Catalog, other: Catalog) -
     assert imported(other, exported(full), update=True).updated == 0
 
 
+def test_an_update_from_an_older_export_is_refused(full: Catalog, other: Catalog) -> None:
+    older = exported(full)
+    imported(other, older)
+    with full.journal.record(UploadRecord(target_path="/later")):
+        pass
+    (archive,) = full.metadata.find("caf\udce9-2.tar.gz")
+    archive.status = FileStatus.DELETED
+    full.journal.checkpoint()
+    full.audit.seal()
+    newer = exported(full)
+    imported(other, newer, update=True)
+    with pytest.raises(ConflictError, match="older than the catalog"):
+        imported(other, older, update=True)
+    assert exported(other) == newer
+
+
+def test_an_update_from_an_older_export_changes_nothing_that_is_the_same(full: Catalog, other: Catalog) -> None:
+    older = exported(full)
+    with full.journal.record(UploadRecord(target_path="/later")):
+        pass
+    full.audit.seal()
+    imported(other, exported(full))
+    assert imported(other, older, update=True).updated == 0
+
+
 @pytest.mark.parametrize("paths", [["new/x", "b"], ["new/x", "new/y", "new/z", "wedding"], ["wedding"]])
 def test_an_update_takes_members_that_were_recorded_anew(
     paths: list[str], full: Catalog, other: Catalog, make_member: Any
