@@ -89,7 +89,8 @@ class DirectoryStore:
 
     def start_upload(self, key: str, attributes: Attributes, transfer: Transfer) -> DirectoryUpload:
         """Begin to write one object. Each new upload calls `on_started`, before anything is on disk."""
-        transfer = replace(transfer, part_size=transfer.part_size or DEFAULT_PART_SIZE)
+        size = transfer.part_size or transfer.resume_part_size or DEFAULT_PART_SIZE
+        transfer = replace(transfer, part_size=size)
         where, upload_id = self.location(check_key(key)), transfer.resume or ""
         with translated(where):
             descriptor = self._open_existing(upload_id)
