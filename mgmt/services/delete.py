@@ -10,6 +10,7 @@ from mgmt.services.steps.removal import remove_archive, remove_remains
 from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.signals import finish_first
 from mgmt.storage import StoredObject
+from mgmt.words import shell_word
 
 
 def delete(name: str, context: Context, *, last_copy: bool) -> DeleteRecord:
@@ -57,7 +58,7 @@ def _other_copy(archive: Archive, context: Context) -> OtherCopy:
             url = archive.store.location(archive.key)
             raise RefusedError(
                 f"{url} is missing from the store, and no other copy of what it held was found",
-                next_step=f"mgmt delete --last-copy {url}   (records that it is lost)",
+                next_step=f"mgmt delete --last-copy {shell_word(url)}   (records that it is lost)",
             ) from exc
         raise
 
@@ -73,7 +74,7 @@ def _remove(archive: Archive, stored: StoredObject) -> None:
     try:
         remove_archive(archive.store, stored)
     except ConflictError as exc:
-        raise RefusedError(exc.message, next_step=f"mgmt verify {archive.key}") from exc
+        raise RefusedError(exc.message, next_step=f"mgmt verify {archive.word}") from exc
     _confirm_deleted(archive)
 
 

@@ -7,6 +7,7 @@ from mgmt.catalog import IgnoreRecord
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
 from mgmt.services.steps.context import Context
 from mgmt.storage import ObjectStore
+from mgmt.words import shell_word
 
 
 def ignore(key: str, context: Context, *, undo: bool) -> IgnoreRecord:
@@ -31,7 +32,9 @@ def ignore(key: str, context: Context, *, undo: bool) -> IgnoreRecord:
         elif not any(each.key == key or key.endswith("/") for each in store.list(key)):
             raise NotFoundError(f"{url} does not exist", next_step="mgmt verify --all   (names unknown objects)")
         elif not key.endswith("/") and not catalog.metadata.unknown_keys(store.url, [key]):
-            raise RefusedError(f"{url} belongs to mgmt, so it is not ignored", next_step=f"mgmt verify {url}")
+            raise RefusedError(
+                f"{url} belongs to mgmt, so it is not ignored", next_step=f"mgmt verify {shell_word(url)}"
+            )
     return record
 
 

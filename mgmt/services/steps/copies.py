@@ -23,6 +23,7 @@ from mgmt.services.steps.proof import prove_again, read_back, refuse_frozen, sti
 from mgmt.services.steps.resolve import Archive
 from mgmt.storage import StoredObject
 from mgmt.storage.checksums import Crc64Nvme
+from mgmt.words import shell_word
 
 CHUNK = 1 << 20
 
@@ -71,7 +72,7 @@ class Copies:
         if seen.digest != copy.digest or seen.skipped or copy.kept not in (None, seen.kept):
             raise RefusedError(
                 f"{copy.path} is not what was archived, so it stays",
-                next_step=f"mgmt upload --keep --on-conflict rename {copy.path}   (then free it again)",
+                next_step=f"mgmt upload --keep --on-conflict rename {shell_word(copy.path)}   (then free it again)",
             )
         return seen
 
@@ -93,7 +94,7 @@ class Copies:
                 failure = failure or exc
         raise failure or RefusedError(
             f"no archive holds what {path} holds, so it stays",
-            next_step=f"mgmt upload --keep --on-conflict rename {path}   (then free it again)",
+            next_step=f"mgmt upload --keep --on-conflict rename {shell_word(path)}   (then free it again)",
         )
 
     def other_copy(self, archive: Archive) -> OtherCopy:
@@ -105,7 +106,7 @@ class Copies:
         if found is None:
             raise RefusedError(
                 f"{archive.store.location(archive.key)} is the last proven copy of what it holds",
-                next_step=f"mgmt download {archive.key}   (or: mgmt delete --last-copy {archive.key})",
+                next_step=f"mgmt download {archive.word}   (or: mgmt delete --last-copy {archive.word})",
             )
         return found
 
