@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from mgmt.choices import MAX_PART_SIZE, MIN_PART_SIZE, Level, OnConflict, Proof, StorageClass
 from mgmt.errors import ConfigurationError
+from mgmt.words import shell_word
 
 STORAGE_CLASSES = tuple(each.value for each in StorageClass)
 ON_CONFLICT = tuple(each.value for each in OnConflict)
@@ -195,7 +195,7 @@ def load(
     if required and path is not None and not path.exists():
         raise ConfigurationError(
             f"there is no configuration file {path}",
-            next_step=f"mgmt --config {shlex.quote(str(path))} config set store s3://BUCKET/PREFIX   (creates it)",
+            next_step=f"mgmt --config {shell_word(str(path))} config set store s3://BUCKET/PREFIX   (creates it)",
         )
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -221,11 +221,11 @@ def load(
 
 def _refuse_tilde(catalog: str) -> None:
     """Refuse a `~` that the shell did not expand: a folder named `~` is hardly meant."""
-    meant = _catalog_url(catalog)
+    meant, literal = _catalog_url(catalog), catalog.replace(":///", ":///./", 1)
     if catalog.startswith("sqlite") and ":///~" in catalog:
         raise ConfigurationError(
             f"--catalog {catalog}: neither the shell nor mgmt expands ~ in a URL",
-            next_step=f"--catalog {meant}   (or, for a folder named ~: {catalog.replace(':///', ':///./', 1)})",
+            next_step=f"--catalog {shell_word(meant)}   (or, for a folder named ~: {shell_word(literal)})",
         )
 
 

@@ -7,13 +7,13 @@ of the path suggests (path_resolution(7)).
 import errno
 import os
 import re
-import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from mgmt.errors import ConfigurationError, MgmtError, NotFoundError, RefusedError
 from mgmt.umask import shared
+from mgmt.words import operand, shell_word
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -51,7 +51,9 @@ def held_parent(path: str) -> Iterator[tuple[str, int]]:
         return
     with _opened(folder or ".", path) as parent:
         if path.endswith("/") and _is_file(parent, name):
-            raise NotFoundError(f"{path} is not a folder", next_step=f"leave out the slash: {shlex.quote(name)}")
+            raise NotFoundError(
+                f"{path} is not a folder", next_step=f"leave out the slash: {operand(path.rstrip('/'))}"
+            )
         yield os.path.join(path_of(parent, folder or "."), name), parent
 
 
@@ -132,10 +134,10 @@ def folder_to_make(path: str) -> str:
                 os.close(folder)
         existing, name = os.path.split(existing)
         if name == "..":
-            raise ConfigurationError(f"{path}: {existing} does not exist", next_step=f"mkdir -p {existing}")
+            raise ConfigurationError(f"{path}: {existing} does not exist", next_step=f"mkdir -p {operand(existing)}")
         if name[:1] == "~" and existing == "" and path[:1] == "~":
             raise ConfigurationError(
-                f"{path}: there is no folder {name} here", next_step=f"{_TILDE}, or mkdir ./{name}"
+                f"{path}: there is no folder {name} here", next_step=f"{_TILDE}, or mkdir {shell_word(f'./{name}')}"
             )
         if name != ".":
             missing.append(name)
@@ -299,10 +301,10 @@ def _not_held(here: str, path: str, error: OSError, is_link: bool) -> MgmtError:
     if is_link:
         return RefusedError(
             f"{here} was a folder and is now a symbolic link, which is not followed",
-            next_step=f"ls -ld {shlex.quote(here)}",
+            next_step=f"ls -ld {shell_word(here)}",
         )
     if isinstance(error, _ABSENT):
-        return NotFoundError(f"{path}: {here} does not exist", next_step=f"ls -ld {shlex.quote(here)}")
+        return NotFoundError(f"{path}: {here} does not exist", next_step=f"ls -ld {shell_word(here)}")
     return _unreachable(path, error)
 
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from mgmt.errors import ConflictError, MgmtError
 from mgmt.paths import sync_folder
+from mgmt.words import operand
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -112,7 +113,7 @@ def _syncable(path: str, folder: int | None, stack: ExitStack) -> int:
     except OSError as error:
         raise MgmtError(
             f"{path} cannot be opened, which a move to or from it requires: {error.strerror}",
-            next_step=f"ls -ld {path}   (it must be readable)",
+            next_step=f"ls -ld {operand(path)}   (it must be readable)",
         ) from error
     return folder
 

@@ -9,6 +9,7 @@ from mgmt.archive.index import Index
 from mgmt.archive.member import Digest, Member, encode
 from mgmt.archive.reader import Fetch, read_range
 from mgmt.errors import IntegrityError, NotFoundError
+from mgmt.words import shell_word
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def select(index: Index, path: str) -> Selection:
     chosen, selection = _find(index, path.rstrip("/"), below_root=True)
     if chosen is None or selection is None:
         raise NotFoundError(
-            f"{index.header.key} has no member {path}", next_step=f"mgmt ls --members {index.header.key}"
+            f"{index.header.key} has no member {path}", next_step=f"mgmt ls --members {shell_word(index.header.key)}"
         )
     if chosen.type == "h":
         first, selection = _find(index, chosen.link or "", below_root=False)

@@ -1,7 +1,5 @@
 """Remove an archive from its store; the records stay."""
 
-import shlex
-
 from mgmt.archive import digest_members, inflate
 from mgmt.catalog import DeleteRecord, FileStatus, Role
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, ProblemError, RefusedError
@@ -13,6 +11,7 @@ from mgmt.services.steps.removal import remove_archive, remove_remains
 from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.signals import finish_first
 from mgmt.storage import StoredObject, has_etag
+from mgmt.words import shell_word
 
 
 def delete(name: str, context: Context, *, last_copy: bool) -> DeleteRecord:
@@ -62,7 +61,7 @@ def _other_copy(archive: Archive, context: Context) -> OtherCopy:
             url = archive.store.location(archive.key)
             raise RefusedError(
                 f"{url} is missing from the store, and no other copy of what it held was found",
-                next_step=f"mgmt delete --last-copy {url}   (records that it is lost)",
+                next_step=f"mgmt delete --last-copy {shell_word(url)}   (records that it is lost)",
             ) from exc
         raise
 
@@ -83,7 +82,7 @@ def _refuse_other_contents(archive: Archive, stored: StoredObject, context: Cont
     except IntegrityError:
         return
     if found.digest != record.digest:
-        where, word = store.location(archive.key), shlex.quote(store.location(archive.key))
+        where, word = store.location(archive.key), shell_word(store.location(archive.key))
         raise RefusedError(
             f"{where} holds other contents than were archived: they may be nowhere else",
             next_step=f"mgmt download --archive {word}   (or: mgmt delete --last-copy {word})",
@@ -101,7 +100,7 @@ def _remove(archive: Archive, stored: StoredObject) -> None:
     try:
         remove_archive(archive.store, stored)
     except ConflictError as exc:
-        raise RefusedError(exc.message, next_step=f"mgmt verify {archive.key}") from exc
+        raise RefusedError(exc.message, next_step=f"mgmt verify {archive.word}") from exc
     _confirm_deleted(archive)
 
 

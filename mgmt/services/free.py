@@ -1,7 +1,6 @@
 """Free the space of copies in completed/, after proving an archive of the same content again."""
 
 import os
-import shlex
 from datetime import UTC, datetime, timedelta
 
 from mgmt.archive import Hashed, Tree, look_again, move
@@ -15,6 +14,7 @@ from mgmt.services.steps.movable import refuse_unmovable
 from mgmt.services.steps.resolve import AmbiguousNameError, find_archive
 from mgmt.services.steps.set_aside import SET_ASIDE, finish_free, hidden_name, resume_earlier
 from mgmt.signals import finish_first
+from mgmt.words import shell_word
 
 _LEFT = (FileStatus.COMPLETED, FileStatus.FAILED)
 
@@ -45,7 +45,7 @@ def find_copy(name: str, context: Context) -> FileRecord:
             continue
         if copy.status in _LEFT:
             return copy
-        raise NotFoundError(f"{path} was removed already", next_step=f"mgmt log --target {path}")
+        raise NotFoundError(f"{path} was removed already", next_step=f"mgmt log --target {shell_word(path)}")
     archive = find_archive(name, context, strictly=True)
     digest = archive.record.digest if archive.record is not None else None
     copies = [each for each in _copies(catalog) if digest is not None and each.digest == digest]
@@ -124,7 +124,7 @@ def _proven(copies: Copies, seen: Hashed, path: str) -> Proven:
     except IntegrityError as exc:
         first = next(iter(copies.context.catalog.metadata.archives_of(seen.digest)), None)
         if exc.next_step is None and first is not None:
-            exc.next_step = f"mgmt verify {shlex.quote(f'{first.store}/{first.s3_object_key}')}"
+            exc.next_step = f"mgmt verify {shell_word(f'{first.store}/{first.s3_object_key}')}"
         raise
 
 
@@ -153,7 +153,7 @@ def _refuse_mounted(tree: Tree) -> None:
     """Raise RefusedError for a mount below the copy, which could not be removed, before anything is removed."""
     for path in mounted_in(tree.root):
         raise RefusedError(
-            f"{tree.root} stays: another file system is mounted at {path}", next_step=f"umount {shlex.quote(path)}"
+            f"{tree.root} stays: another file system is mounted at {path}", next_step=f"umount {shell_word(path)}"
         )
 
 

@@ -3,14 +3,13 @@
 The list is what the operations of this type say; the last one of each object decides.
 """
 
-import shlex
-
 from mgmt.catalog import IgnoreRecord
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError, StoreError, StoreUnavailableError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, SUFFIX
 from mgmt.services.steps.indexes import find_index, look_up
 from mgmt.storage import ObjectStore, is_key
+from mgmt.words import shell_word
 
 
 def ignore(key: str, context: Context, *, undo: bool) -> IgnoreRecord:
@@ -36,11 +35,13 @@ def ignore(key: str, context: Context, *, undo: bool) -> IgnoreRecord:
         elif not any(each.key == key or key.endswith("/") for each in store.list(key)):
             raise NotFoundError(f"{url} does not exist", next_step="mgmt verify --all   (names unknown objects)")
         elif not key.endswith("/") and not catalog.metadata.unknown_keys(store.url, [key]):
-            raise RefusedError(f"{url} belongs to mgmt, so it is not ignored", next_step=f"mgmt verify {url}")
+            raise RefusedError(
+                f"{url} belongs to mgmt, so it is not ignored", next_step=f"mgmt verify {shell_word(url)}"
+            )
         elif not key.endswith("/") and _is_own(store, key):
             raise RefusedError(
                 f"{url} is an archive or an index of mgmt, so it is not ignored",
-                next_step=f"mgmt --store {shlex.quote(store.url)} db rebuild",
+                next_step=f"mgmt --store {shell_word(store.url)} db rebuild",
             )
     return record
 

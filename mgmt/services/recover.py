@@ -25,6 +25,7 @@ from mgmt.services.steps.scratch import remove_abandoned_scratch
 from mgmt.services.steps.set_aside import finish_earlier
 from mgmt.services.steps.unrecorded import record_found, unnamed, was_set_aside
 from mgmt.signals import may_stop
+from mgmt.words import shell_word
 
 _NAMED = 20
 """How many of the unrecorded files and folders in completed folders are named; the rest are counted."""
@@ -157,10 +158,10 @@ def _found(path: str, archive: FileRecord | None) -> str:
     if was_set_aside(path):
         if archive is None:
             return "left by a removal that is in no record; no archive holds it, so part of it may be gone: look at it"
-        other = os.path.join(os.path.dirname(path), "NAME")
-        return f"left by a removal that is in no record; {archive.s3_object_key} holds it: mv -n {path} {other}"
+        move = f"mv -n {shell_word(path)} {shell_word(os.path.join(os.path.dirname(path), 'NAME'))}"
+        return f"left by a removal that is in no record; {archive.s3_object_key} holds it: {move}"
     if archive is None:
-        next_step = f"mgmt db rebuild, or mgmt upload --keep --on-conflict rename {path}"
+        next_step = f"mgmt db rebuild   (or: mgmt upload --keep --on-conflict rename {shell_word(path)})"
         return f"in no record, and no archive that is recorded holds it: {next_step}"
     return f"recorded: it is what {archive.s3_object_key} holds"
 

@@ -1,7 +1,6 @@
 """Verify that a store holds what was recorded, and nothing that is not recorded."""
 
 import random
-import shlex
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from mgmt.services.steps.proof import prove_again, still_there
 from mgmt.services.steps.replacement import how_to_replace, without_another_copy
 from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.storage import ObjectStore, is_key
+from mgmt.words import shell_word
 
 _BATCH = 500
 _COMPARED = ("path", "type", "mode", "size", "mtime_ns", "header_offset", "data_offset", "sha256", "link")
@@ -116,8 +116,8 @@ def _find_unknown_in(url: str, context: Context) -> Generator[Outcome[VerifyReco
 
 def _unknown(store: ObjectStore, key: str) -> ProblemError | None:
     """The problem of an object that the catalog lacks; None if it was removed after it was listed."""
-    where, rebuild = store.location(key), f"mgmt --store {store.url} db rebuild"
-    ignore = f"mgmt ignore {shlex.quote(where)}"
+    where, rebuild = store.location(key), f"mgmt --store {shell_word(store.url)} db rebuild"
+    ignore = f"mgmt ignore {shell_word(where)}"
     if not is_key(key):
         return _foreign(where, "mgmt stores nothing under such a key", ignore)
     try:
@@ -163,7 +163,7 @@ def _check(archive: Archive, method: Proof, context: Context) -> str:
             Problem.MISSING,
             f"{store.location(record.index_key)}, an index, is missing from the store",
             next_step=how_to_replace(archive, context)
-            or f"mgmt download {shlex.quote(store.location(archive.key))} --to DIRECTORY   (then verify it again)",
+            or f"mgmt download --to DIRECTORY {archive.word}   (then verify it again)",
         )
     try:
         with open_index(store, key, stored.size) as index:
@@ -188,7 +188,7 @@ def _check(archive: Archive, method: Proof, context: Context) -> str:
         raise ProblemError(
             Problem.CHANGED,
             f"{store.location(archive.key)} is sound, but its record is not: {difference}",
-            next_step=f"mgmt --store {store.url} db rebuild",
+            next_step=f"mgmt --store {shell_word(store.url)} db rebuild",
         )
     return proof
 

@@ -20,6 +20,7 @@ from mgmt.storage.store import (
     Upload,
     trusted,
 )
+from mgmt.words import shell_word
 
 __all__ = [
     "OPERATION",
@@ -90,7 +91,9 @@ def _split(url: str, path: str) -> tuple[str, str]:
         raise _unusable(url, f"{bucket!r} is not a bucket name")
     if not re.fullmatch(r"(/[^/]+)*", prefix):
         proper = "/".join(filter(None, [bucket, *prefix.split("/")]))
-        raise _unusable(url, "its prefix has an empty part (//)", next_step=f"write it as s3://{proper}")
+        raise _unusable(
+            url, "its prefix has an empty part (//)", next_step=f"write it as {shell_word(f's3://{proper}')}"
+        )
     if prefix:
         check_key(prefix[1:])
     return bucket, prefix[1:]

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from mgmt.errors import ConflictError, NotFoundError, StoreError, StoreUnavailableError
 from mgmt.paths import sync_folder
 from mgmt.umask import shared
+from mgmt.words import operand
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -24,7 +25,10 @@ def open_root(path: str, *, create: bool) -> Iterator[int]:
     """
     parent = os.path.dirname(path)
     if not os.path.isdir(parent):
-        raise StoreUnavailableError(f"there is no folder {parent}", next_step=f"mount its disk, or: mkdir -p {parent}")
+        raise StoreUnavailableError(
+            f"there is no folder {parent}",
+            next_step=f"mkdir -p {operand(parent)}   (if no disk has to be mounted there)",
+        )
     if create and not os.path.isdir(path):
         with open_root(parent, create=False) as above:
             os.close(_enter(above, os.path.basename(path), create=True))

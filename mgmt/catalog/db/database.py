@@ -17,6 +17,7 @@ from mgmt.catalog.records.types import display
 from mgmt.config import redact
 from mgmt.errors import CatalogError, ReadOnlyCatalogError
 from mgmt.signals import held
+from mgmt.words import shell_word
 
 HEAD = "0009"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""
@@ -183,7 +184,7 @@ class Database:
             if not acquired:
                 raise CatalogError(
                     f"the catalog {self.path} is busy: another process has been writing for {LOCK_SECONDS:g} s",
-                    next_step=f"find it with `fuser {self.path}.lock`, or try again later",
+                    next_step=f"fuser {shell_word(f'{self.path}.lock')}   (finds it; or try again later)",
                 )
             try:
                 self._lock_depth = 1

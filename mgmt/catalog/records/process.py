@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from enum import Enum
 
+from mgmt.words import shell_word
+
 _ZOMBIE = "zombie"
 
 
@@ -71,10 +73,11 @@ class Owner:
         whose = f"process {self.pid}" + (f" of user {user}" if user else "")
         if self.is_local():
             return f"{whose} on this host cannot be examined; run mgmt recover as {user or 'that user'} or root"
+        recover = f"mgmt recover --host {shell_word(self.host)}"
         if self.host == this_host():
             where = f"{whose} cannot be seen from here, though it is on this host (in a container?)"
-            return f"{where}; run mgmt recover there, or, only if it has ended: mgmt recover --host {self.host}"
-        return f"{whose} is on {self.host}; only if that host is down: mgmt recover --host {self.host}"
+            return f"{where}; run mgmt recover there, or, only if it has ended: {recover}"
+        return f"{whose} is on {self.host}; only if that host is down: {recover}"
 
 
 def this_host() -> str:

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 from mgmt.catalog.records.base import Base
 from mgmt.catalog.schema.defect import Defect
 from mgmt.catalog.schema.roles import FIXED, OWNERS_ONLY, updatable
+from mgmt.words import shell_word
 
 _MISSING = """
 WITH granted AS (
@@ -50,5 +51,5 @@ def missing(connection: Connection) -> Iterator[Defect]:
     }
     for role, table, right in connection.execute(text(_MISSING), lists):
         prefix, _, _ = role.rpartition("_")
-        option = f" --prefix {prefix}" if prefix not in ("", "mgmt") else ""
+        option = f" --prefix {shell_word(prefix)}" if prefix not in ("", "mgmt") else ""
         yield Defect(f"the role {role} lacks {right} on {table}", f"mgmt db roles --apply{option}   (as its owner)")

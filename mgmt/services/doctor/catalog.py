@@ -9,6 +9,7 @@ from mgmt.errors import CatalogError
 from mgmt.services.doctor.finding import Finding, permissions, problem
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.unrecorded import unnamed
+from mgmt.words import operand
 
 
 def check_catalog(catalog: Catalog, uploads: dict[str, UploadRecord]) -> Iterator[Finding]:
@@ -42,7 +43,10 @@ def _file(path: str) -> Iterator[Finding]:
     own = [(path, 0o600), (f"{path}-wal", 0o600), (f"{path}-shm", 0o600), (os.path.dirname(path), 0o700)]
     yield from permissions("catalog", own)
     if not is_writable(path):
-        error = CatalogError(f"{path} is not writable", next_step=f"chmod u+w {path}; chmod u+wx its folder")
+        error = CatalogError(
+            f"{path} is not writable",
+            next_step=f"chmod u+w {operand(path)} && chmod u+wx {operand(os.path.dirname(path) or '.')}",
+        )
         yield problem("catalog", "permissions", error)
 
 

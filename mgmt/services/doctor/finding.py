@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mgmt.errors import ExitStatus, MgmtError
+from mgmt.words import operand
 
 State = Literal["ok", "warning", "problem"]
 
@@ -45,4 +46,6 @@ def permissions(area: str, wanted: Sequence[tuple[str, int]]) -> Iterator[Findin
             continue
         if found & ~mode & 0o077:
             detail = f"other users can access {path}: its mode is {found:04o}, it should be {mode:04o}"
-            yield Finding(area=area, what="permissions", state="warning", detail=detail, next=f"chmod {mode:o} {path}")
+            yield Finding(
+                area=area, what="permissions", state="warning", detail=detail, next=f"chmod {mode:o} {operand(path)}"
+            )

@@ -10,6 +10,7 @@ import mgmt
 from mgmt.config import Settings
 from mgmt.errors import ExitStatus, MgmtError
 from mgmt.services.doctor.finding import Finding, State, problem
+from mgmt.words import operand
 
 LOW_SPACE, NO_SPACE = 1 << 30, 16 << 20
 """Free bytes of a disk below which there is a warning, and a problem."""
@@ -73,13 +74,13 @@ def _space(what: str, path: str) -> Finding:
     if not os.access(path, os.W_OK | os.X_OK):
         detail += ", not writable"
         states.append("problem")
-    worst = max(states, key=("ok", "warning", "problem").index)
+    worst, word = max(states, key=("ok", "warning", "problem").index), operand(path)
     return Finding(
         area="disk",
         what=what,
         state=worst,
         detail=detail,
-        next=None if worst == "ok" else f"check space and permissions: df -h {path}; df -i {path}; ls -ld {path}",
+        next=None if worst == "ok" else f"df -h {word}; df -i {word}; ls -ld {word}   (check space and permissions)",
         exit_status=ExitStatus.FAILED if worst == "problem" else None,
     )
 

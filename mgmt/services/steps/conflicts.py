@@ -1,12 +1,12 @@
 """What to do when a key is taken: the next free key, an error that says by what, or a note if by the same contents."""
 
-import shlex
 from collections.abc import Mapping
 
 from mgmt.catalog import Catalog, FileRecord, UploadRecord
 from mgmt.errors import ConflictError
 from mgmt.progress import Progress
 from mgmt.storage import ObjectStore
+from mgmt.words import shell_word
 
 
 def next_key(wanted: str, taken: str) -> str:
@@ -33,7 +33,7 @@ def taken_by_other_contents(
         return taken_by(store, key, "other contents")
     if (made_by.target_path, made_by.host) != (record.target_path, record.host):
         return taken_by(store, key, "other contents")
-    target, url = shlex.quote(str(record.target_path)), shlex.quote(store.location(key))
+    target, url = shell_word(str(record.target_path)), shell_word(store.location(key))
     return ConflictError(
         f"{store.location(key)} already holds an incomplete archive of it: {made_by.skipped_count} left out, "
         f"at {made_by.started_at:%Y-%m-%d %H:%M:%S} UTC",

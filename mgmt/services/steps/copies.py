@@ -7,7 +7,6 @@ is there now.
 """
 
 import os
-import shlex
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from mgmt.services.steps.proof import prove_again, read_back, refuse_frozen, sti
 from mgmt.services.steps.resolve import Archive
 from mgmt.storage import StoredObject
 from mgmt.storage.checksums import Crc64Nvme
+from mgmt.words import shell_word
 
 CHUNK = 1 << 20
 
@@ -77,7 +77,7 @@ class Copies:
         if seen.digest != copy.digest or seen.skipped or copy.kept not in (None, seen.kept):
             raise RefusedError(
                 f"{copy.path} is not what was archived, so it stays",
-                next_step=f"mgmt upload --keep --on-conflict rename {copy.path}   (then free it again)",
+                next_step=f"mgmt upload --keep --on-conflict rename {shell_word(copy.path)}   (then free it again)",
             )
         return seen
 
@@ -99,7 +99,7 @@ class Copies:
                 failure = failure or exc
         raise failure or RefusedError(
             f"no archive holds what {path} holds, so it stays",
-            next_step=f"mgmt upload --keep --on-conflict rename {path}   (then free it again)",
+            next_step=f"mgmt upload --keep --on-conflict rename {shell_word(path)}   (then free it again)",
         )
 
     def other_copy(self, archive: Archive) -> OtherCopy:
@@ -109,10 +109,9 @@ class Copies:
         """
         found = next(self.others(archive), None)
         if found is None:
-            url = shlex.quote(archive.store.location(archive.key))
             raise RefusedError(
                 f"{archive.store.location(archive.key)} is the last proven copy of what it holds",
-                next_step=f"mgmt download {url}   (or: mgmt delete --last-copy {url})",
+                next_step=f"mgmt download {archive.word}   (or: mgmt delete --last-copy {archive.word})",
             )
         return found
 

@@ -1,7 +1,5 @@
 """A target that is gone because it was archived already: a list may name it every night."""
 
-import shlex
-
 from mgmt.archive import covers
 from mgmt.catalog import Catalog, FileStatus, Location, Place, Status, UploadRecord
 from mgmt.errors import NotFoundError, ProblemError
@@ -10,6 +8,7 @@ from mgmt.services.steps.local_files import host, is_in
 from mgmt.services.steps.plan import ABSENT, UploadOptions, asks_the_same, key_of
 from mgmt.services.steps.proof import still_there
 from mgmt.storage import ObjectStore
+from mgmt.words import shell_word
 
 
 def earlier_upload(path: str, options: UploadOptions, store: ObjectStore, catalog: Catalog) -> UploadRecord | None:
@@ -66,5 +65,5 @@ def explained(error: NotFoundError, earlier: UploadRecord | None, store: ObjectS
     key = str(earlier.s3_object_key)
     return NotFoundError(
         f"{error.message}; it was archived, but {store.location(key)} is no longer there",
-        next_step=f"mgmt verify {shlex.quote(key)}",
+        next_step=f"mgmt verify {shell_word(store.location(key))}",
     )

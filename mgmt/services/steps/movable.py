@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shlex
 import stat
 import struct
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager, suppress
 
 from mgmt.errors import ConfigurationError, RefusedError
 from mgmt.paths import folder_to_make, held_folder, is_inside, mount_of
+from mgmt.words import shell_word
 
 KEEP = "(or: mgmt upload --keep ...)"
 MEND = "mgmt config set completed_dir DIRECTORY   (or: mgmt upload --keep ...)"
@@ -31,7 +31,9 @@ def completed_dir(target: str, setting: str, held: int | None = None) -> str:
     if held is not None and not os.path.isabs(setting):
         with held_folder(beside) as found:
             if not os.path.samestat(os.fstat(found), os.fstat(held)):
-                raise RefusedError(f"{beside} was replaced by another folder just now", next_step=f"ls -ld {beside}")
+                raise RefusedError(
+                    f"{beside} was replaced by another folder just now", next_step=f"ls -ld {shell_word(beside)}"
+                )
     if is_inside(folder, target):
         raise ConfigurationError(f"completed_dir {folder} is inside {target}", next_step=MEND)
     if is_inside(target, folder):
@@ -60,14 +62,16 @@ def refuse_unmovable(
         refusal = f"{target} cannot be {what}, as"
         for path, at, held_by in [*places, (target, name, parent)]:
             if _is_fixed(at, held_by):
-                mend = f"chattr -ia {shlex.quote(path)}   {instead}"
+                mend = f"chattr -ia {shell_word(path)}   {instead}"
                 raise RefusedError(f"{refusal} {path} is immutable or append-only", next_step=mend.strip())
         for path, at, held_by in places:
             if not _may_change(at, held_by):
-                mend = f"chmod u+rwx {shlex.quote(path)}   {instead}"
+                mend = f"chmod u+rwx {shell_word(path)}   {instead}"
                 raise RefusedError(f"{refusal} {path} may not be read and written", next_step=mend.strip())
         if _is_anothers(name, parent):
-            raise RefusedError(f"{refusal} it is another user's, and {above} is sticky", next_step=f"ls -ld {above}")
+            raise RefusedError(
+                f"{refusal} it is another user's, and {above} is sticky", next_step=f"ls -ld {shell_word(above)}"
+            )
         mounts = [mount_of(parent), mount_of(destination)]
         if is_folder:
             with _opened(name, None, at=parent) as opened:

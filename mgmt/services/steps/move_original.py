@@ -19,6 +19,7 @@ from mgmt.paths import held_folder, split_name
 from mgmt.services.steps.local_copy import GZIP, publish_copy
 from mgmt.services.steps.local_files import describe, host, is_in
 from mgmt.signals import finish_first
+from mgmt.words import shell_word
 
 SENDING = "sending"
 """The stage of an upload whose parts are being sent."""
@@ -112,7 +113,7 @@ def _move(record: UploadRecord, catalog: Catalog, folder: int | None) -> FileRec
         if folder is None or is_gone:
             raise IntegrityError(
                 f"{source} is neither where it was nor at {destination}; its archive is {record.s3_object_key}",
-                next_step=f"mgmt download {record.s3_object_key}",
+                next_step=f"mgmt download {shell_word(f'{record.store}/{record.s3_object_key}')}",
             )
         if not same_as_archived(source, record, folder=folder):
             raise _changed(record)
@@ -152,7 +153,7 @@ def _changed(record: UploadRecord) -> SourceChangedError:
     return SourceChangedError(
         f"{record.target_path} changed after it was read, so it stays where it is; "
         f"what was read is archived as {record.s3_object_key}",
-        next_step=f"mgmt upload --on-conflict rename {record.target_path}",
+        next_step=f"mgmt upload --on-conflict rename {shell_word(str(record.target_path))}",
     )
 
 

@@ -6,6 +6,7 @@ from mgmt.catalog import Catalog
 from mgmt.config import Settings
 from mgmt.errors import StoreUnavailableError
 from mgmt.storage import Capabilities, ObjectStore, StoreOptions, open_store
+from mgmt.words import shell_word
 
 _DIRECTORY = "file://"
 
@@ -20,7 +21,7 @@ def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectSto
     if url.startswith(_DIRECTORY) and not os.path.isdir(folder) and catalog.metadata.has_archives_in(url):
         raise StoreUnavailableError(
             f"the store {folder} is missing, though the catalog has archives in it: its disk may not be mounted",
-            next_step=f"mount it, then try again: ls -ld {folder}",
+            next_step=f"ls -ld {shell_word(folder)}   (mount it, then try again)",
         )
     endpoints = catalog.endpoints
 

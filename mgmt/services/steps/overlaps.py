@@ -5,7 +5,6 @@ still needed.
 """
 
 import os
-import shlex
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -19,6 +18,7 @@ from mgmt.catalog import Catalog
 from mgmt.errors import ConfigurationError
 from mgmt.paths import absolute, is_inside, on_the_way
 from mgmt.storage import OWN
+from mgmt.words import shell_word
 
 _SCHEME = "file://"
 _STORE, _OTHER_STORE = "the store", "another store"
@@ -139,5 +139,5 @@ def _overlap(target: str, other: Needed) -> ConfigurationError:
         return ConfigurationError(f"{target} is {other.what}, which mgmt itself needs", next_step="name something else")
     message = f"{target} contains {other.what}: {other.path}"
     return ConfigurationError(
-        message, next_step=f"mgmt upload --all {shlex.quote(target)}   (everything in it but that)"
+        message, next_step=f"mgmt upload --all {shell_word(target)}   (everything in it but that)"
     )

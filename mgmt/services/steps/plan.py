@@ -1,7 +1,6 @@
 """Plan an upload: decide what it will do, and refuse what cannot be done, before anything is done."""
 
 import os
-import shlex
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from mgmt.services.steps.overlaps import (
     watched,
 )
 from mgmt.storage import ObjectStore, check_key, key_for
+from mgmt.words import operand
 
 ABSENT = "there is no such file or folder"
 
@@ -182,7 +182,7 @@ def _refuse_unprovable(options: UploadOptions, store: ObjectStore) -> None:
 
 
 def _upload_of(path: str) -> str:
-    return f"mgmt upload {shlex.quote(path)}"
+    return f"mgmt upload {operand(path)}"
 
 
 def expand_all(folder: str, setting: str, own: Sequence[Needed] = ()) -> list[str]:

@@ -12,6 +12,7 @@ from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import any_index
 from mgmt.storage import ObjectStore, Sent, StoredObject, trusted
 from mgmt.storage.checksums import Crc64Nvme
+from mgmt.words import shell_word
 
 
 class Expected(NamedTuple):
@@ -72,7 +73,7 @@ def still_there(store: ObjectStore, record: FileRecord) -> StoredObject:
         raise ProblemError(
             Problem.MISSING,
             f"{store.location(key)} is missing from the store: its key holds another archive",
-            next_step=f"mgmt --store {store.url} db rebuild",
+            next_step=f"mgmt --store {shell_word(store.url)} db rebuild",
         )
     return stored
 
@@ -133,8 +134,8 @@ def refuse_frozen(store: ObjectStore, stored: StoredObject) -> None:
             f"{where} is frozen ({stored.storage_class}); a restore is under way", next_step="try later"
         )
     if stored.frozen:
-        key = where.removeprefix(f"s3://{store.bucket}/")
+        key = shell_word(where.removeprefix(f"s3://{store.bucket}/"))
         raise NotReadyError(
             f"{where} is frozen ({stored.storage_class}) and must be restored before it can be read",
-            next_step=f"aws s3api restore-object --bucket {store.bucket} --key {key} --restore-request Days=7",
+            next_step=f"aws s3api restore-object --bucket {store.bucket} --key={key} --restore-request Days=7",
         )

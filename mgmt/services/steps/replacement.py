@@ -1,12 +1,11 @@
 """How to replace an archive that is lost or damaged, from what else holds its content."""
 
-import shlex
-
 from mgmt.catalog import FileRecord
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.resolve import Archive
+from mgmt.words import shell_word
 
 
 def how_to_replace(archive: Archive, context: Context) -> str | None:
@@ -18,16 +17,16 @@ def how_to_replace(archive: Archive, context: Context) -> str | None:
     record = archive.record
     if record is None or record.digest is None:
         return None
-    key, store = shlex.quote(archive.key), shlex.quote(archive.store.url)
-    url = shlex.quote(archive.store.location(archive.key))
+    key, store = shell_word(archive.key), shell_word(archive.store.url)
+    url = shell_word(archive.store.location(archive.key))
     kept = "".join(f" --{each}" for each in ("owners", "xattrs") if f"{each}:" in (record.kept or ""))
     for copy in Copies(context).others(archive):
         if copy.holds_original:
-            again = f"mgmt --store {store} upload --keep --key {key}{kept} {shlex.quote(copy.where)}"
+            again = f"mgmt --store {store} upload --keep --key {key}{kept} {shell_word(copy.where)}"
             return f"mgmt delete {url} && {again}"
         if copy.is_archive:
-            return f"mgmt download {shlex.quote(copy.where)}   (then: mgmt verify {url})"
-        return f"tar -xzf {shlex.quote(copy.where)}   (then: mgmt delete {url}, and upload it with --keep --key {key})"
+            return f"mgmt download {shell_word(copy.where)}   (then: mgmt verify {url})"
+        return f"tar -xzf {shell_word(copy.where)}   (then: mgmt delete {url}, and upload it with --keep --key {key})"
     for elsewhere in context.catalog.metadata.copies_of(record.digest):
         if elsewhere.host != host():
             return f"mgmt verify {url}   (on {elsewhere.host}, which may still have {elsewhere.path})"
@@ -36,7 +35,7 @@ def how_to_replace(archive: Archive, context: Context) -> str | None:
 
 def without_another_copy(archive: FileRecord, *, is_missing: bool) -> str:
     """What to do about an archive of which no other copy is recorded."""
-    url = shlex.quote(f"{archive.store}/{archive.s3_object_key}")
+    url = shell_word(f"{archive.store}/{archive.s3_object_key}")
     if is_missing:
         return f"mgmt delete --last-copy {url}   (if it is lost for good: no other copy is recorded)"
     return f"mgmt status {url}   (no other copy is recorded: restore the object from a backup of the store)"

@@ -21,6 +21,7 @@ from mgmt.errors import ConfigurationError, NotFoundError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, SUFFIX
 from mgmt.storage import ObjectStore, StoredObject
+from mgmt.words import operand, shell_word
 
 if TYPE_CHECKING:
     from mgmt.archive import Index
@@ -34,6 +35,11 @@ class Archive:
     store: ObjectStore
     record: FileRecord | None
 
+    @property
+    def word(self) -> str:
+        """What means this archive and no other, at the end of a command: its URL if the catalog knows it."""
+        return operand(self.key) if self.record is None else shell_word(self.store.location(self.key))
+
 
 def find_archive(name: str, context: Context, *, strictly: bool = False) -> Archive:
     """Return the one archive that `name` means; ask the store itself when the catalog has none.
@@ -45,7 +51,9 @@ def find_archive(name: str, context: Context, *, strictly: bool = False) -> Arch
     known = _known(name, catalog, strictly=strictly)
     found = [each for each in known if each.status == FileStatus.COMPLETED]
     if strictly and known and not found:
-        raise NotFoundError(_already_deleted(name, known[0], catalog), next_step=f"mgmt log --target {name}")
+        raise NotFoundError(
+            _already_deleted(name, known[0], catalog), next_step=f"mgmt log --target {shell_word(name)}"
+        )
     if len(found) > 1:
         urls = ", ".join(sorted(f"{each.store}/{each.s3_object_key}" for each in found)[:10])
         raise AmbiguousNameError(f"{name!r} matches {len(found)} archives: {urls}", next_step="use one of these URLs")
@@ -61,9 +69,12 @@ def find_archive(name: str, context: Context, *, strictly: bool = False) -> Arch
         except (NotFoundError, ConfigurationError):  # no object can have such a key
             continue
     if known:
-        raise NotFoundError(_already_deleted(name, known[0], catalog), next_step=f"mgmt log --target {name}")
+        raise NotFoundError(
+            _already_deleted(name, known[0], catalog), next_step=f"mgmt log --target {shell_word(name)}"
+        )
     raise NotFoundError(
-        f"{name!r} is neither an archive in the catalog nor a key in {store.url}", next_step=f"mgmt search {name}"
+        f"{name!r} is neither an archive in the catalog nor a key in {store.url}",
+        next_step=f"mgmt search {operand(name)}",
     )
 
 

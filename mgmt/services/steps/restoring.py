@@ -188,7 +188,7 @@ def _expected_digest(found: Archive, index: Index | None) -> str | None:
     if recorded and indexed and recorded != indexed:
         raise IntegrityError(
             f"{found.store.location(found.key)}: its index has the digest {indexed[:12]}, the catalog {recorded[:12]}",
-            next_step=f"mgmt verify --read-back {found.key}",
+            next_step=f"mgmt verify --read-back {found.word}",
         )
     return recorded or indexed
 

@@ -5,7 +5,6 @@ next `mgmt free` of that copy, or by `mgmt recover`.
 """
 
 import os
-import shlex
 from contextlib import ExitStack
 
 from mgmt.archive import Tree, fsync_folder, move, remove_tree, same_state, survey
@@ -16,6 +15,7 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import host, is_in, token
 from mgmt.services.steps.proof import still_there
 from mgmt.signals import finish_first
+from mgmt.words import shell_word
 
 SET_ASIDE = "set-aside"
 """The stage of a `free` that has proven an archive: the copy is being renamed, then looked at once more."""
@@ -118,7 +118,7 @@ def _keep_the_rest(record: FreeRecord, hidden: str, _folder: int, why: str) -> R
     """No archive holds the copy any more, so the half that is left may be all that there is."""
     return RefusedError(
         f"{hidden}, which is left of {record.target_path}, stays: {why}",
-        next_step=f"look at it; then: mv -n {shlex.quote(hidden)} {shlex.quote(str(record.target_path))}",
+        next_step=f"mv -n {shell_word(hidden)} {shell_word(str(record.target_path))}   (look at it first)",
     )
 
 
@@ -129,9 +129,9 @@ def _put_back(record: FreeRecord, hidden: str, folder: int, why: str) -> Refused
     except ConflictError:
         return RefusedError(
             f"{path} stays, as {hidden}: {why}, and something else has its name by now",
-            next_step=f"mv -n {shlex.quote(hidden)} ANOTHER-NAME",
+            next_step=f"mv -n {shell_word(hidden)} ANOTHER-NAME",
         )
-    return RefusedError(f"{path} stays: {why}", next_step=f"mgmt free {shlex.quote(path)}")
+    return RefusedError(f"{path} stays: {why}", next_step=f"mgmt free {shell_word(path)}")
 
 
 def _remove(hidden: str, path: str, folder: int) -> None:
@@ -142,5 +142,5 @@ def _remove(hidden: str, path: str, folder: int) -> None:
         stuck = os.path.join(os.path.dirname(hidden), exc.filename or os.path.basename(hidden))
         raise MgmtError(
             f"{stuck}: {exc.strerror}; what is left of {path} is {hidden}, and its archive is proven",
-            next_step=f"make it removable, then: mgmt free {path}",
+            next_step=f"mgmt free {shell_word(path)}   (make it removable first)",
         ) from exc

@@ -2,13 +2,13 @@
 
 import codecs
 import os
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 
 from mgmt.catalog import UploadRecord
 from mgmt.errors import ConfigurationError, MgmtError
 from mgmt.paths import absolute, canonical
 from mgmt.services.steps.context import Context
+from mgmt.words import shell_word
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -23,7 +23,7 @@ def read_list(data: bytes, *, nul: bool, name: str) -> list[str]:
     if nul:
         return [os.fsdecode(each) for each in data.split(b"\0") if each]
     if data.startswith(_UTF16):
-        shown = shlex.quote(name) if os.path.exists(name) else "LIST"
+        shown = shell_word(name) if os.path.exists(name) else "LIST"
         raise ConfigurationError(
             f"the list {name} is in UTF-16",
             next_step=f"iconv -f UTF-16 -t UTF-8 {shown} | mgmt upload --files-from -",

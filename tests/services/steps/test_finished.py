@@ -127,7 +127,7 @@ def test_it_is_done_if_an_archive_of_the_same_content_has_replaced_a_lost_one(mg
     done = mgmt.run("upload", "notes")
     assert done.returncode == 4
     assert "notes.tar.gz is no longer there" in done.stderr
-    assert "try: mgmt verify notes.tar.gz" in done.stderr
+    assert f"try: mgmt verify {mgmt.store}/notes.tar.gz" in done.stderr
     for arguments in ("delete notes --yes", "upload --keep --key notes.tar.gz completed/notes"):
         mgmt.ok(*arguments.split())
     assert "archived already" in mgmt.ok("upload", "notes")
