@@ -163,9 +163,8 @@ class _Upload:
                 or earlier.status not in (Status.FAILED, Status.CANCELLED)
                 or earlier.stage == PROVEN
                 or (earlier.store, earlier.requested_key) != (store.url, plan.key)
-                or self.context.catalog.metadata.is_archive_id(
-                    archive_id(earlier)
-                )  # recovered since; it has an archive
+                # `mgmt recover` has recorded its archive, which may be deleted by now: its id is used up.
+                or self.context.catalog.metadata.is_archive_id(archive_id(earlier))
             ):
                 return plan.key
             # The id of an archive is fixed when its upload begins, so it stays that of the earlier operation. Its
@@ -337,6 +336,10 @@ class _Upload:
         record, own, catalog = self.record, archive_id(self.record), self.context.catalog
         if existing.metadata.get(OPERATION) != own:
             return
+        if record.upload_id is not None:  # a kill between completing it and forgetting its parts
+            with unless_refused("what was sent", self.context.progress):
+                self.store.abort(existing.key, record.upload_id)
+                record.upload_id = None
         made_by = record if record.archive_id is None else self._earlier()
         try:
             if made_by is not None and archive_id(made_by) == own and not is_recorded(self.store, existing, catalog):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from mgmt.storage import open_store
 from tests.catalogs import Catalogs
 from tests.program import Done, Program
 from tests.property.contents import World, beside, rehearse
@@ -258,4 +259,13 @@ def test_a_proven_upload_is_not_finished_when_its_archive_was_deleted(world: Wor
     assert world.play("mgmt delete a.tar.gz --yes").returncode == 0
     assert world.play(then).returncode == 0
     assert (world.work / "a").exists() == (not world.objects())
+    world.end()
+
+
+def test_what_is_left_of_a_completed_upload_is_removed_although_another_archive_follows(world: World) -> None:
+    """It was killed before it forgot its parts; its original has other contents by then."""
+    world.play("write a one", "kill stored: mgmt upload a", "edit a two")
+    assert world.play("mgmt upload a --on-conflict rename").returncode == 0
+    assert len(world.objects()) == 2
+    assert [each for store in (world.program.store, world.other_store) for each in open_store(store).pending()] == []
     world.end()
