@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.errors import ExitStatus
+from tests.moments import meanwhile
 from tests.program import Program
 
 
@@ -37,3 +38,17 @@ def test_a_new_store_is_created(on_directory: Program) -> None:
     Path(on_directory.store.removeprefix("file://")).rmdir()
     (on_directory.work / "notes").write_text("precious")
     on_directory.ok("upload", "notes")
+
+
+def test_a_store_that_another_process_makes_at_this_moment_is_not_missing(on_directory: Program) -> None:
+    """It stores its first archive after this one has looked for the folder."""
+    store = Path(on_directory.store.removeprefix("file://"))
+    store.rmdir()
+    for name in ("notes", "film"):
+        (on_directory.work / name).write_text(name)
+    on_directory.ok("ls")
+    other = "mgmt.catalog.files.lookups.Lookups.has_archives_in"
+    with meanwhile(other, lambda: on_directory.fork("upload", "film").communicate()) as happened:
+        on_directory.ok("upload", "notes")
+    assert happened.happened
+    assert len(on_directory.json("ls", "--location", "s3")) == 2

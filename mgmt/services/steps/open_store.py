@@ -18,7 +18,7 @@ def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectSto
     folder in which the catalog has archives.
     """
     folder = url.removeprefix(_DIRECTORY)
-    if url.startswith(_DIRECTORY) and not os.path.isdir(folder) and catalog.metadata.has_archives_in(url):
+    if url.startswith(_DIRECTORY) and _is_missing(folder, url, catalog):
         raise StoreUnavailableError(
             f"the store {folder} is missing, though the catalog has archives in it: its disk may not be mounted",
             next_step=f"ls -ld {shell_word(folder)}   (mount it, then try again)",
@@ -35,6 +35,14 @@ def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectSto
     return open_store(
         url, _options(settings), recall=recall, on_probed=remember, before_removal=catalog.journal.confirm
     )
+
+
+def _is_missing(folder: str, url: str, catalog: Catalog) -> bool:
+    """Whether the catalog has archives in a folder that is not there.
+
+    It is looked for again at the end: another process may have made it, and stored a first archive, between the looks.
+    """
+    return not os.path.isdir(folder) and catalog.metadata.has_archives_in(url) and not os.path.isdir(folder)
 
 
 def open_unremembered(url: str, settings: Settings) -> ObjectStore:
