@@ -81,10 +81,14 @@ def create_sqlite(path: str) -> None:
     """Create an empty database file with mode 0600, and its folder with mode 0700, unless they exist.
 
     SQLite gives its -wal and -shm files the mode of the database file, so the mode is set before the first open.
+
+    An existing file is never opened here: closing it would release the locks of this process's connections (POSIX), and
+    another process would remove the log that they still write to (https://sqlite.org/howtocorrupt.html, 2.2).
     """
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with suppress(FileExistsError):
+            os.close(os.open(os.path.realpath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise CatalogError(
             f"the catalog {path} cannot be created: {error.strerror}",

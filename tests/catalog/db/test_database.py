@@ -194,6 +194,35 @@ def test_several_processes_can_create_the_same_catalog(path: str) -> None:
     assert os.listdir(os.path.dirname(path)).count("catalog.db") == 1
 
 
+def test_a_connection_keeps_its_locks_when_another_process_was_first_to_create_the_catalog(path: str) -> None:
+    """Else the other process, closing last as it thinks, removes the log that this one still writes its commits to."""
+    engine.create_sqlite(path)
+    url = f"sqlite:///{path}"
+    catalog = open_catalog(url)
+    assert catalog.database.revision() is None
+    engine.create_sqlite(path)  # what an upgrade of an empty catalog begins with
+    other = f"""
+import sys
+from mgmt.catalog import FileRecord, Location, open_catalog
+catalog = open_catalog({url!r})
+catalog.metadata.save_file_record(FileRecord(path=sys.argv[1], location=Location.LOCAL, host="h"))
+print(*sorted(found.path for found in catalog.metadata.list_files()))
+catalog.close()
+"""
+    subprocess.run([sys.executable, "-c", other, "/a"], check=True)
+    catalog.metadata.save_file_record(a_file("/b"))
+    run = subprocess.run([sys.executable, "-c", other, "/c"], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == ["/a", "/b", "/c"]
+    catalog.close()
+
+
+def test_a_catalog_may_be_created_through_a_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to("elsewhere.db")
+    with closing(open_catalog(f"sqlite:///{tmp_path}/link.db")) as catalog:
+        catalog.metadata.save_file_record(a_file())
+    assert (tmp_path / "elsewhere.db").exists()
+
+
 def refused(catalog: Catalog, write: bool = True) -> CatalogError:
     with pytest.raises(CatalogError) as caught:
         catalog.metadata.save_file_record(a_file()) if write else catalog.metadata.list_files()
