@@ -16,7 +16,7 @@ from mgmt.services.steps.proof import refuse_frozen
 from mgmt.services.steps.resolve import find_archive
 from mgmt.services.steps.restoring import DownloadOptions, Restoring, free_name, index_if_any, root_name
 
-_ELSEWHERE = "mgmt download --to DIR ...   (a folder outside of the store)"
+_ELSEWHERE = "mgmt download --to DIR ...\n# a folder outside of the store"
 
 
 def download(name: str, options: DownloadOptions, context: Context) -> DownloadRecord:

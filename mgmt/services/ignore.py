@@ -31,9 +31,9 @@ def ignore(key: str, context: Context, *, undo: bool) -> IgnoreRecord:
     with catalog.journal.record(record, claim=f"ignore {url}") as record:
         if undo:
             if key not in catalog.metadata.ignored_keys(store.url).keys:
-                raise NotFoundError(f"{url} is not ignored", next_step="mgmt ignore   (lists what is)")
+                raise NotFoundError(f"{url} is not ignored", next_step="mgmt ignore\n# lists what is")
         elif not any(each.key == key or key.endswith("/") for each in store.list(key)):
-            raise NotFoundError(f"{url} does not exist", next_step="mgmt verify --all   (names unknown objects)")
+            raise NotFoundError(f"{url} does not exist", next_step="mgmt verify --all\n# names unknown objects")
         elif not key.endswith("/") and not catalog.metadata.unknown_keys(store.url, [key]):
             raise RefusedError(
                 f"{url} belongs to mgmt, so it is not ignored", next_step=f"mgmt verify {shell_word(url)}"

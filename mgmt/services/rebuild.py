@@ -55,7 +55,7 @@ def rebuild(context: Context) -> RebuildRecord:
                 raise PartialError(
                     f"{archives} archives are recorded; {len(left_out)} of {total} objects have no usable index; "
                     f"first: {left_out[0]}",
-                    next_step="mgmt verify --all   (names each, and what to do about it)",
+                    next_step="mgmt verify --all\n# names each, and what to do about it",
                 )
         catalog.members.index_names()
     finally:

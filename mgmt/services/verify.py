@@ -130,13 +130,13 @@ def _unknown(store: ObjectStore, key: str) -> ProblemError | None:
                 return ProblemError(
                     Problem.UNKNOWN,
                     f"{where} is an index without an archive, and not in the catalog",
-                    next_step=f"mgmt recover   (or, an hour after it was stored: {rebuild}; mgmt recover)",
+                    next_step=f"mgmt recover\n# or, an hour after it was stored: {rebuild}; mgmt recover",
                 )
     except StoreUnavailableError:
         raise
     except (StoreError, ConfigurationError) as exc:
         return _foreign(where, exc.message, ignore)
-    next_step = f"{rebuild}   (if it is not an archive: {ignore})"
+    next_step = f"{rebuild}\n# if it is not an archive: {ignore}"
     return ProblemError(Problem.UNKNOWN, f"{where} is not in the catalog", next_step=next_step)
 
 
@@ -144,7 +144,7 @@ def _foreign(where: str, why: str, ignore: str) -> ProblemError:
     return ProblemError(
         Problem.UNKNOWN,
         f"{where} is foreign, and not in the catalog: {why}",
-        next_step=f"{ignore}   (or move it out of the prefix of the store)",
+        next_step=f"{ignore}\n# or move it out of the prefix of the store",
     )
 
 
@@ -163,7 +163,7 @@ def _check(archive: Archive, method: Proof, context: Context) -> str:
             Problem.MISSING,
             f"{store.location(record.index_key)}, an index, is missing from the store",
             next_step=how_to_replace(archive, context)
-            or f"mgmt download --to DIRECTORY {archive.word}   (then verify it again)",
+            or f"mgmt download --to DIRECTORY {archive.word}\n# then verify it again",
         )
     try:
         with open_index(store, key, stored.size) as index:

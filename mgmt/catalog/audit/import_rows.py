@@ -96,7 +96,7 @@ class ImportedRows:
         if self.updated and self._newest_imported < self._newest:
             raise ConflictError(
                 "the export is older than the catalog, and records would go back: nothing was imported",
-                next_step="mgmt db export FILE   (in the other catalog; then import that)",
+                next_step="mgmt db export FILE\n# in the other catalog; then import that",
             )
         if not self._is_sqlite:
             # Autovacuum sees nothing of this transaction, and without statistics the planner joins row by row.
@@ -192,7 +192,7 @@ def _refused(name: str, reason: str) -> MgmtError:
         )
     if UNKNOWN in reason:
         return ConfigurationError(
-            "the export contains an operation of an unknown type", next_step="mgmt db check   (in the other catalog)"
+            "the export contains an operation of an unknown type", next_step="mgmt db check\n# in the other catalog"
         )
     return ConflictError(
         f"the catalog already contains other {name} with the same keys: it has another history",

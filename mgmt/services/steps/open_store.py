@@ -21,7 +21,7 @@ def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectSto
     if url.startswith(_DIRECTORY) and _is_missing(folder, url, catalog):
         raise StoreUnavailableError(
             f"the store {folder} is missing, though the catalog has archives in it: its disk may not be mounted",
-            next_step=f"ls -ld {shell_word(folder)}   (mount it, then try again)",
+            next_step=f"ls -ld {shell_word(folder)}\n# mount it, then try again",
         )
     endpoints = catalog.endpoints
 
