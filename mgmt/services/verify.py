@@ -22,7 +22,7 @@ from mgmt.errors import (
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.batch import Outcome
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key
+from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key, is_index_key
 from mgmt.services.steps.indexes import any_index, find_index, look_up, open_index
 from mgmt.services.steps.proof import prove_again, still_there
 from mgmt.services.steps.replacement import how_to_replace, without_another_copy
@@ -120,6 +120,8 @@ def _unknown(store: ObjectStore, key: str) -> ProblemError | None:
     ignore = f"mgmt ignore {shell_word(where)}"
     if not is_key(key):
         return _foreign(where, "mgmt stores nothing under such a key", ignore)
+    if key.endswith(SUFFIX) and not is_index_key(key):
+        return _foreign(where, "mgmt stores no index under such a key", ignore)
     try:
         if look_up(store, key) is None:
             return None
