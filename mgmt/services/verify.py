@@ -51,6 +51,8 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
             record.store, record.s3_object_key, record.checked_objects = archive.store.url, archive.key, 1
             record.checked_size = (archive.record.size if archive.record is not None else None) or 0
             record.problems_found = 1  # until it is proven that there is none
+            if archive.record is not None:
+                catalog.journal.link(record, archive.record, Role.ARCHIVE)
             catalog.journal.checkpoint()
             try:
                 record.proof = _check(archive, Proof.READ_BACK if read_back else Proof.AUTO, context)
@@ -65,7 +67,7 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
             record.problems_found = 0
             if archive.record is not None:
                 archive.record.proof, archive.record.proven_at = record.proof, datetime.now(UTC)
-                catalog.journal.link(record, catalog.metadata.save_file_record(archive.record), Role.ARCHIVE)
+                catalog.metadata.save_file_record(archive.record)
     finally:
         context.progress.stop()
     return record
