@@ -177,7 +177,7 @@ def _in_home(folder: Callable[[str], Path]) -> Path:
         pass
     raise ConfigurationError(
         f"there is no home folder: HOME is not set, and no user has the id {os.getuid()}",
-        next_step="export HOME=DIRECTORY   (or: MGMT_CONFIG=FILE, and --catalog URL)",
+        next_step="export HOME=DIRECTORY\n# or: MGMT_CONFIG=FILE, and --catalog URL",
     )
 
 
@@ -195,7 +195,7 @@ def load(
     if required and path is not None and not path.exists():
         raise ConfigurationError(
             f"there is no configuration file {path}",
-            next_step=f"mgmt --config {shell_word(str(path))} config set store s3://BUCKET/PREFIX   (creates it)",
+            next_step=f"mgmt --config {shell_word(str(path))} config set store s3://BUCKET/PREFIX\n# creates it",
         )
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -225,7 +225,7 @@ def _refuse_tilde(catalog: str) -> None:
     if catalog.startswith("sqlite") and ":///~" in catalog:
         raise ConfigurationError(
             f"--catalog {catalog}: neither the shell nor mgmt expands ~ in a URL",
-            next_step=f"--catalog {shell_word(meant)}   (or, for a folder named ~: {shell_word(literal)})",
+            next_step=f"--catalog {shell_word(meant)}\n# or, for a folder named ~: {shell_word(literal)}",
         )
 
 

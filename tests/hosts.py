@@ -17,8 +17,9 @@ import runpy, socket, sys
 name = sys.argv[1]
 socket.gethostname = lambda: name
 if sys.argv[2] == "-m":
-    sys.argv[1:3] = []
-    runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
+    module = sys.argv[3]
+    sys.argv[1:4] = []
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 else:
     sys.argv[:2] = []
     runpy.run_path(sys.argv[0], run_name="__main__")

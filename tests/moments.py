@@ -3,10 +3,11 @@
 import os
 import pkgutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from tests.program import Program
 
@@ -50,6 +51,27 @@ def meanwhile(where: str, do: Callable[[], object], *, when: When = always, afte
         yield event
     finally:
         setattr(module, name, call)
+
+
+@contextmanager
+def amid_upload(size: int, do: Callable[[], object]) -> Iterator[None]:
+    """Call `do` once in each upload, when `size` bytes of its archive have been written to the store or to threads."""
+
+    def is_large(upload: Any, _: object) -> bool:
+        return bool(upload._size >= size)
+
+    directory, multipart = "directory_upload.DirectoryUpload", "multipart.MultipartUpload"
+    with (
+        meanwhile(f"mgmt.storage.{directory}.write", do, when=is_large),
+        meanwhile(f"mgmt.storage.{multipart}.write", do, when=is_large),
+    ):
+        yield
+
+
+def stay() -> NoReturn:
+    """Go no further; other threads do, and signals are handled."""
+    while True:
+        time.sleep(0.01)
 
 
 def killed(program: Program, *words: str | os.PathLike[str], at: str, when: When = always, after: bool = False) -> None:

@@ -32,6 +32,7 @@ from sqlalchemy import Dialect, Engine
 from sqlalchemy.orm import Mapper
 
 from mgmt.__main__ import GARBAGE
+from mgmt.catalog.db.engine import BUSY_SECONDS
 
 MOST_STATEMENTS = 5000
 
@@ -97,7 +98,7 @@ def _empty_catalog() -> bytes:
         catalog.metadata.list_files()
         catalog.close()
         with closing(sqlite3.connect(path)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute("PRAGMA journal_mode=DELETE")  # one in memory cannot have a write-ahead log
         return path.read_bytes()
 
 
@@ -118,10 +119,16 @@ def _upgrade(apply: Callable[..., None], config: Config, revision: str, *argumen
         create_sqlite(database.path)
         with database.lock():
             if not _has_content(database.path):
-                with open(database.path, "r+b") as file:
-                    file.write(_empty_catalog())
+                _copy_empty_catalog(database.path)
                 return
     apply(config, revision, *arguments, **options)
+
+
+def _copy_empty_catalog(path: str) -> None:
+    """Through SQLite and its locks: other processes may have opened the empty file already."""
+    with closing(sqlite3.connect(":memory:")) as empty, closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as copy:
+        empty.deserialize(_empty_catalog())
+        empty.backup(copy)
 
 
 def _has_content(path: str) -> bool:

@@ -191,7 +191,7 @@ class _Extraction:
             if self._wanted.member is not None and self._wanted.digest is None:
                 raise NotFoundError(
                     f"the archive has no member {decode(b'/'.join(self._base or ()))}",
-                    next_step="mgmt download --archive NAME   (and list it: tar tzf)",
+                    next_step="mgmt download --archive NAME\n# and list it: tar tzf",
                 )
             raise IntegrityError("the archive holds none of the expected members")
         digest = self._digest.hexdigest()

@@ -113,7 +113,7 @@ def _syncable(path: str, folder: int | None, stack: ExitStack) -> int:
     except OSError as error:
         raise MgmtError(
             f"{path} cannot be opened, which a move to or from it requires: {error.strerror}",
-            next_step=f"ls -ld {operand(path)}   (it must be readable)",
+            next_step=f"ls -ld {operand(path)}\n# it must be readable",
         ) from error
     return folder
 

@@ -232,7 +232,7 @@ class Restoration:
 
     def _cannot_hold(self, what: str, *, may_skip: bool = True) -> MgmtError:
         elsewhere = "--to DIR on another file system"
-        skipping = f"mgmt download --skip-unsupported ...   (or: {elsewhere}, --member PATH for a part)"
+        skipping = f"mgmt download --skip-unsupported ...\n# or: {elsewhere}, --member PATH for a part"
         return MgmtError(
             f"{self._parent} cannot hold {what}", next_step=skipping if may_skip else f"mgmt download {elsewhere}"
         )

@@ -36,7 +36,7 @@ def command(ctx: click.Context, keys: tuple[str, ...], undo: bool) -> None:
     app: App = ctx.obj
     if not keys:
         if undo:
-            raise ConfigurationError("--undo needs a KEY", next_step="mgmt ignore   (lists what is ignored)")
+            raise ConfigurationError("--undo needs a KEY", next_step="mgmt ignore\n# lists what is ignored")
         app.render.many(app.catalog.metadata.ignored(), LIST, empty="nothing is ignored")
         return
     outcomes = run_batch(

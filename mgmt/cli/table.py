@@ -9,8 +9,8 @@ from wcwidth import iter_graphemes, iter_graphemes_reverse, wcswidth
 GAP = 2
 """Cells between two columns in tabulate's format `plain`."""
 
-COMFORTABLE = 16
-"""Characters down to which cells are shortened before a column leaves."""
+COMFORTABLE = 21
+"""Characters down to which cells are shortened before a column leaves: a path can still be recognized."""
 
 LEAST = 8
 """Characters down to which cells are shortened when no other column can leave."""

@@ -157,7 +157,7 @@ def _named(
     if files_from is not None:
         targets += read_list(files_from.read(), nul=null, name=files_from.name)
     elif not targets and all_of is None:
-        raise ConfigurationError("no PATH was given", next_step="mgmt upload PATH   (or: --all DIR)")
+        raise ConfigurationError("no PATH was given", next_step="mgmt upload PATH\n# or: --all DIR")
     return targets
 
 

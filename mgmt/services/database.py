@@ -181,7 +181,7 @@ def create_roles(prefix: str, catalog: Catalog, *, apply: bool) -> RolesScript:
         except ReadOnlyCatalogError as exc:
             raise CatalogError(
                 f"{exc.message}; creating roles needs CREATEROLE, and granting rights the owner of the tables",
-                next_step="mgmt db roles | psql ...   (as an administrator)",
+                next_step="mgmt db roles | psql ...\n# as an administrator",
             ) from exc
     return RolesScript(catalog=database.name, **asdict(names), applied=apply, sql=statements)
 

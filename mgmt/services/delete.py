@@ -61,7 +61,7 @@ def _other_copy(archive: Archive, context: Context) -> OtherCopy:
             url = archive.store.location(archive.key)
             raise RefusedError(
                 f"{url} is missing from the store, and no other copy of what it held was found",
-                next_step=f"mgmt delete --last-copy {shell_word(url)}   (records that it is lost)",
+                next_step=f"mgmt delete --last-copy {shell_word(url)}\n# records that it is lost",
             ) from exc
         raise
 
@@ -85,7 +85,7 @@ def _refuse_other_contents(archive: Archive, stored: StoredObject, context: Cont
         where, word = store.location(archive.key), shell_word(store.location(archive.key))
         raise RefusedError(
             f"{where} holds other contents than were archived: they may be nowhere else",
-            next_step=f"mgmt download --archive {word}   (or: mgmt delete --last-copy {word})",
+            next_step=f"mgmt download --archive {word}\n# or: mgmt delete --last-copy {word}",
         )
 
 

@@ -16,7 +16,7 @@ from mgmt.services.steps.proof import refuse_frozen
 from mgmt.services.steps.resolve import find_archive
 from mgmt.services.steps.restoring import DownloadOptions, Restoring, free_name, index_if_any, root_name
 
-_ELSEWHERE = "mgmt download --to DIR ...   (a folder outside of the store)"
+_ELSEWHERE = "mgmt download --to DIR ...\n# a folder outside of the store"
 
 
 def download(name: str, options: DownloadOptions, context: Context) -> DownloadRecord:
@@ -42,6 +42,8 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
             record.s3_storage_class, record.checksum_s3_etag = stored.storage_class, stored.etag
             record.local_path = folder
             if record.is_recorded:
+                if found.record is not None:
+                    catalog.journal.link(record, found.record, Role.ARCHIVE)
                 catalog.journal.checkpoint()
             refuse_frozen(found.store, stored)
             refuse_in_store(folder, "--to", [found.store.url, *known_stores(catalog)], next_step=_ELSEWHERE)
@@ -62,8 +64,6 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
                 result.operation_id, result.digest = record.operation_id, record.digest
                 result.checksum = record.checksum_local
                 catalog.journal.link(record, catalog.metadata.save_file_record(result), Role.RESULT)
-                if found.record is not None:
-                    catalog.journal.link(record, found.record, Role.ARCHIVE)
             # Only now, because an interrupted download is resumed by the name that was asked for.
             record.target_path, record.target_name = found.store.location(found.key), found.key
     finally:

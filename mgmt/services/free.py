@@ -112,7 +112,7 @@ def _compared(copies: Copies, copy: FileRecord, folder: int) -> Hashed:
     except RefusedError as exc:
         if exc.next_step is not None and copy.is_directory:
             exc.next_step += (
-                "\nor, if only the time of a folder changed: touch -d @SECONDS FOLDER   (as in ls --members)"
+                "\n# or, if only the time of a folder changed: touch -d @SECONDS FOLDER, as in ls --members"
             )
         raise
 

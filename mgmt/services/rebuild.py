@@ -9,7 +9,7 @@ from mgmt.progress import NoProgress
 from mgmt.services.steps import orphans
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key
+from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key, is_index_key
 from mgmt.services.steps.indexes import look_up, open_index
 from mgmt.services.steps.resolve import ArchiveFacts, archive_id, save_archive
 from mgmt.storage import ObjectStore, StoredObject, has_etag, is_key
@@ -55,7 +55,7 @@ def rebuild(context: Context) -> RebuildRecord:
                 raise PartialError(
                     f"{archives} archives are recorded; {len(left_out)} of {total} objects have no usable index; "
                     f"first: {left_out[0]}",
-                    next_step="mgmt verify --all   (names each, and what to do about it)",
+                    next_step="mgmt verify --all\n# names each, and what to do about it",
                 )
         catalog.members.index_names()
     finally:
@@ -77,7 +77,7 @@ def _listed(
     for stored in store.list():
         if stored.key in ignored:
             passed[stored.key] = stored
-        elif not is_key(stored.key):
+        elif not is_key(stored.key) or (stored.key.endswith(SUFFIX) and not is_index_key(stored.key)):
             foreign.append(stored.key)
         elif stored.key.endswith(SUFFIX):
             indexes.setdefault(archive_key(stored.key), []).append(stored.key)

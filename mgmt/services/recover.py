@@ -161,7 +161,7 @@ def _found(path: str, archive: FileRecord | None) -> str:
         move = f"mv -n {shell_word(path)} {shell_word(os.path.join(os.path.dirname(path), 'NAME'))}"
         return f"left by a removal that is in no record; {archive.s3_object_key} holds it: {move}"
     if archive is None:
-        next_step = f"mgmt db rebuild   (or: mgmt upload --keep --on-conflict rename {shell_word(path)})"
+        next_step = f"mgmt db rebuild   # or: mgmt upload --keep --on-conflict rename {shell_word(path)}"
         return f"in no record, and no archive that is recorded holds it: {next_step}"
     return f"recorded: it is what {archive.s3_object_key} holds"
 

@@ -30,7 +30,14 @@ from mgmt.errors import (
 )
 from mgmt.paths import held_parent
 from mgmt.services.steps.adoption import adopt_left, contradiction, is_recorded, prove_claimed, proven_record
-from mgmt.services.steps.archived import index_header, note_archived, note_pending, record_proven
+from mgmt.services.steps.archived import (
+    index_header,
+    is_for,
+    may_be_continued,
+    note_archived,
+    note_pending,
+    record_proven,
+)
 from mgmt.services.steps.cleanup import unless_refused
 from mgmt.services.steps.conflicts import next_key, note_new_tags, taken_by, taken_by_other_contents
 from mgmt.services.steps.context import Context
@@ -149,8 +156,7 @@ class _Upload:
         """The key to use. What an earlier run of this upload left in the store unproven is taken over."""
         record, plan, store = self.record, self.plan, self.store
         if record.s3_object_key is not None:  # the record of an interrupted run
-            renamed = record.s3_object_key != plan.key and record.requested_key == plan.key
-            if record.store != store.url or not (renamed or record.s3_object_key == plan.key):
+            if not is_for(record, store, plan.key):
                 raise SupersededError(f"superseded by an upload to {store.location(plan.key)}")
             key = record.s3_object_key
         else:
@@ -158,14 +164,7 @@ class _Upload:
             record.store, record.s3_bucket, record.requested_key = store.url, store.bucket, plan.key
             record.s3_storage_class, record.command_args = self.options.storage_class, dict(self.context.command_args)
             earlier = self._earlier()
-            if (
-                earlier is None
-                or earlier.status not in (Status.FAILED, Status.CANCELLED)
-                or earlier.stage == PROVEN
-                or (earlier.store, earlier.requested_key) != (store.url, plan.key)
-                # `mgmt recover` has recorded its archive, which may be deleted by now: its id is used up.
-                or self.context.catalog.metadata.is_archive_id(archive_id(earlier))
-            ):
+            if earlier is None or not may_be_continued(earlier, store, plan.key, self.context.catalog):
                 return plan.key
             # The id of an archive is fixed when its upload begins, so it stays that of the earlier operation. Its
             # parts, its index, and an object whose completion was never confirmed are found by it.

@@ -22,7 +22,7 @@ from mgmt.errors import (
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.batch import Outcome
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key
+from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key, is_index_key
 from mgmt.services.steps.indexes import any_index, find_index, look_up, open_index
 from mgmt.services.steps.proof import prove_again, still_there
 from mgmt.services.steps.replacement import how_to_replace, without_another_copy
@@ -51,6 +51,8 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
             record.store, record.s3_object_key, record.checked_objects = archive.store.url, archive.key, 1
             record.checked_size = (archive.record.size if archive.record is not None else None) or 0
             record.problems_found = 1  # until it is proven that there is none
+            if archive.record is not None:
+                catalog.journal.link(record, archive.record, Role.ARCHIVE)
             catalog.journal.checkpoint()
             try:
                 record.proof = _check(archive, Proof.READ_BACK if read_back else Proof.AUTO, context)
@@ -65,7 +67,7 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
             record.problems_found = 0
             if archive.record is not None:
                 archive.record.proof, archive.record.proven_at = record.proof, datetime.now(UTC)
-                catalog.journal.link(record, catalog.metadata.save_file_record(archive.record), Role.ARCHIVE)
+                catalog.metadata.save_file_record(archive.record)
     finally:
         context.progress.stop()
     return record
@@ -120,6 +122,8 @@ def _unknown(store: ObjectStore, key: str) -> ProblemError | None:
     ignore = f"mgmt ignore {shell_word(where)}"
     if not is_key(key):
         return _foreign(where, "mgmt stores nothing under such a key", ignore)
+    if key.endswith(SUFFIX) and not is_index_key(key):
+        return _foreign(where, "mgmt stores no index under such a key", ignore)
     try:
         if look_up(store, key) is None:
             return None
@@ -130,13 +134,13 @@ def _unknown(store: ObjectStore, key: str) -> ProblemError | None:
                 return ProblemError(
                     Problem.UNKNOWN,
                     f"{where} is an index without an archive, and not in the catalog",
-                    next_step=f"mgmt recover   (or, an hour after it was stored: {rebuild}; mgmt recover)",
+                    next_step=f"mgmt recover\n# or, an hour after it was stored: {rebuild}; mgmt recover",
                 )
     except StoreUnavailableError:
         raise
     except (StoreError, ConfigurationError) as exc:
         return _foreign(where, exc.message, ignore)
-    next_step = f"{rebuild}   (if it is not an archive: {ignore})"
+    next_step = f"{rebuild}\n# if it is not an archive: {ignore}"
     return ProblemError(Problem.UNKNOWN, f"{where} is not in the catalog", next_step=next_step)
 
 
@@ -144,7 +148,7 @@ def _foreign(where: str, why: str, ignore: str) -> ProblemError:
     return ProblemError(
         Problem.UNKNOWN,
         f"{where} is foreign, and not in the catalog: {why}",
-        next_step=f"{ignore}   (or move it out of the prefix of the store)",
+        next_step=f"{ignore}\n# or move it out of the prefix of the store",
     )
 
 
@@ -163,7 +167,7 @@ def _check(archive: Archive, method: Proof, context: Context) -> str:
             Problem.MISSING,
             f"{store.location(record.index_key)}, an index, is missing from the store",
             next_step=how_to_replace(archive, context)
-            or f"mgmt download --to DIRECTORY {archive.word}   (then verify it again)",
+            or f"mgmt download --to DIRECTORY {archive.word}\n# then verify it again",
         )
     try:
         with open_index(store, key, stored.size) as index:

@@ -27,7 +27,7 @@ def open_root(path: str, *, create: bool) -> Iterator[int]:
     if not os.path.isdir(parent):
         raise StoreUnavailableError(
             f"there is no folder {parent}",
-            next_step=f"mkdir -p {operand(parent)}   (if no disk has to be mounted there)",
+            next_step=f"mkdir -p {operand(parent)}\n# if no disk has to be mounted there",
         )
     if create and not os.path.isdir(path):
         with open_root(parent, create=False) as above:

@@ -16,7 +16,7 @@ from tests.archive.archives import Written, write
 from tests.archive.test_extract import restore
 from tests.integration import odd_disks
 
-WAY = "mgmt download --skip-unsupported ...   (or: --to DIR on another file system, --member PATH for a part)"
+WAY = "mgmt download --skip-unsupported ...\n# or: --to DIR on another file system, --member PATH for a part"
 
 
 @pytest.fixture

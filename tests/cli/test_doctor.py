@@ -290,3 +290,22 @@ def test_one_error_line_summarizes_the_problems(mgmt: Program) -> None:
     done: Done = mgmt.run("doctor")
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == "mgmt: 1 problem: configuration, store: no store is configured"
+
+
+def test_a_directory_store_that_does_not_exist_is_a_warning(mgmt: Program) -> None:
+    mgmt.store += "-mistyped"
+    status, findings = diagnose(mgmt)
+    assert (status, found(findings, "warning")) == (0, [("store", "access")])
+    access = the(findings, "store", "access")
+    assert "does not exist: the first upload creates it" in access["detail"]
+    assert access["next"].startswith("mgmt config set store file:///DIRECTORY")
+    assert not (mgmt.home / "store-mistyped").exists()
+
+
+def test_a_directory_store_that_is_missing_with_its_archives_is_a_problem(mgmt: Program) -> None:
+    (mgmt.work / "notes").write_text("precious")
+    mgmt.ok("upload", "notes")
+    (mgmt.home / "store").rename(mgmt.home / "not mounted")
+    status, findings = diagnose(mgmt)
+    assert (status, found(findings, "problem")) == (5, [("store", "access")])
+    assert "its disk may not be mounted" in the(findings, "store", "access")["detail"]

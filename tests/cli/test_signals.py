@@ -1,27 +1,32 @@
 """A signal ends a run with 128 + n, unless it is ignored."""
 
+import os
 import signal
 import subprocess
 
 import pytest
 
+from tests.moments import amid_upload
 from tests.program import Program
 from tests.trees import random_file
 
 
 @pytest.mark.sqlite
 def test_nohup_is_honoured(mgmt: Program) -> None:
-    file = random_file(mgmt.work / "clip", 12 << 20)
-    ignoring = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *mgmt.command("upload", file, "--bwlimit", "8M")]
-    with subprocess.Popen(
-        ignoring, env=mgmt.env(), cwd=mgmt.work, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as running:
-        while not list((mgmt.home / "store").glob(".mgmt/uploads/*.json")):
-            with pytest.raises(subprocess.TimeoutExpired):  # it must still be running
-                running.wait(0.02)
-        running.send_signal(signal.SIGHUP)
-        running.communicate()
-    assert running.returncode == 0
+    file = random_file(mgmt.work / "clip", 2 << 20)
+    received = mgmt.home / "received"
+
+    def hang_up() -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        received.touch()
+
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with amid_upload(1 << 20, hang_up), mgmt.fork("upload", file, arm=ignore) as running:
+        _, errors = running.communicate()
+    assert (running.returncode, errors) == (0, "")
+    assert received.exists()
     assert not file.exists()
 
 

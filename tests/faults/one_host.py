@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from mgmt import cli
 from mgmt.catalog import Database, FileRecord, FileStatus, Location, Role, Status, UploadRecord, open_catalog
+from mgmt.catalog.records.process import this_host
 from mgmt.errors import BusyError
 
 Report = dict[str, Any]
@@ -55,7 +56,7 @@ def idle() -> float:
 def share(number: int, *, url: str, targets: int) -> Report:
     """Do the targets, the same for all, that no process of any host has done."""
     catalog = open_catalog(url)
-    mine = random.Random(f"{os.uname().nodename} {number}").sample(range(targets), targets)
+    mine = random.Random(f"{this_host()} {number}").sample(range(targets), targets)
     done = busy = 0
     for target in mine:
         path = f"/shared/{target}"
@@ -80,7 +81,7 @@ def share(number: int, *, url: str, targets: int) -> Report:
 def upload(number: int, *, options: list[str], paths: list[str]) -> Report:
     """Upload all of `paths`, starting at another one than the other processes."""
     at = number * len(paths) // 4
-    listing = f"{os.environ['HOME']}/{os.uname().nodename}-{number}"
+    listing = f"{os.environ['HOME']}/{this_host()}-{number}"
     with open(listing, "wb") as file:
         file.write(b"".join(os.fsencode(path) + b"\0" for path in paths[at:] + paths[:at]))
     with open(f"{listing}.log", "w") as log:

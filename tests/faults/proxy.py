@@ -82,6 +82,8 @@ class Proxy:
     """Bytes of all answers' bodies."""
     faults: list[Fault] = field(default_factory=list)
     """The first that matches a request is applied."""
+    hung: set[int] | None = None
+    """The ports of clients that are waiting in vain, while these do not have to (`impatient`)."""
     most_at_once: int = 0
     at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -99,6 +101,24 @@ class Proxy:
         with self.lock:
             self.requests.append(request)
             return next((fault.act for fault in self.faults if fault.happens_to(request)), None)
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Clients in this process time out as soon as their request hangs, whatever their timeout is."""
+        read, self.hung = socket.SocketIO.readinto, set()
+
+        def readinto(stream: Any, buffer: Any) -> int | None:
+            port = stream._sock.getsockname()[1]
+            count = read(stream, buffer)
+            if count == 0 and port in (self.hung or ()):
+                raise TimeoutError("timed out")
+            return count
+
+        socket.SocketIO.readinto = readinto  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            socket.SocketIO.readinto, self.hung = read, None  # type: ignore[method-assign]
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -228,7 +248,9 @@ def proxy(server: Server) -> Iterator[Proxy]:
         def end(self, *, hang: bool) -> None:
             """Close the connection; with `hang`, when the client does."""
             self.close_connection = True
-            if hang:
+            if hang and state.hung is not None:
+                state.hung.add(self.client_address[1])
+            elif hang:
                 self.rfile.read(1)
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = forward  # noqa: N815 - http.server's names

@@ -134,6 +134,19 @@ def test_a_lost_answer_raises_a_connection_error(between: Between, act: str, err
     assert ask(made)[1] == BODY
 
 
+@pytest.mark.parametrize("act", ["stall", "hang-answer"])
+def test_an_impatient_client_does_not_wait_for_its_timeout(between: Between, act: str) -> None:
+    made, _ = between
+    made.faults.append(Fault("^GET", act))
+    connection = HTTPConnection(urlsplit(made.endpoint_url).netloc, timeout=600)
+    with made.impatient():
+        connection.request("GET", "/b/k")
+        with pytest.raises(TimeoutError):
+            connection.getresponse().read()
+        connection.close()
+        assert ask(made, "HEAD")[0].status == 200
+
+
 def test_a_cut_answer_to_head_loses_half_of_its_headers(between: Between) -> None:
     made, _ = between
     made.faults.append(Fault("^HEAD", "cut-answer"))

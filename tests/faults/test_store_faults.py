@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from botocore.retries.standard import ExponentialBackoff
 
-from mgmt.storage import s3_connect, s3_store
+from mgmt.storage import s3_store
 from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.faults.proxy import Fault, Proxy, proxy
@@ -34,7 +34,6 @@ def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same number of retries, without the pauses between them."""
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
     monkeypatch.setattr(s3_store, "PAUSE", 0)
-    monkeypatch.setattr(s3_connect, "READ_SECONDS", s3_connect.READ_SECONDS)  # World changes it
 
 
 @dataclass
@@ -56,15 +55,12 @@ class World:
         return replace(self.template, home=home)
 
     def break_store(self, fault: Fault) -> None:
-        """Apply the fault until `heal`. Where no answer comes, shorten the read timeout to a second."""
+        """Apply the fault until `heal`."""
         self.between.reset()
         self.between.faults.append(fault)
-        if fault.act in {"stall", "hang-answer"}:
-            s3_connect.READ_SECONDS = 1
 
     def heal(self) -> None:
         self.between.reset()
-        s3_connect.READ_SECONDS = 60
 
     def stored(self, prefix: str) -> list[str]:
         listed = self.server.client().list_objects_v2(Bucket=self.bucket, Prefix=f"archive/{prefix}.")
@@ -93,7 +89,7 @@ def world(
     tmp_path_factory: pytest.TempPathFactory,
     catalogs: Catalogs,
 ) -> Iterator[World]:
-    with proxy(seaweed_server) as between:
+    with proxy(seaweed_server) as between, between.impatient():
         environment = {**seaweed_server.environment, "AWS_ENDPOINT_URL": between.endpoint_url, "MGMT_PART_SIZE": PART}
         store = f"s3://{new_bucket(seaweed_server)}/archive"
         template = Program(tmp_path_factory.mktemp("template"), store, environment, catalogs)

@@ -19,12 +19,18 @@ FAKE = "mgmt() { printf '%s\\0' \"$@\"; printf '\\0'; }; "
 
 def commands(done: Done) -> list[list[str]]:
     """The words of each command of mgmt that is hinted, as bash takes them; those in a remark included."""
-    found = []
-    for hint in (line for line in done.stderr.splitlines() if line.startswith("  try: ")):
-        first, _, remark = hint.removeprefix("  try: ").partition("   (")
-        found += [first, *re.findall("mgmt .*(?=[)]$)", remark)]
-    script = FAKE + "\n".join(found)
-    ran = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
+    pasted, remarks = [], []
+    for line in (line for line in done.stderr.splitlines() if line.startswith(("  try: ", " " * 7))):
+        pasted.append(line[7:])
+        if line[7:].startswith("# "):
+            remarks += re.findall("mgmt .*", line)
+    assert said(pasted) == said([line for line in pasted if not line.startswith("# ")]), "a remark is no command"
+    return said(pasted + remarks)
+
+
+def said(lines: list[str]) -> list[list[str]]:
+    """The words of each command of mgmt that bash would run."""
+    ran = subprocess.run(["bash", "-c", FAKE + "\n".join(lines)], capture_output=True, check=True)
     assert ran.stderr == b""
     return [os.fsdecode(each).split("\0") for each in ran.stdout.split(b"\0\0")[:-1]]
 

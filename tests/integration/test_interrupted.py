@@ -14,11 +14,12 @@ import pytest
 from mgmt.storage import open_store
 from tests.behind import REOPENED
 from tests.faults.proxy import Fault, proxy
+from tests.moments import amid_upload, stay
 from tests.program import Program
 from tests.servers import Server, environment
 from tests.trees import random_file
 
-SIZE = 64 << 20
+SIZE = 40 << 20
 PART = 5 << 20
 
 
@@ -35,7 +36,8 @@ def stored(program: Program, key: str) -> str:
 
 
 def interrupt(program: Program, file: Path, number: signal.Signals, after: Callable[[], bool]) -> int:
-    with program.fork("upload", file, "--bwlimit", "6M", MGMT_PART_SIZE=str(PART)) as running:
+    """Upload the first five parts, wait until `after` is true, and send the signal; returns the exit status."""
+    with amid_upload(5 * PART, stay), program.fork("upload", file, MGMT_PART_SIZE=str(PART)) as running:
         try:
             while not after():
                 with pytest.raises(subprocess.TimeoutExpired):  # it must still be running

@@ -85,7 +85,7 @@ def test_a_hint_names_only_the_archive_that_was_refused(on_directory: Program) -
         on_directory.ok("upload", name)
         on_directory.ok("free", f"completed/{name}", "--yes")
     done = on_directory.run("-o", "json", "delete", "a b", "--yes")
-    hint = json.loads(done.stderr)["error"]["next"].partition("(or: ")[2].rstrip(")")
+    hint = json.loads(done.stderr)["error"]["next"].partition("# or: ")[2]
     assert shlex.split(hint) == ["mgmt", "delete", "--last-copy", f"{on_directory.store}/a b.tar.gz"]
 
 

@@ -4,11 +4,11 @@ import hashlib
 import os
 import subprocess
 import tarfile
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.moments import amid_upload
 from tests.program import Program
 from tests.servers import Server
 from tests.trees import describe, make_tree, random_file
@@ -209,18 +209,16 @@ def test_a_frozen_archive_cannot_be_downloaded_yet(on_moto: Program) -> None:
 @pytest.mark.parametrize("how", ["grow", "overwrite"])
 def test_a_file_that_changes_while_it_is_archived_is_not_archived(anywhere: Program, how: str) -> None:
     file = random_file(anywhere.work / "clip", 24 << 20)
-    running = anywhere.fork("upload", file, "--bwlimit", "8M")
-    with file.open("r+b") as changing:
-        while True:
+
+    def change() -> None:
+        with file.open("r+b") as changing:
             changing.seek(0, 2 if how == "grow" else 0)
             changing.write(b"changed")
-            changing.flush()
-            with suppress(subprocess.TimeoutExpired):
-                running.wait(0.02)
-                break
-    _, errors = running.communicate()
-    assert running.returncode == 1, errors
-    assert "changed" in errors
+
+    with amid_upload(12 << 20, change):
+        done = anywhere.run("upload", file)
+    assert done.returncode == 1, done.stderr
+    assert "changed" in done.stderr
     assert file.exists()
     assert anywhere.json("ls", "--live") == []
     [record] = anywhere.json("log", "--type", "upload")

@@ -131,7 +131,7 @@ def test_the_loss_of_an_archive_without_another_copy_can_be_recorded(on_director
     assert "is missing from the store" in refused.stderr
     done = on_directory.run("-o", "json", "verify", "my folder")
     assert done.returncode == ExitStatus.INTEGRITY
-    play(on_directory, json.loads(done.stderr)["error"]["next"].partition("   (")[0])
+    play(on_directory, json.loads(done.stderr)["error"]["next"].partition("\n")[0])
     on_directory.ok("verify", "--all")
 
 

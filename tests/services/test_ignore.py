@@ -103,6 +103,19 @@ def test_a_foreign_tar_below_a_prefix_is_ignored_by_its_name(shared: Program) ->
     shared.ok("db", "rebuild")
 
 
+@pytest.mark.parametrize("key", ["theirs.index.jsonl.gz", "notes.tar.gz.index.jsonl.gz", "thumbs/.index.jsonl.gz"])
+def test_a_foreign_object_with_the_suffix_of_an_index_is_ignored_by_its_name(shared: Program, key: str) -> None:
+    Path(shared.store.removeprefix("file://"), key).write_text("theirs")
+    shared.ok("ignore", "README", "thumbs/")
+    done = shared.run("verify", "--all")
+    assert done.returncode == ExitStatus.INTEGRITY
+    assert f"{shared.store}/{key} is foreign" in done.stderr
+    assert key in shared.json("db", "rebuild")["metadata"]["foreign"]
+    shared.ok("ignore", key)
+    assert unknown(shared) == 0
+    shared.ok("download", "notes", "--to", "back")
+
+
 @pytest.mark.parametrize("key", ["missing", "READ", "thumb"])
 def test_a_key_without_an_object_is_not_ignored(shared: Program, key: str) -> None:
     assert shared.run("ignore", key).returncode == ExitStatus.NOT_FOUND

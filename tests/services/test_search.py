@@ -45,3 +45,19 @@ def test_files_on_disk_and_their_records_are_found_alike(mgmt: Program, keyword:
     for name in ("IMG_1.jpg", "Straße.mov", "ΛΌΓΟΣ", "ünï"):
         mgmt.ok("upload", "--keep", mgmt.home / "media" / "Beach" / name)
     assert local(mgmt, keyword) == names - {"Beach"}
+
+
+def test_results_come_in_the_documented_order(on_directory: Program) -> None:
+    """Completed copies, other local files, archives, members; of each, what was recorded last first."""
+    for name in ("beach one", "beach two"):
+        (on_directory.work / name).mkdir()
+        (on_directory.work / name / f"{name}.jpg").write_text(name)
+        on_directory.ok("upload", name)
+        on_directory.ok("download", name, "--to", "back")
+    found = on_directory.json("search", "beach")
+    kinds = [each["type"] if each["location"] == "s3" else each["location"] for each in found]
+    assert kinds == ["completed"] * 2 + ["local"] * 2 + ["archive"] * 2 + ["member"] * 4
+    for first in (0, 2, 4):
+        assert "two" in found[first]["path"]
+        assert "one" in found[first + 1]["path"]
+    assert ["two" in each["path"] for each in found[6:]] == [True, True, False, False]

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from mgmt.errors import ExitStatus
 from tests.program import Program
 
 
@@ -45,3 +46,13 @@ def test_a_copy_whose_archive_is_gone_says_so(mgmt: Program) -> None:
 def test_an_archive_is_shown_as_before(mgmt: Program) -> None:
     report = mgmt.json("status", "holiday")
     assert (report["file"]["location"], report["stored"]["key"], report["archives"]) == ("s3", "holiday.tar.gz", [])
+
+
+def test_what_failed_is_in_the_history_of_an_archive(mgmt: Program) -> None:
+    object_ = mgmt.home / "store" / "holiday.tar.gz"
+    object_.write_bytes(object_.read_bytes()[:-1] + b"x")
+    assert mgmt.run("verify", "--read-back", "holiday").returncode == ExitStatus.INTEGRITY
+    assert mgmt.run("download", "holiday", "--to", "back").returncode == ExitStatus.INTEGRITY
+    history = [(each["operation_type"], each["status"]) for each in mgmt.json("status", "holiday")["history"]]
+    assert history == [("download", "failed"), ("verify", "failed"), ("upload", "success")]
+    assert "verify" in mgmt.ok("status", "holiday")

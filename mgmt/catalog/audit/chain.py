@@ -85,7 +85,7 @@ class Audit:
                 if marked.rowcount != len(ids):
                     raise CatalogError(
                         f"this login may not seal operations in the catalog {self._database.name}",
-                        next_step="mgmt db roles --apply   (as its owner)",
+                        next_step="mgmt db roles --apply\n# as its owner",
                     )
             return len(rows)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import JSON, Column, Connection, LargeBinary, Table, bindparam, text
+from sqlalchemy import JSON, Column, Connection, Integer, LargeBinary, Table, bindparam, text
 from sqlalchemy.exc import IntegrityError as ConstraintViolation
 
 from mgmt.catalog.audit.canonical import UNHASHED, Facts, bytes_of, columns_of, plain_row
@@ -14,6 +14,7 @@ from mgmt.catalog.audit.export import FINISHED, exported_tables
 from mgmt.catalog.audit.triggers import CHAINED, UNKNOWN
 from mgmt.catalog.db.bulk import insert
 from mgmt.catalog.records.enums import LIVE
+from mgmt.catalog.records.operations import MOST_SEQ
 from mgmt.catalog.records.transfers import UploadRecord
 from mgmt.catalog.records.types import UTCDateTime
 from mgmt.errors import ConfigurationError, ConflictError, IntegrityError, MgmtError
@@ -23,13 +24,15 @@ ROWS = 2_000
 _CREATE_FINISHED = (
     "CREATE TEMPORARY TABLE finished (operation_id TEXT{collation} PRIMARY KEY, sha256 {bytes} NOT NULL, seal BIGINT)"
 )
+_WHOLE = (int, type(None))
+"""The types of a number in an export; SQLite, from which it may be, stores any text in any column."""
 _STORE_STATE = frozenset({"upload_id", "index_key"})
 """Columns of an upload that name what it may remove from its store while it is running."""
 _OTHERWISE = text(
     "SELECT f.operation_id FROM finished f JOIN operations o ON o.operation_id = f.operation_id "
     "WHERE o.sha256 <> f.sha256 OR o.seal IS NOT NULL AND o.seal <> coalesce(f.seal, -1) ORDER BY o.seq LIMIT 1"
 )
-_NEWEST = text("SELECT max(seq) FROM operations")
+_NEWEST = text(f"SELECT max(seq) FROM operations WHERE seq < {MOST_SEQ}")  # noqa: S608 - a constant
 _SEALED_SINCE = text(
     "SELECT count(*) FROM operations o JOIN finished f ON f.operation_id = o.operation_id "
     "WHERE o.sha256 IS NOT NULL AND o.seal IS NULL AND f.seal IS NOT NULL"
@@ -96,7 +99,7 @@ class ImportedRows:
         if self.updated and self._newest_imported < self._newest:
             raise ConflictError(
                 "the export is older than the catalog, and records would go back: nothing was imported",
-                next_step="mgmt db export FILE   (in the other catalog; then import that)",
+                next_step="mgmt db export FILE\n# in the other catalog; then import that",
             )
         if not self._is_sqlite:
             # Autovacuum sees nothing of this transaction, and without statistics the planner joins row by row.
@@ -117,6 +120,13 @@ class ImportedRows:
             raise ConfigurationError(
                 f"the export is from a newer mgmt: unknown table or column in {name}", next_step="use a newer mgmt"
             )
+        numbers = [column.name for column in table.columns if isinstance(column.type, Integer)]
+        for row in rows:
+            if wrong := [each for each in numbers if type(row.get(each)) not in _WHOLE]:
+                raise IntegrityError(
+                    f"the export has {row[wrong[0]]!r} for {name}.{wrong[0]}, a number: nothing was imported",
+                    next_step="mgmt db check\n# in the other catalog",
+                )
         return table
 
     def _add(self, table: Table, rows: Sequence[Facts]) -> None:
@@ -192,7 +202,7 @@ def _refused(name: str, reason: str) -> MgmtError:
         )
     if UNKNOWN in reason:
         return ConfigurationError(
-            "the export contains an operation of an unknown type", next_step="mgmt db check   (in the other catalog)"
+            "the export contains an operation of an unknown type", next_step="mgmt db check\n# in the other catalog"
         )
     return ConflictError(
         f"the catalog already contains other {name} with the same keys: it has another history",

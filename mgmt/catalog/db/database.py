@@ -184,7 +184,7 @@ class Database:
             if not acquired:
                 raise CatalogError(
                     f"the catalog {self.path} is busy: another process has been writing for {LOCK_SECONDS:g} s",
-                    next_step=f"fuser {shell_word(f'{self.path}.lock')}   (finds it; or try again later)",
+                    next_step=f"fuser {shell_word(f'{self.path}.lock')}\n# finds it; or try again later",
                 )
             try:
                 self._lock_depth = 1

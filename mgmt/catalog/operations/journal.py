@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 import mgmt
@@ -78,6 +78,15 @@ class Journal:
             return
         with self._closing(begun, taken_up=begun is not operation):
             yield begun
+
+    def foresee(self, operation: Op, claim: str) -> Op | None:
+        """The record that `record` would yield instead of `operation`; None if it would begin `operation`.
+
+        Raises BusyError as `record` would. Writes nothing.
+        """
+        with self._database.reading() as session:
+            holder = session.scalar(_holding(claim))
+            return None if holder is None else _left(holder, operation)
 
     def checkpoint(self) -> None:
         """Commit all changes of records made so far, so that they survive if the process is killed."""
@@ -167,8 +176,7 @@ class Journal:
         with self._database.transaction() as session:
             if claim is not None:
                 self._database.advisory_lock(claim)
-                query = select(OperationRecord).where(OperationRecord.claim == claim, OperationRecord.status.in_(LIVE))
-                if (holder := session.scalar(query)) is not None:
+                if (holder := session.scalar(_holding(claim))) is not None:
                     return _take_over(session, holder, operation)
             operation.claim, operation.owner, operation.status = claim, str(owner), Status.RUNNING
             operation.user, operation.host = operation.user or _user(), operation.host or owner.host
@@ -250,7 +258,19 @@ def _end_sources(session: Session, upload: UploadRecord) -> None:
             source.error_message = upload.error_message
 
 
+def _holding(claim: str) -> Select[OperationRecord]:
+    return select(OperationRecord).where(OperationRecord.claim == claim, OperationRecord.status.in_(LIVE))
+
+
 def _take_over(session: Session, holder: OperationRecord, operation: Op) -> Op:
+    left = _left(holder, operation)
+    if not _swap_owner(session, left):
+        raise _busy(left)
+    return left
+
+
+def _left(holder: OperationRecord, operation: Op) -> Op:
+    """The `holder` of a claim, if it is the same as `operation` and its process is dead. Raises BusyError."""
     if _liveness(holder) is not Liveness.DEAD:
         raise _busy(holder)
     if type(holder) is not type(operation) or holder.target_path != operation.target_path:
@@ -258,8 +278,6 @@ def _take_over(session: Session, holder: OperationRecord, operation: Op) -> Op:
             f"{holder.target_path}: {holder.operation_type} {holder.operation_id} was interrupted; recover it first",
             next_step="mgmt recover",
         )
-    if not _swap_owner(session, holder):
-        raise _busy(holder)
     return holder
 
 

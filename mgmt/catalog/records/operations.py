@@ -170,12 +170,18 @@ operations = Base.metadata.tables["operations"]
 """The base table alone. A query of the class joins the sub-tables, and PostgreSQL cannot lock rows of such a join."""
 
 
+MOST_SEQ = (1 << 63) - 1
+"""The greatest number that fits in a column."""
+
+
 @event.listens_for(OperationRecord, "before_insert", propagate=True)
 def _assign_seq(_mapper: Mapper[Any], connection: Connection, operation: OperationRecord) -> None:
     """Assign `seq` on SQLite, which has a single writer. PostgreSQL has an identity column."""
     _set_end(operation)
     if connection.dialect.name == "sqlite":
-        following = select(func.coalesce(func.max(OperationRecord.seq), 0) + 1).scalar_subquery()
+        # Another program may have written a text, which is greater than any number, or the greatest number.
+        numbers = select(func.max(operations.c.seq)).where(operations.c.seq < MOST_SEQ).scalar_subquery()
+        following = select(func.coalesce(numbers, 0) + 1).scalar_subquery()
         set_attribute(operation, "seq", following)
 
 

@@ -52,4 +52,4 @@ def missing(connection: Connection) -> Iterator[Defect]:
     for role, table, right in connection.execute(text(_MISSING), lists):
         prefix, _, _ = role.rpartition("_")
         option = f" --prefix {shell_word(prefix)}" if prefix not in ("", "mgmt") else ""
-        yield Defect(f"the role {role} lacks {right} on {table}", f"mgmt db roles --apply{option}   (as its owner)")
+        yield Defect(f"the role {role} lacks {right} on {table}", f"mgmt db roles --apply{option}   # as its owner")

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Index, text
 
 from mgmt.catalog.audit import triggers
 from mgmt.catalog.db.database import HEAD, Database
+from mgmt.catalog.records.operations import MOST_SEQ
 from mgmt.catalog.schema import grants, pg_expressions
 from mgmt.catalog.schema.defect import Defect
 from mgmt.catalog.schema.migrate import OPTIONS
@@ -20,6 +21,8 @@ FOREIGN_ROWS = "see Foreign rows in docs/dba.md"
 NUMBERED = {"operations": "seq", "files": "id", "directories": "id", "members": "id"}
 """The columns that PostgreSQL numbers by a sequence."""
 
+_UNNUMBERED = text(f"SELECT count(*) FROM operations WHERE seq >= {MOST_SEQ}")  # noqa: S608 - a constant
+"""Texts are greater than numbers."""
 _SEQUENCE = (
     "SELECT s.name, CASE WHEN has_sequence_privilege(s.name, 'USAGE, SELECT') "
     "THEN coalesce(pg_sequence_last_value(CAST(s.name AS regclass)), 0) END, "
@@ -117,6 +120,8 @@ def _foreign_rows(connection: Connection) -> Iterator[Defect]:
     )
     for kind, count in connection.execute(text(types)):
         yield Defect(f"{count} operations of the unknown type {kind!r}", FOREIGN_ROWS)
+    if connection.dialect.name == "sqlite" and (count := connection.scalar(_UNNUMBERED)):
+        yield Defect(f"{count} operations whose seq is not a number, or the greatest", FOREIGN_ROWS)
     for number, before in connection.execute(_BREAKS, {"none": b""}):
         follows = "is not the first" if before is None else f"does not follow seal {before}"
         yield Defect(f"seal {number} {follows}", FOREIGN_ROWS)

@@ -7,7 +7,7 @@ nothing; in an S3 store they make the requests that an upload would make to prob
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from mgmt.catalog import UploadRecord, open_catalog
+from mgmt.catalog import Catalog, UploadRecord, open_catalog
 from mgmt.config import Settings
 from mgmt.errors import CatalogError, ConfigurationError, MgmtError, StoreUnavailableError
 from mgmt.services.doctor.catalog import check_catalog
@@ -15,6 +15,7 @@ from mgmt.services.doctor.configuration import Flags, check_configuration
 from mgmt.services.doctor.finding import Finding, problem
 from mgmt.services.doctor.machine import check_disks, check_python
 from mgmt.services.doctor.store import check_store
+from mgmt.services.steps.open_store import refuse_missing
 
 __all__ = ["Finding", "examine", "verdict"]
 
@@ -28,6 +29,7 @@ def examine(config_path: Path, settings: Callable[[], Settings], flags: Flags, f
         return
     yield from check_disks(chosen, folder)
     uploads: dict[str, UploadRecord] = {}
+    missing: MgmtError | None = None
     try:
         catalog = open_catalog(chosen.catalog_url(), create=False)
     except ConfigurationError as error:
@@ -35,10 +37,25 @@ def examine(config_path: Path, settings: Callable[[], Settings], flags: Flags, f
     else:
         try:
             yield from check_catalog(catalog, uploads)
+            missing = _missing(chosen.store, catalog)
         finally:
             catalog.close()
-    if chosen.store is not None:
+    if missing is not None:
+        yield problem("store", "access", missing)
+    elif chosen.store is not None:
         yield from check_store(chosen.store, chosen, uploads)
+
+
+def _missing(store: str | None, catalog: Catalog) -> MgmtError | None:
+    """The error for a directory store that is missing, though the catalog has archives in it."""
+    try:
+        if store is not None:
+            refuse_missing(store, catalog)
+    except StoreUnavailableError as error:
+        return error
+    except CatalogError:
+        pass  # there is none yet, or it was reported just now
+    return None
 
 
 def verdict(findings: Iterable[Finding]) -> MgmtError | None:

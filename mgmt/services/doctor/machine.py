@@ -80,7 +80,7 @@ def _space(what: str, path: str) -> Finding:
         what=what,
         state=worst,
         detail=detail,
-        next=None if worst == "ok" else f"df -h {word}; df -i {word}; ls -ld {word}   (check space and permissions)",
+        next=None if worst == "ok" else f"df -h {word}; df -i {word}; ls -ld {word}\n# check space and permissions",
         exit_status=ExitStatus.FAILED if worst == "problem" else None,
     )
 

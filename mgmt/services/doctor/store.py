@@ -9,7 +9,7 @@ from mgmt.catalog import UploadRecord
 from mgmt.config import Settings
 from mgmt.errors import MgmtError
 from mgmt.services.doctor.finding import Finding, problem
-from mgmt.services.steps.open_store import open_unremembered
+from mgmt.services.steps.open_store import is_missing, open_unremembered
 from mgmt.services.steps.orphans import abandoned_probes
 from mgmt.storage import ObjectStore
 from mgmt.storage.refusals import UnsupportedError
@@ -27,7 +27,7 @@ def check_store(url: str, settings: Settings, uploads: dict[str, UploadRecord]) 
         store = open_unremembered(url, settings)
         yield from _clock(store)
         next(islice(store.list(), 1), None)
-        yield Finding(area="store", what="access", detail=f"{url} is reachable{_access(url)}")
+        yield _reachable(url)
     except MgmtError as error:
         yield problem("store", "access", error)
         return
@@ -39,6 +39,18 @@ def check_store(url: str, settings: Settings, uploads: dict[str, UploadRecord]) 
             yield Finding(area="store", what=what, state="warning", detail=detail)
         except MgmtError as error:
             yield problem("store", what, error)
+
+
+def _reachable(url: str) -> Finding:
+    if not is_missing(url):
+        return Finding(area="store", what="access", detail=f"{url} is reachable{_access(url)}")
+    return Finding(
+        area="store",
+        what="access",
+        state="warning",
+        detail=f"{url} does not exist: the first upload creates it",
+        next="mgmt config set store file:///DIRECTORY\n# if that is not the name you meant, or its disk is not mounted",
+    )
 
 
 def _access(url: str) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from mgmt.archive import Hashed, IndexHeader, Skipped, compressor
-from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role, UploadRecord
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Place, Role, Status, UploadRecord
 from mgmt.services.steps.local_files import describe, host, user
 from mgmt.services.steps.move_original import PROVEN, announce
 from mgmt.services.steps.plan import Plan, UploadOptions
 from mgmt.services.steps.resolve import ArchiveFacts, archive_id, save_archive
-from mgmt.storage import Sent
+from mgmt.storage import ObjectStore, Sent
 
 
 def note_pending(record: UploadRecord, plan: Plan, catalog: Catalog) -> FileRecord:
@@ -23,6 +23,22 @@ def note_pending(record: UploadRecord, plan: Plan, catalog: Catalog) -> FileReco
     source.status, source.error_message = FileStatus.PENDING, None
     catalog.journal.link(record, source, Role.SOURCE)
     return source
+
+
+def is_for(record: UploadRecord, store: ObjectStore, key: str) -> bool:
+    """Whether the interrupted `record` was sending to this store and `key`, or to one chosen because that was taken."""
+    return record.store == store.url and key in (record.s3_object_key, record.requested_key)
+
+
+def may_be_continued(earlier: UploadRecord, store: ObjectStore, key: str, catalog: Catalog) -> bool:
+    """Whether an upload to `key` takes over what the last one, which failed, has left in the store unproven."""
+    return (
+        earlier.status in (Status.FAILED, Status.CANCELLED)
+        and earlier.stage != PROVEN
+        and (earlier.store, earlier.requested_key) == (store.url, key)
+        # `mgmt recover` has recorded its archive, which may be deleted by now: its id is used up.
+        and not catalog.metadata.is_archive_id(archive_id(earlier))
+    )
 
 
 def index_header(record: UploadRecord, options: UploadOptions) -> IndexHeader:

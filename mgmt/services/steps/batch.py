@@ -97,7 +97,7 @@ def _attempt(target: str, work: Callable[[str], Result], batch: str | None = Non
     except Exception as exc:  # a bug, which must not keep the other targets from being done
         logger.info("unexpected error with %s", target, exc_info=True)
         what = f"unexpected {type(exc).__name__}: {exc}"
-        unexpected = MgmtError(what, next_step="mgmt -v ...   (shows where; please report it)")
+        unexpected = MgmtError(what, next_step="mgmt -v ...\n# shows where; please report it")
         return Outcome(target, error=unexpected, batch=batch)
     is_partial = getattr(record, "status", None) == Status.PARTIAL
     message = str(getattr(record, "error_message", "")) if is_partial else None
@@ -130,16 +130,16 @@ def verdict(outcomes: Sequence[Outcome[Result]]) -> MgmtError | None:
         steps = {error.next_step for error in errors if isinstance(error, ProblemError)}
         only_unknown = set(problems) == {Problem.UNKNOWN.value}
         several = (
-            "mgmt db rebuild   (for what is not an archive: mgmt ignore KEY)"
+            "mgmt db rebuild\n# for what is not an archive: mgmt ignore KEY"
             if only_unknown
-            else "mgmt verify NAME   (it says how to mend that one)"
+            else "mgmt verify NAME\n# it says how to mend that one"
         )
         return IntegrityError(f"{found}: {counts}", next_step=steps.pop() if len(steps) == 1 else several)
     summary = _summary(outcomes)
     if len(errors) == len(outcomes) and len({error.exit_status for error in errors}) == 1:
         return type(errors[0])(f"{summary}: {errors[0].message}", next_step=errors[0].next_step)
     batch = undone[0].batch
-    next_step = f"mgmt status {batch}   (what is left)" if batch is not None else None
+    next_step = f"mgmt status {batch}\n# what is left" if batch is not None else None
     kind = MgmtError if len(errors) == len(outcomes) else PartialError
     return kind(summary, next_step=next_step)
 

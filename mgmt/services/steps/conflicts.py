@@ -20,7 +20,7 @@ def taken_by(store: ObjectStore, key: str, what: str) -> ConflictError:
     """The error for a `key` that already holds `what`."""
     return ConflictError(
         f"{store.location(key)} already holds {what}",
-        next_step="mgmt upload --on-conflict rename ...   (or: --key KEY)",
+        next_step="mgmt upload --on-conflict rename ...\n# or: --key KEY",
     )
 
 

@@ -77,7 +77,7 @@ class Copies:
         if seen.digest != copy.digest or seen.skipped or copy.kept not in (None, seen.kept):
             raise RefusedError(
                 f"{copy.path} is not what was archived, so it stays",
-                next_step=f"mgmt upload --keep --on-conflict rename {shell_word(copy.path)}   (then free it again)",
+                next_step=f"mgmt upload --keep --on-conflict rename {shell_word(copy.path)}\n# then free it again",
             )
         return seen
 
@@ -99,7 +99,7 @@ class Copies:
                 failure = failure or exc
         raise failure or RefusedError(
             f"no archive holds what {path} holds, so it stays",
-            next_step=f"mgmt upload --keep --on-conflict rename {shell_word(path)}   (then free it again)",
+            next_step=f"mgmt upload --keep --on-conflict rename {shell_word(path)}\n# then free it again",
         )
 
     def other_copy(self, archive: Archive) -> OtherCopy:
@@ -111,7 +111,7 @@ class Copies:
         if found is None:
             raise RefusedError(
                 f"{archive.store.location(archive.key)} is the last proven copy of what it holds",
-                next_step=f"mgmt download {archive.word}   (or: mgmt delete --last-copy {archive.word})",
+                next_step=f"mgmt download {archive.word}\n# or: mgmt delete --last-copy {archive.word}",
             )
         return found
 

@@ -4,6 +4,7 @@ A complete archive is never removed here: it is proven and recorded, or reported
 """
 
 import os
+from enum import Enum
 
 from mgmt.archive import remove_partial
 from mgmt.catalog import (
@@ -38,6 +39,15 @@ from mgmt.storage import ObjectStore
 
 class SupersededError(MgmtError):
     """An interrupted run wanted another key or store: its operation ends here, and this run gets one of its own."""
+
+
+class Left(Enum):
+    """What an interrupted upload, whose archive is proven, has left to do."""
+
+    MOVED = "nothing: its original has moved"
+    REPLACED = "nothing, but another file has the name of its original by now"
+    ASKED_OTHERWISE = "nothing, as another store or key is asked for, or something else to be kept"
+    TO_MOVE = "to move its original, if that is asked for"
 
 
 def finish_or_undo(record: OperationRecord, context: Context) -> str:
@@ -95,23 +105,35 @@ def resume_proven(
 ) -> bool:
     """Let an interrupted, proven upload end as is asked now; return whether another one has to follow.
 
-    That is so when its original has moved and another file has its name, or when another store or key is asked for, or
-    something else to be kept. Raises SupersededError when its archive was deleted before its original has moved.
+    Raises SupersededError when its archive was deleted before its original has moved.
     """
-    target, moved_to = str(record.target_path), record.completed_dir_path
-    if not is_in(folder, target):  # it has been moved
-        return False
-    if moved_to is not None and same_as_archived(moved_to, record, moved=True):
-        return True
-    if not is_still_stored(record, context.open_store(record.store), context.catalog):
-        remove_copy(record)
-        raise SupersededError(ARCHIVE_GONE)
-    wanted = (store.url, key_of(target, options))
-    if (record.store, record.requested_key or record.s3_object_key) != wanted or not asks_the_same(options, record):
-        announce_again(record, None)
-        return True
+    target = str(record.target_path)
+    match what_is_left(record, options, store, folder):
+        case Left.MOVED:
+            return False
+        case Left.REPLACED:
+            return True
+        case _ if not is_still_stored(record, context.open_store(record.store), context.catalog):
+            remove_copy(record)
+            raise SupersededError(ARCHIVE_GONE)
+        case Left.ASKED_OTHERWISE:
+            announce_again(record, None)
+            return True
     announce_again(record, None if options.keep else completed_dir(target, options.completed_dir, folder))
     return False
+
+
+def what_is_left(record: UploadRecord, options: UploadOptions, store: ObjectStore, folder: int) -> Left:
+    """What an interrupted, proven upload has yet to do, if `options` are asked for now; changes nothing."""
+    target, moved_to = str(record.target_path), record.completed_dir_path
+    if not is_in(folder, target):
+        return Left.MOVED
+    if moved_to is not None and same_as_archived(moved_to, record, moved=True):
+        return Left.REPLACED
+    wanted = (store.url, key_of(target, options))
+    if (record.store, record.requested_key or record.s3_object_key) != wanted or not asks_the_same(options, record):
+        return Left.ASKED_OTHERWISE
+    return Left.TO_MOVE
 
 
 def _finish_or_undo_upload(record: UploadRecord, context: Context) -> str:

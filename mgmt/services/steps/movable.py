@@ -12,7 +12,7 @@ from mgmt.paths import folder_to_make, held_folder, is_inside, mount_of
 from mgmt.words import shell_word
 
 KEEP = "(or: mgmt upload --keep ...)"
-MEND = "mgmt config set completed_dir DIRECTORY   (or: mgmt upload --keep ...)"
+MEND = "mgmt config set completed_dir DIRECTORY\n# or: mgmt upload --keep ..."
 
 _GET_FLAGS = 0x80006601 | struct.calcsize("l") << 16
 """FS_IOC_GETFLAGS of linux/fs.h."""

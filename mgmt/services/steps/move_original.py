@@ -116,7 +116,7 @@ def _move(record: UploadRecord, catalog: Catalog, folder: int | None) -> FileRec
                 next_step=f"mgmt download {shell_word(f'{record.store}/{record.s3_object_key}')}",
             )
         if not same_as_archived(source, record, folder=folder):
-            raise _changed(record)
+            raise changed(record)
         with _folder_to_fill(destination) as completed:
             catalog.journal.confirm()
             try:
@@ -132,7 +132,7 @@ def _move(record: UploadRecord, catalog: Catalog, folder: int | None) -> FileRec
                 return found
             # Another file took the name between the look and the move: it is not what was archived.
             move(destination, source, source_folder=completed, destination_folder=folder)
-            raise _changed(record)
+            raise changed(record)
     return None
 
 
@@ -149,7 +149,8 @@ def _folder_to_fill(destination: str) -> Iterator[int]:
         yield folder
 
 
-def _changed(record: UploadRecord) -> SourceChangedError:
+def changed(record: UploadRecord) -> SourceChangedError:
+    """The error for an original that is no longer what was archived."""
     return SourceChangedError(
         f"{record.target_path} changed after it was read, so it stays where it is; "
         f"what was read is archived as {record.s3_object_key}",
@@ -204,10 +205,13 @@ def _record_kept(record: UploadRecord, path: str, catalog: Catalog) -> None:
     catalog.journal.link(record, catalog.metadata.save_file_record(kept), Role.RESULT)
 
 
-def completed_path(folder: str, name: str, moment: str) -> str:
-    """Where the original `name` is moved to: under its own name in `folder` if that is free, else with the `moment`."""
+def completed_path(folder: str, name: str, moment: str, *, taken: bool = False) -> str:
+    """Where the original `name` is moved to: under its own name in `folder` if that is free, else with the `moment`.
+
+    It is not free if it is `taken`, whatever is there now.
+    """
     path = os.path.join(folder, name)
-    if not os.path.lexists(path):
+    if not taken and not os.path.lexists(path):
         return path
     stem, suffix = split_name(name)
     end = f"-{moment}{suffix}"

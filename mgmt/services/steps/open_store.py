@@ -17,12 +17,7 @@ def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectSto
     An operation that another process has taken over removes nothing from it. Raises StoreUnavailableError for a missing
     folder in which the catalog has archives.
     """
-    folder = url.removeprefix(_DIRECTORY)
-    if url.startswith(_DIRECTORY) and _is_missing(folder, url, catalog):
-        raise StoreUnavailableError(
-            f"the store {folder} is missing, though the catalog has archives in it: its disk may not be mounted",
-            next_step=f"ls -ld {shell_word(folder)}   (mount it, then try again)",
-        )
+    refuse_missing(url, catalog)
     endpoints = catalog.endpoints
 
     def recall(endpoint: str) -> Capabilities | None:
@@ -37,12 +32,22 @@ def open_remembered(url: str, settings: Settings, catalog: Catalog) -> ObjectSto
     )
 
 
-def _is_missing(folder: str, url: str, catalog: Catalog) -> bool:
-    """Whether the catalog has archives in a folder that is not there.
+def refuse_missing(url: str, catalog: Catalog) -> None:
+    """Raise StoreUnavailableError if the catalog has archives in a folder that is not there.
 
     It is looked for again at the end: another process may have made it, and stored a first archive, between the looks.
     """
-    return not os.path.isdir(folder) and catalog.metadata.has_archives_in(url) and not os.path.isdir(folder)
+    if is_missing(url) and catalog.metadata.has_archives_in(url) and is_missing(url):
+        folder = url.removeprefix(_DIRECTORY)
+        raise StoreUnavailableError(
+            f"the store {folder} is missing, though the catalog has archives in it: its disk may not be mounted",
+            next_step=f"ls -ld {shell_word(folder)}\n# mount it, then try again",
+        )
+
+
+def is_missing(url: str) -> bool:
+    """Whether `url` is a directory store without its folder, which the first upload makes."""
+    return url.startswith(_DIRECTORY) and not os.path.isdir(url.removeprefix(_DIRECTORY))
 
 
 def open_unremembered(url: str, settings: Settings) -> ObjectStore:

@@ -82,7 +82,7 @@ def refuse_overlap(target: str, others: Sequence[Needed]) -> None:
         if each.is_store and is_inside(target, each.path):
             raise ConfigurationError(
                 f"{target} is in the store {each.path}, which holds archives and no originals",
-                next_step="mgmt download NAME   (to archive what an archive holds)",
+                next_step="mgmt download NAME\n# to archive what an archive holds",
             )
     if is_directory_store(target):
         raise _overlap(target, Needed(_OTHER_STORE, target))
@@ -138,6 +138,4 @@ def _overlap(target: str, other: Needed) -> ConfigurationError:
     if is_inside(target, other.path):
         return ConfigurationError(f"{target} is {other.what}, which mgmt itself needs", next_step="name something else")
     message = f"{target} contains {other.what}: {other.path}"
-    return ConfigurationError(
-        message, next_step=f"mgmt upload --all {shell_word(target)}   (everything in it but that)"
-    )
+    return ConfigurationError(message, next_step=f"mgmt upload --all {shell_word(target)}\n# everything in it but that")

@@ -2,19 +2,23 @@
 
 import os
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from mgmt.archive import Tree, covers, hash_tree, look_again, unreadable
-from mgmt.catalog import Catalog, FileRecord, Status
+from mgmt.archive import Hashed, Tree, covers, hash_tree, look_again, unreadable
+from mgmt.catalog import Catalog, FileRecord, Status, UploadRecord
 from mgmt.choices import DEFAULT_PART_SIZE, OnConflict
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, NotFoundError
 from mgmt.paths import held_parent
 from mgmt.progress import Progress
-from mgmt.services.steps.adoption import contradiction, proven_record
+from mgmt.services.steps.adoption import contradiction, is_still_stored, proven_record
+from mgmt.services.steps.archived import is_for, may_be_continued
 from mgmt.services.steps.conflicts import next_key, taken_by
 from mgmt.services.steps.finished import earlier_upload, explained, is_finished
 from mgmt.services.steps.indexes import any_index, look_up
-from mgmt.services.steps.move_original import completed_path
+from mgmt.services.steps.interrupted import Left, what_is_left
+from mgmt.services.steps.local_files import claim, host
+from mgmt.services.steps.movable import completed_dir
+from mgmt.services.steps.move_original import PROVEN, changed, completed_path, same_as_archived
 from mgmt.services.steps.plan import Plan, UploadOptions, plan_upload
 from mgmt.storage import ObjectStore, StoredObject
 
@@ -45,6 +49,10 @@ class Looking:
     store: ObjectStore
     catalog: Catalog | None
     progress: Progress
+    sent: dict[str, str] = field(default_factory=dict)
+    """The targets that would be sent before, by key."""
+    moved: set[str] = field(default_factory=set)
+    """Where originals would have moved before."""
 
 
 def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
@@ -67,6 +75,10 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
             error_message="archived already",
         )
     with held_parent(path) as (target, folder):
+        left = _interrupted(target, at)
+        if left is not None and (resumed := _resumed(left, options, at, folder)) is not None:
+            at.moved.add(resumed.moved_to or "")
+            return resumed
         try:
             plan = plan_upload(target, options, at.store, at.catalog, folder)
         except NotFoundError as exc:
@@ -74,35 +86,92 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
         skipped = plan.survey.skipped + (closed := unreadable(plan.tree))
         if closed and not stat.S_ISDIR(os.stat(os.path.basename(target), dir_fd=folder).st_mode):
             raise MgmtError(f"{closed[0].path} cannot be archived: {closed[0].reason}")
-        planned = _planned(target, replace(plan, completed_dir=None if skipped else plan.completed_dir), options, at)
+        plan = replace(plan, completed_dir=None if skipped else plan.completed_dir)
+        planned = _planned(target, plan, _first_key(target, plan, left, at), options, at)
     if not skipped or planned.status is Status.CANCELLED:
         return planned
-    why = f"{len(skipped)} left out, so the original stays where it is"
-    return replace(planned, status=Status.PARTIAL, left_out=len(skipped), error_message=why)
+    return replace(planned, status=Status.PARTIAL, left_out=len(skipped), error_message=_left_out(len(skipped)))
 
 
-def _planned(target: str, plan: Plan, options: UploadOptions, at: Looking) -> Preview:
-    """As if everything could be read."""
+def _left_out(count: int) -> str:
+    return f"{count} left out, so the original stays where it is"
+
+
+def _interrupted(target: str, at: Looking) -> UploadRecord | None:
+    """The interrupted upload of `target` that an upload would resume. Raises BusyError."""
+    if at.catalog is None:
+        return None
+    return at.catalog.journal.foresee(UploadRecord(target_path=target), claim(target))
+
+
+def _resumed(left: UploadRecord, options: UploadOptions, at: Looking, folder: int) -> Preview | None:
+    """How an interrupted upload would end whose archive is proven; None if the target would be uploaded again."""
+    if left.stage != PROVEN or at.catalog is None:
+        return None
+    target, moved_to = str(left.target_path), left.completed_dir_path
+    match what_is_left(left, options, at.store, folder):
+        case Left.REPLACED | Left.ASKED_OTHERWISE:
+            return None
+        case Left.TO_MOVE:
+            if not is_still_stored(left, at.store, at.catalog):
+                return None
+            to = None if options.keep else completed_dir(target, options.completed_dir, folder)
+            moved_to = None if to is None else moved_to or (None if left.skipped_count else _free_in(to, target, at))
+            if moved_to is not None and not same_as_archived(target, left, folder=folder):
+                raise changed(left)
+    return Preview(
+        target=target,
+        status=Status.PARTIAL if left.skipped_count else Status.SUCCESS,
+        files=left.file_count or 0,
+        size=left.original_size or 0,
+        object=str(left.result_path),
+        bytes=0,
+        requests=1,
+        left_out=left.skipped_count or 0,
+        moved_to=moved_to,
+        error_message=_left_out(left.skipped_count) if left.skipped_count else "archived already, but not finished",
+    )
+
+
+def _first_key(target: str, plan: Plan, left: UploadRecord | None, at: Looking) -> str:
+    """The key that an upload would try first: that of an interrupted or failed upload of the same, if there is one."""
+    if left is not None and left.s3_object_key is not None:
+        return left.s3_object_key if is_for(left, at.store, plan.key) else plan.key
+    history = at.catalog.metadata.get_upload_history(target, host()) if at.catalog is not None else []
+    earlier = next((each for each in history if each is not left), None)
+    if at.catalog is None or earlier is None or not may_be_continued(earlier, at.store, plan.key, at.catalog):
+        return plan.key
+    return earlier.s3_object_key or plan.key
+
+
+def _free_in(folder: str, target: str, at: Looking) -> str:
+    """Where the original would move, after those that would have moved before."""
+    path = completed_path(folder, os.path.basename(target), "TIME")
+    return completed_path(folder, os.path.basename(target), "TIME", taken=path in at.moved)
+
+
+def _planned(target: str, plan: Plan, key: str, options: UploadOptions, at: Looking) -> Preview:
+    """As if everything could be read, beginning with `key`."""
     part_size = options.part_size or DEFAULT_PART_SIZE
     parts = -(-plan.survey.tar_size // part_size)
-    key, found = (
-        plan.key,
-        Preview(
-            target=target,
-            status=Status.SUCCESS,
-            files=plan.survey.files,
-            size=plan.survey.size,
-            object=at.store.location(plan.key),
-            bytes=plan.survey.tar_size,
-            # three lookups and the index; one PUT, or the parts with their start and completion; the proof
-            requests=4 + (1 if parts <= 1 else parts + 2),
-            left_out=0,
-            moved_to=plan.completed_dir and completed_path(plan.completed_dir, plan.tree.name, "TIME"),
-        ),
+    found = Preview(
+        target=target,
+        status=Status.SUCCESS,
+        files=plan.survey.files,
+        size=plan.survey.size,
+        object=at.store.location(plan.key),
+        bytes=plan.survey.tar_size,
+        # three lookups and the index; one PUT, or the parts with their start and completion; the proof
+        requests=4 + (1 if parts <= 1 else parts + 2),
+        left_out=0,
+        moved_to=plan.completed_dir and _free_in(plan.completed_dir, target, at),
     )
-    while (existing := look_up(at.store, key)) is not None:
+    while (existing := look_up(at.store, key)) is not None or key in at.sent:
         try:
-            _compare(existing, plan.tree, options, at)
+            if existing is not None:
+                _compare(existing, plan.tree, options, at)
+            else:
+                _compare_sent(key, plan.tree, options, at)
         except ConflictError as error:
             if options.on_conflict == OnConflict.ERROR:
                 raise
@@ -111,8 +180,10 @@ def _planned(target: str, plan: Plan, options: UploadOptions, at: Looking) -> Pr
                 return replace(found, status=Status.CANCELLED, bytes=0, moved_to=None, error_message=skipped)
             key = next_key(plan.key, key)
         else:
-            already = "the same contents are archived already"
-            return replace(found, object=at.store.location(key), bytes=0, requests=4, error_message=already)
+            found = replace(found, bytes=0, requests=4, error_message="the same contents are archived already")
+            break
+    at.sent.setdefault(key, target)
+    at.moved.add(found.moved_to or "")
     return replace(found, object=at.store.location(key))
 
 
@@ -126,17 +197,34 @@ def _compare(existing: StoredObject, tree: Tree, options: UploadOptions, at: Loo
             digest, kept = _of(known) or (index.end.digest, index.end.kept)
     except IntegrityError as error:
         raise taken_by(at.store, existing.key, "something that is not an archive of mgmt") from error
+    _refuse_other(existing.key, _hash(tree, options, at), digest, kept, at)
+
+
+def _compare_sent(key: str, tree: Tree, options: UploadOptions, at: Looking) -> None:
+    """Raise ConflictError unless the target that would be sent to `key` before holds what `tree` does."""
+    with held_parent(at.sent[key]) as (other, folder):
+        name = os.path.basename(other)
+        sent = _hash(Tree(other, name, include=options.include, exclude=options.exclude, folder=folder), options, at)
+    _refuse_other(key, _hash(tree, options, at), sent.digest, sent.kept, at)
+
+
+def _hash(tree: Tree, options: UploadOptions, at: Looking) -> Hashed:
     at.progress.start(f"compare {tree.name}")
     try:
         hashed = hash_tree(tree, at.progress, owners=options.owners, xattrs=options.xattrs)
         look_again(tree, hashed)
     finally:
         at.progress.stop()
+    return hashed
+
+
+def _refuse_other(key: str, hashed: Hashed, digest: str, kept: str | None, at: Looking) -> None:
+    """Raise ConflictError unless what was `hashed` is what `key` holds."""
     if hashed.digest != digest:
-        raise taken_by(at.store, existing.key, "other contents")
+        raise taken_by(at.store, key, "other contents")
     if kept is not None and not covers(kept, hashed.kept):
         what = "the same contents, archived without the owners or extended attributes that are to be kept"
-        raise taken_by(at.store, existing.key, what)
+        raise taken_by(at.store, key, what)
 
 
 def _of(known: FileRecord | None) -> tuple[str, str | None] | None:

@@ -25,11 +25,12 @@ def how_to_replace(archive: Archive, context: Context) -> str | None:
             again = f"mgmt --store {store} upload --keep --key {key}{kept} {shell_word(copy.where)}"
             return f"mgmt delete {url} && {again}"
         if copy.is_archive:
-            return f"mgmt download {shell_word(copy.where)}   (then: mgmt verify {url})"
-        return f"tar -xzf {shell_word(copy.where)}   (then: mgmt delete {url}, and upload it with --keep --key {key})"
+            return f"mgmt download {shell_word(copy.where)}\n# then: mgmt verify {url}"
+        return f"tar -xzf {shell_word(copy.where)}\n# then: mgmt delete {url}, and upload it with --keep --key {key}"
     for elsewhere in context.catalog.metadata.copies_of(record.digest):
         if elsewhere.host != host():
-            return f"mgmt verify {url}   (on {elsewhere.host}, which may still have {elsewhere.path})"
+            path = shell_word(elsewhere.path)
+            return f"mgmt verify {url}\n# on {shell_word(str(elsewhere.host))}, which may still have {path}"
     return None
 
 
@@ -37,5 +38,5 @@ def without_another_copy(archive: FileRecord, *, is_missing: bool) -> str:
     """What to do about an archive of which no other copy is recorded."""
     url = shell_word(f"{archive.store}/{archive.s3_object_key}")
     if is_missing:
-        return f"mgmt delete --last-copy {url}   (if it is lost for good: no other copy is recorded)"
-    return f"mgmt status {url}   (no other copy is recorded: restore the object from a backup of the store)"
+        return f"mgmt delete --last-copy {url}\n# if it is lost for good: no other copy is recorded"
+    return f"mgmt status {url}\n# no other copy is recorded: restore the object from a backup of the store"

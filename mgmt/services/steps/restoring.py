@@ -167,7 +167,7 @@ def free_name(folder: str, name: str, on_conflict: OnConflict) -> str:
     if on_conflict != OnConflict.RENAME:
         raise ConflictError(
             f"{os.path.join(folder, name)} exists, and nothing is ever overwritten",
-            next_step="mgmt download --on-conflict rename ...   (or: --to DIR)",
+            next_step="mgmt download --on-conflict rename ...\n# or: --to DIR",
         )
     stem, suffix = split_name(name)
     number = 2

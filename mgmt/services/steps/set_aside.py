@@ -118,7 +118,7 @@ def _keep_the_rest(record: FreeRecord, hidden: str, _folder: int, why: str) -> R
     """No archive holds the copy any more, so the half that is left may be all that there is."""
     return RefusedError(
         f"{hidden}, which is left of {record.target_path}, stays: {why}",
-        next_step=f"mv -n {shell_word(hidden)} {shell_word(str(record.target_path))}   (look at it first)",
+        next_step=f"mv -n {shell_word(hidden)} {shell_word(str(record.target_path))}\n# look at it first",
     )
 
 
@@ -142,5 +142,5 @@ def _remove(hidden: str, path: str, folder: int) -> None:
         stuck = os.path.join(os.path.dirname(hidden), exc.filename or os.path.basename(hidden))
         raise MgmtError(
             f"{stuck}: {exc.strerror}; what is left of {path} is {hidden}, and its archive is proven",
-            next_step=f"mgmt free {shell_word(path)}   (make it removable first)",
+            next_step=f"mgmt free {shell_word(path)}\n# make it removable first",
         ) from exc

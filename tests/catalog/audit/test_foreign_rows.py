@@ -1,9 +1,10 @@
 """Rows that another program writes into the catalog: refused, or shown and reported; mgmt works on."""
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from mgmt.catalog import (
 )
 from mgmt.catalog.audit import triggers
 from mgmt.catalog.audit.canonical import canonical_rows
+from mgmt.catalog.audit.export import export
+from mgmt.catalog.audit.import_history import import_history
 from mgmt.catalog.audit.prune import Prunable, PruneFilter, prunable, remove
 from mgmt.catalog.audit.seals import seals
 from mgmt.catalog.schema import soundness
-from mgmt.errors import CatalogError, ConfigurationError
+from mgmt.errors import CatalogError, ConfigurationError, IntegrityError
 
 Reopen = Callable[[], Catalog]
 PAGE = (Path(__file__).parents[3] / "docs" / "dba.md").read_text("utf-8")
@@ -232,4 +235,30 @@ def test_one_unreadable_value_does_not_hide_the_other_files(
     again = open_catalog(f"sqlite:///{sqlite_catalog.database.path}")
     assert [file.path for file in again.metadata.list_files()] == ["a.tar.gz", "b.tar.gz"]
     assert [file.path for file in again.metadata.search_files("tar", tags={"year": "2026"})][:1] == ["b.tar.gz"]
+    again.close()
+
+
+@pytest.mark.parametrize("seq", ["'text'", "x'00'", str((1 << 63) - 1)])
+def test_an_operation_with_a_foreign_number_does_not_keep_others_from_being_recorded(
+    seq: str, sqlite_catalog: Catalog, tmp_path: Path
+) -> None:
+    upload(sqlite_catalog, "/a")
+    with sqlite_catalog.database.migrating() as connection:
+        statement = OPERATION.replace("{seq}", ", seq").replace("{number}", f", {seq}")
+        insert(connection, statement, **rogue(type="batch"))
+    sqlite_catalog.close()
+    again = open_catalog(f"sqlite:///{sqlite_catalog.database.path}")
+    upload(again, "/b")
+    upload(again, "/c")
+    numbers = {each.target_path: each.seq for each in again.metadata.list_operations()}
+    assert (numbers["/a"], numbers["/b"], numbers["/c"]) == (1, 2, 3)
+    assert [each.message for each in soundness.check(again.database)] == [
+        "1 operations whose seq is not a number, or the greatest"
+    ]
+    assert [each.operation_id for each in again.audit.verification().findings()] == ["r1"]
+    with closing(open_catalog(f"sqlite:///{tmp_path}/other.db")) as other:
+        exported = io.BytesIO()
+        export(again.database, exported, members=True)
+        with pytest.raises(IntegrityError, match=r"operations\.seq, a number: nothing was imported|its seals: r1: "):
+            import_history(other.database, io.BytesIO(exported.getvalue()))
     again.close()

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -293,12 +294,22 @@ def test_the_prune_condition_is_evaluated_once_for_all_pages(history: Catalog, m
 def test_a_damaged_export_of_a_prune_is_refused(history: Catalog) -> None:
     raw = exports(history)
     assert len(read_export(io.BytesIO(raw))) == len(MAY_GO)
+    whole = gzip.decompress(raw)
+
+    def differs(flipped: bytes) -> bool:
+        # A few bits of a gzip file mean nothing, such as those that fill its last block up to a byte.
+        try:
+            return gzip.decompress(flipped) != whole
+        except (OSError, EOFError, zlib.error):
+            return True
+
     lines = gzip.decompress(raw).splitlines(keepends=True)
     corrupt = [
         *(raw[:end] for end in range(0, len(raw), 97)),
         *(gzip.compress(b"".join(lines[:without] + lines[without + 1 :])) for without in range(len(lines))),
-        *(raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1 :] for at in range(12, len(raw), 41)),
+        *filter(differs, (raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1 :] for at in range(12, len(raw), 41))),
     ]
+    assert len(corrupt) > len(raw) / 50
     for each in corrupt:
         with pytest.raises(IntegrityError, match="damaged"):
             read_export(io.BytesIO(each))

@@ -35,7 +35,7 @@ def test_the_error_counts_what_failed_and_what_is_partial(failed: int, partial: 
     error = verdict(outcomes)
     assert isinstance(error, PartialError)
     assert error.message == expected
-    assert error.next_step == "mgmt status id   (what is left)"
+    assert error.next_step == "mgmt status id\n# what is left"
 
 
 def test_errors_of_one_kind_stand_for_themselves() -> None:
@@ -131,7 +131,7 @@ def test_an_unexpected_error_fails_its_target_only(
     assert ended == {"a": "success", "b": "failed", "c": "success"}
     assert (on_directory.work / "b").exists()
     done = on_directory.run("upload", "b")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 2), done
+    assert (done.returncode, done.stderr.count("\n")) == (1, 3), done
     assert "unexpected KeyError" in done.stderr
     on_directory.run("-v", "upload", "b")
     assert "raise KeyError(name)" in caplog.text
