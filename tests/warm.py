@@ -101,6 +101,16 @@ def _empty_catalog() -> bytes:
         return path.read_bytes()
 
 
+def _copy_empty_catalog(path: str) -> None:
+    """Fill the empty file at `path` in one transaction: other processes may look at it meanwhile."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(_empty_catalog())
+        file.flush()
+        with closing(sqlite3.connect(file.name)) as source, closing(sqlite3.connect(path)) as target:
+            target.execute("PRAGMA synchronous=OFF")
+            source.backup(target)
+
+
 @contextmanager
 def migrated_once() -> Iterator[None]:
     """Create SQLite catalogs as copies of a first one, to which Alembic has applied the migrations."""
@@ -118,8 +128,7 @@ def _upgrade(apply: Callable[..., None], config: Config, revision: str, *argumen
         create_sqlite(database.path)
         with database.lock():
             if not _has_content(database.path):
-                with open(database.path, "r+b") as file:
-                    file.write(_empty_catalog())
+                _copy_empty_catalog(database.path)
                 return
     apply(config, revision, *arguments, **options)
 

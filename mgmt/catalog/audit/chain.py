@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.orm import Session
@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session
 from mgmt.catalog.audit.canonical import dumps, plain_time
 from mgmt.catalog.audit.hashing import Hasher
 from mgmt.catalog.audit.seals import Seal, digest_of, last_seal
-from mgmt.catalog.audit.verification import Anchor, Verification
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.seal import SealRecord
 from mgmt.errors import CatalogError
+
+if TYPE_CHECKING:
+    from mgmt.catalog.audit.verification import Anchor, Verification
 
 BATCH = 1_000
 """Maximum number of operations in a seal."""
@@ -64,8 +66,10 @@ class Audit:
         with self._database.reading() as session:
             return last_seal(session.connection())
 
-    def verification(self, anchors: Iterable[Anchor] = ()) -> Verification:
+    def verification(self, anchors: "Iterable[Anchor]" = ()) -> "Verification":
         """A verification of the history against its seals, and of those against `anchors` from outside."""
+        from mgmt.catalog.audit.verification import Verification
+
         return Verification(self._database, anchors)
 
     def _has_unsealed(self) -> bool:

@@ -13,14 +13,12 @@ from mgmt.catalog.db.engine import connect, connect_aside, create_sqlite, is_wri
 from mgmt.catalog.db.errors import translate_errors
 from mgmt.catalog.db.flock import lock_with_timeout, try_lock
 from mgmt.catalog.db.read_retry import retry_read, retry_reads
+from mgmt.catalog.db.revision import HEAD
 from mgmt.catalog.records.types import display
 from mgmt.config import redact
 from mgmt.errors import CatalogError, ReadOnlyCatalogError
 from mgmt.signals import held
 from mgmt.words import shell_word
-
-HEAD = "0009"
-"""The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
 MIGRATING = (
     "SET LOCAL lock_timeout = '10s'",  # other sessions do not queue behind an upgrade that waits itself

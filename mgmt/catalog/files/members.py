@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from mgmt.catalog.db.conditions import among, beginning, containing, ending, named, starting
 from mgmt.catalog.db.database import Database
+from mgmt.catalog.files import member_filters
 from mgmt.catalog.files.filters import FileFilter
 from mgmt.catalog.files.name_index import NameIndex
 from mgmt.catalog.records.files import FileRecord
@@ -166,7 +167,7 @@ class Members:
     def _searches(self, session: Session, keyword: str, after: int | None, only: FileFilter) -> Iterator[Select[Any]]:
         """Queries that together, in this order, give every member that fits, each of them once."""
         folder, slash, name = keyword.rpartition("/")
-        narrowed = _select().where(*only.of_members())
+        narrowed = _select().where(*member_filters.conditions(only))
         newest = narrowed.order_by(members.c.id.desc())
         if slash:
             ends = select(directories.c.id).where(directories.c.path != "", ending(directories.c.path, folder))

@@ -17,9 +17,8 @@ from mgmt.catalog.operations.heartbeat import Heartbeat
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, FileStatus, Role, Status
 from mgmt.catalog.records.files import FileRecord
-from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
+from mgmt.catalog.records.operations import UPLOAD, OperationFile, OperationRecord, operations
 from mgmt.catalog.records.process import Liveness, Owner
-from mgmt.catalog.records.transfers import UploadRecord
 from mgmt.errors import BusyError, CatalogError, Interrupted, LostError, MgmtError
 from mgmt.signals import held
 
@@ -107,7 +106,7 @@ class Journal:
             operation.status, operation.completed_at = status, now()
             operation.error_message = message or operation.error_message
             self._heartbeat.note_end(operation)
-            if isinstance(operation, UploadRecord):
+            if operation.operation_type == UPLOAD:
                 _end_sources(session, operation)
             session.flush()
             logger.info("%s of %s ends: %s", operation.operation_type, operation.target_path, operation.status)
@@ -140,8 +139,10 @@ class Journal:
 
     def running(self) -> list[OperationRecord]:
         """Operations that have not ended according to the catalog, oldest first."""
+        from mgmt.catalog.records.operation_types import AnyOperation  # maps every type, and few commands read any
+
         with self._database.reading() as session:
-            query = select(OperationRecord).where(OperationRecord.status.in_(LIVE)).order_by(OperationRecord.seq)
+            query = select(AnyOperation).where(AnyOperation.status.in_(LIVE)).order_by(AnyOperation.seq)
             return list(session.scalars(query))
 
     def take_up(self, operation: Op) -> Op:
@@ -236,7 +237,7 @@ class Journal:
         return None
 
 
-def _end_sources(session: Session, upload: UploadRecord) -> None:
+def _end_sources(session: Session, upload: OperationRecord) -> None:
     """No original stays `pending` or `uploading` when its upload is finished."""
     sources = (
         select(FileRecord)
