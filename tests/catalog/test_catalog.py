@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mgmt.catalog
-from mgmt.catalog import Catalog, SearchRecord, Status, UploadRecord, open_catalog
+from mgmt.catalog import Catalog, MetadataManager, SearchRecord, Status, UploadRecord, open_catalog
 
 
 def test_each_name_comes_from_its_module() -> None:
@@ -81,10 +81,20 @@ def test_what_finishes_where_few_types_are_mapped_has_the_hash_of_all_its_column
     assert (checked.operations, checked.unsealed) == (2, 0)
 
 
-def test_what_is_saved_without_the_journal_is_hashed(url: str) -> None:
-    opened = open_catalog(url)
-    opened.metadata.save_operation(UploadRecord(target_path="/a", status=Status.SUCCESS))
-    opened.close()
+@pytest.mark.parametrize("kind", ["metadata", "manager", "session"])
+def test_what_is_saved_without_the_journal_is_hashed(url: str, kind: str) -> None:
+    record = UploadRecord(target_path="/a", status=Status.SUCCESS)
+    if kind == "manager":
+        with MetadataManager(url) as manager:
+            manager.save_operation(record)
+    else:
+        opened = open_catalog(url)
+        if kind == "metadata":
+            opened.metadata.save_operation(record)
+        else:
+            with opened.database.transaction() as session:
+                session.add(record)
+        opened.close()
     again = open_catalog(url)
     checked = again.audit.verification()
     assert list(checked.findings()) == []

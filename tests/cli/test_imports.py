@@ -36,16 +36,19 @@ FILES = {
     *(f"mgmt.catalog.files.{name}" for name in ("arguments", "file_lists", "filters")),
     *(f"mgmt.catalog.records.{name}" for name in ("base", "enums", "files", "process", "types")),
 }  # fmt: skip
-OPERATIONS = {
+AUDIT = {
     *(f"mgmt.catalog.audit.{name}" for name in ("canonical", "chain", "hashing", "seals")),
-    *(f"mgmt.catalog.records.{name}" for name in ("operations", "seal")),
+    "mgmt.catalog.records.seal",
 }
 EVERY_TYPE = {
     *(f"mgmt.catalog.files.{name}" for name in ("lookups", "metadata", "operation_filters")),
-    *(f"mgmt.catalog.records.{name}" for name in ("inspections", "maintenance", "operation_types", "transfers")),
-}
+    *(f"mgmt.catalog.records.{name}" for name in (
+        "inspections", "maintenance", "operation_types", "operations", "transfers",
+    )),
+}  # fmt: skip
 MEMBERS = {
     *(f"mgmt.catalog.files.{name}" for name in ("member_filters", "members", "name_index")),
+    "mgmt.catalog.db.bulk",
     "mgmt.catalog.records.member_tables",
 }
 JOURNAL = {"mgmt.catalog.operations.heartbeat", "mgmt.catalog.operations.journal"}
@@ -60,11 +63,14 @@ LS = BASE | TABLES | FILES | STEPS | {"mgmt.services.listing", "mgmt.services.st
 BUDGETS = {
     "--help": BASE | {"click"},
     "ls": LS,
-    "ls --members clip": LS | OPERATIONS | EVERY_TYPE | MEMBERS | {"mgmt.services.steps.resolve"},
-    "log": BASE | TABLES | FILES | OPERATIONS | EVERY_TYPE | {"mgmt.services.history"},
-    "search clip": BASE | TABLES | FILES | OPERATIONS | MEMBERS | JOURNAL | STEPS
-    | {"mgmt.catalog.records.inspections", "mgmt.services.search", "mgmt.services.steps.match"},
-    "upload other": BASE | TABLES | FILES | OPERATIONS | EVERY_TYPE | MEMBERS | JOURNAL | STEPS
+    "ls --members clip": LS | EVERY_TYPE | MEMBERS | {"mgmt.services.steps.resolve"},
+    "log": BASE | TABLES | FILES | EVERY_TYPE | {"mgmt.services.history"},
+    "search clip": BASE | TABLES | FILES | AUDIT | MEMBERS | JOURNAL | STEPS
+    | {
+        "mgmt.catalog.records.inspections", "mgmt.catalog.records.operations", "mgmt.services.search",
+        "mgmt.services.steps.match",
+    },
+    "upload other": BASE | TABLES | FILES | AUDIT | EVERY_TYPE | MEMBERS | JOURNAL | STEPS
     | {
         "awscrt", "deflate", "isal", "zlib_ng", "mgmt.archive.*", "mgmt.services.upload", "mgmt.services.steps.*",
         "mgmt.catalog.files.endpoints", "mgmt.catalog.records.endpoint",

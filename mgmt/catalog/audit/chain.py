@@ -44,15 +44,12 @@ class Audit:
 
         On PostgreSQL it does not wait for another process that is sealing, and returns 0.
         """
-        total = 0
-        while self._has_unsealed() and (count := self._seal_batch()):
-            total += count
-        return total
+        return self._seal_all() if self._has_unsealed() else 0
 
     def try_seal(self) -> None:
-        """Call `seal`, and ignore a catalog error: the next command seals what this one could not."""
+        """Seal what has finished, and ignore a catalog error: the next command seals what this one could not."""
         try:
-            self.seal()
+            self._seal_all()
         except CatalogError as error:
             logger.info("finished operations are not sealed yet: %s", error)
 
@@ -71,6 +68,12 @@ class Audit:
         from mgmt.catalog.audit.verification import Verification
 
         return Verification(self._database, anchors)
+
+    def _seal_all(self) -> int:
+        total = count = self._seal_batch()
+        while count == BATCH:
+            total += (count := self._seal_batch())
+        return total
 
     def _has_unsealed(self) -> bool:
         with self._database.reading() as session:

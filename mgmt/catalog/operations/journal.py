@@ -43,6 +43,8 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._heartbeat = Heartbeat(database)
+        self._links: dict[str, list[OperationFile]] = {}
+        """The links of each operation that this process began: nobody else has made one."""
         database.guard(self._fence)
 
     @contextmanager
@@ -75,8 +77,13 @@ class Journal:
             if not operation.status.is_terminal:
                 operation.status, operation.completed_at = Status.SUCCESS, now()
             return
-        with self._closing(begun, taken_up=begun is not operation):
-            yield begun
+        if begun is operation:
+            self._links[begun.operation_id] = []
+        try:
+            with self._closing(begun, taken_up=begun is not operation):
+                yield begun
+        finally:
+            self._links.pop(begun.operation_id, None)
 
     def checkpoint(self) -> None:
         """Commit all changes of records made so far, so that they survive if the process is killed."""
@@ -94,11 +101,18 @@ class Journal:
     def link(self, operation: OperationRecord, file: FileRecord, role: Role) -> None:
         """Record that `operation` touched `file`; the next commit writes it. Calling it twice is harmless."""
         with self._database.reading() as session:
-            noted = (x for x in session.new if isinstance(x, OperationFile))
-            if any(x.operation is operation and x.file is file and x.role is role for x in noted):
+            own = self._links.get(operation.operation_id)
+            made = own if own is not None else [x for x in session.new if isinstance(x, OperationFile)]
+            # What was rolled back is in the session no more.
+            if any(x in session and x.operation is operation and x.file is file and x.role is role for x in made):
                 return
-            if file.id is None or session.get(OperationFile, (operation.operation_id, file.id, role)) is None:
-                session.add(OperationFile(operation=operation, file=file, role=role))
+            key = (operation.operation_id, file.id, role)
+            if own is None and file.id is not None and session.get(OperationFile, key) is not None:
+                return
+            link = OperationFile(operation=operation, file=file, role=role)
+            session.add(link)
+            if own is not None:
+                own.append(link)
 
     def close(self, operation: OperationRecord, status: Status = Status.SUCCESS, message: str | None = None) -> None:
         """Commit the outcome of `operation`, and every other change. The operation is final from then on."""
