@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.catalog.db import commit_recovery
+from mgmt.catalog.db import postgresql as dialect
 from tests.catalogs import PostgreSQLCatalogs, catalogs_on
 from tests.conftest import Figure
 from tests.faults.history import look, violations
@@ -92,6 +93,7 @@ def beginning(tmp_path: Path, on_a_server: PostgreSQLCatalogs, monkeypatch: pyte
         for folder in ("store", "tmp"):
             (home / folder).mkdir(parents=True)
         monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp"))
+        monkeypatch.setattr(dialect, "IDLE_SECONDS", 1e9)  # the same requests in each run, however slow it is
         program = Program(home, f"file://{home}/store", {"TMPDIR": str(home / "tmp")}, on_a_server)
         scenario.prepare(program)
         return program

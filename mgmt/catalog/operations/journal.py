@@ -77,13 +77,14 @@ class Journal:
             if not operation.status.is_terminal:
                 operation.status, operation.completed_at = Status.SUCCESS, now()
             return
+        operation_id = begun.operation_id
         if begun is operation:
-            self._links[begun.operation_id] = []
+            self._links[operation_id] = []
         try:
             with self._closing(begun, taken_up=begun is not operation):
                 yield begun
         finally:
-            self._links.pop(begun.operation_id, None)
+            self._links.pop(operation_id, None)
 
     def checkpoint(self) -> None:
         """Commit all changes of records made so far, so that they survive if the process is killed."""
