@@ -28,7 +28,7 @@ from mgmt.catalog import HEAD, Catalog, Database, open_catalog
 from mgmt.catalog.audit.export import compressed, export
 from mgmt.catalog.audit.import_history import import_history
 from mgmt.catalog.audit.prune import PruneFilter
-from mgmt.catalog.records.base import Base
+from mgmt.catalog.records.metadata import METADATA
 from mgmt.catalog.schema import migrate, soundness
 from mgmt.catalog.schema.backup import backup
 from mgmt.progress import NoProgress
@@ -176,13 +176,13 @@ def _add_operations(database: Database, operations: int) -> None:
         rows: dict[str, list[dict[str, Any]]] = {table: [] for table in names}
         for number in range(first, min(first + CHUNK, operations + 1)):
             for table, values in history.operation(number):
-                columns = Base.metadata.tables[table].columns
+                columns = METADATA.tables[table].columns
                 pairs = zip(names[table], values, strict=True)
                 rows[table].append({name: _as_typed(columns[name], value) for name, value in pairs})
         with database.transaction() as session:
             for table, each in rows.items():
                 if each:
-                    session.execute(insert(Base.metadata.tables[table]), each)
+                    session.execute(insert(METADATA.tables[table]), each)
             if not database.is_sqlite:  # so that the next numbers follow
                 session.execute(
                     text("SELECT setval(pg_get_serial_sequence('operations', 'seq'), max(seq)) FROM operations")

@@ -230,10 +230,10 @@ def _refuse_tilde(catalog: str) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import tomllib
-
     try:
         with path.open("rb") as file:
+            import tomllib
+
             return tomllib.load(file)
     except FileNotFoundError:
         return {}

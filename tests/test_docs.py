@@ -14,7 +14,7 @@ import pytest
 
 import mgmt
 from mgmt.catalog import FileStatus, OperationRecord, Status
-from mgmt.catalog.records.base import Base
+from mgmt.catalog.records.metadata import METADATA
 from mgmt.cli import COMMANDS as SECTIONS
 from mgmt.config import NAMES
 from mgmt.errors import ExitStatus, Interrupted, MgmtError, Problem
@@ -169,7 +169,7 @@ def test_each_type_of_operation_is_on_the_catalog_page() -> None:
     own = {name: str(mapper.local_table) for name, mapper in OperationRecord.__mapper__.polymorphic_map.items()}
     expected = {name if table == "operations" else table for name, table in own.items()}
     assert expected <= words
-    assert words - expected <= set(Base.metadata.tables["operations"].columns.keys())
+    assert words - expected <= set(METADATA.tables["operations"].columns.keys())
 
 
 def test_each_setting_is_documented() -> None:
@@ -181,18 +181,18 @@ def test_each_setting_is_documented() -> None:
 def test_each_documented_table_exists() -> None:
     """Also, each table is in the diagram."""
     headings = {quoted(title)[0] for title in sections(CATALOG) if title.startswith("`")}
-    assert headings == set(Base.metadata.tables)
+    assert headings == set(METADATA.tables)
     diagram = re.findall(r"```mermaid\nerDiagram\n(.*?)```", CATALOG, re.DOTALL)[0]
     related = {name for line in re.findall(r"^    (\w+) \S+ (\w+) :", diagram, re.MULTILINE) for name in line}
     alone = set(re.findall(r"^    (\w+) \{", diagram, re.MULTILINE))
-    assert related | alone == set(Base.metadata.tables)
+    assert related | alone == set(METADATA.tables)
 
 
-@pytest.mark.parametrize("name", sorted(Base.metadata.tables))
+@pytest.mark.parametrize("name", sorted(METADATA.tables))
 def test_each_table_and_column_is_documented(name: str) -> None:
     section = sections(CATALOG)[f"`{name}`"]
     documented = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE))))
-    assert documented == set(Base.metadata.tables[name].columns.keys())
+    assert documented == set(METADATA.tables[name].columns.keys())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -128,6 +128,7 @@ def _copy_empty_catalog(path: str) -> None:
     """Through SQLite and its locks: other processes may have opened the empty file already."""
     with closing(sqlite3.connect(":memory:")) as empty, closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as copy:
         empty.deserialize(_empty_catalog())
+        copy.execute("PRAGMA synchronous=OFF")
         empty.backup(copy)
 
 

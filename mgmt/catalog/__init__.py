@@ -4,40 +4,48 @@
     with catalog.journal.record(UploadRecord(target_path=path), claim=path) as upload:
         ...
 
-This is the only package that imports SQLAlchemy and Alembic. Import `mgmt.catalog.schema.migrate` inside a function:
-Alembic is slow to load.
+This is the only package that imports SQLAlchemy and Alembic. To map every record takes longer than most queries, so a
+name is imported from its module when it is first used. Import `mgmt.catalog.schema.migrate` inside a function: Alembic
+is slow to load.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from mgmt.catalog.audit.chain import Audit
-from mgmt.catalog.audit.ranges import RangeSet
-from mgmt.catalog.audit.verification import Anchor, Finding, Tampering, Verification
-from mgmt.catalog.db.database import HEAD, Database
-from mgmt.catalog.files.endpoints import Endpoints
-from mgmt.catalog.files.filters import FileFilter
-from mgmt.catalog.files.lookups import IgnoredKeys
-from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
-from mgmt.catalog.files.metadata import SORTS, MetadataManager
-from mgmt.catalog.operations.journal import Journal
-from mgmt.catalog.records.endpoint import EndpointRecord
-from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
-from mgmt.catalog.records.files import FileRecord
-from mgmt.catalog.records.inspections import SearchRecord, StatusRecord, VerifyRecord
-from mgmt.catalog.records.maintenance import (
-    BatchRecord,
-    ConfigRecord,
-    DeleteRecord,
-    FreeRecord,
-    IgnoreRecord,
-    PruneRecord,
-    RebuildRecord,
-    RecoverRecord,
-)
-from mgmt.catalog.records.operations import OperationRecord
-from mgmt.catalog.records.process import this_host
-from mgmt.catalog.records.transfers import DownloadRecord, UploadRecord
+if TYPE_CHECKING:
+    from mgmt.catalog.audit.chain import Audit
+    from mgmt.catalog.audit.ranges import RangeSet
+    from mgmt.catalog.audit.verification import Anchor, Finding, Tampering, Verification
+    from mgmt.catalog.db.database import Database
+    from mgmt.catalog.db.revision import HEAD
+    from mgmt.catalog.files.archive_keys import archive_keys
+    from mgmt.catalog.files.endpoints import Endpoints
+    from mgmt.catalog.files.file_lists import SORTS, FileLists
+    from mgmt.catalog.files.filters import FileFilter
+    from mgmt.catalog.files.lookups import IgnoredKeys
+    from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
+    from mgmt.catalog.files.metadata import MetadataManager
+    from mgmt.catalog.operations.journal import Journal
+    from mgmt.catalog.records.endpoint import EndpointRecord
+    from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
+    from mgmt.catalog.records.files import FileRecord
+    from mgmt.catalog.records.inspections import SearchRecord, StatusRecord, VerifyRecord
+    from mgmt.catalog.records.maintenance import (
+        BatchRecord,
+        ConfigRecord,
+        DeleteRecord,
+        FreeRecord,
+        IgnoreRecord,
+        PruneRecord,
+        RebuildRecord,
+        RecoverRecord,
+    )
+    from mgmt.catalog.records.operations import OperationRecord
+    from mgmt.catalog.records.process import this_host
+    from mgmt.catalog.records.transfers import DownloadRecord, UploadRecord
 
 __all__ = [
     "HEAD",
@@ -53,6 +61,7 @@ __all__ = [
     "EndpointRecord",
     "Endpoints",
     "FileFilter",
+    "FileLists",
     "FileRecord",
     "FileStatus",
     "Finding",
@@ -80,21 +89,104 @@ __all__ = [
     "UploadRecord",
     "Verification",
     "VerifyRecord",
+    "archive_keys",
     "open_catalog",
     "this_host",
 ]
 
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "audit.chain": ("Audit",),
+    "audit.ranges": ("RangeSet",),
+    "audit.verification": ("Anchor", "Finding", "Tampering", "Verification"),
+    "db.database": ("Database",),
+    "db.revision": ("HEAD",),
+    "files.archive_keys": ("archive_keys",),
+    "files.endpoints": ("Endpoints",),
+    "files.file_lists": ("SORTS", "FileLists"),
+    "files.filters": ("FileFilter",),
+    "files.lookups": ("IgnoredKeys",),
+    "files.members": ("MemberFacts", "MemberRecord", "Members"),
+    "files.metadata": ("MetadataManager",),
+    "operations.journal": ("Journal",),
+    "records.endpoint": ("EndpointRecord",),
+    "records.enums": ("FileStatus", "Location", "Place", "Role", "Scope", "Status"),
+    "records.files": ("FileRecord",),
+    "records.inspections": ("SearchRecord", "StatusRecord", "VerifyRecord"),
+    "records.maintenance": (
+        "BatchRecord",
+        "ConfigRecord",
+        "DeleteRecord",
+        "FreeRecord",
+        "IgnoreRecord",
+        "PruneRecord",
+        "RebuildRecord",
+        "RecoverRecord",
+    ),
+    "records.operations": ("OperationRecord",),
+    "records.process": ("this_host",),
+    "records.transfers": ("DownloadRecord", "UploadRecord"),
+}
+"""The names that each module defines."""
 
-@dataclass(frozen=True, slots=True)
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Import `name` from its module (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return found
+
+
 class Catalog:
-    """One database, and the interfaces to it."""
+    """One database, and the interfaces to it, each made when it is first used."""
 
-    database: Database
-    metadata: MetadataManager
-    members: Members
-    journal: Journal
-    endpoints: Endpoints
-    audit: Audit
+    def __init__(self, database: "Database") -> None:
+        self.database = database
+        database.before_writing(lambda: self.audit)  # whatever finishes is hashed, whoever writes it
+
+    @cached_property
+    def files(self) -> "FileLists":
+        """Lists of files, for what needs nothing else."""
+        from mgmt.catalog.files.file_lists import FileLists
+
+        return FileLists(self.database)
+
+    @cached_property
+    def metadata(self) -> "MetadataManager":
+        """Records of files and operations."""
+        from mgmt.catalog.files.metadata import MetadataManager
+
+        return MetadataManager(self.database)
+
+    @cached_property
+    def members(self) -> "Members":
+        """The members of archives."""
+        from mgmt.catalog.files.members import Members
+
+        return Members(self.database)
+
+    @cached_property
+    def journal(self) -> "Journal":
+        """The life of operations."""
+        from mgmt.catalog.operations.journal import Journal
+
+        return Journal(self.database)
+
+    @cached_property
+    def endpoints(self) -> "Endpoints":
+        """What is known of S3 endpoints."""
+        from mgmt.catalog.files.endpoints import Endpoints
+
+        return Endpoints(self.database)
+
+    @cached_property
+    def audit(self) -> "Audit":
+        """The hashes and seals of operations."""
+        from mgmt.catalog.audit.chain import Audit
+
+        return Audit(self.database)
 
     def transaction(self) -> AbstractContextManager[object]:
         """Commit everything written inside together, or nothing."""
@@ -103,7 +195,8 @@ class Catalog:
     def close(self) -> None:
         """Seal the operations that have finished here, and close every connection."""
         try:
-            self.audit.close()
+            if "audit" in self.__dict__:
+                self.audit.close()
         finally:
             self.database.close()
 
@@ -115,18 +208,12 @@ def open_catalog(url: str, *, create: bool = True) -> Catalog:
     the write-ahead log of an SQLite file that has none. Raises ConfigurationError for any other kind of URL; every
     later use raises CatalogError if the database is unreachable, locked, damaged, or its schema is older or newer.
     """
-    database = Database(url, wal=create, initialize=_create_schema if create else None)
-    return Catalog(
-        database,
-        MetadataManager(database),
-        Members(database),
-        Journal(database),
-        Endpoints(database),
-        Audit(database),
-    )
+    from mgmt.catalog.db.database import Database
+
+    return Catalog(Database(url, wal=create, initialize=_create_schema if create else None))
 
 
-def _create_schema(database: Database) -> None:
+def _create_schema(database: "Database") -> None:
     from mgmt.catalog.schema import migrate  # Alembic takes long to import, and few commands need it
 
     migrate.upgrade(database)

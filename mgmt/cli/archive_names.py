@@ -11,28 +11,40 @@ from mgmt.cli.render import safe
 from mgmt.config import default_path, load
 from mgmt.errors import MgmtError
 
+MOST = 200
+"""Names that are offered."""
+
 
 def complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of archives that begin with `incomplete`; none if the catalog cannot be used."""
     from pathlib import Path
 
-    from mgmt.catalog import FileStatus, Location, open_catalog
-
     given = ctx.find_root().params
     path = Path(given["config_file"]) if given.get("config_file") else default_path()
     try:
-        settings = load({"catalog": given.get("catalog")}, path)
-        catalog = open_catalog(settings.catalog_url(), create=False)
-        found = catalog.metadata.list_files(incomplete, Location.S3, FileStatus.COMPLETED, limit=200)
-        catalog.close()
+        found = _keys(load({"catalog": given.get("catalog")}, path).catalog_url(), incomplete)
     except MgmtError:
         return []  # completion has nowhere to show an error
     # A name that needs escaping cannot be completed, and the shell would print it unescaped.
-    names = [each.path.removesuffix(".tar.gz") for each in found if safe(each.path) == each.path]
+    names = [key.removesuffix(".tar.gz") for key in found if safe(key) == key]
     # Bash inserts what it is given as it is, and would run `a;b` as two commands; zsh and fish quote it.
     if os.environ.get("_MGMT_COMPLETE", "").startswith("bash"):
         names = [quoted for name in names if (quoted := _for_bash(name, _word_in_bash())) is not None]
     return [CompletionItem(name) for name in names]
+
+
+def _keys(url: str, prefix: str) -> list[str]:
+    """The first keys of archives that begin with `prefix`. Raises CatalogError."""
+    from mgmt.catalog import FileStatus, Location, archive_keys, open_catalog
+
+    if (found := archive_keys(url, prefix, MOST)) is not None:
+        return found
+    catalog = open_catalog(url, create=False)
+    try:
+        stored = catalog.files.list_files(prefix, Location.S3, FileStatus.COMPLETED, limit=MOST)
+        return [each.path for each in stored]
+    finally:
+        catalog.close()
 
 
 def _word_in_bash() -> str:

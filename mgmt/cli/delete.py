@@ -53,7 +53,7 @@ def command(ctx: click.Context, names: tuple[str, ...], last_copy: bool, yes: bo
     confirm_existing(
         names,
         lambda name: find_archive(name, app.context(), strictly=True),
-        lambda found: f"Delete {', '.join(each.store.location(each.key) for each in found)}?",
+        lambda found: f"Delete {', '.join(each.url for each in found)}?",
         yes=yes,
     )
     outcomes = run_batch(

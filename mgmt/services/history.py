@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from mgmt.catalog import Anchor, Catalog, Finding, OperationRecord, Status
+from mgmt.catalog import Catalog, OperationRecord, Status
 from mgmt.errors import CatalogError, IntegrityError, NotFoundError
 
-if TYPE_CHECKING:  # `mgmt log` needs no store
+if TYPE_CHECKING:  # `mgmt log` needs no store, and verifies nothing
+    from mgmt.catalog import Anchor, Finding
     from mgmt.storage import ObjectStore
 
 _NAME = re.compile(r"(\d{1,18})-([0-9a-f]{64})")
@@ -79,12 +80,12 @@ class Summary:
 class HistoryCheck:
     """One pass over the history: first `findings`, then `summary` and `error`, which cover what was read until then."""
 
-    def __init__(self, catalog: Catalog, anchors: Iterable[Anchor]) -> None:
+    def __init__(self, catalog: Catalog, anchors: "Iterable[Anchor]") -> None:
         self._catalog = catalog
         self._verification = catalog.audit.verification(anchors)
         self._count = 0
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> "Iterator[Finding]":
         """Yield every operation or seal that was edited, removed, inserted or moved, as it is found."""
         for finding in self._verification.findings():
             self._count += 1
@@ -161,8 +162,10 @@ def anchor(store: "ObjectStore", catalog: Catalog) -> Anchored:
     )
 
 
-def anchors_in(store: "ObjectStore") -> Iterator[Anchor]:
+def anchors_in(store: "ObjectStore") -> "Iterator[Anchor]":
     """Yield the anchors in `store`; objects with other names are ignored."""
+    from mgmt.catalog import Anchor
+
     for name in store.anchors():
         if (match := _NAME.fullmatch(name)) is not None:
             yield Anchor(int(match[1]), match[2])

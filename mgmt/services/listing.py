@@ -5,16 +5,18 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, Scope
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, Scope
 from mgmt.errors import NotFoundError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import SUFFIX
 from mgmt.services.steps.local_files import host, moment
 from mgmt.services.steps.match import Match, from_store
-from mgmt.services.steps.resolve import find_archive
 from mgmt.storage import ObjectStore
+
+if TYPE_CHECKING:
+    from mgmt.catalog import MemberRecord
 
 ORDERS = {"name": "path", "size": "-size", "time": "-modified"}
 
@@ -42,7 +44,7 @@ class Listing:
 def list_files(listing: Listing, local_dir: str | None, catalog: Catalog) -> list[FileRecord | Match]:
     """The records of files that `listing` asks for; on this host also files in `local_dir` without a record."""
     found: list[FileRecord | Match] = list(
-        catalog.metadata.list_files(
+        catalog.files.list_files(
             listing.prefix,
             None if listing.location == Scope.GLOBAL else Location(listing.location),
             listing.status,
@@ -85,8 +87,10 @@ def list_live(prefix: str, sort: str, limit: int, store: ObjectStore) -> list[Ma
     return heapq.nsmallest(limit, archives, key=SORTS[sort])
 
 
-def list_members(name: str, prefix: str, limit: int, context: Context) -> list[MemberRecord]:
+def list_members(name: str, prefix: str, limit: int, context: Context) -> "list[MemberRecord]":
     """The members of one archive whose path begins with `prefix`, as the catalog has them."""
+    from mgmt.services.steps.resolve import find_archive  # it maps every record, and other lists need only files
+
     archive = find_archive(name, context)
     if archive.record is None:
         raise NotFoundError(f"{name} is in the store, but not in the catalog", next_step="mgmt db rebuild")

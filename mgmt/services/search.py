@@ -92,7 +92,7 @@ def _matches(query: Query, local_dir: str | None, live: ObjectStore | None, cata
 
 
 def _records(query: Query, location: Location, catalog: Catalog, *, deleted: bool) -> list[FileRecord]:
-    return catalog.metadata.search_files(
+    return catalog.files.search_files(
         query.keyword,
         location,
         query.status,

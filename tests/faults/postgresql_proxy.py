@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
-REQUEST_ENDS = b"QSXp"
-"""Query, Sync, Terminate, and the response to a password request."""
-READY = b"Z"
+REQUEST_ENDS = b"QSXpcf"
+"""Query, Sync, Terminate, the response to a password request, and the end of the rows of a COPY."""
+READY = b"ZG"
+"""ReadyForQuery, and CopyInResponse: the server waits for the client."""
 
 
 @dataclass
@@ -101,7 +102,7 @@ class _Connection:
             while message := self._read(self.server):
                 if not self.silent:
                     self.client.sendall(message)
-                elif message[:1] == READY:
+                elif message[:1] in READY:
                     break
         self.close()
 

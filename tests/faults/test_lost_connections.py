@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.catalog.db import commit_recovery
+from mgmt.catalog.db import postgresql as dialect
 from tests.catalogs import PostgreSQLCatalogs, catalogs_on
 from tests.conftest import Figure
 from tests.faults.history import look, violations
@@ -65,10 +66,10 @@ def requests(asked: list[bytes]) -> Iterator[Request]:
             connecting = True
         elif b"alembic_version" in text or b"pg_class" in text:
             connecting = False
-        inside = inside or text[5:].startswith(b"BEGIN")
         sealing = sealing or b"seal IS NULL" in text
         if text[:1] != b"X":
             yield Request(number, text, inside, connecting, sealing)
+        inside = inside or text[5:].startswith(b"BEGIN")  # what does not begin is begun again
         if text[5:].startswith((b"COMMIT", b"ROLLBACK")):
             inside = False
 
@@ -92,6 +93,7 @@ def beginning(tmp_path: Path, on_a_server: PostgreSQLCatalogs, monkeypatch: pyte
         for folder in ("store", "tmp"):
             (home / folder).mkdir(parents=True)
         monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp"))
+        monkeypatch.setattr(dialect, "IDLE_SECONDS", 1e9)  # the same requests in each run, however slow it is
         program = Program(home, f"file://{home}/store", {"TMPDIR": str(home / "tmp")}, on_a_server)
         scenario.prepare(program)
         return program

@@ -38,13 +38,13 @@ from mgmt.catalog import (
 from mgmt.catalog.audit import chain, triggers
 from mgmt.catalog.audit.canonical import canonical_rows
 from mgmt.catalog.audit.seals import digest_of, seals
-from mgmt.catalog.records.base import Base
+from mgmt.catalog.records.metadata import METADATA
 from mgmt.catalog.records.types import UTCDateTime
 from mgmt.errors import StoreError
 from tests.conftest import Figure
 from tests.postgresql import PostgreSQL
 
-TABLES = Base.metadata.tables
+TABLES = METADATA.tables
 SUB_TABLES = {"upload": "uploads", "download": "downloads", "search": "searches", "verify": "verifications"}
 ENUM_VALUES = {
     ("operations", "status"): ["success", "failed", "partial", "cancelled", "running"],

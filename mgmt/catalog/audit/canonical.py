@@ -52,11 +52,16 @@ class CanonicalRow:
         return sha256(self.text).digest()
 
 
-def canonical_rows(connection: Connection, condition: str, values: Mapping[str, object]) -> Iterator[CanonicalRow]:
-    """The operations `o` that match `condition`, in order. All are held in memory, so select a few hundred at most."""
+def canonical_rows(
+    connection: Connection, condition: str, values: Mapping[str, object], tables: Sequence[Table] | None = None
+) -> Iterator[CanonicalRow]:
+    """The operations `o` that match `condition`, in order. All are held in memory, so select a few hundred at most.
+
+    `tables` are the sub-tables that they have rows in: all, unless the caller knows better.
+    """
     rows = connection.execute(_query(_operations(), condition), values).all()
     extra: dict[str, dict[str, Any]] = {}
-    for table in sub_tables():
+    for table in sub_tables() if tables is None else tables:
         for row in connection.execute(_query(table, condition), values):
             facts = plain_row(table, row)
             extra.setdefault(facts.pop("operation_id"), {})[table.name] = facts
@@ -92,6 +97,11 @@ def canonical_pages(connection: Connection, condition: str, values: Mapping[str,
 def sub_tables() -> list[Table]:
     """The sub-tables of operations, sorted by name."""
     return list(_sub_tables())
+
+
+def sub_tables_of(record: type[OperationRecord]) -> list[Table]:
+    """The sub-table of this type of operation, or none."""
+    return [table for table in [_table(record)] if table is not _operations()]
 
 
 def plain_row(table: Table, row: Sequence[Any]) -> Facts:
@@ -163,7 +173,9 @@ def _table(record: type[Any]) -> Table:
 
 @cache
 def _sub_tables() -> tuple[Table, ...]:
-    mappers = OperationRecord.__mapper__.self_and_descendants
+    from mgmt.catalog.records.operation_types import AnyOperation  # maps every type; to hash one operation needs one
+
+    mappers = AnyOperation.__mapper__.self_and_descendants
     tables = {_table(each.class_) for each in mappers} - {_operations()}
     return tuple(sorted(tables, key=lambda each: each.name))
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.orm import Session
@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session
 from mgmt.catalog.audit.canonical import dumps, plain_time
 from mgmt.catalog.audit.hashing import Hasher
 from mgmt.catalog.audit.seals import Seal, digest_of, last_seal
-from mgmt.catalog.audit.verification import Anchor, Verification
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.seal import SealRecord
 from mgmt.errors import CatalogError
+
+if TYPE_CHECKING:
+    from mgmt.catalog.audit.verification import Anchor, Verification
 
 BATCH = 1_000
 """Maximum number of operations in a seal."""
@@ -42,15 +44,12 @@ class Audit:
 
         On PostgreSQL it does not wait for another process that is sealing, and returns 0.
         """
-        total = 0
-        while self._has_unsealed() and (count := self._seal_batch()):
-            total += count
-        return total
+        return self._seal_all() if self._has_unsealed() else 0
 
     def try_seal(self) -> None:
-        """Call `seal`, and ignore a catalog error: the next command seals what this one could not."""
+        """Seal what has finished, and ignore a catalog error: the next command seals what this one could not."""
         try:
-            self.seal()
+            self._seal_all()
         except CatalogError as error:
             logger.info("finished operations are not sealed yet: %s", error)
 
@@ -64,9 +63,17 @@ class Audit:
         with self._database.reading() as session:
             return last_seal(session.connection())
 
-    def verification(self, anchors: Iterable[Anchor] = ()) -> Verification:
+    def verification(self, anchors: "Iterable[Anchor]" = ()) -> "Verification":
         """A verification of the history against its seals, and of those against `anchors` from outside."""
+        from mgmt.catalog.audit.verification import Verification
+
         return Verification(self._database, anchors)
+
+    def _seal_all(self) -> int:
+        total = count = self._seal_batch()
+        while count == BATCH:
+            total += (count := self._seal_batch())
+        return total
 
     def _has_unsealed(self) -> bool:
         with self._database.reading() as session:

@@ -16,8 +16,9 @@ from typing import BinaryIO
 from sqlalchemy import Connection, Table, text
 
 from mgmt.catalog.audit.canonical import UNHASHED, Facts, columns_of, dumps, plain_row, sub_tables
-from mgmt.catalog.db.database import HEAD, Database
-from mgmt.catalog.records.base import Base
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.db.revision import HEAD
+from mgmt.catalog.records.metadata import METADATA
 
 FORMAT = 1
 BATCH = 500
@@ -109,7 +110,7 @@ def exported_tables(*, members: bool) -> list[Table]:
     of_members = ["directories", "members", "member_ranges", "directory_archives"] if members else []
     of_operations = [table.name for table in sub_tables()]
     names = ["seals", "operations", *of_operations, "files", "operation_files", *of_members]
-    return [Base.metadata.tables[name] for name in names]
+    return [METADATA.tables[name] for name in names]
 
 
 def _rows(connection: Connection, table: Table) -> Iterator[Facts]:

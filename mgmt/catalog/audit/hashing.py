@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
-from mgmt.catalog.audit.canonical import canonical_rows
+from mgmt.catalog.audit.canonical import canonical_rows, sub_tables_of
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.operations import OperationRecord
 
@@ -42,7 +42,8 @@ class Hasher:
 
 
 def _digests(session: Session, finished: dict[str, OperationRecord]) -> Iterator[tuple[str, bytes]]:
-    for operation_id in finished:
-        for each in canonical_rows(session.connection(), "o.operation_id = :id", {"id": operation_id}):
+    for operation_id, record in finished.items():
+        tables = sub_tables_of(type(record)) if record.is_known else None
+        for each in canonical_rows(session.connection(), "o.operation_id = :id", {"id": operation_id}, tables):
             if each.sha256 is None:
                 yield operation_id, each.digest

@@ -17,7 +17,8 @@ from sqlalchemy import text
 from mgmt.catalog.audit.export import FORMAT, ExchangeResult, Tally
 from mgmt.catalog.audit.import_rows import ImportedRows
 from mgmt.catalog.audit.verification import Verification
-from mgmt.catalog.db.database import HEAD, Database
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.db.revision import HEAD
 from mgmt.errors import ConfigurationError, IntegrityError
 
 _GZIP = b"\x1f\x8b"

@@ -32,9 +32,10 @@ from mgmt.catalog.audit.canonical import (
 from mgmt.catalog.audit.export import BATCH, FORMAT, Tally, compressed
 from mgmt.catalog.audit.ranges import RangeSet
 from mgmt.catalog.audit.triggers import expected, known_types
-from mgmt.catalog.db.database import HEAD, Database
-from mgmt.catalog.records.base import Base
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.db.revision import HEAD
 from mgmt.catalog.records.maintenance import IGNORE, PRUNE, PruneRecord
+from mgmt.catalog.records.metadata import METADATA
 from mgmt.errors import CatalogError, ConfigurationError, IntegrityError
 
 
@@ -116,7 +117,7 @@ def export(database: Database, which: PruneFilter, prune: PruneRecord, out: Bina
             tally.note(raw, "operations")
             lines.write(raw)
         listing = f"SELECT 1 FROM operations o WHERE o.seal = s.sequence AND {which.condition}"
-        seals = Base.metadata.tables["seals"]
+        seals = METADATA.tables["seals"]
         question = text(f"SELECT {columns_of(seals, 's')} FROM seals s WHERE EXISTS ({listing}) ORDER BY s.sequence")
         for row in connection.execute(question, values, execution_options={"yield_per": BATCH}):
             lines.write(tally.add({"seals": plain_row(seals, row)}))
@@ -224,4 +225,4 @@ _DELETE = "DELETE FROM {table} WHERE operation_id IN (SELECT operation_id FROM p
 
 
 def _dependent_tables() -> list[Table]:
-    return [*sub_tables(), Base.metadata.tables["operation_files"]]
+    return [*sub_tables(), METADATA.tables["operation_files"]]

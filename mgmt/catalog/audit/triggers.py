@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Table, event, text
 from mgmt.catalog.audit.canonical import UNHASHED, sub_tables
 from mgmt.catalog.records.base import Base
 from mgmt.catalog.records.enums import LIVE_SQL
+from mgmt.catalog.records.operation_types import AnyOperation
 from mgmt.catalog.records.operations import OperationFile, OperationRecord
 from mgmt.catalog.records.seal import SealRecord
 
@@ -138,7 +139,7 @@ def _hashed_columns() -> str:
 
 def known_types() -> list[str]:
     """The types of operations that this mgmt has classes for."""
-    return sorted(OperationRecord.__mapper__.polymorphic_map)
+    return sorted(AnyOperation.__mapper__.polymorphic_map)
 
 
 def _types() -> str:

@@ -10,9 +10,12 @@ from functools import partial
 from typing import Any
 
 import psycopg
-from psycopg.errors import InvalidParameterValue, TransactionResolutionUnknown
-from psycopg.pq import TransactionStatus
+from psycopg import generators
+from psycopg.errors import InvalidParameterValue, TransactionResolutionUnknown, error_from_result
+from psycopg.pq import ExecStatus, TransactionStatus
 from sqlalchemy import Connection, Engine, event
+
+from mgmt.catalog.db.bulk import driver_errors
 
 LOCK_SECONDS = 30.0
 """How long to wait for a lock that another session holds."""
@@ -54,20 +57,58 @@ class RecoveringConnection(psycopg.Connection[Any]):
 
     reconnect: Callable[..., psycopg.Connection[Any]]
     """Opens another connection to the same server."""
+    schema = ""
+    """The schema that new tables would get; empty for none."""
+    isolation = "READ COMMITTED"
+    """The level of transactions that ask for none."""
+    used = 0.0
+    """When the server last ended something, by the monotonic clock."""
+    _assigned: int | None = None
+
+    def set_up(self) -> None:
+        """Set the limit of waits, for what reads without a transaction, and look up how the server is set up.
+
+        Behind a pooler the next statement may have another session.
+        """
+        self.autocommit = True
+        found = self.execute(
+            "SELECT set_config('lock_timeout', %s, false), current_schema(), current_setting('transaction_isolation')",
+            [f"{LOCK_SECONDS * 1000:.0f}"],
+        ).fetchone()
+        self.autocommit = False
+        if found is not None:
+            _, schema, isolation = found
+            self.schema, self.isolation = schema or "", isolation.upper()
+
+    def begin(self) -> None:
+        """Begin a transaction, limit its waits and get its id, in one round trip. Raises psycopg.Error."""
+        level = "" if self.isolation_level is None else f"ISOLATION LEVEL {self.isolation_level.name.replace('_', ' ')}"
+        limit = f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}"
+        with self.lock:
+            # psycopg itself would begin it by a request of its own.
+            self.pgconn.send_query(f"BEGIN {level}; {limit}; SELECT txid_current()".encode())
+            results = self.wait(generators.execute(self.pgconn))
+        for result in results:
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise error_from_result(result)
+        self._assigned = int(results[-1].get_value(0, 0) or 0)
 
     def commit(self) -> None:
         """Commit. If the connection drops before the answer, ask the server for the outcome."""
-        transaction_id = self._transaction_id()
+        transaction_id, self._assigned = self._assigned or self._transaction_id(), None
         try:
             super().commit()
         except psycopg.OperationalError:
             if not self.closed or (transaction_id is not None and not self._was_committed(transaction_id)):
                 raise
+        self.used = time.monotonic()
 
     def rollback(self) -> None:
         """Roll back. On a closed connection the server has already done so."""
+        self._assigned = None
         if not self.closed:
             super().rollback()
+            self.used = time.monotonic()
 
     def _transaction_id(self) -> int | None:
         """The server's id of this transaction; None if it has written nothing, or has already failed."""
@@ -112,21 +153,23 @@ def recover_commits(engine: Engine, *, patient: bool = True) -> None:
         connection = _when_free(partial(RecoveringConnection.connect, *arguments, **parameters), seconds)
         connection.reconnect = partial(psycopg.Connection.connect, *arguments, **parameters)
         try:
-            # For what reads without a transaction: behind a pooler the next statement may have another session.
-            connection.autocommit = True
-            connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_SECONDS * 1000:.0f}"])
-            connection.autocommit = False
+            connection.set_up()
         except psycopg.Error:
             connection.close()
             raise
         return connection
 
-    def limit_waiting(connection: Connection) -> None:
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+    def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("postgresql_readonly"):
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}")
+        elif options.get("isolation_level") != "AUTOCOMMIT":
+            driver: Any = connection.connection.driver_connection
+            with driver_errors(connection, "BEGIN"):
+                driver.begin()
 
     event.listen(engine, "do_connect", connect)
-    event.listen(engine, "begin", limit_waiting)
+    event.listen(engine, "begin", begin)
 
 
 def _when_free(connect: Callable[[], RecoveringConnection], seconds: float) -> RecoveringConnection:

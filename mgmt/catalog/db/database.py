@@ -6,21 +6,20 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, Select, String, column, event, inspect, select, table, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from mgmt.catalog.db.engine import connect, connect_aside, create_sqlite, is_writable, parse
-from mgmt.catalog.db.errors import translate_errors
+from mgmt.catalog.db.errors import is_missing_table, translate_errors
 from mgmt.catalog.db.flock import lock_with_timeout, try_lock
 from mgmt.catalog.db.read_retry import retry_read, retry_reads
+from mgmt.catalog.db.revision import HEAD
 from mgmt.catalog.records.types import display
 from mgmt.config import redact
 from mgmt.errors import CatalogError, ReadOnlyCatalogError
 from mgmt.signals import held
 from mgmt.words import shell_word
-
-HEAD = "0009"
-"""The schema that this mgmt reads and writes: the newest revision in migrations/."""
 
 MIGRATING = (
     "SET LOCAL lock_timeout = '10s'",  # other sessions do not queue behind an upgrade that waits itself
@@ -69,11 +68,16 @@ class Database:
         self._lock_depth = 0
         self._is_current = False
         self._check: Callable[[Session], None] = lambda _: None
+        self._prepare: Callable[[], object] | None = None
 
     @property
     def is_sqlite(self) -> bool:
         """The catalog is an SQLite file, not a PostgreSQL database."""
         return self.path is not None
+
+    def before_writing(self, prepare: Callable[[], object]) -> None:
+        """Call `prepare` once, before the first transaction: what only writers need is imported then."""
+        self._prepare = prepare
 
     def guard(self, check: Callable[[Session], None]) -> None:
         """Begin every transaction with `check` from now on; if it raises, the transaction is rolled back."""
@@ -91,10 +95,14 @@ class Database:
                 yield self._session
                 return
             self._ensure_current()
+            if self._prepare is not None:
+                self._prepare()
+                self._prepare = None
             with self.lock():
                 self._release()  # or it would be committed beside the writer's, and one might fail after the other
                 self._depth = 1
                 try:
+                    retry_read(self._session.connection)  # a connection that was lost before this began costs nothing
                     self._check(self._session)
                     yield self._session
                     with held():  # an interrupted commit or rollback leaves SQLAlchemy in an unusable state
@@ -282,11 +290,13 @@ class Database:
     def _revision(self) -> str | None:
         self._release()
         with self._mutex, self._reader.connect() as connection:
-            tables = inspect(connection).get_table_names()
-            if "alembic_version" in tables:
-                found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+            try:
+                found: str | None = connection.scalar(_revision_in(connection))
                 return found
-            if tables:
+            except DBAPIError as error:
+                if not is_missing_table(error):
+                    raise
+            if tables := inspect(connection).get_table_names():
                 raise CatalogError(
                     f"{self.name} is not an mgmt catalog: it contains other tables, such as {min(tables)}",
                     next_step="use --catalog URL" if self.is_sqlite else _OWN_SCHEMA,
@@ -312,6 +322,12 @@ class Database:
                 next_step="use a newer mgmt",
             )
         self._is_current = True
+
+
+def _revision_in(connection: Connection) -> Select[str]:
+    """The statement for the revision of the catalog in the schema that new tables would get."""
+    schema = None if connection.dialect.name == "sqlite" else connection.dialect.default_schema_name or None
+    return select(column("version_num", String)).select_from(table("alembic_version", schema=schema))
 
 
 def _refuse_encoding(connection: Connection, name: str) -> None:

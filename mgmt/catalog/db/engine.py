@@ -46,8 +46,9 @@ def connect_aside(url: URL) -> Engine:
     If the server allows no second connection, it fails at once.
     """
     from mgmt.catalog.db.commit_recovery import recover_commits
+    from mgmt.catalog.db.postgresql import own
 
-    engine = create_engine(url, hide_parameters=True, poolclass=NullPool)
+    engine = create_engine(own(url), hide_parameters=True, poolclass=NullPool, use_native_hstore=False)
     recover_commits(engine, patient=False)
     return engine
 
@@ -64,9 +65,11 @@ def connect(url: URL, *, wal: bool = True) -> tuple[Engine, Engine]:
         )
         event.listen(engine, "begin", _begin_immediate)
         return engine, engine.execution_options(**{READING: True})
+    from mgmt.catalog.db.postgresql import own
+
     try:
         # One connection stays open: a login may be allowed no other.
-        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, pool_size=1)
+        engine = create_engine(own(url), hide_parameters=True, pool_pre_ping=True, pool_size=1, use_native_hstore=False)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             "a PostgreSQL catalog needs psycopg", next_step="pip install 'mgmt-archive[postgres]'"

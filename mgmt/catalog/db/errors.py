@@ -83,6 +83,13 @@ def describe(error: BaseException, name: str) -> CatalogError:
     return CatalogError(f"the catalog {name} returned an error: {message}")
 
 
+def is_missing_table(error: DBAPIError) -> bool:
+    """Whether the statement named a table, or a schema, that does not exist."""
+    if isinstance(error.orig, sqlite3.Error):
+        return str(error.orig).startswith("no such table")
+    return getattr(error.orig, "sqlstate", None) in ("42P01", "3F000")
+
+
 def _of_state(state: str | None, *, unreachable: bool) -> tuple[str, str] | None:
     if state is None:
         return _POSTGRESQL["08"] if unreachable else None

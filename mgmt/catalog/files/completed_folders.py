@@ -12,6 +12,7 @@ from mgmt.catalog.db.conditions import among, starting
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.enums import Location, Role
 from mgmt.catalog.records.files import FileRecord
+from mgmt.catalog.records.operation_types import AnyOperation
 from mgmt.catalog.records.operations import OperationFile, OperationRecord
 from mgmt.catalog.records.transfers import DownloadRecord, UploadRecord
 from mgmt.catalog.records.types import exact
@@ -74,7 +75,7 @@ class Folders:
 
     def operations(self, folder: str) -> Iterator[dict[str, Any]]:
         """Operations of every type, with the fields that all types have."""
-        for facts in self._operations(folder, OperationRecord):
+        for facts in self._operations(folder, AnyOperation):
             yield {name: value for name, value in facts.items() if name in _OF_ALL}
 
     def _operations(self, folder: str, kind: type[OperationRecord]) -> Iterator[dict[str, Any]]:

@@ -98,16 +98,13 @@ class Lookups:
 
     def stores_in_use(self) -> list[str]:
         """The URL of each store that an archive is recorded as stored in."""
-        next_url = select(func.min(FileRecord.store)).where(
-            FileRecord.store.is_not(None), FileRecord.status != FileStatus.DELETED
-        )
-        found: list[str] = []
+        # A step in an index for each: there may be a million archives, and few stores.
+        in_use = and_(FileRecord.store.is_not(None), FileRecord.status != FileStatus.DELETED)
+        first = select(func.min(FileRecord.store).label("url")).where(in_use).cte("stores", recursive=True)
+        following = select(func.min(FileRecord.store)).where(in_use, FileRecord.store > first.c.url)
+        stores = first.union_all(select(following.correlate(first).scalar_subquery()).where(first.c.url.is_not(None)))
         with self._database.reading() as session:
-            url = session.scalar(next_url)
-            while url is not None:  # a step in an index for each: there may be a million archives, and few stores
-                found.append(url)
-                url = session.scalar(next_url.where(FileRecord.store > url))
-        return found
+            return [str(url) for url in session.scalars(select(stores.c.url).where(stores.c.url.is_not(None)))]
 
     def has_archives_in(self, store: str) -> bool:
         """Whether an archive is recorded as stored in the store with this URL."""

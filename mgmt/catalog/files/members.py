@@ -9,8 +9,10 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, Connection, CursorResult, Row, Select, and_, delete, func, or_, select, text
 from sqlalchemy.orm import Session
 
+from mgmt.catalog.db import bulk
 from mgmt.catalog.db.conditions import among, beginning, containing, ending, named, starting
 from mgmt.catalog.db.database import Database
+from mgmt.catalog.files import member_filters
 from mgmt.catalog.files.filters import FileFilter
 from mgmt.catalog.files.name_index import NameIndex
 from mgmt.catalog.records.files import FileRecord
@@ -78,6 +80,9 @@ class MemberRecord:
     link: str | None
 
 
+_LAST_TAKEN = func.currval(func.pg_get_serial_sequence("members", "id"))
+"""On PostgreSQL, the last id that this session took."""
+
 _Found = list[tuple[MemberRecord, FileRecord]]
 _ALL = FileFilter()
 
@@ -96,8 +101,11 @@ class Members:
         """
         with self._database.transaction() as session:
             session.flush()
-            self._forget(session, archive_id)
-            _adopt(session)
+            first, _, _, beyond = _bounds(session, archive_id)
+            fresh = first is None and not beyond  # as nearly always: there is nothing to make room for
+            if not fresh:
+                self._forget(session, archive_id)
+                _adopt(session)
             connection = session.connection()
             known = _Directories(connection, archive_id)
             before = self._last_id(session)
@@ -106,7 +114,10 @@ class Members:
             while batch := list(islice(remaining, BATCH)):
                 self._insert(connection, _values(archive_id, batch, known))
                 count += len(batch)
-            if count:
+            if count and fresh:
+                last = before + count if self._database.is_sqlite else _LAST_TAKEN
+                session.execute(member_ranges.insert().values(archive_id=archive_id, first_id=before + 1, last_id=last))
+            elif count:
                 _extend_range(session, archive_id, before + 1, self._last_id(session))
             return count
 
@@ -166,7 +177,7 @@ class Members:
     def _searches(self, session: Session, keyword: str, after: int | None, only: FileFilter) -> Iterator[Select[Any]]:
         """Queries that together, in this order, give every member that fits, each of them once."""
         folder, slash, name = keyword.rpartition("/")
-        narrowed = _select().where(*only.of_members())
+        narrowed = _select().where(*member_filters.conditions(only))
         newest = narrowed.order_by(members.c.id.desc())
         if slash:
             ends = select(directories.c.id).where(directories.c.path != "", ending(directories.c.path, folder))
@@ -209,16 +220,14 @@ class Members:
     def _insert(self, connection: Connection, values: tuple[Any, ...]) -> None:
         """Insert rows, whose values follow one another in `values`.
 
-        SQLite needs two thirds of the time for one statement of many rows; psycopg, which parses every placeholder,
-        needs two fifths for many statements of one row, which it pipelines.
+        SQLite needs two thirds of the time for one statement of many rows.
         """
-        columns = f"INSERT INTO members ({', '.join(COLUMNS)}) VALUES"
         if self._database.is_sqlite:
             row = f"({', '.join('?' * len(COLUMNS))})"
-            connection.exec_driver_sql(f"{columns} {', '.join([row] * (len(values) // len(COLUMNS)))}", values)
+            marks = ", ".join([row] * (len(values) // len(COLUMNS)))
+            connection.exec_driver_sql(f"INSERT INTO members ({', '.join(COLUMNS)}) VALUES {marks}", values)  # noqa: S608
         else:
-            rows = list(zip(*[iter(values)] * len(COLUMNS), strict=True))
-            connection.exec_driver_sql(f"{columns} ({', '.join(['%s'] * len(COLUMNS))})", rows)
+            bulk.insert(connection, "members", COLUMNS, list(zip(*[iter(values)] * len(COLUMNS), strict=True)))
 
 
 class _Directories:
@@ -295,20 +304,27 @@ def _of(session: Session, archive_id: int, after: int | None = None) -> ColumnEl
 
     `after` is part of the range of ids, not another condition: SQLite might start from either.
     """
-    known = select(member_ranges.c.first_id, member_ranges.c.last_id).where(member_ranges.c.archive_id == archive_id)
-    end, newest = _ends(session)
-    first, last = session.execute(known).first() or (end + 1, end)
+    first, last, end, beyond = _bounds(session, archive_id)
+    first, last = (end + 1, end) if first is None or last is None else (first, last)
     first = first if after is None else max(first, after + 1)
-    return and_(members.c.id.between(first, max(last, newest)), members.c.archive_id == archive_id)
+    return and_(members.c.id.between(first, max(last, beyond)), members.c.archive_id == archive_id)
+
+
+def _bounds(session: Session, archive_id: int | None) -> tuple[int | None, int | None, int, int]:
+    """The first and the last id of the archive's range, None for none; then what `_ends` returns."""
+    own = member_ranges.c.archive_id == archive_id
+    first = select(member_ranges.c.first_id).where(own).scalar_subquery()
+    last = select(member_ranges.c.last_id).where(own).scalar_subquery()
+    ends = select(func.coalesce(func.max(member_ranges.c.last_id), 0)).scalar_subquery()
+    newest_of_all = select(func.coalesce(func.max(members.c.id), 0)).scalar_subquery()
+    # One statement: on PostgreSQL a concurrent commit of members and their range could come between two.
+    own_first, own_last, end, newest = session.execute(select(first, last, ends, newest_of_all)).one()
+    return own_first, own_last, end, newest if newest > end else 0
 
 
 def _ends(session: Session) -> tuple[int, int]:
     """The last id of all ranges, and that of members beyond them, which another program inserted; 0 for none."""
-    ends = select(func.coalesce(func.max(member_ranges.c.last_id), 0)).scalar_subquery()
-    newest_of_all = select(func.coalesce(func.max(members.c.id), 0)).scalar_subquery()
-    # One statement: on PostgreSQL a concurrent commit of members and their range could come between two.
-    end, newest = session.execute(select(ends, newest_of_all)).one()
-    return end, newest if newest > end else 0
+    return _bounds(session, None)[2:]
 
 
 def _adopt(session: Session) -> None:

@@ -1,47 +1,32 @@
 """The public API of the catalog (docs/python.md): save, get, list and search records of files and operations."""
 
 import os
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal_column, or_, select, tuple_
+from sqlalchemy import Select, and_, case, or_, select
 from sqlalchemy.orm import Session
 
-from mgmt.catalog.db.conditions import containing, named, starting
+from mgmt.catalog.db.conditions import named
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.files.arguments import (
-    require,
-    require_known,
-    require_limit,
-    require_moments,
-    require_tags,
-    require_text,
-)
-from mgmt.catalog.files.filters import WHEN, FileFilter, Narrowing, OperationNarrowing, PageNarrowing, narrow_operations
+from mgmt.catalog.files.arguments import require, require_known, require_limit, require_moments, require_text
+from mgmt.catalog.files.file_lists import FileLists
 from mgmt.catalog.files.lookups import Lookups, is_target
+from mgmt.catalog.files.operation_filters import OperationNarrowing, narrow_operations
 from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Status, one_of
 from mgmt.catalog.records.files import FileRecord
+from mgmt.catalog.records.operation_types import AnyOperation
 from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
 from mgmt.catalog.records.process import this_host
 from mgmt.catalog.records.transfers import UploadRecord
 from mgmt.config import default_path, load
 from mgmt.errors import CatalogError, ConfigurationError, NotFoundError
 
-SORTS: Mapping[str, ColumnElement[Any]] = {
-    "path": FileRecord.path.expression,
-    "name": FileRecord.name.expression,
-    "size": func.coalesce(FileRecord.size, literal_column("-1")),  # not bound: PostgreSQL has an index on it
-    "modified": WHEN,
-    "recorded": FileRecord.id.expression,
-}
-"""Sort orders of files."""
-
 _STORED_FIRST = (case((FileRecord.status == FileStatus.DELETED, 1), else_=0), FileRecord.id.desc())
 
 
-class MetadataManager(Lookups):
+class MetadataManager(Lookups, FileLists):
     """Saves and finds records. Lists are paged by key: `after` is the id of the last record of the page before.
 
     Records that come out are live: changes to them are committed with the next transaction. All methods raise
@@ -84,7 +69,7 @@ class MetadataManager(Lookups):
         """The operation with this id; None when there is none."""
         require_text(operation_id=operation_id)
         with self._database.reading() as session:
-            return session.get(OperationRecord, operation_id)
+            return session.get(AnyOperation, operation_id)
 
     def require_operation(self, operation_id: str) -> OperationRecord:
         """The operation with this id. Raises NotFoundError when there is none."""
@@ -111,7 +96,7 @@ class MetadataManager(Lookups):
         require_text(operation_type=operation_type, **narrowing)
         require_moments(start_date=start_date, end_date=end_date)
         require_limit(limit)
-        query = select(OperationRecord).order_by(OperationRecord.seq.desc()).limit(limit)
+        query = select(AnyOperation).order_by(OperationRecord.seq.desc()).limit(limit)
         if operation_type is not None:
             query = query.where(OperationRecord.operation_type == operation_type)
         if status is not None:
@@ -146,7 +131,7 @@ class MetadataManager(Lookups):
     def operations_of(self, file: FileRecord) -> list[OperationRecord]:
         """Every operation that touched `file`, the newest first."""
         touched = select(OperationFile.operation_id).where(OperationFile.file_id == file.id)
-        query = select(OperationRecord).where(OperationRecord.operation_id.in_(touched))
+        query = select(AnyOperation).where(OperationRecord.operation_id.in_(touched))
         with self._database.reading() as session:
             return list(session.scalars(query.order_by(OperationRecord.seq.desc())))
 
@@ -190,67 +175,6 @@ class MetadataManager(Lookups):
             raise NotFoundError(f"there is no record of file {what}", next_step="mgmt ls")
         return found
 
-    def search_files(
-        self,
-        keyword: str | None = None,
-        location: Location | str | None = None,
-        status: FileStatus | str | None = None,
-        *,
-        limit: int | None = 100,
-        after: int | None = None,
-        **narrowing: Unpack[Narrowing],
-    ) -> list[FileRecord]:
-        """Files whose name or path contains `keyword`, in any case, the newest record first; without one, all files.
-
-        Further keywords narrow them (`FileFilter` has the details): `host` excludes files of other hosts, `tags` are
-        exact, `since` is included and `until` is not; `deleted=False` excludes deleted files.
-        """
-        require_text(keyword=keyword)
-        require_limit(limit)
-        only = _filter(location, status, narrowing)
-        query = select(FileRecord).where(*only.of_files()).order_by(FileRecord.id.desc()).limit(limit)
-        if keyword:
-            query = query.where(or_(containing(FileRecord.name, keyword), containing(FileRecord.path, keyword)))
-        if after is not None:
-            query = query.where(FileRecord.id < after)
-        with self._database.reading() as session:
-            return list(session.scalars(query))
-
-    def list_files(
-        self,
-        prefix: str | None = None,
-        location: Location | str | None = None,
-        status: FileStatus | str | None = None,
-        *,
-        sort: str = "path",
-        limit: int | None = 50,
-        **narrowing: Unpack[PageNarrowing],
-    ) -> list[FileRecord]:
-        """Files whose path begins with `prefix`, in exactly this case. `sort` is one of `SORTS`; `-` reverses it.
-
-        Further keywords narrow them, as in `search_files`.
-        """
-        require("sort", sort, str, "text")
-        require_text(prefix=prefix)
-        require_limit(limit)
-        by, descending, after = sort.removeprefix("-"), sort.startswith("-"), narrowing.pop("after", None)
-        if by not in SORTS:
-            raise ConfigurationError(f"files cannot be sorted by {by!r}", next_step=f"sort by {', '.join(SORTS)}")
-        column = SORTS[by]
-        order = [c.desc() if descending else c.asc() for c in (column, FileRecord.id)]
-        only = _filter(location, status, narrowing)
-        query = select(FileRecord).where(*only.of_files()).order_by(*order).limit(limit)
-        if prefix:
-            query = query.where(starting(FileRecord.path, prefix))
-        with self._database.reading() as session:
-            if after is not None:
-                last = session.execute(select(column, FileRecord.id).where(FileRecord.id == after)).first()
-                if last is None:
-                    raise NotFoundError(f"there is no record of file {after}", next_step="mgmt ls")
-                at = tuple_(column, FileRecord.id)
-                query = query.where(at < last if descending else at > last)
-            return list(session.scalars(query))
-
     def files_of(self, operation: OperationRecord, role: Role | None = None) -> list[tuple[FileRecord, Role]]:
         """The files that `operation` touched, each with its role."""
         query = select(FileRecord, OperationFile.role).join(OperationFile, OperationFile.file_id == FileRecord.id)
@@ -259,18 +183,6 @@ class MetadataManager(Lookups):
             query = query.where(OperationFile.role == role)
         with self._database.reading() as session:
             return [(file, role) for file, role in session.execute(query)]
-
-
-def _filter(location: Location | str | None, status: FileStatus | str | None, more: Narrowing) -> FileFilter:
-    require_known(more, Narrowing.__annotations__)
-    require_text(location=location, status=status, host=more.get("host"))
-    require_moments(since=more.get("since"), until=more.get("until"))
-    require_tags(more.get("tags", {}))
-    return FileFilter(
-        location=None if location is None else one_of(Location, location),
-        status=None if status is None else one_of(FileStatus, status),
-        **more,
-    )
 
 
 def _require_place(record: FileRecord) -> None:

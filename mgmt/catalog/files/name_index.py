@@ -99,18 +99,12 @@ class NameIndex:
                 most = min(4 * most, MOST_BLOCKS)
 
     def _index_batch(self) -> int:
-        with self._database.transaction() as session:
-            batch = {"mark": self.mark(session), "most": BATCH, "block": BLOCK}
-            last: int = session.scalar(
-                text(
-                    "SELECT (coalesce(max(id), 0) + 1) / :block * :block - 1 "
-                    "FROM (SELECT id FROM members WHERE id > :mark ORDER BY id LIMIT :most)"
-                ),
-                batch,
-            )
-            if last <= batch["mark"]:
+        with self._database.reading() as session:
+            if self._batch(session) is None:  # as nearly always: no other writer has to wait
                 return 0
-            batch["last"] = last
+        with self._database.transaction() as session:
+            if (batch := self._batch(session)) is None:
+                return 0
             session.execute(
                 text(
                     "INSERT INTO member_names (rowid, name) "
@@ -120,7 +114,19 @@ class NameIndex:
                 batch,
             )
             session.execute(text("UPDATE member_names_mark SET indexed_to = :last"), batch)
-            return last - batch["mark"]
+            return batch["last"] - batch["mark"]
+
+    def _batch(self, session: Session) -> dict[str, int] | None:
+        """The ids to index next, after the `mark` up to the `last`; None if no block is full."""
+        batch = {"mark": self.mark(session), "most": BATCH, "block": BLOCK}
+        last: int = session.scalar(
+            text(
+                "SELECT (coalesce(max(id), 0) + 1) / :block * :block - 1 "
+                "FROM (SELECT id FROM members WHERE id > :mark ORDER BY id LIMIT :most)"
+            ),
+            batch,
+        )
+        return None if last <= batch["mark"] else {**batch, "last": last}
 
 
 def _candidates(found: ScalarResult[int], within: Sequence[tuple[int, int]] | None) -> Iterator[int]:

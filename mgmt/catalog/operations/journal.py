@@ -17,9 +17,8 @@ from mgmt.catalog.operations.heartbeat import Heartbeat
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, FileStatus, Role, Status
 from mgmt.catalog.records.files import FileRecord
-from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
+from mgmt.catalog.records.operations import UPLOAD, OperationFile, OperationRecord, operations
 from mgmt.catalog.records.process import Liveness, Owner
-from mgmt.catalog.records.transfers import UploadRecord
 from mgmt.errors import BusyError, CatalogError, Interrupted, LostError, MgmtError
 from mgmt.signals import held
 
@@ -44,6 +43,8 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._heartbeat = Heartbeat(database)
+        self._links: dict[str, list[OperationFile]] = {}
+        """The links of each operation that this process began: nobody else has made one."""
         database.guard(self._fence)
 
     @contextmanager
@@ -76,8 +77,14 @@ class Journal:
             if not operation.status.is_terminal:
                 operation.status, operation.completed_at = Status.SUCCESS, now()
             return
-        with self._closing(begun, taken_up=begun is not operation):
-            yield begun
+        operation_id = begun.operation_id
+        if begun is operation:
+            self._links[operation_id] = []
+        try:
+            with self._closing(begun, taken_up=begun is not operation):
+                yield begun
+        finally:
+            self._links.pop(operation_id, None)
 
     def foresee(self, operation: Op, claim: str) -> Op | None:
         """The record that `record` would yield instead of `operation`; None if it would begin `operation`.
@@ -104,11 +111,18 @@ class Journal:
     def link(self, operation: OperationRecord, file: FileRecord, role: Role) -> None:
         """Record that `operation` touched `file`; the next commit writes it. Calling it twice is harmless."""
         with self._database.reading() as session:
-            noted = (x for x in session.new if isinstance(x, OperationFile))
-            if any(x.operation is operation and x.file is file and x.role is role for x in noted):
+            own = self._links.get(operation.operation_id)
+            made = own if own is not None else [x for x in session.new if isinstance(x, OperationFile)]
+            # What was rolled back is in the session no more.
+            if any(x in session and x.operation is operation and x.file is file and x.role is role for x in made):
                 return
-            if file.id is None or session.get(OperationFile, (operation.operation_id, file.id, role)) is None:
-                session.add(OperationFile(operation=operation, file=file, role=role))
+            key = (operation.operation_id, file.id, role)
+            if own is None and file.id is not None and session.get(OperationFile, key) is not None:
+                return
+            link = OperationFile(operation=operation, file=file, role=role)
+            session.add(link)
+            if own is not None:
+                own.append(link)
 
     def close(self, operation: OperationRecord, status: Status = Status.SUCCESS, message: str | None = None) -> None:
         """Commit the outcome of `operation`, and every other change. The operation is final from then on."""
@@ -116,7 +130,7 @@ class Journal:
             operation.status, operation.completed_at = status, now()
             operation.error_message = message or operation.error_message
             self._heartbeat.note_end(operation)
-            if isinstance(operation, UploadRecord):
+            if operation.operation_type == UPLOAD:
                 _end_sources(session, operation)
             session.flush()
             logger.info("%s of %s ends: %s", operation.operation_type, operation.target_path, operation.status)
@@ -149,8 +163,10 @@ class Journal:
 
     def running(self) -> list[OperationRecord]:
         """Operations that have not ended according to the catalog, oldest first."""
+        from mgmt.catalog.records.operation_types import AnyOperation  # maps every type, and few commands read any
+
         with self._database.reading() as session:
-            query = select(OperationRecord).where(OperationRecord.status.in_(LIVE)).order_by(OperationRecord.seq)
+            query = select(AnyOperation).where(AnyOperation.status.in_(LIVE)).order_by(AnyOperation.seq)
             return list(session.scalars(query))
 
     def take_up(self, operation: Op) -> Op:
@@ -244,7 +260,7 @@ class Journal:
         return None
 
 
-def _end_sources(session: Session, upload: UploadRecord) -> None:
+def _end_sources(session: Session, upload: OperationRecord) -> None:
     """No original stays `pending` or `uploading` when its upload is finished."""
     sources = (
         select(FileRecord)

@@ -18,8 +18,8 @@ def now() -> datetime:
 
 
 def only_where(condition: str) -> dict[str, Any]:
-    """The keyword arguments of a partial index, for both databases."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+    """The keyword arguments of a partial index; metadata.py adds that for PostgreSQL."""
+    return {"sqlite_where": text(condition)}
 
 
 class Base(MappedAsDataclass, DeclarativeBase, kw_only=True, eq=False):

@@ -6,10 +6,19 @@ import os
 import uuid
 from datetime import datetime
 from functools import wraps
+from importlib import import_module
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, ForeignKey, Identity, Index, event, func, inspect, select
-from sqlalchemy.orm import Mapped, MappedAsDataclass, Mapper, mapped_column, object_session, relationship
+from sqlalchemy.orm import (
+    Mapped,
+    MappedAsDataclass,
+    Mapper,
+    configure_mappers,
+    mapped_column,
+    object_session,
+    relationship,
+)
 from sqlalchemy.orm.attributes import set_attribute
 
 from mgmt.catalog.records.base import Base, now, only_where
@@ -18,6 +27,9 @@ from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.process import Owner
 from mgmt.catalog.records.types import BigId
 from mgmt.errors import CatalogError, ConfigurationError
+
+UPLOAD = "upload"
+"""The type of the operation that archives an original."""
 
 _LIVE_CLAIM = f"claim IS NOT NULL AND status IN {LIVE_SQL}"
 
@@ -128,8 +140,14 @@ class OperationRecord(Base, kw_only=True, eq=False):
 class _Types(dict[Any, Mapper[Any]]):
     """The class of each type of operation. Another program may have written one of a type that has none."""
 
-    def __missing__(self, _operation_type: object) -> Mapper[Any]:
-        return OperationRecord.__mapper__
+    def __missing__(self, operation_type: object) -> Mapper[Any]:
+        # No record comes as less than it is because nothing has mapped its type yet.
+        import_module("mgmt.catalog.records.operation_types")
+        configure_mappers()
+        return self.get(operation_type, OperationRecord.__mapper__)
+
+    def __bool__(self) -> bool:
+        return True  # with an empty one, SQLAlchemy would not look for types
 
 
 OperationRecord.__mapper__.polymorphic_map = _Types()

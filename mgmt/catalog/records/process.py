@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 from dataclasses import dataclass
 from enum import Enum
 
@@ -123,6 +122,8 @@ def _start(pid: int) -> str | None:
 
 def _output(*command: str) -> str:
     """The output of a system command; empty if the command does not exist."""
+    import subprocess  # slow to import, and Linux needs none of this
+
     environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mgmt.catalog.records.operations import OperationRecord, OwnTable
+from mgmt.catalog.records.operations import UPLOAD, OperationRecord, OwnTable
 from mgmt.catalog.records.types import BigId
 
 
@@ -13,7 +13,7 @@ class UploadRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
     """An original that was archived."""
 
     __tablename__ = "uploads"
-    __mapper_args__ = {"polymorphic_identity": "upload", "polymorphic_load": "inline"}
+    __mapper_args__ = {"polymorphic_identity": UPLOAD, "polymorphic_load": "inline"}
 
     compression_type: Mapped[str] = mapped_column(default="gzip")
     original_size: Mapped[int | None] = mapped_column(BigId, default=None)

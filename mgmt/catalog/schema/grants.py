@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from mgmt.catalog.records.base import Base
+from mgmt.catalog.records.metadata import METADATA
 from mgmt.catalog.schema.defect import Defect
 from mgmt.catalog.schema.roles import FIXED, OWNERS_ONLY, updatable
 from mgmt.words import shell_word
@@ -38,13 +38,13 @@ GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 def can_read(connection: Connection) -> bool:
     """Whether this login may read every table; after an upgrade it may not yet."""
     can = text("SELECT bool_and(has_table_privilege(name, 'SELECT')) FROM unnest(CAST(:tables AS text[])) AS t(name)")
-    return bool(connection.scalar(can, {"tables": list(Base.metadata.tables)}))
+    return bool(connection.scalar(can, {"tables": list(METADATA.tables)}))
 
 
 def missing(connection: Connection) -> Iterator[Defect]:
     """The rights that roles which may use `operations` lack on it or on other tables."""
     lists = {
-        "tables": list(Base.metadata.tables),
+        "tables": list(METADATA.tables),
         "owners": list(OWNERS_ONLY),
         "updatable": updatable(),
         "fixed": sorted(FIXED),

@@ -13,9 +13,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from mgmt.catalog.db.database import HEAD, Database
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.db.revision import HEAD
 from mgmt.catalog.files.name_index import is_ours
-from mgmt.catalog.records.base import Base
+from mgmt.catalog.records.metadata import METADATA
 from mgmt.catalog.schema.backup import backup, remove_partial_backups
 from mgmt.catalog.schema.pg_expressions import INDEXES
 from mgmt.catalog.schema.pg_trgm import create_name_index
@@ -27,7 +28,7 @@ def _is_a_record(_object: Any, name: str | None, *_: Any) -> bool:
 
 
 OPTIONS: dict[str, Any] = {
-    "target_metadata": Base.metadata,
+    "target_metadata": METADATA,
     "include_object": _is_a_record,
     "transactional_ddl": True,
     "render_as_batch": True,

@@ -13,8 +13,8 @@ from sqlalchemy import Table, text
 
 from mgmt.catalog.audit.triggers import FUNCTIONS
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.records.base import Base
 from mgmt.catalog.records.enums import LIVE_SQL
+from mgmt.catalog.records.metadata import METADATA
 from mgmt.errors import ConfigurationError
 
 _CHANGED = {"files": "UPDATE", "endpoints": "UPDATE"}
@@ -23,7 +23,7 @@ _CHANGED = {"files": "UPDATE", "endpoints": "UPDATE"}
 _REMADE = {"members": "DELETE", "member_ranges": "DELETE", "directory_archives": "DELETE"}
 """Rights on tables that can be restored from the indexes of archives."""
 
-_PARTS = {table.name for table in Base.metadata.tables.values() if "operation_id" in table.primary_key} - {"operations"}
+_PARTS = {table.name for table in METADATA.tables.values() if "operation_id" in table.primary_key} - {"operations"}
 """The tables that extend an operation."""
 
 FIXED = {"operation_id", "operation_type", "seq", "started_at"}
@@ -93,13 +93,13 @@ def _statements(database: Database, roles: Roles) -> Iterator[str]:
     yield f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {roles.owner}"
     yield f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
     yield f"GRANT USAGE ON SCHEMA {schema} TO {everyone}"
-    for each in ("alembic_version", *Base.metadata.tables):
+    for each in ("alembic_version", *METADATA.tables):
         yield f"ALTER TABLE {schema}.{each} OWNER TO {roles.owner}"
         yield f"REVOKE ALL ON {schema}.{each} FROM PUBLIC, {everyone}"
         yield f"GRANT SELECT ON {schema}.{each} TO {everyone}"
     for function in FUNCTIONS:
         yield f"ALTER FUNCTION {schema}.{function}() OWNER TO {roles.owner}"
-    for table in Base.metadata.sorted_tables:
+    for table in METADATA.sorted_tables:
         if table.name == "operations":
             yield from _of_operations(table, schema, roles.writer)
         elif table.name in OWNERS_ONLY:

@@ -7,7 +7,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Index, text
 
 from mgmt.catalog.audit import triggers
-from mgmt.catalog.db.database import HEAD, Database
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.db.revision import HEAD
 from mgmt.catalog.records.operations import MOST_SEQ
 from mgmt.catalog.schema import grants, pg_expressions
 from mgmt.catalog.schema.defect import Defect

@@ -20,7 +20,9 @@ def note_pending(record: UploadRecord, plan: Plan, catalog: Catalog) -> FileReco
         source = catalog.metadata.save_file_record(now)
     source.size, source.is_directory, source.mime_type = now.size, now.is_directory, now.mime_type
     source.created_at, source.modified_at, source.accessed_at = now.created_at, now.modified_at, now.accessed_at
-    source.status, source.error_message = FileStatus.PENDING, None
+    source.status = FileStatus.PENDING
+    if source.error_message is not None:
+        source.error_message = None
     catalog.journal.link(record, source, Role.SOURCE)
     return source
 

@@ -189,7 +189,7 @@ class Copies:
         return record.kept
 
     def _opened(self, record: FileRecord) -> Archive:
-        return Archive(str(record.s3_object_key), self.context.open_store(record.store), record)
+        return Archive(str(record.s3_object_key), partial(self.context.open_store, record.store), record)
 
 
 def _is_itself(path: str, archive: Archive) -> bool:

@@ -1,9 +1,10 @@
 """Resolve a NAME to an archive: a key, an archive's name, an original's name or path, or an operation id."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mgmt.catalog import (
@@ -32,13 +33,24 @@ class Archive:
     """An archive, where it lives, and what the catalog knows of it (nothing, if only the store has it)."""
 
     key: str
-    store: ObjectStore
+    open_store: Callable[[], ObjectStore]
+    """Opens its store, unless it is open: to import boto3 takes longer than what the catalog alone answers."""
     record: FileRecord | None
+
+    @property
+    def store(self) -> ObjectStore:
+        """Its store. Raises ConfigurationError or StoreUnavailableError where it cannot be opened."""
+        return self.open_store()
+
+    @property
+    def url(self) -> str:
+        """Its full URL. A store that need not be opened for it is not."""
+        return self.store.location(self.key) if self.record is None else f"{self.record.store}/{self.key}"
 
     @property
     def word(self) -> str:
         """What means this archive and no other, at the end of a command: its URL if the catalog knows it."""
-        return operand(self.key) if self.record is None else shell_word(self.store.location(self.key))
+        return operand(self.key) if self.record is None else shell_word(self.url)
 
 
 def find_archive(name: str, context: Context, *, strictly: bool = False) -> Archive:
@@ -60,12 +72,12 @@ def find_archive(name: str, context: Context, *, strictly: bool = False) -> Arch
     if found:
         record = found[0]
         assert record.s3_object_key is not None  # noqa: S101 - every archive has a key
-        return Archive(record.s3_object_key, context.open_store(record.store), record)
+        return Archive(record.s3_object_key, partial(context.open_store, record.store), record)
     store = context.open_store(None)
     for key in (name, f"{name}.tar.gz"):
         try:
             if not key.endswith(SUFFIX):
-                return Archive(store.head(key).key, store, None)
+                return Archive(store.head(key).key, lambda: store, None)
         except (NotFoundError, ConfigurationError):  # no object can have such a key
             continue
     if known:

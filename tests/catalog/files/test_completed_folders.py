@@ -20,7 +20,7 @@ from mgmt.catalog import (
     VerifyRecord,
 )
 from mgmt.catalog.files.completed_folders import CHUNK, Folders
-from mgmt.catalog.records.base import Base
+from mgmt.catalog.records.metadata import METADATA
 
 HOST = "nas"
 
@@ -115,9 +115,9 @@ def test_memory_does_not_grow_with_the_records(
         }
         free["started_at"] = free["completed_at"] = archive.recorded_at
         rows = [{**free, "operation_id": each, "seq": n + 2} for n, each in enumerate(ids)]
-        session.execute(insert(Base.metadata.tables["operations"]), rows)
+        session.execute(insert(METADATA.tables["operations"]), rows)
         links = [{"operation_id": each, "file_id": archive.id, "role": Role.ARCHIVE} for each in ids]
-        session.execute(insert(Base.metadata.tables["operation_files"]), links)
+        session.execute(insert(METADATA.tables["operation_files"]), links)
         del rows, links
     count, peak = read()
     assert count == 20 * CHUNK + 1
