@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Self
 
-from mgmt.archive.blocks import BLOCK, HEADER, crc32_combine, pack, trailer
+from mgmt.archive.blocks import BLOCK, HEADER, crc32_combine, new_buffer, pack, trailer
 from mgmt.archive.header import end, padding
 from mgmt.archive.index_writer import IndexWriter
 from mgmt.archive.kept import Ids, Kept
@@ -107,7 +107,7 @@ def hash_tree(tree: Tree, progress: Progress, *, owners: bool = False, xattrs: b
     """
     source = Source(tree)
     summary = _Summary(source, owners=owners, xattrs=xattrs)
-    buffer = memoryview(bytearray(BLOCK))
+    buffer = new_buffer()
     with closing(source.members()) as members:
         for found in members:
             sha256 = None
@@ -207,7 +207,7 @@ class _Blocks:
         self._in_flight: deque[tuple[Future[tuple[tuple[bytes, ...], int]], memoryview, int]] = deque()
         self._most_in_flight = 2 * options.threads + 1
         self._free: list[memoryview] = []
-        self._buffer = memoryview(bytearray(BLOCK))
+        self._buffer = new_buffer()
         self._filled = 0
 
     def __enter__(self) -> Self:
@@ -270,7 +270,7 @@ class _Blocks:
         self._progress.advance(self._filled)
         if len(self._in_flight) > self._most_in_flight:
             self._emit()
-        self._buffer = self._free.pop() if self._free else memoryview(bytearray(BLOCK))
+        self._buffer = self._free.pop() if self._free else new_buffer()
         self._filled = 0
 
     def _emit(self) -> None:
