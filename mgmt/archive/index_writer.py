@@ -120,6 +120,6 @@ class IndexWriter:
         self._hash.update(lines)
         self._size += len(lines)
         self._file.write(self._deflate.compress(lines))
-        # ISA-L leaves the upper halves of vector registers in use, which on many CPUs makes the formatting of numbers
-        # in this thread twice as slow. The crc32 of libdeflate ends by clearing them, so it comes last.
+        # ISA-L leaves the upper halves of vector registers in use, which makes the formatting of numbers in this thread
+        # twice as slow on CPUs of Intel. The crc32 of libdeflate ends by clearing them, so it comes last.
         self._crc = deflate.crc32(lines, self._crc)
