@@ -65,10 +65,7 @@ class Source:
                         self._watch(found, before)
                         self.tally.count(entry, kind)
                         yield found
-                        if self._read(found, self._beyond):
-                            raise self._not_its_size(found)
-                        if _identity(os.fstat(descriptor)) != before:
-                            raise self._tree.changed(entry.name)
+                        self._check_end(found, before)
                     finally:
                         os.close(descriptor)
                     continue
@@ -82,16 +79,28 @@ class Source:
 
         At its end raises SourceChangedError, or RefusedError when its size was never what the system reports.
         """
-        count = self._read(found, buffer)
+        try:
+            count = os.readv(found.descriptor, [buffer])
+        except OSError as error:
+            raise self._unreadable(found, error) from error
         if count == 0:
             raise self._not_its_size(found)
         return count
 
-    def _read(self, found: Found, buffer: memoryview) -> int:
+    def _check_end(self, found: Found, before: _Identity) -> None:
+        """Raise unless the file ends here, and is what it was `before` it was read."""
         try:
-            return os.readv(found.descriptor, [buffer])
+            more = os.readv(found.descriptor, [self._beyond])
         except OSError as error:
-            raise MgmtError(f"{self._tree.disk_path(found.entry.name)} cannot be read: {error.strerror}") from error
+            raise self._unreadable(found, error) from error
+        if more:
+            raise self._not_its_size(found)
+        if _identity(os.fstat(found.descriptor)) != before:
+            raise self._tree.changed(found.entry.name)
+
+    def _unreadable(self, found: Found, error: OSError) -> MgmtError:
+        """The error for a file that is open but cannot be read."""
+        return MgmtError(f"{self._tree.disk_path(found.entry.name)} cannot be read: {error.strerror}")
 
     def _not_its_size(self, found: Found) -> MgmtError:
         """The error for a file that ends before or after its size."""
@@ -140,7 +149,7 @@ class Source:
         try:
             clean_pages(descriptor)
         except OSError as error:
-            raise MgmtError(f"{self._tree.disk_path(entry.name)} cannot be read: {error.strerror}") from error
+            raise self._unreadable(found, error) from error
 
     def _target(self, entry: Entry) -> str:
         try:

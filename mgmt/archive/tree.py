@@ -248,12 +248,10 @@ class Tally:
 
     def type_of(self, entry: Entry) -> tuple[Type, str | None]:
         """The type of the member `entry`; for another name of a file that was counted, the first name too."""
-        mode = entry.stat.st_mode
-        if stat.S_ISDIR(mode):
-            return "d", None
-        if stat.S_ISLNK(mode):
-            return "l", None
-        if entry.stat.st_nlink > 1 and (first := self._first.get((entry.stat.st_dev, entry.stat.st_ino))):
+        status = entry.stat
+        if not stat.S_ISREG(status.st_mode):
+            return ("d" if stat.S_ISDIR(status.st_mode) else "l"), None
+        if status.st_nlink > 1 and (first := self._first.get((status.st_dev, status.st_ino))):
             return "h", first
         return "f", None
 
