@@ -1,6 +1,7 @@
 """One block of an archive: 1 MiB of tar as an independent piece of deflate (docs/format.md, "The object")."""
 
 import importlib.metadata
+import mmap
 
 import deflate
 from isal import isal_zlib
@@ -24,6 +25,13 @@ _FLUSHED = _SYNC[1:]  # the end of every sync flush, whatever its bit offset
 _FINAL = b"\x03\0"
 _SAMPLES = 16
 _SAMPLE = 2048
+
+
+def new_buffer() -> memoryview:
+    """A writable buffer for one block. It begins at a page: on some CPUs the kernel copies several times as fast to
+    there as to 16 bytes after it, where the data of a bytearray begins.
+    """
+    return memoryview(mmap.mmap(-1, BLOCK, flags=mmap.MAP_PRIVATE))
 
 
 def pack(data: Data, level: Level) -> tuple[tuple[bytes, ...], int]:

@@ -18,6 +18,13 @@ _NAME = 100  # bytes of a name, and of a link's target, in ustar
 _MAX_OCTAL = 0o77777777777  # the largest number of 11 octal digits: 8 GiB - 1, or a second in the year 2242
 _MAX_ID = 0o7777777
 _SECOND = 10**9
+_TEN_DIGITS = range(10**9, _MAX_OCTAL + 1)  # seconds, from 2001-09-09 to 2242-03-16
+
+# The header of a file without an owner, after the digits of the checksum and before the prefix; and the constant part
+# of that checksum, for which its own field counts as 8 spaces. adler32 starts at one, and is used twice.
+_FILE_TAIL = b"\0 0%sustar\x0000%s0000000\x000000000\0" % (bytes(_NAME), bytes(64))
+_FILE_SUM = sum(_FILE_TAIL) + 7 * 32 - 2
+_TIME_RECORD = 30  # bytes of a pax record of a time with ten digits and nanoseconds
 
 
 class Owner(NamedTuple):
@@ -111,6 +118,24 @@ class Header(NamedTuple):
             # As GNU tar writes them: the keyword ends at the first "=".
             records[b"SCHILY.xattr." + name.replace(b"%", b"%25").replace(b"=", b"%3D")] = value
         return records
+
+
+def pack_file(path: bytes, mode: int, mtime_ns: int, size: int) -> bytes | None:
+    """The same bytes as `Header.pack` for a file that needs no record but that of its time; None for any other file.
+
+    A tree has mostly such files, and their headers are within all limits (see `limits`).
+    """
+    seconds, nanoseconds = divmod(mtime_ns, _SECOND)
+    name, prefix = (path, b"") if len(path) <= _NAME else _split(path)
+    if not (name and path.isascii() and seconds in _TEN_DIGITS and size <= _MAX_OCTAL):
+        return None
+    start = b"%s%07o\x000000000\x000000000\0%011o\0%011o\0" % (name.ljust(_NAME, b"\0"), mode, size, seconds)
+    checksum = (zlib.adler32(start) & 0xFFFF) + (zlib.adler32(prefix) & 0xFFFF) + _FILE_SUM
+    ustar = b"%s%06o%s%s" % (start, checksum, _FILE_TAIL, prefix.ljust(167, b"\0"))
+    if not nanoseconds:
+        return ustar
+    record = b"%d mtime=%d.%09d\n" % (_TIME_RECORD, seconds, nanoseconds)
+    return b"%s%s%s" % (_extended_header(_TIME_RECORD), record.ljust(RECORD, b"\0"), ustar)
 
 
 def byte_sum(header: bytes) -> int:

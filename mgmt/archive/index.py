@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from json.encoder import encode_basestring_ascii as quote
+from typing import Any
 
 from mgmt.archive import limits
 from mgmt.archive.blocks import trailer
@@ -20,6 +21,7 @@ _READ = 1 << 16
 _STRIDE = 1024
 _MEMBER, _BLOCKS, _END = b'{"p":', b'{"b":', b'{"end":'
 _SHORTEST_MEMBER = 40
+_decode = json.JSONDecoder().decode
 
 
 class Index:
@@ -78,7 +80,7 @@ class Index:
         with _damage(self._path):
             for line in _lines(self._path):
                 if line.startswith(_MEMBER):
-                    yield to_member(json.loads(line), self.end)
+                    yield to_member(_parsed(line), self.end)
 
     def find(self, path: str) -> Member:
         """The member `path`. Raises NotFoundError."""
@@ -86,7 +88,7 @@ class Index:
         with _damage(self._path):
             for line in _lines(self._path):
                 if line.startswith(start):
-                    return to_member(json.loads(line), self.end)
+                    return to_member(_parsed(line), self.end)
         raise NotFoundError(f"{self.header.key} has no member {path}")
 
 
@@ -112,17 +114,17 @@ class _Reading:
             raise IntegrityError(f"the index {self._path} is damaged: lines after the end")
         self._last = line
         if self.header is None:
-            self.header = to_header(self._path, json.loads(line))
+            self.header = to_header(self._path, _parsed(line))
             self._end += self.header.header_size
             self._least = -(-self.header.block_size // limits.RATIO)
         elif line.startswith(_MEMBER) and len(line) >= _SHORTEST_MEMBER:
             self.members += 1
             if self.members == 1:
-                check_root(json.loads(line)["p"])
+                check_root(_parsed(line)["p"])
             if self.members > self._most_members:
                 raise IntegrityError(f"the index {self._path} is damaged: more members than fit in its archive")
         elif line.startswith(_BLOCKS):
-            self._take_blocks(base64.b64decode(json.loads(line)["b"]))
+            self._take_blocks(base64.b64decode(_parsed(line)["b"]))
         elif not line.startswith(_END):
             raise IntegrityError(f"the index {self._path} is damaged: unknown line {line[:40]!r}")
 
@@ -142,7 +144,7 @@ class _Reading:
         """The last line, after comparing it with all others."""
         if not self._last.startswith(_END):
             raise IntegrityError(f"the index {self._path} is cut short")
-        facts = json.loads(self._last)
+        facts = _parsed(self._last)
         if facts["sha256"] != self._digest.hexdigest():
             raise IntegrityError(f"the index {self._path} is damaged: sha256 mismatch")
         end = to_end(facts)
@@ -159,12 +161,17 @@ class _Reading:
         return end
 
 
+def _parsed(line: bytes) -> Any:
+    """The value of a line of JSON in UTF-8. Raises ValueError. `json.loads` would guess the encoding of every line."""
+    return _decode(line.decode("utf-8", "surrogatepass"))
+
+
 def _stated_size(path: str) -> int:
     """The size of the object as the last line states it, read in constant memory."""
     last = _last_line(path)
     if not last.startswith(_END):
         raise IntegrityError(f"the index {path} is cut short")
-    return to_count(json.loads(last)["size"], most=limits.SIZE - 1)
+    return to_count(_parsed(last)["size"], most=limits.SIZE - 1)
 
 
 @contextmanager

@@ -75,9 +75,10 @@ def _text(value: object) -> str:
 
 
 def _sha256(value: object) -> str:
-    if not _SHA256.fullmatch(_text(value)):
+    text = _text(value)
+    if not _SHA256.fullmatch(text):
         raise ValueError(f"{value!r:.80} instead of a sha256")
-    return _text(value)
+    return text
 
 
 def _flag(value: object) -> bool:
@@ -133,14 +134,14 @@ def to_member(facts: dict[str, Any], end: IndexEnd) -> Member:
     if type_ not in ("f", "d", "l", "h") or (type_ in "lh" and not link):
         raise ValueError(f"{type_!r:.80} instead of the type of a member")
     size = to_count(facts.get("s", 0), most=end.tar_size)
-    return Member(
-        path=_text(facts["p"]),
-        type=cast(Type, type_),
-        mode=to_count(facts["m"], most=0o7777),
-        mtime_ns=to_count(facts["n"], -limits.TIME_NS, limits.TIME_NS - 1),
-        size=size,
-        header_offset=to_count(facts["o"], most=end.tar_size),
-        data_offset=to_count(facts["d"], most=end.tar_size - size),
-        sha256=bytes.fromhex(_sha256(facts["h"])) if type_ == "f" else None,
-        link=None if link is None else _text(link),
+    return Member(  # by position: by name it takes twice as long
+        _text(facts["p"]),
+        cast(Type, type_),
+        to_count(facts["m"], 0, 0o7777),
+        to_count(facts["n"], -limits.TIME_NS, limits.TIME_NS - 1),
+        size,
+        to_count(facts["o"], 0, end.tar_size),
+        to_count(facts["d"], 0, end.tar_size - size),
+        bytes.fromhex(_sha256(facts["h"])) if type_ == "f" else None,
+        None if link is None else _text(link),
     )

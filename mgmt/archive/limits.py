@@ -67,6 +67,11 @@ def are_names(path: str, link: str) -> bool:
     return path.count("/") < DEPTH and len(quote(path)) + len(quote(link)) <= NAMES
 
 
+def is_plain(path: str, mtime_ns: int, size: int) -> bool:
+    """Whether a member without a link and extended attributes is within all limits without a closer look."""
+    return len(path) < SHORT_NAMES and is_time(mtime_ns) and is_size(size)
+
+
 def most_members(object_size: int) -> int:
     """The maximum number of members in an object of `object_size` bytes."""
     return object_size * RATIO // RECORD

@@ -49,24 +49,16 @@ class Digest:
 
     def add(self, member: Member) -> None:
         """Add the next member, in tar order. The first one is the root; a file must have its `sha256`."""
-        root = self._root = self._root if self._root is not None else member.path
-        if member.type == "f":
-            last = (member.sha256 or b"").hex().encode()
-        elif member.type == "h":
-            last = relative(member.link or "", root)
+        path, kind, mode, mtime_ns, size, _, _, sha256, link = member
+        root = self._root = self._root if self._root is not None else path
+        if kind == "f":
+            last = (sha256 or b"").hex().encode()
+        elif kind == "h":
+            last = relative(link or "", root)
         else:
-            last = encode(member.link or "")
-        self._hash.update(
-            b"%s\0%s\0%o\0%d\0%d\0%s\n"
-            % (
-                member.type.encode(),
-                relative(member.path, root),
-                member.mode,
-                member.mtime_ns,
-                member.size,
-                last,
-            )
-        )
+            last = encode(link or "")
+        facts = kind.encode(), relative(path, root), mode, mtime_ns, size, last
+        self._hash.update(b"%s\0%s\0%o\0%d\0%d\0%s\n" % facts)
 
     def hexdigest(self) -> str:
         """The digest of the members so far, 64 hex digits."""

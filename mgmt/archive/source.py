@@ -3,8 +3,9 @@
 import os
 import stat
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
+from operator import attrgetter
 from typing import NamedTuple
 
 from mgmt.archive.dirfd import OPEN_FILE, OPEN_FOLDER
@@ -15,6 +16,12 @@ from mgmt.archive.xattrs import read_xattrs
 from mgmt.errors import MgmtError, RefusedError
 
 _TICK_NS = 20_000_000
+
+_Identity = tuple[int, int, int, int, int]
+_identity: Callable[[os.stat_result], _Identity] = attrgetter(
+    "st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns"
+)
+"""What changes when a file is written or replaced."""
 
 
 class Found(NamedTuple):
@@ -33,6 +40,7 @@ class Source:
         self.tally = Tally(tree)
         self.skipped: list[Skipped] = []
         self._tree = tree
+        self._beyond = memoryview(bytearray(1))
 
     def members(self) -> Generator[Found]:
         """Every member in the order of the walk. A file must be read to its end before the next one is requested.
@@ -45,23 +53,24 @@ class Source:
             for entry in walk:
                 self.tally.see(entry)
                 kind, link = self.tally.type_of(entry)
-                if kind == "l":
-                    link = self._target(entry)
-                elif kind == "f":
-                    descriptor = self._open(entry)
-                    if descriptor is None:
-                        continue
+                if kind == "f":
+                    before = _identity(entry.stat)
                     try:
+                        descriptor = os.open(entry.path, OPEN_FILE, dir_fd=entry.folder)
+                    except OSError as error:
+                        self.skipped.append(self._tree.unreadable(entry.name, error))
+                        continue
+                    found = Found(entry, kind, None, descriptor)
+                    try:
+                        self._watch(found, before)
                         self.tally.count(entry, kind)
-                        found = Found(entry, kind, None, descriptor)
                         yield found
-                        if self._read(found, memoryview(bytearray(1))):
-                            raise self._not_its_size(found)
-                        if _identity(os.fstat(descriptor)) != _identity(entry.stat):
-                            raise self._tree.changed(entry.name)
+                        self._check_end(found, before)
                     finally:
                         os.close(descriptor)
                     continue
+                if kind == "l":
+                    link = self._target(entry)
                 self.tally.count(entry, kind)
                 yield Found(entry, kind, link, -1)
 
@@ -70,16 +79,28 @@ class Source:
 
         At its end raises SourceChangedError, or RefusedError when its size was never what the system reports.
         """
-        count = self._read(found, buffer)
+        try:
+            count = os.readv(found.descriptor, [buffer])
+        except OSError as error:
+            raise self._unreadable(found, error) from error
         if count == 0:
             raise self._not_its_size(found)
         return count
 
-    def _read(self, found: Found, buffer: memoryview) -> int:
+    def _check_end(self, found: Found, before: _Identity) -> None:
+        """Raise unless the file ends here, and is what it was `before` it was read."""
         try:
-            return os.readv(found.descriptor, [buffer])
+            more = os.readv(found.descriptor, [self._beyond])
         except OSError as error:
-            raise MgmtError(f"{self._tree.disk_path(found.entry.name)} cannot be read: {error.strerror}") from error
+            raise self._unreadable(found, error) from error
+        if more:
+            raise self._not_its_size(found)
+        if _identity(os.fstat(found.descriptor)) != before:
+            raise self._tree.changed(found.entry.name)
+
+    def _unreadable(self, found: Found, error: OSError) -> MgmtError:
+        """The error for a file that is open but cannot be read."""
+        return MgmtError(f"{self._tree.disk_path(found.entry.name)} cannot be read: {error.strerror}")
 
     def _not_its_size(self, found: Found) -> MgmtError:
         """The error for a file that ends before or after its size."""
@@ -112,35 +133,23 @@ class Source:
                 f"the extended attributes of {self._tree.disk_path(found.entry.name)} cannot be read: {error.strerror}"
             ) from error
 
-    def _open(self, entry: Entry) -> int | None:
-        try:
-            descriptor = os.open(entry.path, OPEN_FILE, dir_fd=entry.folder)
-        except OSError as error:
-            self.skipped.append(self._tree.unreadable(entry.name, error))
-            return None
-        try:
-            self._watch(descriptor, entry)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
-
-    def _watch(self, descriptor: int, entry: Entry) -> None:
+    def _watch(self, found: Found, before: _Identity) -> None:
         """Compare again, and make sure that from now on every write to the file changes its times."""
+        entry, _, _, descriptor = found
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or _identity(status) != _identity(entry.stat):
+        if not stat.S_ISREG(status.st_mode) or _identity(status) != before:
             raise self._tree.changed(entry.name)
         # The kernel's timestamps advance in ticks of up to 10 ms. A file that was just written could be written again
         # within the same tick, without a change of its times; so wait for the tick to pass before reading.
         if abs(time.time_ns() - status.st_ctime_ns) < _TICK_NS:
             time.sleep(_TICK_NS / 1e9)
-            if _identity(os.fstat(descriptor)) != _identity(status):
+            if _identity(os.fstat(descriptor)) != before:
                 raise self._tree.changed(entry.name)
         # This comes last: a page written within that tick is dirty again, and the times did not change.
         try:
             clean_pages(descriptor)
         except OSError as error:
-            raise MgmtError(f"{self._tree.disk_path(entry.name)} cannot be read: {error.strerror}") from error
+            raise self._unreadable(found, error) from error
 
     def _target(self, entry: Entry) -> str:
         try:
@@ -160,7 +169,3 @@ def unreadable(tree: Tree) -> tuple[Skipped, ...]:
             except OSError as error:
                 skipped.append(tree.unreadable(entry.name, error))
     return tuple(skipped)
-
-
-def _identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -78,6 +78,7 @@ class Tree:
             yield root
             return
         include, exclude = Patterns(self.include), Patterns(self.exclude)
+        filtered = bool(include or exclude)
         try:
             stack = [_Folder(root, included=not include)]
         except OSError as error:
@@ -94,16 +95,18 @@ class Tree:
                     self._go_back(folder, stack)
                     continue
                 inside = f"{folder.name}/{decode(name)}"
-                relative = inside[len(self.name) + 1 :]
                 try:
                     status = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
                     mode = status.st_mode
                     is_folder = stat.S_ISDIR(mode)
-                    included = folder.included or include.match(relative, folder=is_folder)
-                    if exclude.match(relative, folder=is_folder) or not (included or is_folder):
-                        on_skip(Skipped(self.disk_path(inside), "excluded"))
-                        continue
-                    if reason := _special(mode):
+                    included = True
+                    if filtered:
+                        relative = inside[len(self.name) + 1 :]
+                        included = folder.included or include.match(relative, folder=is_folder)
+                        if exclude.match(relative, folder=is_folder) or not (included or is_folder):
+                            on_skip(Skipped(self.disk_path(inside), "excluded"))
+                            continue
+                    if not stat.S_ISREG(mode) and (reason := _special(mode)):
                         on_skip(Skipped(self.disk_path(inside), reason))
                         continue
                     entry = Entry(folder.descriptor, name, inside, status)
@@ -238,18 +241,17 @@ class Tally:
         path = encode(entry.name[self._skip_name :])
         if not path:
             self.root_ctime_ns = status.st_ctime_ns
-        facts = status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns if path else 0
-        self._state.update(b"%s\0%d %d %d %d %d %d\n" % (path, status.st_dev, status.st_ino, *facts))
-        self._facts.update(b"%s\0%d %d %d %d\n" % (path, *facts))
+        ctime_ns = status.st_ctime_ns if path else 0
+        facts = b"%d %d %d %d\n" % (status.st_mode, status.st_size, status.st_mtime_ns, ctime_ns)
+        self._state.update(b"%s\0%d %d %s" % (path, status.st_dev, status.st_ino, facts))
+        self._facts.update(b"%s\0%s" % (path, facts))
 
     def type_of(self, entry: Entry) -> tuple[Type, str | None]:
         """The type of the member `entry`; for another name of a file that was counted, the first name too."""
-        mode = entry.stat.st_mode
-        if stat.S_ISDIR(mode):
-            return "d", None
-        if stat.S_ISLNK(mode):
-            return "l", None
-        if entry.stat.st_nlink > 1 and (first := self._first.get((entry.stat.st_dev, entry.stat.st_ino))):
+        status = entry.stat
+        if not stat.S_ISREG(status.st_mode):
+            return ("d" if stat.S_ISDIR(status.st_mode) else "l"), None
+        if status.st_nlink > 1 and (first := self._first.get((status.st_dev, status.st_ino))):
             return "h", first
         return "f", None
 
@@ -317,7 +319,9 @@ def survey(tree: Tree, *, owners: bool = False, xattrs: bool = False) -> Survey:
         if kind == "l" and len(entry.name) > limits.SHORT_NAMES:  # a target alone is within all limits
             link = _target(tree, entry)
         attributes = _xattrs(tree, entry) if xattrs and kind in "fd" else {}
-        extended = tree.check(header_of(entry, kind, link, owners=owners, xattrs=attributes))
+        extended = 0
+        if link or attributes or not limits.is_plain(entry.name, entry.stat.st_mtime_ns, entry.stat.st_size):
+            extended = tree.check(header_of(entry, kind, link, owners=owners, xattrs=attributes))
         tally.count(entry, kind)
         tar_size += 2048 + 3 * len(entry.name) + extended
         if kind == "f":

@@ -8,11 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Self
 
-from mgmt.archive.blocks import BLOCK, HEADER, crc32_combine, pack, trailer
-from mgmt.archive.header import end, padding
+from mgmt.archive.blocks import BLOCK, HEADER, crc32_combine, new_buffer, pack, trailer
+from mgmt.archive.header import end, pack_file, padding
 from mgmt.archive.index_writer import IndexWriter
 from mgmt.archive.kept import Ids, Kept
-from mgmt.archive.member import Digest, Member
+from mgmt.archive.member import Digest, Member, encode
 from mgmt.archive.source import Found, Source
 from mgmt.archive.tree import Skipped, Tree, header_of, mode_of, survey
 from mgmt.choices import Level
@@ -83,20 +83,31 @@ def write_archive(
     with _Blocks(sink, index, progress, options) as blocks, closing(source.members()) as members:
         for found in members:
             attributes = source.xattrs(found) if options.xattrs else {}
-            header = header_of(found.entry, found.type, found.link, owners=options.owners, xattrs=attributes)
-            tree.check(header)
+            header = _packed(tree, found, attributes, owners=options.owners)
             header_offset = blocks.tar_size
-            blocks.write(header.pack())
-            data_offset = blocks.tar_size
+            data_offset = header_offset + len(header)
             sha256 = None
             if found.type == "f":
-                sha256 = blocks.copy(source, found, header.size)
-                blocks.write(bytes(padding(header.size)))
+                sha256 = blocks.write_file(header, source, found)
+            else:
+                blocks.write(header)
             index.add_member(summary.add(found, header_offset, data_offset, sha256, attributes))
         blocks.finish()
     return Archived(
         **vars(summary.hashed()), tar_size=blocks.tar_size, tar_crc32=blocks.crc, size=blocks.size, blocks=blocks.count
     )
+
+
+def _packed(tree: Tree, found: Found, xattrs: Mapping[bytes, bytes], *, owners: bool) -> bytes:
+    """All header records of a member. Raises RefusedError for what could not be read again."""
+    if found.type == "f" and not (owners or xattrs):
+        status = found.entry.stat
+        packed = pack_file(encode(found.entry.name), status.st_mode & 0o7777, status.st_mtime_ns, status.st_size)
+        if packed is not None:
+            return packed
+    header = header_of(found.entry, found.type, found.link, owners=owners, xattrs=xattrs)
+    tree.check(header)
+    return header.pack()
 
 
 def hash_tree(tree: Tree, progress: Progress, *, owners: bool = False, xattrs: bool = False) -> Hashed:
@@ -107,7 +118,7 @@ def hash_tree(tree: Tree, progress: Progress, *, owners: bool = False, xattrs: b
     """
     source = Source(tree)
     summary = _Summary(source, owners=owners, xattrs=xattrs)
-    buffer = memoryview(bytearray(BLOCK))
+    buffer = new_buffer()
     with closing(source.members()) as members:
         for found in members:
             sha256 = None
@@ -154,20 +165,22 @@ class _Summary:
         sha256: bytes | None,
         xattrs: Mapping[bytes, bytes],
     ) -> Member:
+        entry, kind, link, _ = found
+        status = entry.stat
         member = Member(
-            path=found.entry.name,
-            type=found.type,
-            mode=mode_of(found.entry, found.type),
-            mtime_ns=found.entry.stat.st_mtime_ns,
-            size=found.entry.stat.st_size if found.type == "f" else 0,
-            header_offset=header_offset,
-            data_offset=data_offset,
-            sha256=sha256,
-            link=found.link,
+            entry.name,
+            kind,
+            mode_of(entry, kind),
+            status.st_mtime_ns,
+            status.st_size if kind == "f" else 0,
+            header_offset,
+            data_offset,
+            sha256,
+            link,
         )
         self._digest.add(member)
         if self._owners or self._xattrs:
-            self._kept.add(member, Ids(found.entry.stat.st_uid, found.entry.stat.st_gid), xattrs)
+            self._kept.add(member, Ids(status.st_uid, status.st_gid), xattrs)
         self._root = self._root or member
         self._members += 1
         return member
@@ -207,7 +220,7 @@ class _Blocks:
         self._in_flight: deque[tuple[Future[tuple[tuple[bytes, ...], int]], memoryview, int]] = deque()
         self._most_in_flight = 2 * options.threads + 1
         self._free: list[memoryview] = []
-        self._buffer = memoryview(bytearray(BLOCK))
+        self._buffer = new_buffer()
         self._filled = 0
 
     def __enter__(self) -> Self:
@@ -227,7 +240,28 @@ class _Blocks:
             self._advance(count)
             start += count
 
-    def copy(self, source: Source, found: Found, size: int) -> bytes:
+    def write_file(self, header: bytes, source: Source, found: Found) -> bytes:
+        """Append the header and the content of a file, which is read here; return the sha256 of the content."""
+        size = found.entry.stat.st_size
+        start = self._filled + len(header)
+        end = start + size
+        padded = end + padding(size)
+        if padded >= BLOCK:
+            self.write(header)
+            sha256 = self._copy(source, found, size)
+            self.write(bytes(padding(size)))
+            return sha256
+        content = self._buffer[start:end]
+        count = 0
+        while count < size:
+            count += source.read_into(found, content[count:])
+        self._buffer[self._filled : start] = header
+        self._buffer[end:padded] = bytes(padded - end)
+        self.tar_size += padded - self._filled
+        self._filled = padded
+        return hashlib.sha256(content).digest()
+
+    def _copy(self, source: Source, found: Found, size: int) -> bytes:
         """Append the content of a file of `size` bytes; return its sha256."""
         hasher = hashlib.sha256()
         in_thread = size >= 2 * BLOCK
@@ -270,7 +304,7 @@ class _Blocks:
         self._progress.advance(self._filled)
         if len(self._in_flight) > self._most_in_flight:
             self._emit()
-        self._buffer = self._free.pop() if self._free else memoryview(bytearray(BLOCK))
+        self._buffer = self._free.pop() if self._free else new_buffer()
         self._filled = 0
 
     def _emit(self) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt.archive.header import Header, Owner
+from mgmt.archive.header import Header, Owner, pack_file
 from mgmt.archive.member import Type
 from mgmt.archive.tar_stream import read_members
 from tests.archive.tools import TARS, Tar
@@ -108,6 +108,35 @@ def test_owners_are_kept_on_request() -> None:
 def test_owners_are_left_out_by_default() -> None:
     member = parse(Header("a", "f", mode=0o644, mtime_ns=0).pack())
     assert (member.uid, member.gid, member.uname, member.gname) == (0, 0, "", "")
+
+
+LONG = "p" * 155 + "/" + "n" * 100
+
+
+@pytest.mark.parametrize("path", ["a", "n" * 100, f"p/{'n' * 99}", f"p/{'n' * 100}", LONG, "r/two\nlines"])
+@pytest.mark.parametrize("mode", [0, 0o644, 0o7777])
+@pytest.mark.parametrize("mtime_ns", [10**18, 10**18 + 1, 1_767_323_045_500_000_000, 8**11 * SECOND - 1])
+@pytest.mark.parametrize("size", [0, 1, 8 * GIB - 1])
+def test_the_header_of_an_ordinary_file_is_packed_in_one_step(path: str, mode: int, mtime_ns: int, size: int) -> None:
+    whole = Header(path, "f", mode=mode, mtime_ns=mtime_ns, size=size).pack()
+    assert pack_file(path.encode(), mode, mtime_ns, size) == whole
+
+
+@pytest.mark.parametrize(
+    ("path", "mtime_ns", "size"),
+    [
+        ("n" * 101, 10**18, 0),
+        (f"{'p' * 156}/n", 10**18, 0),
+        ("ü", 10**18, 0),
+        ("a\udcff", 10**18, 0),
+        ("a", 10**18 - 1, 0),
+        ("a", -1, 0),
+        ("a", 8**11 * SECOND, 0),
+        ("a", 10**18, 8 * GIB),
+    ],
+)
+def test_the_header_of_another_file_takes_more_steps(path: str, mtime_ns: int, size: int) -> None:
+    assert pack_file(path.encode("utf-8", "surrogateescape"), 0o644, mtime_ns, size) is None
 
 
 def _without_device(header: bytes) -> bytes:

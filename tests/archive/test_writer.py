@@ -276,6 +276,61 @@ def test_a_file_that_changes_while_read_is_named(
     assert threading.active_count() == threads
 
 
+@pytest.mark.parametrize("hashing", [False, True], ids=["archiving", "hashing"])
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("change", [*CHANGES, replace_by_a_copy])
+def test_a_small_file_that_changes_while_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], *, late: bool, hashing: bool
+) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "a").write_text("before it")
+    file = random_file(tmp_path / "r" / "clip", 5000)
+    inode, changed, readv = file.stat().st_ino, list[Path](), os.readv
+
+    def and_change(descriptor: int, buffers: list[memoryview]) -> int:
+        count = readv(descriptor, buffers) if late else 0
+        if not changed and os.fstat(descriptor).st_ino == inode:
+            changed.append(file)
+            change(file)
+        return count if late else readv(descriptor, buffers)
+
+    monkeypatch.setattr(os, "readv", and_change)
+    tree = Tree(os.fspath(tmp_path / "r"), "r")
+    with pytest.raises(SourceChangedError, match="r/clip changed while it was read"):
+        hash_tree(tree, NoProgress()) if hashing else write(tree, tmp_path / "index")
+    assert changed
+
+
+def test_short_reads_give_the_same_archive(tree: Tree, written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems return fewer bytes than requested before the end."""
+    readv = os.readv
+    monkeypatch.setattr(os, "readv", lambda descriptor, buffers: readv(descriptor, [buffers[0][:1000]]))
+    again = write(tree, written.index_path.with_name("again"))
+    assert again.object == written.object
+    assert again.index_path.read_bytes() == written.index_path.read_bytes()
+    assert hash_tree(tree, NoProgress()).digest == written.archived.digest
+
+
+@pytest.mark.parametrize("over", [-1537, -1536, -1535, -1025, -1024, -1023, -513, -512, -511, -1, 0, 1, 511, 512, 513])
+def test_a_file_ends_anywhere_in_a_block(tmp_path: Path, over: int) -> None:
+    """The second file, its header or its padding ends at or near the end of the first block."""
+    root = tmp_path / "r"
+    root.mkdir()
+    contents = {"a": os.urandom(500_000), "b": os.urandom(MIB - 3 * 1536 - 500_224 + over), "c": b"after it"}
+    for name, content in contents.items():
+        (root / name).write_bytes(content)
+    set_times(walk(root), 1_600_000_000_000_000_001)
+    written = write(Tree(os.fspath(root), "r"), tmp_path / "index")
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(written.object))) as tar:
+        for name, content in contents.items():
+            file = tar.extractfile(f"r/{name}")
+            assert file is not None
+            assert file.read() == content
+    for member in written.index.members():
+        if member.type == "f":
+            assert member.sha256 == hashlib.sha256(contents[member.path[2:]]).digest()
+
+
 def test_a_file_removed_while_read_is_named(tmp_path: Path, index_writer: IndexWriter) -> None:
     file = random_file(tmp_path / "clip", 6 * MIB)
     progress = At(2 * MIB, lambda: replace_by_a_copy(file))

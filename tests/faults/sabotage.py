@@ -201,6 +201,23 @@ SABOTAGES = (
         ),
     ),
     Sabotage(
+        "miss a change to a file while it is read",
+        "mgmt/archive/source.py",
+        "        if _identity(os.fstat(found.descriptor)) != before:\n",
+        "        if False:\n",
+        (
+            "tests/archive/test_writer.py::test_a_small_file_that_changes_while_read_is_named",
+            "tests/archive/test_writer.py::test_a_file_that_changes_while_read_is_named",
+        ),
+    ),
+    Sabotage(
+        "miss a write through a mapping",
+        "mgmt/archive/source.py",
+        "            clean_pages(descriptor)\n",
+        "            pass\n",
+        ("tests/archive/test_mapped.py::test_a_write_through_a_mapping_is_detected",),
+    ),
+    Sabotage(
         "miss a change in the second check",
         "mgmt/archive/writer.py",
         "    if (now.source_state, now.root_ctime_ns) != (seen.source_state, seen.root_ctime_ns):\n",

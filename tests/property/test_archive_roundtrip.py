@@ -30,7 +30,7 @@ from mgmt.archive import (
     rebuild_index,
 )
 from mgmt.archive.blocks import BLOCK, pack, unpack
-from mgmt.archive.header import Header
+from mgmt.archive.header import Header, end, pack_file, padding
 from mgmt.archive.member import Type, decode, encode
 from mgmt.archive.tar_stream import read_members as parse
 from mgmt.choices import Level
@@ -158,6 +158,25 @@ def test_the_index_agrees_with_pythons_tarfile(
                 assert content == raw(here, encode(member.path)).read_bytes()
 
 
+@given(trees())
+@archive_settings
+def test_the_tar_is_the_headers_and_contents_of_its_members(
+    entries: list[tuple[str, bytes, int, bytes, int, int]],
+) -> None:
+    with temporary_folder() as here:
+        make(here / "root", entries)
+        written = write(Tree(os.fspath(here / "root"), "root"), here / "index")
+        tar = b""
+        for member in written.index.members():
+            path, kind, mode, mtime_ns, size, *_, link = member
+            assert member.header_offset == len(tar)
+            tar += Header(path, kind, mode=mode, mtime_ns=mtime_ns, size=size, link=link or "").pack()
+            assert member.data_offset == len(tar)
+            if member.type == "f":
+                tar += raw(here, encode(member.path)).read_bytes() + bytes(padding(member.size))
+        assert gzip.decompress(written.object) == tar + bytes(end(len(tar)))
+
+
 @given(
     path=st.lists(NAMES, min_size=1, max_size=12).map(b"/".join),
     kind=st.sampled_from(["f", "d", "l", "h"]),
@@ -175,7 +194,12 @@ def test_a_header_round_trips_every_attribute(
     if kind == "h":
         link = link.strip(b"/.") or b"x"
     target = link if kind in ("l", "h") else b""
-    packed = Header(decode(path), kind, mode=mode, mtime_ns=mtime_ns, size=size, link=decode(target)).pack()
+    header = Header(decode(path), kind, mode=mode, mtime_ns=mtime_ns, size=size, link=decode(target))
+    packed = header.pack()
+    if kind == "f":
+        assert pack_file(path, mode, mtime_ns, size) in (packed, None)
+    if not target and limits.is_plain(decode(path), mtime_ns, size):
+        assert header.check() == 0
     assert len(packed) % 512 == 0
     member, _ = next(parse([packed]))
     assert member == Member(
