@@ -49,7 +49,7 @@ def _yes_or_no(text: str) -> bool:
 
 
 def _store_url(text: str) -> str:
-    if not text.startswith(("s3://", "file:///")):
+    if not text.startswith(("s3://", "file:///")) or not text.partition("://")[2].strip("/"):
         raise _InvalidValueError("must be s3://bucket/prefix or file:///directory")
     path = text.removeprefix("file://")
     if ".." in path.split("/") and os.path.realpath(path) != os.path.realpath(os.path.normpath(path)):
@@ -127,7 +127,7 @@ class Settings:
             raise ConfigurationError(
                 "no store is configured",
                 next_step="mgmt config set store s3://BUCKET/PREFIX\n"
-                "  or for one command:  mgmt --store file:///DIRECTORY ...",
+                "# or, for one command: mgmt --store file:///DIRECTORY ...",
             )
         return self.store
 

@@ -56,6 +56,8 @@ def test_writing_keeps_comments_and_the_file_is_private(file: Path) -> None:
         ("threads", "many"),
         ("part_size", "1M"),
         ("store", "ftp://x"),
+        ("store", "s3://"),
+        ("store", "file:///"),
         ("proof", ""),
     ],
 )
