@@ -4,14 +4,14 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import servers, warm
+from tests import memory, servers, warm
 from tests.catalogs import SQLITE, Catalogs, PostgreSQLCatalogs, catalogs_on
 from tests.postgresql import PostgreSQL, postgresql
 from tests.program import Program
@@ -86,6 +86,15 @@ def _drop_catalogs_after_a_test(request: pytest.FixtureRequest) -> Iterator[None
     made = request.getfixturevalue("catalogs") if "catalogs" in request.fixturenames else None
     with made.dropped() if isinstance(made, PostgreSQLCatalogs) else nullcontext():
         yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give tests a folder in memory, unless `--basetemp` names another. What a test that passes wrote is removed."""
+    if config.option.basetemp is None:  # a worker has one
+        folder = ExitStack()
+        config.option.basetemp = folder.enter_context(memory.folder())
+        config.add_cleanup(folder.close)
 
 
 @pytest.hookimpl(tryfirst=True)

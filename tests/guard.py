@@ -1,6 +1,6 @@
 """Ends a server when the process that started it is gone, even by SIGKILL, and removes the server's folder.
 
-Run as a script beside each server: a killed test run cannot clean up after itself.
+Run as a script beside each server, and beside a test run for its own folder: a killed process cannot clean up.
 """
 
 import os
@@ -10,15 +10,16 @@ import subprocess
 import sys
 import time
 
+NONE = 0
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
 """Seconds that a server may take to stop before it is killed."""
 
 
-def watch(server: int, folder: str | os.PathLike[str]) -> "subprocess.Popen[bytes]":
-    """The guard of the process group `server` and of `folder`; `dismiss` it when the server has been stopped."""
+def watch(server: int | None, folder: str | os.PathLike[str]) -> "subprocess.Popen[bytes]":
+    """The guard of the process group `server`, if any, and of `folder`; `dismiss` it when both have been cleaned up."""
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(server), os.fspath(folder)],
+        [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(server or NONE), os.fspath(folder)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -27,7 +28,7 @@ def watch(server: int, folder: str | os.PathLike[str]) -> "subprocess.Popen[byte
 
 
 def dismiss(guard: "subprocess.Popen[bytes]") -> None:
-    """End the guard, as the server has been stopped."""
+    """End the guard, as nothing is left to do."""
     guard.kill()
     guard.wait()
 
@@ -47,7 +48,8 @@ def _end(server: int) -> None:
 def _main(parent: int, server: int, folder: str) -> None:
     while os.getppid() == parent:  # not a pipe: forked children of the parent would hold it open
         time.sleep(POLL_SECONDS)
-    _end(server)
+    if server != NONE:
+        _end(server)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from json.encoder import encode_basestring_ascii as quote
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -29,6 +30,7 @@ from mgmt.archive.index_lines import IndexEnd
 from mgmt.errors import IntegrityError, MgmtError, RefusedError
 from mgmt.progress import NoProgress
 from tests.archive.archives import Written, header, write
+from tests.disk import folder_on_disk
 
 TIMES = [
     -limits.TIME_NS - 1,
@@ -185,26 +187,30 @@ def test_an_unreadable_time_is_refused_before_writing(target: tuple[Tree, Path],
     hash_tree(tree, NoProgress())  # it can still be compared
 
 
+@pytest.fixture(params=["on a disk", "in memory"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    if request.param == "on a disk":
+        with folder_on_disk(tmp_path) as folder:
+            yield folder
+    else:
+        with TemporaryDirectory(dir="/dev/shm") as name:
+            yield Path(name)
+
+
 @pytest.mark.parametrize("time", [-limits.TIME_NS, -limits.TIME_NS + 1, -1, limits.TIME_NS - 1, limits.TIME_NS - 10**9])
-@pytest.mark.parametrize("place", ["tmp", "shm"])
-def test_a_time_at_the_limit_is_restored_exactly(time: int, place: str, tmp_path: Path) -> None:
-    here = tmp_path if place == "tmp" else Path("/dev/shm") / f"mgmt-test-{os.getpid()}"
-    try:
-        (here / "r").mkdir(parents=True)
-        (here / "out").mkdir()
-        (here / "r" / "file").write_text("content")
-        for path in (here / "r" / "file", here / "r"):
-            os.utime(path, ns=(0, time))
-        if (here / "r" / "file").stat().st_mtime_ns != time:
-            pytest.skip(f"the file system of {here} has no such times")
-        tree = Tree(os.fspath(here / "r"), "r")
-        survey(tree)
-        restore(write(tree, tmp_path / "index"), here / "out")
-        for path in (here / "out" / "r", here / "out" / "r" / "file"):
-            assert path.stat().st_mtime_ns == time
-    finally:
-        if place == "shm" and here.exists():
-            remove_tree(os.fspath(here.parent), here.name)
+def test_a_time_at_the_limit_is_restored_exactly(time: int, anywhere: Path) -> None:
+    (anywhere / "r").mkdir()
+    (anywhere / "out").mkdir()
+    (anywhere / "r" / "file").write_text("content")
+    for path in (anywhere / "r" / "file", anywhere / "r"):
+        os.utime(path, ns=(0, time))
+    if (anywhere / "r" / "file").stat().st_mtime_ns != time:
+        pytest.skip(f"the file system of {anywhere} has no such times")
+    tree = Tree(os.fspath(anywhere / "r"), "r")
+    survey(tree)
+    restore(write(tree, anywhere / "index"), anywhere / "out")
+    for path in (anywhere / "out" / "r", anywhere / "out" / "r" / "file"):
+        assert path.stat().st_mtime_ns == time
 
 
 def restore(written: Written, out: Path) -> None:

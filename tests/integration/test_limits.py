@@ -11,6 +11,7 @@ import pytest
 from mgmt.archive import limits
 from mgmt.storage import open_store
 from tests.catalogs import Catalogs
+from tests.disk import folder_on_disk
 from tests.program import Program
 
 pytestmark = pytest.mark.sqlite  # these tests do not depend on the catalog
@@ -26,10 +27,12 @@ def anywhere(request: pytest.FixtureRequest, catalogs: Catalogs) -> Program:
 
 
 @pytest.fixture(params=["on a disk", "in memory"])
-def here(request: pytest.FixtureRequest, anywhere: Program) -> Iterator[Program]:
+def here(request: pytest.FixtureRequest, anywhere: Program, tmp_path: Path) -> Iterator[Program]:
     """mgmt on a disk and on tmpfs, which differ in the times and attributes that they support."""
     if request.param == "on a disk":
-        yield anywhere
+        with folder_on_disk(tmp_path) as home:
+            yield replace(anywhere, home=home)
+            anywhere.catalogs.forget(home)
         return
     folder = Path("/dev/shm")
     if not os.access(folder, os.W_OK):

@@ -2,8 +2,6 @@
 
 import mmap
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.storage import open_store
+from tests.disk import folder_on_disk
 from tests.moments import meanwhile, of_file
 from tests.program import Done, Program
 
@@ -60,31 +59,12 @@ class Writer:
         os.waitpid(self._pid, 0)
 
 
-def _reports_mapped_writes(folder: Path) -> bool:
-    """Whether, on the file system of `folder`, a write through a mapping after a sync changes the times."""
-    path = folder / "tried"
-    path.write_bytes(bytes(4096))
-    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
-        mapping[0] = 1
-        os.fsync(file.fileno())
-        os.utime(path, ns=(0, 0))
-        mapping[0] = 2
-        changed = path.stat().st_mtime_ns != 0
-    path.unlink()
-    return changed
-
-
 @pytest.fixture
 def on_disk(anywhere: Program, tmp_path: Path) -> Iterator[Program]:
     """mgmt with its home on a file system that reports writes through a mapping."""
-    for folder in (tmp_path, Path(__file__).parent, Path("/var/tmp"), Path.home()):
-        if os.access(folder, os.W_OK) and _reports_mapped_writes(folder):
-            home = Path(tempfile.mkdtemp(prefix=".mapped-", dir=folder))
-            yield replace(anywhere, home=home)
-            anywhere.catalogs.forget(home)
-            shutil.rmtree(home)
-            return
-    pytest.skip("NOT TESTED: no file system here changes the times of a file written through a mapping (all tmpfs?)")
+    with folder_on_disk(tmp_path) as home:
+        yield replace(anywhere, home=home)
+        anywhere.catalogs.forget(home)
 
 
 @pytest.fixture(params=["single", "in a folder"])
