@@ -102,7 +102,8 @@ class Database:
                 self._release()  # or it would be committed beside the writer's, and one might fail after the other
                 self._depth = 1
                 try:
-                    retry_read(self._session.connection)  # a connection that was lost before this began costs nothing
+                    if not self.is_sqlite:  # a connection that was lost before this began costs nothing
+                        retry_read(self._session.connection)
                     self._check(self._session)
                     yield self._session
                     with held():  # an interrupted commit or rollback leaves SQLAlchemy in an unusable state

@@ -31,7 +31,7 @@ def archive_keys(url: str, prefix: str, limit: int) -> list[str] | None:
         return None
     end = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else _BEYOND
     try:
-        opened = sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=rw", uri=True)
+        opened = sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=rw", uri=True, timeout=0)
         with closing(opened):
             opened.execute("PRAGMA query_only=ON")  # mode=ro would leave the -wal and -shm files behind
             found = opened.execute(_KEYS, {"first": prefix, "end": end, "limit": limit})
