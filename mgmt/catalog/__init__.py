@@ -100,6 +100,13 @@ class Catalog:
         """Commit everything written inside together, or nothing."""
         return self.database.transaction()
 
+    def beside(self) -> "Catalog":
+        """The same catalog for another thread, with operations of its own: see `Database.beside`.
+
+        Close its database, not this object: what has finished in it is sealed by the catalog that it is beside.
+        """
+        return _catalog(self.database.beside())
+
     def close(self) -> None:
         """Seal the operations that have finished here, and close every connection."""
         try:
@@ -115,7 +122,10 @@ def open_catalog(url: str, *, create: bool = True) -> Catalog:
     the write-ahead log of an SQLite file that has none. Raises ConfigurationError for any other kind of URL; every
     later use raises CatalogError if the database is unreachable, locked, damaged, or its schema is older or newer.
     """
-    database = Database(url, wal=create, initialize=_create_schema if create else None)
+    return _catalog(Database(url, wal=create, initialize=_create_schema if create else None))
+
+
+def _catalog(database: Database) -> Catalog:
     return Catalog(
         database,
         MetadataManager(database),

@@ -193,7 +193,7 @@ def test_what_was_stored_is_looked_for_at_once(
 ) -> None:
     """A pause is for stores that do not show at once what they have taken."""
     slept: list[float] = []
-    monkeypatch.setattr(publish.time, "sleep", slept.append)
+    monkeypatch.setattr("mgmt.storage.publish.time.sleep", slept.append)
     there = StoredObject("k", 1, '"e"', metadata={OPERATION: "op-1"})
     answers = iter([None, *[None] * unseen, *[there] * 9])
     sent: list[int] = []
