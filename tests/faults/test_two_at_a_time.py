@@ -4,10 +4,12 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.faults.history import look, violations
+from tests.faults.proxy import ALWAYS, Fault, proxy
 from tests.moments import meanwhile
 from tests.program import Program
 from tests.servers import Server
@@ -128,3 +131,34 @@ def _program(home: Path, store: str, request: pytest.FixtureRequest, catalogs: C
     for name in UPLOAD[3:]:
         (program.work / name).write_text(name * 100)
     return program
+
+
+@pytest.mark.sqlite
+def test_a_second_ctrl_c_does_not_wait_for_a_server_that_is_silent(on_seaweed: Program, seaweed: Server) -> None:
+    for name in ("known", *UPLOAD[3:]):
+        (on_seaweed.work / name).write_text(name)
+    with proxy(seaweed) as between:
+        environment = {**on_seaweed.environment, "AWS_ENDPOINT_URL": between.endpoint_url}
+        program = replace(on_seaweed, environment=environment)
+        program.ok("upload", "known")
+        silence = Fault(r"^PUT ", "stall", times=ALWAYS, after=2)
+        between.faults.append(silence)
+        with program.start(*UPLOAD) as running:
+            while silence.met < 2:
+                with pytest.raises(subprocess.TimeoutExpired):  # it must still be running
+                    running.wait(0.01)
+            running.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                running.wait(0.5)
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=30)
+        assert running.returncode == 130, errors
+        assert "Traceback" not in errors
+        between.faults.clear()
+        assert len(program.json("log", "--type", "upload", "--status", "running")) == 2
+        program.ok(*UPLOAD)
+        program.ok("recover")
+        assert {path.name for path in (program.work / "completed").iterdir()} == {"known", *UPLOAD[3:]}
+        assert program.json("log", "--status", "running") == []
+        program.ok("verify", "--all")
+        program.ok("audit", "verify")
