@@ -55,7 +55,7 @@ class NameIndex:
         if not self._database.is_sqlite:
             return 0
         total = 0
-        while count := self._index_batch():
+        while self._is_behind() and (count := self._index_batch()):
             total += count
         return total
 
@@ -98,19 +98,29 @@ class NameIndex:
                 yield piece.where(-members.c.id >= -last).order_by(-members.c.id)
                 most = min(4 * most, MOST_BLOCKS)
 
+    def _is_behind(self) -> bool:
+        """Whether a block is full and not indexed; most uploads of single files fill none, and need no transaction."""
+        with self._database.reading() as session:
+            batch = self._batch(session)
+            return batch["last"] > batch["mark"]
+
+    def _batch(self, session: Session) -> dict[str, int]:
+        """The mark, and the id of the last member of the next batch; not beyond the mark if there is none."""
+        batch = {"mark": self.mark(session), "most": BATCH, "block": BLOCK}
+        last = session.scalar(
+            text(
+                "SELECT (coalesce(max(id), 0) + 1) / :block * :block - 1 "
+                "FROM (SELECT id FROM members WHERE id > :mark ORDER BY id LIMIT :most)"
+            ),
+            batch,
+        )
+        return {**batch, "last": last}
+
     def _index_batch(self) -> int:
         with self._database.transaction() as session:
-            batch = {"mark": self.mark(session), "most": BATCH, "block": BLOCK}
-            last: int = session.scalar(
-                text(
-                    "SELECT (coalesce(max(id), 0) + 1) / :block * :block - 1 "
-                    "FROM (SELECT id FROM members WHERE id > :mark ORDER BY id LIMIT :most)"
-                ),
-                batch,
-            )
-            if last <= batch["mark"]:
+            batch = self._batch(session)
+            if batch["last"] <= batch["mark"]:
                 return 0
-            batch["last"] = last
             session.execute(
                 text(
                     "INSERT INTO member_names (rowid, name) "
@@ -120,7 +130,7 @@ class NameIndex:
                 batch,
             )
             session.execute(text("UPDATE member_names_mark SET indexed_to = :last"), batch)
-            return last - batch["mark"]
+            return batch["last"] - batch["mark"]
 
 
 def _candidates(found: ScalarResult[int], within: Sequence[tuple[int, int]] | None) -> Iterator[int]:
