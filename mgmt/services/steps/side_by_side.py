@@ -22,7 +22,7 @@ AHEAD = 4
 TOGETHER = 4 * SMALL
 """Bytes of all targets that are worked on at a time, for the sake of memory."""
 
-FEWEST_REQUESTS, MOST_REQUESTS = 4, 8
+FEWEST_REQUESTS, MOST_REQUESTS = 4, 6
 """Targets at a time to a server by default: each waits for about ten answers, one after the other."""
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -19,6 +20,7 @@ from mgmt.services.steps import side_by_side, workers
 from mgmt.services.steps.archived import record_proven
 from mgmt.services.steps.move_original import finish_upload
 from mgmt.services.steps.plan import plan_upload
+from mgmt.storage import ObjectStore
 from tests.catalogs import Catalogs
 from tests.moments import meanwhile
 from tests.program import Program
@@ -208,6 +210,17 @@ def test_one_job_uses_no_thread(mgmt: Program, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(workers.Workers, "__init__", refuse)
     assert ended(mgmt, *ALONE, *files(mgmt, *"abcd"))[0] == 0
     assert ended(mgmt, *BESIDE, *files(mgmt, "alone"))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("processors", "bucket", "jobs"),
+    [(1, "b", 4), (2, "b", 4), (3, "b", 6), (64, "b", 6), (1, None, 1), (4, None, 4), (64, None, 6)],
+)
+def test_jobs_depend_on_processors_and_store(
+    processors: int, bucket: str | None, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(processors))
+    assert side_by_side.default_jobs(cast("ObjectStore", SimpleNamespace(bucket=bucket))) == jobs
 
 
 def test_jobs_are_limited(mgmt: Program) -> None:
