@@ -100,12 +100,12 @@ class Catalog:
         """Commit everything written inside together, or nothing."""
         return self.database.transaction()
 
-    def beside(self) -> "Catalog":
-        """The same catalog for another thread, with operations of its own: see `Database.beside`.
+    def for_thread(self) -> "Catalog":
+        """The same catalog for another thread, with operations of its own: see `Database.for_thread`.
 
-        Close its database, not this object: what has finished in it is sealed by the catalog that it is beside.
+        Close its database, not this object: this catalog seals what has finished in that one, too.
         """
-        return _catalog(self.database.beside())
+        return _catalog(self.database.for_thread())
 
     def close(self) -> None:
         """Seal the operations that have finished here, and close every connection."""

@@ -141,18 +141,18 @@ def command(
 def _upload_each(
     targets: Sequence[str], options: "UploadOptions", context: "Context", jobs: int | None, name: str
 ) -> "Generator[Outcome[UploadRecord], None, None]":
-    from mgmt.services.steps.batch import run_shared
+    from mgmt.services.steps.batch import run_parallel
     from mgmt.services.steps.footprint import footprint
-    from mgmt.services.steps.side_by_side import Sharing, default_jobs
+    from mgmt.services.steps.parallel import Parallel, default_jobs
     from mgmt.services.steps.targets import unless_part_of_another
     from mgmt.services.upload import upload
 
-    return run_shared(
+    return run_parallel(
         targets,
         unless_part_of_another(lambda target, context: upload(target, options, context)),
         context,
         name=name,
-        sharing=Sharing(jobs or default_jobs(context.open_store(None)), lambda target: footprint(target, options)),
+        parallel=Parallel(jobs or default_jobs(context.open_store(None)), lambda target: footprint(target, options)),
     )
 
 

@@ -57,7 +57,7 @@ class Database:
         """`url` is sqlite:///file or postgresql://...
 
         `initialize` creates the schema of an empty database at first use; without it an empty database is refused.
-        `wal` gives an SQLite file its write-ahead log. `engines` belong to the database that this one is `beside`.
+        `wal` gives an SQLite file its write-ahead log. `engines` are those of another thread (`for_thread`).
         """
         self.url = parse(url)
         self.name = redact(self.url.render_as_string())
@@ -66,8 +66,8 @@ class Database:
             self.path = self.name = str(self.url.database)
         self._initialize = initialize
         self._writer, self._reader = engines or connect(self.url, wal=wal)
-        self._is_beside = engines is not None
-        self._engines_beside: tuple[Engine, Engine] | None = None
+        self._shares_engines = engines is not None
+        self._thread_engines: tuple[Engine, Engine] | None = None
         self._listeners: list[tuple[str, Callable[..., None]]] = []
         self._aside: Engine | None = None
         self._session = _RoutedSession(self)
@@ -83,17 +83,17 @@ class Database:
         """The catalog is an SQLite file, not a PostgreSQL database."""
         return self.path is not None
 
-    def beside(self) -> "Database":
+    def for_thread(self) -> "Database":
         """The same catalog for another thread, with a session and a connection of its own.
 
         What one of the two has not committed, the other neither sees nor writes. It is connected already, and has to be
         closed before this one. Raises CatalogError, also when the server allows no further connection.
         """
         with self.reading():  # the schema is current
-            if self._engines_beside is None:
+            if self._thread_engines is None:
                 engines = (self._writer, self._reader) if self.is_sqlite else connect(self.url, patient=False)
-                self._engines_beside = engines
-        other = Database(self.url, engines=self._engines_beside)
+                self._thread_engines = engines
+        other = Database(self.url, engines=self._thread_engines)
         other._is_current = True
         for each in self._listeners:
             other.listen(*each)
@@ -184,7 +184,7 @@ class Database:
     def listen(self, event_name: str, listener: Callable[..., None], *, everywhere: bool = False) -> None:
         """Call `listener` at each session event of this name ("after_flush", "before_commit", ...).
 
-        With `everywhere`, also at those of each database that is opened `beside` this one, in its thread.
+        With `everywhere`, also at those of each database that `for_thread` returns from now on, in its thread.
         """
         event.listen(self._session, event_name, listener)
         if everywhere:
@@ -302,13 +302,13 @@ class Database:
             return retry_read(self._revision)
 
     def close(self) -> None:
-        """Close every connection; of one that is `beside` another, its own. The next use opens them again."""
+        """Close every connection; of one `for_thread`, its own. The next use opens them again."""
         with self._mutex:
             self._session.close()
-            if not self._is_beside:
+            if not self._shares_engines:
                 self._writer.dispose()
-                if self._engines_beside is not None:
-                    self._engines_beside[0].dispose()
+                if self._thread_engines is not None:
+                    self._thread_engines[0].dispose()
 
     def _release(self) -> None:
         """Return the connection that the session reads with, if it has one: a login may be allowed no other."""

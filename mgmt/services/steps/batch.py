@@ -11,7 +11,7 @@ from mgmt.catalog import BatchRecord, OperationRecord, Status
 from mgmt.errors import CatalogError, IntegrityError, MgmtError, PartialError, Problem, ProblemError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.footprint import Footprint
-from mgmt.services.steps.side_by_side import Sharing, SideBySide
+from mgmt.services.steps.parallel import Parallel, ParallelRun
 from mgmt.services.steps.tally import Tally
 from mgmt.signals import may_stop
 
@@ -55,13 +55,13 @@ def run_batch(
     return _run(targets, _Attempts(work, context), name, _one_by_one, unrecorded)
 
 
-def run_shared(
+def run_parallel(
     targets: Sequence[str],
     work: Callable[[str, Context], Record],
     context: Context,
     *,
     name: str,
-    sharing: Sharing,
+    parallel: Parallel,
 ) -> Generator[Outcome[Record], None, None]:
     """Like `run_batch`, but work on several targets at a time; they end as they would one after the other.
 
@@ -69,14 +69,14 @@ def run_shared(
     """
 
     def each(attempts: _Attempts[Record], tally: Tally) -> Generator[Outcome[Record], None, None]:
-        return SideBySide(attempts.attempt, attempts.failed, attempts.context, tally, shared).run()
+        return ParallelRun(attempts.attempt, attempts.failed, attempts.context, tally, shared).run()
 
     def footprint(target: str) -> Footprint | None:
-        return _attempt(target, sharing.footprint).record
+        return _attempt(target, parallel.footprint).record
 
-    shared = replace(sharing, footprint=footprint)
+    shared = replace(parallel, footprint=footprint)
 
-    return _run(targets, _Attempts(work, context), name, each if sharing.jobs > 1 else _one_by_one)
+    return _run(targets, _Attempts(work, context), name, each if parallel.jobs > 1 else _one_by_one)
 
 
 @dataclass(frozen=True, slots=True)

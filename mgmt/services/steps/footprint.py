@@ -11,10 +11,10 @@ from mgmt.paths import canonical
 from mgmt.services.steps.plan import UploadOptions, key_of
 
 SMALL = 4 << 20
-"""Bytes of a target that may be uploaded beside others: it is one request. The parts of a larger one are parallel."""
+"""Bytes of a target that may be uploaded with others: it is one request. The parts of a larger one are parallel."""
 
 FEW = 256
-"""Entries of a folder that may be uploaded beside others."""
+"""Entries of a folder that may be uploaded with others."""
 
 _RENAMED = re.compile(r"(?P<stem>.+)-(?:[2-9]|[1-9][0-9]+)\.tar\.gz", re.DOTALL)
 """A key that `--on-conflict rename` may choose instead of STEM.tar.gz."""

@@ -61,7 +61,7 @@ class Workers(Generic[Result]):
         self._stop = Stop()
         self._tasks: SimpleQueue[Task[Result] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        for catalog in _beside(context.catalog, count):
+        for catalog in _catalogs(context.catalog, count):
             own = replace(context, catalog=catalog, open_store=_stores(context, catalog))
             thread = threading.Thread(target=self._work, args=[own], name="mgmt upload", daemon=True)
             with held():
@@ -123,12 +123,12 @@ class _Share:
         """Nothing: the others go on."""
 
 
-def _beside(catalog: Catalog, count: int) -> Sequence[Catalog]:
-    """Up to `count` catalogs beside `catalog`: at least two, or none."""
+def _catalogs(catalog: Catalog, count: int) -> Sequence[Catalog]:
+    """The same catalog for up to `count` threads: for at least two, or none."""
     found: list[Catalog] = []
     with suppress(CatalogError):
         while len(found) < count:
-            found.append(catalog.beside())
+            found.append(catalog.for_thread())
     if found and len(found) < count:
         found.pop().database.close()  # other processes and the heartbeats need connections, too
     if len(found) == 1:

@@ -1,4 +1,4 @@
-"""Several small targets of a batch at a time; they end as they would one after the other."""
+"""Upload several small targets of a batch in parallel, with the results of a sequential run."""
 
 import os
 from collections import deque
@@ -16,10 +16,10 @@ from mgmt.services.steps.workers import Task, Workers
 from mgmt.signals import held, may_stop, raised
 from mgmt.storage import ObjectStore
 
-AHEAD = 4
+QUEUED = 4
 """Targets for each worker that may begin before the result of an earlier one is there: results come in order."""
 
-TOGETHER = 4 * SMALL
+MOST_BYTES = 4 * SMALL
 """Bytes of all targets that are worked on at a time, for the sake of memory."""
 
 FEWEST_REQUESTS, MOST_REQUESTS = 4, 6
@@ -49,7 +49,7 @@ Attempt = Callable[[str, Context], Result]
 
 
 @dataclass(frozen=True, slots=True)
-class Sharing:
+class Parallel:
     """How many targets are worked on at a time, and which: those with a footprint, unless theirs meet."""
 
     jobs: int
@@ -66,7 +66,7 @@ class _Begun(NamedTuple, Generic[Result]):
 
 
 @dataclass(slots=True)
-class SideBySide(Generic[Result]):
+class ParallelRun(Generic[Result]):
     """Works on the targets of a `tally`.
 
     The first one is worked on alone, because the others need what it finds out: the state of the catalog, and what the
@@ -79,7 +79,7 @@ class SideBySide(Generic[Result]):
     """The result of a target that could not begin."""
     context: Context
     tally: Tally
-    sharing: Sharing
+    parallel: Parallel
     _workers: Workers[Result] | None = None
     _begun: deque[_Begun[Result]] = field(default_factory=deque)
 
@@ -92,7 +92,9 @@ class SideBySide(Generic[Result]):
         try:
             for number, target in enumerate(self.tally.targets):
                 may_stop()
-                footprint = self.sharing.footprint(target) if number and self._has_workers() else None
+                footprint = self.parallel.footprint(target) if number else None
+                if footprint is not None and not self._has_workers():
+                    footprint = None
                 yield from self._ended(partial(self._must_wait, footprint))
                 if footprint is None:
                     self.tally.note()  # committed as the operation begins
@@ -120,16 +122,16 @@ class SideBySide(Generic[Result]):
 
     def _has_workers(self) -> bool:
         if self._workers is None:
-            count = min(self.sharing.jobs, len(self.tally.targets) - 1)
+            count = min(self.parallel.jobs, len(self.tally.targets) - 1)
             self._workers = Workers(count, self.context)
         return self._workers.count > 0
 
     def _must_wait(self, footprint: Footprint | None) -> bool:
         """Whether a target with this footprint may not begin yet, because of those before it."""
-        if footprint is None or self._workers is None or len(self._begun) >= AHEAD * self._workers.count:
+        if footprint is None or self._workers is None or len(self._begun) >= QUEUED * self._workers.count:
             return True
         running = [each.footprint for each in self._begun if not each.task.has_ended]
-        if sum(each.size for each in running) + footprint.size > TOGETHER:
+        if sum(each.size for each in running) + footprint.size > MOST_BYTES:
             return True
         return any(each.meets(footprint) for each in running)
 

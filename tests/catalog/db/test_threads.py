@@ -1,4 +1,4 @@
-"""A catalog beside another one, for another thread: neither sees nor writes what the other has not committed."""
+"""A catalog for another thread: neither of the two sees or writes what the other has not committed."""
 
 import threading
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ Pair = tuple[Catalog, Catalog]
 @pytest.fixture
 def pair(url: str) -> Iterator[Pair]:
     with closing(open_catalog(url)) as one:
-        other = one.beside()
+        other = one.for_thread()
         yield one, other
         other.database.close()
 
@@ -118,9 +118,9 @@ def test_a_listener_can_listen_everywhere(pair: Pair) -> None:
         heard.extend(each.path for each in session.new if isinstance(each, FileRecord))
 
     one.database.listen("after_flush", note)
-    own = one.beside()
+    own = one.for_thread()
     one.database.listen("after_flush", note, everywhere=True)
-    later = one.beside()
+    later = one.for_thread()
     for catalog, path in ((own, "/unheard"), (later, "/heard")):
         catalog.metadata.save_file_record(FileRecord(path=path, location=Location.LOCAL, host="h"))
         catalog.database.close()

@@ -16,7 +16,7 @@ import pytest
 
 from mgmt import signals
 from mgmt.services import upload as service
-from mgmt.services.steps import side_by_side, workers
+from mgmt.services.steps import parallel, workers
 from mgmt.services.steps.archived import record_proven
 from mgmt.services.steps.move_original import finish_upload
 from mgmt.services.steps.plan import plan_upload
@@ -130,7 +130,7 @@ def test_results_are_printed_in_the_order_of_the_targets(mgmt: Program, monkeypa
             last.set()
 
     monkeypatch.setattr(service, "finish_upload", finish)
-    monkeypatch.setattr(side_by_side, "AHEAD", 8)
+    monkeypatch.setattr(parallel, "QUEUED", 8)
     done = mgmt.run("upload", "--jobs", "2", *names)
     assert done.returncode == 0, done
     moved = [line.split("/")[-1] for line in done.stdout.splitlines() if line.startswith("moved")]
@@ -197,7 +197,7 @@ def test_large_targets_are_uploaded_one_after_the_other(mgmt: Program, together:
 
 
 def test_only_so_many_bytes_are_uploaded_at_a_time(mgmt: Program, together: Together, monkeypatch: Any) -> None:
-    monkeypatch.setattr(side_by_side, "TOGETHER", 10)
+    monkeypatch.setattr(parallel, "MOST_BYTES", 10)
     names = files(mgmt, *"abcdefgh", data="1234")
     assert ended(mgmt, *BESIDE, *names)[0] == 0
     assert together.most == 2
@@ -220,7 +220,7 @@ def test_jobs_depend_on_processors_and_store(
     processors: int, bucket: str | None, jobs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(processors))
-    assert side_by_side.default_jobs(cast("ObjectStore", SimpleNamespace(bucket=bucket))) == jobs
+    assert parallel.default_jobs(cast("ObjectStore", SimpleNamespace(bucket=bucket))) == jobs
 
 
 def test_jobs_are_limited(mgmt: Program) -> None:
