@@ -192,6 +192,13 @@ class Catalog:
         """Commit everything written inside together, or nothing."""
         return self.database.transaction()
 
+    def for_thread(self) -> "Catalog":
+        """The same catalog for another thread, with operations of its own: see `Database.for_thread`.
+
+        Close its database, not this object: this catalog seals what has finished in that one, too.
+        """
+        return Catalog(self.database.for_thread())
+
     def close(self) -> None:
         """Seal the operations that have finished here, and close every connection."""
         try:

@@ -73,7 +73,7 @@ def _show(
 
     def rows() -> Iterator[object]:
         for outcome in outcomes:
-            seen.append(outcome)
+            seen.append(outcome.without_record())
             if (found := row(outcome)) is not None:
                 yield found
 

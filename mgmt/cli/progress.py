@@ -49,8 +49,9 @@ class BarProgress:
 
     def advance(self, count: int) -> None:
         """Move the bar by `count` bytes."""
-        if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task, count)
+        bar, task = self._bar, self._task  # another thread may stop it
+        if bar is not None and task is not None:
+            bar.advance(task, count)
 
     def note(self, message: str) -> None:
         """Print `message` above the bar."""
@@ -61,9 +62,9 @@ class BarProgress:
 
     def stop(self) -> None:
         """Remove the bar."""
-        if self._bar is not None:
-            self._bar.stop()
-        self._bar = self._task = None
+        bar, self._bar, self._task = self._bar, None, None
+        if bar is not None:
+            bar.stop()
 
 
 class LineProgress:

@@ -1,13 +1,13 @@
 """`mgmt upload`."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from mgmt.choices import OnConflict
+from mgmt.choices import MOST_JOBS, OnConflict
 from mgmt.cli.app import App
 from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, Size, dry_run, given, tag
@@ -17,6 +17,8 @@ from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mgmt.catalog import UploadRecord
+    from mgmt.services.steps.batch import Outcome
+    from mgmt.services.steps.context import Context
     from mgmt.services.steps.plan import UploadOptions
     from mgmt.services.steps.preview import Preview
 
@@ -73,6 +75,12 @@ PLAN = (
 @click.option("--xattrs", is_flag=True, help="Also archive extended attributes.")
 @click.option("--owners", is_flag=True, help="Also archive owners and groups.")
 @click.option("--bwlimit", type=Size(), metavar="RATE", help="Limit bandwidth, in bytes per second, such as 8M.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, MOST_JOBS),
+    metavar="N",
+    help="Upload up to N small targets at a time.  [default: by processors and store]",
+)
 @dry_run
 @click.pass_context
 def command(
@@ -83,6 +91,7 @@ def command(
     files_from: BinaryIO | None,
     null: bool,
     bwlimit: int | None,
+    jobs: int | None,
     dry_run: bool,
     **chosen: Any,
 ) -> None:
@@ -95,11 +104,9 @@ def command(
       mgmt upload ~/Videos/holiday
       mgmt upload --all ~/Videos --exclude '*.tmp' -n
     """
-    from mgmt.services.steps.batch import run_batch
     from mgmt.services.steps.overlaps import known_stores, needed
     from mgmt.services.steps.plan import UploadOptions, expand_all
-    from mgmt.services.steps.targets import unless_part_of_another
-    from mgmt.services.upload import upload
+    from mgmt.services.steps.throttle import Bandwidth
 
     app: App = ctx.obj
     settings = app.settings
@@ -111,7 +118,7 @@ def command(
         return expand_all(folder, settings.completed_dir, own)
 
     named = _named(paths, all_of, files_from, null=null, everything_in=everything_in)
-    options = UploadOptions.from_settings(settings, bandwidth=bwlimit, **chosen)
+    options = UploadOptions.from_settings(settings, bandwidth=bwlimit and Bandwidth(bwlimit), **chosen)
     targets = _targets(app, named, options)
     if chosen["key"] is not None and len(targets) > 1:
         raise ConfigurationError("--key names one archive, but there are several targets", next_step="leave out --key")
@@ -122,18 +129,31 @@ def command(
             at = Looking(app.store_to_look_at(), catalog, app.progress)
             show_previews(app, targets, lambda target: preview(target, options, at), PLAN, sentences=_foreseen)
         return
-    app.store()  # a store that cannot be opened fails the command, not each target
+    app.store()  # one that cannot be opened fails the command, not each target
     arguments = {name: getattr(options, name) for name in DECIDED if getattr(options, name)} | given(ctx, RECORDED)
     if files_from is not None:
         arguments["files_from"] = files_from.name
-    outcomes = run_batch(
-        targets,
-        unless_part_of_another(lambda target, context: upload(target, options, context)),
-        app.context(arguments),
-        name=all_of or f"{len(targets)} uploads",
-    )
+    outcomes = _upload_each(targets, options, app.context(arguments), jobs, all_of or f"{len(targets)} uploads")
     began = datetime.now(UTC)
     show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1, sentences=lambda record: _sentences(record, began))
+
+
+def _upload_each(
+    targets: Sequence[str], options: "UploadOptions", context: "Context", jobs: int | None, name: str
+) -> "Generator[Outcome[UploadRecord], None, None]":
+    from mgmt.services.steps.batch import run_parallel
+    from mgmt.services.steps.footprint import footprint
+    from mgmt.services.steps.parallel import Parallel, default_jobs
+    from mgmt.services.steps.targets import unless_part_of_another
+    from mgmt.services.upload import upload
+
+    return run_parallel(
+        targets,
+        unless_part_of_another(lambda target, context: upload(target, options, context)),
+        context,
+        name=name,
+        parallel=Parallel(jobs or default_jobs(context.open_store(None)), lambda target: footprint(target, options)),
+    )
 
 
 def _named(

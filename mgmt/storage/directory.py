@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO, FileIO
 from stat import S_ISREG
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from mgmt.choices import DEFAULT_PART_SIZE
 from mgmt.errors import ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
@@ -227,6 +227,10 @@ class DirectoryStore:
                 remove(folder, f"{name}.json")
             if not self._exists(key):
                 self._remove_note(root, key)
+
+    def guarded(self, before_removal: Callable[[], None]) -> Self:
+        """See `ObjectStore.guarded`."""
+        return type(self)(self.path, before_removal)
 
     def clock(self) -> datetime | None:
         """None: a folder has no clock."""

@@ -61,6 +61,9 @@ def publish_once(
     tries = 0
     for pause in (*PAUSES, None):
         there = head()
+        if there is None and published and failure is None:
+            time.sleep(PAUSES[tries - 1])  # not every store shows at once what it has just taken
+            there = head()
         if there is not None:
             if is_ours(there):
                 return there
@@ -76,7 +79,7 @@ def publish_once(
         except (ConflictError, IntegrityError, NotFoundError, StoreUnavailableError) as error:
             failure = error
             unknown = unknown or isinstance(error, StoreUnavailableError)
-        if not isinstance(failure, IntegrityError | StoreUnavailableError):
+        if isinstance(failure, ConflictError | NotFoundError):
             time.sleep(pause)
     raise _unsettled(where, failure, unknown=unknown) from failure
 

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from mgmt.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
 from mgmt.storage.checksums import checksum_of_file, proven_by
@@ -205,6 +206,12 @@ class S3Store:
         """Remove a pending upload, if it exists."""
         self._before_removal()
         self._bucket.abort(check_key(key), upload_id)
+
+    def guarded(self, before_removal: Callable[[], None]) -> Self:
+        """See `ObjectStore.guarded`. Both use one client, which is thread-safe."""
+        other = copy(self)
+        other._before_removal = before_removal
+        return other
 
     def clock(self) -> datetime | None:
         """The Date of an answer."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, Self
 
 from mgmt.errors import StoreError, StoreUnavailableError
 
@@ -244,6 +244,10 @@ class ObjectStore(Protocol):
 
     def abort(self, key: str, upload_id: str) -> None:
         """Remove a pending upload. It is not an error if it does not exist."""
+        ...
+
+    def guarded(self, before_removal: Callable[[], None]) -> Self:
+        """The same store, for another thread: it calls `before_removal` instead of that given to `open_store`."""
         ...
 
     def clock(self) -> datetime | None:

@@ -25,6 +25,20 @@ FOLDERS = "    for folder in dict.fromkeys(folders):\n        sync_folder(folder
 
 SABOTAGES = (
     Sabotage(
+        "upload two targets that want one key at the same time",
+        "mgmt/services/steps/parallel.py",
+        "        return any(each.meets(footprint) for each in running)\n",
+        "        return False\n",
+        ("tests/services/steps/test_parallel.py::test_conflicts_end_as_they_would_one_after_the_other",),
+    ),
+    Sabotage(
+        "let threads share a session",
+        "mgmt/services/steps/workers.py",
+        "            found.append(catalog.for_thread())\n",
+        "            found.append(catalog)\n",
+        ("tests/services/steps/test_parallel.py::test_one_that_fails_does_not_touch_the_others",),
+    ),
+    Sabotage(
         "skip the proof",
         "mgmt/services/steps/proof.py",
         "    read_back(store, key, expected.sent.checksum, expected.digest, progress)\n",

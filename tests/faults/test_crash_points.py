@@ -33,6 +33,16 @@ def make_originals(program: Program) -> None:
     (folder / "inside" / "second").write_bytes(b"two" * 1000)
 
 
+def several(program: Program) -> None:
+    """Enough for two workers: the first is uploaded alone."""
+    make_originals(program)
+    for name in ("third", "fourth", "fifth"):
+        (program.work / name).write_bytes(name.encode() * 100)
+
+
+TWO_AT_A_TIME = ["upload", "--jobs", "2", "clip", "folder", "third", "fourth", "fifth"]
+
+
 def archived_before(program: Program) -> None:
     make_originals(program)
     program.ok("upload", "clip", "folder")
@@ -79,6 +89,7 @@ SCENARIOS = [
     Scenario("upload of a file", make_originals, ["upload", "clip"], DONE_ALREADY),
     Scenario("upload of a folder", make_originals, ["upload", "folder", "--keep-archive", "../kept"], DONE_ALREADY),
     Scenario("upload of an archived file", archived_and_kept, ["upload", "clip"], DONE_ALREADY),
+    Scenario("upload of two at a time", several, TWO_AT_A_TIME, DONE_ALREADY),
     Scenario("download", archived_before, ["download", "folder", "--to", "back"], (0, 10)),
     Scenario(
         "download of a member",
@@ -95,6 +106,7 @@ SCENARIOS = [
     Scenario("recover a proven upload", cut_off(Moment("finish_upload")), ["recover"]),
     Scenario("upload to S3", make_originals, ["upload", "clip"], DONE_ALREADY, "seaweed"),
     Scenario("upload of parts to S3", large, ["upload", "clip"], DONE_ALREADY, "seaweed"),
+    Scenario("upload of two at a time to S3", several, TWO_AT_A_TIME, DONE_ALREADY, "seaweed"),
     Scenario("download from S3", archived_before, ["download", "folder", "--to", "back"], (0, 10), "seaweed"),
     Scenario("delete from S3", archived_before, ["delete", "clip", "--yes"], DONE_ALREADY, "seaweed"),
 ]
@@ -162,6 +174,8 @@ def test_a_kill_at_any_system_call_breaks_no_promise(
             done = program.run(*command)
             if done.returncode not in (scenario.again if command == scenario.command else (0,)):
                 found.append(f"10: {command}: {done}")
+            if scenario.command is TWO_AT_A_TIME:
+                program.ok("recover")  # another run takes up the uploads, but not the batch
             found += violations(before, look(program, server), recovered=True)
         broken += [f"killed at {point}, then {'recover' if number % 2 else 'again'}: {each}" for each in found]
         shutil.rmtree(program.home)

@@ -240,3 +240,24 @@ def test_keep_archive_writes_a_local_copy(anywhere: Program) -> None:
     assert anywhere.run("upload", "notes", "--keep-archive", "copies").returncode == 10
     assert (anywhere.work / "notes").exists()
     assert sorted(os.listdir(copy.parent)) == ["notes.tar.gz"]
+
+
+def test_many_targets_at_a_time_are_archived_and_restored_unchanged(anywhere: Program) -> None:
+    names = [f"file {number}" for number in range(10)]
+    before = {
+        name: random_file(anywhere.work / name, 1 + 4000 * turn, seed=turn).read_bytes()
+        for turn, name in enumerate(names)
+    }
+    make_tree(anywhere.work / "tree", files=20)
+    tree = describe(anywhere.work / "tree")
+    uploads = anywhere.json("upload", "--all", "--jobs", "4")
+    assert [each["target_name"] for each in uploads] == [*names, "tree"]
+    assert {each["status"] for each in uploads} == {"success"}
+    assert {path.name: path.read_bytes() for path in (anywhere.work / "completed").glob("file *")} == before
+    assert describe(anywhere.work / "completed" / "tree") == tree
+    anywhere.ok("verify", "--all", "--read-back")
+    anywhere.ok("audit", "verify")
+    anywhere.ok("download", *names, "tree", "--to", "back")
+    assert {path.name: path.read_bytes() for path in (anywhere.work / "back").glob("file *")} == before
+    assert describe(anywhere.work / "back" / "tree") == tree
+    assert anywhere.json("recover") == []

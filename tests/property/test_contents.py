@@ -44,7 +44,7 @@ FIRST = ("note a x", "copy a other/a", "write other/a two")
 ORDINARY = ("mgmt delete a --yes", "mgmt free completed/a --yes", "mgmt free --all --yes", "mgmt upload a")
 """Removals that need a proof, and an upload: two people run them at once, or one while a copy changes."""
 
-THEMES = ("keeping", "killing", "at once", "editing", "older catalogs", "other stores and hosts")
+THEMES = ("keeping", "killing", "at once", "editing", "older catalogs", "other stores and hosts", "several")
 """A sequence has one or two themes: a violation takes several matching commands, which random ones rarely are."""
 
 _NAME = re.compile(r"\ba\b")
@@ -69,6 +69,7 @@ plain_uploads = lines("mgmt upload {}", paths)
 with_options = lines("mgmt upload {} {}", paths, st.sampled_from(OPTIONS))
 to_other_store = lines("mgmt --store OTHER upload {}", paths)
 uploads = st.one_of([plain_uploads] * 6 + [with_options] * 3 + [to_other_store])
+several = lines("mgmt upload a b other/a other/b --jobs 2 {}", st.sampled_from(("", "--on-conflict rename", "--keep")))
 deletions = lines("mgmt delete {} --yes{}", names, st.sampled_from(("", " --last-copy")))
 frees = lines("mgmt free {} --yes", st.just("--all") | copies | names)
 removals = deletions | frees
@@ -154,6 +155,14 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.is_about("killing"))
     @rule(line=lines("kill {}: {}", moments, uploads), content=contents)
     def kill_an_upload(self, line: str, content: str) -> None:
+        self.play(line, content)
+
+    @precondition(lambda self: self.is_about("several"))
+    @rule(line=several | lines("kill {}: {}", moments, several), content=contents)
+    def upload_several_at_a_time(self, line: str, content: str) -> None:
+        for path in ("b", "other/b"):
+            if not (self.world.work / path).exists():
+                self.play(f"write {path} two")
         self.play(line, content)
 
     @precondition(lambda self: self.is_about("killing") and self.has_archives())

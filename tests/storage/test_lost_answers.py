@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from mgmt.errors import ConflictError, IntegrityError, StoreUnavailableError
-from mgmt.storage.store import OPERATION, ObjectStore
+from mgmt.storage import publish
+from mgmt.storage.store import OPERATION, ObjectStore, StoredObject
 from tests.faults.proxy import Fault, Proxy
 from tests.storage.conftest import PART
 from tests.storage.test_contract import KEY, content, interrupted, started, uploaded
@@ -184,3 +185,19 @@ def test_a_part_and_a_small_object_take_one_request_each(behind_proxy: Opened) -
     proxy.requests.clear()
     uploaded(store, content(2 * PART), "other")
     assert sorted(request.split()[0] for request in proxy.requests) == ["HEAD", "HEAD", "POST", "POST", "PUT", "PUT"]
+
+
+@pytest.mark.parametrize(("unseen", "puts", "pauses"), [(0, 1, []), (1, 1, [0.2]), (3, 2, [0.2, 0.5])])
+def test_what_was_stored_is_looked_for_at_once(
+    monkeypatch: pytest.MonkeyPatch, unseen: int, puts: int, pauses: list[float]
+) -> None:
+    """A pause is for stores that do not show at once what they have taken."""
+    slept: list[float] = []
+    monkeypatch.setattr("mgmt.storage.publish.time.sleep", slept.append)
+    there = StoredObject("k", 1, '"e"', metadata={OPERATION: "op-1"})
+    answers = iter([None, *[None] * unseen, *[there] * 9])
+    sent: list[int] = []
+    stored = publish.publish_once(
+        "s3://b/k", head=lambda: next(answers), publish=lambda: sent.append(1), is_ours=lambda it: it is there
+    )
+    assert (stored, len(sent), slept) == (there, puts, pauses)

@@ -46,12 +46,17 @@ class Database:
     """
 
     def __init__(
-        self, url: str | URL, *, wal: bool = True, initialize: Callable[["Database"], object] | None = None
+        self,
+        url: str | URL,
+        *,
+        wal: bool = True,
+        initialize: Callable[["Database"], object] | None = None,
+        engines: tuple[Engine, Engine] | None = None,
     ) -> None:
         """`url` is sqlite:///file or postgresql://...
 
         `initialize` creates the schema of an empty database at first use; without it an empty database is refused.
-        `wal` gives an SQLite file its write-ahead log.
+        `wal` gives an SQLite file its write-ahead log. `engines` are those of another thread (`for_thread`).
         """
         self.url = parse(url)
         self.name = redact(self.url.render_as_string())
@@ -59,7 +64,10 @@ class Database:
         if self.url.get_backend_name() == "sqlite":
             self.path = self.name = str(self.url.database)
         self._initialize = initialize
-        self._writer, self._reader = connect(self.url, wal=wal)
+        self._writer, self._reader = engines or connect(self.url, wal=wal)
+        self._shares_engines = engines is not None
+        self._thread_engines: tuple[Engine, Engine] | None = None
+        self._listeners: list[tuple[str, Callable[..., None]]] = []
         self._aside: Engine | None = None
         self._session = _RoutedSession(self)
         self._mutex = threading.RLock()
@@ -78,6 +86,31 @@ class Database:
     def before_writing(self, prepare: Callable[[], object]) -> None:
         """Call `prepare` once, before the first transaction: what only writers need is imported then."""
         self._prepare = prepare
+
+    def for_thread(self) -> "Database":
+        """The same catalog for another thread, with a session and a connection of its own.
+
+        What one of the two has not committed, the other neither sees nor writes. It is connected already, and has to be
+        closed before this one. Raises CatalogError, also when the server allows no further connection.
+        """
+        with self.reading():  # the schema is current
+            if self._thread_engines is None:
+                engines = (self._writer, self._reader) if self.is_sqlite else connect(self.url, patient=False)
+                self._thread_engines = engines
+        other = Database(self.url, engines=self._thread_engines)
+        other._is_current = True
+        for each in self._listeners:
+            other.listen(*each)
+        with other.reading() as session:
+            session.connection()
+        return other
+
+    def detach(self, record: object) -> None:
+        """Load all of `record` and release it, so that other threads can read it. Others than of this session stay."""
+        with self.reading() as session:
+            if record in session:
+                session.refresh(record, inspect(record).unloaded & set(inspect(record).mapper.column_attrs.keys()))
+                session.expunge(record)
 
     def guard(self, check: Callable[[Session], None]) -> None:
         """Begin every transaction with `check` from now on; if it raises, the transaction is rolled back."""
@@ -157,9 +190,14 @@ class Database:
                 self._ensure_current()
             yield self._session
 
-    def listen(self, event_name: str, listener: Callable[..., None]) -> None:
-        """Call `listener` at each session event of this name ("after_flush", "before_commit", ...)."""
+    def listen(self, event_name: str, listener: Callable[..., None], *, everywhere: bool = False) -> None:
+        """Call `listener` at each session event of this name ("after_flush", "before_commit", ...).
+
+        With `everywhere`, also at those of each database that `for_thread` returns from now on, in its thread.
+        """
         event.listen(self._session, event_name, listener)
+        if everywhere:
+            self._listeners.append((event_name, listener))
 
     def discard(self) -> None:
         """Discard all uncommitted changes of records."""
@@ -273,10 +311,13 @@ class Database:
             return retry_read(self._revision)
 
     def close(self) -> None:
-        """Close every connection. The next use opens them again."""
+        """Close every connection; of one `for_thread`, its own. The next use opens them again."""
         with self._mutex:
             self._session.close()
-            self._writer.dispose()
+            if not self._shares_engines:
+                self._writer.dispose()
+                if self._thread_engines is not None:
+                    self._thread_engines[0].dispose()
 
     def _release(self) -> None:
         """Return the connection that the session reads with, if it has one: a login may be allowed no other."""

@@ -19,6 +19,9 @@ BUSY_SECONDS = 10.0
 WAL_BYTES = 64 << 20
 """What remains of the write-ahead log after it has grown behind a reader that took long, such as an export."""
 
+CONNECTIONS = 20
+"""Maximum number of connections of a process: one for each thread that uses the catalog, and for its heartbeat."""
+
 READING = "mgmt_reading"
 
 
@@ -53,30 +56,38 @@ def connect_aside(url: URL) -> Engine:
     return engine
 
 
-def connect(url: URL, *, wal: bool = True) -> tuple[Engine, Engine]:
+def connect(url: URL, *, wal: bool = True, patient: bool = True) -> tuple[Engine, Engine]:
     """Return an engine that writes, and one that reads and leaves no transaction open. Neither is connected yet.
 
-    With `wal`, an SQLite file is switched to a write-ahead log.
+    With `wal`, an SQLite file is switched to a write-ahead log. Unless it is `patient`, it fails at once if
+    a server has no connection left.
     """
     if url.get_backend_name() == "sqlite":
         path = str(url.database)
         engine = create_engine(
-            url, creator=lambda: _open_sqlite(path, wal=wal), hide_parameters=True, json_deserializer=read_json
+            url,
+            creator=lambda: _open_sqlite(path, wal=wal),
+            hide_parameters=True,
+            json_deserializer=read_json,
+            pool_size=CONNECTIONS,
         )
         event.listen(engine, "begin", _begin_immediate)
         return engine, engine.execution_options(**{READING: True})
     from mgmt.catalog.db.postgresql import own
 
     try:
-        # One connection stays open: a login may be allowed no other.
-        engine = create_engine(own(url), hide_parameters=True, pool_pre_ping=True, pool_size=1, use_native_hstore=False)
+        # Each thread uses one connection, which stays open: a login may be allowed no other.
+        size = 1 if patient else CONNECTIONS
+        engine = create_engine(
+            own(url), hide_parameters=True, pool_pre_ping=True, pool_size=size, use_native_hstore=False
+        )
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             "a PostgreSQL catalog needs psycopg", next_step="pip install 'mgmt-archive[postgres]'"
         ) from error
     from mgmt.catalog.db.commit_recovery import recover_commits
 
-    recover_commits(engine)
+    recover_commits(engine, patient=patient)
     return engine, engine.execution_options(isolation_level="AUTOCOMMIT")
 
 

@@ -41,7 +41,7 @@ class Folders:
         self._host = host
         self._folders: set[str] = set()
         self._archives = array("q")
-        database.listen("after_flush", self._note)
+        database.listen("after_flush", self._note, everywhere=True)
 
     def changed(self) -> list[str]:
         """The folders with changes since the last call. The catalog is read only if there are any."""

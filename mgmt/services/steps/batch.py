@@ -3,20 +3,21 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from mgmt.catalog import BatchRecord, OperationRecord, Status
 from mgmt.errors import CatalogError, IntegrityError, MgmtError, PartialError, Problem, ProblemError
 from mgmt.services.steps.context import Context
+from mgmt.services.steps.footprint import Footprint
+from mgmt.services.steps.parallel import Parallel, ParallelRun
+from mgmt.services.steps.tally import Tally
 from mgmt.signals import may_stop
 
 logger = logging.getLogger(__name__)
 Record = TypeVar("Record", bound=OperationRecord)
 Result = TypeVar("Result")
-
-LISTED = 100
-"""Targets that the record of a batch lists as left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class Outcome(Generic[Result]):
         """Whether everything was done. Skipping what one was asked to skip counts as done."""
         return self.error is None and self.partial is None
 
+    def without_record(self) -> "Outcome[Result]":
+        """The same to count: a thousand records take 20 MiB of memory."""
+        return replace(self, record=None)
+
 
 def run_batch(
     targets: Sequence[str],
@@ -51,40 +56,101 @@ def run_batch(
     it lists what is left, also if the process is killed. Without targets there is nothing to record. What happens if it
     cannot be recorded is up to `unrecorded` (`Journal.record`).
     """
+    return _run(targets, _Attempts(work, context), name, _one_by_one, unrecorded)
+
+
+def run_parallel(
+    targets: Sequence[str],
+    work: Callable[[str, Context], Record],
+    context: Context,
+    *,
+    name: str,
+    parallel: Parallel,
+) -> Generator[Outcome[Record], None, None]:
+    """Like `run_batch`, but work on several targets at a time; they end as they would one after the other.
+
+    Each outcome is yielded in the order of the targets.
+    """
+
+    def each(attempts: _Attempts[Record], tally: Tally) -> Generator[Outcome[Record], None, None]:
+        return ParallelRun(attempts.attempt, attempts.failed, attempts.context, tally, shared).run()
+
+    def footprint(target: str) -> Footprint | None:
+        return _attempt(target, parallel.footprint).record
+
+    shared = replace(parallel, footprint=footprint)
+
+    return _run(targets, _Attempts(work, context), name, each if parallel.jobs > 1 else _one_by_one)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempts(Generic[Record]):
+    """Work on the targets of a batch: every error ends as an outcome."""
+
+    work: Callable[[str, Context], Record]
+    context: Context
+
+    def within(self, batch: str) -> "_Attempts[Record]":
+        return _Attempts(self.work, self.context.within(batch))
+
+    def attempt(self, target: str, context: Context) -> Outcome[Record]:
+        """Work on `target`; with another catalog than that of this context, its record can be read in any thread."""
+
+        def work(target: str) -> Record:
+            record = self.work(target, context)
+            if context.catalog is not self.context.catalog:
+                context.catalog.database.detach(record)
+            return record
+
+        return _attempt(target, work, self.context.parent)
+
+    def failed(self, target: str, error: MgmtError) -> Outcome[Record]:
+        """The outcome of a target that could not begin."""
+        return Outcome(target, error=error, batch=self.context.parent)
+
+
+_Each = Callable[[_Attempts[Record], Tally], Generator[Outcome[Record], None, None]]
+
+
+def _run(
+    targets: Sequence[str],
+    attempts: _Attempts[Record],
+    name: str,
+    each: _Each[Record],
+    unrecorded: Callable[[CatalogError], None] | None = None,
+) -> Generator[Outcome[Record], None, None]:
+    context = attempts.context
     if len(targets) < 2:
         for target in targets:
-            yield _attempt(target, lambda each: work(each, context))
+            yield attempts.attempt(target, context)
         return
     batch = BatchRecord(target_path=name, target_name=name, command_args=dict(context.command_args))
-    batch.details = _progress(targets, [], targets)
+    tally = Tally(batch, targets)
     with context.catalog.journal.record(batch, unrecorded=unrecorded):
         outcomes: list[Outcome[Record]] = []
-        within = context.within(batch.operation_id)
-        for number, target in enumerate(targets):
-            may_stop()
-            left = [each.target for each in outcomes if not each.is_done]
-            batch.details = _progress(targets, left, targets[number:])  # committed as the next operation begins
-            outcome = _attempt(target, lambda each: work(each, within), batch.operation_id)
-            outcomes.append(outcome)
-            yield outcome
-        left = [each.target for each in outcomes if not each.is_done]
-        batch.details = _progress(targets, left, ())
-        if left:
-            batch.status = Status.PARTIAL if len(left) < len(targets) else Status.FAILED
+        with closing(each(attempts.within(batch.operation_id), tally)) as in_turn:
+            for outcome in in_turn:
+                outcomes.append(outcome.without_record())
+                yield outcome
+        tally.note()
+        if undone := sum(not outcome.is_done for outcome in outcomes):
+            batch.status = Status.PARTIAL if undone < len(targets) else Status.FAILED
             batch.error_message = _summary(outcomes)
+
+
+def _one_by_one(attempts: _Attempts[Record], tally: Tally) -> Generator[Outcome[Record], None, None]:
+    for number, target in enumerate(tally.targets):
+        may_stop()
+        tally.note()  # committed as the operation begins
+        outcome = attempts.attempt(target, attempts.context)
+        tally.end(number, is_done=outcome.is_done)
+        yield outcome
 
 
 def preview_each(targets: Iterable[str], work: Callable[[str], Result]) -> Generator[Outcome[Result], None, None]:
     """Yield what `work(target)` says would be done with each target, or the error that it would end with."""
     for target in targets:
         yield _attempt(target, work)
-
-
-def _progress(targets: Sequence[str], undone: Sequence[str], to_come: Sequence[str]) -> dict[str, object]:
-    """The details of a batch. Only the first of what is left are listed: there may be very many."""
-    left = [*undone[:LISTED], *to_come[:LISTED]][:LISTED]
-    done = len(targets) - len(undone) - len(to_come)
-    return {"targets": len(targets), "done": done, **({"left": left} if left else {})}
 
 
 def _attempt(target: str, work: Callable[[str], Result], batch: str | None = None) -> Outcome[Result]:

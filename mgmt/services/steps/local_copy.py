@@ -6,6 +6,7 @@ The record says where the copy will be before anything is written; the copy gets
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import BinaryIO
 
 from mgmt.archive import fsync_folder, make_folders, partial_name, rename_noreplace
@@ -40,7 +41,7 @@ def local_copy(record: UploadRecord) -> Iterator[BinaryIO | None]:
         return
     path = _temporary(record)
     try:
-        with open(path, "wb") as file:
+        with open(path, "wb", opener=partial(os.open, mode=0o600)) as file:  # whatever the umask is in other threads
             yield file
     except BaseException:  # the catalog may be unreachable, so the record cannot be asked
         with suppress(FileNotFoundError):

@@ -25,6 +25,7 @@ from mgmt.services.steps.overlaps import (
     store_folder,
     watched,
 )
+from mgmt.services.steps.throttle import Bandwidth
 from mgmt.storage import ObjectStore, check_key, key_for
 from mgmt.words import operand
 
@@ -33,7 +34,7 @@ ABSENT = "there is no such file or folder"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadOptions:
-    """What the user may choose for an upload. `bandwidth` is in bytes per second."""
+    """What the user may choose for an upload."""
 
     key: str | None = None
     storage_class: str | None = None
@@ -47,7 +48,7 @@ class UploadOptions:
     keep_archive: str | None = None
     xattrs: bool = False
     owners: bool = False
-    bandwidth: int | None = None
+    bandwidth: Bandwidth | None = None
     completed_dir: str = "completed"
     threads: int = 4
     part_size: int | None = None

@@ -80,7 +80,7 @@ def unless_part_of_another(
                 if above in moved:
                     return moved[above]
         record = upload(target, context)
-        if record.completed_dir_path is not None:
+        if record.completed_dir_path is not None and os.path.isdir(record.completed_dir_path):
             moved[str(record.target_path)] = record
         return record
 

@@ -15,13 +15,17 @@ from mgmt.catalog import Catalog, FileRecord, Location, SearchRecord, UploadReco
 from mgmt.catalog.db import commit_recovery
 from mgmt.catalog.schema import migrate, soundness
 from mgmt.errors import CatalogError
+from mgmt.progress import NoProgress
+from mgmt.services.steps.context import Context
+from mgmt.services.steps.workers import Task, Workers
+from mgmt.storage import open_store
 from tests import pgbouncer
 from tests.catalogs import PostgreSQLCatalog
 from tests.postgresql import PostgreSQL
 from tests.program import Program
 
 COMMANDS = (
-    "upload notes",
+    "upload notes one two three",
     *["search notes"] * 3,
     "log",
     "ls",
@@ -54,7 +58,8 @@ def run_everything(url: str, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     program = Program(tmp_path, f"file://{tmp_path}/store", catalogs=_Fixed(url))  # type: ignore[arg-type]
     (program.work / "notes").mkdir()
-    (program.work / "notes" / "été").write_text("x")
+    for name in ("notes/été", "one", "two", "three"):
+        (program.work / name).write_text(name)
     for line in COMMANDS:
         done = program.run(*line.split())
         assert done.returncode == 0, (line, done.stderr)
@@ -116,6 +121,27 @@ def lonely(postgresql_server: PostgreSQL) -> Iterator[str]:
 
 def test_every_command_needs_one_connection(lonely: str, tmp_path: Path) -> None:
     run_everything(lonely, tmp_path)
+
+
+@pytest.mark.parametrize(("limit", "beside"), [(1, 0), (2, 0), (3, 0), (4, 2), (9, 4)])
+def test_workers_leave_a_connection_free(
+    limit: int, beside: int, lonely: str, postgresql_server: PostgreSQL, tmp_path: Path
+) -> None:
+    """At once: no connection is waited for. Fewer than two are no use."""
+    login = urlsplit(lonely).username
+    postgresql_server.execute(f"ALTER ROLE {login} CONNECTION LIMIT {limit}")
+    catalog = open_catalog(lonely)
+    catalog.metadata.list_files()
+    context = Context(lambda _: open_store(f"file://{tmp_path}"), catalog, NoProgress())
+    workers: Workers[str] = Workers(4, context)
+    assert workers.count == beside
+    tasks = [Task[str](lambda own: own.catalog.database.name) for _ in range(3 if beside else 0)]
+    for task in tasks:
+        workers.submit(task)
+    workers.dismiss()
+    workers.join()
+    assert {task.result for task in tasks} <= {catalog.database.name}
+    catalog.close()
 
 
 def test_an_operation_goes_on_if_its_heartbeat_gets_no_connection(lonely: str, monkeypatch: pytest.MonkeyPatch) -> None:

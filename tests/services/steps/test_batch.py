@@ -1,14 +1,18 @@
 """What stands for several targets: the record of the batch, and the error."""
 
+import gc
 import json
 import os
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mgmt import archive
 from mgmt.errors import ConflictError, MgmtError, NotFoundError, PartialError
 from mgmt.services.steps.batch import Outcome, verdict
+from mgmt.services.steps.move_original import finish_upload
 from mgmt.storage import key_for
 from tests.program import Program
 
@@ -145,3 +149,24 @@ def test_a_file_without_a_size_is_not_archived_as_empty(on_directory: Program) -
     assert done.returncode == 3, done
     assert "/proc/version cannot be archived: it does not hold the 0 bytes" in done.stderr
     assert [each["name"] for each in on_directory.json("ls", "--live")] == ["notes.tar.gz"]
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_a_record_is_forgotten_once_it_is_shown(mgmt: Program, monkeypatch: pytest.MonkeyPatch, jobs: str) -> None:
+    """Memory does not grow with the number of targets."""
+    records: list[weakref.ref[object]] = []
+    alive: list[int] = []
+
+    def finish(record: object, *arguments: Any) -> None:
+        records.append(weakref.ref(record))
+        gc.collect()
+        alive.append(sum(each() is not None for each in records))
+        finish_upload(record, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("mgmt.services.upload.finish_upload", finish)
+    monkeypatch.setattr("mgmt.services.steps.parallel.QUEUED", 1)
+    names = [f"file {number}" for number in range(20)]
+    for name in names:
+        (mgmt.work / name).write_text(name)
+    assert mgmt.run("-o", "jsonl", "upload", "--jobs", jobs, *names).returncode == 0
+    assert max(alive) <= 2 * int(jobs) + 2
