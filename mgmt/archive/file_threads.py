@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from mgmt.archive.blocks import Data
@@ -53,7 +53,7 @@ class FileThreads:
         self._batch = _Batch()
         self._pending: deque[_Batch] = deque()
 
-    def write(self, file: File, member: Member, content: Iterable[Data]) -> None:
+    def write(self, file: File, member: Member, content: list[Data]) -> None:
         """Write `file` in a thread. Its folder is duplicated and need not stay open."""
         batch = self._batch
         if file.refusal is None:
@@ -61,7 +61,7 @@ class FileThreads:
                 batch.folders.append(os.dup(file.folder))
                 batch.above = above
             file.folder = batch.folders[-1]
-        batch.files.append((file, list(content)))
+        batch.files.append((file, content))
         self.add(member, file)
 
     def add(self, member: Member, file: File | None = None) -> None:

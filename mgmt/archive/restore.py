@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from mgmt.archive.blocks import Data
@@ -77,7 +77,7 @@ class Restoration:
         error of a file may be raised by a later call.
         """
         place = (self._root, *parts)
-        xattrs = _users(content.xattrs()) if isinstance(content, Content) else {}
+        xattrs = _users(content) if isinstance(content, Content) else {}
         facts = Facts(member.path, member.mode & _KEPT_MODES, member.mtime_ns, xattrs)
         try:
             if member.type == "f":
@@ -196,11 +196,11 @@ class Restoration:
             file = File(place, facts, self._enter_above(place), sync)
         except UnsupportedError as error:
             file = File(place, facts, -1, sync, refusal=error)
-        pieces = self._counted(content)
         if member.size <= AT_HAND:
-            self._threads.write(file, member, pieces)
+            self._threads.write(file, member, list(content))
+            self._on_bytes(member.size)
         else:
-            file.write(pieces)
+            file.write(self._counted(content))
             self._threads.add(member, file)
 
     def _counted(self, content: Iterable[Data]) -> Iterator[Data]:
@@ -257,6 +257,7 @@ class Restoration:
         return self._top.enter(above)
 
 
-def _users(xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+def _users(content: Content) -> dict[bytes, bytes]:
     """The attributes that any user may set; the others belong to the system that the archive comes from."""
-    return {name: value for name, value in xattrs.items() if name.startswith(b"user.")}
+    xattrs = content.xattrs()
+    return {name: value for name, value in xattrs.items() if name.startswith(b"user.")} if xattrs else xattrs

@@ -15,6 +15,7 @@ _NOT_KEPT = {b"3": "a character device", b"4": "a block device", b"6": "a FIFO"}
 _EXTENDED = b"xXgLK"
 _LONG_NAME, _LONG_LINK, _GLOBAL = b"LKg"
 _SPARSE = b"GNU.sparse."
+_XATTR = b"SCHILY.xattr."
 _PAX_RECORD = re.compile(rb"(\d{1,7}) ")
 _TIME = re.compile(rb"(-?)(\d{1,18})(?:\.(\d*))?")
 
@@ -43,12 +44,10 @@ class Content:
 
     def xattrs(self) -> dict[bytes, bytes]:
         """The extended attributes of the member. Raises IntegrityError when one has an invalid name."""
-        start = b"SCHILY.xattr."
-        xattrs = {
-            keyword[len(start) :].replace(b"%3D", b"=").replace(b"%25", b"%"): value
-            for keyword, value in self._pax.items()
-            if keyword.startswith(start)
-        }
+        xattrs: dict[bytes, bytes] = {}
+        for keyword, value in self._pax.items():
+            if keyword.startswith(_XATTR):
+                xattrs[keyword[len(_XATTR) :].replace(b"%3D", b"=").replace(b"%25", b"%")] = value
         for name in xattrs:
             if not name or b"\0" in name:
                 raise IntegrityError(f"the archive holds an attribute with the invalid name {name!r}")
