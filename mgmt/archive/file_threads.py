@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from mgmt.archive.blocks import Data
 from mgmt.archive.member import Member
-from mgmt.archive.restored_file import File
+from mgmt.archive.restored_file import File, Parts
 from mgmt.signals import held
 
 AT_HAND = 1 << 20
@@ -27,15 +27,15 @@ class _Batch:
         self.members: list[tuple[Member, File | None]] = []
         self.files: list[tuple[File, list[Data]]] = []
         self.folders: list[int] = []
-        self.above: object = None
+        self.above: Parts | None = None  # what the last of the folders is
         self.size = 0
-        self.written: Future[None] | None = None
 
     def write(self) -> None:
-        for file, pieces in self.files:
-            file.write(pieces)
+        for file, content in self.files:
+            file.write(content)
 
     def close(self) -> None:
+        """Close the folders. May be called twice."""
         while self.folders:
             os.close(self.folders.pop())
 
@@ -44,17 +44,18 @@ class FileThreads:
     """Two threads that write files, batch by batch.
 
     `on_member` is called in the calling thread with each member, and with its file once that is written. An error of a
-    thread is raised by the next call. Memory is bounded: at most 4 batches of about 1 MiB exist at a time.
+    thread is raised by a later call, at the latest by `settle`. Memory is bounded: of at most 5 batches, each holds
+    the members of 1 MiB of tar, and one more.
     """
 
     def __init__(self, on_member: OnMember) -> None:
         self._on_member = on_member
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mgmt-write")
         self._batch = _Batch()
-        self._pending: deque[_Batch] = deque()
+        self._pending: deque[tuple[_Batch, Future[None]]] = deque()
 
     def write(self, file: File, member: Member, content: list[Data]) -> None:
-        """Write `file` in a thread. Its folder is duplicated and need not stay open."""
+        """Write `file` with this content in a thread. Its folder is duplicated and need not stay open."""
         batch = self._batch
         if file.refusal is None:
             if batch.above != (above := file.place[:-1]):
@@ -65,7 +66,7 @@ class FileThreads:
         self.add(member, file)
 
     def add(self, member: Member, file: File | None = None) -> None:
-        """Pass on `member` when those before it are written."""
+        """Pass on `member` after those before it."""
         batch = self._batch
         batch.members.append((member, file))
         batch.size += member.data_offset + member.size - member.header_offset
@@ -83,22 +84,19 @@ class FileThreads:
         """Let the threads end, so that nothing is written any more. May be called at any time."""
         with held():
             self._pool.shutdown(cancel_futures=True)
-            for batch in (*self._pending, self._batch):
+            for batch, _ in self._pending:
                 batch.close()
-            self._pending.clear()
+            self._batch.close()
 
     def _submit(self) -> None:
-        batch = self._batch
-        batch.written = self._pool.submit(batch.write)
-        self._pending.append(batch)
+        self._pending.append((self._batch, self._pool.submit(self._batch.write)))
         self._batch = _Batch()
         if len(self._pending) > _PENDING:
             self._finish_oldest()
 
     def _finish_oldest(self) -> None:
-        batch = self._pending[0]
-        if batch.written is not None:
-            batch.written.result()
+        batch, written = self._pending[0]
+        written.result()
         for member, file in batch.members:
             self._on_member(member, file)
         batch.close()

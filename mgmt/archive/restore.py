@@ -113,8 +113,10 @@ class Restoration:
 
     def close(self) -> None:
         """Let the threads end, and close the descriptors."""
-        self._threads.close()
-        self._top.close()
+        try:
+            self._threads.close()
+        finally:
+            self._top.close()
 
     def _finish_folder(self, place: Parts, facts: Facts) -> None:
         try:
