@@ -25,6 +25,7 @@ class Folders:
         self._top = os.open(path, OPEN_FOLDER & ~os.O_NOFOLLOW)
         self._here = os.dup(self._top)
         self._parts: list[bytes] = []
+        self._entered: Sequence[bytes] | None = ()
         self._above: list[tuple[int, int]] = []  # device and inode of the folder that holds each of the parts
 
     def enter(self, parts: Sequence[bytes]) -> int:
@@ -32,6 +33,9 @@ class Folders:
 
         Raises OSError where there is no folder, and IntegrityError when one was moved concurrently.
         """
+        if parts == self._entered:
+            return self._here
+        self._entered = None
         common = 0
         for old, new in zip(self._parts, parts, strict=False):
             if old != new:
@@ -51,6 +55,7 @@ class Folders:
             self._go(os.open(part, OPEN_FOLDER, dir_fd=self._here))
             self._above.append(above)
             self._parts.append(part)
+        self._entered = parts
         return self._here
 
     def close(self) -> None:

@@ -9,7 +9,8 @@ from mgmt.archive.dirfd import remove_tree
 from mgmt.archive.index_lines import IndexEnd
 from mgmt.archive.member import Digest, Member, decode, encode
 from mgmt.archive.move import fsync_folder, partial_name, rename_noreplace
-from mgmt.archive.restore import NO_NAME, Parts, Restoration, Unsupported
+from mgmt.archive.restore import Restoration, Unsupported
+from mgmt.archive.restored_file import NO_NAME, Parts
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, NotFoundError
 from mgmt.progress import Progress
 from mgmt.signals import finish_first
@@ -78,21 +79,20 @@ def extract(
     if os.path.lexists(temporary):
         raise ConflictError(f"{temporary} already exists: it is left over from an interrupted run")
     try:
-        restoration = Restoration(destination, partial, progress.advance, skip_unsupported=wanted.skip_unsupported)
+        extraction = _Extraction(destination, partial, wanted, progress)
         try:
-            extraction = _Extraction(restoration, destination, wanted)
             for each, content in members:
                 extraction.take(each, content)
-            extracted = extraction.result()
-            restoration.finish()
-            extracted = replace(extracted, unsupported=tuple(restoration.unsupported))
+            extracted = extraction.finish()
             finish_first()
             give_name(temporary, extracted.path)
             fsync_folder(destination)
             return extracted
         finally:
-            restoration.close()
-            remove_partial(destination, token)
+            try:
+                extraction.close()
+            finally:
+                remove_partial(destination, token)
     except OSError as error:
         raise MgmtError(f"{destination} cannot be written to: {error.strerror}") from error
 
@@ -138,8 +138,10 @@ def remove_partial(destination: str, token: str) -> None:
 class _Extraction:
     """Decides where each member belongs, and whether all of them are what was expected."""
 
-    def __init__(self, restoration: Restoration, destination: str, wanted: Wanted) -> None:
-        self._restoration = restoration
+    def __init__(self, destination: str, partial: str, wanted: Wanted, progress: Progress) -> None:
+        self._restoration = Restoration(
+            (destination, partial), progress.advance, self._restored, skip_unsupported=wanted.skip_unsupported
+        )
         self._destination = destination
         self._wanted = wanted
         self._base = _parts(wanted.member) if wanted.member is not None else None
@@ -147,7 +149,8 @@ class _Extraction:
         self._digest = Digest()
         self._members = self._size = 0
         self._seen = 0
-        self._file: bytes | None = None
+        self._is_file = False
+        self._file: bytes | None = None  # the sha256 of the last member
 
     def take(self, member: Member, content: Iterable[Data]) -> None:
         """Restore `member`, if it is wanted."""
@@ -178,15 +181,25 @@ class _Extraction:
         self._size += member.size
         if limits.size is not None and self._size > limits.size:
             raise IntegrityError(f"the archive holds more than the {limits.size} bytes that are recorded")
-        sha256 = self._restoration.put(parts, member, content, linked)
-        if sha256 is not None:
-            member = member.with_sha256(sha256)
-        if not parts:
-            self._file = sha256
-        self._digest.add(member)
+        self._is_file = not parts and member.type == "f"
+        self._restoration.put(parts, member, content, linked)
 
-    def result(self) -> Extracted:
-        """What was restored, compared with what is expected."""
+    def finish(self) -> Extracted:
+        """Compare what was restored with what is expected, and complete it on disk."""
+        self._restoration.settle()
+        extracted = self._result()
+        self._restoration.finish()
+        return replace(extracted, unsupported=tuple(self._restoration.unsupported))
+
+    def close(self) -> None:
+        """Write nothing any more."""
+        self._restoration.close()
+
+    def _restored(self, member: Member) -> None:
+        self._digest.add(member)
+        self._file = member.sha256
+
+    def _result(self) -> Extracted:
         if self._members == 0:
             if self._wanted.member is not None and self._wanted.digest is None:
                 raise NotFoundError(
@@ -200,7 +213,7 @@ class _Extraction:
         return Extracted(
             path=self._path(),
             digest=digest,
-            file_sha256=self._file.hex() if self._file else None,
+            file_sha256=self._file.hex() if self._file and self._is_file else None,
             members=self._members,
             size=self._size,
         )

@@ -7,11 +7,12 @@ from zlib_ng import zlib_ng
 from mgmt.archive.blocks import Data
 from mgmt.errors import IntegrityError
 
-_AT_ONCE = 1 << 16  # bytes of input; deflate expands them at most 1032 times
+_AT_ONCE = 1 << 16  # bytes of input
+_PIECE = 1 << 20
 
 
 def inflate(chunks: Iterable[Data], name: str = "the archive") -> Iterator[bytes]:
-    """The content of a gzip stream (RFC 1952) of one or more members, piece by piece.
+    """The content of a gzip stream (RFC 1952) of one or more members, in pieces of at most 1 MiB.
 
     Zeros after the end are padding. Raises IntegrityError for a stream that is damaged, truncated or not gzip; for a
     wrong trailer, only after the whole content was yielded. `name` is what the errors call the archive.
@@ -24,12 +25,12 @@ def inflate(chunks: Iterable[Data], name: str = "the archive") -> Iterator[bytes
                 break
             begun, complete = True, False
             try:
-                piece = inflater.decompress(data)
+                piece = inflater.decompress(data, _PIECE)
             except zlib_ng.error as error:  # type: ignore[misc]  # the stub is wrong: it is a class
                 raise IntegrityError(f"{name} is damaged or not gzip ({error})") from error
             if piece:
                 yield piece
-            data = b""
+            data = inflater.unconsumed_tail
             if inflater.eof:
                 complete, data, inflater = True, inflater.unused_data, zlib_ng.decompressobj(31)
     if not complete:

@@ -37,7 +37,7 @@ class Member(NamedTuple):
 
     def with_sha256(self, sha256: bytes) -> "Member":
         """The same member with the hash of its content."""
-        return self._replace(sha256=sha256)
+        return Member(*self[:7], sha256, self.link)  # a third of the time of _replace
 
 
 class Digest:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 from mgmt.archive import limits
 from mgmt.archive.blocks import Data
@@ -13,6 +12,10 @@ from mgmt.errors import IntegrityError
 
 _TYPES: dict[bytes, Type] = {b"0": "f", b"\0": "f", b"7": "f", b"1": "h", b"2": "l", b"5": "d"}
 _NOT_KEPT = {b"3": "a character device", b"4": "a block device", b"6": "a FIFO"}
+_EXTENDED = b"xXgLK"
+_LONG_NAME, _LONG_LINK, _GLOBAL = b"LKg"
+_SPARSE = b"GNU.sparse."
+_XATTR = b"SCHILY.xattr."
 _PAX_RECORD = re.compile(rb"(\d{1,7}) ")
 _TIME = re.compile(rb"(-?)(\d{1,18})(?:\.(\d*))?")
 
@@ -41,12 +44,10 @@ class Content:
 
     def xattrs(self) -> dict[bytes, bytes]:
         """The extended attributes of the member. Raises IntegrityError when one has an invalid name."""
-        start = b"SCHILY.xattr."
-        xattrs = {
-            keyword[len(start) :].replace(b"%3D", b"=").replace(b"%25", b"%"): value
-            for keyword, value in self._pax.items()
-            if keyword.startswith(start)
-        }
+        xattrs: dict[bytes, bytes] = {}
+        for keyword, value in self._pax.items():
+            if keyword.startswith(_XATTR):
+                xattrs[keyword[len(_XATTR) :].replace(b"%3D", b"=").replace(b"%25", b"%")] = value
         for name in xattrs:
             if not name or b"\0" in name:
                 raise IntegrityError(f"the archive holds an attribute with the invalid name {name!r}")
@@ -85,8 +86,13 @@ def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[t
     """
     stream = _Stream(tar)
     common: dict[bytes, bytes] = {}
-    while header := _next_header(stream, common):
-        pax, ustar, typeflag = header.pax, header.ustar, header.ustar[156:157]
+    while True:
+        offset = stream.offset
+        found = _next_header(stream, common)
+        if found is None:
+            break
+        pax, ustar = found
+        typeflag = ustar[156:157]
         if typeflag == b"V":  # a volume label
             continue
         size = _decimal(pax[b"size"]) if b"size" in pax else _number(ustar[124:136])
@@ -96,7 +102,7 @@ def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[t
         kind = _TYPES.get(typeflag)
         if typeflag == b"\0" and _name(ustar).endswith(b"/"):  # as written before POSIX
             kind = "d"
-        if kind is None or any(keyword.startswith(b"GNU.sparse.") for keyword in pax):
+        if kind is None or _SPARSE in pax:
             reason = _NOT_KEPT.get(typeflag, "a sparse file" if typeflag in b"0S" else f"of type {decode(typeflag)!r}")
             if on_skip is None:
                 raise IntegrityError(f"the archive holds {path}, {reason}, which mgmt cannot restore")
@@ -105,121 +111,125 @@ def read_members(tar: Iterable[Data], on_skip: Skip | None = None) -> Iterator[t
             continue
         if kind != "f":
             size = 0
-        member = Member(
-            path=path,
-            type=kind,
-            mode=_number(ustar[100:108]) & 0o7777,
-            mtime_ns=_time(pax[b"mtime"]) if b"mtime" in pax else _checked(_number(ustar[136:148]) * 10**9),
-            size=size,
-            header_offset=header.offset,
-            data_offset=stream.offset,
-            sha256=None,
-            link=_link(kind, pax.get(b"linkpath") or _text(ustar[157:257])),
-        )
+        mode = _number(ustar[100:108]) & 0o7777
+        mtime_ns = _time(pax[b"mtime"]) if b"mtime" in pax else _checked(_number(ustar[136:148]) * 10**9)
+        link = None if kind in "fd" else _link(kind, pax.get(b"linkpath") or _text(ustar[157:257]))
         content = Content(stream, size, pax, ustar)
-        yield member, content
+        yield Member(path, kind, mode, mtime_ns, size, offset, stream.offset, None, link), content
         content.skip()
     stream.drain()
 
 
-class _Header(NamedTuple):
-    """Everything before a member's content: its offset, the extended records, and the last header."""
+def _next_header(stream: "_Stream", common: dict[bytes, bytes]) -> tuple[dict[bytes, bytes], bytes] | None:
+    """The extended records and the last header of the next member; None at the end of the tar.
 
-    offset: int
-    pax: dict[bytes, bytes]
-    ustar: bytes
-
-
-def _next_header(stream: "_Stream", common: dict[bytes, bytes]) -> _Header | None:
-    """The next member's header; None at the end of the tar. Global records are added to `common`."""
-    offset = stream.offset
-    pax = dict(common)
+    Global records are added to `common`.
+    """
+    pax = common.copy()
     for extended in range(limits.EXTENDED_IN_A_ROW):
         header = stream.header()
         if header is None:
             if extended:
                 raise IntegrityError("the tar ends after an extended header")
             return None
-        typeflag = header[156:157]
-        if typeflag not in b"xXgLK":
-            return _Header(offset, pax, header)
+        typeflag = header[156]
+        if typeflag not in _EXTENDED:
+            return pax, header
         body = stream.extension(_number(header[124:136]))
-        if typeflag == b"L":
+        if typeflag == _LONG_NAME:
             pax[b"path"] = _text(body)
-        elif typeflag == b"K":
+        elif typeflag == _LONG_LINK:
             pax[b"linkpath"] = _text(body)
         else:
             records = _pax_records(body)
             pax.update(records)
-            if typeflag == b"g":
+            if typeflag == _GLOBAL:
                 common.update(records)
-    raise IntegrityError(f"the tar has too many extended headers at offset {offset}")
+    raise IntegrityError(f"the tar has too many extended headers at offset {stream.offset}")
 
 
 class _Stream:
     """A stream of bytes, read in other lengths than it arrives in."""
 
     def __init__(self, pieces: Iterable[Data]) -> None:
-        self.offset = 0
         self._pieces = iter(pieces)
         self._piece = memoryview(b"")
+        self._size = self._at = 0  # of the piece, and in it
+        self._before = 0
+
+    @property
+    def offset(self) -> int:
+        """The number of bytes read."""
+        return self._before + self._at
+
+    def _is_at_end(self) -> bool:
+        """Whether there is no more byte. Goes on to the next piece at the end of one."""
+        while self._at == self._size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return True
+            self._before += self._size
+            self._piece, self._size, self._at = memoryview(piece), len(piece), 0
+        return False
 
     def some(self, most: int) -> memoryview:
         """At least one byte, at most `most`, without a copy."""
-        while not self._piece:
-            piece = next(self._pieces, None)
-            if piece is None:
-                raise IntegrityError("the tar is truncated")
-            self._piece = memoryview(piece)
-        taken = self._piece[:most]
-        self._piece = self._piece[len(taken) :]
-        self.offset += len(taken)
-        return taken
+        if self._is_at_end():
+            raise IntegrityError("the tar is truncated")
+        start = self._at
+        self._at = stop = min(start + most, self._size)
+        return self._piece[start:stop]
 
     def exactly(self, count: int) -> bytes:
-        first = bytes(self.some(count)) if count else b""
-        if len(first) == count:
-            return first
-        pieces = [first]
-        count -= len(first)
+        start = self._at
+        if (stop := start + count) <= self._size:
+            self._at = stop
+            return self._piece[start:stop].tobytes()
+        pieces = []
         while count:
-            pieces.append(bytes(self.some(count)))
+            pieces.append(self.some(count))
             count -= len(pieces[-1])
         return b"".join(pieces)
 
     def skip(self, count: int) -> None:
-        while count:
-            count -= len(self.some(count))
+        while (left := self._size - self._at) < count:
+            count -= left
+            self._at = self._size
+            if self._is_at_end():
+                raise IntegrityError("the tar is truncated")
+        self._at += count
 
     def header(self) -> bytes | None:
         """The next header, with its checksum verified; None at the end of the tar: zeros, or no more bytes."""
-        while not self._piece:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return None
-            self._piece = memoryview(piece)
-        header = self.exactly(RECORD)
-        if header.count(0) == RECORD:
+        if self._is_at_end():
             return None
-        if _number(header[148:156]) != byte_sum(header) - sum(header[148:156]) + 8 * 32:
+        header = self.exactly(RECORD)
+        if not header[0] and header.count(0) == RECORD:
+            return None
+        stated = header[148:156]
+        if _number(stated) != byte_sum(header) - sum(stated) + 8 * 32:
             raise IntegrityError(f"no valid tar header at offset {self.offset - RECORD}")
         return header
 
     def extension(self, size: int) -> bytes:
         if not 0 <= size <= limits.EXTENDED:
             raise IntegrityError(f"the tar has an extended header of {size} bytes at offset {self.offset}")
-        body = self.exactly(size)
-        self.skip(padding(size))
-        return body
+        return self.exactly(size + padding(size))[:size]
 
     def drain(self) -> None:
-        for piece in self._pieces:
-            self.offset += len(piece)
-        self.offset += len(self._piece)
+        while not self._is_at_end():
+            self._at = self._size
 
 
 def _number(field: bytes) -> int:
     """Octal digits, or GNU's base 256 for larger numbers."""
+    try:
+        return int(field.rstrip(b" \0"), 8)
+    except ValueError:
+        return _rare_number(field)
+
+
+def _rare_number(field: bytes) -> int:
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F if field[0] != 0xFF else 0xFF]) + field[1:], "big", signed=True)
     try:
@@ -260,7 +270,7 @@ def _pax_records(body: bytes) -> dict[bytes, bytes]:
         keyword, equals, value = body[match.end() : end - 1].partition(b"=")
         if not equals:
             raise IntegrityError("an extended header is damaged")
-        records[keyword] = value
+        records[_SPARSE if keyword.startswith(_SPARSE) else keyword] = value
         at = end
     return records
 
@@ -272,10 +282,8 @@ def _name(header: bytes) -> bytes:
     return name
 
 
-def _link(kind: Type, target: bytes) -> str | None:
-    if kind == "l":
-        return decode(target)
-    return _path(target) if kind == "h" else None
+def _link(kind: Type, target: bytes) -> str:
+    return decode(target) if kind == "l" else _path(target)
 
 
 def _path(path: bytes) -> str:

@@ -85,6 +85,27 @@ HOSTILE: dict[str, list[Entry]] = {
     "the root twice": [(DIR, "r", ""), (DIR, "r", "")],
     "a file below a file": [(DIR, "r", ""), (FILE, "r/f", ""), (FILE, "r/f/evil", "")],
     "a file below the root that is one": [(FILE, "r", ""), (FILE, "r/evil", "")],
+    "a file over a folder": [(DIR, "r", ""), (DIR, "r/f", ""), (FILE, "r/f", "")],
+    "a file over a folder without an entry": [(DIR, "r", ""), (FILE, "r/f/g", ""), (FILE, "r/f", "")],
+    "a folder over a file, then a file": [
+        (DIR, "r", ""),
+        (FILE, "r/f", ""),
+        (DIR, "r/f", ""),
+        (FILE, "r/f/evil", ""),
+    ],
+    "a link over a file, then a file": [
+        (DIR, "r", ""),
+        (FILE, "r/l", ""),
+        (LINK, "r/l", OUTSIDE),
+        (FILE, "r/l/evil", ""),
+    ],
+    "a link over a hard link, then a file": [
+        (DIR, "r", ""),
+        (FILE, "r/f", ""),
+        (HARD, "r/h", "r/f"),
+        (LINK, "r/h", OUTSIDE),
+        (FILE, "r/h/evil", ""),
+    ],
     "NUL": [(DIR, "r", ""), (FILE, "r/evil\0.jpg", "")],
     "NUL in a link": [(DIR, "r", ""), (LINK, "r/l", "a\0b")],
     "NUL in a hard link": [(DIR, "r", ""), (FILE, "r/f", ""), (HARD, "r/h", "r/f\0")],
@@ -146,8 +167,15 @@ def everything(root: Path) -> dict[str, tuple[int, int, bytes]]:
     return found
 
 
+@pytest.mark.parametrize("at_once", [False, True], ids=["files at the end", "files at once"])
 @pytest.mark.parametrize("entries", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_archive_is_rejected_and_leaves_no_trace(entries: list[Entry], outside: Path, tmp_path: Path) -> None:
+def test_a_hostile_archive_is_rejected_and_leaves_no_trace(
+    entries: list[Entry], at_once: bool, outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the threads write its files after its other members are read, or each one first."""
+    if at_once:
+        monkeypatch.setattr("mgmt.archive.file_threads._SIZE", 0)
+        monkeypatch.setattr("mgmt.archive.file_threads._PENDING", 0)
     before = everything(tmp_path)
     members = read_members([tar_of(entries, outside)])
     with pytest.raises(MgmtError) as caught:

@@ -78,6 +78,15 @@ def test_inflate_needs_no_index(large: Written) -> None:
     assert digest_members(inflate(chunked(large.object, 10_007))).digest == large.archived.digest
 
 
+def test_pieces_are_bounded_however_well_they_compress(tmp_path: Path) -> None:
+    zeros = tmp_path / "zeros"
+    zeros.write_bytes(bytes(50 * BLOCK))
+    written = write(Tree(os.fspath(zeros), "zeros"), tmp_path / "index")
+    pieces = list(map(len, inflate([written.object])))
+    assert sum(pieces) == written.archived.tar_size
+    assert max(pieces) <= BLOCK
+
+
 def read_all(written: Written) -> bytes:
     return b"".join(read_blocks(written.index, written.fetch, 2))
 

@@ -144,7 +144,7 @@ def test_attributes_that_do_not_fit_are_left_out_and_the_file_is_kept(
     assert [each.path for each in found.unsupported] == ["root/file"]
     assert (out / "root" / "file").read_text() == "content"
     shutil.rmtree(out / "root")
-    monkeypatch.setattr("mgmt.archive.restore._has_room", lambda _: False)
+    monkeypatch.setattr("mgmt.archive.restored_file._has_room", lambda _: False)
     if number == errno.ENOSPC:
         with pytest.raises(MgmtError, match="out cannot be written to: No space left"):
             restore(written, out, skip_unsupported=True)

@@ -47,7 +47,8 @@ COMMANDS = {
     "batch": Command(("upload", "--all"), ("Journal._begin", "_attempt", "move", "Journal.close"), commits=8),
     "download": Command(
         ("download", "other", "--to", "back"),
-        ("find_archive", "open_index", "Restoration.put", "Restoration.finish", "rename_noreplace", "fsync_folder"),
+        ("find_archive", "open_index", "Restoration.put", "FileThreads.settle", "Restoration.finish",
+         "FileThreads.close", "rename_noreplace", "fsync_folder"),
         commits=3, before=(("upload", "other"),), finished=10,
     ),
     "delete": Command(
