@@ -7,8 +7,8 @@ DEFAULT_PART_SIZE = 8 << 20
 """Twice as many requests as with 16 MiB cost no measurable CPU time, and half the memory."""
 MAX_PART_SIZE = 5 << 30
 
-MOST_JOBS = 8
-"""Small targets that one command may upload at a time. Each takes about 8 MiB of memory."""
+MOST_JOBS = 6
+"""Small targets that one command may upload at a time. Each takes up to 10 MiB of memory."""
 
 
 class Level(StrEnum):

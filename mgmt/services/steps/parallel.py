@@ -19,19 +19,17 @@ from mgmt.storage import ObjectStore
 QUEUED = 4
 """Targets for each worker that may begin before the result of an earlier one is there: results come in order."""
 
-MOST_BYTES = 4 * SMALL
+MOST_BYTES = 2 * SMALL
 """Bytes of all targets that are worked on at a time, for the sake of memory."""
 
-FEWEST_REQUESTS, MOST_REQUESTS = 4, 6
-"""Targets at a time to a server by default: each waits for about ten answers, one after the other."""
+USUAL_JOBS = 4
+"""Small targets that are uploaded at a time by default: each waits for about ten answers, one after the other. More
+take more memory, and are not faster unless the store is far away."""
 
 
 def default_jobs(store: ObjectStore) -> int:
     """How many small targets to upload to `store` at a time: a directory is as fast as processors and disks."""
-    processors = len(os.sched_getaffinity(0))
-    if store.bucket is None:
-        return min(processors, MOST_REQUESTS)
-    return max(FEWEST_REQUESTS, min(2 * processors, MOST_REQUESTS))
+    return USUAL_JOBS if store.bucket is not None else min(len(os.sched_getaffinity(0)), USUAL_JOBS)
 
 
 class Ended(Protocol):

@@ -214,7 +214,7 @@ def test_one_job_uses_no_thread(mgmt: Program, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("processors", "bucket", "jobs"),
-    [(1, "b", 4), (2, "b", 4), (3, "b", 6), (64, "b", 6), (1, None, 1), (4, None, 4), (64, None, 6)],
+    [(1, "b", 4), (64, "b", 4), (1, None, 1), (2, None, 2), (64, None, 4)],
 )
 def test_jobs_depend_on_processors_and_store(
     processors: int, bucket: str | None, jobs: int, monkeypatch: pytest.MonkeyPatch
@@ -224,7 +224,7 @@ def test_jobs_depend_on_processors_and_store(
 
 
 def test_jobs_are_limited(mgmt: Program) -> None:
-    for wrong in ("0", "9", "-1", "x"):
+    for wrong in ("0", "7", "-1", "x"):
         assert mgmt.run("upload", "--jobs", wrong, "a").returncode == 2
 
 
