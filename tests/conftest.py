@@ -39,6 +39,14 @@ def _share_models_and_statements() -> Iterator[None]:
         yield
 
 
+_garbage = warm.Garbage()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logfinish() -> None:
+    _garbage.collect()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _reuse_migrated_catalogs(_share_models_and_statements: None) -> Iterator[None]:
     """Tests of the migrations override this."""

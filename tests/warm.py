@@ -11,10 +11,12 @@ They do not change what a command does. Building them takes most of the time of 
 Processes of `python -m mgmt` share nothing.
 """
 
+import ctypes
 import functools
 import gc
 import inspect
 import os
+import resource
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -33,6 +35,9 @@ from sqlalchemy.orm import Mapper
 
 from mgmt.__main__ import GARBAGE
 from mgmt.catalog.db.engine import BUSY_SECONDS
+
+GROWTH = 48 << 20
+"""Bytes after which garbage is collected."""
 
 MOST_STATEMENTS = 5000
 
@@ -100,6 +105,29 @@ def _empty_catalog() -> bytes:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode=DELETE")  # one in memory cannot have a write-ahead log
         return path.read_bytes()
+
+
+class Garbage:
+    """Collects garbage when this process has grown: the larger it is, the longer each fork takes."""
+
+    def __init__(self) -> None:
+        self._before = _resident()
+        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc
+
+    def collect(self) -> None:
+        """Give memory back, unless there is little to give. Called after each test."""
+        if _resident() - self._before < GROWTH:
+            return
+        gc.collect()
+        if self._trim is not None:
+            self._trim(0)
+        self._before = _resident()
+
+
+def _resident() -> int:
+    """The bytes of this process that are in memory."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 @contextmanager

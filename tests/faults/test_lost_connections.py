@@ -66,7 +66,7 @@ def requests(asked: list[bytes]) -> Iterator[Request]:
             connecting = True
         elif b"alembic_version" in text or b"pg_class" in text:
             connecting = False
-        sealing = sealing or b"seal IS NULL" in text
+        sealing = sealing or b"mgmt seals" in text
         if text[:1] != b"X":
             yield Request(number, text, inside, connecting, sealing)
         inside = inside or text[5:].startswith(b"BEGIN")  # what does not begin is begun again
