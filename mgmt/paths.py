@@ -123,6 +123,8 @@ def folder_to_make(path: str) -> str:
         try:
             folder = _open_folder(existing)
         except _ABSENT as error:
+            if isinstance(error, FileNotFoundError) and os.path.isdir(existing):
+                continue  # made meanwhile, as by another thread that uploads to it
             if os.path.lexists(existing):
                 raise ConfigurationError(f"{existing} is not a folder", next_step="choose another folder") from error
         except OSError as error:

@@ -120,9 +120,14 @@ def raised() -> int | None:
     return _stop.raised
 
 
-def wait(number: int) -> None:
-    """Delay the signal `number` until the next `may_stop` or end of `held`: its exception was lost."""
+def wait(number: int, *, again: bool) -> None:
+    """Delay the signal `number` until the next `may_stop` or end of `held`: its exception was lost.
+
+    `again` is that of the exception: a first signal is still the first one when it is raised then.
+    """
     _stop.waiting = number
+    if not again:
+        _stop.raised = None
 
 
 def _received(number: int, _: FrameType | None) -> None:

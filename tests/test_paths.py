@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from mgmt import paths
 from mgmt.errors import ConfigurationError, MgmtError, NotFoundError
 from mgmt.paths import absolute, canonical, folder_to_make, held_parent, path_of, real_folder, split_name
 
@@ -195,3 +196,17 @@ def test_absolute_keeps_dot_dot(here: Path) -> None:
 )
 def test_a_name_is_split_before_its_suffix(name: str, parts: tuple[str, str]) -> None:
     assert split_name(name) == parts
+
+
+def test_a_folder_that_another_makes_meanwhile_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_folder = paths._open_folder
+
+    def late(path: str) -> int:
+        try:
+            return open_folder(path)
+        except FileNotFoundError:
+            os.makedirs(path, exist_ok=True)
+            raise
+
+    monkeypatch.setattr(paths, "_open_folder", late)
+    assert paths.folder_to_make(f"{tmp_path}/completed") == f"{tmp_path}/completed"

@@ -171,7 +171,7 @@ def _interrupted(signum: int, output: str) -> int:
 def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
     """Keep a signal that arrived in a destructor: Python would lose it and print a traceback."""
     if isinstance(lost.exc_value, Interrupted):
-        signals.wait(lost.exc_value.signum)
+        signals.wait(lost.exc_value.signum, again=lost.exc_value.again)
     else:
         sys.__unraisablehook__(lost)
 

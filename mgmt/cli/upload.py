@@ -190,7 +190,9 @@ def _targets(app: App, named: Sequence[str], options: "UploadOptions") -> list[s
     from mgmt.services.steps.targets import inside_another, once_each
 
     found = once_each(named)
-    inside = {} if options.keep else inside_another(found)
+    # One that does not exist is no part, unless what it would be in has been archived already.
+    within = {} if options.keep else inside_another(found)
+    inside = {part: whole for part, whole in within.items() if os.path.lexists(part) or not os.path.lexists(whole)}
     if options.on_conflict == OnConflict.SKIP:
         return [*(target for target in found.values() if target not in inside), *inside]
     for part, whole in list(inside.items())[:1]:

@@ -4,6 +4,8 @@ import fcntl
 import os
 import threading
 
+from mgmt.signals import held
+
 
 def lock_with_timeout(descriptor: int, seconds: float) -> bool:
     """Wait up to `seconds` for an exclusive flock on `descriptor`; return whether it was acquired.
@@ -39,12 +41,14 @@ class _Waiter:
         self._arrived = threading.Event()
         self._left = False
         self._error: OSError | None = None
-        threading.Thread(target=self._queue, name="mgmt catalog lock", daemon=True).start()
+        self._thread = threading.Thread(target=self._queue, name="mgmt catalog lock", daemon=True)
 
     def wait(self, seconds: float) -> bool:
         """Return whether the lock was acquired in time."""
         interrupted = True
         try:
+            with held():  # interrupted while it starts, the thread would never learn that nobody waits
+                self._thread.start()
             self._arrived.wait(seconds)
             interrupted = False
         finally:

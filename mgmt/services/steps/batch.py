@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -13,7 +13,7 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.footprint import Footprint
 from mgmt.services.steps.parallel import Parallel, ParallelRun
 from mgmt.services.steps.tally import Tally
-from mgmt.signals import may_stop
+from mgmt.signals import held, may_stop
 
 logger = logging.getLogger(__name__)
 Record = TypeVar("Record", bound=OperationRecord)
@@ -128,10 +128,16 @@ def _run(
     tally = Tally(batch, targets)
     with context.catalog.journal.record(batch, unrecorded=unrecorded):
         outcomes: list[Outcome[Record]] = []
-        with closing(each(attempts.within(batch.operation_id), tally)) as in_turn:
-            for outcome in in_turn:
-                outcomes.append(outcome.without_record())
-                yield outcome
+        try:
+            with closing(each(attempts.within(batch.operation_id), tally)) as in_turn:
+                for outcome in in_turn:
+                    outcomes.append(outcome.without_record())
+                    yield outcome
+        except BaseException:
+            with held(), suppress(MgmtError):
+                tally.note()
+                context.catalog.journal.checkpoint()
+            raise
         tally.note()
         if undone := sum(not outcome.is_done for outcome in outcomes):
             batch.status = Status.PARTIAL if undone < len(targets) else Status.FAILED

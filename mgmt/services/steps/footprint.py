@@ -46,9 +46,15 @@ def footprint(target: str, options: UploadOptions) -> Footprint | None:
     """What an upload of `target` takes up; None if nothing else may be uploaded at the same time.
 
     That is so for a large target, and for a file with several names: when one of them moves, the others look changed.
+    It is also so where something is written that another target may hold: completed folders elsewhere, kept archives.
     Raises MgmtError and OSError when it cannot be looked at.
     """
     path = canonical(target)
+    completed = options.completed_dir
+    if options.keep_archive is not None or os.path.basename(completed) != completed:
+        return None
+    if _folded(os.path.basename(path)) == _folded(completed):  # where the targets beside it are moved
+        return None
     size = _size(path)
     if size is None:
         return None

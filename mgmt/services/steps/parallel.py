@@ -29,7 +29,14 @@ take more memory, and are not faster unless the store is far away."""
 
 def default_jobs(store: ObjectStore) -> int:
     """How many small targets to upload to `store` at a time: a directory is as fast as processors and disks."""
-    return USUAL_JOBS if store.bucket is not None else min(len(os.sched_getaffinity(0)), USUAL_JOBS)
+    return USUAL_JOBS if store.bucket is not None else min(_processors(), USUAL_JOBS)
+
+
+def _processors() -> int:
+    """Those that this process may use; of the machine, where the system does not tell (macOS)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Ended(Protocol):
@@ -107,7 +114,11 @@ class ParallelRun(Generic[Result]):
         except Interrupted as interruption:
             if not interruption.again:
                 self._stop(interruption.signum)
-                yield from self._ended(lambda: True)
+                try:
+                    yield from self._ended(lambda: True)
+                except GeneratorExit:  # who reads the results has gone, too, as when a pipeline is interrupted
+                    self._close()
+                    raise
                 self._close()
             raise
         except BaseException:

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import signal
 import weakref
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,39 @@ def test_a_record_is_forgotten_once_it_is_shown(mgmt: Program, monkeypatch: pyte
     finally:
         gc.unfreeze()
     assert max(alive) <= 2 * int(jobs) + 2
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_an_interrupted_batch_records_what_was_done(mgmt: Program, monkeypatch: pytest.MonkeyPatch, jobs: str) -> None:
+    finished: list[object] = []
+
+    def finish(record: object, *arguments: Any) -> None:
+        finish_upload(record, *arguments)  # type: ignore[arg-type]
+        finished.append(record)
+        if len(finished) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("mgmt.services.upload.finish_upload", finish)
+    names = [f"file {number}" for number in range(8)]
+    for name in names:
+        (mgmt.work / name).write_text(name)
+    assert mgmt.run("upload", "--jobs", jobs, *names).returncode == 130
+    (batch,) = mgmt.json("log", "--type", "batch")
+    uploads = mgmt.json("log", "--type", "upload")
+    done = [each["target_name"] for each in uploads if each["status"] == "success"]
+    assert batch["status"] == "cancelled"
+    assert batch["metadata"]["done"] == len(done) >= 4
+    assert sorted([*done, *batch["metadata"]["left"]]) == names
+
+
+@pytest.mark.sqlite
+def test_a_target_that_does_not_exist_is_no_part_of_another(mgmt: Program) -> None:
+    (mgmt.work / "a").write_text("a")
+    done = mgmt.run("upload", "a", "a/typo")
+    assert done.returncode == 3, done
+    assert "a/typo" in done.stderr
+    (mgmt.work / "b").mkdir()
+    (mgmt.work / "b" / "c").write_text("c")
+    for _ in range(2):  # the second time, it is archived already
+        assert mgmt.run("upload", "b", "b/c").returncode == 0

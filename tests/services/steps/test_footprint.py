@@ -46,6 +46,13 @@ def test_a_file_with_several_names_is_uploaded_alone(tmp_path: Path) -> None:
     assert footprint(str(tmp_path / "x"), OPTIONS) is None
 
 
+def test_nothing_is_uploaded_beside_what_another_upload_writes_to(tmp_path: Path) -> None:
+    assert made(tmp_path / "x", replace(OPTIONS, keep_archive=str(tmp_path))) is None
+    assert made(tmp_path / "x", replace(OPTIONS, completed_dir="../done")) is None
+    assert made(tmp_path / "x", replace(OPTIONS, completed_dir="done")) is not None
+    assert made(tmp_path / "Done", replace(OPTIONS, completed_dir="done")) is None
+
+
 def test_what_is_gone_has_a_footprint_and_what_cannot_be_looked_at_has_none(tmp_path: Path) -> None:
     assert footprint(str(tmp_path / "gone"), OPTIONS) == Footprint(str(tmp_path / "gone"), 0, "gone.tar.gz")
     with pytest.raises(ConfigurationError):

@@ -221,6 +221,9 @@ def test_jobs_depend_on_processors_and_store(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(processors))
     assert parallel.default_jobs(cast("ObjectStore", SimpleNamespace(bucket=bucket))) == jobs
+    monkeypatch.delattr("os.sched_getaffinity")  # as on macOS
+    monkeypatch.setattr("os.cpu_count", lambda: processors)
+    assert parallel.default_jobs(cast("ObjectStore", SimpleNamespace(bucket=bucket))) == jobs
 
 
 def test_jobs_are_limited(mgmt: Program) -> None:
