@@ -30,7 +30,7 @@ def test_an_interrupted_wait_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.
     def interrupted(thread: threading.Thread) -> None:
         start(thread)
         waiting.append(thread)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def opened() -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
@@ -50,11 +50,11 @@ def test_an_interrupted_wait_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("again", [False, True])
 def test_a_signal_that_was_lost_is_as_often_as_it_was_sent(again: bool) -> None:
     with pytest.raises(Interrupted):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
     if again:
         with pytest.raises(Interrupted):
-            os.kill(os.getpid(), signal.SIGINT)
-    signals.wait(signal.SIGINT, again=again)  # a destructor has lost the last one
+            os.kill(os.getpid(), signal.SIGTERM)
+    signals.wait(signal.SIGTERM, again=again)  # a destructor has lost the last one
     with pytest.raises(Interrupted) as caught:
         signals.may_stop()
     assert caught.value.again == again

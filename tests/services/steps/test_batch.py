@@ -187,13 +187,13 @@ def test_an_interrupted_batch_records_what_was_done(mgmt: Program, monkeypatch: 
         finish_upload(record, *arguments)  # type: ignore[arg-type]
         finished.append(record)
         if len(finished) == 4:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)  # a background job ignores SIGINT
 
     monkeypatch.setattr("mgmt.services.upload.finish_upload", finish)
     names = [f"file {number}" for number in range(8)]
     for name in names:
         (mgmt.work / name).write_text(name)
-    assert mgmt.run("upload", "--jobs", jobs, *names).returncode == 130
+    assert mgmt.run("upload", "--jobs", jobs, *names).returncode == 143
     (batch,) = mgmt.json("log", "--type", "batch")
     uploads = mgmt.json("log", "--type", "upload")
     done = [each["target_name"] for each in uploads if each["status"] == "success"]
