@@ -331,6 +331,7 @@ class World:
         if not before.last_copy:
             before.objects = self.objects()  # what other lines removed was not removed by this command
         self.half_deleted = half_deleted
+        before.is_gone = before.target is not None and not before.target.exists()
         child.resume()
 
     def _act(self, words: list[str]) -> None:
@@ -378,7 +379,8 @@ class World:
         line = f"mgmt {' '.join(before.words)} ended with {done.returncode}"
         if "Traceback" in done.stderr:
             raise ViolationError("traceback", f"{line}\n{done.stderr}")
-        allowed = EXPECTED | {8} if self.is_older or self.was_replaced or self.half_deleted else EXPECTED
+        may_be_missing = self.is_older or self.was_replaced or self.half_deleted or before.is_gone
+        allowed = EXPECTED | {8} if may_be_missing else EXPECTED
         if done.returncode not in allowed and done.returncode != -signal.SIGKILL:
             raise ViolationError(f"exit status {done.returncode}", f"{line}\n{done.stdout}{done.stderr}")
         objects = self.objects()
@@ -620,6 +622,8 @@ class Before:
         self.word = plain[1] if len(plain) > 1 and not plain[1].startswith("-") else ""
         self.target: Path | None = None
         self.content: Content | None = None
+        self.is_gone = False
+        """Whether somebody else removed the target meanwhile, perhaps as it was about to be moved."""
         self.freed: Path | None = None
         self.objects = world.objects()
         self.last_copy = "--last-copy" in plain
