@@ -77,6 +77,11 @@ class Journal:
             if not operation.status.is_terminal:
                 operation.status, operation.completed_at = Status.SUCCESS, now()
             return
+        except KeyboardInterrupt as interruption:
+            if operation.is_recorded:  # the signal came during the commit
+                with held():
+                    self._close_failed(operation, interruption, taken_up=False)
+            raise
         operation_id = begun.operation_id
         if begun is operation:
             self._links[operation_id] = []

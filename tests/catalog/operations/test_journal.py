@@ -4,12 +4,13 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
 import pytest
 from sqlalchemy import text
 
+from mgmt import signals
 from mgmt.catalog import (
     BatchRecord,
     Catalog,
@@ -91,6 +92,38 @@ def test_an_exception_closes_the_record_and_propagates(
     assert (seen.status, seen.error_message) == (status, message)
     assert seen.completed_at is not None
     assert (operation.status, operation.error_message) == (status, message)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Signals raise Interrupted, as they do in a command."""
+    before = {number: signal.getsignal(number) for number in signals.STOPPING}
+    signals.listen()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("moment", ["before_flush", "before_commit", "after_commit"])
+def test_an_operation_interrupted_as_it_begins_does_not_stay_running(
+    moment: str, interruptible: None, catalog: Catalog, reopen: Reopen
+) -> None:
+    catalog.metadata.list_files()
+    sent: list[int] = []
+
+    def interrupt(*_: object) -> None:
+        if not sent:
+            sent.append(signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    catalog.database.listen(moment, interrupt)
+    operation = upload()
+    with pytest.raises(Interrupted):
+        run(catalog, operation, claim="/a")
+    assert sent
+    assert reopen().journal.running() == []
+    run(catalog, after := upload(), claim="/a")
+    assert stored(reopen(), after).status == Status.SUCCESS
 
 
 def test_uncommitted_changes_are_discarded_on_failure(catalog: Catalog, reopen: Reopen, make_archive: Make) -> None:
