@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
     from mgmt.catalog.records.files import FileRecord
     from mgmt.catalog.records.inspections import SearchRecord, StatusRecord, VerifyRecord
+    from mgmt.catalog.records.jobs import DependencyRecord, JobRecord, OutboxRecord, ScheduleRecord
     from mgmt.catalog.records.maintenance import (
         BatchRecord,
         ConfigRecord,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         PruneRecord,
         RebuildRecord,
         RecoverRecord,
+        UndoRecord,
     )
     from mgmt.catalog.records.operations import OperationRecord
     from mgmt.catalog.records.process import this_host
@@ -57,6 +59,7 @@ __all__ = [
     "ConfigRecord",
     "Database",
     "DeleteRecord",
+    "DependencyRecord",
     "DownloadRecord",
     "EndpointRecord",
     "Endpoints",
@@ -68,6 +71,7 @@ __all__ = [
     "FreeRecord",
     "IgnoreRecord",
     "IgnoredKeys",
+    "JobRecord",
     "Journal",
     "Location",
     "MemberFacts",
@@ -75,17 +79,20 @@ __all__ = [
     "Members",
     "MetadataManager",
     "OperationRecord",
+    "OutboxRecord",
     "Place",
     "PruneRecord",
     "RangeSet",
     "RebuildRecord",
     "RecoverRecord",
     "Role",
+    "ScheduleRecord",
     "Scope",
     "SearchRecord",
     "Status",
     "StatusRecord",
     "Tampering",
+    "UndoRecord",
     "UploadRecord",
     "Verification",
     "VerifyRecord",
@@ -112,6 +119,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "records.enums": ("FileStatus", "Location", "Place", "Role", "Scope", "Status"),
     "records.files": ("FileRecord",),
     "records.inspections": ("SearchRecord", "StatusRecord", "VerifyRecord"),
+    "records.jobs": ("DependencyRecord", "JobRecord", "OutboxRecord", "ScheduleRecord"),
     "records.maintenance": (
         "BatchRecord",
         "ConfigRecord",
@@ -121,6 +129,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "PruneRecord",
         "RebuildRecord",
         "RecoverRecord",
+        "UndoRecord",
     ),
     "records.operations": ("OperationRecord",),
     "records.process": ("this_host",),

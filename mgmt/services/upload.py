@@ -96,7 +96,7 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
                     except NotFoundError as exc:
                         raise explained(exc, earlier, store) from exc
                     remove_copy(record)  # a killed run may have left some of it
-                    _Upload(record, plan, options, store, context, fresh=record is asked).run()
+                    _Upload(record, plan, options, store, context, fresh=record.s3_object_key is None).run()
                 if record.status != Status.CANCELLED:
                     finish_upload(record, context.catalog, folder)
             context.catalog.members.index_names()

@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, inspect, select, update
 from sqlalchemy.orm import Session
 
 import mgmt
 from mgmt.catalog.db.conditions import clock
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.operations.heartbeat import Heartbeat
+from mgmt.catalog.operations.ending import note_end
+from mgmt.catalog.operations.heartbeat import Advance, Heartbeat
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, FileStatus, Role, Status
 from mgmt.catalog.records.files import FileRecord
+from mgmt.catalog.records.jobs import JobRecord
 from mgmt.catalog.records.operations import UPLOAD, OperationFile, OperationRecord, operations
 from mgmt.catalog.records.process import Liveness, Owner
 from mgmt.errors import BusyError, CatalogError, Interrupted, LostError, MgmtError
@@ -45,6 +47,9 @@ class Journal:
         self._heartbeat = Heartbeat(database)
         self._links: dict[str, list[OperationFile]] = {}
         """The links of each operation that this process began: nobody else has made one."""
+        self._requested: str | None = None
+        self.at_end: list[Callable[[Session, OperationRecord], None]] = []
+        """Called in the transaction that ends an operation."""
         database.guard(self._fence)
 
     @contextmanager
@@ -91,6 +96,18 @@ class Journal:
         finally:
             self._links.pop(operation_id, None)
 
+    def watch(self, advance: Advance) -> None:
+        """Let heartbeats say how far the current work is."""
+        self._heartbeat.advance = advance
+
+    def run_requested(self, operation_id: str) -> None:
+        """Let the next `record` of an operation of this type be that of the requested operation `operation_id`.
+
+        It becomes `running`, and keeps its id, its place in the history and the arguments it was requested with. Its
+        claim may turn out to be held by an interrupted operation; then that one is taken up, as always.
+        """
+        self._requested = operation_id
+
     def foresee(self, operation: Op, claim: str) -> Op | None:
         """The record that `record` would yield instead of `operation`; None if it would begin `operation`.
 
@@ -129,20 +146,38 @@ class Journal:
             if own is not None:
                 own.append(link)
 
-    def close(self, operation: OperationRecord, status: Status = Status.SUCCESS, message: str | None = None) -> None:
-        """Commit the outcome of `operation`, and every other change. The operation is final from then on."""
+    def close(
+        self,
+        operation: OperationRecord,
+        status: Status = Status.SUCCESS,
+        message: str | None = None,
+        *,
+        retryable: bool = False,
+    ) -> None:
+        """Commit the outcome of `operation`, and every other change. The operation is final from then on.
+
+        What waits for it may run, or is cancelled; if it was requested, has failed and is `retryable`, another attempt
+        follows.
+        """
         with self._database.transaction() as session:
             operation.status, operation.completed_at = status, now()
             operation.error_message = message or operation.error_message
             self._heartbeat.note_end(operation)
             if operation.operation_type == UPLOAD:
                 _end_sources(session, operation)
-            session.flush()
+            note_end(session, operation, retryable=retryable)
+            for tell in self.at_end:
+                tell(session, operation)
             logger.info("%s of %s ends: %s", operation.operation_type, operation.target_path, operation.status)
 
     def interrupted(self) -> list[OperationRecord]:
-        """Operations whose process on this host has died, oldest first; without those of an unknown type."""
-        return [each for each in self.running() if each.is_known and _liveness(each) is Liveness.DEAD]
+        """Operations whose process on this host has died, oldest first.
+
+        Those of an unknown type are left out, and those with a job: a worker runs them again.
+        """
+        return [
+            each for each in self._without_job(self.running()) if each.is_known and _liveness(each) is Liveness.DEAD
+        ]
 
     def left_by(self, host: str) -> list[OperationRecord]:
         """Live operations of `host`, oldest first, except those whose process may be alive as seen from here.
@@ -167,12 +202,20 @@ class Journal:
         ]
 
     def running(self) -> list[OperationRecord]:
-        """Operations that have not ended according to the catalog, oldest first."""
+        """Operations that have begun and not ended according to the catalog, oldest first."""
         from mgmt.catalog.records.operation_types import AnyOperation  # maps every type, and few commands read any
 
         with self._database.reading() as session:
-            query = select(AnyOperation).where(AnyOperation.status.in_(LIVE)).order_by(AnyOperation.seq)
+            query = select(AnyOperation).where(AnyOperation.status == Status.RUNNING).order_by(AnyOperation.seq)
             return list(session.scalars(query))
+
+    def _without_job(self, running: list[OperationRecord]) -> list[OperationRecord]:
+        if not running:
+            return []
+        with self._database.reading() as session:
+            ids = [each.operation_id for each in running]
+            requested = set(session.scalars(select(JobRecord.operation_id).where(JobRecord.operation_id.in_(ids))))
+        return [each for each in running if each.operation_id not in requested]
 
     def take_up(self, operation: Op) -> Op:
         """Make this process the owner of an interrupted operation. Raises BusyError if its process may be alive.
@@ -199,6 +242,8 @@ class Journal:
                 self._database.advisory_lock(claim)
                 if (holder := session.scalar(_holding(claim))) is not None:
                     return _take_over(session, holder, operation)
+            if (requested := self._take_requested(session, operation)) is not None:
+                operation = requested
             operation.claim, operation.owner, operation.status = claim, str(owner), Status.RUNNING
             operation.user, operation.host = operation.user or _user(), operation.host or owner.host
             operation.heard_at = clock()
@@ -206,6 +251,25 @@ class Journal:
             session.add(operation)
             logger.info("%s of %s begins", operation.operation_type, operation.target_path)
             return operation
+
+    def _take_requested(self, session: Session, operation: Op) -> Op | None:
+        """The requested operation, with what is known of the one that begins; None if that is of another type."""
+        if self._requested is None:
+            return None
+        query = select(type(operation)).where(type(operation).operation_id == self._requested)
+        locked = query.with_for_update(of=operations).execution_options(populate_existing=True)
+        if (requested := session.scalar(locked)) is None:
+            return None
+        if requested.status.is_terminal or _may_be_alive(requested):
+            raise _busy(requested)
+        self._requested = None
+        if requested.status == Status.PENDING:
+            for attribute in inspect(type(operation)).column_attrs:
+                value = getattr(operation, attribute.key)
+                if attribute.key not in _OF_THE_REQUEST and value is not None:
+                    setattr(requested, attribute.key, value)
+            requested.started_at, requested.host = now(), None
+        return requested
 
     def _fence(self, session: Session) -> None:
         """Raise LostError unless this process owns the operations that it runs, and keeps them until the commit."""
@@ -251,18 +315,30 @@ class Journal:
         try:
             self._database.discard()
             again = isinstance(error, Interrupted) and error.again
-            if isinstance(error, CatalogError | LostError) or (stopped and (taken_up or again)):
+            if isinstance(error, CatalogError | LostError) or (stopped and again):
                 return None  # stays running: only its next run or `mgmt recover` can finish a half-done step
             with self._database.transaction() as session:
                 session.refresh(operation)
-                if not operation.status.is_terminal:
-                    self.close(operation, status, message)
+                if operation.status.is_terminal:
+                    return None
+                if stopped and operation.cancel_requested_by is not None:
+                    message = f"cancelled by {operation.cancel_requested_by}"
+                elif stopped and taken_up:
+                    return None  # as above
+                self.close(operation, status, message, retryable=getattr(error, "retryable", False))
         except LostError as lost:
             return lost
         except CatalogError as lost:
             # Report `error`. The record stays `running`, and `mgmt recover` finds it.
             logger.error("the outcome could not be recorded: %s", lost)  # noqa: TRY400
         return None
+
+
+_OF_THE_REQUEST = {
+    *("operation_id", "operation_type", "seq", "parent_id", "retry_of", "user", "command_args", "status", "details"),
+    *("claim", "owner", "heard_at", "host", "started_at", "mgmt_version"),
+}
+"""What an operation that was requested has when it begins."""
 
 
 def _end_sources(session: Session, upload: OperationRecord) -> None:

@@ -72,6 +72,14 @@ class OperationRecord(Base, kw_only=True, eq=False):
     """Time of the last heartbeat by the database's clock (heartbeat.py); None once it has finished."""
     host: Mapped[str | None] = mapped_column(default=None)
     mgmt_version: Mapped[str | None] = mapped_column(init=False, default=None)
+    retry_of: Mapped[str | None] = mapped_column(default=None, index=True)
+    """The operation whose work this one does again."""
+    cancel_requested_by: Mapped[str | None] = mapped_column(init=False, default=None)
+    """The user who has asked it to stop."""
+    done_bytes: Mapped[int | None] = mapped_column(BigId, init=False, default=None)
+    """How far it is, as of its last heartbeat; None once it has finished."""
+    total_bytes: Mapped[int | None] = mapped_column(BigId, init=False, default=None)
+    bytes_per_second: Mapped[int | None] = mapped_column(BigId, init=False, default=None)
     sha256: Mapped[bytes | None] = mapped_column(init=False, repr=False, default=None)
     """The hash of the whole record (canonical.py); None until it has finished."""
     seal: Mapped[int | None] = mapped_column(BigId, init=False, repr=False, default=None)
@@ -218,4 +226,4 @@ def _refuse_to_change_finished(_mapper: Mapper[Any], _connection: Connection, op
 def _set_end(operation: OperationRecord) -> None:
     if operation.status.is_terminal:
         operation.completed_at = operation.completed_at or now()
-        operation.heard_at = None
+        operation.heard_at = operation.done_bytes = operation.total_bytes = operation.bytes_per_second = None

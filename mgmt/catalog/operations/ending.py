@@ -1,0 +1,150 @@
+"""What the end of an operation means for its job, for those that wait for it, and for the batch that contains it.
+
+All of it is part of the transaction that ends the operation.
+"""
+
+from collections import deque
+
+from sqlalchemy import inspect, select, update
+from sqlalchemy.orm import Session
+
+import mgmt
+from mgmt.catalog.operations.queue import (
+    backoff,
+    concerned,
+    dependants,
+    remove_job,
+    statuses_of_children,
+)
+from mgmt.catalog.records.base import now
+from mgmt.catalog.records.enums import LIVE, Status
+from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
+from mgmt.catalog.records.operations import OperationRecord, operations
+
+_REQUESTED = (
+    "target_path",
+    "target_name",
+    "user",
+    "host",
+    "parent_id",
+    "store",
+    "s3_storage_class",
+    "member",
+    "undo_of",
+)
+"""What an operation and the one that repeats it have in common, besides its arguments."""
+
+
+def note_end(session: Session, operation: OperationRecord, *, retryable: bool) -> None:
+    """`operation` has just ended in this transaction. If `retryable`, another attempt is made while there are any."""
+    session.flush()
+    ended = deque([operation])
+    while ended:
+        each = ended.popleft()
+        if concerned(session, each):
+            ended += _consequences(session, each, retryable=retryable and each is operation)
+            session.flush()
+
+
+def end_unrun(session: Session, operation_id: str, status: Status, message: str) -> None:
+    """End an operation that is requested and does not run, within this transaction."""
+    if (operation := _ended(session, operation_id, status, message)) is not None:
+        note_end(session, operation, retryable=False)
+
+
+def _consequences(session: Session, operation: OperationRecord, *, retryable: bool) -> list[OperationRecord]:
+    """What else ends with `operation`."""
+    found: list[OperationRecord | None] = []
+    job = session.get(JobRecord, operation.operation_id, populate_existing=True)
+    following: OperationRecord | None = None
+    if job is not None and operation.status == Status.FAILED and retryable and job.attempt < job.attempts:
+        following = _next_attempt(session, operation, job)
+    if operation.status != Status.SUCCESS:
+        reason = f"cancelled: {operation.operation_type} {operation.operation_id} ended as {operation.status}"
+        for each in dependants(session, operation.operation_id):
+            if following is not None:
+                _wait_for(session, each, operation.operation_id, following.operation_id)
+            else:
+                found.append(_ended(session, each, Status.CANCELLED, reason))
+    if job is not None:
+        remove_job(session, operation.operation_id)
+    if operation.parent_id is not None and following is None:
+        found.append(_ended_batch(session, operation.parent_id))
+    return [each for each in found if each is not None]
+
+
+def _ended(session: Session, operation_id: str, status: Status, message: str) -> OperationRecord | None:
+    """The operation, with this end; None if it has ended already."""
+    operation = session.get(OperationRecord, operation_id, populate_existing=True, with_for_update={"of": operations})
+    if operation is None or operation.status.is_terminal:
+        return None
+    operation.status, operation.completed_at, operation.error_message = status, now(), message or None
+    session.flush()
+    return operation
+
+
+def repeated(operation: OperationRecord) -> OperationRecord:
+    """A new operation that does the work of `operation` again, with its recorded arguments."""
+    facts = {
+        name: getattr(operation, name)
+        for name in _REQUESTED
+        if name in inspect(type(operation)).column_attrs and getattr(operation, name) is not None
+    }
+    return type(operation)(**facts, command_args=dict(operation.command_args), retry_of=operation.operation_id)
+
+
+def _next_attempt(session: Session, operation: OperationRecord, job: JobRecord) -> OperationRecord:
+    again = repeated(operation)
+    again.status, again.mgmt_version = Status.PENDING, mgmt.__version__
+    session.add(again)
+    session.flush()
+    session.add(
+        JobRecord(
+            operation_id=again.operation_id,
+            command=job.command,
+            queue=job.queue,
+            host=job.host,
+            store=job.store,
+            not_before=now() + backoff(job),
+            attempt=job.attempt + 1,
+            attempts=job.attempts,
+            backoff_seconds=job.backoff_seconds,
+            template=job.template,
+            schedule=job.schedule,
+        )
+    )
+    session.flush()
+    return again
+
+
+def _wait_for(session: Session, dependant: str, before: str, following: str) -> None:
+    """Let `dependant` wait for the `following` attempt, and work on its result."""
+    session.execute(
+        update(DependencyRecord)
+        .where(DependencyRecord.operation_id == dependant, DependencyRecord.after_id == before)
+        .values(after_id=following)
+        .execution_options(synchronize_session=False)
+    )
+    operation = session.get(OperationRecord, dependant, populate_existing=True)
+    if operation is not None and before in operation.command_args.get("names", ()):
+        names = [following if each == before else each for each in operation.command_args["names"]]
+        operation.command_args = {**operation.command_args, "names": names}
+        if operation.target_path == before:
+            operation.target_path = operation.target_name = following
+
+
+def _ended_batch(session: Session, operation_id: str) -> OperationRecord | None:
+    """The batch `operation_id`, ended, if it has fanned out and none of its operations is left."""
+    query = select(JobRecord).where(JobRecord.operation_id == operation_id, JobRecord.fanned_out)
+    # Two that end at the same time must not each take the other for running.
+    if session.scalar(query.with_for_update().execution_options(populate_existing=True)) is None:
+        return None
+    counts = statuses_of_children(session, operation_id)
+    if any(counts.get(each) for each in LIVE):
+        return None
+    total, done = sum(counts.values()), counts.get(Status.SUCCESS, 0)
+    undone = total - done
+    status = Status.SUCCESS if not undone else Status.PARTIAL if done else Status.FAILED
+    listed = ", ".join(f"{count} {each}" for each, count in sorted(counts.items()) if each != Status.SUCCESS)
+    message = f"{undone} of {total} targets were not done: {listed}" if undone else ""
+    return _ended(session, operation_id, status, message)

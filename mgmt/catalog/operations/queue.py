@@ -1,0 +1,283 @@
+"""The queue: requested operations, which worker takes which, and what the end of an operation means for others.
+
+An operation that is requested is `pending`, and has a job until it ends. Whether it may run is a question to the
+catalog alone: its time has come, everything it waits for has succeeded, and no live worker has taken it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select, union_all, update
+from sqlalchemy.orm import Session
+
+import mgmt
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.records.base import now
+from mgmt.catalog.records.enums import LIVE, Status
+from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
+from mgmt.catalog.records.operations import OperationRecord, operations
+from mgmt.catalog.records.process import Liveness, Owner, this_host
+from mgmt.errors import BusyError, NotFoundError, RefusedError
+
+ANY = "any"
+"""The queue of operations that any machine can run."""
+
+
+def host_queue(host: str) -> str:
+    """The queue of operations that only `host` can run."""
+    return f"host.{host}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a worker serves: the names of queues, on its own machine, and how many operations a store may have."""
+
+    queues: Sequence[str]
+    per_store: int | None = None
+
+
+class Queue:
+    """Requested operations. Every change is part of the caller's transaction, if there is one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, operation: OperationRecord, job: JobRecord, after: Iterable[str] = ()) -> None:
+        """Record `operation` as pending, and its `job`, which waits for the operations `after`.
+
+        Raises NotFoundError if there is no such operation, and RefusedError if one has ended without success.
+        """
+        with self._database.transaction() as session:
+            waits_for = [each for each in dict.fromkeys(after) if self._is_to_come(session, each)]
+            operation.status, operation.mgmt_version = Status.PENDING, mgmt.__version__
+            operation.host = operation.host or this_host()
+            session.add(operation)
+            session.flush()
+            job.operation_id = operation.operation_id
+            session.add(job)
+            session.flush()
+            session.add_all(DependencyRecord(operation_id=job.operation_id, after_id=each) for each in waits_for)
+
+    def take(self, wanted: Wanted) -> JobRecord | None:
+        """Take the next job that may run, for this process; None if there is none."""
+        free = _free(wanted)
+        with self._database.reading() as session:
+            if session.scalar(free) is None:
+                return None
+        with self._database.transaction() as session:
+            job = session.scalar(free.with_for_update(of=JobRecord, skip_locked=True))
+            if job is not None:
+                session.refresh(job)
+                job.taken_by = str(Owner.current())
+            return job
+
+    def take_abandoned(self, wanted: Wanted) -> JobRecord | None:
+        """Take a job whose worker has died on this machine, together with the process that ran it."""
+        with self._database.reading() as session:
+            candidates = session.execute(_begun(wanted)).all()
+        for operation_id, taken_by, owner in candidates:
+            if not (_is_dead(taken_by) and _is_dead(owner)):
+                continue
+            with self._database.transaction() as session:
+                swapped: Any = session.execute(
+                    update(JobRecord)
+                    .where(JobRecord.operation_id == operation_id)
+                    .where(JobRecord.taken_by.is_not_distinct_from(taken_by))
+                    .values(taken_by=str(Owner.current()))
+                    .execution_options(synchronize_session=False)
+                )
+                if swapped.rowcount:
+                    return session.get(JobRecord, operation_id, populate_existing=True)
+        return None
+
+    def give_back(self, operation_id: str, message: str, *, counts: bool) -> None:
+        """The process that ran a job has ended and its operation has not: the job waits for its next attempt.
+
+        With `counts` this one was an attempt; if it was the last, the operation fails with `message`.
+        """
+        from mgmt.catalog.operations.ending import end_unrun
+
+        with self._database.transaction() as session:
+            job = session.get(JobRecord, operation_id, populate_existing=True)
+            if job is None or job.fanned_out:
+                return
+            job.taken_by = None
+            if counts and job.attempt >= job.attempts:
+                end_unrun(session, operation_id, Status.FAILED, message)
+            elif counts:
+                job.not_before = now() + backoff(job)
+                job.attempt += 1
+
+    def release(self, operation_ids: Sequence[str]) -> int:
+        """Let held jobs run; all of them if none are named. Returns how many there were."""
+        with self._database.transaction() as session:
+            change = update(JobRecord).where(JobRecord.held)
+            if operation_ids:
+                change = change.where(JobRecord.operation_id.in_(operation_ids))
+            released: Any = session.execute(change.values(held=False))
+            return int(released.rowcount)
+
+    def release_host(self, host: str) -> int:
+        """Let other machines run what workers of `host`, which is known to be down, have taken; returns how many."""
+        with self._database.transaction() as session:
+            taken = session.scalars(
+                select(JobRecord).where(JobRecord.taken_by.startswith(f"{host}/"), JobRecord.host.is_(None))
+            )
+            count = 0
+            for job in taken:
+                operation = session.get(OperationRecord, job.operation_id, populate_existing=True)
+                if operation is not None and operation.status in LIVE:
+                    job.taken_by, operation.owner, operation.status = None, None, Status.PENDING
+                    operation.claim = operation.heard_at = None
+                    count += 1
+            return count
+
+    def jobs(self) -> list[tuple[JobRecord, OperationRecord]]:
+        """Every job with its operation, in the order in which they were requested."""
+        from mgmt.catalog.records.operation_types import AnyOperation
+
+        with self._database.reading() as session:
+            query = (
+                select(JobRecord, AnyOperation)
+                .join(AnyOperation, AnyOperation.operation_id == JobRecord.operation_id)
+                .order_by(AnyOperation.seq)
+                .execution_options(populate_existing=True)
+            )
+            return [(job, operation) for job, operation in session.execute(query)]
+
+    def job(self, operation_id: str) -> JobRecord | None:
+        """The job of an operation; None if it has none, or has ended."""
+        with self._database.reading() as session:
+            return session.get(JobRecord, operation_id, populate_existing=True)
+
+    def waits_for(self, operation_ids: Sequence[str]) -> dict[str, list[str]]:
+        """The operations that each of these waits for."""
+        found: dict[str, list[str]] = {}
+        with self._database.reading() as session:
+            query = (
+                select(DependencyRecord.operation_id, DependencyRecord.after_id)
+                .join(operations, operations.c.operation_id == DependencyRecord.after_id)
+                .where(operations.c.status.in_(LIVE), DependencyRecord.operation_id.in_(operation_ids))
+            )
+            for operation_id, after_id in session.execute(query):
+                found.setdefault(operation_id, []).append(after_id)
+        return found
+
+    def children(self, operation_id: str) -> dict[Status, int]:
+        """How many operations of a batch have each status. One that was tried again counts as its last attempt."""
+        with self._database.reading() as session:
+            return statuses_of_children(session, operation_id)
+
+    def _is_to_come(self, session: Session, operation_id: str) -> bool:
+        """Whether the operation has not ended. Raises NotFoundError and RefusedError."""
+        status = session.scalar(select(operations.c.status).where(operations.c.operation_id == operation_id))
+        if status is None:
+            raise NotFoundError(f"there is no operation {operation_id}", next_step="mgmt log")
+        if Status(status).is_terminal and status != Status.SUCCESS:
+            raise RefusedError(
+                f"operation {operation_id} has ended as {status}: nothing can follow it",
+                next_step=f"mgmt retry {operation_id}",
+            )
+        return bool(status != Status.SUCCESS)
+
+
+def backoff(job: JobRecord) -> timedelta:
+    """How long to wait after the current attempt."""
+    return timedelta(seconds=job.backoff_seconds * 2 ** min(job.attempt - 1, 16))
+
+
+def statuses_of_children(session: Session, operation_id: str) -> dict[Status, int]:
+    """How many operations of the batch `operation_id` have each status, without those that were tried again."""
+    again = operations.alias()
+    query = (
+        select(operations.c.status, func.count())
+        .where(operations.c.parent_id == operation_id)
+        .where(~exists().where(again.c.retry_of == operations.c.operation_id, again.c.parent_id == operation_id))
+        .group_by(operations.c.status)
+    )
+    return {Status(status): count for status, count in session.execute(query)}
+
+
+def concerned(session: Session, operation: OperationRecord) -> bool:
+    """Whether the end of `operation` concerns the queue: it has a job, or another one waits for it or contains it."""
+    ids = [operation.operation_id, *([operation.parent_id] if operation.parent_id else [])]
+    question = union_all(
+        select(JobRecord.operation_id).where(JobRecord.operation_id.in_(ids)),
+        select(DependencyRecord.after_id).where(DependencyRecord.after_id == operation.operation_id),
+    )
+    return session.execute(question.limit(1)).first() is not None
+
+
+def remove_job(session: Session, operation_id: str) -> None:
+    """Forget the job of an operation that ends."""
+    for table in (DependencyRecord, JobRecord):
+        session.execute(
+            delete(table).where(table.operation_id == operation_id).execution_options(synchronize_session="fetch")
+        )
+
+
+def dependants(session: Session, operation_id: str) -> Iterator[str]:
+    """The operations that wait for `operation_id`."""
+    yield from session.scalars(
+        select(DependencyRecord.operation_id).where(DependencyRecord.after_id == operation_id)
+    ).all()
+
+
+def _free(wanted: Wanted) -> Select[JobRecord]:
+    """The first job that nobody has taken and that may run now."""
+    before = operations.alias()
+    unmet = (
+        exists()
+        .where(DependencyRecord.operation_id == JobRecord.operation_id)
+        .where(before.c.operation_id == DependencyRecord.after_id, before.c.status != Status.SUCCESS)
+    )
+    query = (
+        select(JobRecord)
+        .join(operations, operations.c.operation_id == JobRecord.operation_id)
+        .where(_served(wanted), JobRecord.taken_by.is_(None), operations.c.status == Status.PENDING, ~unmet)
+        .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now()))
+        .order_by(operations.c.seq)
+        .limit(1)
+    )
+    if wanted.per_store is not None:
+        taken = JobRecord.__table__.alias()
+        same = select(func.count()).where(taken.c.taken_by.is_not(None), taken.c.store == JobRecord.store)
+        query = query.where(or_(JobRecord.store.is_(None), same.scalar_subquery() < wanted.per_store))
+    return query
+
+
+def _begun(wanted: Wanted) -> Select[str, str | None, str | None]:
+    """Jobs that somebody has taken or begun."""
+    return (
+        select(JobRecord.operation_id, JobRecord.taken_by, operations.c.owner)
+        .join(operations, operations.c.operation_id == JobRecord.operation_id)
+        .where(_served(wanted), operations.c.status.in_(LIVE))
+        .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now()))
+        .where(or_(JobRecord.taken_by.is_not(None), operations.c.status == Status.RUNNING))
+        .order_by(operations.c.seq)
+    )
+
+
+def _served(wanted: Wanted) -> ColumnElement[bool]:
+    return and_(
+        JobRecord.queue.in_(wanted.queues),
+        or_(JobRecord.host.is_(None), JobRecord.host == this_host()),
+        ~JobRecord.fanned_out,
+        ~JobRecord.held,
+    )
+
+
+def _is_dead(owner: str | None) -> bool:
+    """Whether the process is gone. One that cannot be examined is not."""
+    return owner is None or Owner.parse(owner).liveness() is Liveness.DEAD
+
+
+def busy_with(job: JobRecord) -> BusyError:
+    """The error for a job that a live worker has taken."""
+    owner = Owner.parse(str(job.taken_by))
+    return BusyError(
+        f"operation {job.operation_id} was taken by the worker with process id {owner.pid} on {owner.host}",
+        next_step="mgmt queue",
+    )
