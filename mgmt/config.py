@@ -106,6 +106,10 @@ class Settings:
         "size of the parts of an upload", _between(MIN_PART_SIZE, MAX_PART_SIZE, parse_size)
     )
     threads: int = _setting("parts in transit at once", _between(1, 64), 4)
+    attempts: int = _setting("how often a worker tries what may succeed later", _between(1, 100), 5)
+    backoff: int = _setting(
+        "seconds before a second attempt; twice as many before each further one", _between(0, 86_400), 60
+    )
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def catalog_url(self) -> str:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
+    from mgmt.catalog.operations.heartbeat import Advance
     from mgmt.catalog.operations.journal import Journal
+    from mgmt.catalog.operations.queue import ANY, Queue, Wanted, host_queue
     from mgmt.catalog.records.endpoint import EndpointRecord
     from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
     from mgmt.catalog.records.files import FileRecord
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.records.transfers import DownloadRecord, UploadRecord
 
 __all__ = [
+    "ANY",
     "HEAD",
     "SORTS",
     "Anchor",
@@ -82,6 +85,7 @@ __all__ = [
     "OutboxRecord",
     "Place",
     "PruneRecord",
+    "Queue",
     "RangeSet",
     "RebuildRecord",
     "RecoverRecord",
@@ -96,7 +100,9 @@ __all__ = [
     "UploadRecord",
     "Verification",
     "VerifyRecord",
+    "Wanted",
     "archive_keys",
+    "host_queue",
     "open_catalog",
     "this_host",
 ]
@@ -115,6 +121,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.members": ("MemberFacts", "MemberRecord", "Members"),
     "files.metadata": ("MetadataManager",),
     "operations.journal": ("Journal",),
+    "operations.queue": ("ANY", "Queue", "Wanted", "host_queue"),
     "records.endpoint": ("EndpointRecord",),
     "records.enums": ("FileStatus", "Location", "Place", "Role", "Scope", "Status"),
     "records.files": ("FileRecord",),
@@ -153,6 +160,7 @@ class Catalog:
 
     def __init__(self, database: "Database") -> None:
         self.database = database
+        self._advance: Advance | None = None
         database.before_writing(lambda: self.audit)  # whatever finishes is hashed, whoever writes it
 
     @cached_property
@@ -181,7 +189,17 @@ class Catalog:
         """The life of operations."""
         from mgmt.catalog.operations.journal import Journal
 
-        return Journal(self.database)
+        journal = Journal(self.database)
+        if self._advance is not None:
+            journal.watch(self._advance)
+        return journal
+
+    @cached_property
+    def queue(self) -> "Queue":
+        """Operations that are requested, and the workers that run them."""
+        from mgmt.catalog.operations.queue import Queue
+
+        return Queue(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":
@@ -196,6 +214,10 @@ class Catalog:
         from mgmt.catalog.audit.chain import Audit
 
         return Audit(self.database)
+
+    def watch(self, advance: "Advance") -> None:
+        """Let the heartbeats of operations say how far the current work is."""
+        self._advance = advance
 
     def transaction(self) -> AbstractContextManager[object]:
         """Commit everything written inside together, or nothing."""

@@ -34,6 +34,12 @@ COMMANDS: Sections = {
         "audit": "mgmt.cli.audit",
         "doctor": "mgmt.cli.doctor",
     },
+    "Automate": {
+        "worker": "mgmt.cli.worker",
+        "queue": "mgmt.cli.queue",
+        "run": "mgmt.cli.run",
+        "cancel": "mgmt.cli.cancel",
+    },
     "Administer": {
         "config": "mgmt.cli.config",
         "db": "mgmt.cli.db",

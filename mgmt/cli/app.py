@@ -12,11 +12,14 @@ from mgmt.cli.progress import terminal_progress
 from mgmt.cli.render import Renderer
 from mgmt.config import Settings, default_path, load
 from mgmt.errors import ConfigurationError, MgmtError
+from mgmt.progress import CountedProgress
 
 if TYPE_CHECKING:
     from mgmt.catalog import Catalog
     from mgmt.services.mirror import Mirror
+    from mgmt.services.run import Requested
     from mgmt.services.steps.context import Context
+    from mgmt.services.steps.requests import Attempts
     from mgmt.storage import ObjectStore
 
 
@@ -28,11 +31,13 @@ class App:
         self._config_file = config_file
         self.render = Renderer(output, quiet=quiet)
         self.quiet = quiet
-        self.progress = terminal_progress(quiet=quiet)
+        self.progress = CountedProgress(terminal_progress(quiet=quiet))
         self._stores: dict[str, ObjectStore] = {}
         self._mirror: Mirror | None = None
         self.creates_config = False
         """Whether this command creates the configuration file if it is missing."""
+        self.requested: Requested | None = None
+        """The requested operation that this command runs."""
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +55,11 @@ class App:
     def flags(self) -> dict[str, str | None]:
         """The settings that were given as flags."""
         return dict(self._flags)
+
+    def words(self) -> list[str]:
+        """The options of `mgmt` itself that make another process work as this one does."""
+        given = {**self._flags, "config": self._config_file}
+        return [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
 
     @cached_property
     def config_path(self) -> Path:
@@ -75,6 +85,7 @@ class App:
         from mgmt.catalog import open_catalog
 
         catalog = open_catalog(self.settings.catalog_url())
+        catalog.watch(self.progress)
         if self.settings.mirror:
             from mgmt.services.mirror import Mirror
 
@@ -94,7 +105,16 @@ class App:
         """What a service works with, for a command with these options."""
         from mgmt.services.steps.context import Context
 
-        return Context(self.store, self.catalog, self.progress, command_args or {})
+        if (requested := self.requested) is None:
+            return Context(self.store, self.catalog, self.progress, command_args or {})
+        arguments, fan_out = requested.operation.command_args, requested.fan_out
+        return Context(self.store, self.catalog, self.progress, arguments, fan_out=fan_out)
+
+    def attempts(self) -> "Attempts":
+        """How often a requested operation is tried."""
+        from mgmt.services.steps.requests import Attempts
+
+        return Attempts(most=self.settings.attempts, backoff_seconds=self.settings.backoff)
 
     def note_limit(self, found: int, limit: int) -> None:
         """Tell the user that a list may go on beyond its limit."""

@@ -10,6 +10,7 @@ from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
+from mgmt.cli.requests import requestable
 from mgmt.config import ON_CONFLICT
 from mgmt.errors import ConfigurationError
 
@@ -48,6 +49,7 @@ PLAN = (
 @click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do if the name is taken.")
 @click.option("--skip-unsupported", is_flag=True, help="Leave out what the file system of DIR cannot hold.")
 @dry_run
+@requestable(RECORDED)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -99,6 +101,9 @@ def command(
         show_previews(app, list(by_label), look, PLAN, sentences=_foreseen)
         return
     bundle = app.context(given(ctx, RECORDED))
+    if bundle.fan_out is not None and members:
+        bundle.fan_out(names, [{"members": [each]} for each in members])
+        return
     outcomes = run_batch(
         list(by_label),
         lambda label, context: download(by_label[label][0], options(by_label[label][1]), context),

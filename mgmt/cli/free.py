@@ -10,11 +10,13 @@ from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import confirm_existing, show_outcomes, show_previews
 from mgmt.cli.parameters import Command, Duration, dry_run, given, yes
 from mgmt.cli.render import Column
+from mgmt.cli.requests import requestable
 from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mgmt.catalog import FileRecord
 
+RECORDED = ("all_of_them", "older_than")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("COPY", "target_path", "long"),
@@ -35,6 +37,7 @@ PLAN = (
 )
 @yes
 @dry_run
+@requestable(RECORDED)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -64,7 +67,7 @@ def command(
         show_previews(app, targets, lambda name: find_copy(name, app.context()), PLAN)
         return
     confirm_existing(targets, lambda name: find_copy(name, app.context()), _question, yes=yes)
-    context = app.context(given(ctx, ("all_of_them", "older_than")))
+    context = app.context(given(ctx, RECORDED))
     outcomes = run_batch(targets, free, context, name=f"{len(targets)} completed copies")
     show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1)
 

@@ -198,6 +198,8 @@ def given(ctx: click.Context, allowed: Iterable[str]) -> dict[str, object]:
 
 
 def _text(value: object) -> object:
+    if isinstance(value, timedelta):
+        return f"{int(value.total_seconds())}s"  # as the option takes it
     return [str(each) for each in value] if isinstance(value, list | tuple) else str(value)
 
 

@@ -22,6 +22,14 @@ def terminal_progress(*, quiet: bool) -> Progress:
     return BarProgress() if sys.stderr.isatty() else LineProgress()
 
 
+def remaining(seconds: float) -> str:
+    """`45 s`, `12 min` or `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 class BarProgress:
     """A bar with rate and remaining time, drawn on stderr by rich (which honours NO_COLOR)."""
 

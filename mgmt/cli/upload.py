@@ -12,6 +12,7 @@ from mgmt.cli.app import App
 from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, Size, dry_run, given, tag
 from mgmt.cli.render import Column
+from mgmt.cli.requests import requestable, then
 from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
 from mgmt.errors import ConfigurationError
 
@@ -82,6 +83,8 @@ PLAN = (
     help="Upload up to N small targets at a time.  [default: by processors and store]",
 )
 @dry_run
+@then
+@requestable(RECORDED)
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -10,12 +10,14 @@ from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import show_outcomes
 from mgmt.cli.parameters import Command, given
 from mgmt.cli.render import Column
+from mgmt.cli.requests import requestable
 from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mgmt.catalog import VerifyRecord
     from mgmt.services.steps.batch import Outcome
 
+RECORDED = ("all_of_them", "sample", "read_back")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_name", "long"),
@@ -31,6 +33,7 @@ COLUMNS = (
 )
 @click.option("--sample", metavar="PERCENT", help="Verify a random sample, such as 5%.")
 @click.option("--read-back", is_flag=True, help="Read each archive instead of trusting the store's checksum.")
+@requestable(RECORDED)
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sample: str | None, read_back: bool) -> None:
     """Verify that the store still holds what was archived.
@@ -50,7 +53,7 @@ def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sampl
         raise ConfigurationError("choose archives with NAME, --all or --sample", next_step="mgmt verify --all")
     share = _share(sample) if sample is not None else 1.0
     targets = list(names) or sample_of(app.catalog, share)
-    context = app.context(given(ctx, ("all_of_them", "sample", "read_back")))
+    context = app.context(given(ctx, RECORDED))
 
     def outcomes() -> "Generator[Outcome[VerifyRecord], None, None]":
         if targets:

@@ -129,8 +129,6 @@ def _wait_for(session: Session, dependant: str, before: str, following: str) -> 
     if operation is not None and before in operation.command_args.get("names", ()):
         names = [following if each == before else each for each in operation.command_args["names"]]
         operation.command_args = {**operation.command_args, "names": names}
-        if operation.target_path == before:
-            operation.target_path = operation.target_name = following
 
 
 def _ended_batch(session: Session, operation_id: str) -> OperationRecord | None:

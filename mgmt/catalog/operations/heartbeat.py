@@ -1,7 +1,8 @@
 """The heartbeat of running operations, for other hosts, which cannot look at the process.
 
-It also says how far an operation is. It is information for people only: no operation is ever taken over because its heartbeat stopped. The same thread looks
-whether somebody has asked an operation to stop, and then interrupts this process as a signal from outside would.
+It also says how far an operation is. It is information for people only: no operation is ever taken over because its
+heartbeat stopped. The same thread looks whether somebody has asked an operation to stop, and then interrupts this
+process as a signal from outside would.
 """
 
 import logging

@@ -1,8 +1,6 @@
 """The life of an operation: recorded before it begins, closed when it ends, taken up again if it is interrupted."""
 
-import getpass
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -20,7 +18,7 @@ from mgmt.catalog.records.enums import LIVE, FileStatus, Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.jobs import JobRecord
 from mgmt.catalog.records.operations import UPLOAD, OperationFile, OperationRecord, operations
-from mgmt.catalog.records.process import Liveness, Owner
+from mgmt.catalog.records.process import Liveness, Owner, current_user
 from mgmt.errors import BusyError, CatalogError, Interrupted, LostError, MgmtError
 from mgmt.signals import held
 
@@ -245,7 +243,7 @@ class Journal:
             if (requested := self._take_requested(session, operation)) is not None:
                 operation = requested
             operation.claim, operation.owner, operation.status = claim, str(owner), Status.RUNNING
-            operation.user, operation.host = operation.user or _user(), operation.host or owner.host
+            operation.user, operation.host = operation.user or current_user(), operation.host or owner.host
             operation.heard_at = clock()
             operation.mgmt_version = mgmt.__version__
             session.add(operation)
@@ -431,10 +429,3 @@ def _lost(operation_id: str, owner: str | None) -> LostError:
         f"operation {operation_id} {what}; this process stops",
         next_step=f"mgmt status {operation_id}",
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())  # a container may run as a user id without a name

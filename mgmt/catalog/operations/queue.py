@@ -18,8 +18,8 @@ from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, Status
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
 from mgmt.catalog.records.operations import OperationRecord, operations
-from mgmt.catalog.records.process import Liveness, Owner, this_host
-from mgmt.errors import BusyError, NotFoundError, RefusedError
+from mgmt.catalog.records.process import Liveness, Owner, current_user, this_host
+from mgmt.errors import BusyError, MgmtError, NotFoundError, RefusedError
 
 ANY = "any"
 """The queue of operations that any machine can run."""
@@ -92,16 +92,17 @@ class Queue:
                     return session.get(JobRecord, operation_id, populate_existing=True)
         return None
 
-    def give_back(self, operation_id: str, message: str, *, counts: bool) -> None:
+    def give_back(self, operation_id: str, message: str, *, counts: bool, worker: str | None = None) -> None:
         """The process that ran a job has ended and its operation has not: the job waits for its next attempt.
 
-        With `counts` this one was an attempt; if it was the last, the operation fails with `message`.
+        With `counts` this one was an attempt; if it was the last, the operation fails with `message`. A `worker` gives
+        back only what it has taken and nobody has given back since.
         """
         from mgmt.catalog.operations.ending import end_unrun
 
         with self._database.transaction() as session:
             job = session.get(JobRecord, operation_id, populate_existing=True)
-            if job is None or job.fanned_out:
+            if job is None or job.fanned_out or (worker is not None and job.taken_by != worker):
                 return
             job.taken_by = None
             if counts and job.attempt >= job.attempts:
@@ -109,6 +110,68 @@ class Queue:
             elif counts:
                 job.not_before = now() + backoff(job)
                 job.attempt += 1
+
+    def note_fanned_out(self, operation_id: str, count: int) -> None:
+        """The targets of a batch have become `count` operations; without any, the batch has succeeded."""
+        from mgmt.catalog.operations.ending import end_unrun
+
+        with self._database.transaction() as session:
+            job = session.get(JobRecord, operation_id, populate_existing=True)
+            if job is not None:
+                job.fanned_out, job.taken_by = True, None
+                session.flush()
+            if not count:
+                end_unrun(session, operation_id, Status.SUCCESS, "")
+
+    def end_requested(self, operation_id: str, error: MgmtError | None) -> None:
+        """The command of a requested operation has ended without beginning it: it found nothing to do, or an error.
+
+        What may succeed later is tried again while there are attempts.
+        """
+        from mgmt.catalog.operations.ending import end_unrun
+
+        with self._database.transaction() as session:
+            operation = session.get(OperationRecord, operation_id, populate_existing=True)
+            if operation is None or operation.status != Status.PENDING:
+                return
+            if error is not None and error.retryable:
+                self.give_back(operation_id, error.message, counts=True)
+            elif error is not None:
+                end_unrun(session, operation_id, Status.FAILED, error.message)
+            else:
+                end_unrun(session, operation_id, Status.SUCCESS, "")
+
+    def cancel(self, operation_id: str) -> None:
+        """Cancel a live operation and all that belong to it: at once what waits; what runs is asked to stop."""
+        from mgmt.catalog.operations.ending import end_unrun
+
+        by = current_user()
+        with self._database.transaction() as session:
+            parts = select(operations.c.operation_id).where(
+                or_(operations.c.operation_id == operation_id, operations.c.parent_id == operation_id),
+                operations.c.status.in_(LIVE),
+            )
+            for each in session.scalars(parts.order_by(operations.c.seq)).all():
+                operation = session.get(OperationRecord, each, populate_existing=True)
+                if operation is not None and operation.status in LIVE:
+                    operation.cancel_requested_by = by
+                    session.flush()
+                    if operation.status == Status.PENDING or self._has_died(session, operation):
+                        end_unrun(session, each, Status.CANCELLED, f"cancelled by {by}")
+
+    def _has_died(self, session: Session, operation: OperationRecord) -> bool:
+        """Whether a requested operation has begun and its process has died; no other command finishes it."""
+        job = session.get(JobRecord, operation.operation_id)
+        return job is not None and _is_dead(job.taken_by) and _is_dead(operation.owner)
+
+    def has_more(self, wanted: Wanted) -> bool:
+        """Whether there is a job to run, now or at its next attempt, or once what it waits for has ended."""
+        live = exists().where(operations.c.operation_id == DependencyRecord.after_id, operations.c.status.in_(LIVE))
+        waits = exists().where(DependencyRecord.operation_id == JobRecord.operation_id).where(live)
+        soon = or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now(), JobRecord.attempt > 1)
+        with self._database.reading() as session:
+            query = select(JobRecord.operation_id).where(_served(wanted), soon, ~waits).limit(1)
+            return session.scalar(query) is not None
 
     def release(self, operation_ids: Sequence[str]) -> int:
         """Let held jobs run; all of them if none are named. Returns how many there were."""
@@ -151,6 +214,15 @@ class Queue:
         """The job of an operation; None if it has none, or has ended."""
         with self._database.reading() as session:
             return session.get(JobRecord, operation_id, populate_existing=True)
+
+    def refuse_taken(self, job: JobRecord, *, worker: str | None) -> None:
+        """Raise BusyError if a process that may be alive has taken `job`, and it is not `worker`."""
+        if job.taken_by not in (None, worker) and not _is_dead(job.taken_by):
+            owner = Owner.parse(str(job.taken_by))
+            raise BusyError(
+                f"operation {job.operation_id} was taken by the worker with process id {owner.pid} on {owner.host}",
+                next_step="mgmt queue",
+            )
 
     def waits_for(self, operation_ids: Sequence[str]) -> dict[str, list[str]]:
         """The operations that each of these waits for."""
@@ -272,12 +344,3 @@ def _served(wanted: Wanted) -> ColumnElement[bool]:
 def _is_dead(owner: str | None) -> bool:
     """Whether the process is gone. One that cannot be examined is not."""
     return owner is None or Owner.parse(owner).liveness() is Liveness.DEAD
-
-
-def busy_with(job: JobRecord) -> BusyError:
-    """The error for a job that a live worker has taken."""
-    owner = Owner.parse(str(job.taken_by))
-    return BusyError(
-        f"operation {job.operation_id} was taken by the worker with process id {owner.pid} on {owner.host}",
-        next_step="mgmt queue",
-    )

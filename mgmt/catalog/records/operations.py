@@ -135,6 +135,13 @@ class OperationRecord(Base, kw_only=True, eq=False):
         return f"{owner.host}, process {owner.pid}"
 
     @property
+    def seconds_left(self) -> float | None:
+        """An estimate of when it will have ended; None if its size or rate is not known."""
+        if not self.bytes_per_second or self.total_bytes is None or self.done_bytes is None:
+            return None
+        return max(0, self.total_bytes - self.done_bytes) / self.bytes_per_second
+
+    @property
     def is_known(self) -> bool:
         """Whether this mgmt knows its type. It loads another one with the columns of `operations` alone."""
         return type(self) is not OperationRecord

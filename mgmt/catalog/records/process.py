@@ -1,5 +1,6 @@
 """The process that owns an operation, and whether it is alive."""
 
+import getpass
 import os
 import socket
 from dataclasses import dataclass
@@ -82,6 +83,14 @@ class Owner:
 def this_host() -> str:
     """The name of this machine, to which local paths and processes belong."""
     return socket.gethostname() or "localhost"
+
+
+def current_user() -> str:
+    """The name of the user of this process, or their id: a container may run as an id without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _boot() -> str:

@@ -120,6 +120,9 @@ def _run(
     unrecorded: Callable[[CatalogError], None] | None = None,
 ) -> Generator[Outcome[Record], None, None]:
     context = attempts.context
+    if context.fan_out is not None:
+        context.fan_out(targets)
+        return
     if len(targets) < 2:
         for target in targets:
             yield attempts.attempt(target, context)

@@ -7,6 +7,7 @@ from typing import Self
 from mgmt.catalog import Catalog
 from mgmt.errors import MgmtError, ReadOnlyCatalogError
 from mgmt.progress import Progress
+from mgmt.services.steps.requests import FanOut
 from mgmt.storage import ObjectStore
 
 OpenStore = Callable[[str | None], ObjectStore]
@@ -24,6 +25,8 @@ class Context:
     """The command's options as they were given; every record of an operation keeps them."""
     parent: str | None = None
     """The id of the batch that this operation is part of."""
+    fan_out: FanOut | None = None
+    """Makes an operation of each target of a requested batch, for workers to run; None to work on them here."""
 
     def within(self, parent: str) -> Self:
         """The same for one target of the batch with the id `parent`."""

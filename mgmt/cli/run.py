@@ -1,0 +1,37 @@
+"""`mgmt run`."""
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.parameters import Command
+from mgmt.cli.requests import words_of
+
+
+@click.command("run", cls=Command)
+@click.argument("operation", metavar="ID")
+@click.pass_context
+def command(ctx: click.Context, operation: str) -> None:
+    """Run a requested operation now.
+
+    Workers run it; nothing happens if the operation has ended.
+
+    \b
+    Example:
+      mgmt run 7f3c2a91-5d0e-4b7e-9d55-0a4f3f1f8a11
+    """
+    from mgmt.services.run import requested, running
+
+    app: App = ctx.obj
+    found = requested(operation, app.catalog)
+    if found is None:
+        app.progress.note(f"note: operation {operation} needs no run")
+        return
+    root = ctx.find_root()
+    assert isinstance(root.command, click.Group)  # noqa: S101 - it is `mgmt` itself
+    chosen = root.command.get_command(root, found.job.command)
+    assert chosen is not None  # noqa: S101 - the service knows which commands there are
+    if found.job.store is not None:
+        app.override(store=found.job.store)
+    app.requested = found
+    with running(found), chosen.make_context(found.job.command, words_of(found, chosen), parent=root) as context:
+        chosen.invoke(context)

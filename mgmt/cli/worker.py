@@ -1,0 +1,74 @@
+"""`mgmt worker`."""
+
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.parameters import Command
+from mgmt.errors import PartialError
+
+if TYPE_CHECKING:
+    from mgmt.services.worker import WorkEvent
+
+
+@click.command("worker", cls=Command)
+@click.option("--slots", type=click.IntRange(1, 64), metavar="N", help="Operations at a time.  [default: processors]")
+@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Serve only this queue; may be repeated.")
+@click.option(
+    "--per-store", type=click.IntRange(1), metavar="N", help="Operations at a time on one store, of all workers."
+)
+@click.option("--until-empty", is_flag=True, help="End when nothing is left to run.")
+@click.pass_obj
+def command(app: App, slots: int | None, queues: tuple[str, ...], per_store: int | None, until_empty: bool) -> None:
+    """Run requested operations, schedules and notifications of this machine.
+
+    SIGTERM stops it: what runs goes on with the next worker. With -o jsonl each event is a line.
+
+    \b
+    Example:
+      mgmt worker --slots 2
+      mgmt worker --until-empty
+    """
+    from mgmt.catalog import ANY, Wanted, host_queue, this_host
+    from mgmt.services.worker import Worker
+
+    wanted = Wanted(queues or (host_queue(this_host()), ANY), per_store)
+    app.catalog.database.revision()  # what cannot be opened ends the command
+    words = app.words()
+
+    def run(operation_id: str) -> int:
+        from mgmt.cli import run as run_mgmt
+
+        return run_mgmt([*words, "--quiet", "run", operation_id])
+
+    worker = Worker(app.catalog, wanted, slots or os.cpu_count() or 1, run, tend=lambda: None)
+    undone = 0
+
+    def events() -> "Iterator[WorkEvent]":
+        nonlocal undone
+        for event in worker.work(until_empty=until_empty):
+            undone += event.type == "ended" and event.status not in ("success", "pending")
+            if app.render.for_people:
+                app.render.line(_sentence(event))
+            else:
+                yield event
+
+    if app.render.for_people:
+        for _ in events():
+            pass
+    else:
+        app.render.many(events(), ())
+    if until_empty and undone:
+        raise PartialError(f"{undone} operations were not done", next_step="mgmt log --status failed")
+
+
+def _sentence(event: "WorkEvent") -> str:
+    what = f"{event.operation_type} {event.target_path or ''}".rstrip()
+    how = event.status if event.type == "ended" else event.type
+    if event.type == "ended" and event.error_message:
+        how = f"{how}: {event.error_message}"
+    return f"{datetime.now().astimezone():%H:%M:%S}  {how:8}  {what}  {event.operation_id}"

@@ -1,0 +1,107 @@
+"""Run a requested operation: what a worker does, and a person may."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mgmt.catalog import BatchRecord, Catalog, JobRecord, OperationRecord, this_host
+from mgmt.errors import MgmtError, NotFoundError, RefusedError
+from mgmt.services.steps.requests import FOLDER, KINDS, NAMES, THEN, FanOut
+from mgmt.words import shell_word
+
+WORKER = "MGMT_WORKER"
+"""The environment variable in which a worker tells its processes who they work for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A requested operation that is about to run, and its job."""
+
+    operation: OperationRecord
+    job: JobRecord
+    catalog: Catalog
+
+    @property
+    def names(self) -> list[str]:
+        """Its targets, as they were typed; empty if its options choose them."""
+        return [str(each) for each in self.operation.command_args.get(NAMES, ())]
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Its recorded options by their names."""
+        return {name: value for name, value in self.operation.command_args.items() if name not in (NAMES, FOLDER, THEN)}
+
+    @property
+    def fan_out(self) -> FanOut | None:
+        """What makes an operation of each target, if it is a batch."""
+        if not isinstance(self.operation, BatchRecord):
+            return None
+        return FanOut(self.operation, self.job, self.catalog)
+
+
+def requested(operation_id: str, catalog: Catalog) -> Requested | None:
+    """The requested operation, if it can run here and now; None if it has ended or fanned out.
+
+    Raises NotFoundError if there is none, BusyError if another process runs it, and RefusedError if it was not
+    requested, waits for another one, or belongs to another machine.
+    """
+    operation = catalog.metadata.require_operation(operation_id)
+    if operation.status.is_terminal:
+        return None
+    job = catalog.queue.job(operation_id)
+    if job is None:
+        raise RefusedError(
+            f"{operation.operation_type} {operation_id} was not requested to run later: it is {operation.status}",
+            next_step=f"mgmt status {operation_id}",
+        )
+    if job.fanned_out:
+        return None
+    _refuse_elsewhere(job)
+    catalog.queue.refuse_taken(job, worker=os.environ.get(WORKER))
+    if waits_for := catalog.queue.waits_for([operation_id]).get(operation_id):
+        raise RefusedError(
+            f"{operation.operation_type} {operation_id} waits for {', '.join(waits_for)}", next_step="mgmt queue"
+        )
+    if job.command not in KINDS:
+        raise RefusedError(f"no command {job.command!r} can be run later", next_step=f"mgmt cancel {operation_id}")
+    return Requested(operation, job, catalog)
+
+
+@contextmanager
+def running(requested: Requested) -> Iterator[None]:
+    """Run the command of `requested` in this block: its next operation of that type is the requested one.
+
+    If the block begins none, the operation ends as the block does: with its error, or successfully, as there was
+    nothing to do. It runs in the folder that it was requested in; raises NotFoundError if that is gone.
+    """
+    operation_id, catalog = requested.operation.operation_id, requested.catalog
+    folder = requested.operation.command_args.get(FOLDER)
+    try:
+        if folder is not None and (requested.job.host is not None or os.path.isdir(str(folder))):
+            _enter(str(folder))
+        catalog.journal.run_requested(operation_id)
+        yield
+    except MgmtError as error:
+        catalog.queue.end_requested(operation_id, error)
+        raise
+    if requested.fan_out is None:
+        catalog.queue.end_requested(operation_id, None)
+
+
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as exc:
+        raise NotFoundError(
+            f"the folder {folder}, in which this was requested, cannot be entered: {exc.strerror}",
+            next_step="request it again from another folder",
+        ) from exc
+
+
+def _refuse_elsewhere(job: JobRecord) -> None:
+    if job.host not in (None, this_host()):
+        raise RefusedError(
+            f"operation {job.operation_id} needs files of {job.host}, and this is {this_host()}",
+            next_step=f"mgmt worker\n# on {shell_word(str(job.host))}",
+        )

@@ -1,0 +1,202 @@
+"""What can be requested to run later: which commands, as which operations, and where."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from mgmt.catalog import (
+    ANY,
+    BatchRecord,
+    Catalog,
+    DeleteRecord,
+    DownloadRecord,
+    FreeRecord,
+    JobRecord,
+    OperationRecord,
+    UploadRecord,
+    VerifyRecord,
+    host_queue,
+    this_host,
+)
+from mgmt.paths import canonical
+
+NAMES, FOLDER, THEN = "names", "cwd", "then"
+"""Arguments of a requested operation: its targets, the folder it was requested in, and the commands that follow."""
+
+SELECTIONS = ("all_of", "all_of_them", "sample", "older_than", "files_from", "null", "members")
+"""Options that choose targets. The operations of a batch have one target each, and none of these."""
+
+KINDS: Mapping[str, type[OperationRecord]] = {
+    "upload": UploadRecord,
+    "download": DownloadRecord,
+    "verify": VerifyRecord,
+    "free": FreeRecord,
+    "delete": DeleteRecord,
+}
+"""The operations that each command makes. A worker runs these commands and no others."""
+
+ANYWHERE = frozenset({"verify"})
+"""The commands that need no file of this machine. `delete` looks for other copies on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """How often to try what may succeed later, and how many seconds to wait at first."""
+
+    most: int = 1
+    backoff_seconds: int = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class When:
+    """When a request runs, and what follows it."""
+
+    not_before: datetime | None = None
+    after: Sequence[str] = ()
+    """The operations that must have succeeded."""
+    queue: str | None = None
+    """By default, that of this machine, or of any."""
+    then: Sequence[str] = ()
+    """The commands that follow, one after the other, on the archive that it makes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A command to run later."""
+
+    command: str
+    names: Sequence[str]
+    """Its targets; empty if `arguments` choose them when it runs."""
+    arguments: Mapping[str, object]
+    """Its options, as they were given."""
+    when: When
+    attempts: Attempts = field(default_factory=Attempts)
+    store: str | None = None
+    """The store that it was given, if any."""
+    folder: str | None = None
+    """The folder in which relative names are meant: by default, the current one."""
+    schedule: str | None = None
+    template: str | None = None
+
+
+def enqueue(request: Request, catalog: Catalog, *, parent: str | None = None) -> list[OperationRecord]:
+    """Record the operation that `request` asks for, and those that follow it, in one transaction.
+
+    One target is an operation of its own. Several are a batch, which becomes an operation for each when it runs.
+    """
+    with catalog.transaction():
+        operation = _operation(request, parent)
+        catalog.queue.add(operation, _job(request, request.command), request.when.after)
+        made = [operation]
+        if not isinstance(operation, BatchRecord):
+            made += _following(request, operation, catalog)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class FanOut:
+    """Makes an operation of each target of a requested batch, instead of working on them one after the other."""
+
+    batch: BatchRecord
+    job: JobRecord
+    catalog: Catalog
+
+    def __call__(self, targets: Iterable[str], each_with: Sequence[Mapping[str, object]] = ({},)) -> int:
+        """Enqueue an operation for each of `targets`, all or none; return how many there are.
+
+        There is one for each of the options `each_with`. A batch without targets has succeeded.
+        """
+        own = {name: value for name, value in self.batch.command_args.items() if name not in (*SELECTIONS, NAMES)}
+        count = 0
+        with self.catalog.transaction():
+            for target in targets:
+                for more in each_with:
+                    self._enqueue_one({NAMES: [target], **own, **more})
+                    count += 1
+            self.catalog.queue.note_fanned_out(self.batch.operation_id, count)
+        return count
+
+    def _enqueue_one(self, arguments: dict[str, object]) -> None:
+        job = self.job
+        names = arguments.pop(NAMES)
+        folder = arguments.pop(FOLDER, None)
+        then = arguments.pop(THEN, ())
+        request = Request(
+            command=job.command,
+            names=list(names),  # type: ignore[call-overload]  # recorded as a list
+            arguments=arguments,
+            when=When(queue=job.queue, then=tuple(then)),  # type: ignore[arg-type]
+            attempts=Attempts(most=job.attempts, backoff_seconds=job.backoff_seconds),
+            store=job.store,
+            folder=str(folder) if folder is not None else None,
+            schedule=job.schedule,
+            template=job.template,
+        )
+        enqueue(request, self.catalog, parent=self.batch.operation_id)
+
+
+def is_batch(request: Request) -> bool:
+    """Whether the request has to be fanned out when it runs: it chooses its targets then, or has several."""
+    members = request.arguments.get("members")
+    several = isinstance(members, list) and len(members) > 1
+    return len(request.names) != 1 or several or any(each in request.arguments for each in SELECTIONS[:-1])
+
+
+def new_job(command: str, host: str, queue: str | None, store: str | None, attempts: Attempts) -> JobRecord:
+    """The job of an operation of `command`, which was requested on `host`."""
+    anywhere = command in ANYWHERE
+    return JobRecord(
+        operation_id="",
+        command=command,
+        queue=queue or (ANY if anywhere else host_queue(host)),
+        host=None if anywhere else host,
+        store=store,
+        attempts=attempts.most,
+        backoff_seconds=attempts.backoff_seconds,
+    )
+
+
+def _job(request: Request, command: str) -> JobRecord:
+    queue = request.when.queue
+    if command != request.command and queue in (ANY, host_queue(this_host())):
+        queue = None  # what follows has a default of its own
+    job = new_job(command, this_host(), queue, request.store, request.attempts)
+    job.not_before = request.when.not_before if command == request.command else None
+    job.schedule, job.template = request.schedule, request.template
+    return job
+
+
+def _operation(request: Request, parent: str | None) -> OperationRecord:
+    folder = request.folder or os.getcwd()
+    arguments = {**request.arguments, NAMES: list(request.names), FOLDER: folder}
+    if request.when.then:
+        arguments[THEN] = list(request.when.then)
+    if is_batch(request):
+        name = str(request.arguments.get("all_of") or f"{request.command} of {len(request.names) or 'all'} targets")
+        return BatchRecord(target_path=name, target_name=name, command_args=arguments, parent_id=parent)
+    (name,) = request.names
+    path = canonical(os.path.join(folder, name)) if request.command == "upload" else name
+    kind = KINDS[request.command]
+    if kind is UploadRecord:
+        return UploadRecord(target_path=path, store=request.store, command_args=arguments, parent_id=parent)
+    return kind(target_path=path, target_name=name, command_args=arguments, parent_id=parent)
+
+
+def _following(request: Request, first: OperationRecord, catalog: Catalog) -> list[OperationRecord]:
+    """The operations on the archive of `first`, an upload, one after the other."""
+    made: list[OperationRecord] = []
+    before = first.operation_id
+    for command in request.when.then:
+        name = first.operation_id  # it names the archive that the upload makes
+        arguments: dict[str, object] = {NAMES: [name], FOLDER: first.command_args[FOLDER]}
+        operation = KINDS[command](
+            target_path=first.target_path,
+            target_name=first.target_name,
+            command_args=arguments,
+            parent_id=first.parent_id,
+        )
+        catalog.queue.add(operation, _job(request, command), [before])
+        before = operation.operation_id
+        made.append(operation)
+    return made

@@ -1,0 +1,189 @@
+"""A worker: takes the jobs of its queues, and runs each in a process of its own.
+
+It holds nothing that could be lost: a job that it has taken is that of its process, and so is an operation that runs.
+When both are dead, the next worker of this machine takes the job again.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+
+from mgmt.catalog import Catalog, JobRecord, OperationRecord, Wanted
+from mgmt.catalog.records.process import Owner
+from mgmt.services.run import WORKER
+from mgmt.signals import STOPPING
+
+POLL_SECONDS = 1.0
+"""How long an idle worker waits before it looks for work again."""
+
+LOOK_SECONDS = 5.0
+"""How often it looks for jobs of workers that have died, and does what is due besides."""
+
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent dies."""
+
+RunOperation = Callable[[str], int]
+"""Runs a requested operation in this process, and returns its exit status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkEvent:
+    """What a worker has done: an operation has started or ended, or was left for another attempt."""
+
+    type: str
+    """started, ended, or left."""
+    operation_id: str
+    operation_type: str
+    target_path: str | None
+    status: str
+    attempt: int
+    exit_status: int | None = None
+    error_message: str | None = None
+
+
+@dataclass(slots=True)
+class Worker:
+    """Runs up to `slots` operations at a time."""
+
+    catalog: Catalog
+    wanted: Wanted
+    slots: int
+    run: RunOperation
+    tend: Callable[[], None]
+    """Does what else is due, such as schedules and notifications; called every few seconds."""
+    _running: dict[int, tuple[JobRecord, int]] = field(default_factory=dict)
+    _stopping: bool = False
+    _looked: float = 0.0
+
+    def work(self, *, until_empty: bool) -> Iterator[WorkEvent]:
+        """Yield what happens until SIGTERM or another signal, or with `until_empty` until no job is left to run.
+
+        After the signal no further job is taken, those that run are asked to stop as soon as that is safe, and go on
+        when the next worker takes them.
+        """
+        with self._waking() as wait:
+            while True:
+                yield from self._ended()
+                if not self._stopping:
+                    yield from self._started()
+                elif not self._running:
+                    return
+                if until_empty and not self._running and not self.catalog.queue.has_more(self.wanted):
+                    return
+                wait(POLL_SECONDS)
+
+    def _started(self) -> Iterator[WorkEvent]:
+        if is_due := time.monotonic() - self._looked >= LOOK_SECONDS:
+            self.tend()
+            self._looked = time.monotonic()
+        while len(self._running) < self.slots and not self._stopping:
+            queue = self.catalog.queue
+            job = (queue.take_abandoned(self.wanted) if is_due else None) or queue.take(self.wanted)
+            if job is None:
+                return
+            event = self._event("started", job)
+            # SQLite must not be used on both sides of a fork, and a server would get what two processes say.
+            self.catalog.database.close()
+            self._running[self._fork(job.operation_id)] = job, job.attempt
+            yield event
+
+    def _ended(self) -> Iterator[WorkEvent]:
+        for pid in list(self._running):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:
+                continue
+            job, _ = self._running.pop(pid)
+            exit_status = os.waitstatus_to_exitcode(status)
+            operation = self.catalog.metadata.require_operation(job.operation_id)
+            if operation.status.is_terminal or job.fanned_out:
+                yield self._event("ended", job, exit_status)
+                continue
+            left = self.catalog.queue.job(job.operation_id)
+            if left is not None and left.fanned_out:
+                yield self._event("ended", job, exit_status)
+            elif left is not None:
+                how = f"its process ended with exit status {exit_status}"
+                self.catalog.queue.give_back(job.operation_id, how, counts=not self._stopping, worker=_me())
+                yield self._event("left", job, exit_status)
+
+    def _event(self, kind: str, job: JobRecord, exit_status: int | None = None) -> WorkEvent:
+        operation: OperationRecord = self.catalog.metadata.require_operation(job.operation_id)
+        return WorkEvent(
+            type=kind,
+            operation_id=operation.operation_id,
+            operation_type=operation.operation_type,
+            target_path=operation.target_path,
+            status=operation.status,
+            attempt=job.attempt,
+            exit_status=exit_status,
+            error_message=operation.error_message,
+        )
+
+    def _fork(self, operation_id: str) -> int:
+        """Run the operation in another process, which has imported already what this one has."""
+        sys.stdout.flush()
+        parent, me = os.getpid(), _me()
+        if (pid := os.fork()) != 0:
+            return pid
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in STOPPING:
+                signal.signal(number, signal.SIG_DFL)
+            os.setsid()  # Ctrl-C at the terminal is for the worker, which passes it on
+            _die_with(parent)
+            os.environ[WORKER] = me
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, 0)
+            os.dup2(nothing, 1)
+            status = self.run(operation_id)
+            sys.stderr.flush()
+        finally:
+            os._exit(status)  # what this process has inherited belongs to the worker
+
+    @contextlib.contextmanager
+    def _waking(self) -> Iterator[Callable[[float], None]]:
+        """Handle signals during the block; yields how to wait, until one arrives or for some seconds."""
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            self._stopping = True
+            for pid in self._running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+
+        def wait(seconds: float) -> None:
+            if select.select([reader], [], [], seconds)[0]:
+                os.read(reader, 4096)
+
+        before = {number: signal.signal(number, stop) for number in STOPPING}
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        try:
+            yield wait
+        finally:
+            signal.set_wakeup_fd(-1)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            os.close(reader)
+            os.close(writer)
+
+
+def _die_with(parent: int) -> None:
+    """Let this process get SIGTERM when `parent` dies, where the system can (Linux); its operation then waits."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _me() -> str:
+    return str(Owner.current())
