@@ -110,6 +110,13 @@ class App:
         arguments, fan_out = requested.operation.command_args, requested.fan_out
         return Context(self.store, self.catalog, self.progress, arguments, fan_out=fan_out)
 
+    def begin(self, requested: "Requested", store: str | None) -> None:
+        """Work on a requested operation from now on, with the `store` that it was requested with."""
+        self.requested = requested
+        if store is not None and store != self._flags.get("store"):
+            self._flags["store"] = store
+            self.__dict__.pop("settings", None)
+
     def attempts(self) -> "Attempts":
         """How often a requested operation is tried."""
         from mgmt.services.steps.requests import Attempts

@@ -1,7 +1,7 @@
 """`mgmt worker`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -40,10 +40,10 @@ def command(app: App, slots: int | None, queues: tuple[str, ...], per_store: int
     app.catalog.database.revision()  # what cannot be opened ends the command
     words = app.words()
 
-    def run(operation_id: str) -> int:
+    def run(operation_ids: Sequence[str]) -> int:
         from mgmt.cli import run as run_mgmt
 
-        return run_mgmt([*words, "--quiet", "run", operation_id])
+        return run_mgmt([*words, "--quiet", "run", *operation_ids])
 
     worker = Worker(app.catalog, wanted, slots or os.cpu_count() or 1, run, tend=lambda: None)
     undone = 0

@@ -85,8 +85,7 @@ def running(requested: Requested) -> Iterator[None]:
     except MgmtError as error:
         catalog.queue.end_requested(operation_id, error)
         raise
-    if requested.fan_out is None:
-        catalog.queue.end_requested(operation_id, None)
+    catalog.queue.end_requested(operation_id, None)
 
 
 def _enter(folder: str) -> None:

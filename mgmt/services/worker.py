@@ -11,9 +11,10 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import NamedTuple
 
 from mgmt.catalog import Catalog, JobRecord, OperationRecord, Wanted
 from mgmt.catalog.records.process import Owner
@@ -29,8 +30,14 @@ LOOK_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 
-RunOperation = Callable[[str], int]
-"""Runs a requested operation in this process, and returns its exit status."""
+CHUNK_SECONDS = 5.0
+"""How long a process should work on small operations of a batch, one after the other: to start one takes longer."""
+
+MOST_AT_ONCE = 50
+"""How many operations a process works on at most."""
+
+RunOperations = Callable[[Sequence[str]], int]
+"""Runs requested operations in this process, one after the other, and returns the exit status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +55,13 @@ class WorkEvent:
     error_message: str | None = None
 
 
+class _Process(NamedTuple):
+    """A process, the jobs that it was given, and when."""
+
+    jobs: Sequence[JobRecord]
+    began: float
+
+
 @dataclass(slots=True)
 class Worker:
     """Runs up to `slots` operations at a time."""
@@ -55,10 +69,12 @@ class Worker:
     catalog: Catalog
     wanted: Wanted
     slots: int
-    run: RunOperation
+    run: RunOperations
     tend: Callable[[], None]
     """Does what else is due, such as schedules and notifications; called every few seconds."""
-    _running: dict[int, tuple[JobRecord, int]] = field(default_factory=dict)
+    _running: dict[int, _Process] = field(default_factory=dict)
+    _seconds: dict[str, float] = field(default_factory=dict)
+    """How long an operation of each command took last."""
     _stopping: bool = False
     _looked: float = 0.0
 
@@ -85,33 +101,44 @@ class Worker:
             self._looked = time.monotonic()
         while len(self._running) < self.slots and not self._stopping:
             queue = self.catalog.queue
-            job = (queue.take_abandoned(self.wanted) if is_due else None) or queue.take(self.wanted)
-            if job is None:
+            abandoned = queue.take_abandoned(self.wanted) if is_due else None
+            jobs = [abandoned] if abandoned is not None else queue.take(self.wanted, most=self._most)
+            if not jobs:
                 return
-            event = self._event("started", job)
+            events = [self._event("started", job) for job in jobs]
             # SQLite must not be used on both sides of a fork, and a server would get what two processes say.
             self.catalog.database.close()
-            self._running[self._fork(job.operation_id)] = job, job.attempt
-            yield event
+            pid = self._fork([job.operation_id for job in jobs])
+            self._running[pid] = _Process(jobs, time.monotonic())
+            yield from events
+
+    def _most(self, command: str) -> int:
+        """How many operations of a batch to give to one process."""
+        seconds = self._seconds.get(command)
+        if seconds is None or self.wanted.per_store is not None:
+            return 1
+        return max(1, min(MOST_AT_ONCE, int(CHUNK_SECONDS / max(seconds, 0.001))))
 
     def _ended(self) -> Iterator[WorkEvent]:
         for pid in list(self._running):
             ended, status = os.waitpid(pid, os.WNOHANG)
-            if not ended:
-                continue
-            job, _ = self._running.pop(pid)
-            exit_status = os.waitstatus_to_exitcode(status)
-            operation = self.catalog.metadata.require_operation(job.operation_id)
-            if operation.status.is_terminal or job.fanned_out:
-                yield self._event("ended", job, exit_status)
-                continue
-            left = self.catalog.queue.job(job.operation_id)
-            if left is not None and left.fanned_out:
-                yield self._event("ended", job, exit_status)
-            elif left is not None:
-                how = f"its process ended with exit status {exit_status}"
-                self.catalog.queue.give_back(job.operation_id, how, counts=not self._stopping, worker=_me())
-                yield self._event("left", job, exit_status)
+            if ended:
+                process = self._running.pop(pid)
+                seconds = (time.monotonic() - process.began) / len(process.jobs)
+                self._seconds[process.jobs[0].command] = seconds
+                exit_status = os.waitstatus_to_exitcode(status)
+                for job in process.jobs:
+                    yield self._end(job, exit_status, alone=len(process.jobs) == 1)
+
+    def _end(self, job: JobRecord, exit_status: int, *, alone: bool) -> WorkEvent:
+        """The process that was given `job` has ended: so has its operation, or it waits for another attempt."""
+        left = self.catalog.queue.job(job.operation_id)
+        if left is None or left.fanned_out:
+            return self._event("ended", job)
+        how = f"its process ended with exit status {exit_status}"
+        begun = alone or self.catalog.metadata.require_operation(job.operation_id).owner is not None
+        self.catalog.queue.give_back(job.operation_id, how, counts=begun and not self._stopping, worker=_me())
+        return self._event("left", job, exit_status)
 
     def _event(self, kind: str, job: JobRecord, exit_status: int | None = None) -> WorkEvent:
         operation: OperationRecord = self.catalog.metadata.require_operation(job.operation_id)
@@ -126,8 +153,8 @@ class Worker:
             error_message=operation.error_message,
         )
 
-    def _fork(self, operation_id: str) -> int:
-        """Run the operation in another process, which has imported already what this one has."""
+    def _fork(self, operation_ids: Sequence[str]) -> int:
+        """Run the operations in another process, which has imported already what this one has."""
         sys.stdout.flush()
         parent, me = os.getpid(), _me()
         if (pid := os.fork()) != 0:
@@ -144,7 +171,7 @@ class Worker:
             nothing = os.open(os.devnull, os.O_RDWR)
             os.dup2(nothing, 0)
             os.dup2(nothing, 1)
-            status = self.run(operation_id)
+            status = self.run(operation_ids)
             sys.stderr.flush()
         finally:
             os._exit(status)  # what this process has inherited belongs to the worker

@@ -4,7 +4,7 @@ An operation that is requested is `pending`, and has a job until it ends. Whethe
 catalog alone: its time has come, everything it waits for has succeeded, and no live worker has taken it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -60,18 +60,29 @@ class Queue:
             session.flush()
             session.add_all(DependencyRecord(operation_id=job.operation_id, after_id=each) for each in waits_for)
 
-    def take(self, wanted: Wanted) -> JobRecord | None:
-        """Take the next job that may run, for this process; None if there is none."""
+    def take(self, wanted: Wanted, *, most: Callable[[str], int] = lambda _: 1) -> list[JobRecord]:
+        """Take the next job that may run, for this process; with it others of its batch, if `most` of its command is
+        more than 1. Empty if there is none.
+        """
         free = _free(wanted)
         with self._database.reading() as session:
-            if session.scalar(free) is None:
-                return None
+            if session.scalar(free.limit(1)) is None:
+                return []
         with self._database.transaction() as session:
-            job = session.scalar(free.with_for_update(of=JobRecord, skip_locked=True))
-            if job is not None:
-                session.refresh(job)
+            locked = free.with_for_update(of=JobRecord, skip_locked=True)
+            first = session.scalar(locked.limit(1).execution_options(populate_existing=True))
+            if first is None:
+                return []
+            found = [first]
+            batch = session.scalar(
+                select(operations.c.parent_id).where(operations.c.operation_id == first.operation_id)
+            )
+            if batch is not None and (count := most(first.command)) > 1:
+                same = locked.where(operations.c.parent_id == batch, JobRecord.command == first.command)
+                found = list(session.scalars(same.limit(count).execution_options(populate_existing=True)))
+            for job in found:
                 job.taken_by = str(Owner.current())
-            return job
+            return found
 
     def take_abandoned(self, wanted: Wanted) -> JobRecord | None:
         """Take a job whose worker has died on this machine, together with the process that ran it."""
@@ -132,7 +143,8 @@ class Queue:
 
         with self._database.transaction() as session:
             operation = session.get(OperationRecord, operation_id, populate_existing=True)
-            if operation is None or operation.status != Status.PENDING:
+            job = session.get(JobRecord, operation_id, populate_existing=True)
+            if operation is None or operation.status != Status.PENDING or job is None or job.fanned_out:
                 return
             if error is not None and error.retryable:
                 self.give_back(operation_id, error.message, counts=True)
@@ -311,7 +323,6 @@ def _free(wanted: Wanted) -> Select[JobRecord]:
         .where(_served(wanted), JobRecord.taken_by.is_(None), operations.c.status == Status.PENDING, ~unmet)
         .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now()))
         .order_by(operations.c.seq)
-        .limit(1)
     )
     if wanted.per_store is not None:
         taken = JobRecord.__table__.alias()
