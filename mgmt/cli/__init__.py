@@ -37,7 +37,7 @@ COMMANDS: Sections = {
     "Automate": {
         "worker": "mgmt.cli.worker",
         "queue": "mgmt.cli.queue",
-        "run": "mgmt.cli.run",
+        "run": "mgmt.cli.run_requested",
         "cancel": "mgmt.cli.cancel",
     },
     "Administer": {
