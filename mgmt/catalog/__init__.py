@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.operations.heartbeat import Advance
     from mgmt.catalog.operations.journal import Journal
     from mgmt.catalog.operations.queue import ANY, Queue, Wanted, host_queue
+    from mgmt.catalog.operations.schedules import Schedules
     from mgmt.catalog.records.endpoint import EndpointRecord
     from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
     from mgmt.catalog.records.files import FileRecord
@@ -91,6 +92,7 @@ __all__ = [
     "RecoverRecord",
     "Role",
     "ScheduleRecord",
+    "Schedules",
     "Scope",
     "SearchRecord",
     "Status",
@@ -122,6 +124,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.metadata": ("MetadataManager",),
     "operations.journal": ("Journal",),
     "operations.queue": ("ANY", "Queue", "Wanted", "host_queue"),
+    "operations.schedules": ("Schedules",),
     "records.endpoint": ("EndpointRecord",),
     "records.enums": ("FileStatus", "Location", "Place", "Role", "Scope", "Status"),
     "records.files": ("FileRecord",),
@@ -200,6 +203,13 @@ class Catalog:
         from mgmt.catalog.operations.queue import Queue
 
         return Queue(self.database)
+
+    @cached_property
+    def schedules(self) -> "Schedules":
+        """Commands that run at certain times."""
+        from mgmt.catalog.operations.schedules import Schedules
+
+        return Schedules(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":

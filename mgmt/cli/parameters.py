@@ -14,6 +14,9 @@ from mgmt.cli.render import safe
 from mgmt.config import parse_size
 from mgmt.errors import Interrupted, RefusedError
 
+TEMPLATE = "mgmt.template"
+"""Where a context keeps the name of the template that was used."""
+
 _DURATIONS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 
 
@@ -187,11 +190,14 @@ def chosen_host(given: str | None) -> str | None:
 
 
 def given(ctx: click.Context, allowed: Iterable[str]) -> dict[str, object]:
-    """The options among `allowed` that the user gave, for the record. A list, so that no secret is recorded."""
-    chosen = {}
+    """The options among `allowed` that the user gave, for the record, and the template that some come from.
+
+    A list, so that no secret is recorded.
+    """
+    chosen = {"template": ctx.meta[TEMPLATE]} if TEMPLATE in ctx.meta else {}
     for name in allowed:
         source = ctx.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP"):
             value = ctx.params[name]
             chosen[name] = value if isinstance(value, bool | int | float | str | dict | None) else _text(value)
     return chosen

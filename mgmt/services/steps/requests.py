@@ -24,6 +24,13 @@ from mgmt.paths import canonical
 NAMES, FOLDER, THEN = "names", "cwd", "then"
 """Arguments of a requested operation: its targets, the folder it was requested in, and the commands that follow."""
 
+TEMPLATE, SCHEDULE = "template", "schedule"
+"""Arguments that say where an operation comes from: the name of a template; the name of a schedule, its time, and how
+many times before that were missed."""
+
+NO_OPTIONS = (NAMES, FOLDER, THEN, TEMPLATE, SCHEDULE)
+"""What is in the arguments of an operation and is no option of its command."""
+
 SELECTIONS = ("all_of", "all_of_them", "sample", "older_than", "files_from", "null", "members")
 """Options that choose targets. The operations of a batch have one target each, and none of these."""
 
@@ -78,6 +85,11 @@ class Request:
     """The folder in which relative names are meant: by default, the current one."""
     schedule: str | None = None
     template: str | None = None
+
+
+def operation_of(request: Request) -> OperationRecord:
+    """The operation that `request` asks for: a batch if it has not one target."""
+    return _operation(request, None)
 
 
 def enqueue(request: Request, catalog: Catalog, *, parent: str | None = None) -> list[OperationRecord]:
@@ -190,6 +202,8 @@ def _following(request: Request, first: OperationRecord, catalog: Catalog) -> li
     for command in request.when.then:
         name = first.operation_id  # it names the archive that the upload makes
         arguments: dict[str, object] = {NAMES: [name], FOLDER: first.command_args[FOLDER]}
+        if (schedule := first.command_args.get(SCHEDULE)) is not None:
+            arguments[SCHEDULE] = schedule
         operation = KINDS[command](
             target_path=first.target_path,
             target_name=first.target_name,
