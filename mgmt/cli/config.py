@@ -165,7 +165,7 @@ def _as_typed(value: object) -> object:
 
 @command.group("template", cls=Group)
 def template_() -> None:
-    """Show templates: options of commands that the configuration file names.
+    """Show templates, which are named options of commands.
 
     \b
     Example:
@@ -197,7 +197,7 @@ def template_ls(app: App) -> None:
 @click.argument("name")
 @click.pass_obj
 def template_show(app: App, name: str) -> None:
-    """Show the options of a template, with those of the templates that it extends.
+    """Show the options of a template, also those it inherits.
 
     \b
     Example:

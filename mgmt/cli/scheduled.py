@@ -1,6 +1,7 @@
 """The command of a schedule: parsed when it is added and each time that it is due, never executed otherwise."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -51,7 +52,8 @@ def parsed(words: Sequence[str], root: click.Context) -> Iterator[click.Context]
                 raise ConfigurationError(
                     f"a scheduled command cannot have --{option}", next_step="mgmt schedule add --help"
                 )
-        if getattr(ctx.params.get("files_from"), "name", None) == "<stdin>":
+        listed = ctx.params.get("files_from")
+        if listed is not None and listed.name == getattr(sys.stdin, "name", None):
             raise ConfigurationError("a scheduled command has no input to read", next_step="--files-from FILE")
         yield ctx
 

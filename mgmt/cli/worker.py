@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("worker", cls=Command)
-@click.argument("install", required=False, type=click.Choice(["install"]), metavar="[install]")
+@click.argument("install", required=False, type=click.Choice(["install"]), metavar="[ACTION]")
 @click.option("--slots", type=click.IntRange(1, 64), metavar="N", help="Operations at a time.  [default: processors]")
 @click.option("--queue", "queues", multiple=True, metavar="NAME", help="Serve only this queue; may be repeated.")
 @click.option(
@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Run requested operations, schedules and notifications of this machine.
 
-    SIGTERM stops it: what runs goes on with the next worker. With -o jsonl each event is a line. `mgmt worker install`
-    lets the system start it.
+    SIGTERM stops it: what runs goes on with the next worker. With -o jsonl each event is a line. The only ACTION is
+    `install`, which lets the system start it.
 
     \b
     Example:
