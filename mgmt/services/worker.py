@@ -171,6 +171,7 @@ class Worker:
             nothing = os.open(os.devnull, os.O_RDWR)
             os.dup2(nothing, 0)
             os.dup2(nothing, 1)
+            sys.stdout = open(nothing, "w", closefd=False, encoding="utf-8")  # noqa: SIM115 - until the process ends
             status = self.run(operation_ids)
             sys.stderr.flush()
         finally:

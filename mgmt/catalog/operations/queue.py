@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, s
 from sqlalchemy.orm import Session
 
 import mgmt
+from mgmt.catalog.db.conditions import starting
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, Status
@@ -177,13 +178,20 @@ class Queue:
         return job is not None and _is_dead(job.taken_by) and _is_dead(operation.owner)
 
     def has_more(self, wanted: Wanted) -> bool:
-        """Whether there is a job to run, now or at its next attempt, or once what it waits for has ended."""
+        """Whether there is a job for this machine to run, now or at its next attempt.
+
+        Not one that waits for another operation, or that somebody else has taken and may be running.
+        """
         live = exists().where(operations.c.operation_id == DependencyRecord.after_id, operations.c.status.in_(LIVE))
         waits = exists().where(DependencyRecord.operation_id == JobRecord.operation_id).where(live)
         soon = or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now(), JobRecord.attempt > 1)
+        query = (
+            select(JobRecord.taken_by, operations.c.owner)
+            .join(operations, operations.c.operation_id == JobRecord.operation_id)
+            .where(_served(wanted), soon, ~waits)
+        )
         with self._database.reading() as session:
-            query = select(JobRecord.operation_id).where(_served(wanted), soon, ~waits).limit(1)
-            return session.scalar(query) is not None
+            return any(_is_dead(taken_by) and _is_dead(owner) for taken_by, owner in session.execute(query).all())
 
     def release(self, operation_ids: Sequence[str]) -> int:
         """Let held jobs run; all of them if none are named. Returns how many there were."""
@@ -194,20 +202,30 @@ class Queue:
             released: Any = session.execute(change.values(held=False))
             return int(released.rowcount)
 
-    def release_host(self, host: str) -> int:
-        """Let other machines run what workers of `host`, which is known to be down, have taken; returns how many."""
-        with self._database.transaction() as session:
-            taken = session.scalars(
-                select(JobRecord).where(JobRecord.taken_by.startswith(f"{host}/"), JobRecord.host.is_(None))
+    def taken_on(self, host: str) -> list[OperationRecord]:
+        """Operations that workers of `host` have taken, and that any machine can run."""
+        from mgmt.catalog.records.operation_types import AnyOperation
+
+        with self._database.reading() as session:
+            query = (
+                select(AnyOperation)
+                .join(JobRecord, JobRecord.operation_id == AnyOperation.operation_id)
+                .where(starting(JobRecord.taken_by, f"{host}/"), JobRecord.host.is_(None), ~JobRecord.fanned_out)
+                .order_by(AnyOperation.seq)
             )
-            count = 0
-            for job in taken:
-                operation = session.get(OperationRecord, job.operation_id, populate_existing=True)
-                if operation is not None and operation.status in LIVE:
-                    job.taken_by, operation.owner, operation.status = None, None, Status.PENDING
-                    operation.claim = operation.heard_at = None
-                    count += 1
-            return count
+            return list(session.scalars(query))
+
+    def release_from(self, host: str) -> list[OperationRecord]:
+        """Let other machines run what workers of `host`, which is known to be down, have taken; returns that."""
+        with self._database.transaction() as session:
+            released = self.taken_on(host)
+            for operation in released:
+                job = session.get(JobRecord, operation.operation_id, populate_existing=True)
+                if job is not None:
+                    job.taken_by = None
+                operation.claim = operation.owner = operation.heard_at = None
+                operation.status = Status.PENDING
+            return released
 
     def jobs(self) -> list[tuple[JobRecord, OperationRecord]]:
         """Every job with its operation, in the order in which they were requested."""
