@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--until-empty", is_flag=True, help="End when nothing is left to run.")
 @click.pass_obj
 def command(app: App, slots: int | None, queues: tuple[str, ...], per_store: int | None, until_empty: bool) -> None:
-    """Run requested operations, schedules and notifications of this machine.
+    """Run requested operations of this machine.
 
     SIGTERM stops it: what runs goes on with the next worker. With -o jsonl each event is a line.
 

@@ -9,9 +9,9 @@ from sqlalchemy import inspect, select, update
 from sqlalchemy.orm import Session
 
 import mgmt
+from mgmt.catalog.operations.job_table import concerns_queue
 from mgmt.catalog.operations.queue import (
     backoff,
-    concerned,
     dependants,
     remove_job,
     statuses_of_children,
@@ -41,7 +41,7 @@ def note_end(session: Session, operation: OperationRecord, *, retryable: bool) -
     ended = deque([operation])
     while ended:
         each = ended.popleft()
-        if concerned(session, each):
+        if concerns_queue(session, each.operation_id, each.parent_id):
             ended += _consequences(session, each, retryable=retryable and each is operation)
             session.flush()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select, union_all, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 import mgmt
@@ -300,16 +300,6 @@ def statuses_of_children(session: Session, operation_id: str) -> dict[Status, in
         .group_by(operations.c.status)
     )
     return {Status(status): count for status, count in session.execute(query)}
-
-
-def concerned(session: Session, operation: OperationRecord) -> bool:
-    """Whether the end of `operation` concerns the queue: it has a job, or another one waits for it or contains it."""
-    ids = [operation.operation_id, *([operation.parent_id] if operation.parent_id else [])]
-    question = union_all(
-        select(JobRecord.operation_id).where(JobRecord.operation_id.in_(ids)),
-        select(DependencyRecord.after_id).where(DependencyRecord.after_id == operation.operation_id),
-    )
-    return session.execute(question.limit(1)).first() is not None
 
 
 def remove_job(session: Session, operation_id: str) -> None:
