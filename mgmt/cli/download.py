@@ -79,6 +79,7 @@ def command(
         raise ConfigurationError(
             "--member takes exactly one NAME, and excludes --archive", next_step="mgmt download --help"
         )
+
     def options(member: str | None) -> DownloadOptions:
         return DownloadOptions(
             to=to,
