@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 from mgmt.catalog import BatchRecord, Catalog, JobRecord, OperationRecord, Status, UploadRecord, this_host
 from mgmt.errors import MgmtError, NotFoundError, RefusedError
-from mgmt.services.steps.requests import FOLDER, KINDS, NAMES, THEN, FanOut
+from mgmt.services.steps.requests import FOLDER, KINDS, NAMES, THEN, WORKER, FanOut
 from mgmt.words import shell_word
-
-WORKER = "MGMT_WORKER"
-"""The environment variable in which a worker tells its processes who they work for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from mgmt.catalog import Catalog, JobRecord, OperationRecord, Wanted
 from mgmt.catalog.records.process import Owner
-from mgmt.services.run import WORKER
+from mgmt.services.steps.requests import WORKER
 from mgmt.signals import STOPPING
 
 POLL_SECONDS = 1.0

@@ -28,6 +28,9 @@ from mgmt.paths import canonical
 NAMES, FOLDER, THEN = "names", "cwd", "then"
 """Arguments of a requested operation: its targets, the folder it was requested in, and the commands that follow."""
 
+WORKER = "MGMT_WORKER"
+"""The environment variable in which a worker tells its processes who they work for."""
+
 SELECTIONS = ("all_of", "all_of_them", "sample", "older_than", "files_from", "null", "members")
 """Options that choose targets. The operations of a batch have one target each, and none of these."""
 
