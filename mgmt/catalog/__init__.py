@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
+    from mgmt.catalog.operations.due import Wanted
     from mgmt.catalog.operations.heartbeat import Advance
     from mgmt.catalog.operations.journal import Journal
-    from mgmt.catalog.operations.queue import ANY, Queue, Wanted, host_queue
+    from mgmt.catalog.operations.queue import ANY, NewJob, Queue, host_queue, target_of
     from mgmt.catalog.operations.schedules import Schedules
     from mgmt.catalog.records.endpoint import EndpointRecord
     from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
@@ -82,6 +83,7 @@ __all__ = [
     "MemberRecord",
     "Members",
     "MetadataManager",
+    "NewJob",
     "OperationRecord",
     "OutboxRecord",
     "Place",
@@ -106,6 +108,7 @@ __all__ = [
     "archive_keys",
     "host_queue",
     "open_catalog",
+    "target_of",
     "this_host",
 ]
 
@@ -122,8 +125,9 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.lookups": ("IgnoredKeys",),
     "files.members": ("MemberFacts", "MemberRecord", "Members"),
     "files.metadata": ("MetadataManager",),
+    "operations.due": ("Wanted",),
     "operations.journal": ("Journal",),
-    "operations.queue": ("ANY", "Queue", "Wanted", "host_queue"),
+    "operations.queue": ("ANY", "NewJob", "Queue", "host_queue", "target_of"),
     "operations.schedules": ("Schedules",),
     "records.endpoint": ("EndpointRecord",),
     "records.enums": ("FileStatus", "Location", "Place", "Role", "Scope", "Status"),

@@ -116,8 +116,11 @@ class App:
 
         if (requested := self.requested) is None:
             return Context(self.store, self.catalog, self.progress, command_args or {})
-        arguments, fan_out = requested.operation.command_args, requested.fan_out
-        return Context(self.store, self.catalog, self.progress, arguments, fan_out=fan_out)
+        fan_out = requested.fan_out
+        batch = None if fan_out is None else fan_out.batch.operation_id
+        return Context(
+            self.store, self.catalog, self.progress, requested.operation.command_args, parent=batch, fan_out=fan_out
+        )
 
     def begin(self, requested: "Requested", store: str | None) -> None:
         """Work on a requested operation from now on, with the `store` that it was requested with."""

@@ -79,14 +79,13 @@ def command(
         raise ConfigurationError(
             "--member takes exactly one NAME, and excludes --archive", next_step="mgmt download --help"
         )
-    policy = OnConflict(on_conflict or app.settings.on_conflict)
 
     def options(member: str | None) -> DownloadOptions:
         return DownloadOptions(
             to=to,
             member=member,
             archive=archive,
-            on_conflict=policy,
+            on_conflict=OnConflict(on_conflict or app.settings.on_conflict),
             skip_unsupported=skip_unsupported,
             threads=app.settings.threads,
         )

@@ -35,7 +35,7 @@ def command(
     until_empty: bool,
     systemd: bool,
 ) -> None:
-    """Run requested operations, schedules and notifications of this machine.
+    """Run requested operations and schedules of this machine.
 
     SIGTERM stops it: what runs goes on with the next worker. With -o jsonl each event is a line. The only ACTION is
     `install`, which lets the system start it.

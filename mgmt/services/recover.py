@@ -68,8 +68,11 @@ def recover(context: Context, *, dry_run: bool, dead_host: str | None = None) ->
                 next_step="mgmt log --status running",
             )
         elsewhere += [each for each in catalog.journal.left_by(dead_host) if each not in (*here, *elsewhere)]
+    taken = [] if dead_host is None else catalog.queue.taken_on(dead_host)
+    elsewhere = [each for each in elsewhere if each not in taken]
     if dry_run:
-        settled = [*map(_would, here), *map(_would_elsewhere, elsewhere)]
+        settled = [_settled(each, "would be left to other workers") for each in taken]
+        settled += [*map(_would, here), *map(_would_elsewhere, elsewhere)]
         settled += [_leftover(each) for each in abandoned_uploads(catalog) if _may_have_leftovers(each, context)]
         settled += [_settled(each, "the removal of its copy would be finished") for each in unfinished(catalog)]
         settled += list(_remove_replaced_indexes(context, dry_run=True))
@@ -78,7 +81,9 @@ def recover(context: Context, *, dry_run: bool, dead_host: str | None = None) ->
         return settled + _left_alone(catalog, elsewhere)
     record = RecoverRecord(target_path=None, command_args={} if dead_host is None else {"host": dead_host})
     with catalog.journal.record(record):
-        settled = [_settle(each, finish_or_undo, context) for each in here]
+        released = [] if dead_host is None else catalog.queue.release_from(dead_host)
+        settled = [_settled(each, "left to other workers") for each in released]
+        settled += [_settle(each, finish_or_undo, context) for each in here]
         settled += [_settle(each, finish_or_undo_elsewhere, context) for each in elsewhere]
         settled += _settle_abandoned(context)
         settled += _finish_removals(context)

@@ -5,13 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mgmt.catalog import BatchRecord, Catalog, JobRecord, OperationRecord, this_host
+from mgmt.catalog import BatchRecord, Catalog, JobRecord, OperationRecord, Status, UploadRecord, this_host
 from mgmt.errors import MgmtError, NotFoundError, RefusedError
-from mgmt.services.steps.requests import FOLDER, KINDS, NAMES, NO_OPTIONS, FanOut
+from mgmt.services.steps.requests import FOLDER, KINDS, NAMES, NO_OPTIONS, WORKER, FanOut
 from mgmt.words import shell_word
-
-WORKER = "MGMT_WORKER"
-"""The environment variable in which a worker tells its processes who they work for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,22 @@ def running(requested: Requested) -> Iterator[None]:
     except MgmtError as error:
         catalog.queue.end_requested(operation_id, error)
         raise
+    _link_earlier(requested.operation, catalog)
     catalog.queue.end_requested(operation_id, None)
+
+
+def _link_earlier(operation: OperationRecord, catalog: Catalog) -> None:
+    """If an upload was done already, its archive is that of the earlier one: what follows needs it."""
+    if not isinstance(operation, UploadRecord) or operation.status != Status.PENDING:
+        return
+    history = catalog.metadata.get_upload_history(str(operation.target_path), this_host())
+    for earlier in history:
+        if earlier.status == Status.SUCCESS and earlier is not operation:
+            with catalog.transaction():
+                operation.details = {**operation.details, "done_by": earlier.operation_id}
+                for file, role in catalog.metadata.files_of(earlier):
+                    catalog.journal.link(operation, file, role)
+            return
 
 
 def _enter(folder: str) -> None:

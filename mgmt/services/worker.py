@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from mgmt.catalog import Catalog, JobRecord, OperationRecord, Wanted
 from mgmt.catalog.records.process import Owner
-from mgmt.services.run import WORKER
+from mgmt.services.steps.requests import WORKER
 from mgmt.signals import STOPPING
 
 POLL_SECONDS = 1.0
@@ -171,6 +171,7 @@ class Worker:
             nothing = os.open(os.devnull, os.O_RDWR)
             os.dup2(nothing, 0)
             os.dup2(nothing, 1)
+            sys.stdout = open(nothing, "w", closefd=False, encoding="utf-8")  # noqa: SIM115 - until the process ends
             status = self.run(operation_ids)
             sys.stderr.flush()
         finally:

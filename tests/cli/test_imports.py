@@ -51,7 +51,7 @@ MEMBERS = {
     "mgmt.catalog.db.bulk",
     "mgmt.catalog.records.member_tables",
 }
-JOURNAL = {"mgmt.catalog.operations.heartbeat", "mgmt.catalog.operations.journal"}
+JOURNAL = {f"mgmt.catalog.operations.{name}" for name in ("heartbeat", "job_table", "journal", "ownership")}
 STEPS = {
     *(f"mgmt.services.steps.{name}" for name in ("context", "index_keys", "local_files")),
     *(f"mgmt.storage.{name}" for name in ("etags", "keys", "store")),

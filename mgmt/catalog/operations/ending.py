@@ -4,18 +4,14 @@ All of it is part of the transaction that ends the operation.
 """
 
 from collections import deque
+from collections.abc import Iterator
+from datetime import timedelta
 
-from sqlalchemy import inspect, select, update
+from sqlalchemy import delete, exists, func, inspect, select, update
 from sqlalchemy.orm import Session
 
 import mgmt
-from mgmt.catalog.operations.queue import (
-    backoff,
-    concerned,
-    dependants,
-    remove_job,
-    statuses_of_children,
-)
+from mgmt.catalog.operations.job_table import concerns_queue
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, Status
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
@@ -41,7 +37,7 @@ def note_end(session: Session, operation: OperationRecord, *, retryable: bool) -
     ended = deque([operation])
     while ended:
         each = ended.popleft()
-        if concerned(session, each):
+        if concerns_queue(session, each.operation_id, each.parent_id):
             ended += _consequences(session, each, retryable=retryable and each is operation)
             session.flush()
 
@@ -50,6 +46,44 @@ def end_unrun(session: Session, operation_id: str, status: Status, message: str)
     """End an operation that is requested and does not run, within this transaction."""
     if (operation := _ended(session, operation_id, status, message)) is not None:
         note_end(session, operation, retryable=False)
+
+
+def end_batch(session: Session, operation_id: str) -> None:
+    """End a batch that has fanned out, within this transaction, if none of its operations is left."""
+    if (operation := _ended_batch(session, operation_id)) is not None:
+        note_end(session, operation, retryable=False)
+
+
+def backoff(job: JobRecord) -> timedelta:
+    """How long to wait after the current attempt."""
+    return timedelta(seconds=job.backoff_seconds * 2 ** min(job.attempt - 1, 16))
+
+
+def statuses_of_children(session: Session, operation_id: str) -> dict[Status, int]:
+    """How many operations of the batch `operation_id` have each status, without those that were tried again."""
+    again = operations.alias()
+    query = (
+        select(operations.c.status, func.count())
+        .where(operations.c.parent_id == operation_id)
+        .where(~exists().where(again.c.retry_of == operations.c.operation_id, again.c.parent_id == operation_id))
+        .group_by(operations.c.status)
+    )
+    return {Status(status): count for status, count in session.execute(query)}
+
+
+def remove_job(session: Session, operation_id: str) -> None:
+    """Forget the job of an operation that ends."""
+    for table in (DependencyRecord, JobRecord):
+        session.execute(
+            delete(table).where(table.operation_id == operation_id).execution_options(synchronize_session="fetch")
+        )
+
+
+def dependants(session: Session, operation_id: str) -> Iterator[str]:
+    """The operations that wait for `operation_id`."""
+    yield from session.scalars(
+        select(DependencyRecord.operation_id).where(DependencyRecord.after_id == operation_id)
+    ).all()
 
 
 def _consequences(session: Session, operation: OperationRecord, *, retryable: bool) -> list[OperationRecord]:

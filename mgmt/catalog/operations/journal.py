@@ -3,23 +3,33 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Select, inspect, select, update
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
 import mgmt
 from mgmt.catalog.db.conditions import clock
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.operations.ending import note_end
 from mgmt.catalog.operations.heartbeat import Advance, Heartbeat
+from mgmt.catalog.operations.job_table import concerns_queue, with_jobs
+from mgmt.catalog.operations.ownership import (
+    busy,
+    holding,
+    host_of,
+    left_for,
+    liveness_of,
+    lost,
+    may_be_alive,
+    swap_owner,
+    take_over,
+)
 from mgmt.catalog.records.base import now
-from mgmt.catalog.records.enums import LIVE, FileStatus, Role, Status
+from mgmt.catalog.records.enums import FileStatus, Role, Status
 from mgmt.catalog.records.files import FileRecord
-from mgmt.catalog.records.jobs import JobRecord
 from mgmt.catalog.records.operations import UPLOAD, OperationFile, OperationRecord, operations
 from mgmt.catalog.records.process import Liveness, Owner, current_user
-from mgmt.errors import BusyError, CatalogError, Interrupted, LostError, MgmtError
+from mgmt.errors import CatalogError, Interrupted, LostError, MgmtError
 from mgmt.signals import held
 
 Op = TypeVar("Op", bound=OperationRecord)
@@ -112,8 +122,8 @@ class Journal:
         Raises BusyError as `record` would. Writes nothing.
         """
         with self._database.reading() as session:
-            holder = session.scalar(_holding(claim))
-            return None if holder is None else _left(holder, operation)
+            holder = session.scalar(holding(claim))
+            return None if holder is None else left_for(holder, operation)
 
     def checkpoint(self) -> None:
         """Commit all changes of records made so far, so that they survive if the process is killed."""
@@ -163,7 +173,11 @@ class Journal:
             self._heartbeat.note_end(operation)
             if operation.operation_type == UPLOAD:
                 _end_sources(session, operation)
-            note_end(session, operation, retryable=retryable)
+            session.flush()
+            if concerns_queue(session, operation.operation_id, operation.parent_id):
+                from mgmt.catalog.operations.ending import note_end  # maps what few operations need
+
+                note_end(session, operation, retryable=retryable)
             for tell in self.at_end:
                 tell(session, operation)
             logger.info("%s of %s ends: %s", operation.operation_type, operation.target_path, operation.status)
@@ -174,7 +188,7 @@ class Journal:
         Those of an unknown type are left out, and those with a job: a worker runs them again.
         """
         return [
-            each for each in self._without_job(self.running()) if each.is_known and _liveness(each) is Liveness.DEAD
+            each for each in self._without_job(self.running()) if each.is_known and liveness_of(each) is Liveness.DEAD
         ]
 
     def left_by(self, host: str) -> list[OperationRecord]:
@@ -182,7 +196,7 @@ class Journal:
 
         Those of an unknown type are left out: what they have left behind is unknown as well.
         """
-        return [each for each in self.running() if each.is_known and _host(each) == host and not _may_be_alive(each)]
+        return [each for each in self.running() if each.is_known and host_of(each) == host and not may_be_alive(each)]
 
     def unknown(self) -> list[tuple[OperationRecord, str]]:
         """Live operations of which only the user can tell whether they have ended, each with advice on how to find out.
@@ -196,7 +210,7 @@ class Journal:
         return strange + [
             (each, Owner.parse(each.owner).advice(each.user))
             for each in running
-            if each.is_known and each.owner is not None and _liveness(each) is Liveness.UNKNOWN
+            if each.is_known and each.owner is not None and liveness_of(each) is Liveness.UNKNOWN
         ]
 
     def running(self) -> list[OperationRecord]:
@@ -211,8 +225,7 @@ class Journal:
         if not running:
             return []
         with self._database.reading() as session:
-            ids = [each.operation_id for each in running]
-            requested = set(session.scalars(select(JobRecord.operation_id).where(JobRecord.operation_id.in_(ids))))
+            requested = with_jobs(session, [each.operation_id for each in running])
         return [each for each in running if each.operation_id not in requested]
 
     def take_up(self, operation: Op) -> Op:
@@ -222,8 +235,8 @@ class Journal:
         """
         with self._database.transaction() as session:
             session.refresh(operation)
-            if operation.status.is_terminal or _may_be_alive(operation) or not _swap_owner(session, operation):
-                raise _busy(operation)
+            if operation.status.is_terminal or may_be_alive(operation) or not swap_owner(session, operation):
+                raise busy(operation)
             return operation
 
     @contextmanager
@@ -238,8 +251,8 @@ class Journal:
         with self._database.transaction() as session:
             if claim is not None:
                 self._database.advisory_lock(claim)
-                if (holder := session.scalar(_holding(claim))) is not None:
-                    return _take_over(session, holder, operation)
+                if (holder := session.scalar(holding(claim))) is not None:
+                    return take_over(session, holder, operation)
             if (requested := self._take_requested(session, operation)) is not None:
                 operation = requested
             operation.claim, operation.owner, operation.status = claim, str(owner), Status.RUNNING
@@ -258,8 +271,8 @@ class Journal:
         locked = query.with_for_update(of=operations).execution_options(populate_existing=True)
         if (requested := session.scalar(locked)) is None:
             return None
-        if requested.status.is_terminal or _may_be_alive(requested):
-            raise _busy(requested)
+        if requested.status.is_terminal or may_be_alive(requested):
+            raise busy(requested)
         self._requested = None
         if requested.status == Status.PENDING:
             for attribute in inspect(type(operation)).column_attrs:
@@ -284,7 +297,7 @@ class Journal:
             owners = {row.operation_id: row.owner for row in session.execute(query)} if some else {}
             for each in some:
                 if (owner := owners.get(each.operation_id)) != each.owner:
-                    raise _lost(each.operation_id, owner)
+                    raise lost(each.operation_id, owner)
 
     @contextmanager
     def _closing(self, operation: OperationRecord, *, taken_up: bool) -> Iterator[None]:
@@ -295,9 +308,9 @@ class Journal:
                     self.close(operation, operation.status if operation.status.is_terminal else Status.SUCCESS)
             except BaseException as error:
                 with held():
-                    lost = self._close_failed(operation, error, taken_up=taken_up)
-                if lost is not None and isinstance(error, Exception):
-                    raise lost from error  # the other process caused the error: it removed what was missing
+                    gone = self._close_failed(operation, error, taken_up=taken_up)
+                if gone is not None and isinstance(error, Exception):
+                    raise gone from error  # the other process caused the error: it removed what was missing
                 raise
 
     def _close_failed(self, operation: OperationRecord, error: BaseException, *, taken_up: bool) -> LostError | None:
@@ -351,81 +364,3 @@ def _end_sources(session: Session, upload: OperationRecord) -> None:
             succeeded = upload.status in (Status.SUCCESS, Status.PARTIAL)
             source.status = FileStatus.COMPLETED if succeeded else FileStatus.FAILED
             source.error_message = upload.error_message
-
-
-def _holding(claim: str) -> Select[OperationRecord]:
-    return select(OperationRecord).where(OperationRecord.claim == claim, OperationRecord.status.in_(LIVE))
-
-
-def _take_over(session: Session, holder: OperationRecord, operation: Op) -> Op:
-    left = _left(holder, operation)
-    if not _swap_owner(session, left):
-        raise _busy(left)
-    return left
-
-
-def _left(holder: OperationRecord, operation: Op) -> Op:
-    """The `holder` of a claim, if it is the same as `operation` and its process is dead. Raises BusyError."""
-    if _liveness(holder) is not Liveness.DEAD:
-        raise _busy(holder)
-    if type(holder) is not type(operation) or holder.target_path != operation.target_path:
-        raise BusyError(
-            f"{holder.target_path}: {holder.operation_type} {holder.operation_id} was interrupted; recover it first",
-            next_step="mgmt recover",
-        )
-    return holder
-
-
-def _swap_owner(session: Session, operation: OperationRecord) -> bool:
-    """Compare and swap the owner, so that only one of several processes takes the operation up."""
-    swapped: Any = session.execute(
-        update(OperationRecord)
-        .where(OperationRecord.operation_id == operation.operation_id)
-        .where(OperationRecord.owner.is_not_distinct_from(operation.owner), OperationRecord.status.in_(LIVE))
-        .values(owner=str(Owner.current()), status=Status.RUNNING, heard_at=clock())
-        .execution_options(synchronize_session=False)
-    )
-    session.refresh(operation)
-    return bool(swapped.rowcount)
-
-
-def _host(operation: OperationRecord) -> str | None:
-    return operation.host if operation.owner is None else Owner.parse(operation.owner).host
-
-
-def _liveness(operation: OperationRecord) -> Liveness:
-    return Liveness.DEAD if operation.owner is None else Owner.parse(operation.owner).liveness()
-
-
-def _may_be_alive(operation: OperationRecord) -> bool:
-    """Whether its process is alive, or exists on this host but cannot be examined."""
-    liveness = _liveness(operation)
-    hidden = liveness is Liveness.UNKNOWN and operation.owner is not None and Owner.parse(operation.owner).is_local()
-    return liveness is Liveness.ALIVE or hidden
-
-
-def _busy(operation: OperationRecord) -> BusyError:
-    owner = Owner.parse(operation.owner) if operation.owner else None
-    by = f" by process {owner.pid} on {owner.host}" if owner else ""
-    since = operation.started_at.isoformat(timespec="seconds")
-    heartbeat = f", last heartbeat {operation.heard_at.isoformat(timespec='seconds')}" if operation.heard_at else ""
-    next_step = f"wait for it to finish, or see `mgmt status {operation.operation_id}`"
-    if owner is not None and owner.liveness() is Liveness.UNKNOWN:
-        next_step += f"; {owner.advice(operation.user)}"
-    return BusyError(
-        f"{operation.target_path}: {operation.operation_type} {operation.operation_id} has been running{by} "
-        f"since {since}{heartbeat}",
-        next_step=next_step,
-    )
-
-
-def _lost(operation_id: str, owner: str | None) -> LostError:
-    if owner is None:
-        what = "is no longer in the catalog"
-    else:
-        other = Owner.parse(owner)
-        what = f"was taken over by process {other.pid} on {other.host} with `mgmt recover --host`"
-    return LostError(
-        f"operation {operation_id} {what}; this process stops",
-        next_step=f"mgmt status {operation_id}",
-    )

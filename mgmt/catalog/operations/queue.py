@@ -4,16 +4,17 @@ An operation that is requested is `pending`, and has a job until it ends. Whethe
 catalog alone: its time has come, everything it waits for has succeeded, and no live worker has taken it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select, union_all, update
+from sqlalchemy import exists, or_, select, update
 from sqlalchemy.orm import Session
 
 import mgmt
+from mgmt.catalog.db.conditions import starting
 from mgmt.catalog.db.database import Database
+from mgmt.catalog.operations.due import Wanted, begun_jobs, free_jobs, served_by
+from mgmt.catalog.operations.ending import backoff, end_batch, end_unrun, statuses_of_children
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, Status
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
@@ -30,16 +31,12 @@ def host_queue(host: str) -> str:
     return f"host.{host}"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a worker serves: the names of queues, on its own machine, and how many operations a store may have.
+class NewJob(NamedTuple):
+    """An operation to request, its job, and the operations that it waits for."""
 
-    With `schedule`, only what that one has requested.
-    """
-
-    queues: Sequence[str]
-    per_store: int | None = None
-    schedule: str | None = None
+    operation: OperationRecord
+    job: JobRecord
+    after: Sequence[str] = ()
 
 
 class Queue:
@@ -48,27 +45,37 @@ class Queue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, operation: OperationRecord, job: JobRecord, after: Iterable[str] = ()) -> None:
-        """Record `operation` as pending, and its `job`, which waits for the operations `after`.
+    def add(self, requested: Sequence[NewJob]) -> None:
+        """Record operations as pending, each with its job and what that waits for: all of them, or none.
 
-        Raises NotFoundError if there is no such operation, and RefusedError if one has ended without success.
+        Raises NotFoundError if one waits for an operation that does not exist, and RefusedError if for one that has
+        ended without success.
         """
+        own = {each.operation.operation_id for each in requested}
         with self._database.transaction() as session:
-            waits_for = [each for each in dict.fromkeys(after) if self._is_to_come(session, each)]
-            operation.status, operation.mgmt_version = Status.PENDING, mgmt.__version__
-            operation.host = operation.host or this_host()
-            session.add(operation)
+            others = {after for each in requested for after in each.after if after not in own}
+            to_come = own | {each for each in others if self._is_to_come(session, each)}
+            for each in requested:
+                each.operation.status, each.operation.mgmt_version = Status.PENDING, mgmt.__version__
+                each.operation.host = each.operation.host or this_host()
+                each.operation.user = each.operation.user or current_user()
+                each.job.operation_id = each.operation.operation_id
+            session.add_all(each.operation for each in requested)
             session.flush()
-            job.operation_id = operation.operation_id
-            session.add(job)
+            session.add_all(each.job for each in requested)
             session.flush()
-            session.add_all(DependencyRecord(operation_id=job.operation_id, after_id=each) for each in waits_for)
+            session.add_all(
+                DependencyRecord(operation_id=each.job.operation_id, after_id=after)
+                for each in requested
+                for after in dict.fromkeys(each.after)
+                if after in to_come
+            )
 
     def take(self, wanted: Wanted, *, most: Callable[[str], int] = lambda _: 1) -> list[JobRecord]:
         """Take the next job that may run, for this process; with it others of its batch, if `most` of its command is
         more than 1. Empty if there is none.
         """
-        free = _free(wanted)
+        free = free_jobs(wanted)
         with self._database.reading() as session:
             if session.scalar(free.limit(1)) is None:
                 return []
@@ -91,7 +98,7 @@ class Queue:
     def take_abandoned(self, wanted: Wanted) -> JobRecord | None:
         """Take a job whose worker has died on this machine, together with the process that ran it."""
         with self._database.reading() as session:
-            candidates = session.execute(_begun(wanted)).all()
+            candidates = session.execute(begun_jobs(wanted)).all()
         for operation_id, taken_by, owner in candidates:
             if not (_is_dead(taken_by) and _is_dead(owner)):
                 continue
@@ -113,8 +120,6 @@ class Queue:
         With `counts` this one was an attempt; if it was the last, the operation fails with `message`. A `worker` gives
         back only what it has taken and nobody has given back since.
         """
-        from mgmt.catalog.operations.ending import end_unrun
-
         with self._database.transaction() as session:
             job = session.get(JobRecord, operation_id, populate_existing=True)
             if job is None or job.fanned_out or (worker is not None and job.taken_by != worker):
@@ -126,25 +131,34 @@ class Queue:
                 job.not_before = now() + backoff(job)
                 job.attempt += 1
 
-    def note_fanned_out(self, operation_id: str, count: int) -> None:
-        """The targets of a batch have become `count` operations; without any, the batch has succeeded."""
-        from mgmt.catalog.operations.ending import end_unrun
+    def begun_fan_out(self, operation_id: str) -> set[tuple[str, ...]]:
+        """The targets of a batch that have operations already, by names and members: its fan-out was interrupted."""
+        with self._database.reading() as session:
+            query = select(operations.c.command_args).where(operations.c.parent_id == operation_id)
+            return {target_of(arguments) for arguments in session.scalars(query)}
 
+    def note_fanned_out(self, operation_id: str) -> None:
+        """All targets of a batch have become operations, which may run now; without any, the batch has succeeded."""
         with self._database.transaction() as session:
             job = session.get(JobRecord, operation_id, populate_existing=True)
-            if job is not None:
-                job.fanned_out, job.taken_by = True, None
-                session.flush()
-            if not count:
-                end_unrun(session, operation_id, Status.SUCCESS, "")
+            if job is None:
+                return
+            job.fanned_out, job.taken_by = True, None
+            session.flush()
+            parts = select(operations.c.operation_id).where(operations.c.parent_id == operation_id)
+            session.execute(
+                update(JobRecord)
+                .where(JobRecord.operation_id.in_(parts))
+                .values(held=False)
+                .execution_options(synchronize_session=False)
+            )
+            end_batch(session, operation_id)
 
     def end_requested(self, operation_id: str, error: MgmtError | None) -> None:
         """The command of a requested operation has ended without beginning it: it found nothing to do, or an error.
 
         What may succeed later is tried again while there are attempts.
         """
-        from mgmt.catalog.operations.ending import end_unrun
-
         with self._database.transaction() as session:
             operation = session.get(OperationRecord, operation_id, populate_existing=True)
             job = session.get(JobRecord, operation_id, populate_existing=True)
@@ -159,8 +173,6 @@ class Queue:
 
     def cancel(self, operation_id: str) -> None:
         """Cancel a live operation and all that belong to it: at once what waits; what runs is asked to stop."""
-        from mgmt.catalog.operations.ending import end_unrun
-
         by = current_user()
         with self._database.transaction() as session:
             parts = select(operations.c.operation_id).where(
@@ -181,13 +193,20 @@ class Queue:
         return job is not None and _is_dead(job.taken_by) and _is_dead(operation.owner)
 
     def has_more(self, wanted: Wanted) -> bool:
-        """Whether there is a job to run, now or at its next attempt, or once what it waits for has ended."""
+        """Whether there is a job for this machine to run, now or at its next attempt.
+
+        Not one that waits for another operation, or that somebody else has taken and may be running.
+        """
         live = exists().where(operations.c.operation_id == DependencyRecord.after_id, operations.c.status.in_(LIVE))
         waits = exists().where(DependencyRecord.operation_id == JobRecord.operation_id).where(live)
         soon = or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now(), JobRecord.attempt > 1)
+        query = (
+            select(JobRecord.taken_by, operations.c.owner)
+            .join(operations, operations.c.operation_id == JobRecord.operation_id)
+            .where(served_by(wanted), soon, ~waits)
+        )
         with self._database.reading() as session:
-            query = select(JobRecord.operation_id).where(_served(wanted), soon, ~waits).limit(1)
-            return session.scalar(query) is not None
+            return any(_is_dead(taken_by) and _is_dead(owner) for taken_by, owner in session.execute(query).all())
 
     def release(self, operation_ids: Sequence[str]) -> int:
         """Let held jobs run; all of them if none are named. Returns how many there were."""
@@ -198,20 +217,30 @@ class Queue:
             released: Any = session.execute(change.values(held=False))
             return int(released.rowcount)
 
-    def release_host(self, host: str) -> int:
-        """Let other machines run what workers of `host`, which is known to be down, have taken; returns how many."""
-        with self._database.transaction() as session:
-            taken = session.scalars(
-                select(JobRecord).where(JobRecord.taken_by.startswith(f"{host}/"), JobRecord.host.is_(None))
+    def taken_on(self, host: str) -> list[OperationRecord]:
+        """Operations that workers of `host` have taken, and that any machine can run."""
+        from mgmt.catalog.records.operation_types import AnyOperation
+
+        with self._database.reading() as session:
+            query = (
+                select(AnyOperation)
+                .join(JobRecord, JobRecord.operation_id == AnyOperation.operation_id)
+                .where(starting(JobRecord.taken_by, f"{host}/"), JobRecord.host.is_(None), ~JobRecord.fanned_out)
+                .order_by(AnyOperation.seq)
             )
-            count = 0
-            for job in taken:
-                operation = session.get(OperationRecord, job.operation_id, populate_existing=True)
-                if operation is not None and operation.status in LIVE:
-                    job.taken_by, operation.owner, operation.status = None, None, Status.PENDING
-                    operation.claim = operation.heard_at = None
-                    count += 1
-            return count
+            return list(session.scalars(query))
+
+    def release_from(self, host: str) -> list[OperationRecord]:
+        """Let other machines run what workers of `host`, which is known to be down, have taken; returns that."""
+        with self._database.transaction() as session:
+            released = self.taken_on(host)
+            for operation in released:
+                job = session.get(JobRecord, operation.operation_id, populate_existing=True)
+                if job is not None:
+                    job.taken_by = None
+                operation.claim = operation.owner = operation.heard_at = None
+                operation.status = Status.PENDING
+            return released
 
     def jobs(self) -> list[tuple[JobRecord, OperationRecord]]:
         """Every job with its operation, in the order in which they were requested."""
@@ -271,90 +300,9 @@ class Queue:
         return bool(status != Status.SUCCESS)
 
 
-def backoff(job: JobRecord) -> timedelta:
-    """How long to wait after the current attempt."""
-    return timedelta(seconds=job.backoff_seconds * 2 ** min(job.attempt - 1, 16))
-
-
-def statuses_of_children(session: Session, operation_id: str) -> dict[Status, int]:
-    """How many operations of the batch `operation_id` have each status, without those that were tried again."""
-    again = operations.alias()
-    query = (
-        select(operations.c.status, func.count())
-        .where(operations.c.parent_id == operation_id)
-        .where(~exists().where(again.c.retry_of == operations.c.operation_id, again.c.parent_id == operation_id))
-        .group_by(operations.c.status)
-    )
-    return {Status(status): count for status, count in session.execute(query)}
-
-
-def concerned(session: Session, operation: OperationRecord) -> bool:
-    """Whether the end of `operation` concerns the queue: it has a job, or another one waits for it or contains it."""
-    ids = [operation.operation_id, *([operation.parent_id] if operation.parent_id else [])]
-    question = union_all(
-        select(JobRecord.operation_id).where(JobRecord.operation_id.in_(ids)),
-        select(DependencyRecord.after_id).where(DependencyRecord.after_id == operation.operation_id),
-    )
-    return session.execute(question.limit(1)).first() is not None
-
-
-def remove_job(session: Session, operation_id: str) -> None:
-    """Forget the job of an operation that ends."""
-    for table in (DependencyRecord, JobRecord):
-        session.execute(
-            delete(table).where(table.operation_id == operation_id).execution_options(synchronize_session="fetch")
-        )
-
-
-def dependants(session: Session, operation_id: str) -> Iterator[str]:
-    """The operations that wait for `operation_id`."""
-    yield from session.scalars(
-        select(DependencyRecord.operation_id).where(DependencyRecord.after_id == operation_id)
-    ).all()
-
-
-def _free(wanted: Wanted) -> Select[JobRecord]:
-    """The first job that nobody has taken and that may run now."""
-    before = operations.alias()
-    unmet = (
-        exists()
-        .where(DependencyRecord.operation_id == JobRecord.operation_id)
-        .where(before.c.operation_id == DependencyRecord.after_id, before.c.status != Status.SUCCESS)
-    )
-    query = (
-        select(JobRecord)
-        .join(operations, operations.c.operation_id == JobRecord.operation_id)
-        .where(_served(wanted), JobRecord.taken_by.is_(None), operations.c.status == Status.PENDING, ~unmet)
-        .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now()))
-        .order_by(operations.c.seq)
-    )
-    if wanted.per_store is not None:
-        taken = JobRecord.__table__.alias()
-        same = select(func.count()).where(taken.c.taken_by.is_not(None), taken.c.store == JobRecord.store)
-        query = query.where(or_(JobRecord.store.is_(None), same.scalar_subquery() < wanted.per_store))
-    return query
-
-
-def _begun(wanted: Wanted) -> Select[str, str | None, str | None]:
-    """Jobs that somebody has taken or begun."""
-    return (
-        select(JobRecord.operation_id, JobRecord.taken_by, operations.c.owner)
-        .join(operations, operations.c.operation_id == JobRecord.operation_id)
-        .where(_served(wanted), operations.c.status.in_(LIVE))
-        .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now()))
-        .where(or_(JobRecord.taken_by.is_not(None), operations.c.status == Status.RUNNING))
-        .order_by(operations.c.seq)
-    )
-
-
-def _served(wanted: Wanted) -> ColumnElement[bool]:
-    return and_(
-        JobRecord.queue.in_(wanted.queues),
-        or_(JobRecord.host.is_(None), JobRecord.host == this_host()),
-        ~JobRecord.fanned_out,
-        ~JobRecord.held,
-        *([JobRecord.schedule == wanted.schedule] if wanted.schedule is not None else []),
-    )
+def target_of(arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the operation with these arguments works on."""
+    return (*arguments.get("names", ()), "", *arguments.get("members", ()))
 
 
 def _is_dead(owner: str | None) -> bool:

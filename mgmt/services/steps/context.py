@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from mgmt.catalog import Catalog
 from mgmt.errors import MgmtError, ReadOnlyCatalogError
 from mgmt.progress import Progress
-from mgmt.services.steps.requests import FanOut
 from mgmt.storage import ObjectStore
+
+if TYPE_CHECKING:
+    from mgmt.services.steps.requests import FanOut
 
 OpenStore = Callable[[str | None], ObjectStore]
 """Opens the store at a URL; None means the configured one."""
@@ -25,7 +27,7 @@ class Context:
     """The command's options as they were given; every record of an operation keeps them."""
     parent: str | None = None
     """The id of the batch that this operation is part of."""
-    fan_out: FanOut | None = None
+    fan_out: "FanOut | None" = None
     """Makes an operation of each target of a requested batch, for workers to run; None to work on them here."""
 
     def within(self, parent: str) -> Self:

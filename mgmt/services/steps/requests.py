@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
+from typing import Any
 
 from mgmt.catalog import (
     ANY,
@@ -13,10 +15,12 @@ from mgmt.catalog import (
     DownloadRecord,
     FreeRecord,
     JobRecord,
+    NewJob,
     OperationRecord,
     UploadRecord,
     VerifyRecord,
     host_queue,
+    target_of,
     this_host,
 )
 from mgmt.paths import canonical
@@ -30,6 +34,9 @@ many times before that were missed."""
 
 NO_OPTIONS = (NAMES, FOLDER, THEN, TEMPLATE, SCHEDULE)
 """What is in the arguments of an operation and is no option of its command."""
+
+WORKER = "MGMT_WORKER"
+"""The environment variable in which a worker tells its processes who they work for."""
 
 SELECTIONS = ("all_of", "all_of_them", "sample", "older_than", "files_from", "null", "members")
 """Options that choose targets. The operations of a batch have one target each, and none of these."""
@@ -45,6 +52,10 @@ KINDS: Mapping[str, type[OperationRecord]] = {
 
 ANYWHERE = frozenset({"verify"})
 """The commands that need no file of this machine. `delete` looks for other copies on it."""
+
+
+PAGE = 1_000
+"""Operations of a batch that are recorded in one transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,21 +100,17 @@ class Request:
 
 def operation_of(request: Request) -> OperationRecord:
     """The operation that `request` asks for: a batch if it has not one target."""
-    return _operation(request, None)
+    return _jobs(request, None)[0].operation
 
 
-def enqueue(request: Request, catalog: Catalog, *, parent: str | None = None) -> list[OperationRecord]:
+def enqueue(request: Request, catalog: Catalog) -> list[OperationRecord]:
     """Record the operation that `request` asks for, and those that follow it, in one transaction.
 
     One target is an operation of its own. Several are a batch, which becomes an operation for each when it runs.
     """
-    with catalog.transaction():
-        operation = _operation(request, parent)
-        catalog.queue.add(operation, _job(request, request.command), request.when.after)
-        made = [operation]
-        if not isinstance(operation, BatchRecord):
-            made += _following(request, operation, catalog)
-    return made
+    made = _jobs(request, None)
+    catalog.queue.add(made)
+    return [each.operation for each in made]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,38 +121,47 @@ class FanOut:
     job: JobRecord
     catalog: Catalog
 
-    def __call__(self, targets: Iterable[str], each_with: Sequence[Mapping[str, object]] = ({},)) -> int:
-        """Enqueue an operation for each of `targets`, all or none; return how many there are.
+    def __call__(self, targets: Iterable[str], each_with: Sequence[Mapping[str, object]] = ({},)) -> None:
+        """Enqueue an operation for each of `targets`, and for each of the options `each_with`.
 
-        There is one for each of the options `each_with`. A batch without targets has succeeded.
+        They are held until all are there: other processes may write meanwhile, and if this one is killed, the next one
+        goes on. A batch without targets has succeeded.
         """
-        own = {name: value for name, value in self.batch.command_args.items() if name not in (*SELECTIONS, NAMES)}
-        count = 0
-        with self.catalog.transaction():
-            for target in targets:
-                for more in each_with:
-                    self._enqueue_one({NAMES: [target], **own, **more})
-                    count += 1
-            self.catalog.queue.note_fanned_out(self.batch.operation_id, count)
-        return count
+        queue, batch = self.catalog.queue, self.batch.operation_id
+        there = queue.begun_fan_out(batch)
+        own = {name: value for name, value in self.batch.command_args.items() if name not in SELECTIONS}
+        wanted = ({**own, NAMES: [target], **more} for target in targets for more in each_with)
+        missing = (each for each in wanted if target_of(each) not in there)
+        while page := list(islice(missing, PAGE)):
+            queue.add([job for arguments in page for job in self._of_one(arguments)])
+        queue.note_fanned_out(batch)
 
-    def _enqueue_one(self, arguments: dict[str, object]) -> None:
+    def _of_one(self, arguments: Mapping[str, Any]) -> list[NewJob]:
+        """The operation on one target, and those that follow it."""
         job = self.job
-        names = arguments.pop(NAMES)
-        folder = arguments.pop(FOLDER, None)
-        then = arguments.pop(THEN, ())
+        options = {name: value for name, value in arguments.items() if name not in (NAMES, FOLDER, THEN)}
         request = Request(
             command=job.command,
-            names=list(names),  # type: ignore[call-overload]  # recorded as a list
-            arguments=arguments,
-            when=When(queue=job.queue, then=tuple(then)),  # type: ignore[arg-type]
+            names=arguments[NAMES],
+            arguments=options,
+            when=When(queue=job.queue, then=arguments.get(THEN, ())),
             attempts=Attempts(most=job.attempts, backoff_seconds=job.backoff_seconds),
             store=job.store,
-            folder=str(folder) if folder is not None else None,
+            folder=arguments.get(FOLDER),
             schedule=job.schedule,
             template=job.template,
         )
-        enqueue(request, self.catalog, parent=self.batch.operation_id)
+        made = _jobs(request, self.batch.operation_id)
+        for each in made:
+            each.job.held = True
+        return made
+
+
+def _jobs(request: Request, parent: str | None) -> list[NewJob]:
+    """The operation that `request` asks for, as part of the batch `parent`, and those that follow it."""
+    operation = _operation(request, parent)
+    made = [NewJob(operation, _job(request, request.command), request.when.after)]
+    return made if isinstance(operation, BatchRecord) else made + _following(request, operation)
 
 
 def is_batch(request: Request) -> bool:
@@ -195,9 +211,9 @@ def _operation(request: Request, parent: str | None) -> OperationRecord:
     return kind(target_path=path, target_name=name, command_args=arguments, parent_id=parent)
 
 
-def _following(request: Request, first: OperationRecord, catalog: Catalog) -> list[OperationRecord]:
+def _following(request: Request, first: OperationRecord) -> list[NewJob]:
     """The operations on the archive of `first`, an upload, one after the other."""
-    made: list[OperationRecord] = []
+    made: list[NewJob] = []
     before = first.operation_id
     for command in request.when.then:
         name = first.operation_id  # it names the archive that the upload makes
@@ -210,7 +226,6 @@ def _following(request: Request, first: OperationRecord, catalog: Catalog) -> li
             command_args=arguments,
             parent_id=first.parent_id,
         )
-        catalog.queue.add(operation, _job(request, command), [before])
+        made.append(NewJob(operation, _job(request, command), [before]))
         before = operation.operation_id
-        made.append(operation)
     return made
