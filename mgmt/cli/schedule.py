@@ -192,6 +192,8 @@ def run(ctx: click.Context, name: str, now: bool) -> None:
     )
     if app.catalog.schedules.unfinished(name):
         work(app, work_of(own(name, app.catalog)), slots=None, until_empty=True, tend=lambda: None)
+    else:
+        app.render.many((), (), empty=None)
     if operation_id is not None:
         raise_outcome(operation_id, app.catalog)
 
