@@ -71,11 +71,11 @@ class App:
         """Whether the user named the configuration file."""
         return self._config_file is not None
 
-    @property
+    @cached_property
     def config_file(self) -> Path | None:
-        """The configuration file in use; None without a home folder to hold it."""
+        """The configuration file in use, also from another folder; None without a home folder to hold it."""
         with suppress(ConfigurationError):
-            return self.config_path
+            return self.config_path.absolute()
         return None
 
     @cached_property

@@ -72,7 +72,7 @@ def invocation_of(
     """
     words = list(program)
     if config is not None:
-        words.append(f"--config={config.absolute()}")
+        words.append(f"--config={config}")
     for name in _AS_FLAGS:
         if settings.origins.get(name, "file").startswith("file"):
             continue

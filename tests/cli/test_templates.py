@@ -172,3 +172,14 @@ def test_templates_are_no_settings_and_survive_a_change_of_one(mgmt: Program, co
     assert len(mgmt.json("config", "template", "ls")) == 5
     configured.write_text("templates = 3\n")
     assert mgmt.run("config", "show").returncode == 2
+
+
+def test_a_schedule_finds_its_template_in_a_file_that_was_named_from_another_folder(mgmt: Program) -> None:
+    (mgmt.work / "mine.toml").write_text('[templates.raw]\nlevel = "balanced"\nkeep = true\n')
+    folder = mgmt.work / "deep"
+    folder.mkdir()
+    (folder / "clip").write_text("contents")
+    words = ["schedule", "add", "nightly", "0 2 * * *", "--", "upload", "clip", "--template", "raw"]
+    mgmt.ok("--config", "../mine.toml", *words, cwd=folder)
+    mgmt.ok("--config", "mine.toml", "schedule", "run", "nightly", "--now")
+    assert last(mgmt)["command_args"]["level"] == "balanced"
