@@ -5,6 +5,8 @@ Revision: 0010, after 0009.
 The four new tables hold what is left to do and no history. An operation says which one it repeats, who has asked it to
 stop, and, while it runs, how far it is. No table is rewritten; finished operations have NULL in the new columns, and
 NULL is no part of a hash.
+
+Not CONCURRENTLY, which cannot be part of a transaction: uploads wait for the index of `retry_of`, readers do not.
 """
 
 import sqlalchemy as sa

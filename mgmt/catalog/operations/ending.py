@@ -9,7 +9,7 @@ from sqlalchemy import inspect, select, update
 from sqlalchemy.orm import Session
 
 import mgmt
-from mgmt.catalog.operations.queue import (
+from mgmt.catalog.operations.concerned import (
     backoff,
     concerned,
     dependants,

@@ -4,17 +4,18 @@ An operation that is requested is `pending`, and has a job until it ends. Whethe
 catalog alone: its time has come, everything it waits for has succeeded, and no live worker has taken it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select, union_all, update
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 import mgmt
 from mgmt.catalog.db.conditions import starting
 from mgmt.catalog.db.database import Database
+from mgmt.catalog.operations.concerned import backoff, statuses_of_children
+from mgmt.catalog.operations.ending import end_unrun
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, Status
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
@@ -110,8 +111,6 @@ class Queue:
         With `counts` this one was an attempt; if it was the last, the operation fails with `message`. A `worker` gives
         back only what it has taken and nobody has given back since.
         """
-        from mgmt.catalog.operations.ending import end_unrun
-
         with self._database.transaction() as session:
             job = session.get(JobRecord, operation_id, populate_existing=True)
             if job is None or job.fanned_out or (worker is not None and job.taken_by != worker):
@@ -125,8 +124,6 @@ class Queue:
 
     def note_fanned_out(self, operation_id: str, count: int) -> None:
         """The targets of a batch have become `count` operations; without any, the batch has succeeded."""
-        from mgmt.catalog.operations.ending import end_unrun
-
         with self._database.transaction() as session:
             job = session.get(JobRecord, operation_id, populate_existing=True)
             if job is not None:
@@ -140,8 +137,6 @@ class Queue:
 
         What may succeed later is tried again while there are attempts.
         """
-        from mgmt.catalog.operations.ending import end_unrun
-
         with self._database.transaction() as session:
             operation = session.get(OperationRecord, operation_id, populate_existing=True)
             job = session.get(JobRecord, operation_id, populate_existing=True)
@@ -156,8 +151,6 @@ class Queue:
 
     def cancel(self, operation_id: str) -> None:
         """Cancel a live operation and all that belong to it: at once what waits; what runs is asked to stop."""
-        from mgmt.catalog.operations.ending import end_unrun
-
         by = current_user()
         with self._database.transaction() as session:
             parts = select(operations.c.operation_id).where(
@@ -283,48 +276,6 @@ class Queue:
                 next_step=f"mgmt retry {operation_id}",
             )
         return bool(status != Status.SUCCESS)
-
-
-def backoff(job: JobRecord) -> timedelta:
-    """How long to wait after the current attempt."""
-    return timedelta(seconds=job.backoff_seconds * 2 ** min(job.attempt - 1, 16))
-
-
-def statuses_of_children(session: Session, operation_id: str) -> dict[Status, int]:
-    """How many operations of the batch `operation_id` have each status, without those that were tried again."""
-    again = operations.alias()
-    query = (
-        select(operations.c.status, func.count())
-        .where(operations.c.parent_id == operation_id)
-        .where(~exists().where(again.c.retry_of == operations.c.operation_id, again.c.parent_id == operation_id))
-        .group_by(operations.c.status)
-    )
-    return {Status(status): count for status, count in session.execute(query)}
-
-
-def concerned(session: Session, operation: OperationRecord) -> bool:
-    """Whether the end of `operation` concerns the queue: it has a job, or another one waits for it or contains it."""
-    ids = [operation.operation_id, *([operation.parent_id] if operation.parent_id else [])]
-    question = union_all(
-        select(JobRecord.operation_id).where(JobRecord.operation_id.in_(ids)),
-        select(DependencyRecord.after_id).where(DependencyRecord.after_id == operation.operation_id),
-    )
-    return session.execute(question.limit(1)).first() is not None
-
-
-def remove_job(session: Session, operation_id: str) -> None:
-    """Forget the job of an operation that ends."""
-    for table in (DependencyRecord, JobRecord):
-        session.execute(
-            delete(table).where(table.operation_id == operation_id).execution_options(synchronize_session="fetch")
-        )
-
-
-def dependants(session: Session, operation_id: str) -> Iterator[str]:
-    """The operations that wait for `operation_id`."""
-    yield from session.scalars(
-        select(DependencyRecord.operation_id).where(DependencyRecord.after_id == operation_id)
-    ).all()
 
 
 def _free(wanted: Wanted) -> Select[JobRecord]:
