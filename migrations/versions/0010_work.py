@@ -153,6 +153,8 @@ def downgrade() -> None:
             raise CommandError(
                 "work is waiting, of which an older mgmt knows nothing: run it, or mgmt cancel it, first"
             )
+        if op.get_bind().execute(sa.text("SELECT 1 FROM schedules LIMIT 1")).first():
+            raise CommandError("there are schedules, of which an older mgmt knows nothing: mgmt schedule rm them first")
     op.drop_table("outbox")
     op.drop_table("schedules")
     op.drop_table("job_dependencies")

@@ -28,11 +28,14 @@ from mgmt.catalog import (
     DownloadRecord,
     FileRecord,
     FileStatus,
+    JobRecord,
     Location,
     OperationRecord,
     Role,
+    ScheduleRecord,
     SearchRecord,
     Status,
+    UndoRecord,
     UploadRecord,
     VerifyRecord,
     open_catalog,
@@ -595,3 +598,68 @@ def test_an_older_catalog_with_foreign_rows_is_upgraded_and_they_are_named(catal
         "seal 999999 is not the first",
     ]
     migrate.downgrade(catalog.database, "0008")
+
+
+def left(catalog: Catalog) -> str | None:
+    """Why a downgrade below 0010 is refused; None if it is not, and then everything is as before."""
+    before = contents_of(catalog)
+    try:
+        migrate.downgrade(catalog.database, "0009")
+    except CatalogError as error:
+        assert (migrate.current(catalog.database), contents_of(catalog)) == (HEAD, before)
+        return error.message
+    assert migrate.current(catalog.database) == "0009"
+    migrate.upgrade(catalog.database)
+    assert contents_of(catalog) == before
+    assert soundness.check(catalog.database) == []
+    return None
+
+
+def contents_of(catalog: Catalog) -> bytes:
+    exported = io.BytesIO()
+    export(catalog.database, exported, members=True)
+    return exported.getvalue()
+
+
+def test_a_downgrade_below_0010_is_refused_while_work_waits(catalog: Catalog) -> None:
+    with catalog.journal.record(UploadRecord(target_path="/films/a")):
+        pass
+    request = UploadRecord(target_path="/films/b")
+    catalog.queue.add(request, JobRecord(operation_id="", command="upload", queue="any"))
+    assert "work is waiting" in str(left(catalog))
+    catalog.journal.run_requested(request.operation_id)
+    with catalog.journal.record(UploadRecord(target_path="/films/b")):
+        pass
+    catalog.audit.seal()
+    assert left(catalog) is None
+    assert list(catalog.audit.verification().findings()) == []
+
+
+def test_a_downgrade_below_0010_is_refused_if_there_are_schedules(catalog: Catalog) -> None:
+    daily = ScheduleRecord(name="daily", cron="0 1 * * *", timezone="UTC", command=["verify"], host="nas", cwd="/")
+    with catalog.database.transaction() as session:
+        session.add(daily)
+    assert "there are schedules" in str(left(catalog))
+    with catalog.database.transaction() as session:
+        session.delete(daily)
+    assert left(catalog) is None
+
+
+@pytest.mark.parametrize("kind", ["undo", "retry", "cancelled"])
+def test_a_downgrade_below_0010_is_refused_if_a_hash_covers_what_is_new(kind: str, catalog: Catalog) -> None:
+    upload = UploadRecord(target_path="/films/a", retry_of="11111111" if kind == "retry" else None)
+    with catalog.journal.record(UndoRecord(undo_of="11111111") if kind == "undo" else upload):
+        if kind == "cancelled":
+            catalog.queue.cancel(upload.operation_id)
+    assert "undone, retried or cancelled" in str(left(catalog))
+    assert list(catalog.audit.verification().findings()) == []
+
+
+@pytest.mark.parametrize("before", ["0009"])
+def test_a_catalog_of_0009_takes_requests_once_it_is_upgraded(old: str) -> None:
+    catalog = open_catalog(f"sqlite:///{old}")
+    migrate.upgrade(catalog.database)
+    catalog.queue.add(VerifyRecord(), JobRecord(operation_id="", command="verify", queue="any"))
+    assert [(job.command, operation.status) for job, operation in catalog.queue.jobs()] == [("verify", "pending")]
+    assert soundness.check(catalog.database) == []
+    catalog.close()
