@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mgmt.catalog import BatchRecord, Catalog, JobRecord, OperationRecord, Status, UploadRecord, this_host
 from mgmt.errors import MgmtError, NotFoundError, RefusedError
-from mgmt.services.steps.requests import FOLDER, KINDS, NAMES, THEN, FanOut
+from mgmt.services.steps.requests import ANYWHERE, FOLDER, KINDS, NAMES, THEN, FanOut
 from mgmt.words import shell_word
 
 WORKER = "MGMT_WORKER"
@@ -25,7 +25,8 @@ class Requested:
     @property
     def names(self) -> list[str]:
         """Its targets, as they were typed; empty if its options choose them."""
-        return [str(each) for each in self.operation.command_args.get(NAMES, ())]
+        names = self.operation.command_args.get(NAMES)
+        return [str(each) for each in names] if isinstance(names, list) else []
 
     @property
     def options(self) -> dict[str, object]:
@@ -57,14 +58,17 @@ def requested(operation_id: str, catalog: Catalog) -> Requested | None:
         )
     if job.fanned_out:
         return None
-    _refuse_elsewhere(job)
+    if job.command not in KINDS or not isinstance(operation, (KINDS[job.command], BatchRecord)):
+        raise RefusedError(
+            f"operation {operation_id}, of the type {operation.operation_type}, cannot be run by {job.command!r}",
+            next_step=f"mgmt cancel {operation_id}",
+        )
+    _refuse_elsewhere(operation, job)
     catalog.queue.refuse_taken(job, worker=os.environ.get(WORKER))
     if waits_for := catalog.queue.waits_for([operation_id]).get(operation_id):
         raise RefusedError(
             f"{operation.operation_type} {operation_id} waits for {', '.join(waits_for)}", next_step="mgmt queue"
         )
-    if job.command not in KINDS:
-        raise RefusedError(f"no command {job.command!r} can be run later", next_step=f"mgmt cancel {operation_id}")
     return Requested(operation, job, catalog)
 
 
@@ -113,9 +117,11 @@ def _enter(folder: str) -> None:
         ) from exc
 
 
-def _refuse_elsewhere(job: JobRecord) -> None:
-    if job.host not in (None, this_host()):
-        raise RefusedError(
-            f"operation {job.operation_id} needs files of {job.host}, and this is {this_host()}",
-            next_step=f"mgmt worker\n# on {shell_word(str(job.host))}",
-        )
+def _refuse_elsewhere(operation: OperationRecord, job: JobRecord) -> None:
+    if job.host == this_host() or (job.host is None and job.command in ANYWHERE):
+        return
+    host = str(job.host or operation.host)
+    raise RefusedError(
+        f"operation {job.operation_id} needs files of {host}, and this is {this_host()}",
+        next_step=f"mgmt worker\n# on {shell_word(host)}",
+    )
