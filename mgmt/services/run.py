@@ -58,12 +58,10 @@ def requested(operation_id: str, catalog: Catalog) -> Requested | None:
         )
     if job.fanned_out:
         return None
-    if job.command not in KINDS or not isinstance(operation, (KINDS[job.command], BatchRecord)):
-        raise RefusedError(
-            f"operation {operation_id}, of the type {operation.operation_type}, cannot be run by {job.command!r}",
-            next_step=f"mgmt cancel {operation_id}",
-        )
-    _refuse_elsewhere(operation, job)
+    if (impossible := _impossible(operation, job)) is not None:
+        catalog.queue.end_requested(operation_id, impossible)
+        raise impossible
+    _refuse_elsewhere(job)
     catalog.queue.refuse_taken(job, worker=os.environ.get(WORKER))
     if waits_for := catalog.queue.waits_for([operation_id]).get(operation_id):
         raise RefusedError(
@@ -117,11 +115,20 @@ def _enter(folder: str) -> None:
         ) from exc
 
 
-def _refuse_elsewhere(operation: OperationRecord, job: JobRecord) -> None:
-    if job.host == this_host() or (job.host is None and job.command in ANYWHERE):
-        return
-    host = str(job.host or operation.host)
-    raise RefusedError(
-        f"operation {job.operation_id} needs files of {host}, and this is {this_host()}",
-        next_step=f"mgmt worker\n# on {shell_word(host)}",
-    )
+def _impossible(operation: OperationRecord, job: JobRecord) -> MgmtError | None:
+    """Why no machine can ever run the operation: mgmt has not requested it so."""
+    if job.command not in KINDS or not isinstance(operation, (KINDS[job.command], BatchRecord)):
+        return RefusedError(
+            f"operation {job.operation_id}, of the type {operation.operation_type}, cannot be run by {job.command!r}"
+        )
+    if job.host is None and job.command not in ANYWHERE:
+        return RefusedError(f"operation {job.operation_id} needs files of a machine, and its job does not say of which")
+    return None
+
+
+def _refuse_elsewhere(job: JobRecord) -> None:
+    if job.host not in (None, this_host()):
+        raise RefusedError(
+            f"operation {job.operation_id} needs files of {job.host}, and this is {this_host()}",
+            next_step=f"mgmt worker\n# on {shell_word(str(job.host))}",
+        )

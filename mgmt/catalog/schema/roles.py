@@ -30,8 +30,8 @@ _PARTS = {table.name for table in METADATA.tables.values() if "operation_id" in 
 }
 """The tables that extend an operation."""
 
-FIXED = {"operation_id", "operation_type", "seq", "started_at"}
-"""Columns that never change."""
+FIXED = {"operation_id", "operation_type", "seq"}
+"""Columns that never change. `started_at` does when a requested operation begins."""
 
 OWNERS_ONLY = ("prunes",)
 """Tables that only the owner writes."""
@@ -121,6 +121,11 @@ def _statements(database: Database, roles: Roles) -> Iterator[str]:
 def updatable() -> list[str]:
     """The tables in which a writer may update all columns but those in FIXED."""
     return sorted({"operations", *_CHANGED, *_PARTS, *LEFT_TO_DO} - {"operation_files", *OWNERS_ONLY})
+
+
+def removable() -> list[str]:
+    """The tables from which a writer may remove rows."""
+    return sorted({*_REMADE, *LEFT_TO_DO})
 
 
 def _of_operations(table: Table, schema: str, writer: str) -> Iterator[str]:
