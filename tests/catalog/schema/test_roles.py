@@ -431,8 +431,8 @@ def test_a_writer_can_change_and_remove_what_is_left_to_do(team: Team) -> None:
                 "VALUES ('daily', '0 1 * * *', 'UTC', '[]', 'nas', '/', false, now())"
             ),
             (
-                "INSERT INTO outbox (message_id, rule, event, payload, created_at, next_try_at, attempts, given_up, host) "
-                "VALUES ('m', 'r', 'e', '{}', now(), now(), 0, false, 'nas')"
+                "INSERT INTO outbox (message_id, rule, event, payload, created_at, next_try_at, attempts, given_up, "
+                "host) VALUES ('m', 'r', 'e', '{}', now(), now(), 0, false, 'nas')"
             ),
         ):
             connection.execute(statement.encode())
