@@ -98,5 +98,5 @@ def test_a_worker_ends_a_forged_job_and_goes_on(name: str, on_directory: Program
     (honest,) = program.json("upload", "clip", "--later")
     done = program.run_process("worker", "--until-empty", "--slots", "1")
     assert done.returncode == 3, done.stderr
-    ended = dict(program.records.rows("SELECT operation_id, status FROM operations"))
+    ended: dict[str, str] = dict(program.records.rows("SELECT operation_id, status FROM operations"))
     assert ended == {ID: "failed", honest["operation_id"]: "success"}

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 import mgmt
 from mgmt.catalog.db.conditions import clock
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.operations.ending import note_end
+from mgmt.catalog.operations.ending import end_sources, note_end
 from mgmt.catalog.operations.heartbeat import Advance, Heartbeat
 from mgmt.catalog.records.base import now
-from mgmt.catalog.records.enums import LIVE, FileStatus, Role, Status
+from mgmt.catalog.records.enums import LIVE, Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.jobs import JobRecord
 from mgmt.catalog.records.operations import UPLOAD, OperationFile, OperationRecord, operations
@@ -162,7 +162,7 @@ class Journal:
             operation.error_message = message or operation.error_message
             self._heartbeat.note_end(operation)
             if operation.operation_type == UPLOAD:
-                _end_sources(session, operation)
+                end_sources(session, operation)
             note_end(session, operation, retryable=retryable)
             for tell in self.at_end:
                 tell(session, operation)
@@ -337,20 +337,6 @@ _OF_THE_REQUEST = {
     *("claim", "owner", "heard_at", "host", "started_at", "mgmt_version"),
 }
 """What an operation that was requested has when it begins."""
-
-
-def _end_sources(session: Session, upload: OperationRecord) -> None:
-    """No original stays `pending` or `uploading` when its upload is finished."""
-    sources = (
-        select(FileRecord)
-        .join(OperationFile, OperationFile.file_id == FileRecord.id)
-        .where(OperationFile.operation_id == upload.operation_id, OperationFile.role == Role.SOURCE)
-    )
-    for source in session.scalars(sources):
-        if source.status in (FileStatus.PENDING, FileStatus.UPLOADING):
-            succeeded = upload.status in (Status.SUCCESS, Status.PARTIAL)
-            source.status = FileStatus.COMPLETED if succeeded else FileStatus.FAILED
-            source.error_message = upload.error_message
 
 
 def _holding(claim: str) -> Select[OperationRecord]:

@@ -52,7 +52,7 @@ class Queue:
         Raises NotFoundError if there is no such operation, and RefusedError if one has ended without success.
         """
         with self._database.transaction() as session:
-            waits_for = [each for each in dict.fromkeys(after) if self._is_to_come(session, each)]
+            waits_for = self._to_come(session, list(dict.fromkeys(after)))
             operation.status, operation.mgmt_version = Status.PENDING, mgmt.__version__
             operation.host = operation.host or this_host()
             session.add(operation)
@@ -71,6 +71,8 @@ class Queue:
             if session.scalar(free.limit(1)) is None:
                 return []
         with self._database.transaction() as session:
+            if wanted.per_store is not None:  # two workers must not both find the last place free
+                self._database.advisory_lock("mgmt jobs of a store")
             locked = free.with_for_update(of=JobRecord, skip_locked=True)
             first = session.scalar(locked.limit(1).execution_options(populate_existing=True))
             if first is None:
@@ -116,6 +118,9 @@ class Queue:
             if job is None or job.fanned_out or (worker is not None and job.taken_by != worker):
                 return
             job.taken_by = None
+            operation = session.get(OperationRecord, operation_id, populate_existing=True)
+            if operation is None or not _is_dead(operation.owner):
+                return  # somebody else runs it
             if counts and job.attempt >= job.attempts:
                 end_unrun(session, operation_id, Status.FAILED, message)
             elif counts:
@@ -123,12 +128,17 @@ class Queue:
                 job.attempt += 1
 
     def note_fanned_out(self, operation_id: str, count: int) -> None:
-        """The targets of a batch have become `count` operations; without any, the batch has succeeded."""
+        """The targets of a batch have become `count` operations; without any, the batch has succeeded.
+
+        Raises RefusedError if the batch has ended meanwhile, as one does that is cancelled.
+        """
         with self._database.transaction() as session:
+            session.execute(select(operations.c.seq).where(_is(operation_id)).with_for_update()).all()
             job = session.get(JobRecord, operation_id, populate_existing=True)
-            if job is not None:
-                job.fanned_out, job.taken_by = True, None
-                session.flush()
+            if job is None:
+                raise RefusedError(f"batch {operation_id} has ended", next_step=f"mgmt status {operation_id}")
+            job.fanned_out, job.taken_by = True, None
+            session.flush()
             if not count:
                 end_unrun(session, operation_id, Status.SUCCESS, "")
 
@@ -153,11 +163,12 @@ class Queue:
         """Cancel a live operation and all that belong to it: at once what waits; what runs is asked to stop."""
         by = current_user()
         with self._database.transaction() as session:
-            parts = select(operations.c.operation_id).where(
-                or_(operations.c.operation_id == operation_id, operations.c.parent_id == operation_id),
-                operations.c.status.in_(LIVE),
-            )
-            for each in session.scalars(parts.order_by(operations.c.seq)).all():
+            live = select(operations.c.operation_id).where(operations.c.status.in_(LIVE)).order_by(operations.c.seq)
+            part = operations.c.parent_id == operation_id
+            # The parts before their batch, as their ends do; then those that it has been fanned out to meanwhile.
+            for some in (part, _is(operation_id)):
+                session.execute(live.where(some).with_for_update()).all()
+            for each in session.scalars(live.where(or_(part, _is(operation_id)))).all():
                 operation = session.get(OperationRecord, each, populate_existing=True)
                 if operation is not None and operation.status in LIVE:
                     operation.cancel_requested_by = by
@@ -181,7 +192,7 @@ class Queue:
         query = (
             select(JobRecord.taken_by, operations.c.owner)
             .join(operations, operations.c.operation_id == JobRecord.operation_id)
-            .where(_served(wanted), soon, ~waits)
+            .where(_served(wanted), soon, ~waits, operations.c.status.in_(LIVE))
         )
         with self._database.reading() as session:
             return any(_is_dead(taken_by) and _is_dead(owner) for taken_by, owner in session.execute(query).all())
@@ -199,12 +210,16 @@ class Queue:
         """Operations that workers of `host` have taken, and that any machine can run."""
         from mgmt.catalog.records.operation_types import AnyOperation
 
+        taken_there, run_there = (starting(each, f"{host}/") for each in (JobRecord.taken_by, AnyOperation.owner))
         with self._database.reading() as session:
             query = (
                 select(AnyOperation)
                 .join(JobRecord, JobRecord.operation_id == AnyOperation.operation_id)
-                .where(starting(JobRecord.taken_by, f"{host}/"), JobRecord.host.is_(None), ~JobRecord.fanned_out)
+                .where(JobRecord.host.is_(None), ~JobRecord.fanned_out, AnyOperation.status.in_(LIVE))
+                .where(or_(taken_there, JobRecord.taken_by.is_(None)), or_(run_there, AnyOperation.owner.is_(None)))
+                .where(or_(taken_there, run_there))
                 .order_by(AnyOperation.seq)
+                .execution_options(populate_existing=True)
             )
             return list(session.scalars(query))
 
@@ -248,13 +263,14 @@ class Queue:
             )
 
     def waits_for(self, operation_ids: Sequence[str]) -> dict[str, list[str]]:
-        """The operations that each of these waits for."""
+        """The operations that each of these waits for, in the order in which they were requested."""
         found: dict[str, list[str]] = {}
         with self._database.reading() as session:
             query = (
                 select(DependencyRecord.operation_id, DependencyRecord.after_id)
                 .join(operations, operations.c.operation_id == DependencyRecord.after_id)
                 .where(operations.c.status.in_(LIVE), DependencyRecord.operation_id.in_(operation_ids))
+                .order_by(operations.c.seq)
             )
             for operation_id, after_id in session.execute(query):
                 found.setdefault(operation_id, []).append(after_id)
@@ -265,17 +281,28 @@ class Queue:
         with self._database.reading() as session:
             return statuses_of_children(session, operation_id)
 
-    def _is_to_come(self, session: Session, operation_id: str) -> bool:
-        """Whether the operation has not ended. Raises NotFoundError and RefusedError."""
-        status = session.scalar(select(operations.c.status).where(operations.c.operation_id == operation_id))
-        if status is None:
-            raise NotFoundError(f"there is no operation {operation_id}", next_step="mgmt log")
-        if Status(status).is_terminal and status != Status.SUCCESS:
-            raise RefusedError(
-                f"operation {operation_id} has ended as {status}: nothing can follow it",
-                next_step=f"mgmt retry {operation_id}",
-            )
-        return bool(status != Status.SUCCESS)
+    def _to_come(self, session: Session, after: Sequence[str]) -> list[str]:
+        """Those of `after` that have not ended, and do not before the commit. Raises NotFoundError and RefusedError."""
+        named = operations.c.operation_id.in_(after)
+        if after:  # one that fails meanwhile would not cancel what it does not see
+            session.execute(
+                select(operations.c.operation_id).where(named).order_by(operations.c.seq).with_for_update(read=True)
+            ).all()
+        query = select(operations.c.operation_id, operations.c.status).where(named)
+        found = {operation_id: Status(status) for operation_id, status in session.execute(query)}
+        for each in after:
+            if each not in found:
+                raise NotFoundError(f"there is no operation {each}", next_step="mgmt log")
+            if found[each].is_terminal and found[each] is not Status.SUCCESS:
+                raise RefusedError(
+                    f"operation {each} has ended as {found[each]}: nothing can follow it",
+                    next_step=f"mgmt retry {each}",
+                )
+        return [each for each in after if found[each] is not Status.SUCCESS]
+
+
+def _is(operation_id: str) -> ColumnElement[bool]:
+    return operations.c.operation_id == operation_id
 
 
 def _free(wanted: Wanted) -> Select[JobRecord]:

@@ -345,7 +345,7 @@ def busy(full: Catalog) -> Catalog:
     full.queue.note_fanned_out(batch.operation_id, 1)
     (taken,) = full.queue.take(ANYTHING)
     assert taken.operation_id == first.operation_id
-    facts = {"cron": "0 1 * * *", "timezone": "Europe/Berlin", "host": "nas", "cwd": "/caf\udce9"}
+    facts: dict[str, Any] = {"cron": "0 1 * * *", "timezone": "Europe/Berlin", "host": "nas", "cwd": "/caf\udce9"}
     for name, paused in (("daily", False), ("weekly", True)):
         schedule = ScheduleRecord(name=name, command=["verify", "--all"], paused=paused, last_time=EVENING, **facts)
         with database.transaction() as session:
