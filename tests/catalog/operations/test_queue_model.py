@@ -182,8 +182,8 @@ STEPS = st.one_of(
 _numbers = itertools.count(1)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(STEPS, min_size=3, max_size=25))
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, min_size=5, max_size=20))
 def test_the_queue_does_what_its_model_does(steps: list[tuple[object, ...]], catalog: Catalog) -> None:
     """Each example has a queue of its own in the same catalog."""
     model = Model(catalog, f"queue {next(_numbers)}")
