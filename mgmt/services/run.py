@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mgmt.catalog import BatchRecord, Catalog, JobRecord, OperationRecord, Status, UploadRecord, this_host
 from mgmt.errors import MgmtError, NotFoundError, RefusedError
-from mgmt.services.steps.requests import FOLDER, KINDS, NAMES, NO_OPTIONS, WORKER, FanOut
+from mgmt.services.steps.requests import ANYWHERE, FOLDER, KINDS, NAMES, NO_OPTIONS, WORKER, FanOut
 from mgmt.words import shell_word
 
 
@@ -22,7 +22,8 @@ class Requested:
     @property
     def names(self) -> list[str]:
         """Its targets, as they were typed; empty if its options choose them."""
-        return [str(each) for each in self.operation.command_args.get(NAMES, ())]
+        names = self.operation.command_args.get(NAMES)
+        return [str(each) for each in names] if isinstance(names, list) else []
 
     @property
     def options(self) -> dict[str, object]:
@@ -54,14 +55,15 @@ def requested(operation_id: str, catalog: Catalog) -> Requested | None:
         )
     if job.fanned_out:
         return None
+    if (impossible := _impossible(operation, job)) is not None:
+        catalog.queue.end_requested(operation_id, impossible)
+        raise impossible
     _refuse_elsewhere(job)
     catalog.queue.refuse_taken(job, worker=os.environ.get(WORKER))
     if waits_for := catalog.queue.waits_for([operation_id]).get(operation_id):
         raise RefusedError(
             f"{operation.operation_type} {operation_id} waits for {', '.join(waits_for)}", next_step="mgmt queue"
         )
-    if job.command not in KINDS:
-        raise RefusedError(f"no command {job.command!r} can be run later", next_step=f"mgmt cancel {operation_id}")
     return Requested(operation, job, catalog)
 
 
@@ -108,6 +110,17 @@ def _enter(folder: str) -> None:
             f"the folder {folder}, in which this was requested, cannot be entered: {exc.strerror}",
             next_step="request it again from another folder",
         ) from exc
+
+
+def _impossible(operation: OperationRecord, job: JobRecord) -> MgmtError | None:
+    """Why no machine can ever run the operation: mgmt has not requested it so."""
+    if job.command not in KINDS or not isinstance(operation, (KINDS[job.command], BatchRecord)):
+        return RefusedError(
+            f"operation {job.operation_id}, of the type {operation.operation_type}, cannot be run by {job.command!r}"
+        )
+    if job.host is None and job.command not in ANYWHERE:
+        return RefusedError(f"operation {job.operation_id} needs files of a machine, and its job does not say of which")
+    return None
 
 
 def _refuse_elsewhere(job: JobRecord) -> None:

@@ -138,7 +138,8 @@ class Worker:
         how = f"its process ended with exit status {exit_status}"
         begun = alone or self.catalog.metadata.require_operation(job.operation_id).owner is not None
         self.catalog.queue.give_back(job.operation_id, how, counts=begun and not self._stopping, worker=_me())
-        return self._event("left", job, exit_status)
+        kind = "ended" if self.catalog.queue.job(job.operation_id) is None else "left"
+        return self._event(kind, job, exit_status)
 
     def _event(self, kind: str, job: JobRecord, exit_status: int | None = None) -> WorkEvent:
         operation: OperationRecord = self.catalog.metadata.require_operation(job.operation_id)

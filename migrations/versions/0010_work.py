@@ -5,6 +5,8 @@ Revision: 0010, after 0009.
 The four new tables hold what is left to do and no history. An operation says which one it repeats, who has asked it to
 stop, and, while it runs, how far it is. No table is rewritten; finished operations have NULL in the new columns, and
 NULL is no part of a hash.
+
+Not CONCURRENTLY, which cannot be part of a transaction: uploads wait for the index of `retry_of`, readers do not.
 """
 
 import sqlalchemy as sa
@@ -151,6 +153,8 @@ def downgrade() -> None:
             raise CommandError(
                 "work is waiting, of which an older mgmt knows nothing: run it, or mgmt cancel it, first"
             )
+        if op.get_bind().execute(sa.text("SELECT 1 FROM schedules LIMIT 1")).first():
+            raise CommandError("there are schedules, of which an older mgmt knows nothing: mgmt schedule rm them first")
     op.drop_table("outbox")
     op.drop_table("schedules")
     op.drop_table("job_dependencies")

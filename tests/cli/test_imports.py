@@ -51,7 +51,7 @@ MEMBERS = {
     "mgmt.catalog.db.bulk",
     "mgmt.catalog.records.member_tables",
 }
-JOURNAL = {f"mgmt.catalog.operations.{name}" for name in ("heartbeat", "job_table", "journal", "ownership")}
+JOURNAL = {f"mgmt.catalog.operations.{name}" for name in ("heartbeat", "job_table", "journal", "ownership", "sources")}
 STEPS = {
     *(f"mgmt.services.steps.{name}" for name in ("context", "index_keys", "local_files")),
     *(f"mgmt.storage.{name}" for name in ("etags", "keys", "store")),

@@ -338,7 +338,10 @@ class Database:
             except DBAPIError as error:
                 if not is_missing_table(error):
                     raise
-            if tables := inspect(connection).get_table_names():
+            if "alembic_version" in (tables := inspect(connection).get_table_names()):
+                created: str | None = connection.scalar(_revision_in(connection))  # by another process, just now
+                return created
+            if tables:
                 raise CatalogError(
                     f"{self.name} is not an mgmt catalog: it contains other tables, such as {min(tables)}",
                     next_step="use --catalog URL" if self.is_sqlite else _OWN_SCHEMA,

@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 import mgmt
 from mgmt.catalog.operations.job_table import concerns_queue
+from mgmt.catalog.operations.sources import end_sources
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, Status
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
-from mgmt.catalog.records.operations import OperationRecord, operations
+from mgmt.catalog.records.operations import UPLOAD, OperationRecord, operations
 
 _REQUESTED = (
     "target_path",
@@ -91,14 +92,15 @@ def _consequences(session: Session, operation: OperationRecord, *, retryable: bo
     found: list[OperationRecord | None] = []
     job = session.get(JobRecord, operation.operation_id, populate_existing=True)
     following: OperationRecord | None = None
-    if job is not None and operation.status == Status.FAILED and retryable and job.attempt < job.attempts:
+    again = retryable and operation.status == Status.FAILED and operation.cancel_requested_by is None
+    if job is not None and again and job.attempt < job.attempts:
         following = _next_attempt(session, operation, job)
     if operation.status != Status.SUCCESS:
         reason = f"cancelled: {operation.operation_type} {operation.operation_id} ended as {operation.status}"
-        for each in dependants(session, operation.operation_id):
-            if following is not None:
-                _wait_for(session, each, operation.operation_id, following.operation_id)
-            else:
+        if following is not None:
+            _wait_for(session, operation.operation_id, following.operation_id)
+        else:
+            for each in dependants(session, operation.operation_id):
                 found.append(_ended(session, each, Status.CANCELLED, reason))
     if job is not None:
         remove_job(session, operation.operation_id)
@@ -113,6 +115,8 @@ def _ended(session: Session, operation_id: str, status: Status, message: str) ->
     if operation is None or operation.status.is_terminal:
         return None
     operation.status, operation.completed_at, operation.error_message = status, now(), message or None
+    if operation.operation_type == UPLOAD:
+        end_sources(session, operation)
     session.flush()
     return operation
 
@@ -151,18 +155,28 @@ def _next_attempt(session: Session, operation: OperationRecord, job: JobRecord) 
     return again
 
 
-def _wait_for(session: Session, dependant: str, before: str, following: str) -> None:
-    """Let `dependant` wait for the `following` attempt, and work on its result."""
+def _wait_for(session: Session, before: str, following: str) -> None:
+    """Let what waits for `before` wait for the `following` attempt.
+
+    All that is to work on its result, and waits for it directly or not, works on that of the attempt.
+    """
+    waiting = deque(dependants(session, before))
+    seen: set[str] = set()
     session.execute(
         update(DependencyRecord)
-        .where(DependencyRecord.operation_id == dependant, DependencyRecord.after_id == before)
+        .where(DependencyRecord.after_id == before)
         .values(after_id=following)
         .execution_options(synchronize_session=False)
     )
-    operation = session.get(OperationRecord, dependant, populate_existing=True)
-    if operation is not None and before in operation.command_args.get("names", ()):
-        names = [following if each == before else each for each in operation.command_args["names"]]
-        operation.command_args = {**operation.command_args, "names": names}
+    while waiting:
+        if (dependant := waiting.popleft()) in seen:
+            continue
+        seen.add(dependant)
+        waiting += dependants(session, dependant)
+        operation = session.get(OperationRecord, dependant, populate_existing=True)
+        if operation is not None and before in (operation.command_args.get("names") or ()):
+            names = [following if each == before else each for each in operation.command_args["names"]]
+            operation.command_args = {**operation.command_args, "names": names}
 
 
 def _ended_batch(session: Session, operation_id: str) -> OperationRecord | None:

@@ -24,8 +24,9 @@ from mgmt.catalog.operations.ownership import (
     swap_owner,
     take_over,
 )
+from mgmt.catalog.operations.sources import end_sources
 from mgmt.catalog.records.base import now
-from mgmt.catalog.records.enums import FileStatus, Role, Status
+from mgmt.catalog.records.enums import Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import UPLOAD, OperationFile, OperationRecord, operations
 from mgmt.catalog.records.process import Liveness, Owner, current_user
@@ -172,7 +173,7 @@ class Journal:
             operation.error_message = message or operation.error_message
             self._heartbeat.note_end(operation)
             if operation.operation_type == UPLOAD:
-                _end_sources(session, operation)
+                end_sources(session, operation)
             session.flush()
             if concerns_queue(session, operation.operation_id, operation.parent_id):
                 from mgmt.catalog.operations.ending import note_end  # maps what few operations need
@@ -350,17 +351,3 @@ _OF_THE_REQUEST = {
     *("claim", "owner", "heard_at", "host", "started_at", "mgmt_version"),
 }
 """What an operation that was requested has when it begins."""
-
-
-def _end_sources(session: Session, upload: OperationRecord) -> None:
-    """No original stays `pending` or `uploading` when its upload is finished."""
-    sources = (
-        select(FileRecord)
-        .join(OperationFile, OperationFile.file_id == FileRecord.id)
-        .where(OperationFile.operation_id == upload.operation_id, OperationFile.role == Role.SOURCE)
-    )
-    for source in session.scalars(sources):
-        if source.status in (FileStatus.PENDING, FileStatus.UPLOADING):
-            succeeded = upload.status in (Status.SUCCESS, Status.PARTIAL)
-            source.status = FileStatus.COMPLETED if succeeded else FileStatus.FAILED
-            source.error_message = upload.error_message

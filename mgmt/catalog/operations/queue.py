@@ -7,7 +7,7 @@ catalog alone: its time has come, everything it waits for has succeeded, and no 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 import mgmt
@@ -54,7 +54,7 @@ class Queue:
         own = {each.operation.operation_id for each in requested}
         with self._database.transaction() as session:
             others = {after for each in requested for after in each.after if after not in own}
-            to_come = own | {each for each in others if self._is_to_come(session, each)}
+            to_come = own | set(self._to_come(session, sorted(others)))
             for each in requested:
                 each.operation.status, each.operation.mgmt_version = Status.PENDING, mgmt.__version__
                 each.operation.host = each.operation.host or this_host()
@@ -80,6 +80,8 @@ class Queue:
             if session.scalar(free.limit(1)) is None:
                 return []
         with self._database.transaction() as session:
+            if wanted.per_store is not None:  # two workers must not both find the last place free
+                self._database.advisory_lock("mgmt jobs of a store")
             locked = free.with_for_update(of=JobRecord, skip_locked=True)
             first = session.scalar(locked.limit(1).execution_options(populate_existing=True))
             if first is None:
@@ -125,6 +127,9 @@ class Queue:
             if job is None or job.fanned_out or (worker is not None and job.taken_by != worker):
                 return
             job.taken_by = None
+            operation = session.get(OperationRecord, operation_id, populate_existing=True)
+            if operation is None or not _is_dead(operation.owner):
+                return  # somebody else runs it
             if counts and job.attempt >= job.attempts:
                 end_unrun(session, operation_id, Status.FAILED, message)
             elif counts:
@@ -137,12 +142,24 @@ class Queue:
             query = select(operations.c.command_args).where(operations.c.parent_id == operation_id)
             return {target_of(arguments) for arguments in session.scalars(query)}
 
-    def note_fanned_out(self, operation_id: str) -> None:
-        """All targets of a batch have become operations, which may run now; without any, the batch has succeeded."""
+    def batch_to_fan_out(self, operation_id: str) -> JobRecord:
+        """The job of a batch, which does not end before the caller's transaction does.
+
+        Raises RefusedError if it has ended, as one does that is cancelled.
+        """
         with self._database.transaction() as session:
-            job = session.get(JobRecord, operation_id, populate_existing=True)
-            if job is None:
-                return
+            session.execute(select(operations.c.seq).where(_is(operation_id)).with_for_update()).all()
+            if (job := session.get(JobRecord, operation_id, populate_existing=True)) is None:
+                raise RefusedError(f"batch {operation_id} has ended", next_step=f"mgmt status {operation_id}")
+            return job
+
+    def note_fanned_out(self, operation_id: str) -> None:
+        """All targets of a batch have become operations, which may run now; without any, the batch has succeeded.
+
+        Raises RefusedError if it has ended.
+        """
+        with self._database.transaction() as session:
+            job = self.batch_to_fan_out(operation_id)
             job.fanned_out, job.taken_by = True, None
             session.flush()
             parts = select(operations.c.operation_id).where(operations.c.parent_id == operation_id)
@@ -175,11 +192,12 @@ class Queue:
         """Cancel a live operation and all that belong to it: at once what waits; what runs is asked to stop."""
         by = current_user()
         with self._database.transaction() as session:
-            parts = select(operations.c.operation_id).where(
-                or_(operations.c.operation_id == operation_id, operations.c.parent_id == operation_id),
-                operations.c.status.in_(LIVE),
-            )
-            for each in session.scalars(parts.order_by(operations.c.seq)).all():
+            live = select(operations.c.operation_id).where(operations.c.status.in_(LIVE)).order_by(operations.c.seq)
+            part = operations.c.parent_id == operation_id
+            # The parts before their batch, as their ends do; then those that it has been fanned out to meanwhile.
+            for some in (part, _is(operation_id)):
+                session.execute(live.where(some).with_for_update()).all()
+            for each in session.scalars(live.where(or_(part, _is(operation_id)))).all():
                 operation = session.get(OperationRecord, each, populate_existing=True)
                 if operation is not None and operation.status in LIVE:
                     operation.cancel_requested_by = by
@@ -203,7 +221,7 @@ class Queue:
         query = (
             select(JobRecord.taken_by, operations.c.owner)
             .join(operations, operations.c.operation_id == JobRecord.operation_id)
-            .where(served_by(wanted), soon, ~waits)
+            .where(served_by(wanted), soon, ~waits, operations.c.status.in_(LIVE))
         )
         with self._database.reading() as session:
             return any(_is_dead(taken_by) and _is_dead(owner) for taken_by, owner in session.execute(query).all())
@@ -221,12 +239,16 @@ class Queue:
         """Operations that workers of `host` have taken, and that any machine can run."""
         from mgmt.catalog.records.operation_types import AnyOperation
 
+        taken_there, run_there = (starting(each, f"{host}/") for each in (JobRecord.taken_by, AnyOperation.owner))
         with self._database.reading() as session:
             query = (
                 select(AnyOperation)
                 .join(JobRecord, JobRecord.operation_id == AnyOperation.operation_id)
-                .where(starting(JobRecord.taken_by, f"{host}/"), JobRecord.host.is_(None), ~JobRecord.fanned_out)
+                .where(JobRecord.host.is_(None), ~JobRecord.fanned_out, AnyOperation.status.in_(LIVE))
+                .where(or_(taken_there, JobRecord.taken_by.is_(None)), or_(run_there, AnyOperation.owner.is_(None)))
+                .where(or_(taken_there, run_there))
                 .order_by(AnyOperation.seq)
+                .execution_options(populate_existing=True)
             )
             return list(session.scalars(query))
 
@@ -270,13 +292,14 @@ class Queue:
             )
 
     def waits_for(self, operation_ids: Sequence[str]) -> dict[str, list[str]]:
-        """The operations that each of these waits for."""
+        """The operations that each of these waits for, in the order in which they were requested."""
         found: dict[str, list[str]] = {}
         with self._database.reading() as session:
             query = (
                 select(DependencyRecord.operation_id, DependencyRecord.after_id)
                 .join(operations, operations.c.operation_id == DependencyRecord.after_id)
                 .where(operations.c.status.in_(LIVE), DependencyRecord.operation_id.in_(operation_ids))
+                .order_by(operations.c.seq)
             )
             for operation_id, after_id in session.execute(query):
                 found.setdefault(operation_id, []).append(after_id)
@@ -287,22 +310,33 @@ class Queue:
         with self._database.reading() as session:
             return statuses_of_children(session, operation_id)
 
-    def _is_to_come(self, session: Session, operation_id: str) -> bool:
-        """Whether the operation has not ended. Raises NotFoundError and RefusedError."""
-        status = session.scalar(select(operations.c.status).where(operations.c.operation_id == operation_id))
-        if status is None:
-            raise NotFoundError(f"there is no operation {operation_id}", next_step="mgmt log")
-        if Status(status).is_terminal and status != Status.SUCCESS:
-            raise RefusedError(
-                f"operation {operation_id} has ended as {status}: nothing can follow it",
-                next_step=f"mgmt retry {operation_id}",
-            )
-        return bool(status != Status.SUCCESS)
+    def _to_come(self, session: Session, after: Sequence[str]) -> list[str]:
+        """Those of `after` that have not ended, and do not before the commit. Raises NotFoundError and RefusedError."""
+        named = operations.c.operation_id.in_(after)
+        if after:  # one that fails meanwhile would not cancel what it does not see
+            session.execute(
+                select(operations.c.operation_id).where(named).order_by(operations.c.seq).with_for_update(read=True)
+            ).all()
+        query = select(operations.c.operation_id, operations.c.status).where(named)
+        found = {operation_id: Status(status) for operation_id, status in session.execute(query)}
+        for each in after:
+            if each not in found:
+                raise NotFoundError(f"there is no operation {each}", next_step="mgmt log")
+            if found[each].is_terminal and found[each] is not Status.SUCCESS:
+                raise RefusedError(
+                    f"operation {each} has ended as {found[each]}: nothing can follow it",
+                    next_step=f"mgmt retry {each}",
+                )
+        return [each for each in after if found[each] is not Status.SUCCESS]
 
 
 def target_of(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     """What the operation with these arguments works on."""
     return (*arguments.get("names", ()), "", *arguments.get("members", ()))
+
+
+def _is(operation_id: str) -> ColumnElement[bool]:
+    return operations.c.operation_id == operation_id
 
 
 def _is_dead(owner: str | None) -> bool:

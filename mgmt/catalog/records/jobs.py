@@ -13,6 +13,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from mgmt.catalog.records.base import Base, now
 from mgmt.catalog.records.types import BigId
 
+LEFT_TO_DO = ("jobs", "job_dependencies", "schedules", "outbox")
+"""The tables of this module: each refers only to earlier ones."""
+
 
 class JobRecord(Base, kw_only=True, eq=False):
     """How and when an operation that has not finished is to be run by a worker."""

@@ -133,7 +133,9 @@ class FanOut:
         wanted = ({**own, NAMES: [target], **more} for target in targets for more in each_with)
         missing = (each for each in wanted if target_of(each) not in there)
         while page := list(islice(missing, PAGE)):
-            queue.add([job for arguments in page for job in self._of_one(arguments)])
+            with self.catalog.transaction():
+                queue.batch_to_fan_out(batch)
+                queue.add([job for arguments in page for job in self._of_one(arguments)])
         queue.note_fanned_out(batch)
 
     def _of_one(self, arguments: Mapping[str, Any]) -> list[NewJob]:

@@ -42,7 +42,7 @@ def ended(catalog: Catalog, make_archive: Make) -> UploadRecord:
     with catalog.journal.record(upload):
         catalog.journal.link(upload, catalog.metadata.save_file_record(make_archive("a.tar.gz")), Role.ARCHIVE)
         upload.original_size = 5_000_000_000
-    catalog.metadata.save_operation(UploadRecord(target_path="/running"))
+    catalog.metadata.save_operation(UploadRecord(target_path="/running", status=Status.RUNNING))
     return upload
 
 
