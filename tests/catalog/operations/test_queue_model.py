@@ -77,7 +77,7 @@ class Model:
                 child = UploadRecord(target_path="/films/a", parent_id=batch.record.operation_id)
                 self.made.append(Expected(child, attempts, batch=batch))
                 self.request(self.made[-1])
-            self.requests.catalog.queue.note_fanned_out(batch.record.operation_id, count)
+            self.requests.catalog.queue.note_fanned_out(batch.record.operation_id)
         self.end_batch(batch)
 
     def work(self, how: str) -> None:
