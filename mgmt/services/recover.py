@@ -78,7 +78,7 @@ def recover(context: Context, *, dry_run: bool, dead_host: str | None = None) ->
         settled += list(_remove_replaced_indexes(context, dry_run=True))
         settled += list(_remove_probes(context, dry_run=True))
         settled += [_unrecorded(path, "would be compared with the archives") for path in unnamed(catalog)][:_NAMED]
-        return settled + _left_alone(catalog, elsewhere)
+        return settled + _left_to_workers(catalog) + _left_alone(catalog, elsewhere)
     record = RecoverRecord(target_path=None, command_args={} if dead_host is None else {"host": dead_host})
     with catalog.journal.record(record):
         released = [] if dead_host is None else catalog.queue.release_from(dead_host)
@@ -93,9 +93,14 @@ def recover(context: Context, *, dry_run: bool, dead_host: str | None = None) ->
         remove_abandoned_scratch()
         record.details = {"settled": len(settled)}
     catalog.members.index_names()
-    settled += _left_alone(catalog, elsewhere)
+    settled += _left_to_workers(catalog) + _left_alone(catalog, elsewhere)
     context.progress.stop()
     return settled
+
+
+def _left_to_workers(catalog: Catalog) -> list[Settled]:
+    """Requested operations that were interrupted: nothing is done with them here."""
+    return [_settled(each, "waits for: mgmt worker") for each in catalog.journal.left_to_workers()]
 
 
 def _settle(record: OperationRecord, settle: Callable[[OperationRecord, Context], str], context: Context) -> Settled:

@@ -6,11 +6,13 @@ When both are dead, the next worker of this machine takes the job again.
 
 import contextlib
 import ctypes
+import logging
 import os
 import select
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
@@ -18,6 +20,7 @@ from typing import NamedTuple
 
 from mgmt.catalog import Catalog, JobRecord, OperationRecord, Wanted
 from mgmt.catalog.records.process import Owner
+from mgmt.errors import CatalogError
 from mgmt.services.steps.requests import WORKER
 from mgmt.signals import STOPPING
 
@@ -26,6 +29,11 @@ POLL_SECONDS = 1.0
 
 LOOK_SECONDS = 5.0
 """How often it looks for jobs of workers that have died, and does what is due besides."""
+
+CATALOG_SECONDS = 10.0
+"""How long it waits after the catalog could not be used: a server may be restarting."""
+
+logger = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent dies."""
@@ -62,6 +70,14 @@ class _Process(NamedTuple):
     began: float
 
 
+class _Over(NamedTuple):
+    """A job whose process has ended, with what exit status, and whether it was its only one."""
+
+    job: JobRecord
+    exit_status: int
+    alone: bool
+
+
 @dataclass(slots=True)
 class Worker:
     """Runs up to `slots` operations at a time."""
@@ -75,6 +91,7 @@ class Worker:
     _running: dict[int, _Process] = field(default_factory=dict)
     _seconds: dict[str, float] = field(default_factory=dict)
     """How long an operation of each command took last."""
+    _over: deque[_Over] = field(default_factory=deque)
     _stopping: bool = False
     _looked: float = 0.0
 
@@ -86,24 +103,32 @@ class Worker:
         """
         with self._waking() as wait:
             while True:
-                yield from self._ended()
-                if not self._stopping:
-                    yield from self._started()
-                elif not self._running:
+                seconds = POLL_SECONDS
+                try:
+                    yield from self._ended()
+                    if not self._stopping:
+                        yield from self._started()
+                    if until_empty and not self._running and not self.catalog.queue.has_more(self.wanted):
+                        return
+                except CatalogError as error:
+                    if until_empty or not self._looked:
+                        raise
+                    self.catalog.database.close()
+                    logger.warning("the catalog cannot be used; trying again: %s", error)
+                    seconds = CATALOG_SECONDS
+                if self._stopping and not self._running:
                     return
-                if until_empty and not self._running and not self.catalog.queue.has_more(self.wanted):
-                    return
-                wait(POLL_SECONDS)
+                wait(seconds)
 
     def _started(self) -> Iterator[WorkEvent]:
         if is_due := time.monotonic() - self._looked >= LOOK_SECONDS:
             self.tend()
-            self._looked = time.monotonic()
         while len(self._running) < self.slots and not self._stopping:
             queue = self.catalog.queue
             abandoned = queue.take_abandoned(self.wanted) if is_due else None
             jobs = [abandoned] if abandoned is not None else queue.take(self.wanted, most=self._most)
             if not jobs:
+                self._looked = time.monotonic() if is_due else self._looked
                 return
             events = [self._event("started", job) for job in jobs]
             # SQLite must not be used on both sides of a fork, and a server would get what two processes say.
@@ -124,13 +149,15 @@ class Worker:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 process = self._running.pop(pid)
-                seconds = (time.monotonic() - process.began) / len(process.jobs)
-                self._seconds[process.jobs[0].command] = seconds
-                exit_status = os.waitstatus_to_exitcode(status)
-                for job in process.jobs:
-                    yield self._end(job, exit_status, alone=len(process.jobs) == 1)
+                self._seconds[process.jobs[0].command] = (time.monotonic() - process.began) / len(process.jobs)
+                alone, exit_status = len(process.jobs) == 1, os.waitstatus_to_exitcode(status)
+                self._over += [_Over(job, exit_status, alone) for job in process.jobs]
+        while self._over:
+            event = self._end(*self._over[0])
+            self._over.popleft()  # not before that is recorded
+            yield event
 
-    def _end(self, job: JobRecord, exit_status: int, *, alone: bool) -> WorkEvent:
+    def _end(self, job: JobRecord, exit_status: int, alone: bool) -> WorkEvent:
         """The process that was given `job` has ended: so has its operation, or it waits for another attempt."""
         left = self.catalog.queue.job(job.operation_id)
         if left is None or left.fanned_out:

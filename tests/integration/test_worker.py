@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from tests.forked import Forked
 from tests.hosts import become
 from tests.program import Program
+from tests.servers import Server
 
 SECONDS = 600
 """Longer than any worker takes on a busy machine."""
@@ -282,10 +284,58 @@ def test_sigterm_leaves_what_runs_to_the_next_worker(mgmt: Program) -> None:
     worker.send_signal(signal.SIGTERM)
     assert ended(worker)[0] == 0
     assert statuses(mgmt) == {upload: "running", verify: "pending"}
-    assert mgmt.json("recover") == []  # it is the queue's
+    (left,) = mgmt.json("recover")
+    assert (left["operation_id"], left["action"]) == (upload, "waits for: mgmt worker")
     work_off(mgmt)
     assert [statuses(mgmt)[each] for each in (upload, verify)] == ["success", "success"]
     assert archives(mgmt) == ["big.tar.gz"]
+
+
+PART = 5 << 20
+
+
+@pytest.mark.parametrize(
+    ("parts", "rate"),
+    [(6, "12M"), pytest.param(205, "60M", marks=[pytest.mark.torture, pytest.mark.sqlite], id="1 GiB")],
+)
+def test_an_upload_whose_worker_is_killed_twice_sends_no_part_again(
+    on_seaweed: Program, seaweed: Server, parts: int, rate: str
+) -> None:
+    program = replace(on_seaweed, environment={**on_seaweed.environment, "MGMT_PART_SIZE": str(PART)})
+    with (program.work / "clip.mov").open("wb") as file:
+        for _ in range(parts):
+            file.write(os.urandom(PART))
+    ids = requested(program, "upload", "clip.mov", "--bwlimit", rate, "--then", "verify", "--then", "free")
+    sent = 0
+    for _ in range(2):
+        worker = program.fork("worker", "--slots", "1")
+        before = sent
+        deadline = time.monotonic() + SECONDS
+        while (sent := parts_of(program, seaweed)) <= before:
+            assert time.monotonic() < deadline
+            assert statuses(program)[ids[0]] in ("pending", "running")
+        for pid in (*children_of(worker.pid), worker.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        ended(worker)
+    work_off(program)
+    assert [statuses(program)[each] for each in ids] == ["success"] * 3
+    details = operation(program, ids[0])["metadata"]
+    assert details["parts_skipped"] >= sent
+    assert details["parts_sent"] + details["parts_skipped"] == operation(program, ids[0])["parts"]
+    assert [each["s3_object_key"] for each in program.json("ls", "--location", "s3")] == ["clip.mov.tar.gz"]
+    program.ok("verify", "--all")
+
+
+def parts_of(program: Program, server: Server) -> int:
+    """How many parts the store has of uploads that are not complete."""
+    client = server.client()
+    bucket = program.store.split("/")[2]
+    uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    return sum(
+        len(client.list_parts(Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"]).get("Parts", []))
+        for each in uploads
+    )
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from mgmt.catalog.records.enums import Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import UPLOAD, OperationFile, OperationRecord, operations
 from mgmt.catalog.records.process import Liveness, Owner, current_user
-from mgmt.errors import CatalogError, Interrupted, LostError, MgmtError
+from mgmt.errors import CatalogError, Interrupted, LostError, MgmtError, RefusedError
 from mgmt.signals import held
 
 Op = TypeVar("Op", bound=OperationRecord)
@@ -192,6 +192,12 @@ class Journal:
             each for each in self._without_job(self.running()) if each.is_known and liveness_of(each) is Liveness.DEAD
         ]
 
+    def left_to_workers(self) -> list[OperationRecord]:
+        """Operations whose process on this host has died, and that a worker runs again, oldest first."""
+        running = self.running()
+        others = self._without_job(running)
+        return [each for each in running if each not in others and liveness_of(each) is Liveness.DEAD]
+
     def left_by(self, host: str) -> list[OperationRecord]:
         """Live operations of `host`, oldest first, except those whose process may be alive as seen from here.
 
@@ -272,7 +278,9 @@ class Journal:
         locked = query.with_for_update(of=operations).execution_options(populate_existing=True)
         if (requested := session.scalar(locked)) is None:
             return None
-        if requested.status.is_terminal or may_be_alive(requested):
+        if requested.status.is_terminal:
+            raise RefusedError(f"{requested.operation_type} {requested.operation_id} has ended as {requested.status}")
+        if may_be_alive(requested):
             raise busy(requested)
         self._requested = None
         if requested.status == Status.PENDING:

@@ -210,6 +210,11 @@ class Queue:
         job = session.get(JobRecord, operation.operation_id)
         return job is not None and _is_dead(job.taken_by) and _is_dead(operation.owner)
 
+    def waiting(self, wanted: Wanted) -> list[JobRecord]:
+        """The jobs that may run now and that nobody has taken, in the order in which they will be."""
+        with self._database.reading() as session:
+            return list(session.scalars(free_jobs(wanted)))
+
     def has_more(self, wanted: Wanted) -> bool:
         """Whether there is a job for this machine to run, now or at its next attempt.
 
