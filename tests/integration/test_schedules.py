@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,10 @@ from tests.program import Program
 
 CRON = f"{datetime.now(UTC) + timedelta(hours=12):%M %H} * * *"
 """Once a day, half a day from now: no time comes during a test."""
+
+
+SECONDS = 600
+"""Longer than anything takes on a busy machine."""
 
 
 @pytest.fixture
@@ -122,6 +127,19 @@ def test_of_many_that_find_a_schedule_due_one_runs_it(mgmt: Program) -> None:
     assert errors == []
     assert sum(each is not None for each in ran) == 1
     assert [each["status"] for each in operations(mgmt)] == ["pending"]
+
+
+def test_a_worker_and_timers_at_the_same_time_run_it_once(mgmt: Program) -> None:
+    add(mgmt, "upload", "clip", "--then", "verify")
+    timer = ("schedule", "run", "nightly")
+    with ExitStack() as stack:
+        words = [("worker", "--until-empty", "--slots", "1"), timer, timer]
+        together = [stack.enter_context(mgmt.fork("-q", *each)) for each in words]
+        assert [each.wait(SECONDS) for each in together] == [0, 0, 0]
+    assert [(each["operation_type"], each["status"]) for each in operations(mgmt)] == [
+        ("upload", "success"),
+        ("verify", "success"),
+    ]
 
 
 def test_a_schedule_that_was_paused_or_made_again_meanwhile_does_not_run(mgmt: Program) -> None:
