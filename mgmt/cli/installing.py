@@ -41,3 +41,5 @@ def show_installed(app: App, installed: "Installed") -> None:
         app.progress.note(f"note: {name} is a secret and was not written; the service needs it from a file")
     for line in installed.next:
         app.render.line(line)
+    if shutil.which("systemctl") is None:
+        app.progress.note("note: there is no systemctl here; without systemd nothing starts what was written")

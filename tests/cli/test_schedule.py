@@ -352,3 +352,8 @@ def test_removing_a_schedule_says_that_its_timer_stays(mgmt: Program) -> None:
     add(mgmt, "upload", "a")
     mgmt.ok("schedule", "install", "nightly", "--systemd")
     assert "systemctl --user disable --now mgmt-nightly.timer" in mgmt.run("schedule", "rm", "nightly").stderr
+
+
+def test_a_machine_without_systemd_is_told(mgmt: Program) -> None:
+    mgmt.environment = {"PATH": str(mgmt.home)}
+    assert "there is no systemctl here" in mgmt.run("worker", "install", "--systemd").stderr
