@@ -40,7 +40,10 @@ class UploadInverse:
         """See `Inverse.parts`."""
         refuse_elsewhere(self.upload)
         returned = self._return()
-        return [*returned, *self._kept_tar(), *self._archive(is_downloaded=self._is_download(returned))]
+        was_moved = self.upload.completed_dir_path is not None
+        # What is back already, or will be downloaded, is recorded as the other copy only then.
+        is_copy = was_moved and not any(each.action == "move back" for each in returned)
+        return [*returned, *self._kept_tar(), *self._archive(is_copy=is_copy)]
 
     def run(self, undo: UndoRecord) -> None:
         """See `Inverse.run`."""
@@ -57,12 +60,9 @@ class UploadInverse:
         for part in self._kept_tar():
             if part.action == "remove":
                 self._remove_kept(context)
-        for part in self._archive(is_downloaded=False):
+        for part in self._archive(is_copy=False):
             if part.action == "delete":
                 self.verbs.delete_archive(part.target, context)
-
-    def _is_download(self, returned: list[Part]) -> bool:
-        return any(each.action == "download" for each in returned)
 
     def _return(self) -> list[Part]:
         """How the original comes back to where it was."""
@@ -107,15 +107,15 @@ class UploadInverse:
         same = (archive for archive, _ in found if archive.digest == self.upload.digest)
         return next((each for each in same if each.status is not FileStatus.DELETED), None)
 
-    def _archive(self, *, is_downloaded: bool) -> list[Part]:
-        """What becomes of the archive. Raises RefusedError if it is the last proven copy."""
+    def _archive(self, *, is_copy: bool) -> list[Part]:
+        """What becomes of the archive. Raises RefusedError if it is the last proven copy, and the original no copy."""
         archive = self._own_archive()
         if archive is None:
             return []
         url = f"{archive.store}/{archive.s3_object_key}"
         if (why := self._relied_on_by(archive)) is not None:
             return [Part(action="keep", target=url, why=why)]
-        if not is_downloaded:  # else that will be the other copy
+        if not is_copy:
             self._require_other_copy(find_archive(url, self.context, strictly=True))
         return [Part(action="delete", target=url)]
 
