@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import chdir
+from contextlib import ExitStack, chdir
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,17 +73,16 @@ def request_all(ctx: click.Context, commands: "Sequence[Repeat]", when: dict[str
 def _run(ctx: click.Context, repeat: "Repeat") -> None:
     app: App = ctx.obj
     app.repeat(repeat.repeats, store=repeat.store, completed_dir=repeat.completed_dir)
-    folder = repeat.folder if repeat.folder is not None and repeat.command == "upload" else None
-    if folder is None and repeat.folder is not None and os.path.isdir(repeat.folder):
-        folder = repeat.folder
-    try:
-        with chdir(folder or "."):
-            chosen = _command(ctx, repeat)
-            words = words_for(chosen, repeat.arguments, repeat.names)
-            with chosen.make_context(repeat.command, words, parent=ctx.find_root()) as context:
-                chosen.invoke(context)
-    except FileNotFoundError as exc:
-        raise NotFoundError(f"the folder {folder} cannot be entered: {exc.strerror}") from exc
+    with ExitStack() as stack:
+        if repeat.folder is not None and (repeat.command == "upload" or os.path.isdir(repeat.folder)):
+            try:
+                stack.enter_context(chdir(repeat.folder))
+            except OSError as exc:
+                raise NotFoundError(f"the folder {repeat.folder} cannot be entered: {exc.strerror}") from exc
+        chosen = _command(ctx, repeat)
+        words = words_for(chosen, repeat.arguments, repeat.names)
+        with chosen.make_context(repeat.command, words, parent=ctx.find_root()) as context:
+            chosen.invoke(context)
 
 
 def _command(ctx: click.Context, repeat: "Repeat") -> click.Command:

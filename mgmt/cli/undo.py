@@ -81,7 +81,7 @@ def _to(place: str | None) -> str:
 
 def _verbs(app: App) -> "Verbs":
     """The verbs that do the work of an undo."""
-    from mgmt.services.delete import delete
+    from mgmt.services.delete import delete, preview
     from mgmt.services.download import download
     from mgmt.services.free import remove_copy
     from mgmt.services.ignore import ignore
@@ -93,6 +93,7 @@ def _verbs(app: App) -> "Verbs":
         upload=upload,
         download=download,
         delete_archive=lambda name, context: delete(name, context, last_copy=False),
+        foresee_deletion=lambda name, context, is_copied: preview(name, context, last_copy=is_copied),
         remove_copy=lambda copy, context, digest, compare: remove_copy(copy, context, digest=digest, compare=compare),
         ignore=lambda key, context, undo: ignore(key, context, undo=undo),
         options=lambda: UploadOptions.from_settings(app.settings),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.moments import killed
 from tests.program import Program
 from tests.trees import describe
 
@@ -313,3 +314,52 @@ def test_of_a_batch_what_can_be_undone_is(shoot: Program) -> None:
     assert (done.returncode, "1 of 2 operations were not undone" in done.stderr) == (PARTIAL, True), done
     assert (shoot.work / "shoot").exists()
     assert (shoot.work / "completed" / "clip").read_text() == "edited"
+
+
+def test_nothing_is_moved_back_if_the_store_cannot_be_asked(on_directory: Program) -> None:
+    (on_directory.work / "clip").write_text("mine")
+    on_directory.ok("upload", "clip")
+    operation, store = last(on_directory), Path(on_directory.store.removeprefix("file://"))
+    store.rename(store.with_name("away"))
+    assert on_directory.run("undo", operation, "--yes").returncode not in (OK, PARTIAL)
+    assert not (on_directory.work / "clip").exists()
+    store.with_name("away").rename(store)
+    on_directory.ok("undo", operation, "--yes")
+    assert (on_directory.work / "clip").read_text() == "mine"
+
+
+def test_an_archive_that_was_replaced_is_not_deleted(on_directory: Program) -> None:
+    for name in ("clip", "other"):
+        (on_directory.work / name).write_text(name)
+    on_directory.ok("upload", "clip")
+    operation, store = last(on_directory), Path(on_directory.store.removeprefix("file://"))
+    on_directory.ok("upload", "other")
+    (store / "clip.tar.gz").write_bytes((store / "other.tar.gz").read_bytes())
+    before = describe(on_directory.work)
+    assert on_directory.run("undo", operation, "--yes").returncode == REFUSED
+    assert describe(on_directory.work) == before
+
+
+def test_another_host_is_named(on_directory: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    (on_directory.work / "clip").write_text("mine")
+    on_directory.ok("upload", "clip")
+    operation = last(on_directory)
+    monkeypatch.setattr("socket.gethostname", lambda: "nas")
+    for words in (("undo", operation, "--yes"), ("replay", operation)):
+        done = on_directory.run(*words)
+        assert (done.returncode, "and this is nas" in done.stderr) == (REFUSED, True), done
+
+
+def test_recover_records_what_an_interrupted_undo_has_moved(on_directory: Program) -> None:
+    (on_directory.work / "clip").write_text("mine")
+    on_directory.ok("upload", "clip")
+    operation = last(on_directory)
+    killed(on_directory, "undo", operation, "--yes", at="mgmt.services.undo.uploads.note_returned")
+    assert (on_directory.work / "clip").exists()
+    (settled,) = on_directory.json("recover")
+    assert f"mgmt undo {operation} finishes it" in settled["action"]
+    assert on_directory.json("ls", "--location", "completed") == []
+    on_directory.ok("verify", "--all")
+    on_directory.ok("undo", operation, "--yes")
+    assert on_directory.json("ls", "--location", "s3") == []
+    check(on_directory)

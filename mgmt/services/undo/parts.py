@@ -42,6 +42,8 @@ class Verbs:
     upload: Callable[[str, UploadOptions, Context], UploadRecord]
     download: Callable[[str, DownloadOptions, Context], DownloadRecord]
     delete_archive: Callable[[str, Context], DeleteRecord]
+    foresee_deletion: Callable[[str, Context, bool], object]
+    """Raises as `delete_archive` would; the last argument says that there will be another copy."""
     remove_copy: Callable[[FileRecord, Context, str, Callable[[FileRecord, int], tuple[Hashed, Proven]]], FreeRecord]
     """Removes a copy, whose content has this digest, once the last argument has compared it and proven an archive."""
     ignore: Callable[[str, Context, bool], IgnoreRecord]

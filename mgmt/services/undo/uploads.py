@@ -115,11 +115,13 @@ class UploadInverse:
         url = f"{archive.store}/{archive.s3_object_key}"
         if (why := self._relied_on_by(archive)) is not None:
             return [Part(action="keep", target=url, why=why)]
-        if not is_copy:
+        self.verbs.foresee_deletion(url, self.context, is_copy)
+        if not is_copy and self.upload.compressed_file_path is not None:
             self._require_other_copy(find_archive(url, self.context, strictly=True))
         return [Part(action="delete", target=url)]
 
     def _require_other_copy(self, archive: Archive) -> None:
+        """Raise RefusedError if the tar.gz that is about to be removed is the only other copy."""
         kept = self.upload.compressed_file_path
         for other in Copies(self.context).others(archive):
             if other.where != kept:
