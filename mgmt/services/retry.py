@@ -41,7 +41,10 @@ def to_retry(operation_ids: Sequence[str], catalog: Catalog) -> Retried:
                 f"{each.operation_type} {each.operation_id} has succeeded",
                 next_step=f"mgmt replay {each.operation_id}",
             )
-    return _retried(operations, catalog)
+    retried, refused = _retried(operations, catalog)
+    if refused and not retried.commands:
+        raise refused[0]
+    return retried
 
 
 def failed(since: datetime | None, catalog: Catalog) -> Retried:
@@ -61,7 +64,7 @@ def failed(since: datetime | None, catalog: Catalog) -> Retried:
             continue
         same = f"{each.operation_type} {getattr(each, 'member', None)} {each.target_path}"
         wanted[each.operation_id if isinstance(each, BatchRecord) else same] = each
-    return _retried(wanted.values(), catalog)
+    return _retried(wanted.values(), catalog)[0]
 
 
 def to_replay(operation_id: str, catalog: Catalog) -> list[Repeat]:
@@ -101,25 +104,34 @@ def later(commands: Iterable[Repeat], when: When, attempts: Attempts, catalog: C
     return made
 
 
-def _retried(operations: Iterable[OperationRecord], catalog: Catalog) -> Retried:
-    retried, repeats = Retried(), []
+def _retried(operations: Iterable[OperationRecord], catalog: Catalog) -> tuple[Retried, list[RefusedError]]:
+    """What to run for the parts of `operations` that were not done, and why some of them cannot be repeated."""
+    left_out: list[str] = []
+    refused: list[RefusedError] = []
+    repeats: list[Repeat] = []
     seen: set[str] = set()
     for operation in operations:
         parts = [operation]
-        if isinstance(operation, BatchRecord):
-            children = catalog.metadata.list_operations(parent=operation.operation_id, limit=None)
-            parts = [each for each in reversed(children) if each.status in UNDONE]
-            repeats += _of_batch(operation, _not_begun(operation, children))
+        try:
+            if isinstance(operation, BatchRecord):
+                children = catalog.metadata.list_operations(parent=operation.operation_id, limit=None)
+                parts = [each for each in reversed(children) if each.status in UNDONE]
+                repeats += _of_batch(operation, _not_begun(operation, children))
+        except RefusedError as exc:
+            refused.append(exc)
         for each in parts:
             if each.operation_id in seen:
                 continue
             seen.add(each.operation_id)
             if (why := _needless(each, catalog)) is not None:
-                retried.left_out.append(why)
-            else:
+                left_out.append(why)
+                continue
+            try:
                 repeats += _of_batch(operation, [repeat(each)]) if each is not operation else [repeat(each)]
-    retried.commands.extend(together(repeats))
-    return retried
+            except RefusedError as exc:
+                refused.append(exc)
+    messages = [f"{each.message}: it is not retried" for each in refused]
+    return Retried(together(repeats), [*left_out, *messages]), refused
 
 
 def _of_batch(batch: OperationRecord, repeats: list[Repeat]) -> list[Repeat]:

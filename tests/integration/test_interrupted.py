@@ -50,7 +50,7 @@ def interrupt(program: Program, file: Path, number: signal.Signals, after: Calla
 
 
 @pytest.mark.parametrize(
-    ("where", "number", "again"),
+    ("where", "number", "command"),
     [
         ("on_seaweed", signal.SIGKILL, "upload clip.mov"),
         pytest.param("on_rclone", signal.SIGKILL, "upload clip.mov", marks=pytest.mark.sqlite),
@@ -63,7 +63,7 @@ def interrupt(program: Program, file: Path, number: signal.Signals, after: Calla
 )
 @pytest.mark.usefixtures("catalogs")
 def test_a_resumed_upload_sends_only_the_missing_parts(
-    request: pytest.FixtureRequest, where: str, number: signal.Signals, again: str
+    request: pytest.FixtureRequest, where: str, number: signal.Signals, command: str
 ) -> None:
     anywhere: Program = request.getfixturevalue(where)
     file = random_file(anywhere.work / "clip.mov", SIZE)
@@ -79,7 +79,7 @@ def test_a_resumed_upload_sends_only_the_missing_parts(
 
     os.environ["MGMT_PART_SIZE"] = str(PART)
     try:
-        [record] = anywhere.json(*again.split())
+        [record] = anywhere.json(*command.split())
     finally:
         del os.environ["MGMT_PART_SIZE"]
     assert record["status"] == "success"

@@ -227,3 +227,18 @@ def test_an_undo_is_not_replayed(films: Program) -> None:
     films.ok("undo", upload, "--yes")
     done = films.run("replay", last(films, "undo"))
     assert (done.returncode, f"mgmt undo {upload}" in done.stderr) == (REFUSED, True)
+
+
+def test_what_cannot_be_retried_does_not_keep_others_from_it(on_directory: Program) -> None:
+    for name in ("a", "b"):
+        (on_directory.work / name).write_text(name)
+    on_directory.ok("upload", "a")
+    (Path(on_directory.store.removeprefix("file://")) / "README").write_text("theirs")
+    assert on_directory.run("verify", "--all").returncode == 8
+    failed = last(on_directory)
+    assert on_directory.run("upload", "missing").returncode == NOT_FOUND
+    (on_directory.work / "missing").write_text("there")
+    done = on_directory.run("retry", "--failed")
+    assert (done.returncode, "it looked for unknown objects" in done.stderr) == (OK, True), done
+    assert (on_directory.work / "completed" / "missing").exists()
+    assert on_directory.run("retry", failed).returncode == REFUSED

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mgmt.catalog import DownloadRecord, OperationRecord, UploadRecord
+from mgmt.catalog import DownloadRecord, OperationRecord, UploadRecord, VerifyRecord
 from mgmt.errors import RefusedError
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.requests import ANYWHERE, FOLDER, KINDS, NAMES, SELECTIONS, THEN
@@ -72,6 +72,8 @@ def repeat(operation: OperationRecord) -> Repeat:
     if command not in ANYWHERE and operation.host not in (None, host()):
         where = f"it concerns files of {operation.host}, and this is {host()}"
         raise _refused(operation, where, f"mgmt retry {operation.operation_id}\n# on {operation.host}")
+    if isinstance(operation, VerifyRecord) and operation.store == operation.target_path is not None:
+        raise _refused(operation, "it looked for unknown objects in a whole store", "mgmt verify --all")
     if operation.target_path is None:
         raise _refused(operation, "its target is not recorded", None)
     recorded = operation.command_args
