@@ -46,5 +46,6 @@ def test_a_worker_outlives_a_restart_of_the_server_of_its_catalog(server: OwnPos
         server.start()
         run("b")
         os.kill(worker.pid, signal.SIGTERM)
-        assert worker.wait(SECONDS) == 0
+        worker.communicate()
+        assert worker.returncode == 0
         assert [each["status"] for each in program.json("log")] == ["success"] * 2
