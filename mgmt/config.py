@@ -259,6 +259,17 @@ def table_in(path: Path, name: str) -> object:
     return _read(path).get(name)
 
 
+def value_in(path: Path, name: str) -> str | None:
+    """The value of a setting in the file at `path`, as `write` takes it; None if it has none there.
+
+    Raises ConfigurationError if the file cannot be read.
+    """
+    value = _read(path).get(name)
+    if value is None:
+        return None
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def write(path: Path, name: str, value: str | None) -> None:
     """Set a setting in the file (None: unset it). Comments are kept, and the file is replaced atomically.
 

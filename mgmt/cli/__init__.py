@@ -40,6 +40,9 @@ COMMANDS: Sections = {
         "queue": "mgmt.cli.queue",
         "run": "mgmt.cli.run_requested",
         "cancel": "mgmt.cli.cancel",
+        "retry": "mgmt.cli.retry",
+        "replay": "mgmt.cli.replay",
+        "undo": "mgmt.cli.undo",
     },
     "Administer": {
         "config": "mgmt.cli.config",

@@ -38,6 +38,8 @@ class App:
         """Whether this command creates the configuration file if it is missing."""
         self.requested: Requested | None = None
         """The requested operation that this command runs."""
+        self.repeats: Mapping[str, str] = {}
+        """The operation that each target of this command does again."""
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +117,7 @@ class App:
         from mgmt.services.steps.context import Context
 
         if (requested := self.requested) is None:
-            return Context(self.store, self.catalog, self.progress, command_args or {})
+            return Context(self.store, self.catalog, self.progress, command_args or {}, repeats=self.repeats)
         fan_out = requested.fan_out
         batch = None if fan_out is None else fan_out.batch.operation_id
         return Context(
@@ -128,6 +130,12 @@ class App:
         if store is not None and store != self._flags.get("store"):
             self._flags["store"] = store
             self.__dict__.pop("settings", None)
+
+    def repeat(self, repeats: Mapping[str, str], **flags: str | None) -> None:
+        """Do the work of operations again from now on, with these settings instead of those that are set."""
+        self.repeats = repeats
+        self._flags.update({name: value for name, value in flags.items() if value is not None})
+        self.__dict__.pop("settings", None)
 
     def attempts(self) -> "Attempts":
         """How often a requested operation is tried."""

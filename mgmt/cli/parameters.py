@@ -14,8 +14,8 @@ from mgmt.cli.render import safe
 from mgmt.config import parse_size
 from mgmt.errors import Interrupted, RefusedError
 
-TEMPLATE = "mgmt.template"
-"""Where a context keeps the name of the template that was used."""
+_TEMPLATE = "mgmt.template"
+"""Where the defaults of a context keep the name of the template that they come from."""
 
 _DURATIONS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 
@@ -194,13 +194,20 @@ def given(ctx: click.Context, allowed: Iterable[str]) -> dict[str, object]:
 
     A list, so that no secret is recorded.
     """
-    chosen = {"template": ctx.meta[TEMPLATE]} if TEMPLATE in ctx.meta else {}
+    template = (ctx.default_map or {}).get(_TEMPLATE)
+    chosen = {"template": template} if template is not None else {}
     for name in allowed:
         source = ctx.get_parameter_source(name)
         if source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP"):
             value = ctx.params[name]
             chosen[name] = value if isinstance(value, bool | int | float | str | dict | None) else _text(value)
     return chosen
+
+
+def note_template(ctx: click.Context, name: object) -> None:
+    """Let the record of the command of `ctx` say that options come from the template called `name`, if any does."""
+    if name is not None:
+        ctx.default_map = {**(ctx.default_map or {}), _TEMPLATE: name}
 
 
 def _text(value: object) -> object:

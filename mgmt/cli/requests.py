@@ -78,6 +78,7 @@ def requestable(recorded: Sequence[str]) -> Callable[[Callable[..., Any]], Calla
 
 
 then = _THEN
+when = options(*_WHEN)
 
 
 def _request(ctx: click.Context, when: Mapping[str, Any]) -> None:
@@ -153,19 +154,24 @@ def _refuse_missing(names: Sequence[str]) -> None:
 def words_of(requested: "Requested", command: click.Command) -> list[str]:
     """The arguments of the requested `command`. Raises RefusedError for an option that it cannot have later."""
     allowed = getattr(command.callback, "recorded", ())
-    by_name = {each.name: each for each in command.params if isinstance(each, click.Option)}
-    words: list[str] = []
-    for name, value in requested.options.items():
-        option = by_name.get(name)
-        if name not in allowed or option is None:
+    for name in requested.options:
+        if name not in allowed or name not in {each.name for each in command.params}:
             raise RefusedError(
                 f"operation {requested.operation.operation_id} was requested with {name!r}, which cannot run later",
                 next_step=f"mgmt cancel {requested.operation.operation_id}",
             )
-        words += _words(option, value)
+    return words_for(command, requested.options, requested.names)
+
+
+def words_for(command: click.Command, values: Mapping[str, object], names: Sequence[str]) -> list[str]:
+    """The arguments of `command` with these values of its options, and these targets; it asks nothing."""
+    by_name = {each.name: each for each in command.params if isinstance(each, click.Option)}
+    # A template may have changed since; what it resolved to is among the values.
+    chosen = {name: value for name, value in values.items() if name != "template"}
+    words = [word for name, value in chosen.items() for word in _words(by_name[name], value)]
     if "yes" in by_name:
         words.append("--yes")
-    return [*words, "--", *requested.names] if requested.names else words
+    return [*words, "--", *names] if names else words
 
 
 def _words(option: click.Option, value: object) -> list[str]:

@@ -5,7 +5,7 @@ from datetime import date, time
 
 import click
 
-from mgmt.cli.parameters import TEMPLATE, Decorated
+from mgmt.cli.parameters import Decorated, note_template
 from mgmt.errors import ConfigurationError
 
 _NEVER = ("template", "help")
@@ -34,7 +34,7 @@ def _apply(ctx: click.Context, _parameter: click.Parameter, name: str | None) ->
         **(ctx.default_map or {}),
         **dict(_given(ctx, each.name, each.value, each.template) for each in template.options.values()),
     }
-    ctx.meta[TEMPLATE] = name
+    note_template(ctx, name)
 
 
 def _given(ctx: click.Context, name: str, value: object, template: str) -> tuple[str, object]:

@@ -26,6 +26,7 @@ def delete(name: str, context: Context, *, last_copy: bool) -> DeleteRecord:
         target_name=archive.key,
         command_args=dict(context.command_args),
         parent_id=context.parent,
+        retry_of=context.retry_of,
     )
     digest = archive.record.digest if archive.record is not None else None
     try:

@@ -82,6 +82,7 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
             s3_storage_class=options.storage_class,
             command_args=dict(context.command_args),
             parent_id=context.parent,
+            retry_of=context.retry_of,
         )
         again = False
         try:

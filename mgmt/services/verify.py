@@ -42,7 +42,11 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
     """
     catalog = context.catalog
     record = VerifyRecord(
-        target_path=name, target_name=name, command_args=dict(context.command_args), parent_id=context.parent
+        target_path=name,
+        target_name=name,
+        command_args=dict(context.command_args),
+        parent_id=context.parent,
+        retry_of=context.retry_of,
     )
     try:
         with catalog.journal.record(record) as record:

@@ -224,6 +224,15 @@ TABLE: list[tuple[Before, str, int]] = [
     (archived, "db rebuild", OK),
     (foreign, "db rebuild", PARTIAL),
     (from_the_future, "db rebuild", CATALOG),
+    (nothing, "retry", USAGE),
+    (archived, "retry --failed", OK),
+    (archived, "retry no-such-operation", NOT_FOUND),
+    (from_the_future, "retry --failed", CATALOG),
+    (archived, "replay no-such-operation", NOT_FOUND),
+    (from_the_future, "replay no-such-operation", CATALOG),
+    (archived, "undo no-such-operation --yes", NOT_FOUND),
+    (archived, "undo no-such-operation -n", NOT_FOUND),
+    (from_the_future, "undo no-such-operation -n", CATALOG),
     (nothing, "completion bash", OK),
     (nothing, "completion tcsh", USAGE),
     (nothing, "no-such-command", USAGE),
@@ -258,7 +267,7 @@ def test_each_command_line_has_its_exit_status(mgmt: Program, before: Before, li
 
 
 def test_the_table_has_every_command() -> None:
-    needing_more = ("config init", "db roles")  # a terminal, PostgreSQL
+    needing_more = ("config init", "db roles", "replay", "undo")  # a terminal, PostgreSQL, the id of an operation
     tried = {line for _, line, status in TABLE if status == OK or line in needing_more}
     named = [" ".join(path) for path in LEAVES]
     assert [name for name in named if not any(f"{line} ".startswith(f"{name} ") for line in tried)] == []

@@ -183,3 +183,34 @@ def test_a_schedule_finds_its_template_in_a_file_that_was_named_from_another_fol
     mgmt.ok("--config", "../mine.toml", *words, cwd=folder)
     mgmt.ok("--config", "mine.toml", "schedule", "run", "nightly", "--now")
     assert last(mgmt)["command_args"]["level"] == "balanced"
+
+
+def test_the_template_of_one_schedule_is_not_that_of_another(mgmt: Program, configured: Path) -> None:
+    """A worker parses the commands of all schedules, one after the other."""
+    for name, words in {"a": ["--template", "raw"], "b": ["--keep"]}.items():
+        mgmt.ok("schedule", "add", name, "0 2 * * *", "--", "upload", f"{name}.txt", *words)
+        (mgmt.work / f"{name}.txt").write_text(name)
+    mgmt.records.change("UPDATE schedules SET created_at = '2026-01-01 00:00:00.000000'")
+    assert mgmt.run("worker", "--until-empty", "--slots", "1").returncode == 0
+    found = {each["command_args"]["schedule"]["name"]: each["command_args"] for each in mgmt.json("log")}
+    assert [found[name].get("template") for name in ("a", "b")] == ["raw", None]
+
+
+@pytest.mark.parametrize("way", ["retry", "replay"])
+@pytest.mark.parametrize("requested", [False, True], ids=["now", "later"])
+def test_doing_it_again_does_the_same_even_if_the_template_has_changed(
+    mgmt: Program, configured: Path, way: str, requested: bool
+) -> None:
+    mgmt.ok("schedule", "add", "nightly", "0 2 * * *", "--", "upload", "late", "--template", "raw")
+    assert mgmt.run("schedule", "run", "nightly", "--now").returncode != 0
+    first = last(mgmt)
+    configured.write_text('[templates.raw]\nlevel = "fast"\nkey = "wrong.tar.gz"\n')
+    (mgmt.work / "late").write_text("contents")
+    mgmt.ok(way, first["operation_id"], *(["--later"] if requested else []))
+    if requested:
+        assert mgmt.run("worker", "--until-empty", "--slots", "1").returncode == 0
+    again = last(mgmt)
+    assert (again["status"], again["s3_object_key"]) == ("success", "late.tar.gz")
+    args = again["command_args"]
+    assert (args["template"], args["level"], args["keep"]) == ("raw", "balanced", True)
+    assert (args["exclude"], args["tags"]) == (["*.tmp", "*.bak"], {"kind": "raw", "shots": "3"})

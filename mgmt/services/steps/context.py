@@ -30,9 +30,18 @@ class Context:
     fan_out: "FanOut | None" = None
     """Makes an operation of each target of a requested batch, for workers to run; None to work on them here."""
 
+    repeats: Mapping[str, str] = field(default_factory=dict)
+    """The id of the operation that each target repeats; that of a batch has the name ""."""
+    retry_of: str | None = None
+    """The operation that the next one repeats."""
+
     def within(self, parent: str) -> Self:
         """The same for one target of the batch with the id `parent`."""
         return replace(self, parent=parent)
+
+    def on(self, target: str) -> Self:
+        """The same for the work on `target`, which may repeat an earlier operation."""
+        return replace(self, retry_of=self.repeats.get(target)) if self.repeats else self
 
     def note_read_only(self, error: MgmtError) -> None:
         """The same as `note_unrecorded` if the catalog cannot be written here. Raises any other `error`."""

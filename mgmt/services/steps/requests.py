@@ -96,6 +96,8 @@ class Request:
     """The folder in which relative names are meant: by default, the current one."""
     schedule: str | None = None
     template: str | None = None
+    retry_of: str | None = None
+    """The operation whose work it does again."""
 
 
 def operation_of(request: Request) -> OperationRecord:
@@ -162,6 +164,7 @@ class FanOut:
 def _jobs(request: Request, parent: str | None) -> list[NewJob]:
     """The operation that `request` asks for, as part of the batch `parent`, and those that follow it."""
     operation = _operation(request, parent)
+    operation.retry_of = request.retry_of
     made = [NewJob(operation, _job(request, request.command), request.when.after)]
     return made if isinstance(operation, BatchRecord) else made + _following(request, operation)
 
