@@ -5,6 +5,7 @@ All of it is part of the transaction that ends the operation.
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import delete, exists, func, inspect, select, update
@@ -32,15 +33,30 @@ _REQUESTED = (
 """What an operation and the one that repeats it have in common, besides its arguments."""
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of an operation: what each function in `Database.at_end` is called with, within its transaction."""
+
+    operation: OperationRecord
+    schedule: str | None = None
+    """The schedule that requested it."""
+    is_followed: bool = False
+    """Another attempt follows."""
+
+
 def note_end(session: Session, operation: OperationRecord, *, retryable: bool) -> None:
     """`operation` has just ended in this transaction. If `retryable`, another attempt is made while there are any."""
     session.flush()
     ended = deque([operation])
     while ended:
         each = ended.popleft()
+        end = End(each)
         if concerns_queue(session, each.operation_id, each.parent_id):
-            ended += _consequences(session, each, retryable=retryable and each is operation)
+            end, further = _consequences(session, each, retryable=retryable and each is operation)
+            ended += further
             session.flush()
+        for tell in session.info.get("at_end", ()):
+            tell(session, end)
 
 
 def end_unrun(session: Session, operation_id: str, status: Status, message: str) -> None:
@@ -87,8 +103,10 @@ def dependants(session: Session, operation_id: str) -> Iterator[str]:
     ).all()
 
 
-def _consequences(session: Session, operation: OperationRecord, *, retryable: bool) -> list[OperationRecord]:
-    """What else ends with `operation`."""
+def _consequences(
+    session: Session, operation: OperationRecord, *, retryable: bool
+) -> tuple[End, list[OperationRecord]]:
+    """What is known of the end of `operation`, and what else ends with it."""
     found: list[OperationRecord | None] = []
     job = session.get(JobRecord, operation.operation_id, populate_existing=True)
     following: OperationRecord | None = None
@@ -106,7 +124,8 @@ def _consequences(session: Session, operation: OperationRecord, *, retryable: bo
         remove_job(session, operation.operation_id)
     if operation.parent_id is not None and following is None:
         found.append(_ended_batch(session, operation.parent_id))
-    return [each for each in found if each is not None]
+    end = End(operation, job.schedule if job is not None else None, following is not None)
+    return end, [each for each in found if each is not None]
 
 
 def _ended(session: Session, operation_id: str, status: Status, message: str) -> OperationRecord | None:
