@@ -1,7 +1,7 @@
 """The composition root: what a command needs, created once, at first use."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Self
 
 from mgmt.cli.progress import terminal_progress
 from mgmt.cli.render import Renderer
-from mgmt.config import Settings, default_path, load
-from mgmt.errors import ConfigurationError, MgmtError
+from mgmt.config import NOTIFY, Settings, default_path, load
+from mgmt.errors import CatalogError, ConfigurationError, MgmtError
 from mgmt.progress import CountedProgress
 
 if TYPE_CHECKING:
-    from mgmt.catalog import Catalog
+    from mgmt.catalog import Catalog, End, OutboxRecord
     from mgmt.services.mirror import Mirror
     from mgmt.services.run import Requested
     from mgmt.services.steps.context import Context
     from mgmt.services.steps.requests import Attempts
+    from mgmt.services.steps.rules import Rule
     from mgmt.storage import ObjectStore
 
 
@@ -40,6 +41,10 @@ class App:
         """The requested operation that this command runs."""
         self.repeats: Mapping[str, str] = {}
         """The operation that each target of this command does again."""
+        self.rules: Sequence[Rule] = ()
+        """The notification rules of `settings`, once those are loaded."""
+        self._has_ended = False
+        """Whether an operation has ended here that notifications may be about."""
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +55,8 @@ class App:
         self.progress.stop()
         if self._mirror is not None and (kind is None or issubclass(kind, MgmtError)):
             self._mirror.write(self.progress)
+        if self._has_ended and (kind is None or issubclass(kind, MgmtError)):
+            self._deliver()
         if "catalog" in self.__dict__:
             self.catalog.close()
 
@@ -75,7 +82,12 @@ class App:
         path: Path | None = None
         with suppress(ConfigurationError):  # without a home folder there is no file
             path = self.config_path
-        return load(self._flags, path, os.environ, required=required)
+        found = load(self._flags, path, os.environ, required=required)
+        if found.notify is not None:
+            from mgmt.services.steps.rules import parse_rules
+
+            self.rules = parse_rules(found.notify, found.origins[NOTIFY])
+        return found
 
     def override(self, **flags: str | None) -> None:
         """Let the flags of a command override the settings. Call it before `settings` is first used."""
@@ -92,7 +104,31 @@ class App:
             from mgmt.services.mirror import Mirror
 
             self._mirror = Mirror(catalog)
+        if self.rules:
+            catalog.notify_at_end(self._messages)
         return catalog
+
+    def _messages(self, end: "End") -> "Iterator[OutboxRecord]":
+        from mgmt.services.steps.notices import messages
+
+        self._has_ended = True
+        return messages(end, self.rules)
+
+    def _deliver(self) -> None:
+        """Deliver notifications within a moment; what a worker's process leaves, the worker delivers."""
+        from mgmt.services.run import WORKER
+
+        if WORKER in os.environ:
+            return
+        try:
+            if not self.catalog.outbox.has_due([rule.name for rule in self.rules]):
+                return
+            from mgmt.services.notify import FOREGROUND_SECONDS, deliver
+
+            if deliver(self.catalog, self.rules, FOREGROUND_SECONDS):
+                self.progress.note("note: not every notification was delivered; mgmt notify ls")
+        except CatalogError as error:  # what the command has done stays done
+            self.progress.note(f"note: notifications wait: {error.message}")
 
     def store(self, url: str | None = None) -> "ObjectStore":
         """The store at `url`, by default the configured one."""
