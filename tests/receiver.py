@@ -25,7 +25,7 @@ class Receiver:
     headers: dict[str, str] = field(default_factory=dict)
     """Headers of each answer."""
     content: bytes = b""
-    before_answer: Callable[[], None] = lambda: None
+    before_answer: Callable[[], object] = lambda: None
     """Called when a request is recorded and not yet answered."""
 
 

@@ -52,24 +52,33 @@ def send(rule: Rule, message: OutboxRecord, seconds: float) -> None:
 
 def body_of(payload: Mapping[str, Any]) -> bytes:
     """The body of a webhook: the same in each attempt."""
-    return json.dumps({key: payload[key] for key in ("type", "timestamp", "data")}, sort_keys=True).encode()
+    return json.dumps({key: payload.get(key) for key in ("type", "timestamp", "data")}, sort_keys=True).encode()
 
 
 def text_of(payload: Mapping[str, Any]) -> str:
     """One line for people."""
-    facts = payload["data"]
-    on = f" on {facts['host']}"
-    if payload["type"] == "test":
-        return f"mgmt: a test{on}"
-    if payload["type"] == "silence":
-        what = facts["schedule"] or facts["operation_type"] or "operation"
-        hours = facts["silent_seconds"] / 3600
-        last = f"; the last success was at {facts['last_success_at']}" if facts["last_success_at"] else ""
-        return f"mgmt: no {what} has succeeded for {hours:.4g} h{on}{last}"
-    what = " ".join(each for each in (facts["operation_type"], facts["target_path"]) if each)
-    how = {"success": "succeeded", "cancelled": "was cancelled", "partial": "was done in part"}
-    why = f": {facts['error_message']}" if facts["error_message"] and facts["status"] != "success" else ""
-    return f"mgmt: {what} {how.get(facts['status'], facts['status'])}{on}{why}"
+    facts = _facts(payload)
+    on = f" on {facts.get('host')}"
+    match payload.get("type"):
+        case "test":
+            return f"mgmt: a test{on}"
+        case "silence":
+            what = facts.get("schedule") or facts.get("operation_type") or "operation"
+            hours = facts.get("silent_seconds", 0) / 3600
+            last = f"; the last success was at {at}" if (at := facts.get("last_success_at")) else ""
+            return f"mgmt: no {what} has succeeded for {hours:.4g} h{on}{last}"
+    if not facts:
+        return "mgmt: an event that this mgmt does not know"
+    what = " ".join(str(facts[each]) for each in ("operation_type", "target_path") if facts.get(each))
+    status, error = facts.get("status"), facts.get("error_message")
+    how = {"success": "succeeded", "cancelled": "was cancelled", "partial": "was done in part"}.get(str(status), status)
+    return f"mgmt: {what} {how}{on}" + (f": {error}" if error and status != "success" else "")
+
+
+def _facts(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What happened. Another program may have written other JSON."""
+    facts = payload.get("data")
+    return facts if isinstance(facts, Mapping) else {}
 
 
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
@@ -87,16 +96,17 @@ def _webhook(url: str, message: OutboxRecord, secrets: list[str]) -> Request:
 
 def _ping_url(url: str, payload: Mapping[str, Any]) -> str:
     """As healthchecks.io has it: the URL itself says success, `/fail` after its path failure."""
-    if payload["type"] in _GOOD:
+    if payload.get("type") in _GOOD:
         return url
     parts = urlsplit(url)
     return parts._replace(path=parts.path.rstrip("/") + "/fail").geturl()
 
 
 def _ntfy_headers(payload: Mapping[str, Any], secrets: list[str]) -> dict[str, str]:
-    good = payload["type"] in _GOOD
+    event = str(payload.get("type"))
+    good = event in _GOOD
     headers = {
-        "Title": f"mgmt: {payload['type'].removeprefix('operation.')}",
+        "Title": f"mgmt: {event.removeprefix('operation.')}",
         "Priority": "3" if good else "4",
         "Tags": "white_check_mark" if good else "warning",
     }
@@ -127,12 +137,12 @@ def _secrets(rule: Rule, seconds: float) -> list[str]:
 
 def facts_for_command(message: OutboxRecord) -> dict[str, str]:
     """The environment variables in which a command finds what has happened."""
-    data = message.payload["data"]
+    data = _facts(message.payload)
     values = {
-        "MGMT_EVENT": message.payload["type"],
+        "MGMT_EVENT": message.event,
         "MGMT_MESSAGE_ID": message.message_id,
         "MGMT_TEXT": text_of(message.payload),
-        "MGMT_TIMESTAMP": message.payload["timestamp"],
+        "MGMT_TIMESTAMP": message.payload.get("timestamp"),
         "MGMT_PAYLOAD": body_of(message.payload).decode(),
         "MGMT_OPERATION_ID": data.get("operation_id"),
         "MGMT_OPERATION_TYPE": data.get("operation_type"),

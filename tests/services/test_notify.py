@@ -1,0 +1,239 @@
+"""Delivery: what is due goes out once, in order, in time."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mgmt.catalog import SILENCE, Catalog, OutboxRecord, Status, UploadRecord, open_catalog
+from mgmt.catalog.operations import outbox
+from mgmt.catalog.records.base import now
+from mgmt.errors import NotFoundError
+from mgmt.services import notify
+from mgmt.services.notify import Deliveries, deliver, listed, try_rules
+from mgmt.services.steps.notices import messages
+from mgmt.services.steps.rules import Rule, parse_rules
+from tests.receiver import Receiver, receiver
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    opened = open_catalog(f"sqlite:///{tmp_path}/catalog.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Receiver]:
+    with receiver() as made:
+        yield made
+
+
+def rules(*tables: dict[str, Any]) -> tuple[Rule, ...]:
+    return parse_rules([{"name": f"r{number}", **each} for number, each in enumerate(tables)], "config.toml")
+
+
+def to(server: Receiver, **facts: Any) -> dict[str, Any]:
+    return {"slack": server.url, "allow_private": True, "on": ["success", "failed"], **facts}
+
+
+def upload(catalog: Catalog, path: str, *, fails: bool = False) -> None:
+    with catalog.journal.record(UploadRecord(target_path=path)) as operation:
+        operation.status = Status.FAILED if fails else Status.SUCCESS
+
+
+def ready(catalog: Catalog, *tables: dict[str, Any]) -> tuple[Rule, ...]:
+    """Rules that are in force in this catalog."""
+    made = rules(*tables)
+    catalog.notify_at_end(lambda end: messages(end, made))
+    return made
+
+
+def outcomes(catalog: Catalog) -> list[tuple[str, str, int]]:
+    return [(each.rule, each.status, each.attempts) for each in reversed(listed(catalog, 100))]
+
+
+def test_a_rule_delivers_in_order(catalog: Catalog, server: Receiver) -> None:
+    made = ready(catalog, to(server))
+    for number in range(5):
+        upload(catalog, f"/{number}", fails=number % 2 == 1)
+    assert deliver(catalog, made, 30) == 0
+    assert [each.body.split(b" ")[3] for each in server.got] == [b"/0", b"/1", b"/2", b"/3", b"/4"]
+    assert outcomes(catalog) == [("r0", "delivered", 1)] * 5
+    assert deliver(catalog, made, 30) == 0
+    assert len(server.got) == 5
+
+
+def test_only_what_matches_is_told(catalog: Catalog, server: Receiver) -> None:
+    made = ready(catalog, to(server, on=["failed"]), to(server, types=["verify"]))
+    upload(catalog, "/a")
+    assert deliver(catalog, made, 30) == 0
+    assert (server.got, listed(catalog, 9)) == ([], [])
+
+
+def test_what_fails_waits_and_so_does_what_comes_after(catalog: Catalog, server: Receiver) -> None:
+    made = ready(catalog, to(server))
+    server.answers = [503]
+    upload(catalog, "/a")
+    upload(catalog, "/b")
+    assert deliver(catalog, made, 30) == 1
+    assert len(server.got) == 1
+    first, second = reversed(listed(catalog, 9))
+    assert (first.status, first.attempts, first.error) == ("waiting", 1, "127.0.0.1 answered 503")
+    assert first.next_try_at is not None
+    assert first.next_try_at > now()
+    assert (second.status, second.attempts) == ("waiting", 0)
+
+
+def test_one_that_is_gone_is_given_up(catalog: Catalog, server: Receiver) -> None:
+    made = ready(catalog, to(server))
+    server.answers = [410]
+    upload(catalog, "/a")
+    assert deliver(catalog, made, 30) == 1
+    assert outcomes(catalog) == [("r0", "failed", 1)]
+
+
+def test_a_rule_that_hangs_does_not_delay_others(catalog: Catalog, server: Receiver) -> None:
+    with receiver() as hanging:
+        release = threading.Event()
+        hanging.before_answer = lambda: release.wait(60)
+        made = ready(catalog, to(hanging), to(server))
+        upload(catalog, "/a")
+        upload(catalog, "/b")
+        began = time.monotonic()
+        assert deliver(catalog, made, 0.8) == 1
+        assert time.monotonic() - began < 2
+        release.set()
+    assert len(server.got) == 2
+    assert sorted(outcomes(catalog)) == [("r0", "waiting", 0), ("r0", "waiting", 1), *[("r1", "delivered", 1)] * 2]
+
+
+def test_a_name_that_takes_long_to_resolve_takes_no_longer(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: release.wait(60) and [])
+    made = ready(catalog, {"slack": "https://slow.example/x", "on": ["success"]})
+    upload(catalog, "/a")
+    began = time.monotonic()
+    assert deliver(catalog, made, 0.5) == 1
+    assert time.monotonic() - began < 1.5
+    release.set()
+    (found,) = listed(catalog, 9)
+    assert found.error == "no answer in time"
+
+
+def test_a_bug_in_a_channel_is_an_attempt_that_failed(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, server: Receiver
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(notify, "send", broken)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    made = ready(catalog, to(server))
+    upload(catalog, "/a")
+    assert deliver(catalog, made, 5) == 1
+    assert outcomes(catalog) == [("r0", "waiting", 1)]
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Let the outbox be that much later than now."""
+
+    def set_clock(later: timedelta) -> None:
+        monkeypatch.setattr(outbox, "now", lambda: now() + later)
+
+    return set_clock
+
+
+def test_silence_is_told_once(catalog: Catalog, server: Receiver, at: Callable[[timedelta], None]) -> None:
+    made = ready(catalog, to(server, on=[], silence="26h", types=["upload", "verify"]))
+    upload(catalog, "/a")
+    assert deliver(catalog, made, 30) == 0
+    assert outcomes(catalog) == [("r0", "expected", 0)] * 2
+    at(timedelta(hours=25))
+    assert deliver(catalog, made, 30) == 0
+    assert server.got == []
+    at(timedelta(hours=27))
+    for _ in range(2):
+        assert deliver(catalog, made, 30) == 0
+    texts = sorted(each.body.split(b"mgmt: ")[1].split(b" on ")[0] for each in server.got)
+    assert texts == [b"no upload has succeeded for 26 h", b"no verify has succeeded for 26 h"]
+
+
+def test_a_failure_does_not_end_a_silence(catalog: Catalog, server: Receiver, at: Callable[[timedelta], None]) -> None:
+    made = ready(catalog, to(server, on=[], silence="26h"))
+    deliver(catalog, made, 30)
+    upload(catalog, "/a", fails=True)
+    at(timedelta(hours=27))
+    assert deliver(catalog, made, 30) == 0
+    assert len(server.got) == 1
+
+
+def test_a_rule_that_no_longer_asks_for_it_tells_of_no_silence(
+    catalog: Catalog, server: Receiver, at: Callable[[timedelta], None]
+) -> None:
+    deliver(catalog, ready(catalog, to(server, on=[], silence="26h")), 30)
+    assert [each.event for each in listed(catalog, 9)] == [SILENCE]
+    at(timedelta(hours=27))
+    assert deliver(catalog, rules(to(server)), 30) == 0
+    assert (server.got, listed(catalog, 9)) == ([], [])
+
+
+def test_a_message_of_another_rule_stays(catalog: Catalog, server: Receiver) -> None:
+    ready(catalog, to(server))
+    upload(catalog, "/a")
+    other = parse_rules([{"name": "other", **to(server)}], "config.toml")
+    assert deliver(catalog, other, 30) == 0
+    assert (server.got, outcomes(catalog)) == ([], [("r0", "waiting", 0)])
+
+
+def test_a_worker_delivers_in_another_process(catalog: Catalog, server: Receiver) -> None:
+    arrived, release = threading.Event(), threading.Event()
+    server.before_answer = lambda: arrived.set() or release.wait(60)  # type: ignore[func-returns-value]
+    made = ready(catalog, to(server))
+    deliveries = Deliveries(catalog, made)
+    deliveries.tend()
+    assert deliveries._process is None
+    upload(catalog, "/a")
+    deliveries.tend()
+    first = deliveries._process
+    assert arrived.wait(60)
+    upload(catalog, "/b")
+    deliveries.tend()
+    assert deliveries._process == first
+    release.set()
+    deliveries.finish()
+    assert sorted(outcomes(catalog)) == [("r0", "delivered", 1)] * 2
+    assert len(server.got) == 2
+
+
+def test_trying_rules_records_nothing(server: Receiver) -> None:
+    made = rules(to(server), to(server, slack=f"{server.url}/x", allow_private=False))
+    first, second = try_rules(made, None)
+    assert (first.rule, first.status, first.error) == ("r0", "delivered", None)
+    assert (second.status, second.error) == (
+        "failed",
+        "127.0.0.1: 127.0.0.1 is not a public address; see allow_private",
+    )
+    assert [each.rule for each in try_rules(made, "r1")] == ["r1"]
+    assert len(server.got) == 1
+    with pytest.raises(NotFoundError, match="there is no notification rule 'r2'") as caught:
+        try_rules(made, "r2")
+    assert caught.value.next_step == "mgmt notify test r0\nmgmt notify test r1"
+    with pytest.raises(NotFoundError, match=r"there is no notification rule$"):
+        try_rules([], None)
+
+
+def test_a_listed_message_of_another_program_is_shown(catalog: Catalog) -> None:
+    with catalog.database.transaction() as session:
+        session.add(OutboxRecord(message_id="m", rule="r", event="odd", payload={"a": 1}, host="elsewhere"))
+    (found,) = listed(catalog, 9)
+    assert (found.text, found.status, found.event) == (
+        "mgmt: an event that this mgmt does not know",
+        "waiting",
+        "odd",
+    )
