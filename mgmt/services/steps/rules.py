@@ -25,6 +25,9 @@ CHANNELS = (*URL_CHANNELS, "command")
 SIGNED = ("webhook", "ntfy")
 """The channels that take a secret: to sign with, or as an access token."""
 
+KEYS = ("name", "on", "types", "schedules", "silence", *CHANNELS, "secret_file", "secret_command", "allow_private")
+"""What a rule can have."""
+
 _DEFAULT_ON = ("failed", "partial")
 _UNSAFE = re.compile(r"[^!-~]|[\\\"<>^`{|}]")
 """What no URL contains unescaped (RFC 3986), and parsers read in different ways."""
@@ -85,7 +88,6 @@ def parse_rules(tables: object, origin: str) -> tuple[Rule, ...]:
 
 
 _NEXT = "see docs/notifications.md"
-_KEYS = ("name", "on", "types", "schedules", "silence", *CHANNELS, "secret_file", "secret_command", "allow_private")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,8 @@ class _Parser:
         name = self.table.get("name")
         if not isinstance(name, str) or not name.isprintable() or not name.strip():
             self.refuse("it needs a name")
-        if unknown := [each for each in self.table if each not in _KEYS]:
-            self.refuse(f"there is no {unknown[0]!r}; use {', '.join(_KEYS)}")
+        if unknown := [each for each in self.table if each not in KEYS]:
+            self.refuse(f"there is no {unknown[0]!r}; use {', '.join(KEYS)}")
         silence = self.silence()
         channel = self.channel()
         default = STATUSES if channel == "ping" else () if silence is not None else _DEFAULT_ON
