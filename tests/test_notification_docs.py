@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from mgmt.catalog import Catalog, UploadRecord, open_catalog
-from mgmt.services.notify import deliver, listed, try_rules
+from mgmt.services.notify import listed, try_rules
 from mgmt.services.steps.channels import facts_for_command
+from mgmt.services.steps.delivery import deliver
 from mgmt.services.steps.notices import expected, messages, trial
 from mgmt.services.steps.rules import KEYS, parse_rules
 from tests.receiver import Receiver, receiver

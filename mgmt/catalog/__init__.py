@@ -174,6 +174,8 @@ class Catalog:
     def __init__(self, database: "Database") -> None:
         self.database = database
         self._advance: Advance | None = None
+        self.at_begin: list[Callable[[OperationRecord], None]] = []
+        """Called when an operation has begun here."""
         database.before_writing(lambda: self.audit)  # whatever finishes is hashed, whoever writes it
 
     @cached_property
@@ -205,6 +207,7 @@ class Catalog:
         journal = Journal(self.database)
         if self._advance is not None:
             journal.watch(self._advance)
+        journal.at_begin = self.at_begin
         return journal
 
     @cached_property

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Self
 from mgmt.cli.progress import terminal_progress
 from mgmt.cli.render import Renderer
 from mgmt.config import NOTIFY, Settings, default_path, load
-from mgmt.errors import CatalogError, ConfigurationError, MgmtError
+from mgmt.errors import ConfigurationError, MgmtError
 from mgmt.progress import CountedProgress
 
 if TYPE_CHECKING:
-    from mgmt.catalog import Catalog, End, OutboxRecord
+    from mgmt.catalog import Catalog
+    from mgmt.cli.notifications import Notifications
     from mgmt.services.mirror import Mirror
     from mgmt.services.run import Requested
     from mgmt.services.steps.context import Context
@@ -43,8 +44,7 @@ class App:
         """The operation that each target of this command does again."""
         self.rules: Sequence[Rule] = ()
         """The notification rules of `settings`, once those are loaded."""
-        self._has_ended = False
-        """Whether an operation has ended here that notifications may be about."""
+        self._notifications: Notifications | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -55,8 +55,8 @@ class App:
         self.progress.stop()
         if self._mirror is not None and (kind is None or issubclass(kind, MgmtError)):
             self._mirror.write(self.progress)
-        if self._has_ended and (kind is None or issubclass(kind, MgmtError)):
-            self._deliver()
+        if self._notifications is not None and (kind is None or issubclass(kind, MgmtError)):
+            self._notifications.finish(self.progress)
         if "catalog" in self.__dict__:
             self.catalog.close()
 
@@ -105,30 +105,10 @@ class App:
 
             self._mirror = Mirror(catalog)
         if self.rules:
-            catalog.notify_at_end(self._messages)
+            from mgmt.cli.notifications import Notifications
+
+            self._notifications = Notifications(self.rules, catalog)
         return catalog
-
-    def _messages(self, end: "End") -> "Iterator[OutboxRecord]":
-        from mgmt.services.steps.notices import messages
-
-        self._has_ended = True
-        return messages(end, self.rules)
-
-    def _deliver(self) -> None:
-        """Deliver notifications within a moment; what a worker's process leaves, the worker delivers."""
-        from mgmt.services.run import WORKER
-
-        if WORKER in os.environ:
-            return
-        try:
-            if not self.catalog.outbox.has_due([rule.name for rule in self.rules]):
-                return
-            from mgmt.services.notify import FOREGROUND_SECONDS, deliver
-
-            if deliver(self.catalog, self.rules, FOREGROUND_SECONDS):
-                self.progress.note("note: not every notification was delivered; mgmt notify ls")
-        except CatalogError as error:  # what the command has done stays done
-            self.progress.note(f"note: notifications wait: {error.message}")
 
     def store(self, url: str | None = None) -> "ObjectStore":
         """The store at `url`, by default the configured one."""
@@ -154,6 +134,8 @@ class App:
     def begin(self, requested: "Requested", store: str | None) -> None:
         """Work on a requested operation from now on, with the `store` that it was requested with."""
         self.requested = requested
+        if self._notifications is not None:
+            self._notifications.requested = requested
         if store is not None and store != self._flags.get("store"):
             self._flags["store"] = store
             self.__dict__.pop("settings", None)

@@ -12,7 +12,7 @@ from mgmt.cli.parameters import Command
 from mgmt.errors import PartialError
 
 if TYPE_CHECKING:
-    from mgmt.services.notify import Deliveries
+    from mgmt.services.steps.delivery import Deliveries
     from mgmt.services.worker import WorkEvent
 
 
@@ -79,7 +79,7 @@ def _deliveries(app: App) -> "Deliveries | None":
     """What delivers notifications, if there are rules."""
     if not app.rules:
         return None
-    from mgmt.services.notify import Deliveries
+    from mgmt.services.steps.delivery import Deliveries
 
     return Deliveries(app.catalog, app.rules)
 

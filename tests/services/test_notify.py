@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from mgmt.catalog import SILENCE, Catalog, OutboxRecord, Status, UploadRecord, open_catalog
+from mgmt.catalog import SILENCE, Catalog, OutboxRecord, Status, UploadRecord, open_catalog, this_host
 from mgmt.catalog.operations import outbox
 from mgmt.catalog.records.base import now
 from mgmt.errors import NotFoundError
-from mgmt.services import notify
-from mgmt.services.notify import Deliveries, deliver, listed, try_rules
+from mgmt.services.notify import listed, try_rules
+from mgmt.services.steps import delivery
+from mgmt.services.steps.delivery import Deliveries, Starts, deliver
 from mgmt.services.steps.notices import messages
 from mgmt.services.steps.rules import Rule, parse_rules
 from tests.receiver import Receiver, receiver
@@ -131,7 +132,7 @@ def test_a_bug_in_a_channel_is_an_attempt_that_failed(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(notify, "send", broken)
+    monkeypatch.setattr(delivery, "send", broken)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     made = ready(catalog, to(server))
     upload(catalog, "/a")
@@ -209,6 +210,32 @@ def test_a_worker_delivers_in_another_process(catalog: Catalog, server: Receiver
     deliveries.finish()
     assert sorted(outcomes(catalog)) == [("r0", "delivered", 1)] * 2
     assert len(server.got) == 2
+
+
+def test_a_start_is_sent_once_and_not_recorded(catalog: Catalog, server: Receiver) -> None:
+    ping = {"ping": f"{server.url}/x", "allow_private": True}
+    made = ready(catalog, ping, {**ping, "on": ["success"]}, {**ping, "types": ["verify"]})
+    starts = Starts(made)
+    catalog.at_begin.append(lambda operation: starts.tell(operation, None))
+    upload(catalog, "/a")
+    starts.wait(60)
+    assert [(each.path, each.body) for each in server.got] == [
+        ("/x/start", f"mgmt: upload /a started on {this_host()}".encode())
+    ]
+    assert [each.event for each in listed(catalog, 9)] == ["operation.success"] * 2
+
+
+def test_a_start_that_nobody_answers_delays_nothing(catalog: Catalog, server: Receiver) -> None:
+    release = threading.Event()
+    server.before_answer = lambda: release.wait(60)
+    starts = Starts(rules({"ping": server.url, "allow_private": True}))
+    began = time.monotonic()
+    starts.tell(UploadRecord(target_path="/a"), None)
+    assert time.monotonic() - began < 1
+    starts.wait(0.01)
+    assert time.monotonic() - began < 2
+    release.set()
+    starts.wait(60)
 
 
 def test_trying_rules_records_nothing(server: Receiver) -> None:

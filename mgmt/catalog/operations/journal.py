@@ -57,6 +57,8 @@ class Journal:
         self._links: dict[str, list[OperationFile]] = {}
         """The links of each operation that this process began: nobody else has made one."""
         self._requested: str | None = None
+        self.at_begin: list[Callable[[OperationRecord], None]] = []
+        """Called when `record` has begun an operation."""
         database.guard(self._fence)
 
     @contextmanager
@@ -99,6 +101,8 @@ class Journal:
             self._links[operation_id] = []
         try:
             with self._closing(begun, taken_up=begun is not operation):
+                for tell in self.at_begin:
+                    tell(begun)
                 yield begun
         finally:
             self._links.pop(operation_id, None)

@@ -54,8 +54,10 @@ class Outbox:
 
         One that waits then waits as long as this one would.
         """
+        if not (some := list(messages)):
+            return
         with self._database.transaction() as session:
-            for message in messages:
+            for message in some:
                 self._database.advisory_lock(f"outbox {message.host} {message.rule}")
                 since = _since(message)
                 same = _of_same_subject(session, message)

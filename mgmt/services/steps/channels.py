@@ -95,11 +95,11 @@ def _webhook(url: str, message: OutboxRecord, secrets: list[str]) -> Request:
 
 
 def _ping_url(url: str, payload: Mapping[str, Any]) -> str:
-    """As healthchecks.io has it: the URL itself says success, `/fail` after its path failure."""
+    """As healthchecks.io has it: the URL itself says success, with `/start` or `/fail` after its path the others."""
     if payload.get("type") in _GOOD:
         return url
-    parts = urlsplit(url)
-    return parts._replace(path=parts.path.rstrip("/") + "/fail").geturl()
+    parts, what = urlsplit(url), "/start" if payload.get("type") == "operation.started" else "/fail"
+    return parts._replace(path=parts.path.rstrip("/") + what).geturl()
 
 
 def _ntfy_headers(payload: Mapping[str, Any], secrets: list[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import mgmt
 from mgmt.catalog import SILENCE, End, OperationRecord, Outbox, OutboxRecord, Status, this_host
-from mgmt.services.steps.rules import Rule
+from mgmt.services.steps.rules import STARTED, Rule
 
 _FACTS = (
     *("operation_id", "operation_type", "status", "target_path", "result_path", "error_message", "user", "host"),
@@ -29,10 +29,16 @@ def messages(end: End, rules: Sequence[Rule]) -> Iterator[OutboxRecord]:
         if not rule.concerns(operation.operation_type, end.schedule):
             continue
         if operation.status.value in rule.on:
-            yield _of_operation(rule, end)
+            yield _of_operation(rule, operation, end.schedule, operation.status.value)
         if rule.silence is not None and operation.status == Status.SUCCESS:
             subject = rule.subject_of(operation.operation_type, end.schedule)
             yield _of_silence(rule, subject, operation.completed_at or datetime.now(UTC), is_known=True)
+
+
+def start(rule: Rule, operation: OperationRecord, schedule: str | None) -> OutboxRecord | None:
+    """The message that an operation begins; None if the rule does not tell of it."""
+    told = STARTED in rule.on and operation.parent_id is None and rule.concerns(operation.operation_type, schedule)
+    return _of_operation(rule, operation, schedule, STARTED) if told else None
 
 
 def expected(rules: Iterable[Rule], outbox: Outbox) -> Iterator[OutboxRecord]:
@@ -50,18 +56,17 @@ def trial() -> OutboxRecord:
     return OutboxRecord(message_id=_new_id(), rule="", event="test", payload=_payload("test", now, facts), host="")
 
 
-def _of_operation(rule: Rule, end: End) -> OutboxRecord:
-    operation = end.operation
-    event = f"operation.{operation.status}"
-    ended = operation.completed_at or datetime.now(UTC)
+def _of_operation(rule: Rule, operation: OperationRecord, schedule: str | None, status: str) -> OutboxRecord:
+    event = f"operation.{status}"
     facts = {name: _plain(getattr(operation, name)) for name in _FACTS}
-    facts |= {"duration_seconds": operation.duration_seconds, "schedule": end.schedule, "store": _store(operation)}
+    facts |= {"status": status, "duration_seconds": operation.duration_seconds, "schedule": schedule}
+    facts["store"] = _store(operation)
     return OutboxRecord(
         message_id=_new_id(),
         rule=rule.name,
         event=event,
         operation_id=operation.operation_id,
-        payload=_payload(event, ended, facts),
+        payload=_payload(event, operation.completed_at or datetime.now(UTC), facts),
         host=this_host(),
     )
 

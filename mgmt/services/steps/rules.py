@@ -11,6 +11,9 @@ from mgmt.config import parse_duration
 from mgmt.errors import ConfigurationError
 
 STATUSES = ("failed", "partial", "success", "cancelled")
+STARTED = "started"
+"""What a ping may tell of besides: that an operation begins. It is not stored, and sent once."""
+
 TYPES = (
     *("batch", "config", "delete", "download", "free", "ignore", "prune", "rebuild", "recover", "search", "status"),
     *("undo", "upload", "verify"),
@@ -106,10 +109,11 @@ class _Parser:
             self.refuse(f"there is no {unknown[0]!r}; use {', '.join(KEYS)}")
         silence = self.silence()
         channel = self.channel()
-        default = STATUSES if channel == "ping" else () if silence is not None else _DEFAULT_ON
+        known = (STARTED, *STATUSES) if channel == "ping" else STATUSES
+        default = known if channel == "ping" else () if silence is not None else _DEFAULT_ON
         rule = Rule(
             name=name,
-            on=self.some_of("on", STATUSES, default),
+            on=self.some_of("on", known, default),
             types=self.some_of("types", TYPES, _ANY_TYPE),
             schedules=self.words("schedules"),
             silence=silence,

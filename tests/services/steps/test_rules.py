@@ -27,7 +27,7 @@ def test_a_rule_tells_of_failures_unless_it_says_otherwise() -> None:
     assert rule.concerns("upload", None)
     assert rule.concerns("verify", "nightly")
     assert not any(rule.concerns(each, None) for each in QUESTIONS)
-    assert set(parsed(ping=SECRET).on) == {"failed", "partial", "success", "cancelled"}
+    assert set(parsed(ping=SECRET).on) == {"started", "failed", "partial", "success", "cancelled"}
     assert parsed(silence="26h", slack=SECRET).on == ()
 
 
@@ -55,6 +55,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "an unknown key": {"slack": SECRET, "secrets": "zzsecretzz"},
     "a secret itself": {"webhook": SECRET, "secret": "whsec_zzsecretzz"},
     "an unknown status": {"slack": SECRET, "on": ["failure"]},
+    "a start for slack": {"slack": SECRET, "on": ["started"]},
     "an unknown type": {"slack": SECRET, "types": ["backup"]},
     "no statuses": {"slack": SECRET, "on": []},
     "statuses that are no texts": {"slack": SECRET, "on": [1]},
