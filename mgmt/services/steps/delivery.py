@@ -100,7 +100,7 @@ def deliver(catalog: Catalog, rules: Sequence[Rule], seconds: float) -> int:
     catalog.outbox.expect(expected(rules, catalog.outbox))
     found = _Round(catalog, {rule.name: rule for rule in rules}, time.monotonic() + seconds)
     found.deliver()
-    catalog.outbox.remove_old()
+    catalog.outbox.remove_old([rule.name for rule in rules])
     return found.undelivered
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from mgmt.catalog import SILENCE, BatchRecord, Catalog, End, JobRecord, OutboxRecord, Status, UploadRecord, this_host
 from mgmt.catalog.operations import outbox
-from mgmt.catalog.operations.outbox import GIVE_UP_AFTER, KEEP, LONGEST_BACKOFF, backoff
+from mgmt.catalog.operations.outbox import GIVE_UP_AFTER, KEEP, LEASE, LONGEST_BACKOFF
 from mgmt.catalog.records.base import now
 from mgmt.errors import RefusedError, StoreUnavailableError
 
@@ -129,7 +129,7 @@ def test_what_was_claimed_and_not_settled_comes_again_with_the_same_id(
 ) -> None:
     write(catalog, message())
     assert catalog.outbox.claim(["mine"]) is not None  # and is killed
-    later = now() + backoff(0)
+    later = now() + LEASE
     monkeypatch.setattr(outbox, "now", lambda: later)
     again = reopen().outbox.claim(["mine"])
     assert again is not None
@@ -143,6 +143,8 @@ def test_the_oldest_comes_first_and_only_what_this_machine_and_these_rules_have(
     claimed = []
     while (each := catalog.outbox.claim(["mine"])) is not None:
         claimed.append(each.message_id)
+        assert catalog.outbox.claim(["mine"]) is None  # one at a time
+        catalog.outbox.note_delivered(each.message_id)
     assert claimed == ["msg_2", "msg_1"]
     assert catalog.outbox.claim([]) is None
 
@@ -175,6 +177,24 @@ def test_attempts_are_further_and_further_apart_and_end(catalog: Catalog, monkey
     assert not catalog.outbox.has_due(["mine"])
 
 
+def test_what_comes_later_waits_and_then_comes_later(catalog: Catalog) -> None:
+    """A new message is a reason to try again, and the oldest is tried first: the last news arrives last."""
+    old = now() - timedelta(hours=1)
+    write(catalog, message(1, created_at=old), message(2))
+    first = catalog.outbox.claim(["mine"])
+    assert first is not None
+    catalog.outbox.note_undelivered(first, "no answer", gone=False)
+    assert catalog.outbox.claim(["mine"]) is None
+    found = stored(catalog)
+    assert found["msg_1"].next_try_at == found["msg_2"].next_try_at > now()
+    write(catalog, message(3))
+    claimed = []
+    while (each := catalog.outbox.claim(["mine"])) is not None:
+        claimed.append((each.message_id, each.attempts))
+        catalog.outbox.note_delivered(each.message_id)
+    assert claimed == [("msg_1", 2), ("msg_2", 1), ("msg_3", 1)]
+
+
 def test_a_receiver_that_is_gone_gets_no_more(catalog: Catalog) -> None:
     write(catalog, message())
     claimed = catalog.outbox.claim(["mine"])
@@ -189,17 +209,18 @@ def test_what_is_old_is_removed_in_batches(catalog: Catalog, monkeypatch: pytest
     write(catalog, *(message(number, created_at=old, delivered_at=old) for number in range(5)))
     write(catalog, message(5, created_at=old, given_up=True), message(6, created_at=old))
     write(catalog, message(7, delivered_at=now()), message(8, created_at=old, delivered_at=old, host="elsewhere"))
-    catalog.outbox.remove_old()
-    assert set(stored(catalog)) == {"msg_6", "msg_7", "msg_8"}
+    catalog.outbox.remove_old(["mine"])
+    assert set(stored(catalog)) == {"msg_6", "msg_7"}
 
 
-def test_what_no_rule_claims_is_given_up(catalog: Catalog) -> None:
-    old = now() - GIVE_UP_AFTER - timedelta(hours=1)
-    write(catalog, message(1, next_try_at=old), message(2, next_try_at=old, host="elsewhere"), message(3))
-    catalog.outbox.remove_old()
+def test_what_nobody_claims_is_given_up(catalog: Catalog) -> None:
+    days, month = now() - GIVE_UP_AFTER - timedelta(hours=1), now() - KEEP - timedelta(hours=1)
+    write(catalog, message(1, next_try_at=days), message(2, next_try_at=days, host="elsewhere"), message(3))
+    write(catalog, message(4, next_try_at=days, rule="other"), message(5, next_try_at=month, host="elsewhere"))
+    catalog.outbox.remove_old(["mine"])
     found = stored(catalog)
-    assert [found[each].given_up for each in ("msg_1", "msg_2", "msg_3")] == [True, False, False]
-    assert found["msg_1"].error == "no rule of the configuration has this name"
+    assert {each for each in found if found[each].given_up} == {"msg_4", "msg_5"}
+    assert found["msg_4"].error == "nobody has tried it for days: its rule or its machine is gone"
 
 
 def silence(number: int, hours: float, *, subject: str = "upload", known: bool = True, last: float = 0) -> OutboxRecord:

@@ -13,6 +13,7 @@ from standardwebhooks.webhooks import Webhook
 
 from mgmt.catalog import OutboxRecord
 from mgmt.config import NAMES
+from mgmt.services.run import WORKER
 from mgmt.services.steps import channels
 from mgmt.services.steps.channels import facts_for_command, limit, send, text_of
 from mgmt.services.steps.notices import trial
@@ -134,7 +135,7 @@ def test_the_text(made: OutboxRecord, text: str) -> None:
 
 
 def test_a_command_gets_facts_and_no_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MGMT_WORKER", "host/boot/1/2")
+    monkeypatch.setenv(WORKER, "host/boot/1/2")
     out = tmp_path / "out"
     program = "import json, os, sys; json.dump([sys.argv[1:], dict(os.environ)], open(sys.argv[1], 'w')); print('seen')"
     send(rule(command=[sys.executable, "-c", program, str(out), "$(touch x); `id` *"]), message(), 30)
@@ -144,7 +145,7 @@ def test_a_command_gets_facts_and_no_shell(tmp_path: Path, monkeypatch: pytest.M
         "MGMT_EVENT": "operation.failed", "MGMT_STATUS": "failed", "MGMT_TARGET": "/Fotos/für <b> & c",
         "MGMT_ERROR": "the disk is full", "MGMT_HOST": "nas", "MGMT_MESSAGE_ID": "msg_1", "MGMT_SCHEDULE": "",
     }.items()  # fmt: skip
-    assert "MGMT_WORKER" not in environment
+    assert WORKER not in environment
     assert json.loads(environment["MGMT_PAYLOAD"])["type"] == "operation.failed"
 
 
