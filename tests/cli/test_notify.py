@@ -178,6 +178,8 @@ def test_an_error_of_a_rule_ends_a_command_before_it_begins(mgmt: Program) -> No
         assert f"notify rule 'bad' (file {path}): 'on' has 'success!'" in done.stderr
         assert SECRET not in done.stderr
     assert (mgmt.work / "a").exists()
+    findings = json.loads(mgmt.run("-o", "json", "doctor").stdout)
+    assert [each for each in findings if "notify rule 'bad'" in each["detail"]]
 
 
 @pytest.mark.sqlite

@@ -1,5 +1,7 @@
 """Delivery: what is due goes out once, in order, in time."""
 
+import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from mgmt.services.steps import delivery
 from mgmt.services.steps.delivery import Deliveries, Starts, deliver
 from mgmt.services.steps.notices import messages
 from mgmt.services.steps.rules import Rule, parse_rules
+from tests.forked import Forked
 from tests.receiver import Receiver, receiver
 
 
@@ -210,6 +213,29 @@ def test_a_worker_delivers_in_another_process(catalog: Catalog, server: Receiver
     deliveries.finish()
     assert sorted(outcomes(catalog)) == [("r0", "delivered", 1)] * 2
     assert len(server.got) == 2
+
+
+def test_two_processes_send_each_message_once(catalog: Catalog, server: Receiver, tmp_path: Path) -> None:
+    made = ready(catalog, *[to(server)] * 4)
+    for number in range(6):
+        upload(catalog, f"/{number}")
+    catalog.database.close()
+
+    def main() -> int:
+        opened = open_catalog(catalog.database.url.render_as_string(hide_password=False))
+        while opened.outbox.has_due([rule.name for rule in made]):
+            deliver(opened, made, 30)
+        opened.close()
+        return 0
+
+    children = [Forked(main, environment=os.environ, cwd=tmp_path) for _ in range(3)]
+    assert [child.wait(60) for child in children] == [0, 0, 0]
+    for child in children:
+        child.communicate()
+    texts = [json.loads(each.body)["text"] for each in server.got]
+    assert len(texts) == 24
+    assert set(map(texts.count, texts)) == {4}  # one for each rule
+    assert {each[1:] for each in outcomes(catalog)} == {("delivered", 1)}
 
 
 def test_a_start_is_sent_once_and_not_recorded(catalog: Catalog, server: Receiver) -> None:
