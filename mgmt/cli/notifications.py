@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mgmt.errors import CatalogError
 from mgmt.progress import Progress
 from mgmt.services.steps.rules import STARTED, Rule
+from mgmt.signals import finish_first
 
 if TYPE_CHECKING:
     from mgmt.catalog import Catalog, End, OperationRecord, OutboxRecord
@@ -49,6 +50,7 @@ class Notifications:
 
     def finish(self, progress: Progress) -> None:
         """Deliver what is due, within SECONDS; what a worker's process leaves, the worker delivers. Raises nothing."""
+        finish_first()  # the work is done, and its exit status says so
         deadline = time.monotonic() + SECONDS
         if self._starts is not None:
             self._starts.wait(SECONDS)

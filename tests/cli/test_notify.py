@@ -72,7 +72,6 @@ def test_a_batch_is_told_once(mgmt: Program, server: Receiver) -> None:
     assert [(event, kind) for event, kind, _ in events(server)[1:]] == [("operation.success", "batch")]
 
 
-@pytest.mark.sqlite
 def test_a_worker_tells_of_a_chain(mgmt: Program, server: Receiver) -> None:
     configure(mgmt, hook(server))
     files(mgmt, "a")
@@ -166,6 +165,17 @@ def test_a_command_that_is_killed_before_it_delivers(mgmt: Program, server: Rece
     assert first == again != other
     assert server.got[0].body == server.got[1].body
     assert [each["status"] for each in mgmt.json("notify", "ls")] == ["delivered"] * 2
+
+
+@pytest.mark.sqlite
+def test_a_signal_during_the_delivery_does_not_change_the_exit_status(mgmt: Program, server: Receiver) -> None:
+    configure(mgmt, hook(server))
+    files(mgmt, "a")
+    server.before_answer = lambda: os.kill(child.pid, signal.SIGINT)
+    child = mgmt.fork("upload", "a")
+    output, errors = child.communicate()
+    assert (child.returncode, "interrupted" in errors, "a.tar.gz" in output) == (0, False, True)
+    assert [each["status"] for each in mgmt.json("notify", "ls")] == ["delivered"]
 
 
 @pytest.mark.sqlite
