@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from mgmt.catalog import OutboxRecord
 from mgmt.services.steps.post import Request, UndeliveredError, post
+from mgmt.services.steps.requests import WORKER
 from mgmt.services.steps.rules import Rule
 from mgmt.services.steps.signatures import key_of, signed_headers
 
@@ -156,7 +157,7 @@ def facts_for_command(message: OutboxRecord) -> dict[str, str]:
 
 
 def _run(rule: Rule, message: OutboxRecord, seconds: float) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "MGMT_WORKER"}
+    environment = {name: value for name, value in os.environ.items() if name != WORKER}
     _completed(rule.target, environment | facts_for_command(message), min(seconds, COMMAND_SECONDS), "command")
 
 

@@ -5,7 +5,18 @@ from datetime import timedelta
 
 import pytest
 
-from mgmt.catalog import SILENCE, BatchRecord, Catalog, End, JobRecord, OutboxRecord, Status, UploadRecord, this_host
+from mgmt.catalog import (
+    SILENCE,
+    BatchRecord,
+    Catalog,
+    End,
+    JobRecord,
+    NewJob,
+    OutboxRecord,
+    Status,
+    UploadRecord,
+    this_host,
+)
 from mgmt.catalog.operations import outbox
 from mgmt.catalog.operations.outbox import GIVE_UP_AFTER, KEEP, LEASE, LONGEST_BACKOFF
 from mgmt.catalog.records.base import now
@@ -64,11 +75,10 @@ def test_ends_without_a_run_are_told_too(catalog: Catalog) -> None:
     ends = told(catalog)
     batch, child, following = BatchRecord(target_path="batch"), UploadRecord(target_path="child"), UploadRecord()
     following.target_path = "following"
-    catalog.queue.add(batch, job(schedule="nightly"))
-    catalog.queue.note_fanned_out(batch.operation_id, 1)
     child.parent_id = batch.operation_id
-    catalog.queue.add(child, job())
-    catalog.queue.add(following, job(), [batch.operation_id])
+    catalog.queue.add([NewJob(batch, job(schedule="nightly")), NewJob(child, job())])
+    catalog.queue.add([NewJob(following, job(), [batch.operation_id])])
+    catalog.queue.note_fanned_out(batch.operation_id)
     catalog.queue.cancel(child.operation_id)
     assert ends == [
         ("child", "cancelled", None, False),
@@ -80,7 +90,7 @@ def test_ends_without_a_run_are_told_too(catalog: Catalog) -> None:
 def test_an_attempt_that_another_one_follows_is_told_as_such(catalog: Catalog) -> None:
     ends = told(catalog)
     operation = UploadRecord(target_path="a")
-    catalog.queue.add(operation, job(attempts=2, backoff_seconds=0, schedule="nightly"))
+    catalog.queue.add([NewJob(operation, job(attempts=2, backoff_seconds=0, schedule="nightly"))])
     for _ in range(2):
         (waiting,) = [each for _, each in catalog.queue.jobs()]
         catalog.journal.run_requested(waiting.operation_id)
