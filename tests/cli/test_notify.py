@@ -61,11 +61,11 @@ def test_the_end_of_a_command_is_told(mgmt: Program, server: Receiver) -> None:
 
 @pytest.mark.sqlite
 def test_a_batch_is_told_once(mgmt: Program, server: Receiver) -> None:
-    configure(mgmt, hook(server))
+    configure(mgmt, hook(server) + '\ntypes = ["upload"]', hook(server, name="not") + '\ntypes = ["verify"]')
     files(mgmt, "a", "b", "c")
     mgmt.ok("upload", "a", "b", "c")
-    assert [event for event, kind, _ in events(server)] == ["operation.success"]
-    mgmt.ok("upload", "--help")
+    assert [(event, kind) for event, kind, _ in events(server)] == [("operation.success", "batch")]
+    assert json.loads(server.got[0].body)["data"]["batch_of"] == "upload"
     files(mgmt, "d", "e")
     mgmt.ok("upload", "--later", "d", "e")
     mgmt.ok("worker", "--until-empty", "--slots", "2")

@@ -70,7 +70,8 @@ def text_of(payload: Mapping[str, Any]) -> str:
             return f"mgmt: no {what} has succeeded for {hours:.4g} h{on}{last}"
     if not facts:
         return "mgmt: an event that this mgmt does not know"
-    what = " ".join(str(facts[each]) for each in ("operation_type", "target_path") if facts.get(each))
+    kind = f"{facts['batch_of']} of" if facts.get("batch_of") else facts.get("operation_type")
+    what = " ".join(str(each) for each in (kind, facts.get("target_path")) if each)
     status, error = facts.get("status"), facts.get("error_message")
     how = {"success": "succeeded", "cancelled": "was cancelled", "partial": "was done in part"}.get(str(status), status)
     return f"mgmt: {what} {how}{on}" + (f": {error}" if error and status != "success" else "")

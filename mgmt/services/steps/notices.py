@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import mgmt
-from mgmt.catalog import SILENCE, End, OperationRecord, Outbox, OutboxRecord, Status, this_host
+from mgmt.catalog import SILENCE, BatchRecord, End, OperationRecord, Outbox, OutboxRecord, Status, this_host
 from mgmt.services.steps.rules import STARTED, Rule
 
 _FACTS = (
@@ -26,19 +26,20 @@ def messages(end: End, rules: Sequence[Rule]) -> Iterator[OutboxRecord]:
     if operation.parent_id is not None or end.is_followed:
         return
     for rule in rules:
-        if not rule.concerns(operation.operation_type, end.schedule):
+        if not rule.concerns(operation.operation_type, end.kind, end.schedule):
             continue
         if operation.status.value in rule.on:
-            yield _of_operation(rule, operation, end.schedule, operation.status.value)
-        if rule.silence is not None and operation.status == Status.SUCCESS:
-            subject = rule.subject_of(operation.operation_type, end.schedule)
+            yield _of_operation(rule, end, operation.status.value)
+        if rule.silence is not None and _has_done_something(operation):
+            subject = rule.subject_of(operation.operation_type, end.kind, end.schedule)
             yield _of_silence(rule, subject, operation.completed_at or datetime.now(UTC), is_known=True)
 
 
 def start(rule: Rule, operation: OperationRecord, schedule: str | None) -> OutboxRecord | None:
     """The message that an operation begins; None if the rule does not tell of it."""
-    told = STARTED in rule.on and operation.parent_id is None and rule.concerns(operation.operation_type, schedule)
-    return _of_operation(rule, operation, schedule, STARTED) if told else None
+    kind = operation.operation_type  # of a batch nothing else is known yet
+    told = STARTED in rule.on and operation.parent_id is None and rule.concerns(kind, kind, schedule)
+    return _of_operation(rule, End(operation, kind, schedule), STARTED) if told else None
 
 
 def expected(rules: Iterable[Rule], outbox: Outbox) -> Iterator[OutboxRecord]:
@@ -56,11 +57,19 @@ def trial() -> OutboxRecord:
     return OutboxRecord(message_id=_new_id(), rule="", event="test", payload=_payload("test", now, facts), host="")
 
 
-def _of_operation(rule: Rule, operation: OperationRecord, schedule: str | None, status: str) -> OutboxRecord:
+def _has_done_something(operation: OperationRecord) -> bool:
+    """Whether it ends a silence, as a batch does of which some operations have succeeded."""
+    done = (Status.SUCCESS, Status.PARTIAL) if isinstance(operation, BatchRecord) else (Status.SUCCESS,)
+    return operation.status in done
+
+
+def _of_operation(rule: Rule, end: End, status: str) -> OutboxRecord:
+    operation = end.operation
     event = f"operation.{status}"
     facts = {name: _plain(getattr(operation, name)) for name in _FACTS}
-    facts |= {"status": status, "duration_seconds": operation.duration_seconds, "schedule": schedule}
-    facts["store"] = _store(operation)
+    facts |= {"status": status, "duration_seconds": operation.duration_seconds, "schedule": end.schedule}
+    batch_of = end.kind if isinstance(operation, BatchRecord) else None
+    facts |= {"store": _store(operation), "batch_of": batch_of}
     return OutboxRecord(
         message_id=_new_id(),
         rule=rule.name,

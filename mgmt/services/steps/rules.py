@@ -60,15 +60,18 @@ class Rule:
         """What must not be silent: each schedule, otherwise each type that it names, otherwise all of them."""
         return tuple(self.schedules) or (() if self.types == _ANY_TYPE else tuple(self.types)) or ("",)
 
-    def concerns(self, operation_type: str, schedule: str | None) -> bool:
-        """Whether it is about operations like this one."""
-        return operation_type in self.types and (not self.schedules or schedule in self.schedules)
+    def concerns(self, operation_type: str, kind: str, schedule: str | None) -> bool:
+        """Whether it is about operations like this one; `kind` is the type of the operations of a batch."""
+        is_named = operation_type in self.types or kind in self.types
+        return is_named and (not self.schedules or schedule in self.schedules)
 
-    def subject_of(self, operation_type: str, schedule: str | None) -> str:
+    def subject_of(self, operation_type: str, kind: str, schedule: str | None) -> str:
         """Which of its subjects an operation that it concerns is."""
         if self.schedules:
             return str(schedule)
-        return "" if self.types == _ANY_TYPE else operation_type
+        if self.types == _ANY_TYPE:
+            return ""
+        return kind if kind in self.types else operation_type
 
 
 _ANY_TYPE = tuple(each for each in TYPES if each not in QUESTIONS)
@@ -125,6 +128,8 @@ class _Parser:
         )
         if channel not in SIGNED and (rule.secret_files or rule.secret_commands):
             self.refuse(f"a secret is for {' or '.join(SIGNED)}, not for {channel}")
+        if not all(each.startswith(("/", "~")) for each in rule.secret_files):
+            self.refuse("'secret_file' must be an absolute path, or begin with ~")
         if not rule.on and rule.silence is None:
             self.refuse("it needs a status in 'on', or 'silence'")
         return rule

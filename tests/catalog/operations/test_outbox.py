@@ -51,6 +51,26 @@ def told(catalog: Catalog) -> list[tuple[str | None, str, str | None, bool]]:
     return ends
 
 
+def test_a_batch_is_known_by_its_operations(catalog: Catalog) -> None:
+    kinds: list[str] = []
+
+    def note(end: End) -> Iterable[OutboxRecord]:
+        kinds.append(end.kind)
+        return []
+
+    catalog.notify_at_end(note)
+    with catalog.journal.record(BatchRecord(target_path="2 targets")) as batch:
+        for name in ("a", "b"):
+            with catalog.journal.record(UploadRecord(target_path=name, parent_id=batch.operation_id)):
+                pass
+    with catalog.journal.record(BatchRecord(target_path="no targets")):
+        pass
+    empty = BatchRecord(target_path="no targets")
+    catalog.queue.add([NewJob(empty, job())])
+    catalog.queue.note_fanned_out(empty.operation_id)
+    assert kinds == ["upload", "upload", "upload", "batch", "upload"]
+
+
 def test_each_end_is_told_in_its_transaction(catalog: Catalog) -> None:
     ends = told(catalog)
     with catalog.journal.record(UploadRecord(target_path="a")):

@@ -124,6 +124,8 @@ def test_slack(server: Receiver) -> None:
         (message("cancelled", error_message=None), "mgmt: upload /Fotos/für <b> & c was cancelled on nas"),
         (message("partial"), "mgmt: upload /Fotos/für <b> & c was done in part on nas: the disk is full"),
         (message(target_path=None), "mgmt: upload failed on nas: the disk is full"),
+        (message("success", operation_type="batch", batch_of="upload", target_path="3 targets"),
+         "mgmt: upload of 3 targets succeeded on nas"),
         (silence(), "mgmt: no upload has succeeded for 26 h on nas"),
         (silence(operation_type=None), "mgmt: no operation has succeeded for 26 h on nas"),
         (silence(schedule="nightly", operation_type=None, last_success_at="2026-11-27T16:49:03+00:00"),

@@ -24,29 +24,37 @@ def test_the_types_are_those_of_the_catalog() -> None:
 def test_a_rule_tells_of_failures_unless_it_says_otherwise() -> None:
     rule = parsed(slack=SECRET)
     assert rule.on == ("failed", "partial")
-    assert rule.concerns("upload", None)
-    assert rule.concerns("verify", "nightly")
-    assert not any(rule.concerns(each, None) for each in QUESTIONS)
+    assert rule.concerns("upload", "upload", None)
+    assert rule.concerns("batch", "verify", "nightly")
+    assert not any(rule.concerns(each, each, None) for each in QUESTIONS)
     assert set(parsed(ping=SECRET).on) == {"started", "failed", "partial", "success", "cancelled"}
     assert parsed(silence="26h", slack=SECRET).on == ()
 
 
 def test_a_rule_may_be_about_some_types_and_schedules() -> None:
     rule = parsed(types=["search"], schedules=["nightly"], on=["success"], silence="90min", slack=SECRET)
-    assert rule.concerns("search", "nightly")
-    assert not rule.concerns("search", None)
-    assert not rule.concerns("upload", "nightly")
+    assert rule.concerns("search", "search", "nightly")
+    assert not rule.concerns("search", "search", None)
+    assert not rule.concerns("upload", "upload", "nightly")
     assert rule.silence == timedelta(minutes=90)
-    assert (rule.subjects, rule.subject_of("search", "nightly")) == (("nightly",), "nightly")
+    assert (rule.subjects, rule.subject_of("search", "search", "nightly")) == (("nightly",), "nightly")
     assert parsed(types=["upload", "verify"], slack=SECRET).subjects == ("upload", "verify")
     assert parsed(slack=SECRET).subjects == ("",)
 
 
+def test_a_batch_is_of_its_own_type_and_of_that_of_its_operations() -> None:
+    assert parsed(types=["upload"], slack=SECRET).concerns("batch", "upload", None)
+    assert parsed(types=["batch"], slack=SECRET).concerns("batch", "upload", None)
+    assert not parsed(types=["verify"], slack=SECRET).concerns("batch", "upload", None)
+    for types, subject in ((["upload"], "upload"), (["batch"], "batch"), (["batch", "upload"], "upload")):
+        assert parsed(types=types, slack=SECRET).subject_of("batch", "upload", None) == subject
+
+
 def test_secrets_may_be_in_several_files_or_from_several_commands() -> None:
-    rule = parsed(webhook=SECRET, secret_file="new", secret_command=["pass", "old"])
-    assert (rule.secret_files, rule.secret_commands) == (("new",), (("pass", "old"),))
-    rule = parsed(webhook=SECRET, secret_file=["new", "old"], secret_command=[["pass", "new"], ["pass", "old"]])
-    assert (rule.secret_files, rule.secret_commands) == (("new", "old"), (("pass", "new"), ("pass", "old")))
+    rule = parsed(webhook=SECRET, secret_file="/new", secret_command=["pass", "old"])
+    assert (rule.secret_files, rule.secret_commands) == (("/new",), (("pass", "old"),))
+    rule = parsed(webhook=SECRET, secret_file=["/new", "~/old"], secret_command=[["pass", "new"], ["pass", "old"]])
+    assert (rule.secret_files, rule.secret_commands) == (("/new", "~/old"), (("pass", "new"), ("pass", "old")))
 
 
 WRONG: dict[str, dict[str, Any]] = {
@@ -66,7 +74,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "a command as text": {"command": "mail zzsecretzz"},
     "an empty command": {"command": []},
     "a command with NUL": {"command": ["a\0"]},
-    "a secret for slack": {"slack": SECRET, "secret_file": "s"},
+    "a secret for slack": {"slack": SECRET, "secret_file": "/s"},
+    "a relative path": {"webhook": SECRET, "secret_file": "zzsecretzz"},
     "allow_private as text": {"slack": SECRET, "allow_private": "yes"},
     "a URL that is a number": {"slack": 5},
     "no URL": {"slack": "zzsecretzz"},
