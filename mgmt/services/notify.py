@@ -55,7 +55,7 @@ def listed(catalog: Catalog, limit: int) -> list[Notification]:
             rule=each.rule,
             event=each.event,
             status=_status(each),
-            text=text_of(each.payload),
+            text=text_of(each.content),
             operation_id=each.operation_id,
             created_at=each.created_at,
             attempts=each.attempts,

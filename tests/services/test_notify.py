@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from mgmt.catalog import SILENCE, Catalog, OutboxRecord, Status, UploadRecord, open_catalog, this_host
 from mgmt.catalog.operations import outbox
@@ -136,7 +137,6 @@ def test_a_bug_in_a_channel_is_an_attempt_that_failed(
         raise ZeroDivisionError
 
     monkeypatch.setattr(delivery, "send", broken)
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)
     made = ready(catalog, to(server))
     upload(catalog, "/a")
     assert deliver(catalog, made, 5) == 1
@@ -279,6 +279,44 @@ def test_trying_rules_records_nothing(server: Receiver) -> None:
     assert caught.value.next_step == "mgmt notify test r0\nmgmt notify test r1"
     with pytest.raises(NotFoundError, match=r"there is no notification rule$"):
         try_rules([], None)
+
+
+FORGED: list[Any] = [
+    {"a": 1}, {"data": []}, {"data": {"status": []}, "type": {}}, {"type": "silence", "data": {"silent_seconds": "x"}},
+    {"type": "operation.failed\r\nX: y", "data": {"host": "\x1b[2J"}}, {"type": 5, "subject": {}, "since": "soon"},
+    {"type": "silence", "subject": "", "since": "2026-01-01T00:00:00"},
+    {"since": 5, "subject": "", "data": {"host": 1}}, {"null": 1},
+]  # fmt: skip
+
+
+def test_what_another_program_wrote_is_listed_and_stops_nothing(catalog: Catalog, server: Receiver) -> None:
+    url = server.url
+    made = ready(
+        catalog,
+        *({channel: url, "allow_private": True, "silence": "1d"} for channel in ("webhook", "ping", "ntfy", "slack")),
+        {"command": ["true"], "silence": "1d"},
+    )
+    with catalog.database.transaction() as session:
+        for number, payload in enumerate(FORGED):
+            for rule in made:
+                for event in ("odd", SILENCE):
+                    session.add(
+                        OutboxRecord(
+                            message_id=f"{number}{rule.name}{event}",
+                            rule=rule.name,
+                            event=event,
+                            payload=dict(payload),
+                            host=this_host(),
+                        )
+                    )
+        session.flush()
+        session.execute(text("UPDATE outbox SET payload = 'null' WHERE payload LIKE '%null%'"))
+    catalog.database.close()
+    assert len(listed(catalog, 500)) == len(FORGED) * len(made) * 2
+    upload(catalog, "/a")
+    deliver(catalog, made, 30)
+    assert all("unexpected" not in str(each.error) for each in listed(catalog, 500))
+    assert server.got
 
 
 def test_a_listed_message_of_another_program_is_shown(catalog: Catalog) -> None:

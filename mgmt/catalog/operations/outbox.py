@@ -6,7 +6,7 @@ claimed has attempts and no error; one whose attempt has failed has both.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
@@ -233,8 +233,10 @@ def _is_armed(message: OutboxRecord) -> bool:
 
 
 def _since(message: OutboxRecord) -> datetime | None:
-    since = message.payload.get(SINCE)
-    return None if since is None else datetime.fromisoformat(since)
+    try:
+        return datetime.fromisoformat(message.content[SINCE]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError, OverflowError):  # never, or another program wrote it
+        return None
 
 
 def _of_same_subject(session: Session, message: OutboxRecord) -> list[OutboxRecord]:
@@ -243,7 +245,7 @@ def _of_same_subject(session: Session, message: OutboxRecord) -> list[OutboxReco
         .where(OutboxRecord.rule == message.rule, OutboxRecord.event == SILENCE, OutboxRecord.host == message.host)
         .execution_options(populate_existing=True)
     )
-    return [each for each in session.scalars(query) if each.payload.get(SUBJECT) == message.payload[SUBJECT]]
+    return [each for each in session.scalars(query) if each.content.get(SUBJECT) == message.content[SUBJECT]]
 
 
 def _postponed(session: Session, message: OutboxRecord) -> bool:

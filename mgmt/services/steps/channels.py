@@ -32,7 +32,7 @@ def limit(rule: Rule) -> float:
 
 def send(rule: Rule, message: OutboxRecord, seconds: float) -> None:
     """Send `message` as `rule` says, within about `seconds`. Raises UndeliveredError unless it is accepted."""
-    payload, deadline = message.payload, time.monotonic() + seconds
+    payload, deadline = message.content, time.monotonic() + seconds
     if rule.channel == "command":
         _run(rule, message, seconds)
         return
@@ -65,7 +65,8 @@ def text_of(payload: Mapping[str, Any]) -> str:
             return f"mgmt: a test{on}"
         case "silence":
             what = facts.get("schedule") or facts.get("operation_type") or "operation"
-            hours = facts.get("silent_seconds", 0) / 3600
+            seconds = facts.get("silent_seconds")
+            hours = seconds / 3600 if isinstance(seconds, int | float) else 0
             last = f"; the last success was at {at}" if (at := facts.get("last_success_at")) else ""
             return f"mgmt: no {what} has succeeded for {hours:.4g} h{on}{last}"
     if not facts:
@@ -92,7 +93,7 @@ def _webhook(url: str, message: OutboxRecord, secrets: list[str]) -> Request:
         keys = [key_of(each) for each in secrets]
     except ValueError as exc:
         raise UndeliveredError(str(exc)) from None
-    body = body_of(message.payload)
+    body = body_of(message.content)
     return Request(url, body, _JSON | signed_headers(message.message_id, int(time.time()), body, keys))
 
 
@@ -139,13 +140,13 @@ def _secrets(rule: Rule, seconds: float) -> list[str]:
 
 def facts_for_command(message: OutboxRecord) -> dict[str, str]:
     """The environment variables in which a command finds what has happened."""
-    data = _facts(message.payload)
+    data = _facts(message.content)
     values = {
         "MGMT_EVENT": message.event,
         "MGMT_MESSAGE_ID": message.message_id,
-        "MGMT_TEXT": text_of(message.payload),
-        "MGMT_TIMESTAMP": message.payload.get("timestamp"),
-        "MGMT_PAYLOAD": body_of(message.payload).decode(),
+        "MGMT_TEXT": text_of(message.content),
+        "MGMT_TIMESTAMP": message.content.get("timestamp"),
+        "MGMT_PAYLOAD": body_of(message.content).decode(),
         "MGMT_OPERATION_ID": data.get("operation_id"),
         "MGMT_OPERATION_TYPE": data.get("operation_type"),
         "MGMT_STATUS": data.get("status"),

@@ -60,7 +60,7 @@ class _Round:
 
     def _begin(self, message: OutboxRecord) -> None:
         rule = self.rules[message.rule]
-        if message.event == SILENCE and (rule.silence is None or message.payload.get("subject") not in rule.subjects):
+        if message.event == SILENCE and (rule.silence is None or message.content.get("subject") not in rule.subjects):
             self.catalog.outbox.withdraw(message.message_id)
             return
         seconds = min(limit(rule), self.deadline - time.monotonic() - _MARGIN)
@@ -69,14 +69,14 @@ class _Round:
         threading.Thread(target=self._send, args=(rule, message, seconds), daemon=True).start()
 
     def _send(self, rule: Rule, message: OutboxRecord, seconds: float) -> None:
-        error: UndeliveredError | None = UndeliveredError("an unexpected error")
+        error: UndeliveredError | None = None
         try:
             send(rule, message, seconds)
-            error = None
         except UndeliveredError as exc:
             error = exc
-        finally:
-            self.answers.put((message, error))
+        except Exception as exc:  # a bug, whose text may repeat what is secret
+            error = UndeliveredError(f"unexpected {type(exc).__name__}; please report it")
+        self.answers.put((message, error))
 
     def _ended(self) -> list[_Answer]:
         """Wait for an answer, or until the time of a message is over."""
