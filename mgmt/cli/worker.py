@@ -12,6 +12,7 @@ from mgmt.cli.parameters import Command
 from mgmt.errors import PartialError
 
 if TYPE_CHECKING:
+    from mgmt.services.steps.delivery import Deliveries
     from mgmt.services.worker import WorkEvent
 
 
@@ -45,7 +46,13 @@ def command(app: App, slots: int | None, queues: tuple[str, ...], per_store: int
 
         return run_mgmt([*words, "--quiet", "run", *operation_ids])
 
-    worker = Worker(app.catalog, wanted, slots or os.cpu_count() or 1, run, tend=lambda: None)
+    deliveries = _deliveries(app)
+
+    def tend() -> None:
+        if deliveries is not None:
+            deliveries.tend()
+
+    worker = Worker(app.catalog, wanted, slots or os.cpu_count() or 1, run, tend)
     undone = 0
 
     def events() -> "Iterator[WorkEvent]":
@@ -62,8 +69,19 @@ def command(app: App, slots: int | None, queues: tuple[str, ...], per_store: int
             pass
     else:
         app.render.many(events(), ())
+    if until_empty and deliveries is not None:
+        deliveries.finish()
     if until_empty and undone:
         raise PartialError(f"{undone} operations were not done", next_step="mgmt log --status failed")
+
+
+def _deliveries(app: App) -> "Deliveries | None":
+    """What delivers notifications, if there are rules."""
+    if not app.rules:
+        return None
+    from mgmt.services.steps.delivery import Deliveries
+
+    return Deliveries(app.catalog, app.rules)
 
 
 def _sentence(event: "WorkEvent") -> str:

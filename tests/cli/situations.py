@@ -25,6 +25,14 @@ def archived(mgmt: Program) -> None:
     (mgmt.work / "notes").write_text("others")
 
 
+def with_a_rule(mgmt: Program) -> None:
+    """A notification rule, and one notification."""
+    path = mgmt.home / "config" / "mgmt" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text('[[notify]]\nname = "mine"\non = ["success"]\ncommand = ["true"]\n')
+    archived(mgmt)
+
+
 def two_of_a_name(mgmt: Program) -> None:
     for key in ("first.tar.gz", "second.tar.gz"):
         (mgmt.work / "notes").write_text(key)

@@ -27,6 +27,7 @@ from tests.cli.situations import (
     tampered,
     two_of_a_name,
     vanished,
+    with_a_rule,
 )
 from tests.commands import LEAVES
 from tests.program import Program
@@ -130,6 +131,9 @@ TABLE: list[tuple[Before, str, int]] = [
     (archived, "recover --host elsewhere", NOT_FOUND),
     (from_the_future, "recover", CATALOG),
     (nothing, "ignore", OK),
+    (with_a_rule, "notify test", OK),
+    (with_a_rule, "notify ls", OK),
+    (nothing, "notify test", NOT_FOUND),
     (foreign, "ignore thing.tar.gz", OK),
     (foreign, "ignore missing", NOT_FOUND),
     (foreign, "ignore --undo thing.tar.gz", NOT_FOUND),
