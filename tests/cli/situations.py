@@ -33,6 +33,23 @@ def with_a_rule(mgmt: Program) -> None:
     archived(mgmt)
 
 
+def requested(mgmt: Program) -> None:
+    """`notes` is to be archived later."""
+    nothing(mgmt)
+    mgmt.ok("upload", "notes", "--later")
+
+
+def requested_in_vain(mgmt: Program) -> None:
+    requested(mgmt)
+    (mgmt.work / "notes").unlink()
+
+
+def last_operation(mgmt: Program) -> str:
+    """The id of the newest operation, or of none."""
+    found = mgmt.records.rows("SELECT operation_id FROM operations ORDER BY seq DESC LIMIT 1")
+    return str(found[0][0]) if found else "no-such-operation"
+
+
 def two_of_a_name(mgmt: Program) -> None:
     for key in ("first.tar.gz", "second.tar.gz"):
         (mgmt.work / "notes").write_text(key)
