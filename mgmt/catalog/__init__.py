@@ -9,7 +9,7 @@ name is imported from its module when it is first used. Import `mgmt.catalog.sch
 is slow to load.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from importlib import import_module
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
     from mgmt.catalog.operations.due import Wanted
+    from mgmt.catalog.operations.ending import End
     from mgmt.catalog.operations.heartbeat import Advance
     from mgmt.catalog.operations.journal import Journal
+    from mgmt.catalog.operations.outbox import SILENCE, Outbox
     from mgmt.catalog.operations.queue import ANY, NewJob, Queue, host_queue, target_of
     from mgmt.catalog.operations.schedules import Schedules
     from mgmt.catalog.records.endpoint import EndpointRecord
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANY",
     "HEAD",
+    "SILENCE",
     "SORTS",
     "Advance",
     "Anchor",
@@ -67,6 +70,7 @@ __all__ = [
     "DeleteRecord",
     "DependencyRecord",
     "DownloadRecord",
+    "End",
     "EndpointRecord",
     "Endpoints",
     "FileFilter",
@@ -86,6 +90,7 @@ __all__ = [
     "MetadataManager",
     "NewJob",
     "OperationRecord",
+    "Outbox",
     "OutboxRecord",
     "Place",
     "PruneRecord",
@@ -127,8 +132,10 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.members": ("MemberFacts", "MemberRecord", "Members"),
     "files.metadata": ("MetadataManager",),
     "operations.due": ("Wanted",),
+    "operations.ending": ("End",),
     "operations.heartbeat": ("Advance",),
     "operations.journal": ("Journal",),
+    "operations.outbox": ("SILENCE", "Outbox"),
     "operations.queue": ("ANY", "NewJob", "Queue", "host_queue", "target_of"),
     "operations.schedules": ("Schedules",),
     "records.endpoint": ("EndpointRecord",),
@@ -170,6 +177,8 @@ class Catalog:
     def __init__(self, database: "Database") -> None:
         self.database = database
         self._advance: Advance | None = None
+        self.at_begin: list[Callable[[OperationRecord], None]] = []
+        """Called when an operation has begun here."""
         database.before_writing(lambda: self.audit)  # whatever finishes is hashed, whoever writes it
 
     @cached_property
@@ -201,6 +210,7 @@ class Catalog:
         journal = Journal(self.database)
         if self._advance is not None:
             journal.watch(self._advance)
+        journal.at_begin = self.at_begin
         return journal
 
     @cached_property
@@ -218,6 +228,13 @@ class Catalog:
         return Schedules(self.database)
 
     @cached_property
+    def outbox(self) -> "Outbox":
+        """Notifications to deliver."""
+        from mgmt.catalog.operations.outbox import Outbox
+
+        return Outbox(self.database)
+
+    @cached_property
     def endpoints(self) -> "Endpoints":
         """What is known of S3 endpoints."""
         from mgmt.catalog.files.endpoints import Endpoints
@@ -230,6 +247,10 @@ class Catalog:
         from mgmt.catalog.audit.chain import Audit
 
         return Audit(self.database)
+
+    def notify_at_end(self, messages: "Callable[[End], Iterable[OutboxRecord]]") -> None:
+        """Write the messages about the end of each operation in the transaction that ends it, whoever ends it."""
+        self.database.at_end.append(lambda session, end: self.outbox.write(session, messages(end)))
 
     def watch(self, advance: "Advance") -> None:
         """Let the heartbeats of operations say how far the current work is."""

@@ -43,6 +43,7 @@ COMMANDS: Sections = {
         "retry": "mgmt.cli.retry",
         "replay": "mgmt.cli.replay",
         "undo": "mgmt.cli.undo",
+        "notify": "mgmt.cli.notify",
     },
     "Administer": {
         "config": "mgmt.cli.config",

@@ -1,7 +1,7 @@
 """The composition root: what a command needs, created once, at first use."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Self
 
 from mgmt.cli.progress import terminal_progress
 from mgmt.cli.render import Renderer
-from mgmt.config import Settings, default_path, load
+from mgmt.config import NOTIFY, Settings, default_path, load
 from mgmt.errors import ConfigurationError, MgmtError
 from mgmt.progress import CountedProgress
 
 if TYPE_CHECKING:
     from mgmt.catalog import Catalog
+    from mgmt.cli.notifications import Notifications
     from mgmt.services.mirror import Mirror
     from mgmt.services.run import Requested
     from mgmt.services.steps.context import Context
     from mgmt.services.steps.requests import Attempts
+    from mgmt.services.steps.rules import Rule
     from mgmt.storage import ObjectStore
 
 
@@ -40,6 +42,9 @@ class App:
         """The requested operation that this command runs."""
         self.repeats: Mapping[str, str] = {}
         """The operation that each target of this command does again."""
+        self.rules: Sequence[Rule] = ()
+        """The notification rules of `settings`, once those are loaded."""
+        self._notifications: Notifications | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +55,8 @@ class App:
         self.progress.stop()
         if self._mirror is not None and (kind is None or issubclass(kind, MgmtError)):
             self._mirror.write(self.progress)
+        if self._notifications is not None and (kind is None or issubclass(kind, MgmtError)):
+            self._notifications.finish(self.progress)
         if "catalog" in self.__dict__:
             self.catalog.close()
 
@@ -84,7 +91,12 @@ class App:
     def settings(self) -> Settings:
         """The settings of this run. Raises ConfigurationError, also for a missing file that the user named."""
         required = self._config_file is not None and not self.creates_config
-        return load(self._flags, self.config_file, os.environ, required=required)
+        found = load(self._flags, self.config_file, os.environ, required=required)
+        if found.notify is not None:
+            from mgmt.services.steps.rules import parse_rules
+
+            self.rules = parse_rules(found.notify, found.origins[NOTIFY])
+        return found
 
     def override(self, **flags: str | None) -> None:
         """Let the flags of a command override the settings. Call it before `settings` is first used."""
@@ -101,6 +113,10 @@ class App:
             from mgmt.services.mirror import Mirror
 
             self._mirror = Mirror(catalog)
+        if self.rules:
+            from mgmt.cli.notifications import Notifications
+
+            self._notifications = Notifications(self.rules, catalog)
         return catalog
 
     def store(self, url: str | None = None) -> "ObjectStore":
@@ -127,6 +143,8 @@ class App:
     def begin(self, requested: "Requested", store: str | None) -> None:
         """Work on a requested operation from now on, with the `store` that it was requested with."""
         self.requested = requested
+        if self._notifications is not None:
+            self._notifications.requested = requested
         if store is not None and store != self._flags.get("store"):
             self._flags["store"] = store
             self.__dict__.pop("settings", None)

@@ -11,21 +11,11 @@ from typing import Any, TypeVar
 import click
 
 from mgmt.cli.render import safe
-from mgmt.config import parse_size
+from mgmt.config import parse_duration, parse_size
 from mgmt.errors import Interrupted, RefusedError
 
 _TEMPLATE = "mgmt.template"
 """Where the defaults of a context keep the name of the template that they come from."""
-
-_DURATIONS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
-
-
-def parse_duration(text: str) -> timedelta:
-    """`30d`, `12h`, `90min`. Raises ValueError."""
-    unit = text.lstrip("0123456789.")
-    if unit not in _DURATIONS or unit == text:
-        raise ValueError(f"{text!r} is not a duration such as 30d, 12h or 90min")
-    return timedelta(seconds=float(text.removesuffix(unit)) * _DURATIONS[unit])
 
 
 class Command(click.Command):

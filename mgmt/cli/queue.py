@@ -4,19 +4,8 @@ import click
 
 from mgmt.cli.app import App
 from mgmt.cli.parameters import Command
-from mgmt.cli.progress import remaining
-from mgmt.cli.render import Column, human_size
-
-
-def progress_of(each: object) -> str | None:
-    """How far an operation is, for people; None if that is not known."""
-    done, total = getattr(each, "done_bytes", None), getattr(each, "total_bytes", None)
-    if done is None:
-        return None
-    shown = human_size(done) if not total else f"{min(1, done / total):.0%} of {human_size(total)}"
-    left = getattr(each, "seconds_left", None)
-    return shown if left is None else f"{shown}, {remaining(left)} left"
-
+from mgmt.cli.progress import progress_of
+from mgmt.cli.render import Column
 
 COLUMNS = (
     Column("#", "position", "count", leaves=5),

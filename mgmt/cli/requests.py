@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgmt.cli.parameters import confirm, given, options, parse_duration
+from mgmt.cli.parameters import confirm, given, options
 from mgmt.cli.templates import with_template
+from mgmt.config import parse_duration
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
 
 if TYPE_CHECKING:

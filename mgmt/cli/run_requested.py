@@ -33,6 +33,7 @@ def _run(ctx: click.Context, operation: str) -> None:
     found = requested(operation, app.catalog)
     if found is None:
         app.progress.note(f"note: operation {operation} needs no run")
+        app.render.many([], (), empty=None)
         return
     root = ctx.find_root()
     assert isinstance(root.command, click.Group)  # noqa: S101 - it is `mgmt` itself

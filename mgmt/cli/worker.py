@@ -13,6 +13,7 @@ from mgmt.errors import ConfigurationError, PartialError
 
 if TYPE_CHECKING:
     from mgmt.catalog import Wanted
+    from mgmt.services.steps.delivery import Deliveries
     from mgmt.services.worker import WorkEvent
 
 
@@ -84,7 +85,14 @@ def work(app: App, wanted: "Wanted", slots: int | None, *, until_empty: bool, te
 
         return run_mgmt([*words, "--quiet", "run", *operation_ids])
 
-    worker = Worker(app.catalog, wanted, slots or os.cpu_count() or 1, run, tend=tend)
+    deliveries = _deliveries(app)
+
+    def tend_all() -> None:
+        tend()
+        if deliveries is not None:
+            deliveries.tend()
+
+    worker = Worker(app.catalog, wanted, slots or os.cpu_count() or 1, run, tend_all)
     undone = 0
 
     def events() -> "Iterator[WorkEvent]":
@@ -101,8 +109,19 @@ def work(app: App, wanted: "Wanted", slots: int | None, *, until_empty: bool, te
             pass
     else:
         app.render.many(events(), ())
+    if until_empty and deliveries is not None:
+        deliveries.finish()
     if until_empty and undone:
         raise PartialError(f"{undone} operations were not done", next_step="mgmt log --status failed")
+
+
+def _deliveries(app: App) -> "Deliveries | None":
+    """What delivers notifications, if there are rules."""
+    if not app.rules:
+        return None
+    from mgmt.services.steps.delivery import Deliveries
+
+    return Deliveries(app.catalog, app.rules)
 
 
 def _sentence(event: "WorkEvent") -> str:

@@ -5,6 +5,7 @@ All of it is part of the transaction that ends the operation.
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import delete, exists, func, inspect, select, update
@@ -16,6 +17,7 @@ from mgmt.catalog.operations.sources import end_sources
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, Status
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
+from mgmt.catalog.records.maintenance import BatchRecord
 from mgmt.catalog.records.operations import UPLOAD, OperationRecord, operations
 
 _REQUESTED = (
@@ -32,15 +34,36 @@ _REQUESTED = (
 """What an operation and the one that repeats it have in common, besides its arguments."""
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of an operation: what each function in `Database.at_end` is called with, within its transaction."""
+
+    operation: OperationRecord
+    kind: str
+    """Its type; that of its operations if it is a batch."""
+    schedule: str | None = None
+    """The schedule that requested it."""
+    is_followed: bool = False
+    """Another attempt follows."""
+
+
 def note_end(session: Session, operation: OperationRecord, *, retryable: bool) -> None:
     """`operation` has just ended in this transaction. If `retryable`, another attempt is made while there are any."""
     session.flush()
     ended = deque([operation])
     while ended:
         each = ended.popleft()
+        job, following = None, None
         if concerns_queue(session, each.operation_id, each.parent_id):
-            ended += _consequences(session, each, retryable=retryable and each is operation)
+            job = session.get(JobRecord, each.operation_id, populate_existing=True)
+            following, further = _consequences(session, each, job, retryable=retryable and each is operation)
+            ended += further
             session.flush()
+        if told := session.info.get("at_end", ()):
+            schedule = job.schedule if job is not None else None
+            end = End(each, _kind(session, each, job), schedule, following is not None)
+            for tell in told:
+                tell(session, end)
 
 
 def end_unrun(session: Session, operation_id: str, status: Status, message: str) -> None:
@@ -87,10 +110,18 @@ def dependants(session: Session, operation_id: str) -> Iterator[str]:
     ).all()
 
 
-def _consequences(session: Session, operation: OperationRecord, *, retryable: bool) -> list[OperationRecord]:
-    """What else ends with `operation`."""
+def _kind(session: Session, operation: OperationRecord, job: JobRecord | None) -> str:
+    if not isinstance(operation, BatchRecord):
+        return operation.operation_type
+    parts = select(operations.c.operation_type).where(operations.c.parent_id == operation.operation_id)
+    return session.scalar(parts.limit(1)) or (job.command if job is not None else operation.operation_type)
+
+
+def _consequences(
+    session: Session, operation: OperationRecord, job: JobRecord | None, *, retryable: bool
+) -> tuple[OperationRecord | None, list[OperationRecord]]:
+    """The next attempt of `operation`, if there is one, and what else ends with it."""
     found: list[OperationRecord | None] = []
-    job = session.get(JobRecord, operation.operation_id, populate_existing=True)
     following: OperationRecord | None = None
     again = retryable and operation.status == Status.FAILED and operation.cancel_requested_by is None
     if job is not None and again and job.attempt < job.attempts:
@@ -106,7 +137,7 @@ def _consequences(session: Session, operation: OperationRecord, *, retryable: bo
         remove_job(session, operation.operation_id)
     if operation.parent_id is not None and following is None:
         found.append(_ended_batch(session, operation.parent_id))
-    return [each for each in found if each is not None]
+    return following, [each for each in found if each is not None]
 
 
 def _ended(session: Session, operation_id: str, status: Status, message: str) -> OperationRecord | None:

@@ -57,8 +57,8 @@ class Journal:
         self._links: dict[str, list[OperationFile]] = {}
         """The links of each operation that this process began: nobody else has made one."""
         self._requested: str | None = None
-        self.at_end: list[Callable[[Session, OperationRecord], None]] = []
-        """Called in the transaction that ends an operation."""
+        self.at_begin: list[Callable[[OperationRecord], None]] = []
+        """Called when `record` has begun an operation."""
         database.guard(self._fence)
 
     @contextmanager
@@ -101,6 +101,8 @@ class Journal:
             self._links[operation_id] = []
         try:
             with self._closing(begun, taken_up=begun is not operation):
+                for tell in self.at_begin:
+                    tell(begun)
                 yield begun
         finally:
             self._links.pop(operation_id, None)
@@ -175,12 +177,10 @@ class Journal:
             if operation.operation_type == UPLOAD:
                 end_sources(session, operation)
             session.flush()
-            if concerns_queue(session, operation.operation_id, operation.parent_id):
+            if self._database.at_end or concerns_queue(session, operation.operation_id, operation.parent_id):
                 from mgmt.catalog.operations.ending import note_end  # maps what few operations need
 
                 note_end(session, operation, retryable=retryable)
-            for tell in self.at_end:
-                tell(session, operation)
             logger.info("%s of %s ends: %s", operation.operation_type, operation.target_path, operation.status)
 
     def interrupted(self) -> list[OperationRecord]:

@@ -106,3 +106,8 @@ class OutboxRecord(Base, kw_only=True, eq=False):
     error: Mapped[str | None] = mapped_column(default=None)
     host: Mapped[str]
     """The machine whose configuration has the rule, and which delivers it."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The payload; empty where another program wrote a JSON null."""
+        return self.payload or {}
