@@ -223,7 +223,11 @@ def test_a_skipped_operation_is_not_a_job(mgmt: Program) -> None:
     catalog = open_catalog(mgmt.records.url)
     from mgmt.catalog import UploadRecord
 
-    catalog.schedules.record_end(UploadRecord(target_path="/x"), Status.CANCELLED, "skipped")
+    schedule = catalog.schedules.get("nightly")
+    ends: list[str | None] = []
+    catalog.database.at_end.append(lambda _, end: ends.append(end.schedule))
+    catalog.schedules.record_end(UploadRecord(target_path="/x"), Status.CANCELLED, "skipped", schedule)
     catalog.close()
+    assert ends == ["nightly"]  # what notifications are about
     assert mgmt.json("queue") == []
     assert [each["error_message"] for each in operations(mgmt)] == ["skipped"]

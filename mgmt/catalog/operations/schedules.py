@@ -106,10 +106,20 @@ class Schedules:
         with self._database.reading() as session:
             return session.scalar(query.order_by(operations.c.seq.desc()).limit(1))
 
-    def record_end(self, operation: OperationRecord, status: Status, message: str) -> None:
-        """Record `operation`, which did not run, as ended."""
+    def record_end(self, operation: OperationRecord, status: Status, message: str, schedule: ScheduleRecord) -> None:
+        """Record `operation` of `schedule`, which did not run, as ended. Notifications are as for any other end."""
         with self._database.transaction() as session:
             operation.status, operation.mgmt_version, operation.host = Status.PENDING, mgmt.__version__, this_host()
             session.add(operation)
+            session.flush()
+            job = JobRecord(
+                operation_id=operation.operation_id,
+                command=schedule.command[0] if schedule.command else "",
+                queue=schedule.queue or "",
+                host=schedule.host,
+                held=True,
+                schedule=schedule.name,
+            )
+            session.add(job)
             session.flush()
             end_unrun(session, operation.operation_id, status, message)

@@ -77,7 +77,7 @@ def _operation(
         name = f"{schedule.command[0] if schedule.command else 'nothing'} of schedule {schedule.name}"
         arguments = {NAMES: [], FOLDER: schedule.cwd, SCHEDULE: facts}
         failed = BatchRecord(target_path=name, target_name=name, user=schedule.user, command_args=arguments)
-        catalog.schedules.record_end(failed, Status.FAILED, str(reason))
+        catalog.schedules.record_end(failed, Status.FAILED, str(reason), schedule)
         return failed
     request = replace(
         request,
@@ -89,6 +89,6 @@ def _operation(
         skipped = operation_of(request)
         skipped.user = schedule.user
         message = f"skipped: the last run of schedule {schedule.name} has not ended; operation {unfinished[0]} is left"
-        catalog.schedules.record_end(skipped, Status.CANCELLED, message)
+        catalog.schedules.record_end(skipped, Status.CANCELLED, message, schedule)
         return skipped
     return enqueue(request, catalog)[0]
