@@ -180,6 +180,10 @@ def parse_value(name: str, value: str, origin: str) -> Any:
         raise ConfigurationError(f"{shown} ({origin}): {reason}") from exc  # a password may be anywhere in no URL
 
 
+TABLES = ("templates",)
+"""The tables of the configuration file that are no settings; a module of its own reads each."""
+
+
 def default_path() -> Path:
     """The path of the user's configuration file, which may not exist. Raises ConfigurationError without a home."""
     import platformdirs
@@ -226,6 +230,8 @@ def load(
     read = _read(path) if path else {}
     notify = read.pop(NOTIFY, None)
     for name, value in read.items():
+        if name in TABLES and isinstance(value, (dict, list)):
+            continue
         take(check_name(name), value, f"file {path}")
     if bucket := environ.get("MGMT_BUCKET"):
         prefix = environ.get("MGMT_OBJECT_PREFIX", "").strip("/")
@@ -262,6 +268,14 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as exc:
         raise ConfigurationError(f"the configuration file {path} cannot be read: {exc}") from exc
+
+
+def table_in(path: Path, name: str) -> object:
+    """What the file at `path` has under `name`, one of `TABLES`; None if it has nothing there.
+
+    Raises ConfigurationError if the file cannot be read.
+    """
+    return _read(path).get(name)
 
 
 def value_in(path: Path, name: str) -> str | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.operations.journal import Journal
     from mgmt.catalog.operations.outbox import SILENCE, Outbox
     from mgmt.catalog.operations.queue import ANY, NewJob, Queue, host_queue, target_of
+    from mgmt.catalog.operations.schedules import Schedules
     from mgmt.catalog.records.endpoint import EndpointRecord
     from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
     from mgmt.catalog.records.files import FileRecord
@@ -99,6 +100,7 @@ __all__ = [
     "RecoverRecord",
     "Role",
     "ScheduleRecord",
+    "Schedules",
     "Scope",
     "SearchRecord",
     "Status",
@@ -135,6 +137,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "operations.journal": ("Journal",),
     "operations.outbox": ("SILENCE", "Outbox"),
     "operations.queue": ("ANY", "NewJob", "Queue", "host_queue", "target_of"),
+    "operations.schedules": ("Schedules",),
     "records.endpoint": ("EndpointRecord",),
     "records.enums": ("FileStatus", "Location", "Place", "Role", "Scope", "Status"),
     "records.files": ("FileRecord",),
@@ -216,6 +219,13 @@ class Catalog:
         from mgmt.catalog.operations.queue import Queue
 
         return Queue(self.database)
+
+    @cached_property
+    def schedules(self) -> "Schedules":
+        """Commands that run at certain times."""
+        from mgmt.catalog.operations.schedules import Schedules
+
+        return Schedules(self.database)
 
     @cached_property
     def outbox(self) -> "Outbox":

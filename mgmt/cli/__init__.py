@@ -35,6 +35,7 @@ COMMANDS: Sections = {
         "doctor": "mgmt.cli.doctor",
     },
     "Automate": {
+        "schedule": "mgmt.cli.schedule",
         "worker": "mgmt.cli.worker",
         "queue": "mgmt.cli.queue",
         "run": "mgmt.cli.run_requested",

@@ -75,14 +75,23 @@ class App:
         """The configuration file in use. Raises ConfigurationError where the user has no home folder to hold it."""
         return Path(self._config_file) if self._config_file else default_path()
 
+    @property
+    def names_config(self) -> bool:
+        """Whether the user named the configuration file."""
+        return self._config_file is not None
+
+    @cached_property
+    def config_file(self) -> Path | None:
+        """The configuration file in use, also from another folder; None without a home folder to hold it."""
+        with suppress(ConfigurationError):
+            return self.config_path.absolute()
+        return None
+
     @cached_property
     def settings(self) -> Settings:
         """The settings of this run. Raises ConfigurationError, also for a missing file that the user named."""
         required = self._config_file is not None and not self.creates_config
-        path: Path | None = None
-        with suppress(ConfigurationError):  # without a home folder there is no file
-            path = self.config_path
-        found = load(self._flags, path, os.environ, required=required)
+        found = load(self._flags, self.config_file, os.environ, required=required)
         if found.notify is not None:
             from mgmt.services.steps.rules import parse_rules
 

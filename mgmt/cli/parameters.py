@@ -14,6 +14,9 @@ from mgmt.cli.render import safe
 from mgmt.config import parse_duration, parse_size
 from mgmt.errors import Interrupted, RefusedError
 
+_TEMPLATE = "mgmt.template"
+"""Where the defaults of a context keep the name of the template that they come from."""
+
 
 class Command(click.Command):
     """A command that refuses empty arguments and option values, such as `mgmt upload "$UNSET"`.
@@ -177,14 +180,24 @@ def chosen_host(given: str | None) -> str | None:
 
 
 def given(ctx: click.Context, allowed: Iterable[str]) -> dict[str, object]:
-    """The options among `allowed` that the user gave, for the record. A list, so that no secret is recorded."""
-    chosen = {}
+    """The options among `allowed` that the user gave, for the record, and the template that some come from.
+
+    A list, so that no secret is recorded.
+    """
+    template = (ctx.default_map or {}).get(_TEMPLATE)
+    chosen = {"template": template} if template is not None else {}
     for name in allowed:
         source = ctx.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP"):
             value = ctx.params[name]
             chosen[name] = value if isinstance(value, bool | int | float | str | dict | None) else _text(value)
     return chosen
+
+
+def note_template(ctx: click.Context, name: object) -> None:
+    """Let the record of the command of `ctx` say that options come from the template called `name`, if any does."""
+    if name is not None:
+        ctx.default_map = {**(ctx.default_map or {}), _TEMPLATE: name}
 
 
 def _text(value: object) -> object:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgmt.cli.app import App
-from mgmt.cli.parameters import confirm
+from mgmt.cli.parameters import confirm, note_template
 from mgmt.cli.render import Column
 from mgmt.cli.requests import words_for
 from mgmt.errors import MgmtError, NotFoundError, PartialError
@@ -82,6 +82,7 @@ def _run(ctx: click.Context, repeat: "Repeat") -> None:
         chosen = _command(ctx, repeat)
         words = words_for(chosen, repeat.arguments, repeat.names)
         with chosen.make_context(repeat.command, words, parent=ctx.find_root()) as context:
+            note_template(context, repeat.arguments.get("template"))
             chosen.invoke(context)
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgmt.cli.parameters import confirm, given, options
+from mgmt.cli.templates import with_template
 from mgmt.config import parse_duration
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
 
 if TYPE_CHECKING:
     from mgmt.cli.app import App
     from mgmt.services.run import Requested
+    from mgmt.services.steps.requests import Request, When
 
 FOLLOWING = ("verify", "free")
 """The commands that can follow an upload."""
@@ -67,11 +69,11 @@ def requestable(recorded: Sequence[str]) -> Callable[[Callable[..., Any]], Calla
         def run_or_request(*arguments: Any, **values: Any) -> Any:
             ctx = click.get_current_context()
             when = {name: values.pop(name, None) for name in ("later", "at", "after", "queue", "then")}
-            return _request(ctx, recorded, when) if any(when.values()) else command(*arguments, **values)
+            return _request(ctx, when) if any(when.values()) else command(*arguments, **values)
 
         update_wrapper(run_or_request, command)
         run_or_request.recorded = recorded  # type: ignore[attr-defined]
-        return options(*_WHEN)(run_or_request)
+        return options(*_WHEN, with_template)(run_or_request)
 
     return decorate
 
@@ -80,27 +82,18 @@ then = _THEN
 when = options(*_WHEN)
 
 
-def _request(ctx: click.Context, recorded: Sequence[str], when: Mapping[str, Any]) -> None:
-    from mgmt.services.steps.requests import Request, When, enqueue
+def _request(ctx: click.Context, when: Mapping[str, Any]) -> None:
+    from mgmt.services.steps.requests import When, enqueue
 
     app: App = ctx.obj
     command = str(ctx.info_name)
-    if ctx.params.get("dry_run"):
-        raise ConfigurationError("--dry-run shows what would happen now, not later", next_step=f"mgmt {command} -n ...")
-    names = _names(ctx)
+    names = names_of(ctx)
     if command == "upload" and not when["at"] and not when["after"]:
         _refuse_missing(names)
     if "yes" in ctx.params:
         confirm(f"Let {command} {' '.join(names) or 'all'} run later?", yes=bool(ctx.params["yes"]))
-    request = Request(
-        command=command,
-        names=names,
-        arguments=given(ctx, [name for name in recorded if name not in ("files_from", "null")]),
-        when=When(not_before=when["at"], after=when["after"], queue=when["queue"], then=when["then"] or ()),
-        attempts=app.attempts(),
-        store=app.settings.store_url() if command == "upload" else app.flags.get("store"),
-    )
-    made = enqueue(request, app.catalog)
+    chosen = When(not_before=when["at"], after=when["after"], queue=when["queue"], then=when["then"] or ())
+    made = enqueue(request_of(ctx, names, chosen, store=store_of(ctx)), app.catalog)
     if app.render.for_people:
         for operation in made:
             app.render.line(operation.operation_id)
@@ -109,10 +102,40 @@ def _request(ctx: click.Context, recorded: Sequence[str], when: Mapping[str, Any
         app.render.many(made, ())
 
 
-def _names(ctx: click.Context) -> list[str]:
-    """The targets that the command line and a list name; an option may choose others when the command runs."""
+def request_of(ctx: click.Context, names: Sequence[str], when: "When", store: str | None) -> "Request":
+    """The request to run the command of `ctx`, as parsed, on `names`."""
+    from mgmt.services.steps.requests import TEMPLATE, Request
+
+    recorded: Sequence[str] = getattr(ctx.command.callback, "recorded", ())
+    arguments = given(ctx, [name for name in recorded if name not in ("files_from", "null")])
+    template = arguments.get(TEMPLATE)
+    return Request(
+        command=str(ctx.info_name),
+        names=names,
+        arguments=arguments,
+        when=when,
+        attempts=ctx.obj.attempts(),
+        store=store,
+        template=str(template) if template is not None else None,
+    )
+
+
+def store_of(ctx: click.Context) -> str | None:
+    """The store that the command of `ctx` has to use later, whatever is configured then."""
+    app: App = ctx.obj
+    return app.settings.store_url() if ctx.info_name == "upload" else app.flags.get("store")
+
+
+def names_of(ctx: click.Context) -> list[str]:
+    """The targets that the command line and a list name; an option may choose others when the command runs.
+
+    Raises ConfigurationError if there is nothing to run later.
+    """
     from mgmt.services.steps.targets import read_list
 
+    if ctx.params.get("dry_run"):
+        next_step = f"mgmt {ctx.info_name} -n ..."
+        raise ConfigurationError("--dry-run shows what would happen now, not later", next_step=next_step)
     found = [*ctx.params.get("paths", ()), *ctx.params.get("names", ())]
     listed = ctx.params.get("files_from")
     if listed is not None:
@@ -144,7 +167,9 @@ def words_of(requested: "Requested", command: click.Command) -> list[str]:
 def words_for(command: click.Command, values: Mapping[str, object], names: Sequence[str]) -> list[str]:
     """The arguments of `command` with these values of its options, and these targets; it asks nothing."""
     by_name = {each.name: each for each in command.params if isinstance(each, click.Option)}
-    words = [word for name, value in values.items() for word in _words(by_name[name], value)]
+    # A template may have changed since; what it resolved to is among the values.
+    chosen = {name: value for name, value in values.items() if name != "template"}
+    words = [word for name, value in chosen.items() for word in _words(by_name[name], value)]
     if "yes" in by_name:
         words.append("--yes")
     return [*words, "--", *names] if names else words

@@ -1,7 +1,7 @@
 """`mgmt worker`."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -9,35 +9,74 @@ import click
 
 from mgmt.cli.app import App
 from mgmt.cli.parameters import Command
-from mgmt.errors import PartialError
+from mgmt.errors import ConfigurationError, PartialError
 
 if TYPE_CHECKING:
+    from mgmt.catalog import Wanted
     from mgmt.services.steps.delivery import Deliveries
     from mgmt.services.worker import WorkEvent
 
 
 @click.command("worker", cls=Command)
+@click.argument("install", required=False, type=click.Choice(["install"]), metavar="[ACTION]")
 @click.option("--slots", type=click.IntRange(1, 64), metavar="N", help="Operations at a time.  [default: processors]")
 @click.option("--queue", "queues", multiple=True, metavar="NAME", help="Serve only this queue; may be repeated.")
 @click.option(
     "--per-store", type=click.IntRange(1), metavar="N", help="Operations at a time on one store, of all workers."
 )
 @click.option("--until-empty", is_flag=True, help="End when nothing is left to run.")
-@click.pass_obj
-def command(app: App, slots: int | None, queues: tuple[str, ...], per_store: int | None, until_empty: bool) -> None:
-    """Run requested operations of this machine.
+@click.option("--systemd", is_flag=True, help="With install: write a service of systemd for this user.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    install: str | None,
+    slots: int | None,
+    queues: tuple[str, ...],
+    per_store: int | None,
+    until_empty: bool,
+    systemd: bool,
+) -> None:
+    """Run requested operations and schedules of this machine.
 
-    SIGTERM stops it: what runs goes on with the next worker. With -o jsonl each event is a line.
+    SIGTERM stops it: what runs goes on with the next worker. With -o jsonl each event is a line. The only ACTION is
+    `install`, which lets the system start it.
 
     \b
     Example:
       mgmt worker --slots 2
       mgmt worker --until-empty
+      mgmt worker install --systemd
     """
     from mgmt.catalog import ANY, Wanted, host_queue, this_host
+    from mgmt.cli.scheduled import requests_on
+    from mgmt.services.steps.timetable import Timetable
+
+    app: App = ctx.obj
+    if bool(install) != systemd or (install and until_empty):
+        next_step = "mgmt worker install --systemd\n# or: mgmt worker"
+        raise ConfigurationError("`install` and --systemd go together, without --until-empty", next_step=next_step)
+    if install:
+        _install(app, slots, queues, per_store)
+        return
+    wanted = Wanted(queues or (host_queue(this_host()), ANY), per_store)
+    timetable = Timetable(app.catalog, requests_on(ctx.find_root()), lambda text: app.progress.note(f"note: {text}"))
+    work(app, wanted, slots, until_empty=until_empty, tend=timetable)
+
+
+def _install(app: App, slots: int | None, queues: Sequence[str], per_store: int | None) -> None:
+    from mgmt.cli.installing import invocation, show_installed
+    from mgmt.services.units import install_worker
+
+    given = [f"--slots={slots}"] if slots is not None else []
+    given += [f"--queue={each}" for each in queues]
+    given += [f"--per-store={per_store}"] if per_store is not None else []
+    show_installed(app, install_worker(invocation(app), given))
+
+
+def work(app: App, wanted: "Wanted", slots: int | None, *, until_empty: bool, tend: Callable[[], None]) -> None:
+    """Run a worker of this `mgmt`, and show what it does. Raises PartialError if it ends with anything undone."""
     from mgmt.services.worker import Worker
 
-    wanted = Wanted(queues or (host_queue(this_host()), ANY), per_store)
     app.catalog.database.revision()  # what cannot be opened ends the command
     words = app.words()
 
@@ -48,11 +87,12 @@ def command(app: App, slots: int | None, queues: tuple[str, ...], per_store: int
 
     deliveries = _deliveries(app)
 
-    def tend() -> None:
+    def tend_all() -> None:
+        tend()
         if deliveries is not None:
             deliveries.tend()
 
-    worker = Worker(app.catalog, wanted, slots or os.cpu_count() or 1, run, tend)
+    worker = Worker(app.catalog, wanted, slots or os.cpu_count() or 1, run, tend_all)
     undone = 0
 
     def events() -> "Iterator[WorkEvent]":

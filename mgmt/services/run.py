@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mgmt.catalog import BatchRecord, Catalog, JobRecord, OperationRecord, Status, UploadRecord, this_host
 from mgmt.errors import MgmtError, NotFoundError, RefusedError
-from mgmt.services.steps.requests import ANYWHERE, FOLDER, KINDS, NAMES, THEN, WORKER, FanOut
+from mgmt.services.steps.requests import ANYWHERE, FOLDER, KINDS, NAMES, NO_OPTIONS, WORKER, FanOut
 from mgmt.words import shell_word
 
 
@@ -28,7 +28,7 @@ class Requested:
     @property
     def options(self) -> dict[str, object]:
         """Its recorded options by their names."""
-        return {name: value for name, value in self.operation.command_args.items() if name not in (NAMES, FOLDER, THEN)}
+        return {name: value for name, value in self.operation.command_args.items() if name not in NO_OPTIONS}
 
     @property
     def fan_out(self) -> FanOut | None:

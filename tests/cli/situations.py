@@ -95,6 +95,19 @@ def tampered(mgmt: Program) -> None:
     mgmt.records.change("""UPDATE operations SET "user" = 'somebody else'""")
 
 
+def scheduled(mgmt: Program) -> None:
+    nothing(mgmt)
+    mgmt.ok("schedule", "add", "nightly", "30 2 * * *", "--", "upload", "notes")
+
+
+def templates(mgmt: Program) -> None:
+    """The configuration file has a template."""
+    nothing(mgmt)
+    path = mgmt.home / "config" / "mgmt" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text('[templates.raw]\nlevel = "balanced"\n')
+
+
 def searched(mgmt: Program) -> None:
     """The catalog has an operation that may be pruned."""
     archived(mgmt)

@@ -111,6 +111,7 @@ def test_choices_are_those_of_the_catalog_and_the_settings() -> None:
         "storage_class": list(STORAGE_CLASSES),
         "dialect": ["sqlite", "postgresql"],
         "shell": ["bash", "zsh", "fish"],
+        "worker install": ["install"],
         "then": [each for each in KINDS if each in ("verify", "free")],
     }
     for path, command in {(): cli, **LEAVES}.items():

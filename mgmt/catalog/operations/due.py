@@ -14,10 +14,14 @@ from mgmt.catalog.records.process import this_host
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a worker serves: the names of queues, on its own machine, and how many operations a store may have."""
+    """What a worker serves: the names of queues, on its own machine, and how many operations a store may have.
+
+    With `schedule`, only what that one has requested.
+    """
 
     queues: Sequence[str]
     per_store: int | None = None
+    schedule: str | None = None
 
 
 def free_jobs(wanted: Wanted) -> Select[JobRecord]:
@@ -61,4 +65,5 @@ def served_by(wanted: Wanted) -> ColumnElement[bool]:
         or_(JobRecord.host.is_(None), JobRecord.host == this_host()),
         ~JobRecord.fanned_out,
         ~JobRecord.held,
+        *([JobRecord.schedule == wanted.schedule] if wanted.schedule is not None else []),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from mgmt.catalog import DownloadRecord, OperationRecord, UploadRecord, VerifyRecord
 from mgmt.errors import RefusedError
 from mgmt.services.steps.local_files import host
-from mgmt.services.steps.requests import ANYWHERE, FOLDER, KINDS, NAMES, SELECTIONS, THEN
+from mgmt.services.steps.requests import ANYWHERE, FOLDER, KINDS, NAMES, SCHEDULE, SELECTIONS, THEN
 
 _OF_SETTINGS = "completed_dir"
 """What an upload records of the settings besides its options."""
@@ -35,7 +35,7 @@ class Repeat:
     command: str
     names: Sequence[str]
     arguments: Mapping[str, object]
-    """Its options."""
+    """Its options, and the name of the template that some of them came from."""
     store: str | None = None
     """The store that it needs, if the record says so."""
     completed_dir: str | None = None
@@ -77,7 +77,7 @@ def repeat(operation: OperationRecord) -> Repeat:
     if operation.target_path is None:
         raise _refused(operation, "its target is not recorded", None)
     recorded = operation.command_args
-    left_out = {*SELECTIONS, NAMES, FOLDER, THEN, _OF_SETTINGS, "files_from"}
+    left_out = {*SELECTIONS, NAMES, FOLDER, THEN, SCHEDULE, _OF_SETTINGS, "files_from"}
     arguments = {name: value for name, value in recorded.items() if name not in left_out}
     name, folder = _name(operation), recorded.get(FOLDER)
     found = Repeat(

@@ -28,6 +28,13 @@ from mgmt.paths import canonical
 NAMES, FOLDER, THEN = "names", "cwd", "then"
 """Arguments of a requested operation: its targets, the folder it was requested in, and the commands that follow."""
 
+TEMPLATE, SCHEDULE = "template", "schedule"
+"""Arguments that say where an operation comes from: the name of a template; the name of a schedule, its time, and how
+many times before that were missed."""
+
+NO_OPTIONS = (NAMES, FOLDER, THEN, TEMPLATE, SCHEDULE)
+"""What is in the arguments of an operation and is no option of its command."""
+
 WORKER = "MGMT_WORKER"
 """The environment variable in which a worker tells its processes who they work for."""
 
@@ -91,6 +98,11 @@ class Request:
     template: str | None = None
     retry_of: str | None = None
     """The operation whose work it does again."""
+
+
+def operation_of(request: Request) -> OperationRecord:
+    """The operation that `request` asks for: a batch if it has not one target."""
+    return _jobs(request, None)[0].operation
 
 
 def enqueue(request: Request, catalog: Catalog) -> list[OperationRecord]:
@@ -211,6 +223,8 @@ def _following(request: Request, first: OperationRecord) -> list[NewJob]:
     for command in request.when.then:
         name = first.operation_id  # it names the archive that the upload makes
         arguments: dict[str, object] = {NAMES: [name], FOLDER: first.command_args[FOLDER]}
+        if (schedule := first.command_args.get(SCHEDULE)) is not None:
+            arguments[SCHEDULE] = schedule
         operation = KINDS[command](
             target_path=first.target_path,
             target_name=first.target_name,
