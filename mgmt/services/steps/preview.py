@@ -16,9 +16,10 @@ from mgmt.services.steps.conflicts import next_key, taken_by
 from mgmt.services.steps.finished import earlier_upload, explained, is_finished
 from mgmt.services.steps.indexes import any_index, look_up
 from mgmt.services.steps.interrupted import Left, what_is_left
+from mgmt.services.steps.local_copy import copy_path, unpublished_copy
 from mgmt.services.steps.local_files import claim, host
 from mgmt.services.steps.movable import completed_dir
-from mgmt.services.steps.move_original import PROVEN, changed, completed_path, same_as_archived
+from mgmt.services.steps.move_original import PROVEN, changed, completed_path, has_moved, lost, same_as_archived
 from mgmt.services.steps.plan import Plan, UploadOptions, plan_upload
 from mgmt.storage import ObjectStore, StoredObject
 
@@ -53,6 +54,8 @@ class Looking:
     """The targets that would be sent before, by key."""
     moved: set[str] = field(default_factory=set)
     """Where originals would have moved before."""
+    copies: set[str] = field(default_factory=set)
+    """The copies of archives that would have been kept before."""
 
 
 def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
@@ -109,16 +112,19 @@ def _resumed(left: UploadRecord, options: UploadOptions, at: Looking, folder: in
     if left.stage != PROVEN or at.catalog is None:
         return None
     target, moved_to = str(left.target_path), left.completed_dir_path
-    match what_is_left(left, options, at.store, folder):
-        case Left.REPLACED | Left.ASKED_OTHERWISE:
-            return None
-        case Left.TO_MOVE:
-            if not is_still_stored(left, at.store, at.catalog):
-                return None
-            to = None if options.keep else completed_dir(target, options.completed_dir, folder)
-            moved_to = None if to is None else moved_to or (None if left.skipped_count else _free_in(to, target, at))
-            if moved_to is not None and not same_as_archived(target, left, folder=folder):
-                raise changed(left)
+    what = what_is_left(left, options, at.store, folder)
+    stored = what in (Left.MOVED, Left.REPLACED) or _is_stored(left, at.store, at.catalog)
+    if stored and (copy := unpublished_copy(left)) is not None:
+        at.copies.add(copy)
+    if what in (Left.REPLACED, Left.ASKED_OTHERWISE) or not stored:
+        return None
+    if what is Left.MOVED and moved_to is not None and not has_moved(left):
+        raise lost(left)
+    if what is Left.TO_MOVE:
+        to = None if options.keep else completed_dir(target, options.completed_dir, folder)
+        moved_to = None if to is None or left.skipped_count else _announced(moved_to, to, target, at)
+        if moved_to is not None and not same_as_archived(target, left, folder=folder):
+            raise changed(left)
     return Preview(
         target=target,
         status=Status.PARTIAL if left.skipped_count else Status.SUCCESS,
@@ -133,8 +139,23 @@ def _resumed(left: UploadRecord, options: UploadOptions, at: Looking, folder: in
     )
 
 
+def _is_stored(left: UploadRecord, store: ObjectStore, catalog: Catalog) -> bool:
+    """Whether the archive of an interrupted upload is still there; presumed so of that in another store."""
+    return left.store != store.url or is_still_stored(left, store, catalog)
+
+
+def _announced(moved_to: str | None, folder: str, target: str, at: Looking) -> str:
+    """Where an interrupted upload would move its original: where it was going to, unless that name is taken by now."""
+    if moved_to is None:
+        return _free_in(folder, target, at)
+    taken = os.path.lexists(moved_to) or moved_to in at.moved
+    return _free_in(os.path.dirname(moved_to), target, at) if taken else moved_to
+
+
 def _first_key(target: str, plan: Plan, left: UploadRecord | None, at: Looking) -> str:
     """The key that an upload would try first: that of an interrupted or failed upload of the same, if there is one."""
+    if left is not None and left.stage == PROVEN:  # it ends, and another one follows
+        return plan.key
     if left is not None and left.s3_object_key is not None:
         return left.s3_object_key if is_for(left, at.store, plan.key) else plan.key
     history = at.catalog.metadata.get_upload_history(target, host()) if at.catalog is not None else []
@@ -182,6 +203,8 @@ def _planned(target: str, plan: Plan, key: str, options: UploadOptions, at: Look
         else:
             found = replace(found, bytes=0, requests=4, error_message="the same contents are archived already")
             break
+    if options.keep_archive is not None:
+        at.copies.add(copy_path(options.keep_archive, key, at.copies))
     at.sent.setdefault(key, target)
     at.moved.add(found.moved_to or "")
     return replace(found, object=at.store.location(key))
