@@ -185,6 +185,11 @@ def unmoved_and_its_place_taken(mgmt: Program) -> list[str]:
     return words
 
 
+def finished_with_a_part_and_a_typo(mgmt: Program) -> list[str]:
+    words = finished(mgmt)
+    return [*words, "photos/one.jpg", "photos/typo"]
+
+
 def unmoved_partial(mgmt: Program) -> list[str]:
     os.mkfifo(folder(mgmt) / "fifo")
     killed(mgmt, "upload", "photos", at="mgmt.services.upload.finish_upload")
@@ -211,6 +216,7 @@ SITUATIONS = (
     unmoved, unmoved_keep, unmoved_tagged, unmoved_changed, unmoved_archive_gone, unmoved_partial, moved,
     moved_and_replaced, _killed_at("mgmt.services.upload.put_index"), _killed_at("mgmt.services.upload.record_proven"),
     renamed_and_killed, killed_and_recovered, moved_and_lost, unmoved_and_lost, unmoved_and_its_place_taken,
+    finished_with_a_part_and_a_typo,
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from mgmt.services.steps.local_files import claim, host
 from mgmt.services.steps.movable import completed_dir
 from mgmt.services.steps.move_original import PROVEN, changed, completed_path, has_moved, lost, same_as_archived
 from mgmt.services.steps.plan import Plan, UploadOptions, plan_upload
+from mgmt.services.steps.targets import folders_above, was_part
 from mgmt.storage import ObjectStore, StoredObject
 
 
@@ -56,6 +57,8 @@ class Looking:
     """Where originals would have moved before."""
     copies: set[str] = field(default_factory=set)
     """The copies of archives that would have been kept before."""
+    wholes: dict[str, tuple[Preview, UploadRecord | None]] = field(default_factory=dict)
+    """What would have moved before, or has, by its path; with the upload that has archived it, if there is one."""
 
 
 def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
@@ -63,9 +66,25 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
 
     Raises the error that the upload would end with.
     """
+    if at.wholes and (whole := _whole(path, at)) is not None:
+        return whole
+    return _alone(path, options, at)
+
+
+def _whole(path: str, at: Looking) -> Preview | None:
+    """What would be done before with a folder that stands for `path`, too (see `unless_part_of_another`)."""
+    for above, inside in folders_above(path):
+        if above in at.wholes:
+            found, made = at.wholes[above]
+            if os.path.lexists(path) if made is None or at.catalog is None else was_part(inside, made, at.catalog):
+                return found
+    return None
+
+
+def _alone(path: str, options: UploadOptions, at: Looking) -> Preview:
     done = earlier_upload(path, options, at.store, at.catalog) if at.catalog is not None else None
     if done is not None and at.catalog is not None and is_finished(done, at.store, at.catalog):
-        return Preview(
+        found = Preview(
             target=str(done.target_path),
             status=Status.SUCCESS,
             files=done.file_count or 0,
@@ -77,10 +96,14 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
             moved_to=None,
             error_message="archived already",
         )
+        at.wholes[found.target] = found, done
+        return found
     with held_parent(path) as (target, folder):
         left = _interrupted(target, at)
         if left is not None and (resumed := _resumed(left, options, at, folder)) is not None:
             at.moved.add(resumed.moved_to or "")
+            if resumed.moved_to is not None:
+                at.wholes[target] = resumed, left
             return resumed
         try:
             plan = plan_upload(target, options, at.store, at.catalog, folder)
@@ -91,6 +114,8 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
             raise MgmtError(f"{closed[0].path} cannot be archived: {closed[0].reason}")
         plan = replace(plan, completed_dir=None if skipped else plan.completed_dir)
         planned = _planned(target, plan, _first_key(target, plan, left, at), options, at)
+    if planned.moved_to is not None:
+        at.wholes[target] = planned, None
     if not skipped or planned.status is Status.CANCELLED:
         return planned
     return replace(planned, status=Status.PARTIAL, left_out=len(skipped), error_message=_left_out(len(skipped)))
