@@ -139,17 +139,17 @@ def _resumed(left: UploadRecord, options: UploadOptions, at: Looking, folder: in
     target, moved_to = str(left.target_path), left.completed_dir_path
     what = what_is_left(left, options, at.store, folder)
     stored = what in (Left.MOVED, Left.REPLACED) or _is_stored(left, at.store, at.catalog)
+    if what is Left.TO_MOVE and stored:
+        to = None if options.keep else completed_dir(target, options.completed_dir, folder)
+        moved_to = None if to is None or left.skipped_count else _announced(moved_to, to, target, at)
     if stored and (copy := unpublished_copy(left)) is not None:
         at.copies.add(copy)
     if what in (Left.REPLACED, Left.ASKED_OTHERWISE) or not stored:
         return None
     if what is Left.MOVED and moved_to is not None and not has_moved(left):
         raise lost(left)
-    if what is Left.TO_MOVE:
-        to = None if options.keep else completed_dir(target, options.completed_dir, folder)
-        moved_to = None if to is None or left.skipped_count else _announced(moved_to, to, target, at)
-        if moved_to is not None and not same_as_archived(target, left, folder=folder):
-            raise changed(left)
+    if what is Left.TO_MOVE and moved_to is not None and not same_as_archived(target, left, folder=folder):
+        raise changed(left)
     return Preview(
         target=target,
         status=Status.PARTIAL if left.skipped_count else Status.SUCCESS,

@@ -1,6 +1,8 @@
 """The copy that `--keep-archive` makes: that its name is taken has nothing to do with the key."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,13 @@ def test_a_copy_of_a_killed_upload_takes_the_name_from_the_next_one(mgmt: Progra
     for last in (["-n"], []):
         assert mgmt.run("upload", "notes", "--keep-archive", "../kept", "--tag", "a=b", *last).returncode == 10
     assert os.listdir(mgmt.home / "kept") == ["notes.tar.gz"]
+
+
+def test_a_resumed_upload_that_fails_before_its_copy_has_a_name_takes_none(mgmt: Program) -> None:
+    (mgmt.work / "twin").mkdir()
+    shutil.copy2(mgmt.work / "notes", mgmt.work / "twin" / "notes")
+    killed(mgmt, "upload", "notes", "--keep-archive", "../kept", at="mgmt.services.upload.finish_upload")
+    (mgmt.work / "completed").write_text("not a folder")
+    for last in (["-n"], []):
+        done = mgmt.run("-o", "jsonl", "upload", "notes", "twin/notes", "--keep-archive", "../kept", *last)
+        assert [json.loads(each)["status"] for each in done.stdout.splitlines()] == ["failed", "success"], done
