@@ -46,7 +46,14 @@ from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import any_index, as_sent, finish_index, look_up
 from mgmt.services.steps.interrupted import SupersededError, resume_proven
 from mgmt.services.steps.leftovers import remove_replaced_index
-from mgmt.services.steps.local_copy import CopyTakenError, announce_copy, local_copy, on_disk, remove_copy
+from mgmt.services.steps.local_copy import (
+    CopyTakenError,
+    announce_copy,
+    local_copy,
+    on_disk,
+    remove_copy,
+    removed_on_failure,
+)
 from mgmt.services.steps.local_files import claim
 from mgmt.services.steps.move_original import PROVEN, SENDING, SENT, finish_upload
 from mgmt.services.steps.orphans import abort_orphans
@@ -88,7 +95,8 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
             with context.catalog.journal.record(asked, claim=claim(target)) as record:
                 if record.stage == PROVEN:
                     remove_abandoned_scratch()
-                    again = resume_proven(record, options, store, folder, context)
+                    with removed_on_failure(record):
+                        again = resume_proven(record, options, store, folder, context)
                     context.catalog.journal.checkpoint()
                 else:
                     try:

@@ -4,6 +4,7 @@ The record says where the copy will be before anything is written; the copy gets
 """
 
 import os
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 from mgmt.archive import fsync_folder, make_folders, partial_name, rename_noreplace
 from mgmt.catalog import UploadRecord
-from mgmt.errors import ConflictError, RefusedError
+from mgmt.errors import BusyError, CatalogError, ConflictError, RefusedError
 from mgmt.paths import folder_to_make, longest_name
 from mgmt.services.steps.local_files import token
 
@@ -80,6 +81,20 @@ def unpublished_copy(record: UploadRecord) -> str | None:
     return path
 
 
+def is_published(record: UploadRecord) -> bool:
+    """Whether the announced copy has its name: what is there may be another file, if its name was taken."""
+    path = record.compressed_file_path
+    if path is None or not os.path.lexists(path):
+        return False
+    found = os.lstat(path)
+    return stat.S_ISREG(found.st_mode) and found.st_size == record.compressed_size
+
+
+def is_kept(record: UploadRecord) -> bool:
+    """Whether the announced copy is there, under its name or before it gets that."""
+    return record.compressed_file_path is not None and (os.path.lexists(_temporary(record)) or is_published(record))
+
+
 def publish_copy(record: UploadRecord) -> None:
     """Give the announced copy its name unless that is done. Raises CopyTakenError; the copy is removed then."""
     path = record.compressed_file_path
@@ -98,6 +113,18 @@ def remove_copy(record: UploadRecord) -> None:
         with suppress(FileNotFoundError):
             os.unlink(_temporary(record))
         record.compressed_file_path = None
+
+
+@contextmanager
+def removed_on_failure(record: UploadRecord) -> Iterator[None]:
+    """Remove what was written of the announced copy when the block fails, and the operation with it."""
+    try:
+        yield
+    except (CatalogError, BusyError):  # it does not end here: it is resumed, or another process has it
+        raise
+    except BaseException:
+        remove_copy(record)
+        raise
 
 
 def _taken(path: str) -> CopyTakenError:

@@ -16,7 +16,7 @@ from mgmt.errors import (
     SourceChangedError,
 )
 from mgmt.paths import held_folder, split_name
-from mgmt.services.steps.local_copy import GZIP, publish_copy
+from mgmt.services.steps.local_copy import GZIP, is_published, publish_copy
 from mgmt.services.steps.local_files import describe, host, is_in
 from mgmt.signals import finish_first
 from mgmt.words import shell_word
@@ -93,7 +93,7 @@ def finish_upload(record: UploadRecord, catalog: Catalog, folder: int | None = N
         _note_former_copy(record, catalog)
         if completed is not None:
             _record_completed(record, completed, is_free, catalog)
-        if record.compressed_file_path is not None and os.path.lexists(record.compressed_file_path):
+        if record.compressed_file_path is not None and is_published(record):
             _record_kept(record, record.compressed_file_path, catalog)
         if record.skipped_count:
             left_out = f"{record.skipped_count} left out, so the original stays where it is"

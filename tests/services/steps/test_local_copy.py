@@ -117,3 +117,18 @@ def test_a_resumed_upload_that_fails_before_its_copy_has_a_name_takes_none(mgmt:
     for last in (["-n"], []):
         done = mgmt.run("-o", "jsonl", "upload", "notes", "twin/notes", "--keep-archive", "../kept", *last)
         assert [json.loads(each)["status"] for each in done.stdout.splitlines()] == ["failed", "success"], done
+    assert os.listdir(mgmt.home / "kept") == ["notes.tar.gz"]
+
+
+def test_a_copy_that_a_kill_has_removed_is_made_again_or_missed(mgmt: Program) -> None:
+    """Killed when the archive is proven, and again when the copy was removed because its name was taken meanwhile."""
+    words = ("upload", "notes", "--keep-archive", "../kept")
+    killed(mgmt, *words, at="mgmt.services.upload.finish_upload")
+    path = taken(mgmt)
+    killed(mgmt, *words, at="mgmt.services.steps.local_copy.remove_copy", after=True)
+    assert os.listdir(mgmt.home / "kept") == ["notes.tar.gz"]
+    refused(mgmt)
+    assert mgmt.json("ls", "--location", "local")[0]["name"] == "notes"
+    path.unlink()
+    mgmt.ok(*words)
+    assert path.read_bytes() == (mgmt.home / "store" / "notes.tar.gz").read_bytes()
