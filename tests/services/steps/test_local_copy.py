@@ -17,6 +17,7 @@ POLICIES = ("error", "skip", "rename")
 def mgmt(on_directory: Program) -> Program:
     (on_directory.work / "notes").write_text("precious")
     (on_directory.home / "kept").mkdir()
+    on_directory.records.wait()  # it exists before a child is forked
     return on_directory
 
 
