@@ -203,6 +203,12 @@ def renamed_and_killed(mgmt: Program) -> list[str]:
     return words
 
 
+def renamed_and_killed_and_changed(mgmt: Program) -> list[str]:
+    words = renamed_and_killed(mgmt)
+    (mgmt.work / "photos" / "one.jpg").write_text("changed")
+    return words[:1]
+
+
 def killed_and_recovered(mgmt: Program) -> list[str]:
     words = _killed_at("mgmt.services.upload.record_proven")(mgmt)
     mgmt.ok("recover")
@@ -216,7 +222,7 @@ SITUATIONS = (
     unmoved, unmoved_keep, unmoved_tagged, unmoved_changed, unmoved_archive_gone, unmoved_partial, moved,
     moved_and_replaced, _killed_at("mgmt.services.upload.put_index"), _killed_at("mgmt.services.upload.record_proven"),
     renamed_and_killed, killed_and_recovered, moved_and_lost, unmoved_and_lost, unmoved_and_its_place_taken,
-    finished_with_a_part_and_a_typo,
+    finished_with_a_part_and_a_typo, renamed_and_killed_and_changed,
 )  # fmt: skip
 
 

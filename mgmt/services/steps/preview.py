@@ -14,6 +14,7 @@ from mgmt.services.steps.adoption import contradiction, is_still_stored, proven_
 from mgmt.services.steps.archived import is_for, may_be_continued
 from mgmt.services.steps.conflicts import next_key, taken_by
 from mgmt.services.steps.finished import earlier_upload, explained, is_finished
+from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import any_index, look_up
 from mgmt.services.steps.interrupted import Left, what_is_left
 from mgmt.services.steps.local_copy import copy_path, unpublished_copy
@@ -21,6 +22,7 @@ from mgmt.services.steps.local_files import claim, host
 from mgmt.services.steps.movable import completed_dir
 from mgmt.services.steps.move_original import PROVEN, changed, completed_path, has_moved, lost, same_as_archived
 from mgmt.services.steps.plan import Plan, UploadOptions, plan_upload
+from mgmt.services.steps.resolve import archive_id
 from mgmt.services.steps.targets import folders_above, was_part
 from mgmt.storage import ObjectStore, StoredObject
 
@@ -113,7 +115,7 @@ def _alone(path: str, options: UploadOptions, at: Looking) -> Preview:
         if closed and not stat.S_ISDIR(os.stat(os.path.basename(target), dir_fd=folder).st_mode):
             raise MgmtError(f"{closed[0].path} cannot be archived: {closed[0].reason}")
         plan = replace(plan, completed_dir=None if skipped else plan.completed_dir)
-        planned = _planned(target, plan, _first_key(target, plan, left, at), options, at)
+        planned = _planned(target, plan, _first_key(target, plan, left, options, at), options, at)
     if planned.moved_to is not None:
         at.wholes[target] = planned, None
     if not skipped or planned.status is Status.CANCELLED:
@@ -177,17 +179,30 @@ def _announced(moved_to: str | None, folder: str, target: str, at: Looking) -> s
     return _free_in(os.path.dirname(moved_to), target, at) if taken else moved_to
 
 
-def _first_key(target: str, plan: Plan, left: UploadRecord | None, at: Looking) -> str:
+def _first_key(target: str, plan: Plan, left: UploadRecord | None, options: UploadOptions, at: Looking) -> str:
     """The key that an upload would try first: that of an interrupted or failed upload of the same, if there is one."""
     if left is not None and left.stage == PROVEN:  # it ends, and another one follows
         return plan.key
     if left is not None and left.s3_object_key is not None:
-        return left.s3_object_key if is_for(left, at.store, plan.key) else plan.key
+        resumed = is_for(left, at.store, plan.key) and not _has_made_another(left, plan.tree, options, at)
+        return left.s3_object_key if resumed else plan.key
     history = at.catalog.metadata.get_upload_history(target, host()) if at.catalog is not None else []
     earlier = next((each for each in history if each is not left), None)
     if at.catalog is None or earlier is None or not may_be_continued(earlier, at.store, plan.key, at.catalog):
         return plan.key
     return earlier.s3_object_key or plan.key
+
+
+def _has_made_another(left: UploadRecord, tree: Tree, options: UploadOptions, at: Looking) -> bool:
+    """Whether an interrupted upload has completed its archive, and `tree` has changed since: another upload follows."""
+    existing = look_up(at.store, str(left.s3_object_key)) if left.archive_id is None else None
+    if existing is None or existing.metadata.get(OPERATION) != archive_id(left):
+        return False
+    try:
+        _compare(existing, tree, options, at)
+    except ConflictError:
+        return True
+    return False
 
 
 def _free_in(folder: str, target: str, at: Looking) -> str:
