@@ -184,7 +184,7 @@ def new_bucket() -> Callable[[Server], str]:
 
     def make(server: Server) -> str:
         name = f"bucket-{os.getpid()}-{next(_bucket_numbers)}"
-        server.client().create_bucket(Bucket=name)
+        server.create_bucket(name)
         return name
 
     return make
