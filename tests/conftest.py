@@ -48,6 +48,11 @@ _garbage = warm.Garbage()
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    _garbage.keep()
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_runtest_logfinish() -> None:
     _garbage.collect()
 
