@@ -3,7 +3,8 @@
 import itertools
 import json
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,10 @@ from tests.program import Program
 from tests.servers import Server
 
 _bucket_numbers = itertools.count(1)
+
+CATALOG = Path(__file__).parent / "catalog"
+EACH = 4
+"""Of how many variants of a test with a PostgreSQL catalog one is tried by default; `make torture` tries all."""
 
 # No example has to be quick: the machine may be slow, or busy.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,6 +45,11 @@ def _share_models_and_statements() -> Iterator[None]:
 
 
 _garbage = warm.Garbage()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    _garbage.keep()
 
 
 @pytest.hookimpl(trylast=True)
@@ -115,6 +125,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("postgresql")
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
+    for item in _repeated_with_postgresql(item for item in functions if item not in left_out):
+        item.add_marker(pytest.mark.torture)
+
+
+def _repeated_with_postgresql(functions: Iterable[pytest.Function]) -> Iterator[pytest.Function]:
+    """What is tried with both kinds of catalog, except for the first and each further `EACH` of a test.
+
+    Tests of the catalog are not among them: no other part of mgmt knows which kind it has.
+    """
+    variants: dict[tuple[Path, str], dict[str, list[pytest.Function]]] = defaultdict(lambda: defaultdict(list))
+    for item in functions:
+        kind = _catalog_kind(item)
+        if isinstance(kind, str) and CATALOG not in item.path.parents and not item.get_closest_marker("torture"):
+            variants[item.path, item.originalname][kind].append(item)
+    for kinds in variants.values():
+        if kinds["sqlite"]:
+            yield from (item for number, item in enumerate(kinds["postgresql"]) if number % EACH)
 
 
 def _catalog_kind(item: pytest.Function) -> object:
@@ -162,7 +189,7 @@ def new_bucket() -> Callable[[Server], str]:
 
     def make(server: Server) -> str:
         name = f"bucket-{os.getpid()}-{next(_bucket_numbers)}"
-        server.client().create_bucket(Bucket=name)
+        server.create_bucket(name)
         return name
 
     return make

@@ -39,6 +39,9 @@ from mgmt.catalog.db.engine import BUSY_SECONDS
 GROWTH = 48 << 20
 """Bytes after which garbage is collected."""
 
+M_ARENA_MAX = -8
+"""See mallopt(3)."""
+
 MOST_STATEMENTS = 5000
 
 
@@ -112,7 +115,15 @@ class Garbage:
 
     def __init__(self) -> None:
         self._before = _resident()
-        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc
+        system = ctypes.CDLL(None)
+        self._trim = getattr(system, "malloc_trim", None)  # glibc
+        if self._trim is not None:
+            system.mallopt(M_ARENA_MAX, 1)  # each thread of an upload would leave a part of its own arena in use
+
+    def keep(self) -> None:
+        """Leave what there is now, all collected tests and imported modules, out of any later collection."""
+        gc.collect()
+        gc.freeze()
 
     def collect(self) -> None:
         """Give memory back, unless there is little to give. Called after each test."""

@@ -188,20 +188,24 @@ def _targets(app: App, named: Sequence[str], options: "UploadOptions") -> list[s
     """Each of the targets once, in order.
 
     One inside another is a part of that, and is gone when that has been moved. With `keep` it is a target of its own,
-    and with `skip`, after all others: what it is a part of may be skipped.
+    and with `skip`, after all others: what it is a part of may be skipped. So it is if it does not exist: it is done
+    only if what it would be in was archived with it.
     """
     from mgmt.services.steps.targets import inside_another, once_each
 
     found = once_each(named)
-    # One that does not exist is no part, unless what it would be in has been archived already.
     within = {} if options.keep else inside_another(found)
+    # One that does not exist is no part, unless what it would be in has been archived already.
     inside = {part: whole for part, whole in within.items() if os.path.lexists(part) or not os.path.lexists(whole)}
+    others = [target for target in found.values() if target not in inside]
     if options.on_conflict == OnConflict.SKIP:
-        return [*(target for target in found.values() if target not in inside), *inside]
-    for part, whole in list(inside.items())[:1]:
-        others = f", as are {len(inside) - 1} more targets in others" if len(inside) > 1 else ""
-        app.progress.note(f"note: {part} is in {whole}, and is archived as a part of it only{others}")
-    return [target for target in found.values() if target not in inside]
+        return [*others, *inside]
+    gone = [part for part in inside if not os.path.lexists(part)]
+    for part, whole in [each for each in inside.items() if each[0] not in gone][:1]:
+        count = len(inside) - len(gone) - 1
+        more = f", as are {count} more targets in others" if count else ""
+        app.progress.note(f"note: {part} is in {whole}, and is archived as a part of it only{more}")
+    return [*others, *gone]
 
 
 def _foreseen(found: "Preview") -> list[str]:

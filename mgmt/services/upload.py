@@ -46,7 +46,14 @@ from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import any_index, as_sent, finish_index, look_up
 from mgmt.services.steps.interrupted import SupersededError, resume_proven
 from mgmt.services.steps.leftovers import remove_replaced_index
-from mgmt.services.steps.local_copy import announce_copy, local_copy, on_disk, remove_copy
+from mgmt.services.steps.local_copy import (
+    CopyTakenError,
+    announce_copy,
+    local_copy,
+    on_disk,
+    remove_copy,
+    removed_on_failure,
+)
 from mgmt.services.steps.local_files import claim
 from mgmt.services.steps.move_original import PROVEN, SENDING, SENT, finish_upload
 from mgmt.services.steps.orphans import abort_orphans
@@ -89,7 +96,8 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
             with context.catalog.journal.record(asked, claim=claim(target)) as record:
                 if record.stage == PROVEN:
                     remove_abandoned_scratch()
-                    again = resume_proven(record, options, store, folder, context)
+                    with removed_on_failure(record):
+                        again = resume_proven(record, options, store, folder, context)
                     context.catalog.journal.checkpoint()
                 else:
                     try:
@@ -123,6 +131,8 @@ class _Upload:
         """Archive the target. With `--on-conflict skip`, cancel the operation when the key is taken."""
         try:
             self._archive()
+        except CopyTakenError:
+            raise
         except ConflictError as exc:
             if self.options.on_conflict != OnConflict.SKIP:
                 raise
@@ -137,21 +147,28 @@ class _Upload:
             record.s3_object_key = key
             record.index_key = index_key(key, archive_id(record))
             try:
-                if self.options.keep_archive is not None:
-                    announce_copy(record, self.options.keep_archive, key)
                 with self.context.catalog.transaction():
                     source = note_pending(record, self.plan, self.context.catalog)
                 existing = look_up(self.store, key)
                 if existing is None:
+                    self._announce_copy(key)
                     source.status = FileStatus.UPLOADING
                     self._send(key, record.index_key)
                 else:
                     self._adopt(existing)
                 return
+            except CopyTakenError:
+                raise
             except ConflictError:
                 if self.options.on_conflict != OnConflict.RENAME:
                     raise
                 key = next_key(self.plan.key, key)
+
+    def _announce_copy(self, key: str) -> None:
+        """Record where the copy will be, if one is to be kept: as late as this, when `key` is known to be the one."""
+        if self.options.keep_archive is not None:
+            announce_copy(self.record, self.options.keep_archive, key)
+            self._checkpoint()
 
     def _first_key(self) -> str:
         """The key to use. What an earlier run of this upload left in the store unproven is taken over."""
@@ -278,7 +295,9 @@ class _Upload:
             if hashed.digest != (known.digest if known is not None else index.end.digest):
                 self._leave_to_others(existing)
                 raise taken_by_other_contents(record, store, existing.key, known, self.context.catalog)
-            record.proof = self._prove_existing(existing, index, hashed, known)
+            proof = self._prove_existing(existing, index, hashed, known)
+            self._announce_copy(existing.key)
+            record.proof = proof
             if record.upload_id is not None:
                 with unless_refused("an interrupted upload", self.context.progress):
                     store.abort(existing.key, record.upload_id)

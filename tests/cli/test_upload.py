@@ -166,6 +166,30 @@ def moved_and_replaced(mgmt: Program) -> list[str]:
     return words
 
 
+def moved_and_lost(mgmt: Program) -> list[str]:
+    words = moved(mgmt)
+    (mgmt.work / "completed" / "photos").rename(mgmt.work / "elsewhere")
+    return words
+
+
+def unmoved_and_lost(mgmt: Program) -> list[str]:
+    words = unmoved(mgmt)
+    (mgmt.work / "photos").rename(mgmt.work / "elsewhere")
+    return words
+
+
+def unmoved_and_its_place_taken(mgmt: Program) -> list[str]:
+    words = unmoved(mgmt)
+    (mgmt.work / "completed").mkdir()
+    (mgmt.work / "completed" / "photos").write_text("another")
+    return words
+
+
+def finished_with_a_part_and_a_typo(mgmt: Program) -> list[str]:
+    words = finished(mgmt)
+    return [*words, "photos/one.jpg", "photos/typo"]
+
+
 def unmoved_partial(mgmt: Program) -> list[str]:
     os.mkfifo(folder(mgmt) / "fifo")
     killed(mgmt, "upload", "photos", at="mgmt.services.upload.finish_upload")
@@ -177,6 +201,12 @@ def renamed_and_killed(mgmt: Program) -> list[str]:
     killed(mgmt, "upload", *words, at="mgmt.services.upload.record_proven")
     (mgmt.home / "store" / "photos.tar.gz").unlink()
     return words
+
+
+def renamed_and_killed_and_changed(mgmt: Program) -> list[str]:
+    words = renamed_and_killed(mgmt)
+    (mgmt.work / "photos" / "one.jpg").write_text("changed")
+    return words[:1]
 
 
 def killed_and_recovered(mgmt: Program) -> list[str]:
@@ -191,7 +221,8 @@ SITUATIONS = (
     one_key_same_contents, one_key_other_contents, one_key_skip, one_key_rename, one_place_for_all,
     unmoved, unmoved_keep, unmoved_tagged, unmoved_changed, unmoved_archive_gone, unmoved_partial, moved,
     moved_and_replaced, _killed_at("mgmt.services.upload.put_index"), _killed_at("mgmt.services.upload.record_proven"),
-    renamed_and_killed, killed_and_recovered,
+    renamed_and_killed, killed_and_recovered, moved_and_lost, unmoved_and_lost, unmoved_and_its_place_taken,
+    finished_with_a_part_and_a_typo, renamed_and_killed_and_changed,
 )  # fmt: skip
 
 

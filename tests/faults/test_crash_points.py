@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.catalog import HEAD
-from tests.catalogs import SQLITE, Catalogs
+from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.faults.crash_points import killed_at, points, require_strace
 from tests.faults.history import look, violations
@@ -21,8 +21,8 @@ from tests.faults.test_upgrade import old_catalog, state
 from tests.program import Program
 from tests.servers import Server
 
-SQLITE_POINTS, POSTGRESQL_POINTS = 5, 3
-"""Points tried by default in each scenario, chosen at random: with SQLite and with PostgreSQL."""
+POINTS = 3
+"""Points tried by default in each scenario, chosen at random."""
 
 
 def make_originals(program: Program) -> None:
@@ -161,7 +161,7 @@ def test_a_kill_at_any_system_call_breaks_no_promise(
     rehearsed = beginning(scenario)
     tried = points(rehearsed, scenario.command, rehearsed.home / "log")
     if few:
-        tried = random.Random(scenario.name).sample(tried, SQLITE_POINTS if catalogs is SQLITE else POSTGRESQL_POINTS)
+        tried = random.Random(scenario.name).sample(tried, POINTS)
     kills, broken = 0, []
     for number, point in enumerate(tried):
         program = beginning(scenario)
@@ -203,7 +203,7 @@ def test_an_upgrade_killed_at_any_system_call_can_be_run_again(few: bool, tmp_pa
     begin()
     tried = points(program, upgrade, tmp_path / "log")
     if few:
-        tried = random.Random("upgrade").sample(tried, SQLITE_POINTS)
+        tried = random.Random("upgrade").sample(tried, POINTS)
     kills = 0
     for point in tried:
         begin()

@@ -1,7 +1,8 @@
-"""Commands of mgmt in forked children: as cheap as in this process, as isolated as in one of their own.
+"""Commands of mgmt that run to the end in this process, or that are killed or stopped in a forked child.
 
 A child may be killed, or stopped until it is resumed, at one of its steps: an access to a file or to the store, or the
-beginning or the end of a transaction.
+beginning or the end of a transaction. A fork takes longer than most commands, so that only those have a child that
+cannot do without: what is cut off, or runs on another host.
 """
 
 import fcntl
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from tests.catalogs import Catalog, PostgreSQLCatalog, SQLiteCatalog
+from tests.forked import ESCAPED
 from tests.hosts import become
 from tests.program import Done, Program
 
@@ -190,8 +192,12 @@ class Runner:
         return Child(words, pid, output, errors, self.catalog, held)
 
     def run(self, words: Sequence[str]) -> Done:
-        """Run a command to the end."""
-        return self.start(words).wait()
+        """Run a command to the end, in this process."""
+        program = replace(self.program, environment={**self.program.environment, "MGMT_CATALOG": self.catalog.url})
+        try:
+            return program.run(*words)
+        except Exception as error:
+            return Done(ESCAPED, "", f"Traceback: escaped: {error!r}")
 
 
 def _become_command(
@@ -204,7 +210,7 @@ def _become_command(
     steps: _Steps,
 ) -> None:
     """Never returns to the test: this process always exits here."""
-    status = 70
+    status = ESCAPED
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

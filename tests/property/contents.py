@@ -302,10 +302,13 @@ class World:
         before = Before(self, words)
         self.was_cut = self.was_cut or number != 0
         self.runner.catalog = self.catalog
-        child = self.runner.start(words, host=host, moment=moment, number=number)
-        if others:
-            self._meanwhile(before, child, others)
-        done = child.wait()
+        if number == 0 and host is None:
+            done = self.runner.run(words)
+        else:
+            child = self.runner.start(words, host=host, moment=moment, number=number)
+            if others:
+                self._meanwhile(before, child, others)
+            done = child.wait()
         self.statuses.append(done.returncode)
         if done.returncode == -signal.SIGKILL:
             self.cut_off += 1

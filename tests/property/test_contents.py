@@ -315,7 +315,7 @@ def worlds(request: pytest.FixtureRequest, folder: Path, catalogs: Catalogs, mon
 @pytest.mark.parametrize(
     ("worlds", "examples"),
     [
-        ("directory", 20),
+        ("directory", 12),
         pytest.param("seaweed", 8, marks=pytest.mark.sqlite),
         pytest.param("rclone", 8, marks=pytest.mark.sqlite),
     ],

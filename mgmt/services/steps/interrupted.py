@@ -26,7 +26,7 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.dead_host import finish_elsewhere, give_up_elsewhere, is_out_of_reach
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import look_up
-from mgmt.services.steps.local_copy import remove_copy
+from mgmt.services.steps.local_copy import is_kept, remove_copy
 from mgmt.services.steps.local_files import host, is_in, token
 from mgmt.services.steps.movable import completed_dir
 from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upload, same_as_archived
@@ -155,6 +155,8 @@ def what_is_left(record: UploadRecord, options: UploadOptions, store: ObjectStor
         return Left.REPLACED
     wanted = (store.url, key_of(target, options))
     if (record.store, record.requested_key or record.s3_object_key) != wanted or not asks_the_same(options, record):
+        return Left.ASKED_OTHERWISE
+    if options.keep_archive is not None and not is_kept(record):  # it was removed, and then mgmt was killed again
         return Left.ASKED_OTHERWISE
     return Left.TO_MOVE
 

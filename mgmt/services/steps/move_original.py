@@ -16,7 +16,7 @@ from mgmt.errors import (
     SourceChangedError,
 )
 from mgmt.paths import held_folder, split_name
-from mgmt.services.steps.local_copy import GZIP, publish_copy
+from mgmt.services.steps.local_copy import GZIP, is_published, publish_copy
 from mgmt.services.steps.local_files import describe, host, is_in
 from mgmt.signals import finish_first
 from mgmt.words import shell_word
@@ -93,7 +93,7 @@ def finish_upload(record: UploadRecord, catalog: Catalog, folder: int | None = N
         _note_former_copy(record, catalog)
         if completed is not None:
             _record_completed(record, completed, is_free, catalog)
-        if record.compressed_file_path is not None and os.path.lexists(record.compressed_file_path):
+        if record.compressed_file_path is not None and is_published(record):
             _record_kept(record, record.compressed_file_path, catalog)
         if record.skipped_count:
             left_out = f"{record.skipped_count} left out, so the original stays where it is"
@@ -111,10 +111,7 @@ def _move(record: UploadRecord, catalog: Catalog, folder: int | None) -> FileRec
             if found := _moved(record, destination, completed, renamed=is_gone):
                 return found
         if folder is None or is_gone:
-            raise IntegrityError(
-                f"{source} is neither where it was nor at {destination}; its archive is {record.s3_object_key}",
-                next_step=f"mgmt download {shell_word(f'{record.store}/{record.s3_object_key}')}",
-            )
+            raise lost(record)
         if not same_as_archived(source, record, folder=folder):
             raise changed(record)
         with _folder_to_fill(destination) as completed:
@@ -156,6 +153,26 @@ def changed(record: UploadRecord) -> SourceChangedError:
         f"what was read is archived as {record.s3_object_key}",
         next_step=f"mgmt upload --on-conflict rename {shell_word(str(record.target_path))}",
     )
+
+
+def lost(record: UploadRecord) -> IntegrityError:
+    """The error for an original that is at neither of its places."""
+    return IntegrityError(
+        f"{record.target_path} is neither where it was nor at {record.completed_dir_path}; "
+        f"its archive is {record.s3_object_key}",
+        next_step=f"mgmt download {shell_word(f'{record.store}/{record.s3_object_key}')}",
+    )
+
+
+def has_moved(record: UploadRecord) -> bool:
+    """Whether the original, which is not where it was, is where an interrupted upload was going to move it.
+
+    Raises RefusedError when a symbolic link has replaced a folder on the way.
+    """
+    destination = str(record.completed_dir_path)
+    with suppress(NotFoundError), held_folder(os.path.dirname(destination)) as completed:
+        return same_as_archived(destination, record, moved=True, renamed=True, folder=completed)
+    return False
 
 
 def _moved(record: UploadRecord, destination: str, completed: int, *, renamed: bool) -> FileRecord | None:

@@ -111,12 +111,16 @@ class ParallelRun(Generic[Result]):
                     yield from self._ended(self._first_has_ended)
             yield from self._ended(lambda: True)
             self._close()
+            if self._workers is not None:
+                self._workers.check()
         except Interrupted as interruption:
             if not interruption.again:
                 self._stop(interruption.signum)
                 try:
                     yield from self._ended(lambda: True)
-                except GeneratorExit:  # who reads the results has gone, too, as when a pipeline is interrupted
+                except Interrupted:
+                    raise
+                except BaseException:  # who reads the results has gone, too, as when a pipeline is interrupted
                     self._close()
                     raise
                 self._close()
@@ -166,7 +170,7 @@ class ParallelRun(Generic[Result]):
     def _ended(self, wanted: Callable[[], bool]) -> Iterator[Result]:
         """Wait for the targets that have begun, one after the other, as long as more are `wanted`; yield their results.
 
-        Of one that was interrupted there is none.
+        Of one that was interrupted there is none. Raises the error of one whose worker has failed.
         """
         while self._begun and wanted():
             first = self._begun[0]
@@ -181,6 +185,8 @@ class ParallelRun(Generic[Result]):
             self._begun.popleft()
             for note in first.task.notes:
                 self.context.progress.note(note)
+            if first.task.error is not None:
+                raise first.task.error
             if first.task.result is not None:
                 yield first.task.result
 

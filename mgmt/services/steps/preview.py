@@ -14,12 +14,16 @@ from mgmt.services.steps.adoption import contradiction, is_still_stored, proven_
 from mgmt.services.steps.archived import is_for, may_be_continued
 from mgmt.services.steps.conflicts import next_key, taken_by
 from mgmt.services.steps.finished import earlier_upload, explained, is_finished
+from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import any_index, look_up
 from mgmt.services.steps.interrupted import Left, what_is_left
+from mgmt.services.steps.local_copy import copy_path, unpublished_copy
 from mgmt.services.steps.local_files import claim, host
 from mgmt.services.steps.movable import completed_dir
-from mgmt.services.steps.move_original import PROVEN, changed, completed_path, same_as_archived
+from mgmt.services.steps.move_original import PROVEN, changed, completed_path, has_moved, lost, same_as_archived
 from mgmt.services.steps.plan import Plan, UploadOptions, plan_upload
+from mgmt.services.steps.resolve import archive_id
+from mgmt.services.steps.targets import folders_above, was_part
 from mgmt.storage import ObjectStore, StoredObject
 
 
@@ -53,6 +57,10 @@ class Looking:
     """The targets that would be sent before, by key."""
     moved: set[str] = field(default_factory=set)
     """Where originals would have moved before."""
+    copies: set[str] = field(default_factory=set)
+    """The copies of archives that would have been kept before."""
+    wholes: dict[str, tuple[Preview, UploadRecord | None]] = field(default_factory=dict)
+    """What would have moved before, or has, by its path; with the upload that has archived it, if there is one."""
 
 
 def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
@@ -60,9 +68,25 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
 
     Raises the error that the upload would end with.
     """
+    if at.wholes and (whole := _whole(path, at)) is not None:
+        return whole
+    return _alone(path, options, at)
+
+
+def _whole(path: str, at: Looking) -> Preview | None:
+    """What would be done before with a folder that stands for `path`, too (see `unless_part_of_another`)."""
+    for above, inside in folders_above(path):
+        if above in at.wholes:
+            found, made = at.wholes[above]
+            if os.path.lexists(path) if made is None or at.catalog is None else was_part(inside, made, at.catalog):
+                return found
+    return None
+
+
+def _alone(path: str, options: UploadOptions, at: Looking) -> Preview:
     done = earlier_upload(path, options, at.store, at.catalog) if at.catalog is not None else None
     if done is not None and at.catalog is not None and is_finished(done, at.store, at.catalog):
-        return Preview(
+        found = Preview(
             target=str(done.target_path),
             status=Status.SUCCESS,
             files=done.file_count or 0,
@@ -74,10 +98,14 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
             moved_to=None,
             error_message="archived already",
         )
+        at.wholes[found.target] = found, done
+        return found
     with held_parent(path) as (target, folder):
         left = _interrupted(target, at)
         if left is not None and (resumed := _resumed(left, options, at, folder)) is not None:
             at.moved.add(resumed.moved_to or "")
+            if resumed.moved_to is not None:
+                at.wholes[target] = resumed, left
             return resumed
         try:
             plan = plan_upload(target, options, at.store, at.catalog, folder)
@@ -87,7 +115,9 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
         if closed and not stat.S_ISDIR(os.stat(os.path.basename(target), dir_fd=folder).st_mode):
             raise MgmtError(f"{closed[0].path} cannot be archived: {closed[0].reason}")
         plan = replace(plan, completed_dir=None if skipped else plan.completed_dir)
-        planned = _planned(target, plan, _first_key(target, plan, left, at), options, at)
+        planned = _planned(target, plan, _first_key(target, plan, left, options, at), options, at)
+    if planned.moved_to is not None:
+        at.wholes[target] = planned, None
     if not skipped or planned.status is Status.CANCELLED:
         return planned
     return replace(planned, status=Status.PARTIAL, left_out=len(skipped), error_message=_left_out(len(skipped)))
@@ -109,16 +139,19 @@ def _resumed(left: UploadRecord, options: UploadOptions, at: Looking, folder: in
     if left.stage != PROVEN or at.catalog is None:
         return None
     target, moved_to = str(left.target_path), left.completed_dir_path
-    match what_is_left(left, options, at.store, folder):
-        case Left.REPLACED | Left.ASKED_OTHERWISE:
-            return None
-        case Left.TO_MOVE:
-            if not is_still_stored(left, at.store, at.catalog):
-                return None
-            to = None if options.keep else completed_dir(target, options.completed_dir, folder)
-            moved_to = None if to is None else moved_to or (None if left.skipped_count else _free_in(to, target, at))
-            if moved_to is not None and not same_as_archived(target, left, folder=folder):
-                raise changed(left)
+    what = what_is_left(left, options, at.store, folder)
+    stored = what in (Left.MOVED, Left.REPLACED) or _is_stored(left, at.store, at.catalog)
+    if what is Left.TO_MOVE and stored:
+        to = None if options.keep else completed_dir(target, options.completed_dir, folder)
+        moved_to = None if to is None or left.skipped_count else _announced(moved_to, to, target, at)
+    if stored and (copy := unpublished_copy(left)) is not None:
+        at.copies.add(copy)
+    if what in (Left.REPLACED, Left.ASKED_OTHERWISE) or not stored:
+        return None
+    if what is Left.MOVED and moved_to is not None and not has_moved(left):
+        raise lost(left)
+    if what is Left.TO_MOVE and moved_to is not None and not same_as_archived(target, left, folder=folder):
+        raise changed(left)
     return Preview(
         target=target,
         status=Status.PARTIAL if left.skipped_count else Status.SUCCESS,
@@ -133,15 +166,43 @@ def _resumed(left: UploadRecord, options: UploadOptions, at: Looking, folder: in
     )
 
 
-def _first_key(target: str, plan: Plan, left: UploadRecord | None, at: Looking) -> str:
+def _is_stored(left: UploadRecord, store: ObjectStore, catalog: Catalog) -> bool:
+    """Whether the archive of an interrupted upload is still there; presumed so of that in another store."""
+    return left.store != store.url or is_still_stored(left, store, catalog)
+
+
+def _announced(moved_to: str | None, folder: str, target: str, at: Looking) -> str:
+    """Where an interrupted upload would move its original: where it was going to, unless that name is taken by now."""
+    if moved_to is None:
+        return _free_in(folder, target, at)
+    taken = os.path.lexists(moved_to) or moved_to in at.moved
+    return _free_in(os.path.dirname(moved_to), target, at) if taken else moved_to
+
+
+def _first_key(target: str, plan: Plan, left: UploadRecord | None, options: UploadOptions, at: Looking) -> str:
     """The key that an upload would try first: that of an interrupted or failed upload of the same, if there is one."""
+    if left is not None and left.stage == PROVEN:  # it ends, and another one follows
+        return plan.key
     if left is not None and left.s3_object_key is not None:
-        return left.s3_object_key if is_for(left, at.store, plan.key) else plan.key
+        resumed = is_for(left, at.store, plan.key) and not _has_made_another(left, plan.tree, options, at)
+        return left.s3_object_key if resumed else plan.key
     history = at.catalog.metadata.get_upload_history(target, host()) if at.catalog is not None else []
     earlier = next((each for each in history if each is not left), None)
     if at.catalog is None or earlier is None or not may_be_continued(earlier, at.store, plan.key, at.catalog):
         return plan.key
     return earlier.s3_object_key or plan.key
+
+
+def _has_made_another(left: UploadRecord, tree: Tree, options: UploadOptions, at: Looking) -> bool:
+    """Whether an interrupted upload has completed its archive, and `tree` has changed since: another upload follows."""
+    existing = look_up(at.store, str(left.s3_object_key)) if left.archive_id is None else None
+    if existing is None or existing.metadata.get(OPERATION) != archive_id(left):
+        return False
+    try:
+        _compare(existing, tree, options, at)
+    except ConflictError:
+        return True
+    return False
 
 
 def _free_in(folder: str, target: str, at: Looking) -> str:
@@ -182,6 +243,8 @@ def _planned(target: str, plan: Plan, key: str, options: UploadOptions, at: Look
         else:
             found = replace(found, bytes=0, requests=4, error_message="the same contents are archived already")
             break
+    if options.keep_archive is not None:
+        at.copies.add(copy_path(options.keep_archive, key, at.copies))
     at.sent.setdefault(key, target)
     at.moved.add(found.moved_to or "")
     return replace(found, object=at.store.location(key))

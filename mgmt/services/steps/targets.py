@@ -2,10 +2,11 @@
 
 import codecs
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 
-from mgmt.catalog import UploadRecord
-from mgmt.errors import ConfigurationError, MgmtError
+from mgmt.catalog import Catalog, Role, UploadRecord
+from mgmt.errors import ConfigurationError, MgmtError, NotFoundError
 from mgmt.paths import absolute, canonical
 from mgmt.services.steps.context import Context
 from mgmt.words import shell_word
@@ -64,23 +65,47 @@ def inside_another(targets: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def folders_above(target: str) -> Iterator[tuple[str, str]]:
+    """The folders that `target` is in, the nearest first, each with the path of the target in it. Nothing need exist.
+
+    Only the folders are resolved: the target may be a symbolic link.
+    """
+    folder, name = os.path.split(target.rstrip("/"))
+    if name in (".", ".."):
+        folder, name = os.path.split(os.path.realpath(target))
+    above, inside = os.path.realpath(folder), name
+    while inside:
+        yield above, inside
+        above, name = os.path.split(above)
+        inside = os.path.join(name, inside) if name else ""
+
+
+def was_part(inside: str, whole: UploadRecord, catalog: Catalog) -> bool:
+    """Whether `inside`, a path in the folder that `whole` has archived, is in its archive."""
+    for archive, _ in catalog.metadata.files_of(whole, Role.ARCHIVE):
+        for root in catalog.members.list(archive.id, limit=1):  # which may have the name of another folder
+            with suppress(NotFoundError):
+                catalog.members.find(archive.id, os.path.join(root.path, inside))
+                return True
+    return False
+
+
 def unless_part_of_another(
     upload: Callable[[str, Context], UploadRecord],
 ) -> Callable[[str, Context], UploadRecord]:
-    """`upload`, except for a target that is gone because a folder that it was in has just been archived and moved.
+    """`upload`, except for a target that is gone because a folder that it was in has been archived and moved.
 
-    The record of that folder stands for it, too.
+    The record of that folder stands for it, too. What was never in that folder is no part of it.
     """
     moved: dict[str, UploadRecord] = {}
 
     def work(target: str, context: Context) -> UploadRecord:
         if moved and not os.path.lexists(target):
-            above = os.path.realpath(target)
-            while above != (above := os.path.dirname(above)):
-                if above in moved:
+            for above, inside in folders_above(target):
+                if above in moved and was_part(inside, moved[above], context.catalog):
                     return moved[above]
         record = upload(target, context)
-        if record.completed_dir_path is not None and os.path.isdir(record.completed_dir_path):
+        if record.completed_dir_path is not None and record.folder_count:
             moved[str(record.target_path)] = record
         return record
 

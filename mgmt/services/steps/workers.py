@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from mgmt.catalog import Catalog
-from mgmt.errors import CatalogError
+from mgmt.errors import CatalogError, Interrupted
 from mgmt.progress import Progress
 from mgmt.services.steps.context import Context
 from mgmt.signals import Stop, held, stop_here, stopping_at
@@ -26,16 +26,20 @@ class Task(Generic[Result]):
         self._done.acquire()
         self.has_ended = False
         self.result: Result | None = None
-        """What `work` has returned; None if it was interrupted."""
+        """What `work` has returned; None if it was interrupted, or there was an error."""
+        self.error: BaseException | None = None
+        """What `work` has raised, unless it was interrupted: a bug, as it returns the errors of a target."""
         self.notes: list[str] = []
         """What `work` had to say meanwhile."""
 
     def run(self, context: Context, stop: Stop) -> None:
         """Do the work in this thread."""
         try:
-            with suppress(KeyboardInterrupt), stopping_at(stop):
+            with suppress(Interrupted), stopping_at(stop):
                 stop_here()
                 self.result = self._work(replace(context, progress=_Share(context.progress, self.notes)))
+        except BaseException as exc:  # raised again by who waits for this
+            self.error = exc
         finally:
             self.has_ended = True
             self._done.release()
@@ -61,6 +65,7 @@ class Workers(Generic[Result]):
         self._stop = Stop()
         self._tasks: SimpleQueue[Task[Result] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._errors: list[BaseException] = []
         for catalog in _catalogs(context.catalog, count):
             own = replace(context, catalog=catalog, open_store=_stores(context, catalog))
             thread = threading.Thread(target=self._work, args=[own], name="mgmt upload", daemon=True)
@@ -91,12 +96,18 @@ class Workers(Generic[Result]):
         for thread in self._threads:
             thread.join()
 
+    def check(self) -> None:
+        """Raise the first error that has ended one of them, or that was raised when it disconnected."""
+        for error in self._errors[:1]:
+            raise error
+
     def _work(self, context: Context) -> None:
         try:
-            while (task := self._tasks.get()) is not None:
-                task.run(context, self._stop)
-        finally:
-            context.catalog.database.close()
+            with closing(context.catalog.database):
+                while (task := self._tasks.get()) is not None:
+                    task.run(context, self._stop)
+        except BaseException as exc:  # raised again by `check`
+            self._errors.append(exc)
 
 
 class _Share:

@@ -175,7 +175,7 @@ def test_a_record_is_forgotten_once_it_is_shown(mgmt: Program, monkeypatch: pyte
         assert mgmt.run("-o", "jsonl", "upload", "--jobs", jobs, *names).returncode == 0
     finally:
         gc.unfreeze()
-    assert max(alive) <= 2 * int(jobs) + 2
+    assert max(alive) <= 4 * int(jobs) + 2  # some threads have just ended with one, others have begun
 
 
 @pytest.mark.sqlite

@@ -336,3 +336,56 @@ def test_nothing_begins_when_the_batch_was_taken_over(mgmt: Program, many: list[
     assert sum(each["status"] == "success" for each in rows) == 2
     assert {each["error"]["class"] for each in rows if each["status"] == "failed"} == {"LostError"}
     assert len(list((mgmt.work / "completed").iterdir())) == 2
+
+
+def explode(*_: object, **__: object) -> None:
+    raise RuntimeError("a bug")
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("at", ["mgmt.services.steps.workers._Share", "mgmt.catalog.db.database.Database.close"])
+def test_a_bug_in_a_worker_ends_the_command(mgmt: Program, many: list[str], at: str) -> None:
+    """One outside of the work on a target, whose errors are its own: before it begins, or when the worker ends."""
+    ending = at.endswith("close")
+    with meanwhile(at, explode, when=_in_a_worker, after=ending), pytest.raises(RuntimeError, match="a bug"):
+        mgmt.run("upload", "--jobs", "2", *many)
+    assert not [each for each in threading.enumerate() if each.name == "mgmt upload"]
+    (batch,) = mgmt.json("log", "--type", "batch")
+    assert (batch["status"], batch["error_message"]) == ("failed", "a bug")
+    moved = {path.name for path in (mgmt.work / "completed").iterdir()}
+    assert (moved == {*many}) is ending
+    check_again(mgmt, many)
+
+
+@pytest.mark.sqlite
+def test_an_interrupted_run_whose_reader_has_gone_ends_what_is_in_progress(mgmt: Program, many: list[str]) -> None:
+    """As when a pipeline is interrupted: the reader ends first."""
+    beside, joining, patched = threading.Event(), threading.Event(), ExitStack()
+
+    def interrupt() -> None:
+        assert beside.wait(timeout=60)
+        os.kill(os.getpid(), signal.SIGINT)
+        while signals.raised() is None:
+            time.sleep(0.001)
+
+    def linger() -> None:
+        beside.set()
+        joining.wait(timeout=60)
+
+    def has_gone() -> None:
+        raise BrokenPipeError
+
+    def arm() -> None:
+        finish, show = "mgmt.services.upload.finish_upload", "mgmt.cli.upload._sentences"
+        for number, do in ((1, interrupt), (2, linger)):
+            patched.enter_context(
+                meanwhile(finish, do, when=lambda record, *_, at=many[number]: record.target_name == at)
+            )
+        patched.enter_context(meanwhile("mgmt.services.steps.workers.Workers.join", joining.set))
+        patched.enter_context(meanwhile(show, has_gone, when=lambda *_: signals.raised() is not None))
+
+    with mgmt.fork("upload", "--jobs", "2", *many, arm=arm) as child:
+        _, errors = child.communicate()
+        assert child.wait() == 128 + signal.SIGPIPE, errors
+    assert (mgmt.work / "completed" / many[2]).exists()
+    check_again(mgmt, many)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from mgmt.errors import ConfigurationError
-from mgmt.services.steps.targets import inside_another, once_each, read_list
+from mgmt.services.steps.targets import folders_above, inside_another, once_each, read_list
+from tests.program import Program
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +68,59 @@ def test_targets_inside_others_are_found(here: Path) -> None:
         (here / name).mkdir()
     found = once_each(["a/b", "ab", "a-b", "a/b/c", "./a", "gone/x", "gone"])
     assert inside_another(found) == {"a/b": "./a", "a/b/c": "./a", "gone/x": "gone"}
+
+
+def test_the_folders_above_a_target_are_found_though_they_are_gone(here: Path) -> None:
+    (here / "real").mkdir()
+    (here / "link").symlink_to("real")
+    (here / "real" / "broken").symlink_to("nowhere")
+    found = [*folders_above("link/a/b/")]
+    assert found[:3] == [(f"{here}/real/a", "b"), (f"{here}/real", "a/b"), (f"{here}", "real/a/b")]
+    assert next(folders_above("link/broken")) == (f"{here}/real", "broken")
+    assert next(folders_above("link/a/.")) == (f"{here}/real", "a")
+    assert [*folders_above("/a/b")] == [("/a", "b"), ("/", "a/b")]
+
+
+@pytest.fixture
+def mgmt(on_directory: Program) -> Program:
+    (on_directory.work / "w" / "b").mkdir(parents=True)
+    (on_directory.work / "w" / "b" / "x").write_text("x")
+    return on_directory
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(("policy", "jobs"), [("error", "1"), ("skip", "4"), ("rename", "4")])
+def test_a_target_that_never_existed_is_an_error_whatever_else_is_named(mgmt: Program, policy: str, jobs: str) -> None:
+    words = ("upload", "--jobs", jobs, "--on-conflict", policy)
+    for names in (["w/b", "w/b/typo"], ["w/b/typo", "w/b/x", "w/b", "w/b/none/typo"]):  # new, and archived already
+        for last in (["-n"], []):
+            done = mgmt.run(*words, *names, *last)
+            assert done.returncode == 3, done
+            assert "w/b/typo" in done.stderr
+    (mgmt.work / "list").write_text("w/b\nw/b/x\nw/b/typo\n")
+    assert mgmt.run(*words, "--files-from", "list").returncode == 3
+
+
+@pytest.mark.parametrize("policy", ["error", "skip"])
+def test_what_was_archived_with_its_folder_is_done_every_night(mgmt: Program, policy: str) -> None:
+    words = ("upload", "--on-conflict", policy, "w/b/x", "w/b", "w/b/")
+    for _ in range(2):
+        for last in (["-n"], []):
+            mgmt.ok(*words, *last)
+    mgmt.ok("free", "b", "--yes")
+    for last in (["-n"], []):
+        mgmt.ok(*words, *last)
+    mgmt.ok("delete", "b", "--yes", "--last-copy")
+    for last in (["-n"], []):
+        assert mgmt.run(*words, *last).returncode == 4
+
+
+@pytest.mark.sqlite
+def test_a_part_is_found_in_an_archive_whose_root_has_another_name(mgmt: Program) -> None:
+    (mgmt.work / "b").write_text("another")
+    mgmt.ok("upload", "b")
+    mgmt.ok("upload", "w/b", "--keep", "--on-conflict", "rename")
+    (mgmt.work / "w" / "b").rename(mgmt.work / "w" / "b-2")
+    for last in (["-n"], [], ["-n"], []):
+        mgmt.ok("upload", "w/b-2", "w/b-2/x", *last)
+    assert mgmt.json("ls", "--members", "b-2.tar.gz")[0]["path"] == "b"
