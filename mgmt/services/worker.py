@@ -94,6 +94,8 @@ class Worker:
     _over: deque[_Over] = field(default_factory=deque)
     _stopping: bool = False
     _looked: float = 0.0
+    _usable: bool = False
+    """The catalog could be used once; what is wrong later may pass."""
 
     def work(self, *, until_empty: bool) -> Iterator[WorkEvent]:
         """Yield what happens until SIGTERM or another signal, or with `until_empty` until no job is left to run.
@@ -110,8 +112,9 @@ class Worker:
                         yield from self._started()
                     if until_empty and not self._running and not self.catalog.queue.has_more(self.wanted):
                         return
+                    self._usable = True
                 except CatalogError as error:
-                    if until_empty or not self._looked:
+                    if until_empty or not self._usable:
                         raise
                     self.catalog.database.close()
                     logger.warning("the catalog cannot be used; trying again: %s", error)
@@ -123,14 +126,18 @@ class Worker:
     def _started(self) -> Iterator[WorkEvent]:
         if is_due := time.monotonic() - self._looked >= LOOK_SECONDS:
             self.tend()
+            self._looked = time.monotonic()
         while len(self._running) < self.slots and not self._stopping:
             queue = self.catalog.queue
             abandoned = queue.take_abandoned(self.wanted) if is_due else None
             jobs = [abandoned] if abandoned is not None else queue.take(self.wanted, most=self._most)
             if not jobs:
-                self._looked = time.monotonic() if is_due else self._looked
                 return
-            events = [self._event("started", job) for job in jobs]
+            try:
+                events = [self._event("started", job) for job in jobs]
+            except CatalogError:
+                self._over += [_Over(job, 1, alone=False) for job in jobs]  # to be given back
+                raise
             # SQLite must not be used on both sides of a fork, and a server would get what two processes say.
             self.catalog.database.close()
             pid = self._fork([job.operation_id for job in jobs])
