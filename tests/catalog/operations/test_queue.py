@@ -113,7 +113,7 @@ def test_jobs_are_taken_in_the_order_of_their_requests(requests: Requests) -> No
         ({"fanned_out": True}, False),
         ({"taken_by": "elsewhere/boot/1/1"}, False),
     ],
-    ids=str,
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else str(each),
 )
 def test_a_job_is_taken_only_when_and_where_it_may_run(
     facts: dict[str, Any], is_taken: bool, requests: Requests
@@ -266,7 +266,9 @@ def test_a_worker_that_died_leaves_its_job_to_the_next(requests: Requests, url: 
     assert (requests.status(operation), requests.left()) == (Status.SUCCESS, [])
 
 
-@pytest.mark.parametrize("owner", ["elsewhere/boot/1/1", str(Owner.current()), "nobody"])
+@pytest.mark.parametrize(
+    "owner", ["elsewhere/boot/1/1", str(Owner.current()), "nobody"], ids=["elsewhere", "here", "nobody"]
+)
 def test_a_job_is_not_abandoned_while_its_worker_may_live(owner: str, requests: Requests) -> None:
     requests.add(taken_by=owner)
     assert requests.catalog.queue.take_abandoned(ANYTHING) is None
