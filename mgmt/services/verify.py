@@ -138,7 +138,7 @@ def _unknown(store: ObjectStore, key: str) -> ProblemError | None:
                 return ProblemError(
                     Problem.UNKNOWN,
                     f"{where} is an index without an archive, and not in the catalog",
-                    next_step=f"mgmt recover\n# or, an hour after it was stored: {rebuild}; mgmt recover",
+                    next_step=f"mgmt recover\n# or, a day after it was stored: {rebuild}; mgmt recover",
                 )
     except StoreUnavailableError:
         raise
