@@ -30,6 +30,8 @@ class App:
 
     def __init__(self, flags: Mapping[str, str | None], config_file: str | None, *, output: str, quiet: bool) -> None:
         self._flags = dict(flags)
+        self._typed = dict(flags)
+        """The settings of the command line."""
         self._config_file = config_file
         self.render = Renderer(output, quiet=quiet)
         self.quiet = quiet
@@ -145,15 +147,19 @@ class App:
         self.requested = requested
         if self._notifications is not None:
             self._notifications.requested = requested
-        if store is not None and store != self._flags.get("store"):
-            self._flags["store"] = store
-            self.__dict__.pop("settings", None)
+        self._begin_with(store=store)
 
     def repeat(self, repeats: Mapping[str, str], **flags: str | None) -> None:
         """Do the work of operations again from now on, with these settings instead of those that are set."""
         self.repeats = repeats
-        self._flags.update({name: value for name, value in flags.items() if value is not None})
-        self.__dict__.pop("settings", None)
+        self._begin_with(**flags)
+
+    def _begin_with(self, **flags: str | None) -> None:
+        """Work with these settings from now on, besides the flags of the command line; with none of earlier work."""
+        chosen = self._typed | {name: value for name, value in flags.items() if value is not None}
+        if chosen != self._flags:
+            self._flags = chosen
+            self.__dict__.pop("settings", None)
 
     def attempts(self) -> "Attempts":
         """How often a requested operation is tried."""

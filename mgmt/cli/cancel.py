@@ -29,7 +29,7 @@ def command(app: App, operations: tuple[str, ...]) -> None:
     """
     from mgmt.services.queue import cancel
 
-    cancelled = [cancel(each, app.catalog) for each in operations]
+    cancelled = [cancel(each, app.catalog, app.progress) for each in operations]
     app.render.many(cancelled, COLUMNS)
-    if any(not each.status.is_terminal for each in cancelled):
+    if any(each.cancel_requested_by and not each.status.is_terminal for each in cancelled):
         app.progress.note("note: what runs stops within seconds; mgmt log --status running shows what does")

@@ -104,11 +104,16 @@ def _request(ctx: click.Context, when: Mapping[str, Any]) -> None:
 
 def request_of(ctx: click.Context, names: Sequence[str], when: "When", store: str | None) -> "Request":
     """The request to run the command of `ctx`, as parsed, on `names`."""
-    from mgmt.services.steps.requests import TEMPLATE, Request
+    from mgmt.services.steps.requests import ARCHIVES, TEMPLATE, Request
 
     recorded: Sequence[str] = getattr(ctx.command.callback, "recorded", ())
     arguments = given(ctx, [name for name in recorded if name not in ("files_from", "null")])
     template = arguments.get(TEMPLATE)
+    if ctx.info_name == "delete":
+        from mgmt.services.delete import identities
+
+        arguments[ARCHIVES] = meant = identities(names, ctx.obj.context())
+        names = list(meant)
     return Request(
         command=str(ctx.info_name),
         names=names,
@@ -123,7 +128,7 @@ def request_of(ctx: click.Context, names: Sequence[str], when: "When", store: st
 def store_of(ctx: click.Context) -> str | None:
     """The store that the command of `ctx` has to use later, whatever is configured then."""
     app: App = ctx.obj
-    return app.settings.store_url() if ctx.info_name == "upload" else app.flags.get("store")
+    return app.settings.store_url() if ctx.info_name == "upload" else app.settings.store
 
 
 def names_of(ctx: click.Context) -> list[str]:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from mgmt.catalog import Catalog, OperationRecord, Status
 from mgmt.errors import RefusedError
+from mgmt.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ def waiting(catalog: Catalog) -> list[Waiting]:
     return found
 
 
-def cancel(operation_id: str, catalog: Catalog) -> OperationRecord:
+def cancel(operation_id: str, catalog: Catalog, progress: Progress) -> OperationRecord:
     """Cancel an operation: at once if it has not begun, otherwise at its next safe point. Returns its record.
 
     What an upload has sent stays in the store, for the next attempt. Of a batch, all operations are cancelled. Raises
@@ -83,7 +84,15 @@ def cancel(operation_id: str, catalog: Catalog) -> OperationRecord:
             f"{operation.operation_type} {operation_id} has ended already, as {operation.status}",
             next_step=f"mgmt undo {operation_id}",
         )
-    catalog.queue.cancel(operation_id)
+    job = catalog.queue.job(operation_id)
+    interrupted = catalog.queue.cancel(operation_id)
+    if operation_id in interrupted and job is None:
+        raise RefusedError(
+            f"{operation.operation_type} {operation_id} was interrupted: there is nothing to stop",
+            next_step="mgmt recover",
+        )
+    if interrupted:
+        progress.note(f"note: {len(interrupted)} were interrupted; mgmt recover finishes or undoes them")
     return catalog.metadata.require_operation(operation_id)
 
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mgmt.catalog import Catalog, JobRecord, OperationRecord, Wanted
 from mgmt.catalog.records.process import Owner
@@ -43,6 +43,8 @@ CHUNK_SECONDS = 5.0
 
 MOST_AT_ONCE = 50
 """How many operations a process works on at most."""
+
+_Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 RunOperations = Callable[[Sequence[str]], int]
 """Runs requested operations in this process, one after the other, and returns the exit status."""
@@ -93,6 +95,8 @@ class Worker:
     """How long an operation of each command took last."""
     _over: deque[_Over] = field(default_factory=deque)
     _stopping: bool = False
+    _told: set[int] = field(default_factory=set)
+    """The processes that were asked to stop."""
     _looked: float = 0.0
     _usable: bool = False
     """The catalog could be used once; what is wrong later may pass."""
@@ -110,6 +114,7 @@ class Worker:
                     yield from self._ended()
                     if not self._stopping:
                         yield from self._started()
+                    self._pass_on()
                     if until_empty and not self._running and not self.catalog.queue.has_more(self.wanted):
                         return
                     self._usable = True
@@ -119,9 +124,17 @@ class Worker:
                     self.catalog.database.close()
                     logger.warning("the catalog cannot be used; trying again: %s", error)
                     seconds = CATALOG_SECONDS
+                    self._pass_on()
                 if self._stopping and not self._running:
                     return
                 wait(seconds)
+
+    def _pass_on(self) -> None:
+        """Ask the processes to stop, each once, if this one was asked to."""
+        for pid in self._running.keys() - self._told if self._stopping else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            self._told.add(pid)
 
     def _started(self) -> Iterator[WorkEvent]:
         if is_due := time.monotonic() - self._looked >= LOOK_SECONDS:
@@ -156,6 +169,7 @@ class Worker:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 process = self._running.pop(pid)
+                self._told.discard(pid)
                 self._seconds[process.jobs[0].command] = (time.monotonic() - process.began) / len(process.jobs)
                 alone, exit_status = len(process.jobs) == 1, os.waitstatus_to_exitcode(status)
                 self._over += [_Over(job, exit_status, alone) for job in process.jobs]
@@ -198,7 +212,7 @@ class Worker:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for number in STOPPING:
+            for number in self._heeded():
                 signal.signal(number, signal.SIG_DFL)
             os.setsid()  # Ctrl-C at the terminal is for the worker, which passes it on
             _die_with(parent)
@@ -212,6 +226,10 @@ class Worker:
         finally:
             os._exit(status)  # what this process has inherited belongs to the worker
 
+    def _heeded(self) -> list[signal.Signals]:
+        """The signals that stop it: not those that it was started to ignore, as by nohup."""
+        return [each for each in STOPPING if signal.getsignal(each) is not signal.SIG_IGN]
+
     @contextlib.contextmanager
     def _waking(self) -> Iterator[Callable[[float], None]]:
         """Handle signals during the block; yields how to wait, until one arrives or for some seconds."""
@@ -219,15 +237,12 @@ class Worker:
 
         def stop(_number: int, _frame: FrameType | None) -> None:
             self._stopping = True
-            for pid in self._running:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
 
         def wait(seconds: float) -> None:
             if select.select([reader], [], [], seconds)[0]:
                 os.read(reader, 4096)
 
-        before = {number: signal.signal(number, stop) for number in STOPPING}
+        before: dict[signal.Signals, _Handler] = {number: signal.signal(number, stop) for number in self._heeded()}
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         try:

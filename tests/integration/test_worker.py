@@ -328,13 +328,14 @@ def test_an_upload_whose_worker_is_killed_twice_sends_no_part_again(
 
 
 def parts_of(program: Program, server: Server) -> int:
-    """How many parts the store has of uploads that are not complete."""
+    """How many parts the store has of the archive that is not complete; the probe of the endpoint is none."""
     client = server.client()
     bucket = program.store.split("/")[2]
     uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
     return sum(
         len(client.list_parts(Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"]).get("Parts", []))
         for each in uploads
+        if each["Key"].endswith("clip.mov.tar.gz")
     )
 
 
@@ -398,6 +399,130 @@ def test_two_workers_share_a_batch(mgmt: Program) -> None:
     assert len(children) == 24
     assert {each["status"] for each in children} == {"success"}
     assert len(archives(mgmt)) == 12
+
+
+def test_a_deletion_removes_the_archive_that_was_meant_or_none(mgmt: Program) -> None:
+    write(mgmt, "h")
+    mgmt.ok("upload", "h")
+    mgmt.ok("free", "h", "--yes")
+    (delete,) = requested(mgmt, "delete", "h", "--last-copy", "--yes", "--at", "+1h")
+    mgmt.ok("delete", "h", "--last-copy", "--yes")
+    (mgmt.work / "h").write_text("others")
+    mgmt.ok("upload", "h")
+    mgmt.ok("free", "h", "--yes")
+    done = mgmt.run("run", delete)
+    assert done.returncode == 7
+    assert "is not the archive that it was" in done.stderr
+    assert operation(mgmt, delete)["status"] == "failed"
+    assert archives(mgmt) == ["h.tar.gz"]
+    mgmt.ok("verify", "--all")
+    assert mgmt.run("delete", "no-such-archive", "--later", "--yes").returncode == 4
+
+
+def test_a_request_keeps_its_store(mgmt: Program) -> None:
+    """Whatever the worker is configured for, and what it has run before."""
+    write(mgmt, "a", "x")
+    other = replace(mgmt, store=f"file://{mgmt.home}/other")
+    Path(other.store.removeprefix("file://")).mkdir()
+    for program in (mgmt, other):
+        program.ok("upload", "x", "--keep", "--key", "x.tar.gz")
+    (upload,) = requested(other, "upload", "a", "--later")
+    (delete,) = requested(mgmt, "delete", f"{mgmt.store}/x.tar.gz", "--yes", "--later")
+    (verify,) = requested(mgmt, "verify", "--all", "--later")
+    mgmt.ok("run", upload, delete)
+    assert archives(mgmt) == []
+    assert archives(other) == ["a.tar.gz", "x.tar.gz"]
+    other.ok("run", verify)
+
+
+def die_after_the_move() -> None:
+    """Let an upload die when its original is moved and that is not recorded."""
+    move = import_module("mgmt.services.steps.move_original")
+    moved = vars(move)["move"]
+
+    def moved_and_dead(*arguments: Any, **options: Any) -> None:
+        moved(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    vars(move)["move"] = moved_and_dead
+
+
+@pytest.mark.parametrize("how", ["the last attempt", "cancelled"])
+def test_recover_finishes_what_died_and_is_not_tried_again(mgmt: Program, how: str) -> None:
+    program = replace(mgmt, environment={"MGMT_ATTEMPTS": "1" if how == "the last attempt" else "5"})
+    write(program, "a")
+    upload, verify = requested(program, "upload", "a", "--then", "verify")
+    ended(program.fork("run", upload, arm=die_after_the_move))
+    if how == "cancelled":
+        assert "mgmt recover finishes or undoes them" in program.run("cancel", upload).stderr
+    else:
+        program.records.change("UPDATE jobs SET attempt = attempts")
+        work = program.fork("worker", "--until-empty", arm=die_after_the_move)
+        ended(work)
+    assert statuses(program)[upload] in ("running", "success")
+    program.ok("recover")
+    assert statuses(program)[upload] == "success"
+    assert [each["path"] for each in program.json("ls", "--location", "completed")] == [
+        str(program.work / "completed" / "a")
+    ]
+    work_off(program)
+    assert statuses(program)[verify] == ("cancelled" if how == "cancelled" else "success")
+    assert program.json("queue") == []
+
+
+def test_an_interrupted_command_cannot_be_cancelled(mgmt: Program) -> None:
+    write(mgmt, "a")
+    ended(mgmt.fork("upload", "a", arm=die_after_the_move))
+    (upload,) = statuses(mgmt)
+    done = mgmt.run("cancel", upload)
+    assert (done.returncode, "mgmt recover" in done.stderr) == (7, True)
+    mgmt.ok("upload", "a")
+    assert statuses(mgmt)[upload] == "success"
+
+
+def test_what_was_there_when_it_was_requested_is_archived_or_missed(mgmt: Program) -> None:
+    """What an earlier upload has archived from the same place is something else."""
+    write(mgmt, "a", "b")
+    mgmt.ok("upload", "a", "b")
+    (nothing_seen,) = requested(mgmt, "upload", "a", "--at", "+1h")
+    mgmt.ok("run", nothing_seen)  # archived already
+    (mgmt.work / "b").write_text("another b")
+    first, second = requested(mgmt, "upload", "b", "--later") + requested(mgmt, "upload", "b", "--later")
+    (mgmt.work / "b").rename(mgmt.work / "away")
+    assert mgmt.run("run", first).returncode == 4
+    (mgmt.work / "away").rename(mgmt.work / "b")
+    mgmt.ok("upload", "b", "--key", "b2.tar.gz")
+    assert mgmt.run("run", second).returncode == 4  # it asked for another key
+    assert archives(mgmt) == ["a.tar.gz", "b.tar.gz", "b2.tar.gz"]
+
+
+def test_a_target_may_be_requested_twice(mgmt: Program) -> None:
+    """Both requests may run at the same moment; then the second waits for the first."""
+    mgmt = replace(mgmt, environment={"MGMT_BACKOFF": "0", "MGMT_ATTEMPTS": "100"})
+    write(mgmt, "b")
+    ids = [each for _ in range(2) for each in requested(mgmt, "upload", "b", "--then", "verify")]
+    work_off(mgmt)
+    assert [operation(mgmt, each)["error_message"] for each in ids] == [None] * 4
+    assert {statuses(mgmt)[each] for each in ids} == {"success"}
+    assert archives(mgmt) == ["b.tar.gz"]
+
+
+def test_a_worker_heeds_no_signal_that_it_was_started_to_ignore(mgmt: Program) -> None:
+    """As under nohup."""
+    write(mgmt, "a")
+
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    worker = mgmt.fork("worker", arm=ignore)
+    requested(mgmt, "upload", "a", "--later")
+    _wait_until(lambda: mgmt.json("queue") == [])
+    os.kill(worker.pid, signal.SIGHUP)
+    write(mgmt, "b")
+    requested(mgmt, "upload", "b", "--later")
+    _wait_until(lambda: mgmt.json("queue") == [])
+    worker.send_signal(signal.SIGTERM)
+    assert ended(worker)[0] == 0
 
 
 def children_of(pid: int) -> Iterator[int]:

@@ -289,6 +289,7 @@ class Journal:
                 if attribute.key not in _OF_THE_REQUEST and value is not None:
                     setattr(requested, attribute.key, value)
             requested.started_at, requested.host = now(), None
+        requested.cancel_requested_by = None
         return requested
 
     def _fence(self, session: Session) -> None:

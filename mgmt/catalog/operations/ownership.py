@@ -45,7 +45,7 @@ def swap_owner(session: Session, operation: OperationRecord) -> bool:
         update(OperationRecord)
         .where(OperationRecord.operation_id == operation.operation_id)
         .where(OperationRecord.owner.is_not_distinct_from(operation.owner), OperationRecord.status.in_(LIVE))
-        .values(owner=str(Owner.current()), status=Status.RUNNING, heard_at=clock())
+        .values(owner=str(Owner.current()), status=Status.RUNNING, heard_at=clock(), cancel_requested_by=None)
         .execution_options(synchronize_session=False)
     )
     session.refresh(operation)

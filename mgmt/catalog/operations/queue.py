@@ -14,7 +14,14 @@ import mgmt
 from mgmt.catalog.db.conditions import starting
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.operations.due import Wanted, begun_jobs, free_jobs, served_by
-from mgmt.catalog.operations.ending import backoff, end_batch, end_unrun, statuses_of_children
+from mgmt.catalog.operations.ending import (
+    backoff,
+    dependants,
+    end_batch,
+    end_unrun,
+    remove_job,
+    statuses_of_children,
+)
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, Status
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
@@ -119,8 +126,9 @@ class Queue:
     def give_back(self, operation_id: str, message: str, *, counts: bool, worker: str | None = None) -> None:
         """The process that ran a job has ended and its operation has not: the job waits for its next attempt.
 
-        With `counts` this one was an attempt; if it was the last, the operation fails with `message`. A `worker` gives
-        back only what it has taken and nobody has given back since.
+        With `counts` this one was an attempt. If it was the last, an operation that has not begun fails with `message`;
+        one that has begun is left to `mgmt recover`, as any interrupted one. A `worker` gives back only what it has
+        taken and nobody has given back since.
         """
         with self._database.transaction() as session:
             job = session.get(JobRecord, operation_id, populate_existing=True)
@@ -130,7 +138,9 @@ class Queue:
             operation = session.get(OperationRecord, operation_id, populate_existing=True)
             if operation is None or not _is_dead(operation.owner):
                 return  # somebody else runs it
-            if counts and job.attempt >= job.attempts:
+            if counts and job.attempt >= job.attempts and operation.status == Status.RUNNING:
+                remove_job(session, operation_id)
+            elif counts and job.attempt >= job.attempts:
                 end_unrun(session, operation_id, Status.FAILED, message)
             elif counts:
                 job.not_before = now() + backoff(job)
@@ -188,9 +198,13 @@ class Queue:
             else:
                 end_unrun(session, operation_id, Status.SUCCESS, "")
 
-    def cancel(self, operation_id: str) -> None:
-        """Cancel a live operation and all that belong to it: at once what waits; what runs is asked to stop."""
-        by = current_user()
+    def cancel(self, operation_id: str) -> list[str]:
+        """Cancel a live operation and all that belong to it: at once what waits; what runs is asked to stop.
+
+        Returns the interrupted ones, whose process has died: they are in no queue any more, what waits for them is
+        cancelled, and `mgmt recover` finishes or undoes them.
+        """
+        by, interrupted = current_user(), []
         with self._database.transaction() as session:
             live = select(operations.c.operation_id).where(operations.c.status.in_(LIVE)).order_by(operations.c.seq)
             part = operations.c.parent_id == operation_id
@@ -199,16 +213,19 @@ class Queue:
                 session.execute(live.where(some).with_for_update()).all()
             for each in session.scalars(live.where(or_(part, _is(operation_id)))).all():
                 operation = session.get(OperationRecord, each, populate_existing=True)
-                if operation is not None and operation.status in LIVE:
-                    operation.cancel_requested_by = by
-                    session.flush()
-                    if operation.status == Status.PENDING or self._has_died(session, operation):
-                        end_unrun(session, each, Status.CANCELLED, f"cancelled by {by}")
-
-    def _has_died(self, session: Session, operation: OperationRecord) -> bool:
-        """Whether a requested operation has begun and its process has died; no other command finishes it."""
-        job = session.get(JobRecord, operation.operation_id)
-        return job is not None and _is_dead(job.taken_by) and _is_dead(operation.owner)
+                if operation is None or operation.status not in LIVE:
+                    continue  # it has ended with another one
+                if operation.status == Status.RUNNING and _is_dead(operation.owner):
+                    remove_job(session, each)
+                    for dependant in dependants(session, each):
+                        end_unrun(session, dependant, Status.CANCELLED, f"cancelled by {by}")
+                    interrupted.append(each)
+                    continue
+                operation.cancel_requested_by = by
+                session.flush()
+                if operation.status == Status.PENDING:
+                    end_unrun(session, each, Status.CANCELLED, f"cancelled by {by}")
+        return interrupted
 
     def waiting(self, wanted: Wanted) -> list[JobRecord]:
         """The jobs that may run now and that nobody has taken, in the order in which they will be."""

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -32,7 +32,12 @@ TEMPLATE, SCHEDULE = "template", "schedule"
 """Arguments that say where an operation comes from: the name of a template; the name of a schedule, its time, and how
 many times before that were missed."""
 
-NO_OPTIONS = (NAMES, FOLDER, THEN, TEMPLATE, SCHEDULE)
+ARCHIVES, SEEN = "archives", "seen"
+"""What was meant when an operation was requested: the archive of each name to delete; when the target of an upload was
+seen. Names are used again: what has another meaning by then is refused.
+"""
+
+NO_OPTIONS = (NAMES, FOLDER, THEN, TEMPLATE, SCHEDULE, ARCHIVES, SEEN)
 """What is in the arguments of an operation and is no option of its command."""
 
 WORKER = "MGMT_WORKER"
@@ -212,6 +217,8 @@ def _operation(request: Request, parent: str | None) -> OperationRecord:
     path = canonical(os.path.join(folder, name)) if request.command == "upload" else name
     kind = KINDS[request.command]
     if kind is UploadRecord:
+        if os.path.lexists(path):
+            arguments[SEEN] = datetime.now(UTC).isoformat()
         return UploadRecord(target_path=path, store=request.store, command_args=arguments, parent_id=parent)
     return kind(target_path=path, target_name=name, command_args=arguments, parent_id=parent)
 
