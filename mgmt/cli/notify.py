@@ -10,7 +10,7 @@ from mgmt.errors import MgmtError, PartialError
 
 TRIALS = (
     Column("RULE", "rule"),
-    Column("CHANNEL", "channel"),
+    Column("CHANNEL", "channel", leaves=2),
     Column("STATUS", "status"),
     Column("SECONDS", "seconds", "count", leaves=1),
     Column("ERROR", "error", "sentence"),

@@ -150,5 +150,5 @@ def test_restore_from_a_postgresql_dump(
             in_use.close()
     restored = reopen()
     assert soundness.check(restored.database) == []
-    assert len(restored.metadata.list_operations()) == 5
+    assert len(restored.metadata.list_operations()) == 6
     assert [member.path for member, _ in restored.members.search("IMG_1")] == ["a/IMG_1.jpg"] * 2
