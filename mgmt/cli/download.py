@@ -1,6 +1,7 @@
 """`mgmt download`."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -35,6 +36,14 @@ PLAN = (
 )
 
 
+def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for options that exclude each other."""
+    if values["members"] and (values["archive"] or len(names) > 1):
+        raise ConfigurationError(
+            "--member takes exactly one NAME, and excludes --archive", next_step="mgmt download --help"
+        )
+
+
 @click.command("download", cls=Command)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_name)
 @click.option("--to", default=".", show_default=True, metavar="DIR", help="Destination folder.")
@@ -49,7 +58,7 @@ PLAN = (
 @click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do if the name is taken.")
 @click.option("--skip-unsupported", is_flag=True, help="Leave out what the file system of DIR cannot hold.")
 @dry_run
-@requestable(RECORDED)
+@requestable(RECORDED, check=check)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -75,10 +84,6 @@ def command(
     from mgmt.services.steps.restoring import DownloadOptions
 
     app: App = ctx.obj
-    if members and (archive or len(names) > 1):
-        raise ConfigurationError(
-            "--member takes exactly one NAME, and excludes --archive", next_step="mgmt download --help"
-        )
 
     def options(member: str | None) -> DownloadOptions:
         return DownloadOptions(

@@ -62,17 +62,29 @@ _THEN = click.option(
 )
 
 
-def requestable(recorded: Sequence[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options to run later. `recorded` are the options that it can have then."""
+Check = Callable[[Sequence[str], Mapping[str, Any]], None]
+"""Raises ConfigurationError for targets and options of a command that do not go together, now or later."""
+
+
+def requestable(
+    recorded: Sequence[str], check: Check = lambda _names, _values: None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options to run later. `recorded` are the options that it can have then.
+
+    What `check` refuses is refused when it is requested or scheduled, as it is when it runs.
+    """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def run_or_request(*arguments: Any, **values: Any) -> Any:
             ctx = click.get_current_context()
             when = {name: values.pop(name, None) for name in ("later", "at", "after", "queue", "then")}
-            return _request(ctx, when) if any(when.values()) else command(*arguments, **values)
+            if any(when.values()):
+                return _request(ctx, when)
+            check(values.get("names") or values.get("paths") or (), values)
+            return command(*arguments, **values)
 
         update_wrapper(run_or_request, command)
-        run_or_request.recorded = recorded  # type: ignore[attr-defined]
+        run_or_request.recorded, run_or_request.check = recorded, check  # type: ignore[attr-defined]
         return options(*_WHEN, with_template)(run_or_request)
 
     return decorate
@@ -148,6 +160,8 @@ def names_of(ctx: click.Context) -> list[str]:
     chosen = [name for name in ("all_of", "all_of_them", "sample", "older_than") if ctx.params.get(name)]
     if not found and not chosen and listed is None:
         raise ConfigurationError("nothing was named to work on", next_step=f"{ctx.command_path} --help")
+    if (check := getattr(ctx.command.callback, "check", None)) is not None:
+        check(found, ctx.params)
     return found
 
 

@@ -13,7 +13,7 @@ from mgmt.cli.requests import words_of
 def command(ctx: click.Context, operations: tuple[str, ...]) -> None:
     """Run requested operations now.
 
-    Workers run it; nothing happens if an operation has ended.
+    Workers run it; nothing happens if an operation has succeeded.
 
     \b
     Example:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from mgmt.catalog import Catalog, OperationRecord, Status
+from mgmt.catalog import Catalog, JobRecord, OperationRecord, Status
+from mgmt.catalog.records.process import Liveness, Owner
 from mgmt.errors import RefusedError
 from mgmt.progress import Progress
 
@@ -14,11 +15,11 @@ class Waiting:
 
     type: str = "job"
     position: int | None
-    """Its place among those of its queue that nobody has taken; None if it runs."""
+    """Its place among those of its queue that nobody has taken; None if somebody has, or if it runs."""
     operation_id: str
     operation_type: str
     status: str
-    """held, waiting, running, or the number of operations of a batch that have ended."""
+    """held, waiting, taken, running, stopping, or the number of operations of a batch that have ended."""
     target_path: str | None
     queue: str
     host: str | None
@@ -43,7 +44,8 @@ def waiting(catalog: Catalog) -> list[Waiting]:
     places: dict[str, int] = {}
     found: list[Waiting] = []
     for job, operation in jobs:
-        waits = operation.status == Status.PENDING and not job.fanned_out and not job.held
+        taker = _taker(job) if operation.status == Status.PENDING else None
+        waits = operation.status == Status.PENDING and taker is None and not job.fanned_out and not job.held
         if waits:
             places[job.queue] = places.get(job.queue, 0) + 1
         found.append(
@@ -51,7 +53,7 @@ def waiting(catalog: Catalog) -> list[Waiting]:
                 position=places[job.queue] if waits else None,
                 operation_id=job.operation_id,
                 operation_type=operation.operation_type,
-                status=_status(operation, catalog, fanned_out=job.fanned_out, held=job.held),
+                status=_status(operation, job, catalog, is_taken=taker is not None),
                 target_path=operation.target_path,
                 queue=job.queue,
                 host=job.host,
@@ -60,7 +62,7 @@ def waiting(catalog: Catalog) -> list[Waiting]:
                 attempt=job.attempt,
                 attempts=job.attempts,
                 user=operation.user,
-                runs_on=operation.runs_on,
+                runs_on=operation.runs_on if taker is None else f"{taker.host}, process {taker.pid}",
                 done_bytes=operation.done_bytes,
                 total_bytes=operation.total_bytes,
                 bytes_per_second=operation.bytes_per_second,
@@ -96,12 +98,18 @@ def cancel(operation_id: str, catalog: Catalog, progress: Progress) -> Operation
     return catalog.metadata.require_operation(operation_id)
 
 
-def _status(operation: OperationRecord, catalog: Catalog, *, fanned_out: bool, held: bool) -> str:
-    if fanned_out:
+def _taker(job: JobRecord) -> Owner | None:
+    """The process that has taken `job`; None if there is none, or it is known to be dead."""
+    owner = None if job.taken_by is None else Owner.parse(job.taken_by)
+    return None if owner is None or owner.liveness() is Liveness.DEAD else owner
+
+
+def _status(operation: OperationRecord, job: JobRecord, catalog: Catalog, *, is_taken: bool) -> str:
+    if job.fanned_out:
         counts = catalog.queue.children(operation.operation_id)
         left = sum(count for status, count in counts.items() if not status.is_terminal)
         total = sum(counts.values())
         return f"{total - left} of {total} done"
     if operation.status == Status.RUNNING:
         return "stopping" if operation.cancel_requested_by is not None else "running"
-    return "held" if held else "waiting"
+    return "held" if job.held else "taken" if is_taken else "waiting"

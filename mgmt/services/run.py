@@ -18,6 +18,8 @@ class Requested:
     operation: OperationRecord
     job: JobRecord
     catalog: Catalog
+    taken_by: str
+    """This process, or the worker that has started it."""
 
     @property
     def names(self) -> list[str]:
@@ -35,18 +37,23 @@ class Requested:
         """What makes an operation of each target, if it is a batch."""
         if not isinstance(self.operation, BatchRecord):
             return None
-        return FanOut(self.operation, self.job, self.catalog)
+        return FanOut(self.operation, self.job, self.catalog, self.taken_by)
 
 
 def requested(operation_id: str, catalog: Catalog) -> Requested | None:
-    """The requested operation, if it can run here and now; None if it has ended or fanned out.
+    """The requested operation, taken for this process; None if it has succeeded or fanned out.
 
-    Raises NotFoundError if there is none, BusyError if another process runs it, and RefusedError if it was not
-    requested, waits for another one, or belongs to another machine.
+    Raises NotFoundError if there is none, BusyError if another process has taken or runs it, and RefusedError if it has
+    ended otherwise, was not requested, waits for another one, or belongs to another machine.
     """
     operation = catalog.metadata.require_operation(operation_id)
-    if operation.status.is_terminal:
+    if operation.status == Status.SUCCESS:
         return None
+    if operation.status.is_terminal:
+        raise RefusedError(
+            f"{operation.operation_type} {operation_id} has ended as {operation.status}",
+            next_step=f"mgmt retry {operation_id}",
+        )
     job = catalog.queue.job(operation_id)
     if job is None:
         raise RefusedError(
@@ -59,12 +66,12 @@ def requested(operation_id: str, catalog: Catalog) -> Requested | None:
         catalog.queue.end_requested(operation_id, impossible)
         raise impossible
     _refuse_elsewhere(job)
-    catalog.queue.refuse_taken(job, worker=os.environ.get(WORKER))
     if waits_for := catalog.queue.waits_for([operation_id]).get(operation_id):
         raise RefusedError(
             f"{operation.operation_type} {operation_id} waits for {', '.join(waits_for)}", next_step="mgmt queue"
         )
-    return Requested(operation, job, catalog)
+    job = catalog.queue.take_one(operation_id, worker=os.environ.get(WORKER))
+    return None if job is None else Requested(operation, job, catalog, str(job.taken_by))
 
 
 @contextmanager
@@ -82,10 +89,10 @@ def running(requested: Requested) -> Iterator[None]:
         catalog.journal.run_requested(operation_id)
         yield
     except MgmtError as error:
-        catalog.queue.end_requested(operation_id, error)
+        catalog.queue.end_requested(operation_id, error, taken_by=requested.taken_by)
         raise
     _link_earlier(requested.operation, catalog)
-    catalog.queue.end_requested(operation_id, None)
+    catalog.queue.end_requested(operation_id, None, taken_by=requested.taken_by)
 
 
 def _link_earlier(operation: OperationRecord, catalog: Catalog) -> None:

@@ -26,24 +26,23 @@ class Wanted:
 
 def free_jobs(wanted: Wanted) -> Select[JobRecord]:
     """The first job that nobody has taken and that may run now."""
-    before = operations.alias()
-    unmet = (
-        exists()
-        .where(DependencyRecord.operation_id == JobRecord.operation_id)
-        .where(before.c.operation_id == DependencyRecord.after_id, before.c.status != Status.SUCCESS)
-    )
-    query = (
+    return (
         select(JobRecord)
         .join(operations, operations.c.operation_id == JobRecord.operation_id)
-        .where(served_by(wanted), JobRecord.taken_by.is_(None), operations.c.status == Status.PENDING, ~unmet)
+        .where(_may_run(wanted), JobRecord.taken_by.is_(None), operations.c.status == Status.PENDING)
         .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now()))
         .order_by(operations.c.seq)
     )
-    if wanted.per_store is not None:
-        taken = JobRecord.__table__.alias()
-        same = select(func.count()).where(taken.c.taken_by.is_not(None), taken.c.store == JobRecord.store)
-        query = query.where(or_(JobRecord.store.is_(None), same.scalar_subquery() < wanted.per_store))
-    return query
+
+
+def jobs_left(wanted: Wanted) -> Select[str | None, str | None]:
+    """Who has taken and who runs the jobs that may run now, or at their next attempt."""
+    return (
+        select(JobRecord.taken_by, operations.c.owner)
+        .join(operations, operations.c.operation_id == JobRecord.operation_id)
+        .where(_may_run(wanted), operations.c.status.in_(LIVE))
+        .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now(), JobRecord.attempt > 1))
+    )
 
 
 def begun_jobs(wanted: Wanted) -> Select[str, str | None, str | None]:
@@ -56,6 +55,23 @@ def begun_jobs(wanted: Wanted) -> Select[str, str | None, str | None]:
         .where(or_(JobRecord.taken_by.is_not(None), operations.c.status == Status.RUNNING))
         .order_by(operations.c.seq)
     )
+
+
+def _may_run(wanted: Wanted) -> ColumnElement[bool]:
+    """What a job waits for has succeeded, and its store has a place."""
+    before = operations.alias()
+    unmet = (
+        exists()
+        .where(DependencyRecord.operation_id == JobRecord.operation_id)
+        .where(before.c.operation_id == DependencyRecord.after_id, before.c.status != Status.SUCCESS)
+    )
+    conditions = [served_by(wanted), ~unmet]
+    if wanted.per_store is not None:
+        other = JobRecord.__table__.alias()
+        same = select(func.count()).where(other.c.taken_by.is_not(None), other.c.store == JobRecord.store)
+        taken = same.where(other.c.operation_id != JobRecord.operation_id).scalar_subquery()
+        conditions.append(or_(JobRecord.store.is_(None), taken < wanted.per_store))
+    return and_(*conditions)
 
 
 def served_by(wanted: Wanted) -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ All of it is part of the transaction that ends the operation.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -68,6 +68,7 @@ def note_end(session: Session, operation: OperationRecord, *, retryable: bool) -
 
 def end_unrun(session: Session, operation_id: str, status: Status, message: str) -> None:
     """End an operation that is requested and does not run, within this transaction."""
+    _lock_parts(session, operation_id)
     if (operation := _ended(session, operation_id, status, message)) is not None:
         note_end(session, operation, retryable=False)
 
@@ -79,8 +80,10 @@ def end_batch(session: Session, operation_id: str) -> None:
 
 
 def backoff(job: JobRecord) -> timedelta:
-    """How long to wait after the current attempt."""
-    return timedelta(seconds=job.backoff_seconds * 2 ** min(job.attempt - 1, 16))
+    """How long to wait after the current attempt: a day at most, whatever the catalog says."""
+    longest = timedelta(days=1)
+    seconds = max(0, job.backoff_seconds) * 2 ** max(0, min(job.attempt - 1, 16))
+    return timedelta(seconds=min(seconds, longest.total_seconds()))
 
 
 def statuses_of_children(session: Session, operation_id: str) -> dict[Status, int]:
@@ -131,13 +134,24 @@ def _consequences(
         if following is not None:
             _wait_for(session, operation.operation_id, following.operation_id)
         else:
-            for each in dependants(session, operation.operation_id):
+            parts = _lock_parts(session, operation.operation_id) if job is not None and not job.fanned_out else []
+            for each in (*dependants(session, operation.operation_id), *parts):
                 found.append(_ended(session, each, Status.CANCELLED, reason))
     if job is not None:
         remove_job(session, operation.operation_id)
     if operation.parent_id is not None and following is None:
         found.append(_ended_batch(session, operation.parent_id))
     return following, [each for each in found if each is not None]
+
+
+def _lock_parts(session: Session, operation_id: str) -> Sequence[str]:
+    """The operations of the batch `operation_id` that have not begun, and do not before the commit.
+
+    Whoever ends them with their batch locks them first, as `cancel` does.
+    """
+    parts = operations.c.parent_id == operation_id, operations.c.status == Status.PENDING
+    query = select(operations.c.operation_id).where(*parts).order_by(operations.c.seq)
+    return session.scalars(query.with_for_update()).all()
 
 
 def _ended(session: Session, operation_id: str, status: Status, message: str) -> OperationRecord | None:

@@ -64,9 +64,15 @@ def liveness_of(operation: OperationRecord) -> Liveness:
 
 def may_be_alive(operation: OperationRecord) -> bool:
     """Whether its process is alive, or exists on this host but cannot be examined."""
-    liveness = liveness_of(operation)
-    hidden = liveness is Liveness.UNKNOWN and operation.owner is not None and Owner.parse(operation.owner).is_local()
-    return liveness is Liveness.ALIVE or hidden
+    return operation.owner is not None and Owner.parse(operation.owner).may_be_alive()
+
+
+def taken(operation_id: str, owner: Owner) -> BusyError:
+    """The error for a requested operation that another process has taken and not begun."""
+    next_step = "mgmt queue"
+    if owner.liveness() is Liveness.UNKNOWN:
+        next_step += f"; {owner.advice(None)}"
+    return BusyError(f"operation {operation_id} was taken by process {owner.pid} on {owner.host}", next_step=next_step)
 
 
 def busy(operation: OperationRecord) -> BusyError:

@@ -7,13 +7,13 @@ catalog alone: its time has come, everything it waits for has succeeded, and no 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 import mgmt
 from mgmt.catalog.db.conditions import starting
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.operations.due import Wanted, begun_jobs, free_jobs, served_by
+from mgmt.catalog.operations.due import Wanted, begun_jobs, free_jobs, jobs_left
 from mgmt.catalog.operations.ending import (
     backoff,
     dependants,
@@ -22,12 +22,13 @@ from mgmt.catalog.operations.ending import (
     remove_job,
     statuses_of_children,
 )
+from mgmt.catalog.operations.ownership import may_be_alive, taken
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import LIVE, Status
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
 from mgmt.catalog.records.operations import OperationRecord, operations
 from mgmt.catalog.records.process import Liveness, Owner, current_user, this_host
-from mgmt.errors import BusyError, MgmtError, NotFoundError, RefusedError
+from mgmt.errors import MgmtError, NotFoundError, RefusedError
 
 ANY = "any"
 """The queue of operations that any machine can run."""
@@ -106,22 +107,59 @@ class Queue:
 
     def take_abandoned(self, wanted: Wanted) -> JobRecord | None:
         """Take a job whose worker has died on this machine, together with the process that ran it."""
+        self._forget_dead(wanted)
         with self._database.reading() as session:
             candidates = session.execute(begun_jobs(wanted)).all()
         for operation_id, taken_by, owner in candidates:
             if not (_is_dead(taken_by) and _is_dead(owner)):
                 continue
             with self._database.transaction() as session:
-                swapped: Any = session.execute(
-                    update(JobRecord)
-                    .where(JobRecord.operation_id == operation_id)
-                    .where(JobRecord.taken_by.is_not_distinct_from(taken_by))
-                    .values(taken_by=str(Owner.current()))
-                    .execution_options(synchronize_session=False)
-                )
-                if swapped.rowcount:
+                if self._swap_taker(operation_id, taken_by, str(Owner.current())):
                     return session.get(JobRecord, operation_id, populate_existing=True)
         return None
+
+    def _forget_dead(self, wanted: Wanted) -> None:
+        """Let no worker that has died on this machine, whatever its queue, count for the limit of a store."""
+        if wanted.per_store is None:
+            return
+        with self._database.reading() as session:
+            query = (
+                select(JobRecord.taken_by, operations.c.owner, JobRecord.operation_id)
+                .join(operations, operations.c.operation_id == JobRecord.operation_id)
+                .where(JobRecord.taken_by.is_not(None), JobRecord.store.is_not(None))
+            )
+            taken = session.execute(query).all()
+        for taken_by, owner, operation_id in taken:
+            if _is_dead(taken_by) and _is_dead(owner):
+                self._swap_taker(operation_id, taken_by, None)
+
+    def _swap_taker(self, operation_id: str, before: str | None, after: str | None) -> bool:
+        """Compare and swap who has taken a job."""
+        with self._database.transaction() as session:
+            swapped: Any = session.execute(
+                update(JobRecord)
+                .where(JobRecord.operation_id == operation_id)
+                .where(JobRecord.taken_by.is_not_distinct_from(before))
+                .values(taken_by=after)
+                .execution_options(synchronize_session=False)
+            )
+            return bool(swapped.rowcount)
+
+    def take_one(self, operation_id: str, *, worker: str | None) -> JobRecord | None:
+        """Take this job for this process, or let it be if `worker` has taken it, on whose behalf this one runs.
+
+        None if it has ended or fanned out. Raises BusyError if a process that may be alive has taken it.
+        """
+        me = str(Owner.current())
+        with self._database.transaction() as session:
+            query = select(JobRecord).where(JobRecord.operation_id == operation_id, ~JobRecord.fanned_out)
+            job = session.scalar(query.with_for_update().execution_options(populate_existing=True))
+            if job is None or (job.taken_by is not None and job.taken_by in (worker, me)):
+                return job
+            if not _is_dead(job.taken_by):
+                raise taken(operation_id, Owner.parse(str(job.taken_by)))
+            job.taken_by = me
+            return job
 
     def give_back(self, operation_id: str, message: str, *, counts: bool, worker: str | None = None) -> None:
         """The process that ran a job has ended and its operation has not: the job waits for its next attempt.
@@ -155,18 +193,20 @@ class Queue:
     def batch_to_fan_out(self, operation_id: str) -> JobRecord:
         """The job of a batch, which does not end before the caller's transaction does.
 
-        Raises RefusedError if it has ended, as one does that is cancelled.
+        Raises RefusedError if it has ended, as one does that is cancelled, or if it has fanned out.
         """
         with self._database.transaction() as session:
             session.execute(select(operations.c.seq).where(_is(operation_id)).with_for_update()).all()
             if (job := session.get(JobRecord, operation_id, populate_existing=True)) is None:
                 raise RefusedError(f"batch {operation_id} has ended", next_step=f"mgmt status {operation_id}")
+            if job.fanned_out:
+                raise RefusedError(f"batch {operation_id} has fanned out already", next_step="mgmt queue")
             return job
 
     def note_fanned_out(self, operation_id: str) -> None:
         """All targets of a batch have become operations, which may run now; without any, the batch has succeeded.
 
-        Raises RefusedError if it has ended.
+        Raises RefusedError if it has ended, or has fanned out already.
         """
         with self._database.transaction() as session:
             job = self.batch_to_fan_out(operation_id)
@@ -181,15 +221,18 @@ class Queue:
             )
             end_batch(session, operation_id)
 
-    def end_requested(self, operation_id: str, error: MgmtError | None) -> None:
+    def end_requested(self, operation_id: str, error: MgmtError | None, *, taken_by: str | None = None) -> None:
         """The command of a requested operation has ended without beginning it: it found nothing to do, or an error.
 
-        What may succeed later is tried again while there are attempts.
+        What may succeed later is tried again while there are attempts. Nothing happens if it is no more `taken_by` the
+        process, or its worker, that this one is: another one runs it.
         """
         with self._database.transaction() as session:
             operation = session.get(OperationRecord, operation_id, populate_existing=True)
             job = session.get(JobRecord, operation_id, populate_existing=True)
             if operation is None or operation.status != Status.PENDING or job is None or job.fanned_out:
+                return
+            if taken_by is not None and job.taken_by != taken_by:
                 return
             if error is not None and error.retryable:
                 self.give_back(operation_id, error.message, counts=True)
@@ -235,18 +278,12 @@ class Queue:
     def has_more(self, wanted: Wanted) -> bool:
         """Whether there is a job for this machine to run, now or at its next attempt.
 
-        Not one that waits for another operation, or that somebody else has taken and may be running.
+        Not one that waits for another operation or for a place of its store, or that somebody else has taken and may be
+        running.
         """
-        live = exists().where(operations.c.operation_id == DependencyRecord.after_id, operations.c.status.in_(LIVE))
-        waits = exists().where(DependencyRecord.operation_id == JobRecord.operation_id).where(live)
-        soon = or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now(), JobRecord.attempt > 1)
-        query = (
-            select(JobRecord.taken_by, operations.c.owner)
-            .join(operations, operations.c.operation_id == JobRecord.operation_id)
-            .where(served_by(wanted), soon, ~waits, operations.c.status.in_(LIVE))
-        )
+        self._forget_dead(wanted)
         with self._database.reading() as session:
-            return any(_is_dead(taken_by) and _is_dead(owner) for taken_by, owner in session.execute(query).all())
+            return any(_is_dead(taken_by) and _is_dead(owner) for taken_by, owner in session.execute(jobs_left(wanted)))
 
     def release(self, operation_ids: Sequence[str]) -> int:
         """Let held jobs run; all of them if none are named. Returns how many there were."""
@@ -258,24 +295,29 @@ class Queue:
             return int(released.rowcount)
 
     def taken_on(self, host: str) -> list[OperationRecord]:
-        """Operations that workers of `host` have taken, and that any machine can run."""
+        """Operations that workers of `host` have taken: what any machine can run, and what has not begun.
+
+        Not those whose process is alive as seen from here, as `host` may be the name of a container on this machine.
+        """
         from mgmt.catalog.records.operation_types import AnyOperation
 
+        of_host = and_(JobRecord.host == host, AnyOperation.status == Status.PENDING)
         taken_there, run_there = (starting(each, f"{host}/") for each in (JobRecord.taken_by, AnyOperation.owner))
         with self._database.reading() as session:
             query = (
-                select(AnyOperation)
+                select(AnyOperation, JobRecord.taken_by)
                 .join(JobRecord, JobRecord.operation_id == AnyOperation.operation_id)
-                .where(JobRecord.host.is_(None), ~JobRecord.fanned_out, AnyOperation.status.in_(LIVE))
+                .where(or_(JobRecord.host.is_(None), of_host), ~JobRecord.fanned_out, AnyOperation.status.in_(LIVE))
                 .where(or_(taken_there, JobRecord.taken_by.is_(None)), or_(run_there, AnyOperation.owner.is_(None)))
                 .where(or_(taken_there, run_there))
                 .order_by(AnyOperation.seq)
                 .execution_options(populate_existing=True)
             )
-            return list(session.scalars(query))
+            found = session.execute(query).all()
+            return [each for each, taken_by in found if not (_is_seen(taken_by) or may_be_alive(each))]
 
     def release_from(self, host: str) -> list[OperationRecord]:
-        """Let other machines run what workers of `host`, which is known to be down, have taken; returns that."""
+        """Let workers run again what those of `host`, which is known to be down, have taken; returns that."""
         with self._database.transaction() as session:
             released = self.taken_on(host)
             for operation in released:
@@ -303,15 +345,6 @@ class Queue:
         """The job of an operation; None if it has none, or has ended."""
         with self._database.reading() as session:
             return session.get(JobRecord, operation_id, populate_existing=True)
-
-    def refuse_taken(self, job: JobRecord, *, worker: str | None) -> None:
-        """Raise BusyError if a process that may be alive has taken `job`, and it is not `worker`."""
-        if job.taken_by not in (None, worker) and not _is_dead(job.taken_by):
-            owner = Owner.parse(str(job.taken_by))
-            raise BusyError(
-                f"operation {job.operation_id} was taken by the worker with process id {owner.pid} on {owner.host}",
-                next_step="mgmt queue",
-            )
 
     def waits_for(self, operation_ids: Sequence[str]) -> dict[str, list[str]]:
         """The operations that each of these waits for, in the order in which they were requested."""
@@ -359,6 +392,11 @@ def target_of(arguments: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _is(operation_id: str) -> ColumnElement[bool]:
     return operations.c.operation_id == operation_id
+
+
+def _is_seen(owner: str | None) -> bool:
+    """Whether the process is alive, or exists on this host but cannot be examined."""
+    return owner is not None and Owner.parse(owner).may_be_alive()
 
 
 def _is_dead(owner: str | None) -> bool:

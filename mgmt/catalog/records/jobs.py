@@ -36,9 +36,9 @@ class JobRecord(Base, kw_only=True, eq=False):
     attempts: Mapped[int] = mapped_column(BigId, default=1)
     """How many there are at most."""
     backoff_seconds: Mapped[int] = mapped_column(BigId, default=60)
-    """How long to wait before the second attempt; twice as long before each further one."""
+    """How long to wait before the second attempt; twice as long before each further one, up to a day."""
     taken_by: Mapped[str | None] = mapped_column(default=None)
-    """The worker process that runs it: host/boot/pid/start."""
+    """The process that runs it, a worker or `mgmt run`: host/boot/pid/start."""
     fanned_out: Mapped[bool] = mapped_column(default=False)
     """Its targets have become operations of their own, and it ends with the last of them."""
     held: Mapped[bool] = mapped_column(default=False)

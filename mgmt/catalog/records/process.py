@@ -63,6 +63,11 @@ class Owner:
             return Liveness.UNKNOWN
         return Liveness.ALIVE if start == self.start else Liveness.DEAD
 
+    def may_be_alive(self) -> bool:
+        """Whether the process is alive, or exists on this host but cannot be examined."""
+        liveness = self.liveness()
+        return liveness is Liveness.ALIVE or (liveness is Liveness.UNKNOWN and self.is_local())
+
     def is_local(self) -> bool:
         """Whether its process id belongs to this system, even if /proc hides the process."""
         boot = _boot()

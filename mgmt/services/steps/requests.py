@@ -23,6 +23,7 @@ from mgmt.catalog import (
     target_of,
     this_host,
 )
+from mgmt.errors import LostError
 from mgmt.paths import canonical
 
 NAMES, FOLDER, THEN = "names", "cwd", "then"
@@ -127,6 +128,8 @@ class FanOut:
     batch: BatchRecord
     job: JobRecord
     catalog: Catalog
+    taken_by: str
+    """Who has taken the job: this process, or its worker."""
 
     def __call__(self, targets: Iterable[str], each_with: Sequence[Mapping[str, object]] = ({},)) -> None:
         """Enqueue an operation for each of `targets`, and for each of the options `each_with`.
@@ -135,15 +138,30 @@ class FanOut:
         goes on. A batch without targets has succeeded.
         """
         queue, batch = self.catalog.queue, self.batch.operation_id
-        there = queue.begun_fan_out(batch)
+        with self.catalog.transaction():  # whoever began it is dead, but what it sent last may be being committed
+            self._hold()
+            there = queue.begun_fan_out(batch)
         own = {name: value for name, value in self.batch.command_args.items() if name not in SELECTIONS}
         wanted = ({**own, NAMES: [target], **more} for target in targets for more in each_with)
         missing = (each for each in wanted if target_of(each) not in there)
         while page := list(islice(missing, PAGE)):
             with self.catalog.transaction():
-                queue.batch_to_fan_out(batch)
+                self._hold()
                 queue.add([job for arguments in page for job in self._of_one(arguments)])
-        queue.note_fanned_out(batch)
+        with self.catalog.transaction():
+            self._hold()
+            queue.note_fanned_out(batch)
+
+    def _hold(self) -> None:
+        """Let the batch stay as it is until the caller's transaction ends.
+
+        Raises RefusedError if it has ended or fanned out, and LostError if another process has taken it.
+        """
+        job = self.catalog.queue.batch_to_fan_out(self.batch.operation_id)
+        if job.taken_by != self.taken_by:
+            raise LostError(
+                f"another process has taken batch {self.batch.operation_id}; this process stops", next_step="mgmt queue"
+            )
 
     def _of_one(self, arguments: Mapping[str, Any]) -> list[NewJob]:
         """The operation on one target, and those that follow it."""

@@ -26,7 +26,7 @@ from mgmt.catalog import (
     VerifyRecord,
     open_catalog,
 )
-from mgmt.catalog.operations.ending import repeated
+from mgmt.catalog.operations.ending import backoff, repeated
 from mgmt.catalog.records.base import now
 from mgmt.errors import RefusedError, StoreError
 from tests.catalog.requested import Requests, unavailable
@@ -240,6 +240,39 @@ def test_a_batch_that_was_cancelled_cannot_be_fanned_out(requests: Requests) -> 
     with pytest.raises(RefusedError, match="has ended"):
         fan_out()
     assert requests.left() == []
+
+
+@pytest.mark.parametrize("last", ["attempt", "refusal"])
+def test_a_batch_that_ends_before_it_has_fanned_out_takes_its_operations_along(last: str, requests: Requests) -> None:
+    """They were held until all would be there: nobody else ever releases them."""
+    batch, queue = requests.add(BatchRecord(target_path="a batch")), requests.catalog.queue
+    parts = [requests.add(VerifyRecord(parent_id=batch.operation_id), held=True) for _ in range(2)]
+    parts.append(requests.add(after=[parts[-1]], held=True))
+    other = requests.add(after=[batch])
+    if last == "attempt":
+        requests.take()
+        queue.give_back(batch.operation_id, "its process ended with exit status -9", counts=True)
+    else:
+        queue.end_requested(batch.operation_id, FAILED)
+    assert requests.statuses([batch, *parts, other]) == ["failed", *["cancelled"] * 4]
+    stored = requests.catalog.metadata.require_operation(parts[0].operation_id)
+    assert stored.error_message == f"cancelled: batch {batch.operation_id} ended as failed"
+    assert requests.left() == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "attempt", "waited"),
+    [
+        (60, 3, timedelta(seconds=240)),
+        (10**15, 1, timedelta(days=1)),
+        (3600, 10**15, timedelta(days=1)),
+        (-(10**15), 1, timedelta(0)),
+    ],
+)
+def test_no_wait_is_longer_than_a_day(seconds: int, attempt: int, waited: timedelta) -> None:
+    """Whoever can write the catalog could end every worker otherwise."""
+    job = JobRecord(operation_id="", command="upload", queue="any", attempt=attempt, backoff_seconds=seconds)
+    assert backoff(job) == waited
 
 
 def test_the_original_of_an_upload_that_died_is_not_uploading_for_ever(requests: Requests) -> None:

@@ -28,7 +28,7 @@ from mgmt.catalog import (
 )
 from mgmt.catalog.records.base import now
 from mgmt.catalog.records.process import Owner, current_user, this_host
-from mgmt.errors import NotFoundError, RefusedError, StoreError
+from mgmt.errors import BusyError, NotFoundError, RefusedError, StoreError
 from tests.catalog.requested import ANYTHING, Requests, unavailable
 from tests.forked import Forked, child
 
@@ -153,6 +153,37 @@ def test_a_store_has_a_limit_of_its_own(requests: Requests) -> None:
     assert [requests.take(limited) for _ in range(5)] == [ids[0], ids[1], ids[3], unnamed, None]
     requests.run(requests.catalog.metadata.require_operation(ids[0]))
     assert requests.take(limited) == ids[2]
+
+
+def test_a_worker_that_died_has_no_place_of_a_store(requests: Requests) -> None:
+    """Whatever queue it served; one that may be alive keeps its place, and nobody waits for it for ever."""
+    limited = Wanted(["any"], per_store=1)
+    dead, begun = requests.add(store="file:///a", queue="gone"), requests.add(store="file:///a", queue="gone")
+    last, other = requests.add(store="file:///a"), requests.add(store="file:///b")
+    changed(requests, dead, taken_by=DEAD)
+    changed(requests, begun, taken_by=DEAD)
+    with requests.catalog.database.transaction() as session:
+        session.get_one(OperationRecord, begun.operation_id).status = Status.RUNNING
+    assert [requests.take(limited) for _ in range(2)] == [other.operation_id, None]
+    assert requests.catalog.queue.has_more(limited)
+    assert requests.take(limited) == last.operation_id
+    assert not requests.catalog.queue.has_more(limited)
+    abandoned = requests.catalog.queue.take_abandoned(Wanted(["gone"], per_store=1))
+    assert abandoned is not None
+    assert abandoned.operation_id == begun.operation_id
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_place_is_kept_while_its_process_may_live(is_begun: bool, requests: Requests) -> None:
+    limited = Wanted(["any"], per_store=1)
+    taken, _ = requests.add(store="file:///a"), requests.add(store="file:///a")
+    changed(requests, taken, taken_by=DEAD if is_begun else "elsewhere/boot/1/1")
+    with requests.catalog.database.transaction() as session:
+        if is_begun:
+            operation = session.get_one(OperationRecord, taken.operation_id)
+            operation.status, operation.owner = Status.RUNNING, str(Owner.current())
+    assert requests.catalog.queue.take_abandoned(limited) is None
+    assert (requests.take(limited), requests.catalog.queue.has_more(limited)) == (None, False)
 
 
 def take_all(url: str, wanted: Wanted, start: Connection, told: Connection) -> None:
@@ -378,7 +409,7 @@ def test_jobs_that_are_held_wait_for_their_release(requests: Requests) -> None:
 
 
 def test_what_a_host_that_is_down_has_taken_is_released(requests: Requests) -> None:
-    """All that other machines can run, and nothing of a host whose name is only similar."""
+    """All that other machines can run, what has not begun, and nothing of a host whose name is only similar."""
     taken, begun, imported = requests.add(), requests.add(), requests.add()
     bound, similar, upper = requests.add(host="nas_1"), requests.add(), requests.add()
     for each in (taken, begun, bound):
@@ -391,9 +422,58 @@ def test_what_a_host_that_is_down_has_taken_is_released(requests: Requests) -> N
             operation.status, operation.owner, operation.claim = Status.RUNNING, "nas_1/boot/2/2", each.operation_id
     assert requests.take() is None
     released = requests.catalog.queue.release_from("nas_1")
-    assert [each.operation_id for each in released] == [each.operation_id for each in (taken, begun, imported)]
+    assert [each.operation_id for each in released] == [each.operation_id for each in (taken, begun, imported, bound)]
     assert [requests.take() for _ in range(4)] == [taken.operation_id, begun.operation_id, imported.operation_id, None]
-    assert job(requests, bound).taken_by == "nas_1/boot/1/1"
+    assert job(requests, bound).taken_by is None
+
+
+def test_what_a_container_that_is_gone_has_taken_is_released(requests: Requests) -> None:
+    """It had the name of this machine; a worker that is alive as seen from here keeps what it has taken."""
+    machine = Owner.current().boot.partition("+")[0]
+    gone, anywhere, live, running = (requests.add(host=host) for host in (this_host(), None, this_host(), this_host()))
+    for each in (gone, anywhere, running):
+        changed(requests, each, taken_by=f"{this_host()}/{machine}+1/7/7")
+    changed(requests, live, taken_by=str(Owner.current()))
+    with requests.catalog.database.transaction() as session:
+        operation = session.get_one(OperationRecord, running.operation_id)
+        operation.status, operation.owner = Status.RUNNING, str(Owner.current())
+    assert requests.catalog.queue.take_abandoned(ANYTHING) is None
+    with pytest.raises(BusyError, match="was taken by process 7") as caught:
+        requests.catalog.queue.take_one(gone.operation_id, worker=None)
+    assert f"mgmt recover --host {this_host()}" in str(caught.value.next_step)
+    released = requests.catalog.queue.release_from(this_host())
+    assert [each.operation_id for each in released] == [gone.operation_id, anywhere.operation_id]
+    assert [requests.take() for _ in range(3)] == [gone.operation_id, anywhere.operation_id, None]
+    assert (requests.status(running), job(requests, live).taken_by) == (Status.RUNNING, str(Owner.current()))
+
+
+def test_one_process_takes_the_job_that_it_is_told_to_run(requests: Requests) -> None:
+    """Or leaves it to the worker that has started it; another process is refused until that one is dead."""
+    queue, operation = requests.catalog.queue, requests.add()
+    for taken_by, worker in ((None, None), (DEAD, None), (str(Owner.current()), None), (DEAD, "another/boot/1/1")):
+        changed(requests, operation, taken_by=taken_by)
+        found = queue.take_one(operation.operation_id, worker=worker)
+        assert found is not None
+        assert found.taken_by == str(Owner.current())
+    changed(requests, operation, taken_by="another/boot/1/1")
+    found = queue.take_one(operation.operation_id, worker="another/boot/1/1")
+    assert found is not None
+    assert found.taken_by == "another/boot/1/1"
+    with pytest.raises(BusyError, match="was taken by process 1 on another"):
+        queue.take_one(operation.operation_id, worker=None)
+    queue.end_requested(operation.operation_id, StoreError("no"), taken_by=str(Owner.current()))
+    assert requests.status(operation) is Status.PENDING
+    batch, _ = requests.batch(1)
+    assert queue.take_one(batch.operation_id, worker=None) is None
+    assert queue.take_one("no such operation", worker=None) is None
+
+
+def test_a_batch_is_fanned_out_once(requests: Requests) -> None:
+    batch, made = requests.batch(1)
+    for again in (requests.catalog.queue.batch_to_fan_out, requests.catalog.queue.note_fanned_out):
+        with pytest.raises(RefusedError, match="has fanned out already"):
+            again(batch.operation_id)
+    assert requests.left() == [batch.operation_id, made[0].operation_id]
 
 
 def test_a_job_of_an_operation_that_has_ended_is_no_work(requests: Requests) -> None:
