@@ -79,9 +79,10 @@ def cancel(operation_id: str, catalog: Catalog) -> OperationRecord:
     """
     operation = catalog.metadata.require_operation(operation_id)
     if operation.status.is_terminal:
+        instead = "undo" if operation.status in (Status.SUCCESS, Status.PARTIAL) else "retry"
         raise RefusedError(
             f"{operation.operation_type} {operation_id} has ended already, as {operation.status}",
-            next_step=f"mgmt undo {operation_id}",
+            next_step=f"mgmt {instead} {operation_id}",
         )
     catalog.queue.cancel(operation_id)
     return catalog.metadata.require_operation(operation_id)
