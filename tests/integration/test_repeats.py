@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mgmt.services.worker import Worker
 from tests.program import Program
 
 OK, USAGE, PARTIAL, NOT_FOUND, REFUSED = 0, 2, 3, 4, 7
@@ -242,17 +243,32 @@ def test_a_batch_with_verifications_is_undone_wholly(mgmt: Program) -> None:
 
 
 def test_a_later_attempt_that_succeeds_counts(mgmt: Program) -> None:
-    write(mgmt, "a", "a")
-    mgmt.ok("upload", "a")
-    store = Path(mgmt.store.removeprefix("file://"))
-    mgmt.ok("config", "set", "attempts", "2")
-    mgmt.ok("config", "set", "backoff", "1")
-    requested(mgmt, "verify", "a", "--later")
-    store.rename(store.with_name("away"))
-    waiting = mgmt.json("queue")[0]["operation_id"]
-    assert mgmt.run("run", waiting).returncode != OK
-    store.with_name("away").rename(store)
-    mgmt.ok("worker", "--until-empty")
+    """The store comes back between two attempts of one worker."""
+    program = Program(mgmt.home, mgmt.store, {"MGMT_BACKOFF": "0", "MGMT_ATTEMPTS": "2"}, mgmt.catalogs)
+    write(program, "a", "a")
+    program.ok("upload", "a")
+    requested(program, "verify", "a", "--later")
+    store = Path(program.store.removeprefix("file://"))
+    away = store.with_name("away")
+    store.rename(away)
+
+    def arm() -> None:
+        end = Worker._end
+
+        def mended(self: Worker, *arguments: Any) -> Any:
+            event = end(self, *arguments)
+            if away.exists():
+                away.rename(store)
+            return event
+
+        Worker._end = mended  # type: ignore[method-assign]
+
+    worker = program.fork("-o", "jsonl", "worker", "--until-empty", arm=arm)
+    worker.wait(60)
+    output, errors = worker.communicate()
+    assert worker.returncode == OK, errors
+    ends = [each["status"] for each in map(json.loads, output.splitlines()) if each["type"] == "ended"]
+    assert ends == ["failed", "success"]
 
 
 def test_what_has_failed_is_retried_rather_than_undone(mgmt: Program) -> None:
