@@ -166,7 +166,7 @@ def test_a_requested_batch_of_deletions_is_not_retried_by_its_names(mgmt: Progra
 
 def test_what_follows_an_upload_frees_its_own_copy(mgmt: Program) -> None:
     for folder in ("one", "two"):
-        write(mgmt, f"{folder}/a", "same")
+        os.utime(write(mgmt, f"{folder}/a", "same"), ns=(0, 10**18))
     mgmt.ok("upload", "one/a")
     requested(mgmt, "upload", "two/a", "--key", "second", "--then", "free")
     mgmt.ok("worker", "--until-empty")
