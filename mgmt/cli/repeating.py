@@ -11,16 +11,33 @@ from mgmt.cli.app import App
 from mgmt.cli.parameters import confirm, note_template
 from mgmt.cli.render import Column
 from mgmt.cli.requests import words_for
-from mgmt.errors import MgmtError, NotFoundError, PartialError
+from mgmt.errors import MgmtError, NotFoundError, PartialError, RefusedError
 from mgmt.words import shell_word
 
 if TYPE_CHECKING:
     from mgmt.services.steps.repeats import Repeat
 
-REMOVING = ("delete", "free")
-"""The commands that ask before they remove something."""
-
 PLAN = (Column("COMMAND", "command_line", "long"), Column("REPEATS", "repeats", "long", leaves=1))
+
+
+def to_run_here(app: App, commands: "Sequence[Repeat]") -> "list[Repeat]":
+    """Those of `commands` that nothing follows; a note names the others. Raises RefusedError if something follows all.
+
+    What follows waits for a requested operation, so only a request brings it back.
+    """
+    followed = [each for each in commands if each.then]
+    refused = [
+        RefusedError(
+            f"{each.command} {', '.join(each.names)} is followed by {', '.join(each.then)}, which only workers run",
+            next_step=f"mgmt retry --later {' '.join(sorted(set(each.repeats.values())))}",
+        )
+        for each in followed
+    ]
+    if refused and len(followed) == len(commands):
+        raise refused[0]
+    for error in refused:
+        app.progress.note(f"note: {error.message}: {error.next_step}")
+    return [each for each in commands if not each.then]
 
 
 def run_all(ctx: click.Context, commands: "Sequence[Repeat]") -> None:
@@ -43,7 +60,9 @@ def run_all(ctx: click.Context, commands: "Sequence[Repeat]") -> None:
 
 def confirm_removals(commands: "Sequence[Repeat]", *, yes: bool) -> None:
     """Ask for confirmation of what `commands` would remove."""
-    removed = [f"{each.command} {name}" for each in commands if each.command in REMOVING for name in each.names]
+    from mgmt.services.steps.repeats import REMOVALS
+
+    removed = [f"{each.command} {name}" for each in commands if each.command in REMOVALS for name in each.names]
     if removed:
         confirm(f"Again {', '.join(removed[:20])}{', ...' if len(removed) > 20 else ''}?", yes=yes)
 
@@ -74,7 +93,7 @@ def _run(ctx: click.Context, repeat: "Repeat") -> None:
     app: App = ctx.obj
     app.repeat(repeat.repeats, store=repeat.store, completed_dir=repeat.completed_dir)
     with ExitStack() as stack:
-        if repeat.folder is not None and (repeat.command == "upload" or os.path.isdir(repeat.folder)):
+        if repeat.folder is not None and (repeat.command != "verify" or os.path.isdir(repeat.folder)):
             try:
                 stack.enter_context(chdir(repeat.folder))
             except OSError as exc:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from mgmt.cli.parameters import Command, dry_run, yes
-from mgmt.cli.repeating import confirm_removals, request_all, run_all, show
+from mgmt.cli.repeating import confirm_removals, request_all, run_all, show, to_run_here
 from mgmt.cli.requests import when
 
 
@@ -27,6 +27,8 @@ def command(ctx: click.Context, /, operation: str, yes: bool, dry_run: bool, **l
     from mgmt.services.retry import to_replay
 
     commands = to_replay(operation, ctx.obj.catalog)
+    if not any(later.values()):
+        commands = to_run_here(ctx.obj, commands)
     if dry_run:
         show(ctx, commands, empty="nothing to replay")
         return

@@ -102,6 +102,9 @@ def _request(ctx: click.Context, when: Mapping[str, Any]) -> None:
     names = names_of(ctx)
     if command == "upload" and not when["at"] and not when["after"]:
         _refuse_missing(names)
+    if ctx.params.get("keep") and "free" in (when["then"] or ()):
+        next_step = "mgmt upload PATH --keep"
+        raise ConfigurationError("--keep makes no copy that --then free could free", next_step=next_step)
     if "yes" in ctx.params:
         confirm(f"Let {command} {' '.join(names) or 'all'} run later?", yes=bool(ctx.params["yes"]))
     chosen = When(not_before=when["at"], after=when["after"], queue=when["queue"], then=when["then"] or ())

@@ -7,7 +7,7 @@ import click
 
 from mgmt.cli.app import App
 from mgmt.cli.parameters import Command, Moment, dry_run, yes
-from mgmt.cli.repeating import confirm_removals, request_all, run_all, show
+from mgmt.cli.repeating import confirm_removals, request_all, run_all, show, to_run_here
 from mgmt.cli.requests import when
 from mgmt.errors import ConfigurationError
 
@@ -47,11 +47,12 @@ def command(
     found = failed(since, app.catalog) if all_failed else to_retry(operations, app.catalog)
     for each in found.left_out:
         app.progress.note(f"note: {each}")
-    if dry_run or not found.commands:
-        show(ctx, found.commands, empty="nothing to retry")
+    commands = found.commands if any(later.values()) else to_run_here(app, found.commands)
+    if dry_run or not commands:
+        show(ctx, commands, empty="nothing to retry")
         return
-    confirm_removals(found.commands, yes=yes)
+    confirm_removals(commands, yes=yes)
     if any(later.values()):
-        request_all(ctx, found.commands, later)
+        request_all(ctx, commands, later)
     else:
-        run_all(ctx, found.commands)
+        run_all(ctx, commands)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from mgmt.archive import Hashed, Tree, look_again, move
-from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, Place, Role
+from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, Place, Role, UploadRecord
 from mgmt.errors import IntegrityError, MgmtError, NotFoundError, RefusedError
 from mgmt.paths import held_parent, mounted_in
 from mgmt.services.steps.context import Context
@@ -37,7 +37,7 @@ def completed_copies(catalog: Catalog, older_than: timedelta | None) -> list[Fil
 
 
 def find_copy(name: str, context: Context) -> FileRecord:
-    """The completed copy that `name` means: a path, or a name of its archive.
+    """The completed copy that `name` means: a path, the id of its upload, or a name of its archive.
 
     Raises NotFoundError, or AmbiguousNameError when there are several copies of what that archive holds.
     """
@@ -50,6 +50,8 @@ def find_copy(name: str, context: Context) -> FileRecord:
         if copy.status in _LEFT:
             return copy
         raise NotFoundError(f"{path} was removed already", next_step=f"mgmt log --target {shell_word(path)}")
+    if (upload := catalog.metadata.get_operation(name)) is not None and isinstance(upload, UploadRecord):
+        return _own_copy(upload, catalog)
     archive = find_archive(name, context, strictly=True)
     digest = archive.record.digest if archive.record is not None else None
     copies = [each for each in _copies(catalog) if digest is not None and each.digest == digest]
@@ -61,6 +63,18 @@ def find_copy(name: str, context: Context) -> FileRecord:
             f"{name!r} has no copy in completed/ on this machine", next_step="mgmt ls --location completed"
         )
     return copies[0]
+
+
+def _own_copy(upload: UploadRecord, catalog: Catalog) -> FileRecord:
+    """The completed copy of the original of `upload`, not one of the same content. Raises NotFoundError."""
+    made_by = (upload.operation_id, upload.details.get("done_by"))
+    for copy, _ in catalog.metadata.files_of(upload, Role.COMPLETED):
+        if copy.operation_id in made_by and copy.host == host() and copy.status in _LEFT:
+            return copy
+    raise NotFoundError(
+        f"upload {upload.operation_id} has left no copy in completed/ on this machine",
+        next_step="mgmt ls --location completed",
+    )
 
 
 def free(name: str, context: Context) -> FreeRecord:

@@ -82,9 +82,10 @@ def cancel(operation_id: str, catalog: Catalog, progress: Progress) -> Operation
     """
     operation = catalog.metadata.require_operation(operation_id)
     if operation.status.is_terminal:
+        instead = "undo" if operation.status in (Status.SUCCESS, Status.PARTIAL) else "retry"
         raise RefusedError(
             f"{operation.operation_type} {operation_id} has ended already, as {operation.status}",
-            next_step=f"mgmt undo {operation_id}",
+            next_step=f"mgmt {instead} {operation_id}",
         )
     job = catalog.queue.job(operation_id)
     interrupted = catalog.queue.cancel(operation_id)

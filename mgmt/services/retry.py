@@ -7,7 +7,8 @@ from datetime import datetime
 
 from mgmt.catalog import BatchRecord, Catalog, OperationRecord, Status
 from mgmt.errors import RefusedError
-from mgmt.services.steps.repeats import Repeat, repeat, together
+from mgmt.services.steps.removals import repeat_removal
+from mgmt.services.steps.repeats import REMOVALS, Repeat, repeat, repeat_requested, together
 from mgmt.services.steps.requests import KINDS, Attempts, Request, When, enqueue
 
 UNDONE = (Status.FAILED, Status.PARTIAL, Status.CANCELLED)
@@ -75,12 +76,14 @@ def to_replay(operation_id: str, catalog: Catalog) -> list[Repeat]:
             f"{operation.operation_type} {operation_id} is {operation.status}", next_step=f"mgmt cancel {operation_id}"
         )
     if not isinstance(operation, BatchRecord):
-        return [repeat(operation)]
+        return [_repeat(operation, catalog)]
     newest: dict[tuple[str | None, str | None], OperationRecord] = {}
     children = catalog.metadata.list_operations(parent=operation_id, limit=None)
+    if not children:
+        return [_never_begun(operation)]
     for each in reversed(children):
         newest[each.target_path, getattr(each, "member", None)] = each
-    commands = [repeat(each) for each in newest.values()]
+    commands = [_repeat(each, catalog) for each in newest.values()]
     return _of_batch(operation, [*commands, *_not_begun(operation, children)])
 
 
@@ -89,16 +92,16 @@ def later(commands: Iterable[Repeat], when: When, attempts: Attempts, catalog: C
     made: list[OperationRecord] = []
     with catalog.transaction():
         for each in commands:
-            for name in each.names:
+            for names in [each.names] if each.is_batch else [[name] for name in each.names]:
                 request = Request(
                     command=each.command,
-                    names=[name],
+                    names=names,
                     arguments=each.arguments,
                     when=replace(when, then=each.then),
                     attempts=attempts,
                     store=each.store,
                     folder=each.folder,
-                    retry_of=each.repeated_by(name),
+                    retry_of=each.repeated_by("" if each.is_batch else names[0]),
                 )
                 made += enqueue(request, catalog)
     return made
@@ -116,7 +119,13 @@ def _retried(operations: Iterable[OperationRecord], catalog: Catalog) -> tuple[R
             if isinstance(operation, BatchRecord):
                 children = catalog.metadata.list_operations(parent=operation.operation_id, limit=None)
                 parts = [each for each in reversed(children) if each.status in UNDONE]
-                repeats += _of_batch(operation, _not_begun(operation, children))
+                if not children and (why := _needless(operation, catalog)) is not None:
+                    left_out.append(why)
+                elif not children:
+                    parts = []
+                    repeats.append(_never_begun(operation))
+                else:
+                    repeats += _of_batch(operation, _not_begun(operation, children))
         except RefusedError as exc:
             refused.append(exc)
         for each in parts:
@@ -127,11 +136,27 @@ def _retried(operations: Iterable[OperationRecord], catalog: Catalog) -> tuple[R
                 left_out.append(why)
                 continue
             try:
-                repeats += _of_batch(operation, [repeat(each)]) if each is not operation else [repeat(each)]
+                again = _repeat(each, catalog)
+                repeats += _of_batch(operation, [again]) if each is not operation else [again]
             except RefusedError as exc:
                 refused.append(exc)
     messages = [f"{each.message}: it is not retried" for each in refused]
     return Retried(together(repeats), [*left_out, *messages]), refused
+
+
+def _repeat(operation: OperationRecord, catalog: Catalog) -> Repeat:
+    again = repeat(operation)
+    return repeat_removal(operation, again, catalog) if again.command in REMOVALS else again
+
+
+def _never_begun(batch: BatchRecord) -> Repeat:
+    """The command of a batch that has no operations. Raises RefusedError if it is not recorded."""
+    again = repeat_requested(batch)
+    if again is None:
+        raise RefusedError(
+            f"batch {batch.operation_id}: its targets are not recorded", next_step="mgmt log --status failed"
+        )
+    return again
 
 
 def _of_batch(batch: OperationRecord, repeats: list[Repeat]) -> list[Repeat]:
@@ -170,6 +195,11 @@ def _not_begun(batch: BatchRecord, children: Sequence[OperationRecord]) -> list[
     model = repeat(children[-1])
     if "members" in model.arguments:
         return []
+    if model.command in REMOVALS:
+        raise RefusedError(
+            f"batch {batch.operation_id}: what the {len(left)} names meant that it did not come to is not recorded",
+            next_step=f"mgmt {model.command} NAME",
+        )
     folder = batch.details.get("folder")
     is_path = model.command == "upload"
     if is_path and folder is not None:

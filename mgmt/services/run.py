@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mgmt.catalog import BatchRecord, Catalog, JobRecord, OperationRecord, Status, UploadRecord, this_host
 from mgmt.errors import MgmtError, NotFoundError, RefusedError
+from mgmt.paths import canonical
 from mgmt.services.steps.requests import ANYWHERE, FOLDER, KINDS, NAMES, NO_OPTIONS, WORKER, FanOut
 from mgmt.words import shell_word
 
@@ -86,6 +87,7 @@ def running(requested: Requested) -> Iterator[None]:
     try:
         if folder is not None and (requested.job.host is not None or os.path.isdir(str(folder))):
             _enter(str(folder))
+        _refuse_another_file(requested)
         catalog.journal.run_requested(operation_id)
         yield
     except MgmtError as error:
@@ -107,6 +109,20 @@ def _link_earlier(operation: OperationRecord, catalog: Catalog) -> None:
                 for file, role in catalog.metadata.files_of(earlier):
                     catalog.journal.link(operation, file, role)
             return
+
+
+def _refuse_another_file(requested: Requested) -> None:
+    """Raise RefusedError if the path of an upload means another file than it did: a folder on it became a link."""
+    operation = requested.operation
+    if not isinstance(operation, UploadRecord):
+        return
+    for name in requested.names:
+        path = canonical(os.path.join(str(operation.command_args.get(FOLDER, "")), name))
+        if path != operation.target_path:
+            raise RefusedError(
+                f"{operation.target_path} is {path} by now: a folder on its path was replaced by a link",
+                next_step=f"mgmt upload --later {shell_word(path)}",
+            )
 
 
 def _enter(folder: str) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NamedTuple
 
-from mgmt.catalog import Catalog, JobRecord, OperationRecord, Wanted
+from mgmt.catalog import Catalog, JobRecord, OperationRecord, Status, Wanted
 from mgmt.catalog.records.process import Owner
 from mgmt.errors import CatalogError
 from mgmt.services.steps.requests import WORKER
@@ -253,6 +253,17 @@ class Worker:
                 signal.signal(number, handler)
             os.close(reader)
             os.close(writer)
+
+
+def has_been_done_since(operation_id: str, catalog: Catalog) -> bool:
+    """Whether a later attempt of the operation has succeeded."""
+    again = deque(catalog.metadata.repeats_of(operation_id))
+    while again:
+        each = again.popleft()
+        if each.status == Status.SUCCESS:
+            return True
+        again += catalog.metadata.repeats_of(each.operation_id)
+    return False
 
 
 def _die_with(parent: int) -> None:

@@ -7,13 +7,18 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mgmt.catalog import DownloadRecord, OperationRecord, UploadRecord, VerifyRecord
-from mgmt.errors import RefusedError
+from mgmt.catalog import BatchRecord, DownloadRecord, OperationRecord, UploadRecord, VerifyRecord
+from mgmt.errors import MgmtError, RefusedError
+from mgmt.paths import canonical
 from mgmt.services.steps.local_files import host
-from mgmt.services.steps.requests import ANYWHERE, FOLDER, KINDS, NAMES, SCHEDULE, SELECTIONS, THEN
+from mgmt.services.steps.requests import ANYWHERE, FOLDER, KINDS, NAMES, NO_OPTIONS, SELECTIONS, TEMPLATE, THEN
+from mgmt.words import shell_word
 
 _OF_SETTINGS = "completed_dir"
 """What an upload records of the settings besides its options."""
+
+REMOVALS = ("delete", "free")
+"""The commands that remove something."""
 
 _INSTEAD: Mapping[str, str] = {
     "search": "mgmt search KEYWORD",
@@ -44,7 +49,9 @@ class Repeat:
     """The folder to run it in."""
     then: Sequence[str] = ()
     repeats: Mapping[str, str] = field(default_factory=dict)
-    """The operation that each of its targets does again."""
+    """The operation that each of its targets does again; that of a batch has the name ""."""
+    is_batch: bool = False
+    """It has several targets, or chooses them when it runs: it is requested as one."""
 
     def repeated_by(self, name: str) -> str | None:
         """The operation whose work this does again on the target `name`, which may have a member besides."""
@@ -53,9 +60,9 @@ class Repeat:
 
     def like(self, other: "Repeat") -> bool:
         """Whether one command can do the work of both."""
-        if "members" in self.arguments or "key" in self.arguments:
+        if "members" in self.arguments or "key" in self.arguments or self.is_batch or other.is_batch:
             return False
-        facts = ("command", "arguments", "store", "completed_dir", "folder")
+        facts = ("command", "arguments", "store", "completed_dir", "folder", "then")
         return all(getattr(self, name) == getattr(other, name) for name in facts)
 
 
@@ -77,8 +84,7 @@ def repeat(operation: OperationRecord) -> Repeat:
     if operation.target_path is None:
         raise _refused(operation, "its target is not recorded", None)
     recorded = operation.command_args
-    left_out = {*SELECTIONS, NAMES, FOLDER, THEN, SCHEDULE, _OF_SETTINGS, "files_from"}
-    arguments = {name: value for name, value in recorded.items() if name not in left_out}
+    arguments = {name: value for name, value in _options(operation).items() if name not in SELECTIONS}
     name, folder = _name(operation), recorded.get(FOLDER)
     found = Repeat(
         command=command,
@@ -98,12 +104,55 @@ def repeat(operation: OperationRecord) -> Repeat:
     return found
 
 
+def repeat_requested(batch: BatchRecord) -> Repeat | None:
+    """The command that was requested as `batch`; None if it was not requested. Raises RefusedError for a removal."""
+    names = batch.command_args.get(NAMES)
+    if not isinstance(names, list):
+        return None
+    command = "upload" if "all_of" in batch.command_args else str(batch.target_name).partition(" ")[0]
+    if command not in KINDS:
+        return None
+    if command in REMOVALS:
+        raise _refused(batch, "what its names meant is not recorded", f"mgmt {command} NAME")
+    if command not in ANYWHERE and batch.host not in (None, host()):
+        where = f"it concerns files of {batch.host}, and this is {host()}"
+        raise _refused(batch, where, f"mgmt retry {batch.operation_id}\n# on {batch.host}")
+    recorded = batch.command_args
+    return Repeat(
+        command=command,
+        names=[str(each) for each in names],
+        arguments=_options(batch),
+        folder=str(recorded[FOLDER]) if FOLDER in recorded else None,
+        then=[str(each) for each in recorded.get(THEN, ())],
+        repeats={"": batch.operation_id},
+        is_batch=True,
+    )
+
+
+def _options(operation: OperationRecord) -> dict[str, object]:
+    """Its recorded options, and the name of the template that some came from."""
+    left_out = {*NO_OPTIONS, _OF_SETTINGS, "files_from", "null"} - {TEMPLATE}
+    return {name: value for name, value in operation.command_args.items() if name not in left_out}
+
+
 def _name(operation: OperationRecord) -> str:
     """Its target as it can be typed: an upload and a removal of a copy have paths, others names or URLs."""
-    if isinstance(operation, UploadRecord) and not operation.command_args.get(NAMES):
-        return str(operation.target_path)
+    if isinstance(operation, UploadRecord):
+        return _same_path(operation)
     names = operation.command_args.get(NAMES)
     return str(names[0]) if names else str(operation.target_path)
+
+
+def _same_path(upload: UploadRecord) -> str:
+    """Its target. Raises RefusedError if that path leads to another file by now."""
+    target = str(upload.target_path)
+    try:
+        found = canonical(target)
+    except MgmtError:
+        return target  # the upload will say why
+    if found != target:
+        raise _refused(upload, f"{target} is {found} by now", f"mgmt upload {shell_word(found)}")
+    return target
 
 
 def _of_download(operation: DownloadRecord, found: Repeat, name: str) -> Repeat:

@@ -9,6 +9,9 @@ from mgmt.services.steps.context import Context
 from mgmt.services.undo.parts import Inverse, Part, cannot
 from mgmt.signals import may_stop
 
+WITHOUT_CHANGES = frozenset({"verify", "search", "status"})
+"""The operations that leave nothing to undo."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchInverse:
@@ -52,10 +55,14 @@ class BatchInverse:
             undo.error_message = f"{len(errors)} of {len(children)} operations were not undone: {errors[0].message}"
 
     def _children(self) -> list[OperationRecord]:
-        """Its operations that have done something and are not undone, the last one first."""
+        """Its operations that have changed something and are not undone, the last one first."""
         metadata = self.context.catalog.metadata
         found = metadata.list_operations(parent=self.batch.operation_id, limit=None)
-        done = [each for each in found if each.status in (Status.SUCCESS, Status.PARTIAL)]
+        done = [
+            each
+            for each in found
+            if each.status in (Status.SUCCESS, Status.PARTIAL) and each.operation_type not in WITHOUT_CHANGES
+        ]
         if not done:
-            raise cannot(self.batch, "none of its operations has done anything")
+            raise cannot(self.batch, "none of its operations has changed anything")
         return [each for each in done if metadata.undone_by(each.operation_id) is None]

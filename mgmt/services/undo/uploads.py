@@ -19,7 +19,7 @@ from mgmt.errors import ConflictError, RefusedError
 from mgmt.paths import held_folder
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies, Proven
-from mgmt.services.steps.resolve import Archive, find_archive
+from mgmt.services.steps.resolve import Archive, archive_id, find_archive
 from mgmt.services.steps.restored import freed_copy, is_original, note_returned
 from mgmt.services.steps.restoring import DownloadOptions
 from mgmt.services.steps.set_aside import paths_of_removals
@@ -113,7 +113,7 @@ class UploadInverse:
         if archive is None:
             return []
         url = f"{archive.store}/{archive.s3_object_key}"
-        if (why := self._relied_on_by(archive)) is not None:
+        if (why := self._made_by_another(archive) or self._relied_on_by(archive)) is not None:
             return [Part(action="keep", target=url, why=why)]
         self.verbs.foresee_deletion(url, self.context, is_copy)
         if not is_copy and self.upload.compressed_file_path is not None:
@@ -132,16 +132,29 @@ class UploadInverse:
             f"mgmt download {archive.word}\n# or: mgmt delete --last-copy {archive.word}",
         )
 
+    def _made_by_another(self, archive: FileRecord) -> str | None:
+        """Why the archive is not that of this upload, which found it there; None if this upload has made it."""
+        upload = self.upload
+        metadata = self.context.catalog.metadata
+        if archive.archive_id is not None and metadata.undone_by(archive.archive_id) is not None:
+            return None  # it was left to those that rely on it
+        if archive.archive_id is not None and archive.archive_id != archive_id(upload):
+            return f"upload {archive.archive_id} has made it"
+        if upload.details.get("already_archived") or upload.details.get("done_by"):
+            return "it was there before this upload"
+        return None
+
     def _relied_on_by(self, archive: FileRecord) -> str | None:
         """Why the archive has to stay; None if nothing but this upload relies on it."""
         metadata = self.context.catalog.metadata
         others = [each for each in metadata.archives_of(str(archive.digest)) if each.archive_id != archive.archive_id]
         for each in metadata.operations_of(archive):
-            if each.operation_id == self.upload.operation_id or not self._is_in_force(each):
+            if each.operation_id == self.upload.operation_id:
                 continue
-            if isinstance(each, UploadRecord):
+            # One that failed may have made it, and is resumed by the next with the same target.
+            if isinstance(each, UploadRecord) and self._is_not_undone(each):
                 return f"upload {each.operation_id} of {each.target_path} relies on it"
-            if isinstance(each, FreeRecord) and not others and self._is_of_another(each):
+            if isinstance(each, FreeRecord) and self._is_in_force(each) and not others and self._is_of_another(each):
                 return f"it holds what free {each.operation_id} removed as {each.target_path}"
         return None
 
@@ -153,7 +166,10 @@ class UploadInverse:
 
     def _is_in_force(self, operation: OperationRecord) -> bool:
         ended_badly = operation.status in (Status.FAILED, Status.CANCELLED)
-        return not ended_badly and self.context.catalog.metadata.undone_by(operation.operation_id) is None
+        return not ended_badly and self._is_not_undone(operation)
+
+    def _is_not_undone(self, operation: OperationRecord) -> bool:
+        return self.context.catalog.metadata.undone_by(operation.operation_id) is None
 
     def _kept_tar(self) -> list[Part]:
         """The tar.gz that the upload has written besides."""
