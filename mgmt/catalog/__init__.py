@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
-    from mgmt.catalog.operations.due import Wanted
+    from mgmt.catalog.operations.due import ANY, Wanted, host_queue
     from mgmt.catalog.operations.ending import End
     from mgmt.catalog.operations.heartbeat import Advance
     from mgmt.catalog.operations.journal import Journal
     from mgmt.catalog.operations.outbox import SILENCE, Outbox
-    from mgmt.catalog.operations.queue import ANY, NewJob, Queue, host_queue, target_of
+    from mgmt.catalog.operations.queue import NewJob, Queue, target_of
     from mgmt.catalog.operations.schedules import Schedules
     from mgmt.catalog.records.endpoint import EndpointRecord
     from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
@@ -131,12 +131,12 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.lookups": ("IgnoredKeys",),
     "files.members": ("MemberFacts", "MemberRecord", "Members"),
     "files.metadata": ("MetadataManager",),
-    "operations.due": ("Wanted",),
+    "operations.due": ("ANY", "Wanted", "host_queue"),
     "operations.ending": ("End",),
     "operations.heartbeat": ("Advance",),
     "operations.journal": ("Journal",),
     "operations.outbox": ("SILENCE", "Outbox"),
-    "operations.queue": ("ANY", "NewJob", "Queue", "host_queue", "target_of"),
+    "operations.queue": ("NewJob", "Queue", "target_of"),
     "operations.schedules": ("Schedules",),
     "records.endpoint": ("EndpointRecord",),
     "records.enums": ("FileStatus", "Location", "Place", "Role", "Scope", "Status"),

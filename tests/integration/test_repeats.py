@@ -261,7 +261,7 @@ def test_a_later_attempt_that_succeeds_counts(mgmt: Program) -> None:
                 away.rename(store)
             return event
 
-        Worker._end = mended  # type: ignore[method-assign]
+        Worker._end = mended  # type: ignore[method-assign, assignment]
 
     worker = program.fork("-o", "jsonl", "worker", "--until-empty", arm=arm)
     worker.wait(60)

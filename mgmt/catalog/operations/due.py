@@ -11,6 +11,14 @@ from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
 from mgmt.catalog.records.operations import operations
 from mgmt.catalog.records.process import this_host
 
+ANY = "any"
+"""The queue of operations that any machine can run."""
+
+
+def host_queue(host: str) -> str:
+    """The queue of operations that only `host` can run."""
+    return f"host.{host}"
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

@@ -30,14 +30,6 @@ from mgmt.catalog.records.operations import OperationRecord, operations
 from mgmt.catalog.records.process import Liveness, Owner, current_user, this_host
 from mgmt.errors import MgmtError, NotFoundError, RefusedError
 
-ANY = "any"
-"""The queue of operations that any machine can run."""
-
-
-def host_queue(host: str) -> str:
-    """The queue of operations that only `host` can run."""
-    return f"host.{host}"
-
 
 class NewJob(NamedTuple):
     """An operation to request, its job, and the operations that it waits for."""
