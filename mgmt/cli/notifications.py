@@ -56,7 +56,7 @@ class Notifications:
             self._starts.wait(SECONDS)
         if not self._has_ended:
             return
-        from mgmt.services.steps.requests import WORKER
+        from mgmt.services.steps.request_arguments import WORKER
 
         if WORKER in os.environ:
             return

@@ -119,7 +119,8 @@ def _request(ctx: click.Context, when: Mapping[str, Any]) -> None:
 
 def request_of(ctx: click.Context, names: Sequence[str], when: "When", store: str | None) -> "Request":
     """The request to run the command of `ctx`, as parsed, on `names`."""
-    from mgmt.services.steps.requests import ARCHIVES, TEMPLATE, Request
+    from mgmt.services.steps.request_arguments import ARCHIVES, TEMPLATE
+    from mgmt.services.steps.requests import Request
 
     recorded: Sequence[str] = getattr(ctx.command.callback, "recorded", ())
     arguments = given(ctx, [name for name in recorded if name not in ("files_from", "null")])

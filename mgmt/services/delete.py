@@ -10,7 +10,7 @@ from mgmt.services.steps.copies import Copies, OtherCopy, content_claim
 from mgmt.services.steps.indexes import find_index, look_up
 from mgmt.services.steps.proof import refuse_frozen, still_there
 from mgmt.services.steps.removal import remove_archive, remove_remains
-from mgmt.services.steps.requests import ARCHIVES
+from mgmt.services.steps.request_arguments import ARCHIVES
 from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.signals import finish_first
 from mgmt.storage import StoredObject, has_etag

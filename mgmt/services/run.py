@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from mgmt.catalog import BatchRecord, Catalog, JobRecord, OperationRecord, Status, UploadRecord, this_host
 from mgmt.errors import MgmtError, NotFoundError, RefusedError
 from mgmt.paths import canonical
-from mgmt.services.steps.requests import ANYWHERE, FOLDER, KINDS, NAMES, NO_OPTIONS, WORKER, FanOut
+from mgmt.services.steps.request_arguments import FOLDER, NAMES, NO_OPTIONS, WORKER
+from mgmt.services.steps.requests import ANYWHERE, KINDS, FanOut
 from mgmt.words import shell_word
 
 

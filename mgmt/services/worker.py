@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from mgmt.catalog import Catalog, JobRecord, OperationRecord, Status, Wanted
 from mgmt.catalog.records.process import Owner
 from mgmt.errors import CatalogError
-from mgmt.services.steps.requests import WORKER
+from mgmt.services.steps.request_arguments import WORKER
 from mgmt.signals import STOPPING
 
 POLL_SECONDS = 1.0

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from mgmt.catalog import OutboxRecord
 from mgmt.services.steps.post import Request, UndeliveredError, post
-from mgmt.services.steps.requests import WORKER
+from mgmt.services.steps.request_arguments import WORKER
 from mgmt.services.steps.rules import Rule
 from mgmt.services.steps.signatures import key_of, signed_headers
 

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from mgmt.catalog import BatchRecord, Catalog, OperationRecord, ScheduleRecord, Status
 from mgmt.errors import CatalogError, MgmtError
-from mgmt.services.steps.requests import FOLDER, NAMES, SCHEDULE, Request, enqueue, operation_of
+from mgmt.services.steps.request_arguments import FOLDER, NAMES, SCHEDULE
+from mgmt.services.steps.requests import Request, enqueue, operation_of
 from mgmt.services.steps.times import Due, due
 
 RequestOf = Callable[[ScheduleRecord], Request]

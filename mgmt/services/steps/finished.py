@@ -10,7 +10,7 @@ from mgmt.paths import absolute, held_parent
 from mgmt.services.steps.local_files import claim, host, is_in
 from mgmt.services.steps.plan import ABSENT, UploadOptions, asks_the_same, key_of
 from mgmt.services.steps.proof import still_there
-from mgmt.services.steps.requests import SEEN
+from mgmt.services.steps.request_arguments import SEEN
 from mgmt.storage import ObjectStore
 from mgmt.words import shell_word
 

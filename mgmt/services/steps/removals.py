@@ -20,10 +20,7 @@ from mgmt.catalog import (
 from mgmt.errors import RefusedError
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.repeats import Repeat
-from mgmt.services.steps.requests import NAMES
-
-_ARCHIVES = "archives"
-"""The argument of a requested `delete` that has the identity of the archive of each URL."""
+from mgmt.services.steps.request_arguments import ARCHIVES, NAMES
 
 
 def repeat_removal(operation: OperationRecord, again: Repeat, catalog: Catalog) -> Repeat:
@@ -69,7 +66,7 @@ def _archive(deletion: DeleteRecord, catalog: Catalog) -> str:
 
 def _was_requested_for(deletion: DeleteRecord, archive: FileRecord) -> bool:
     """Whether the request says that it means `archive`. Raises RefusedError if it means another one."""
-    requested = deletion.command_args.get(_ARCHIVES)
+    requested = deletion.command_args.get(ARCHIVES)
     if not isinstance(requested, Mapping) or _url(archive) not in requested:
         return False
     meant, own = requested[_url(archive)], (f"archive {archive.archive_id}", f"content {archive.digest}")

@@ -11,7 +11,8 @@ from mgmt.catalog import BatchRecord, DownloadRecord, OperationRecord, UploadRec
 from mgmt.errors import MgmtError, RefusedError
 from mgmt.paths import canonical
 from mgmt.services.steps.local_files import host
-from mgmt.services.steps.requests import ANYWHERE, FOLDER, KINDS, NAMES, NO_OPTIONS, SELECTIONS, TEMPLATE, THEN
+from mgmt.services.steps.request_arguments import FOLDER, NAMES, NO_OPTIONS, TEMPLATE, THEN
+from mgmt.services.steps.requests import ANYWHERE, KINDS, SELECTIONS
 from mgmt.words import shell_word
 
 _OF_SETTINGS = "completed_dir"

@@ -17,7 +17,7 @@ from mgmt.services.steps import channels
 from mgmt.services.steps.channels import facts_for_command, limit, send, text_of
 from mgmt.services.steps.notices import trial
 from mgmt.services.steps.post import UndeliveredError
-from mgmt.services.steps.requests import WORKER
+from mgmt.services.steps.request_arguments import WORKER
 from mgmt.services.steps.rules import Rule, parse_rules
 from tests.receiver import Receiver, receiver
 
