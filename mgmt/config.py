@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ ON_CONFLICT = tuple(each.value for each in OnConflict)
 PROOFS = tuple(each.value for each in Proof)
 LEVELS = tuple(each.value for each in Level)
 
+_DURATIONS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -27,6 +29,14 @@ def parse_size(text: str) -> int:
         return int(float(number.removesuffix(unit)) * _UNITS[unit]) if unit in _UNITS else int(text)
     except OverflowError as exc:  # "inf" is a float
         raise ValueError(f"{text!r} is not a number of bytes") from exc
+
+
+def parse_duration(text: str) -> timedelta:
+    """`30d`, `12h`, `90min`. Raises ValueError."""
+    unit = text.lstrip("0123456789.")
+    if unit not in _DURATIONS or unit == text:
+        raise ValueError(f"{text!r} is not a duration such as 30d, 12h or 90min")
+    return timedelta(seconds=float(text.removesuffix(unit)) * _DURATIONS[unit])
 
 
 class _InvalidValueError(ValueError):
@@ -106,7 +116,13 @@ class Settings:
         "size of the parts of an upload", _between(MIN_PART_SIZE, MAX_PART_SIZE, parse_size)
     )
     threads: int = _setting("parts in transit at once", _between(1, 64), 4)
+    attempts: int = _setting("how often a worker tries what may succeed later", _between(1, 100), 5)
+    backoff: int = _setting(
+        "seconds before a second attempt; twice as many before each further one", _between(0, 86_400), 60
+    )
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    notify: object = None
+    """What the file has as `notify`, not parsed (services/steps/rules.py)."""
 
     def catalog_url(self) -> str:
         """The catalog's URL; by default, an SQLite file in the user's data directory."""
@@ -131,6 +147,9 @@ class Settings:
             )
         return self.store
 
+
+NOTIFY = "notify"
+"""The tables of the configuration file that are notification rules, not a setting."""
 
 NAMES = tuple(f.name for f in fields(Settings) if "doc" in f.metadata)
 _PARSERS: dict[str, Callable[[str], Any]] = {f.name: f.metadata["parse"] for f in fields(Settings) if f.name in NAMES}
@@ -159,6 +178,10 @@ def parse_value(name: str, value: str, origin: str) -> Any:
         reason = exc if isinstance(exc, _InvalidValueError) else "must be a number"
         shown = name if name == "catalog" and "://" not in value else f"{name} = {redact(value)!r}"
         raise ConfigurationError(f"{shown} ({origin}): {reason}") from exc  # a password may be anywhere in no URL
+
+
+TABLES = ("templates",)
+"""The tables of the configuration file that are no settings; a module of its own reads each."""
 
 
 def default_path() -> Path:
@@ -204,7 +227,11 @@ def load(
         values[name] = parse_value(name, str(value), origin)
         origins[name] = origin
 
-    for name, value in (_read(path) if path else {}).items():
+    read = _read(path) if path else {}
+    notify = read.pop(NOTIFY, None)
+    for name, value in read.items():
+        if name in TABLES and isinstance(value, (dict, list)):
+            continue
         take(check_name(name), value, f"file {path}")
     if bucket := environ.get("MGMT_BUCKET"):
         prefix = environ.get("MGMT_OBJECT_PREFIX", "").strip("/")
@@ -216,7 +243,9 @@ def load(
             take(name, flag, "flag")
             if name == "catalog":
                 _refuse_tilde(flag)
-    return Settings(**values, origins=origins)
+    if notify is not None:
+        origins[NOTIFY] = f"file {path}"
+    return Settings(**values, origins=origins, notify=notify)
 
 
 def _refuse_tilde(catalog: str) -> None:
@@ -239,6 +268,25 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as exc:
         raise ConfigurationError(f"the configuration file {path} cannot be read: {exc}") from exc
+
+
+def table_in(path: Path, name: str) -> object:
+    """What the file at `path` has under `name`, one of `TABLES`; None if it has nothing there.
+
+    Raises ConfigurationError if the file cannot be read.
+    """
+    return _read(path).get(name)
+
+
+def value_in(path: Path, name: str) -> str | None:
+    """The value of a setting in the file at `path`, as `write` takes it; None if it has none there.
+
+    Raises ConfigurationError if the file cannot be read.
+    """
+    value = _read(path).get(name)
+    if value is None:
+        return None
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def write(path: Path, name: str, value: str | None) -> None:

@@ -37,3 +37,32 @@ class NoProgress:
 
     def stop(self) -> None:
         """Ignore it."""
+
+
+class CountedProgress:
+    """Shows what another one does, and counts."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self.done = 0
+        """Bytes of the current task."""
+        self.total: int | None = None
+        """Bytes of the current task, if they are known."""
+
+    def start(self, task: str, total: int | None = None) -> None:
+        """Count from 0 again."""
+        self.done, self.total = 0, total
+        self._shown.start(task, total)
+
+    def advance(self, count: int) -> None:
+        """Count `count` bytes. Of two threads that do so at once, one may go uncounted: it is shown to people only."""
+        self.done += count
+        self._shown.advance(count)
+
+    def note(self, message: str) -> None:
+        """Show `message`."""
+        self._shown.note(message)
+
+    def stop(self) -> None:
+        """End the task."""
+        self._shown.stop()

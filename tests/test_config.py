@@ -94,6 +94,8 @@ def test_every_setting_has_an_environment_variable() -> None:
         "mirror": "true",
         "part_size": "8M",
         "threads": "2",
+        "attempts": "3",
+        "backoff": "10",
         "catalog": "sqlite:////tmp/catalog.db",
     }
     given = {f"MGMT_{name.upper()}": values.get(name, "anything") for name in NAMES}

@@ -9,7 +9,7 @@ name is imported from its module when it is first used. Import `mgmt.catalog.sch
 is slow to load.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from importlib import import_module
@@ -28,11 +28,18 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
+    from mgmt.catalog.operations.due import ANY, Wanted, host_queue
+    from mgmt.catalog.operations.ending import End
+    from mgmt.catalog.operations.heartbeat import Advance
     from mgmt.catalog.operations.journal import Journal
+    from mgmt.catalog.operations.outbox import SILENCE, Outbox
+    from mgmt.catalog.operations.queue import NewJob, Queue, target_of
+    from mgmt.catalog.operations.schedules import Schedules
     from mgmt.catalog.records.endpoint import EndpointRecord
     from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
     from mgmt.catalog.records.files import FileRecord
     from mgmt.catalog.records.inspections import SearchRecord, StatusRecord, VerifyRecord
+    from mgmt.catalog.records.jobs import DependencyRecord, JobRecord, OutboxRecord, ScheduleRecord
     from mgmt.catalog.records.maintenance import (
         BatchRecord,
         ConfigRecord,
@@ -42,14 +49,18 @@ if TYPE_CHECKING:
         PruneRecord,
         RebuildRecord,
         RecoverRecord,
+        UndoRecord,
     )
     from mgmt.catalog.records.operations import OperationRecord
     from mgmt.catalog.records.process import this_host
     from mgmt.catalog.records.transfers import DownloadRecord, UploadRecord
 
 __all__ = [
+    "ANY",
     "HEAD",
+    "SILENCE",
     "SORTS",
+    "Advance",
     "Anchor",
     "Audit",
     "BatchRecord",
@@ -57,7 +68,9 @@ __all__ = [
     "ConfigRecord",
     "Database",
     "DeleteRecord",
+    "DependencyRecord",
     "DownloadRecord",
+    "End",
     "EndpointRecord",
     "Endpoints",
     "FileFilter",
@@ -68,29 +81,40 @@ __all__ = [
     "FreeRecord",
     "IgnoreRecord",
     "IgnoredKeys",
+    "JobRecord",
     "Journal",
     "Location",
     "MemberFacts",
     "MemberRecord",
     "Members",
     "MetadataManager",
+    "NewJob",
     "OperationRecord",
+    "Outbox",
+    "OutboxRecord",
     "Place",
     "PruneRecord",
+    "Queue",
     "RangeSet",
     "RebuildRecord",
     "RecoverRecord",
     "Role",
+    "ScheduleRecord",
+    "Schedules",
     "Scope",
     "SearchRecord",
     "Status",
     "StatusRecord",
     "Tampering",
+    "UndoRecord",
     "UploadRecord",
     "Verification",
     "VerifyRecord",
+    "Wanted",
     "archive_keys",
+    "host_queue",
     "open_catalog",
+    "target_of",
     "this_host",
 ]
 
@@ -107,11 +131,18 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.lookups": ("IgnoredKeys",),
     "files.members": ("MemberFacts", "MemberRecord", "Members"),
     "files.metadata": ("MetadataManager",),
+    "operations.due": ("ANY", "Wanted", "host_queue"),
+    "operations.ending": ("End",),
+    "operations.heartbeat": ("Advance",),
     "operations.journal": ("Journal",),
+    "operations.outbox": ("SILENCE", "Outbox"),
+    "operations.queue": ("NewJob", "Queue", "target_of"),
+    "operations.schedules": ("Schedules",),
     "records.endpoint": ("EndpointRecord",),
     "records.enums": ("FileStatus", "Location", "Place", "Role", "Scope", "Status"),
     "records.files": ("FileRecord",),
     "records.inspections": ("SearchRecord", "StatusRecord", "VerifyRecord"),
+    "records.jobs": ("DependencyRecord", "JobRecord", "OutboxRecord", "ScheduleRecord"),
     "records.maintenance": (
         "BatchRecord",
         "ConfigRecord",
@@ -121,6 +152,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "PruneRecord",
         "RebuildRecord",
         "RecoverRecord",
+        "UndoRecord",
     ),
     "records.operations": ("OperationRecord",),
     "records.process": ("this_host",),
@@ -144,6 +176,9 @@ class Catalog:
 
     def __init__(self, database: "Database") -> None:
         self.database = database
+        self._advance: Advance | None = None
+        self.at_begin: list[Callable[[OperationRecord], None]] = []
+        """Called when an operation has begun here."""
         database.before_writing(lambda: self.audit)  # whatever finishes is hashed, whoever writes it
 
     @cached_property
@@ -172,7 +207,32 @@ class Catalog:
         """The life of operations."""
         from mgmt.catalog.operations.journal import Journal
 
-        return Journal(self.database)
+        journal = Journal(self.database)
+        if self._advance is not None:
+            journal.watch(self._advance)
+        journal.at_begin = self.at_begin
+        return journal
+
+    @cached_property
+    def queue(self) -> "Queue":
+        """Operations that are requested, and the workers that run them."""
+        from mgmt.catalog.operations.queue import Queue
+
+        return Queue(self.database)
+
+    @cached_property
+    def schedules(self) -> "Schedules":
+        """Commands that run at certain times."""
+        from mgmt.catalog.operations.schedules import Schedules
+
+        return Schedules(self.database)
+
+    @cached_property
+    def outbox(self) -> "Outbox":
+        """Notifications to deliver."""
+        from mgmt.catalog.operations.outbox import Outbox
+
+        return Outbox(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":
@@ -187,6 +247,14 @@ class Catalog:
         from mgmt.catalog.audit.chain import Audit
 
         return Audit(self.database)
+
+    def notify_at_end(self, messages: "Callable[[End], Iterable[OutboxRecord]]") -> None:
+        """Write the messages about the end of each operation in the transaction that ends it, whoever ends it."""
+        self.database.at_end.append(lambda session, end: self.outbox.write(session, messages(end)))
+
+    def watch(self, advance: "Advance") -> None:
+        """Let the heartbeats of operations say how far the current work is."""
+        self._advance = advance
 
     def transaction(self) -> AbstractContextManager[object]:
         """Commit everything written inside together, or nothing."""

@@ -34,6 +34,17 @@ COMMANDS: Sections = {
         "audit": "mgmt.cli.audit",
         "doctor": "mgmt.cli.doctor",
     },
+    "Automate": {
+        "schedule": "mgmt.cli.schedule",
+        "worker": "mgmt.cli.worker",
+        "queue": "mgmt.cli.queue",
+        "run": "mgmt.cli.run_requested",
+        "cancel": "mgmt.cli.cancel",
+        "retry": "mgmt.cli.retry",
+        "replay": "mgmt.cli.replay",
+        "undo": "mgmt.cli.undo",
+        "notify": "mgmt.cli.notify",
+    },
     "Administer": {
         "config": "mgmt.cli.config",
         "db": "mgmt.cli.db",

@@ -1,7 +1,7 @@
 """The composition root: what a command needs, created once, at first use."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Self
 
 from mgmt.cli.progress import terminal_progress
 from mgmt.cli.render import Renderer
-from mgmt.config import Settings, default_path, load
+from mgmt.config import NOTIFY, Settings, default_path, load
 from mgmt.errors import ConfigurationError, MgmtError
+from mgmt.progress import CountedProgress
 
 if TYPE_CHECKING:
     from mgmt.catalog import Catalog
+    from mgmt.cli.notifications import Notifications
     from mgmt.services.mirror import Mirror
+    from mgmt.services.run import Requested
     from mgmt.services.steps.context import Context
+    from mgmt.services.steps.requests import Attempts
+    from mgmt.services.steps.rules import Rule
     from mgmt.storage import ObjectStore
 
 
@@ -25,14 +30,23 @@ class App:
 
     def __init__(self, flags: Mapping[str, str | None], config_file: str | None, *, output: str, quiet: bool) -> None:
         self._flags = dict(flags)
+        self._typed = dict(flags)
+        """The settings of the command line."""
         self._config_file = config_file
         self.render = Renderer(output, quiet=quiet)
         self.quiet = quiet
-        self.progress = terminal_progress(quiet=quiet)
+        self.progress = CountedProgress(terminal_progress(quiet=quiet))
         self._stores: dict[str, ObjectStore] = {}
         self._mirror: Mirror | None = None
         self.creates_config = False
         """Whether this command creates the configuration file if it is missing."""
+        self.requested: Requested | None = None
+        """The requested operation that this command runs."""
+        self.repeats: Mapping[str, str] = {}
+        """The operation that each target of this command does again."""
+        self.rules: Sequence[Rule] = ()
+        """The notification rules of `settings`, once those are loaded."""
+        self._notifications: Notifications | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -43,6 +57,8 @@ class App:
         self.progress.stop()
         if self._mirror is not None and (kind is None or issubclass(kind, MgmtError)):
             self._mirror.write(self.progress)
+        if self._notifications is not None and (kind is None or issubclass(kind, MgmtError)):
+            self._notifications.finish(self.progress)
         if "catalog" in self.__dict__:
             self.catalog.close()
 
@@ -51,19 +67,38 @@ class App:
         """The settings that were given as flags."""
         return dict(self._flags)
 
+    def words(self) -> list[str]:
+        """The options of `mgmt` itself that make another process work as this one does."""
+        given = {**self._flags, "config": self._config_file}
+        return [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
+
     @cached_property
     def config_path(self) -> Path:
         """The configuration file in use. Raises ConfigurationError where the user has no home folder to hold it."""
         return Path(self._config_file) if self._config_file else default_path()
 
+    @property
+    def names_config(self) -> bool:
+        """Whether the user named the configuration file."""
+        return self._config_file is not None
+
+    @cached_property
+    def config_file(self) -> Path | None:
+        """The configuration file in use, also from another folder; None without a home folder to hold it."""
+        with suppress(ConfigurationError):
+            return self.config_path.absolute()
+        return None
+
     @cached_property
     def settings(self) -> Settings:
         """The settings of this run. Raises ConfigurationError, also for a missing file that the user named."""
         required = self._config_file is not None and not self.creates_config
-        path: Path | None = None
-        with suppress(ConfigurationError):  # without a home folder there is no file
-            path = self.config_path
-        return load(self._flags, path, os.environ, required=required)
+        found = load(self._flags, self.config_file, os.environ, required=required)
+        if found.notify is not None:
+            from mgmt.services.steps.rules import parse_rules
+
+            self.rules = parse_rules(found.notify, found.origins[NOTIFY])
+        return found
 
     def override(self, **flags: str | None) -> None:
         """Let the flags of a command override the settings. Call it before `settings` is first used."""
@@ -75,10 +110,15 @@ class App:
         from mgmt.catalog import open_catalog
 
         catalog = open_catalog(self.settings.catalog_url())
+        catalog.watch(self.progress)
         if self.settings.mirror:
             from mgmt.services.mirror import Mirror
 
             self._mirror = Mirror(catalog)
+        if self.rules:
+            from mgmt.cli.notifications import Notifications
+
+            self._notifications = Notifications(self.rules, catalog)
         return catalog
 
     def store(self, url: str | None = None) -> "ObjectStore":
@@ -94,7 +134,38 @@ class App:
         """What a service works with, for a command with these options."""
         from mgmt.services.steps.context import Context
 
-        return Context(self.store, self.catalog, self.progress, command_args or {})
+        if (requested := self.requested) is None:
+            return Context(self.store, self.catalog, self.progress, command_args or {}, repeats=self.repeats)
+        fan_out = requested.fan_out
+        batch = None if fan_out is None else fan_out.batch.operation_id
+        return Context(
+            self.store, self.catalog, self.progress, requested.operation.command_args, parent=batch, fan_out=fan_out
+        )
+
+    def begin(self, requested: "Requested", store: str | None) -> None:
+        """Work on a requested operation from now on, with the `store` that it was requested with."""
+        self.requested = requested
+        if self._notifications is not None:
+            self._notifications.requested = requested
+        self._begin_with(store=store)
+
+    def repeat(self, repeats: Mapping[str, str], **flags: str | None) -> None:
+        """Do the work of operations again from now on, with these settings instead of those that are set."""
+        self.repeats = repeats
+        self._begin_with(**flags)
+
+    def _begin_with(self, **flags: str | None) -> None:
+        """Work with these settings from now on, besides the flags of the command line; with none of earlier work."""
+        chosen = self._typed | {name: value for name, value in flags.items() if value is not None}
+        if chosen != self._flags:
+            self._flags = chosen
+            self.__dict__.pop("settings", None)
+
+    def attempts(self) -> "Attempts":
+        """How often a requested operation is tried."""
+        from mgmt.services.steps.requests import Attempts
+
+        return Attempts(most=self.settings.attempts, backoff_seconds=self.settings.backoff)
 
     def note_limit(self, found: int, limit: int) -> None:
         """Tell the user that a list may go on beyond its limit."""

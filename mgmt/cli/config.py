@@ -20,6 +20,17 @@ COLUMNS = (
     Column("DESCRIPTION", "description", "sentence", leaves=2),
 )
 
+TEMPLATES = (
+    Column("NAME", "name"),
+    Column("EXTENDS", "extends", leaves=1),
+    Column("OPTIONS", lambda each: [f"--{name}" for name in each["options"]], "long"),
+)
+TEMPLATE = (
+    Column("OPTION", lambda each: f"--{each['name']}"),
+    Column("VALUE", lambda each: _as_typed(each["value"]), "long"),
+    Column("FROM", "template", leaves=1),
+)
+
 
 @click.group("config", cls=Group)
 def command() -> None:
@@ -143,6 +154,60 @@ def path(app: App) -> None:
         app.render.line(str(app.config_path))
     else:
         app.render.one({"path": str(app.config_path), "exists": app.config_path.exists()})
+
+
+def _as_typed(value: object) -> object:
+    """The value of a template's option for people: as on the command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return [f"{key}={each}" for key, each in value.items()] if isinstance(value, dict) else value
+
+
+@command.group("template", cls=Group)
+def template_() -> None:
+    """Show templates, which are named options of commands.
+
+    \b
+    Example:
+      mgmt config template show raw
+      mgmt upload --template raw ~/Pictures/2026
+    """
+
+
+@template_.command("ls")
+@click.pass_obj
+def template_ls(app: App) -> None:
+    """List templates.
+
+    \b
+    Example:
+      mgmt config template ls
+    """
+    from mgmt.templates import resolved, template_names
+
+    found = [resolved(name, app.config_file) for name in template_names(app.config_file)]
+    rows = [
+        {"name": each.name, "extends": each.extends, "options": {o.name: o.value for o in each.options.values()}}
+        for each in found
+    ]
+    app.render.many(rows, TEMPLATES, empty="there is no template")
+
+
+@template_.command("show")
+@click.argument("name")
+@click.pass_obj
+def template_show(app: App, name: str) -> None:
+    """Show the options of a template, also those it inherits.
+
+    \b
+    Example:
+      mgmt config template show raw
+    """
+    from mgmt.templates import resolved
+
+    found = resolved(name, app.config_file)
+    rows = [{"name": each.name, "value": each.value, "template": each.template} for each in found.options.values()]
+    app.render.many(rows, TEMPLATE, empty="the template has no options")
 
 
 @command.command()

@@ -7,7 +7,9 @@ from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import confirm_existing, show_outcomes, show_previews
 from mgmt.cli.parameters import Command, dry_run, given, yes
 from mgmt.cli.render import Column
+from mgmt.cli.requests import requestable
 
+RECORDED = ("last_copy",)
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_path", "long"),
@@ -31,6 +33,7 @@ PLAN = (
 @click.option("--last-copy", is_flag=True, help="Delete even the last proven copy.")
 @yes
 @dry_run
+@requestable(RECORDED)
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...], last_copy: bool, yes: bool, dry_run: bool) -> None:
     """Delete archives from the store; their records are kept.
@@ -59,7 +62,7 @@ def command(ctx: click.Context, names: tuple[str, ...], last_copy: bool, yes: bo
     outcomes = run_batch(
         names,
         lambda name, context: delete(name, context, last_copy=last_copy),
-        app.context(given(ctx, ("last_copy",))),
+        app.context(given(ctx, RECORDED)),
         name=f"{len(names)} deletions",
     )
     show_outcomes(app, outcomes, COLUMNS, several=len(names) > 1)

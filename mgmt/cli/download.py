@@ -1,6 +1,7 @@
 """`mgmt download`."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +11,7 @@ from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
+from mgmt.cli.requests import requestable
 from mgmt.config import ON_CONFLICT
 from mgmt.errors import ConfigurationError
 
@@ -34,6 +36,14 @@ PLAN = (
 )
 
 
+def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for options that exclude each other."""
+    if values["members"] and (values["archive"] or len(names) > 1):
+        raise ConfigurationError(
+            "--member takes exactly one NAME, and excludes --archive", next_step="mgmt download --help"
+        )
+
+
 @click.command("download", cls=Command)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_name)
 @click.option("--to", default=".", show_default=True, metavar="DIR", help="Destination folder.")
@@ -48,6 +58,7 @@ PLAN = (
 @click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do if the name is taken.")
 @click.option("--skip-unsupported", is_flag=True, help="Leave out what the file system of DIR cannot hold.")
 @dry_run
+@requestable(RECORDED, check=check)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -73,18 +84,13 @@ def command(
     from mgmt.services.steps.restoring import DownloadOptions
 
     app: App = ctx.obj
-    if members and (archive or len(names) > 1):
-        raise ConfigurationError(
-            "--member takes exactly one NAME, and excludes --archive", next_step="mgmt download --help"
-        )
-    policy = OnConflict(on_conflict or app.settings.on_conflict)
 
     def options(member: str | None) -> DownloadOptions:
         return DownloadOptions(
             to=to,
             member=member,
             archive=archive,
-            on_conflict=policy,
+            on_conflict=OnConflict(on_conflict or app.settings.on_conflict),
             skip_unsupported=skip_unsupported,
             threads=app.settings.threads,
         )
@@ -99,6 +105,9 @@ def command(
         show_previews(app, list(by_label), look, PLAN, sentences=_foreseen)
         return
     bundle = app.context(given(ctx, RECORDED))
+    if bundle.fan_out is not None and members:
+        bundle.fan_out(names, [{"members": [each]} for each in members])
+        return
     outcomes = run_batch(
         list(by_label),
         lambda label, context: download(by_label[label][0], options(by_label[label][1]), context),

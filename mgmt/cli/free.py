@@ -1,7 +1,8 @@
 """`mgmt free`."""
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,11 +11,13 @@ from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import confirm_existing, show_outcomes, show_previews
 from mgmt.cli.parameters import Command, Duration, dry_run, given, yes
 from mgmt.cli.render import Column
+from mgmt.cli.requests import requestable
 from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mgmt.catalog import FileRecord
 
+RECORDED = ("all_of_them", "older_than")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("COPY", "target_path", "long"),
@@ -27,6 +30,12 @@ PLAN = (
 )
 
 
+def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for options that exclude each other."""
+    if bool(names) == (values["all_of_them"] or values["older_than"] is not None):
+        raise ConfigurationError("choose copies with NAME, --all or --older-than", next_step="mgmt free --all -n")
+
+
 @click.command("free", cls=Command)
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_name)
 @click.option("--all", "all_of_them", is_flag=True, help="Free every copy in completed/ on this host.")
@@ -35,6 +44,7 @@ PLAN = (
 )
 @yes
 @dry_run
+@requestable(RECORDED, check=check)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -57,14 +67,12 @@ def command(
     from mgmt.services.steps.batch import run_batch
 
     app: App = ctx.obj
-    if bool(names) == (all_of_them or older_than is not None):
-        raise ConfigurationError("choose copies with NAME, --all or --older-than", next_step="mgmt free --all -n")
     targets = list(names) or [each.path for each in completed_copies(app.catalog, older_than)]
     if not targets or dry_run:
         show_previews(app, targets, lambda name: find_copy(name, app.context()), PLAN)
         return
     confirm_existing(targets, lambda name: find_copy(name, app.context()), _question, yes=yes)
-    context = app.context(given(ctx, ("all_of_them", "older_than")))
+    context = app.context(given(ctx, RECORDED))
     outcomes = run_batch(targets, free, context, name=f"{len(targets)} completed copies")
     show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1)
 

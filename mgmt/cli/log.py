@@ -6,6 +6,7 @@ import click
 
 from mgmt.cli.app import App
 from mgmt.cli.parameters import Command, limit, period
+from mgmt.cli.progress import progress_of
 from mgmt.cli.render import Column
 
 COLUMNS = (
@@ -23,6 +24,7 @@ RUNNING = (
     Column("RUNS ON", "runs_on", "long", leaves=4),
     Column("LAST HEARTBEAT", "heard_at", "time", leaves=3),
     Column("STAGE", "stage", leaves=6),
+    Column("PROGRESS", progress_of, leaves=2),
     Column("ID", "operation_id", leaves=1),
 )
 """For operations that have not finished: where they run, and whether they still do."""

@@ -11,18 +11,11 @@ from typing import Any, TypeVar
 import click
 
 from mgmt.cli.render import safe
-from mgmt.config import parse_size
+from mgmt.config import parse_duration, parse_size
 from mgmt.errors import Interrupted, RefusedError
 
-_DURATIONS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
-
-
-def parse_duration(text: str) -> timedelta:
-    """`30d`, `12h`, `90min`. Raises ValueError."""
-    unit = text.lstrip("0123456789.")
-    if unit not in _DURATIONS or unit == text:
-        raise ValueError(f"{text!r} is not a duration such as 30d, 12h or 90min")
-    return timedelta(seconds=float(text.removesuffix(unit)) * _DURATIONS[unit])
+_TEMPLATE = "mgmt.template"
+"""Where the defaults of a context keep the name of the template that they come from."""
 
 
 class Command(click.Command):
@@ -187,17 +180,29 @@ def chosen_host(given: str | None) -> str | None:
 
 
 def given(ctx: click.Context, allowed: Iterable[str]) -> dict[str, object]:
-    """The options among `allowed` that the user gave, for the record. A list, so that no secret is recorded."""
-    chosen = {}
+    """The options among `allowed` that the user gave, for the record, and the template that some come from.
+
+    A list, so that no secret is recorded.
+    """
+    template = (ctx.default_map or {}).get(_TEMPLATE)
+    chosen = {"template": template} if template is not None else {}
     for name in allowed:
         source = ctx.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP"):
             value = ctx.params[name]
             chosen[name] = value if isinstance(value, bool | int | float | str | dict | None) else _text(value)
     return chosen
 
 
+def note_template(ctx: click.Context, name: object) -> None:
+    """Let the record of the command of `ctx` say that options come from the template called `name`, if any does."""
+    if name is not None:
+        ctx.default_map = {**(ctx.default_map or {}), _TEMPLATE: name}
+
+
 def _text(value: object) -> object:
+    if isinstance(value, timedelta):
+        return f"{int(value.total_seconds())}s"  # as the option takes it
     return [str(each) for each in value] if isinstance(value, list | tuple) else str(value)
 
 

@@ -22,6 +22,28 @@ def terminal_progress(*, quiet: bool) -> Progress:
     return BarProgress() if sys.stderr.isatty() else LineProgress()
 
 
+def _remaining(seconds: float) -> str:
+    """`45 s`, `12 min` or `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def progress_of(each: object) -> str | None:
+    """How far an operation is, for people; None if that is not known."""
+    done, total = getattr(each, "done_bytes", None), getattr(each, "total_bytes", None)
+    if not isinstance(done, int):
+        return None
+    shown = (
+        human_size(done)
+        if not isinstance(total, int) or not total
+        else f"{min(1, done / total):.0%} of {human_size(total)}"
+    )
+    left = getattr(each, "seconds_left", None)
+    return shown if left is None else f"{shown}, {_remaining(left)} left"
+
+
 class BarProgress:
     """A bar with rate and remaining time, drawn on stderr by rich (which honours NO_COLOR)."""
 

@@ -212,9 +212,11 @@ def human_size(size: int) -> str:
 
 
 def human_time(moment: datetime) -> str:
-    """`3 min ago`; older than a month, the date."""
+    """`3 min ago`; older than a month, the date; to come, also the time of day."""
     seconds = (datetime.now(UTC) - moment).total_seconds()
-    if seconds < 0 or seconds >= 30 * 86400:
+    if seconds < 0:
+        return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+    if seconds >= 30 * 86400:
         return moment.astimezone().strftime("%Y-%m-%d")
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= length:

@@ -1,7 +1,7 @@
 """`mgmt upload`."""
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -12,6 +12,7 @@ from mgmt.cli.app import App
 from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, Size, dry_run, given, tag
 from mgmt.cli.render import Column
+from mgmt.cli.requests import requestable, then
 from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
 from mgmt.errors import ConfigurationError
 
@@ -50,6 +51,27 @@ PLAN = (
 )
 
 
+def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for targets and options that exclude each other."""
+    if values["all_of"] is not None and values["paths"] and not _is_all(values["paths"]):
+        raise ConfigurationError("--all and paths exclude each other", next_step="mgmt upload --all=DIR")
+    if values["key"] is not None and len(names) > 1:
+        from mgmt.services.steps.targets import inside_another, once_each
+
+        found = once_each(names)
+        if len(found) - len(inside_another(found)) > 1:
+            raise _several()
+
+
+def _is_all(paths: Sequence[str]) -> bool:
+    """Whether `mgmt upload all` was typed for `--all`."""
+    return list(paths) == ["all"] and not os.path.lexists("all")
+
+
+def _several() -> ConfigurationError:
+    return ConfigurationError("--key names one archive, but there are several targets", next_step="leave out --key")
+
+
 @click.command("upload", cls=Command)
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
 @click.option(
@@ -82,6 +104,8 @@ PLAN = (
     help="Upload up to N small targets at a time.  [default: by processors and store]",
 )
 @dry_run
+@then
+@requestable(RECORDED, check=check)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -121,7 +145,7 @@ def command(
     options = UploadOptions.from_settings(settings, bandwidth=bwlimit and Bandwidth(bwlimit), **chosen)
     targets = _targets(app, named, options)
     if chosen["key"] is not None and len(targets) > 1:
-        raise ConfigurationError("--key names one archive, but there are several targets", next_step="leave out --key")
+        raise _several()
     if dry_run:
         from mgmt.services.steps.preview import Looking, preview
 
@@ -167,10 +191,8 @@ def _named(
     """The targets that the command line names."""
     from mgmt.services.steps.targets import read_list
 
-    if list(paths) == ["all"] and not os.path.lexists("all"):
+    if _is_all(paths):
         paths, all_of = [], "."
-    elif all_of is not None and paths:
-        raise ConfigurationError("--all and paths exclude each other", next_step="mgmt upload --all=DIR")
     targets = list(paths)
     if all_of is not None:
         targets += everything_in(all_of)

@@ -1,7 +1,7 @@
 """`mgmt verify`."""
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,18 +10,28 @@ from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import show_outcomes
 from mgmt.cli.parameters import Command, given
 from mgmt.cli.render import Column
+from mgmt.cli.requests import requestable
 from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mgmt.catalog import VerifyRecord
     from mgmt.services.steps.batch import Outcome
 
+RECORDED = ("all_of_them", "sample", "read_back")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_name", "long"),
     Column("PROOF", "proof", leaves=1),
     Column("PROBLEM", "problem"),
 )
+
+
+def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for options that exclude each other, or one that cannot be read."""
+    if bool(names) == (values["all_of_them"] or values["sample"] is not None):
+        raise ConfigurationError("choose archives with NAME, --all or --sample", next_step="mgmt verify --all")
+    if values["sample"] is not None:
+        _share(values["sample"])
 
 
 @click.command("verify", cls=Command)
@@ -31,6 +41,7 @@ COLUMNS = (
 )
 @click.option("--sample", metavar="PERCENT", help="Verify a random sample, such as 5%.")
 @click.option("--read-back", is_flag=True, help="Read each archive instead of trusting the store's checksum.")
+@requestable(RECORDED, check=check)
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sample: str | None, read_back: bool) -> None:
     """Verify that the store still holds what was archived.
@@ -46,21 +57,21 @@ def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sampl
     from mgmt.services.verify import find_unknown, sample_of, verify
 
     app: App = ctx.obj
-    if bool(names) == (all_of_them or sample is not None):
-        raise ConfigurationError("choose archives with NAME, --all or --sample", next_step="mgmt verify --all")
     share = _share(sample) if sample is not None else 1.0
     targets = list(names) or sample_of(app.catalog, share)
-    context = app.context(given(ctx, ("all_of_them", "sample", "read_back")))
+    context = app.context(given(ctx, RECORDED))
 
     def outcomes() -> "Generator[Outcome[VerifyRecord], None, None]":
-        if targets:
+        if all_of_them and context.fan_out is not None:  # before the batch can end: it ends as its parts do
+            yield from find_unknown(context)
+        if targets or context.fan_out is not None:
             yield from run_batch(
                 targets,
                 lambda name, each: verify(name, each, read_back=read_back),
                 context,
                 name=f"{len(targets)} archives",
             )
-        if all_of_them:
+        if all_of_them and context.fan_out is None:
             yield from find_unknown(context)
 
     show_outcomes(app, outcomes(), COLUMNS, several=all_of_them or len(targets) > 1)

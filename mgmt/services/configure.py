@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mgmt.catalog import Catalog, ConfigRecord
-from mgmt.config import check_name, parse_value, redact, write
+from mgmt.config import check_name, parse_value, redact, value_in, write
 from mgmt.errors import ConfigurationError
 from mgmt.progress import Progress
+from mgmt.services.steps.changed_setting import BEFORE
 from mgmt.services.steps.context import note_unrecorded
 
 
@@ -22,7 +23,7 @@ def configure(
     if value is not None:
         parse_value(name, value, "command line")
     record = ConfigRecord(
-        target_path=str(path), target_name=name, command_args={"name": name, "value": redact(value or "")}
+        target_path=str(path.absolute()), target_name=name, command_args={"name": name, "value": redact(value or "")}
     )
     try:
         catalog = open_catalog()
@@ -31,4 +32,6 @@ def configure(
         write(path, name, value)
         return
     with catalog.journal.record(record, unrecorded=lambda error: note_unrecorded(error, progress)):
+        before = value_in(path, name)
+        record.details = {BEFORE: None if before is None else redact(before)}
         write(path, name, value)

@@ -1,5 +1,7 @@
 """Remove an archive from its store; the records stay."""
 
+from collections.abc import Mapping, Sequence
+
 from mgmt.archive import digest_members, inflate
 from mgmt.catalog import DeleteRecord, FileStatus, Role
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, ProblemError, RefusedError
@@ -8,6 +10,7 @@ from mgmt.services.steps.copies import Copies, OtherCopy, content_claim
 from mgmt.services.steps.indexes import find_index, look_up
 from mgmt.services.steps.proof import refuse_frozen, still_there
 from mgmt.services.steps.removal import remove_archive, remove_remains
+from mgmt.services.steps.request_arguments import ARCHIVES
 from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.signals import finish_first
 from mgmt.storage import StoredObject, has_etag
@@ -20,12 +23,14 @@ def delete(name: str, context: Context, *, last_copy: bool) -> DeleteRecord:
     Raises RefusedError when the archive is the last proven copy, or its key holds another archive by now.
     """
     archive, journal = find_archive(name, context, strictly=True), context.catalog.journal
+    _refuse_another(name, archive, context)
     where = archive.store.location(archive.key)
     record = DeleteRecord(
         target_path=where,
         target_name=archive.key,
         command_args=dict(context.command_args),
         parent_id=context.parent,
+        retry_of=context.retry_of,
     )
     digest = archive.record.digest if archive.record is not None else None
     try:
@@ -50,6 +55,33 @@ def delete(name: str, context: Context, *, last_copy: bool) -> DeleteRecord:
     finally:
         context.progress.stop()
     return record
+
+
+def identities(names: Sequence[str], context: Context) -> dict[str, str]:
+    """The archives that these names mean now: by the URL of each, what tells it from any other.
+
+    Raises NotFoundError, or AmbiguousNameError.
+    """
+    found = [find_archive(each, context, strictly=True) for each in names]
+    return {each.url: _identity(each) for each in found}
+
+
+def _identity(archive: Archive) -> str:
+    if (record := archive.record) is not None:
+        return f"archive {record.archive_id}" if record.archive_id is not None else f"content {record.digest}"
+    stored = look_up(archive.store, archive.key)
+    return "nothing" if stored is None else f"object {stored.etag} of {stored.size} bytes"
+
+
+def _refuse_another(name: str, archive: Archive, context: Context) -> None:
+    """Raise RefusedError if the deletion was requested when `name` meant another archive."""
+    requested = context.command_args.get(ARCHIVES)
+    meant = requested.get(name) if isinstance(requested, Mapping) else None
+    if meant is not None and meant != _identity(archive):
+        raise RefusedError(
+            f"{archive.url} is not the archive that it was when its deletion was requested",
+            next_step=f"mgmt status {archive.word}",
+        )
 
 
 def _other_copy(archive: Archive, context: Context) -> OtherCopy:

@@ -30,8 +30,10 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
         target_path=name,
         target_name=name,
         member=options.member,
+        local_path=folder,
         command_args=dict(context.command_args),
         parent_id=context.parent,
+        retry_of=context.retry_of,
     )
     wanted = os.path.join(folder, name.strip("/"), options.member or "")
     try:

@@ -1,10 +1,11 @@
 """Free the space of copies in completed/, after proving an archive of the same content again."""
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from mgmt.archive import Hashed, Tree, look_again, move
-from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, Place, Role
+from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, Place, Role, UploadRecord
 from mgmt.errors import IntegrityError, MgmtError, NotFoundError, RefusedError
 from mgmt.paths import held_parent, mounted_in
 from mgmt.services.steps.context import Context
@@ -12,9 +13,12 @@ from mgmt.services.steps.copies import Copies, Proven, content_claim
 from mgmt.services.steps.local_files import host, paths_meant
 from mgmt.services.steps.movable import refuse_unmovable
 from mgmt.services.steps.resolve import AmbiguousNameError, find_archive
-from mgmt.services.steps.set_aside import SET_ASIDE, finish_free, hidden_name, resume_earlier
+from mgmt.services.steps.set_aside import SET_ASIDE, finish_free, hidden_name, paths_of_removals, resume_earlier
 from mgmt.signals import finish_first
 from mgmt.words import shell_word
+
+Compare = Callable[[FileRecord, int], tuple[Hashed, Proven]]
+"""Compares a copy, in its open folder, with what was recorded, and proves an archive that holds all of it."""
 
 _LEFT = (FileStatus.COMPLETED, FileStatus.FAILED)
 
@@ -22,7 +26,7 @@ _LEFT = (FileStatus.COMPLETED, FileStatus.FAILED)
 def completed_copies(catalog: Catalog, older_than: timedelta | None) -> list[FileRecord]:
     """The copies in completed/ on this machine that were archived longer ago than `older_than`."""
     now = datetime.now(UTC)
-    begun = _paths_of_removals(catalog)
+    begun = paths_of_removals(catalog)
     return [
         each
         for each in _copies(catalog)
@@ -33,7 +37,7 @@ def completed_copies(catalog: Catalog, older_than: timedelta | None) -> list[Fil
 
 
 def find_copy(name: str, context: Context) -> FileRecord:
-    """The completed copy that `name` means: a path, or a name of its archive.
+    """The completed copy that `name` means: a path, the id of its upload, or a name of its archive.
 
     Raises NotFoundError, or AmbiguousNameError when there are several copies of what that archive holds.
     """
@@ -46,6 +50,8 @@ def find_copy(name: str, context: Context) -> FileRecord:
         if copy.status in _LEFT:
             return copy
         raise NotFoundError(f"{path} was removed already", next_step=f"mgmt log --target {shell_word(path)}")
+    if (upload := catalog.metadata.get_operation(name)) is not None and isinstance(upload, UploadRecord):
+        return _own_copy(upload, catalog)
     archive = find_archive(name, context, strictly=True)
     digest = archive.record.digest if archive.record is not None else None
     copies = [each for each in _copies(catalog) if digest is not None and each.digest == digest]
@@ -59,6 +65,18 @@ def find_copy(name: str, context: Context) -> FileRecord:
     return copies[0]
 
 
+def _own_copy(upload: UploadRecord, catalog: Catalog) -> FileRecord:
+    """The completed copy of the original of `upload`, not one of the same content. Raises NotFoundError."""
+    made_by = (upload.operation_id, upload.details.get("done_by"))
+    for copy, _ in catalog.metadata.files_of(upload, Role.COMPLETED):
+        if copy.operation_id in made_by and copy.host == host() and copy.status in _LEFT:
+            return copy
+    raise NotFoundError(
+        f"upload {upload.operation_id} has left no copy in completed/ on this machine",
+        next_step="mgmt ls --location completed",
+    )
+
+
 def free(name: str, context: Context) -> FreeRecord:
     """Remove one completed copy; `record.details["freed"]` is its size in bytes.
 
@@ -69,29 +87,40 @@ def free(name: str, context: Context) -> FreeRecord:
     _refuse_missing(copy, context.catalog)
     if copy.digest is None:
         raise RefusedError(f"{copy.path}: its digest was never recorded, so it cannot be compared")
+
+    def compare(copy: FileRecord, folder: int) -> tuple[Hashed, Proven]:
+        copies = Copies(context)
+        seen = _compared(copies, copy, folder)
+        return seen, _proven(copies, seen, copy.path)
+
+    return remove_copy(copy, context, digest=copy.digest, compare=compare)
+
+
+def remove_copy(copy: FileRecord, context: Context, *, digest: str, compare: Compare) -> FreeRecord:
+    """Remove one copy on this machine as `free` does, once `compare` has proven the content with this `digest`."""
     record = FreeRecord(
         target_path=copy.path,
         target_name=copy.name,
         command_args=dict(context.command_args),
         parent_id=context.parent,
+        retry_of=context.retry_of,
     )
     try:
-        with context.catalog.journal.record(record, claim=content_claim(copy.digest)) as record:
+        with context.catalog.journal.record(record, claim=content_claim(digest)) as record:
             if not finish_free(record, context) and not resume_earlier(record, copy, context):
-                _prove_and_remove(record, copy, context)
+                _prove_and_remove(record, copy, compare, context)
     finally:
         context.progress.stop()
     return record
 
 
-def _prove_and_remove(record: FreeRecord, copy: FileRecord, context: Context) -> None:
-    copies, journal = Copies(context), context.catalog.journal
+def _prove_and_remove(record: FreeRecord, copy: FileRecord, compare: Compare, context: Context) -> None:
+    journal = context.catalog.journal
     with held_parent(copy.path) as (path, folder):
         tree = Tree(path, copy.name, folder=folder)
         _refuse_mounted(tree)
         refuse_unmovable(path, os.path.dirname(path), folder, what="removed", instead="")
-        seen = _compared(copies, copy, folder)
-        proven = _proven(copies, seen, copy.path)
+        seen, proven = compare(copy, folder)
         journal.link(record, copy, Role.COMPLETED)
         if proven.archive.record is not None:
             journal.link(record, proven.archive.record, Role.ARCHIVE)
@@ -133,15 +162,9 @@ def _copies(catalog: Catalog) -> list[FileRecord]:
     return [each for each in found if each.status in _LEFT]
 
 
-def _paths_of_removals(catalog: Catalog) -> set[str | None]:
-    """The paths of the copies whose removal has begun and has not succeeded."""
-    running = [each for each in catalog.journal.running() if isinstance(each, FreeRecord)]
-    return {each.target_path for each in (*running, *catalog.metadata.unfinished_removals(host()))}
-
-
 def _refuse_missing(copy: FileRecord, catalog: Catalog) -> None:
     """Raise NotFoundError when the copy was removed by hand; its record says so then."""
-    if os.path.lexists(copy.path) or copy.path in _paths_of_removals(catalog):
+    if os.path.lexists(copy.path) or copy.path in paths_of_removals(catalog):
         return
     if os.path.isdir(os.path.dirname(copy.path)):
         copy.status = FileStatus.DELETED

@@ -26,6 +26,7 @@ def ignore(key: str, context: Context, *, undo: bool) -> IgnoreRecord:
         target_name=key,
         command_args=dict(context.command_args),
         parent_id=context.parent,
+        retry_of=context.retry_of,
         details={"ignored": not undo},
     )
     with catalog.journal.record(record, claim=f"ignore {url}") as record:

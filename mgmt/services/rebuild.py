@@ -95,8 +95,8 @@ def _record_interrupted(key: str, store: ObjectStore, catalog: Catalog) -> bool:
         stored = look_up(store, key)
         if stored is None or (made_by := stored.metadata.get(OPERATION)) is None:
             return False
-        if any(each.key == archive_key(key) for each in store.pending(archive_key(key))):
-            return False  # its parts are in the store: it may be resumed
+        if orphans.may_be_resumed(store, archive_key(key), stored):
+            return False
     except StoreUnavailableError:
         raise
     except StoreError:

@@ -68,17 +68,22 @@ def recover(context: Context, *, dry_run: bool, dead_host: str | None = None) ->
                 next_step="mgmt log --status running",
             )
         elsewhere += [each for each in catalog.journal.left_by(dead_host) if each not in (*here, *elsewhere)]
+    taken = [] if dead_host is None else catalog.queue.taken_on(dead_host)
+    elsewhere = [each for each in elsewhere if each not in taken]
     if dry_run:
-        settled = [*map(_would, here), *map(_would_elsewhere, elsewhere)]
+        settled = [_settled(each, "would be left to other workers") for each in taken]
+        settled += [*map(_would, here), *map(_would_elsewhere, elsewhere)]
         settled += [_leftover(each) for each in abandoned_uploads(catalog) if _may_have_leftovers(each, context)]
         settled += [_settled(each, "the removal of its copy would be finished") for each in unfinished(catalog)]
         settled += list(_remove_replaced_indexes(context, dry_run=True))
         settled += list(_remove_probes(context, dry_run=True))
         settled += [_unrecorded(path, "would be compared with the archives") for path in unnamed(catalog)][:_NAMED]
-        return settled + _left_alone(catalog, elsewhere)
+        return settled + _left_to_workers(catalog) + _left_alone(catalog, elsewhere)
     record = RecoverRecord(target_path=None, command_args={} if dead_host is None else {"host": dead_host})
     with catalog.journal.record(record):
-        settled = [_settle(each, finish_or_undo, context) for each in here]
+        released = [] if dead_host is None else catalog.queue.release_from(dead_host)
+        settled = [_settled(each, "left to other workers") for each in released]
+        settled += [_settle(each, finish_or_undo, context) for each in here]
         settled += [_settle(each, finish_or_undo_elsewhere, context) for each in elsewhere]
         settled += _settle_abandoned(context)
         settled += _finish_removals(context)
@@ -88,9 +93,14 @@ def recover(context: Context, *, dry_run: bool, dead_host: str | None = None) ->
         remove_abandoned_scratch()
         record.details = {"settled": len(settled)}
     catalog.members.index_names()
-    settled += _left_alone(catalog, elsewhere)
+    settled += _left_to_workers(catalog) + _left_alone(catalog, elsewhere)
     context.progress.stop()
     return settled
+
+
+def _left_to_workers(catalog: Catalog) -> list[Settled]:
+    """Requested operations that were interrupted: nothing is done with them here."""
+    return [_settled(each, "waits for: mgmt worker") for each in catalog.journal.left_to_workers()]
 
 
 def _settle(record: OperationRecord, settle: Callable[[OperationRecord, Context], str], context: Context) -> Settled:

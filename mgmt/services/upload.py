@@ -41,7 +41,7 @@ from mgmt.services.steps.archived import (
 from mgmt.services.steps.cleanup import unless_refused
 from mgmt.services.steps.conflicts import next_key, note_new_tags, taken_by, taken_by_other_contents
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.finished import earlier_upload, explained, is_finished
+from mgmt.services.steps.finished import earlier_upload, explained, is_finished, predates
 from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import any_index, as_sent, finish_index, look_up
 from mgmt.services.steps.interrupted import SupersededError, resume_proven
@@ -78,6 +78,8 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
     """
     store = context.open_store(None)
     earlier = earlier_upload(path, options, store, context.catalog)
+    if earlier is not None and predates(earlier, context.command_args):
+        earlier = None
     if earlier is not None and is_finished(earlier, store, context.catalog):
         return earlier
     with held_parent(path) as (target, folder):
@@ -89,6 +91,7 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
             s3_storage_class=options.storage_class,
             command_args=dict(context.command_args),
             parent_id=context.parent,
+            retry_of=context.retry_of,
         )
         again = False
         try:
@@ -104,7 +107,7 @@ def upload(path: str, options: UploadOptions, context: Context) -> UploadRecord:
                     except NotFoundError as exc:
                         raise explained(exc, earlier, store) from exc
                     remove_copy(record)  # a killed run may have left some of it
-                    _Upload(record, plan, options, store, context, fresh=record is asked).run()
+                    _Upload(record, plan, options, store, context, fresh=record.s3_object_key is None).run()
                 if record.status != Status.CANCELLED:
                     finish_upload(record, context.catalog, folder)
             context.catalog.members.index_names()
@@ -203,7 +206,7 @@ class _Upload:
 
     def _earlier(self) -> UploadRecord | None:
         history = self.context.catalog.metadata.get_upload_history(str(self.record.target_path), self.record.host)
-        return next((each for each in history if each is not self.record), None)
+        return next((each for each in history if each is not self.record and each.status != Status.PENDING), None)
 
     def _send(self, key: str, index_key: str) -> None:
         """Stream the archive into the store, with its index before it is completed; then prove and record it."""

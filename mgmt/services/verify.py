@@ -42,7 +42,11 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
     """
     catalog = context.catalog
     record = VerifyRecord(
-        target_path=name, target_name=name, command_args=dict(context.command_args), parent_id=context.parent
+        target_path=name,
+        target_name=name,
+        command_args=dict(context.command_args),
+        parent_id=context.parent,
+        retry_of=context.retry_of,
     )
     try:
         with catalog.journal.record(record) as record:
@@ -83,8 +87,8 @@ def sample_of(catalog: Catalog, share: float) -> list[str]:
 def find_unknown(context: Context) -> Generator[Outcome[VerifyRecord], None, None]:
     """Name each object that the catalog does not know, in the configured store and all stores with known archives.
 
-    Objects of running or interrupted uploads are not listed. Each store is an operation of its own; one that cannot be
-    listed does not stop the others.
+    Objects of running or interrupted uploads are not listed. Each store is an operation of its own, part of the batch
+    if there is one; one that cannot be listed does not stop the others.
     """
     urls = set(context.catalog.metadata.stores())
     with suppress(ConfigurationError):  # none is configured, and none is needed
@@ -100,8 +104,17 @@ def find_unknown(context: Context) -> Generator[Outcome[VerifyRecord], None, Non
 
 def _find_unknown_in(url: str, context: Context) -> Generator[Outcome[VerifyRecord], None, None]:
     catalog = context.catalog
-    record = VerifyRecord(target_path=url, target_name=url, store=url, command_args=dict(context.command_args))
-    with catalog.journal.record(record) as record:
+    record = VerifyRecord(
+        target_path=url,
+        target_name=url,
+        store=url,
+        command_args=dict(context.command_args),
+        parent_id=context.parent,
+        retry_of=_earlier_search(url, context),
+    )
+    claim = None if context.parent is None else f"search for unknown objects in {url} for {context.parent}"
+    with catalog.journal.record(record, claim=claim) as record:
+        record.checked_objects = record.checked_size = record.problems_found = 0  # it may have been interrupted
         store, ignored = context.open_store(url), catalog.metadata.ignored_keys(url)
         listing = store.list()
         while batch := {each.key: each for each in islice(listing, _BATCH)}:
@@ -114,6 +127,14 @@ def _find_unknown_in(url: str, context: Context) -> Generator[Outcome[VerifyReco
         if record.problems_found:
             record.status, record.details = Status.FAILED, {"problem": Problem.UNKNOWN.value}
             record.error_message = f"{record.problems_found} objects that the catalog does not know"
+
+
+def _earlier_search(url: str, context: Context) -> str | None:
+    """The last search of this store for the same batch, which was interrupted before it had fanned out."""
+    if context.parent is None:
+        return None
+    found = context.catalog.metadata.list_operations("verify", parent=context.parent, target=url, limit=None)
+    return next((each.operation_id for each in found if each.target_path == url), None)
 
 
 def _unknown(store: ObjectStore, key: str) -> ProblemError | None:
@@ -134,7 +155,7 @@ def _unknown(store: ObjectStore, key: str) -> ProblemError | None:
                 return ProblemError(
                     Problem.UNKNOWN,
                     f"{where} is an index without an archive, and not in the catalog",
-                    next_step=f"mgmt recover\n# or, an hour after it was stored: {rebuild}; mgmt recover",
+                    next_step=f"mgmt recover\n# or, a day after it was stored: {rebuild}; mgmt recover",
                 )
     except StoreUnavailableError:
         raise

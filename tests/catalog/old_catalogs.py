@@ -1,12 +1,12 @@
 """Creates the old catalogs that later versions of mgmt must be able to open.
 
-    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0008.sql
+    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0009.sql
 
-This created 0008.sql when 0008 was the newest revision; the other files were created in the same way. They contain two
+This created 0009.sql when 0009 was the newest revision; the other files were created in the same way. They contain two
 uploads (one with a name that is not UTF-8), a failed download, an interrupted upload, and an archive of four members;
 0002.sql has the index of their names, later ones their ranges, from 0005.sql on finished operations are sealed, and
-from 0007.sql on there is a search, with its results in 0008.sql. The files never change: each revision that changes a
-table adds one, before the change.
+from 0007.sql on there is a search, with its results from 0008.sql on. The files never change: each revision that
+changes a table adds one, before the change.
 """
 
 import sqlite3
@@ -98,7 +98,7 @@ def hashes(path: str) -> Iterator[str]:
 
 
 def main() -> None:
-    statements = f"{migrate.sql('sqlite', 'base:0008')}{ROWS}{RANGES}{SEARCH}"
+    statements = f"{migrate.sql('sqlite', 'base:0009')}{ROWS}{RANGES}{SEARCH}"
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/catalog.db")) as connection:
         connection.executescript(statements)
         finish = "\n".join(hashes(f"{folder}/catalog.db"))

@@ -25,6 +25,31 @@ def archived(mgmt: Program) -> None:
     (mgmt.work / "notes").write_text("others")
 
 
+def with_a_rule(mgmt: Program) -> None:
+    """A notification rule, and one notification."""
+    path = mgmt.home / "config" / "mgmt" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text('[[notify]]\nname = "mine"\non = ["success"]\ncommand = ["true"]\n')
+    archived(mgmt)
+
+
+def requested(mgmt: Program) -> None:
+    """`notes` is to be archived later."""
+    nothing(mgmt)
+    mgmt.ok("upload", "notes", "--later")
+
+
+def requested_in_vain(mgmt: Program) -> None:
+    requested(mgmt)
+    (mgmt.work / "notes").unlink()
+
+
+def last_operation(mgmt: Program) -> str:
+    """The id of the newest operation, or of none."""
+    found = mgmt.records.rows("SELECT operation_id FROM operations ORDER BY seq DESC LIMIT 1")
+    return str(found[0][0]) if found else "no-such-operation"
+
+
 def two_of_a_name(mgmt: Program) -> None:
     for key in ("first.tar.gz", "second.tar.gz"):
         (mgmt.work / "notes").write_text(key)
@@ -68,6 +93,19 @@ def not_a_database(mgmt: Program) -> None:
 def tampered(mgmt: Program) -> None:
     archived(mgmt)
     mgmt.records.change("""UPDATE operations SET "user" = 'somebody else'""")
+
+
+def scheduled(mgmt: Program) -> None:
+    nothing(mgmt)
+    mgmt.ok("schedule", "add", "nightly", "30 2 * * *", "--", "upload", "notes")
+
+
+def templates(mgmt: Program) -> None:
+    """The configuration file has a template."""
+    nothing(mgmt)
+    path = mgmt.home / "config" / "mgmt" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text('[templates.raw]\nlevel = "balanced"\n')
 
 
 def searched(mgmt: Program) -> None:

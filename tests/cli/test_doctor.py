@@ -309,3 +309,14 @@ def test_a_directory_store_that_is_missing_with_its_archives_is_a_problem(mgmt: 
     status, findings = diagnose(mgmt)
     assert (status, found(findings, "problem")) == (5, [("store", "access")])
     assert "its disk may not be mounted" in the(findings, "store", "access")["detail"]
+
+
+def test_work_that_nobody_takes_is_a_warning(mgmt: Program) -> None:
+    (mgmt.work / "a").write_text("a")
+    mgmt.ok("upload", "a", "--later")
+    assert the(diagnose(mgmt)[1], "catalog", "work")["state"] == "ok"
+    mgmt.records.change("UPDATE jobs SET requested_at = ?", "2026-01-01 00:00:00.000000")
+    finding = the(diagnose(mgmt)[1], "catalog", "work")
+    assert (finding["state"], finding["next"].splitlines()[0]) == ("warning", "mgmt worker")
+    mgmt.ok("worker", "--until-empty")
+    assert the(diagnose(mgmt)[1], "catalog", "work")["state"] == "ok"

@@ -17,16 +17,22 @@ from tests.cli.situations import (
     from_another_history,
     from_the_future,
     holding,
+    last_operation,
     no_store,
     not_a_database,
     nothing,
     put_back,
+    requested,
+    requested_in_vain,
+    scheduled,
     searched,
     searched_and_tampered,
     store_is_down,
     tampered,
+    templates,
     two_of_a_name,
     vanished,
+    with_a_rule,
 )
 from tests.commands import LEAVES
 from tests.program import Program
@@ -130,6 +136,9 @@ TABLE: list[tuple[Before, str, int]] = [
     (archived, "recover --host elsewhere", NOT_FOUND),
     (from_the_future, "recover", CATALOG),
     (nothing, "ignore", OK),
+    (with_a_rule, "notify test", OK),
+    (with_a_rule, "notify ls", OK),
+    (nothing, "notify test", NOT_FOUND),
     (foreign, "ignore thing.tar.gz", OK),
     (foreign, "ignore missing", NOT_FOUND),
     (foreign, "ignore --undo thing.tar.gz", NOT_FOUND),
@@ -137,6 +146,28 @@ TABLE: list[tuple[Before, str, int]] = [
     (archived, "ignore --undo", USAGE),
     (no_store, "ignore thing", USAGE),
     (from_the_future, "ignore thing", CATALOG),
+    (nothing, "schedule add daily '0 2 * * *' -- upload notes", OK),
+    (nothing, "schedule add daily '61 2 * * *' -- upload notes", USAGE),
+    (nothing, "schedule add daily '0 2 * * *' -- doctor", USAGE),
+    (nothing, "schedule add daily '0 2 * * *' -- free --all", REFUSED),
+    (scheduled, "schedule add nightly '0 2 * * *' -- upload notes", CONFLICT),
+    (scheduled, "schedule ls", OK),
+    (scheduled, "schedule show nightly", OK),
+    (scheduled, "schedule pause nightly", OK),
+    (scheduled, "schedule resume nightly", OK),
+    (scheduled, "schedule rm nightly", OK),
+    (nothing, "schedule rm nightly", NOT_FOUND),
+    (scheduled, "schedule run nightly", OK),
+    (scheduled, "schedule install nightly --systemd", OK),
+    (scheduled, "schedule install nightly", USAGE),
+    (from_the_future, "schedule ls", CATALOG),
+    (nothing, "worker install --systemd", OK),
+    (nothing, "config template ls", OK),
+    (templates, "config template show raw", OK),
+    (nothing, "config template show raw", NOT_FOUND),
+    (templates, "upload notes --template raw --keep", OK),
+    (templates, "verify --all --template raw", USAGE),
+    (nothing, "upload notes --template raw", NOT_FOUND),
     (nothing, "config show", OK),
     (nothing, "config path", OK),
     (nothing, "config get store", OK),
@@ -200,6 +231,41 @@ TABLE: list[tuple[Before, str, int]] = [
     (archived, "db rebuild", OK),
     (foreign, "db rebuild", PARTIAL),
     (from_the_future, "db rebuild", CATALOG),
+    (nothing, "retry", USAGE),
+    (archived, "retry --failed", OK),
+    (archived, "retry no-such-operation", NOT_FOUND),
+    (from_the_future, "retry --failed", CATALOG),
+    (archived, "replay no-such-operation", NOT_FOUND),
+    (archived, "replay LAST -n", OK),
+    (archived, "undo LAST -n", REFUSED),
+    (requested, "queue", OK),
+    (requested, "queue --release", OK),
+    (from_the_future, "queue", CATALOG),
+    (requested, "run LAST", OK),
+    (archived, "run LAST", OK),
+    (nothing, "run", USAGE),
+    (nothing, "run no-such-operation", NOT_FOUND),
+    (requested_in_vain, "run LAST", NOT_FOUND),
+    (from_the_future, "run LAST", CATALOG),
+    (nothing, "worker --until-empty", OK),
+    (requested, "worker --until-empty", OK),
+    (requested_in_vain, "worker --until-empty", PARTIAL),
+    (nothing, "worker --slots 0", USAGE),
+    (from_the_future, "worker --until-empty", CATALOG),
+    (requested, "cancel LAST", OK),
+    (archived, "cancel LAST", REFUSED),
+    (nothing, "cancel", USAGE),
+    (nothing, "cancel no-such-operation", NOT_FOUND),
+    (from_the_future, "cancel LAST", CATALOG),
+    (nothing, "upload notes --later", OK),
+    (nothing, "upload missing --later", NOT_FOUND),
+    (nothing, "upload notes --at yesterday-ish", USAGE),
+    (nothing, "upload notes --after no-such-operation", NOT_FOUND),
+    (archived, "delete notes --later", REFUSED),
+    (from_the_future, "replay no-such-operation", CATALOG),
+    (archived, "undo no-such-operation --yes", NOT_FOUND),
+    (archived, "undo no-such-operation -n", NOT_FOUND),
+    (from_the_future, "undo no-such-operation -n", CATALOG),
     (nothing, "completion bash", OK),
     (nothing, "completion tcsh", USAGE),
     (nothing, "no-such-command", USAGE),
@@ -220,7 +286,8 @@ def of_a_file(before: Before, line: str) -> bool:
 def test_each_command_line_has_its_exit_status(mgmt: Program, before: Before, line: str, status: int) -> None:
     with holding:
         before(mgmt)
-        done = mgmt.run("-o", "json", *shlex.split(line))
+        words = [last_operation(mgmt) if word == "LAST" else word for word in shlex.split(line)]
+        done = mgmt.run("-o", "json", *words)
     assert done.returncode == status, done.stderr
     if status == OK:
         json.loads(done.stdout) if not line.startswith("completion") else None
@@ -234,7 +301,7 @@ def test_each_command_line_has_its_exit_status(mgmt: Program, before: Before, li
 
 
 def test_the_table_has_every_command() -> None:
-    needing_more = ("config init", "db roles")  # a terminal, PostgreSQL
+    needing_more = ("config init", "db roles", "undo LAST -n")  # a terminal, PostgreSQL, an archive that can be undone
     tried = {line for _, line, status in TABLE if status == OK or line in needing_more}
     named = [" ".join(path) for path in LEAVES]
     assert [name for name in named if not any(f"{line} ".startswith(f"{name} ") for line in tried)] == []

@@ -12,6 +12,7 @@ from mgmt.cli import COMMANDS, cli
 from mgmt.cli.render import OUTPUTS
 from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
 from mgmt.services.listing import ORDERS
+from mgmt.services.steps.requests import KINDS
 from tests.commands import ALL, GROUPS, LEAVES, spelled
 from tests.program import Program
 
@@ -110,6 +111,8 @@ def test_choices_are_those_of_the_catalog_and_the_settings() -> None:
         "storage_class": list(STORAGE_CLASSES),
         "dialect": ["sqlite", "postgresql"],
         "shell": ["bash", "zsh", "fish"],
+        "worker install": ["install"],
+        "then": [each for each in KINDS if each in ("verify", "free")],
     }
     for path, command in {(): cli, **LEAVES}.items():
         for parameter in command.params:

@@ -51,7 +51,7 @@ MEMBERS = {
     "mgmt.catalog.db.bulk",
     "mgmt.catalog.records.member_tables",
 }
-JOURNAL = {"mgmt.catalog.operations.heartbeat", "mgmt.catalog.operations.journal"}
+JOURNAL = {f"mgmt.catalog.operations.{name}" for name in ("heartbeat", "job_table", "journal", "ownership", "sources")}
 STEPS = {
     *(f"mgmt.services.steps.{name}" for name in ("context", "index_keys", "local_files")),
     *(f"mgmt.storage.{name}" for name in ("etags", "keys", "store")),
@@ -162,3 +162,10 @@ def test_boto3_is_not_imported_without_a_request(mgmt: Program, arguments: list[
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "False", done.stderr
     assert "far" in done.stdout + done.stderr
+
+
+@pytest.mark.sqlite
+def test_cron_expressions_are_parsed_only_where_there_are_schedules(used: Program) -> None:
+    assert "cronsim" not in imported(used, "worker", "--until-empty")
+    used.ok("schedule", "add", "nightly", "0 2 * * *", "--", "upload", "other")
+    assert "cronsim" in imported(used, "worker", "--until-empty")

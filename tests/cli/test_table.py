@@ -95,6 +95,9 @@ def test_every_table_fits_every_terminal(columns: tuple[Column, ...], monkeypatc
                 raise AttributeError(name)
             return self.name if not name.endswith("_id") else "93481d1c-8e54-48c1-84e0-70cb02015d58"
 
+        def __getitem__(self, name: str) -> object:
+            return getattr(self, name)
+
     now = datetime.now(UTC)
     sizes = {"size": 5 << 30, "original_size": 5 << 30, "compressed_size": 5 << 30, "downloaded_size": 1, "mode": 0o755}
     facts = {
@@ -103,6 +106,7 @@ def test_every_table_fits_every_terminal(columns: tuple[Column, ...], monkeypatc
         "is_head": True, "operation_type": "download", "files": 20_000, "requests": 5, "left_out": 0,
         "proof": "read-back", "problem": "corrupt", "seq": 100_000, "seal": 100, "revision": "0008",
         "previous": "0007", "user": "ann", "stage": "sending", "host": "nas", "count": 3,
+        "next_times": [now], "options": {"level": "fast"}, "command": ["upload", "--all"],
     }  # fmt: skip
     rows = [Row(name=name, **facts) for name in NAMES]
     titles = set()

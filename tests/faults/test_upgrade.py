@@ -17,7 +17,10 @@ from tests.program import Program
 
 OLD = Path(__file__).parents[1] / "assets" / "catalogs" / "0001.sql"
 RECORDS = ("operations", "uploads", "downloads", "files", "operation_files", "directories", "members")
-ADDED = ('"sha256"', '"seal"', '"heard_at"', '"archive_id"', '"kept"')
+ADDED = (
+    *('"sha256"', '"seal"', '"heard_at"', '"archive_id"', '"kept"'),
+    *('"retry_of"', '"cancel_requested_by"', '"done_bytes"', '"total_bytes"', '"bytes_per_second"'),
+)
 """The columns that upgrades add."""
 
 MORE = """

@@ -50,18 +50,20 @@ def interrupt(program: Program, file: Path, number: signal.Signals, after: Calla
 
 
 @pytest.mark.parametrize(
-    ("where", "number"),
+    ("where", "number", "command"),
     [
-        ("on_seaweed", signal.SIGKILL),
-        pytest.param("on_rclone", signal.SIGKILL, marks=pytest.mark.sqlite),
-        ("on_directory", signal.SIGKILL),
-        pytest.param("on_seaweed", signal.SIGTERM, marks=pytest.mark.sqlite),
-        ("on_directory", signal.SIGINT),
+        ("on_seaweed", signal.SIGKILL, "upload clip.mov"),
+        pytest.param("on_rclone", signal.SIGKILL, "upload clip.mov", marks=pytest.mark.sqlite),
+        ("on_directory", signal.SIGKILL, "upload clip.mov"),
+        pytest.param("on_seaweed", signal.SIGTERM, "upload clip.mov", marks=pytest.mark.sqlite),
+        ("on_directory", signal.SIGINT, "upload clip.mov"),
+        pytest.param("on_seaweed", signal.SIGTERM, "retry --failed", marks=pytest.mark.sqlite),
+        pytest.param("on_directory", signal.SIGTERM, "retry --failed", marks=pytest.mark.sqlite),
     ],
 )
 @pytest.mark.usefixtures("catalogs")
 def test_a_resumed_upload_sends_only_the_missing_parts(
-    request: pytest.FixtureRequest, where: str, number: signal.Signals
+    request: pytest.FixtureRequest, where: str, number: signal.Signals, command: str
 ) -> None:
     anywhere: Program = request.getfixturevalue(where)
     file = random_file(anywhere.work / "clip.mov", SIZE)
@@ -77,7 +79,7 @@ def test_a_resumed_upload_sends_only_the_missing_parts(
 
     os.environ["MGMT_PART_SIZE"] = str(PART)
     try:
-        [record] = anywhere.json("upload", file)
+        [record] = anywhere.json(*command.split())
     finally:
         del os.environ["MGMT_PART_SIZE"]
     assert record["status"] == "success"

@@ -8,9 +8,11 @@ import pytest
 
 from mgmt.errors import ExitStatus
 from mgmt.services.steps.index_keys import SUFFIX
+from mgmt.storage import Attributes, Transfer, open_store
 from tests.program import Program
 
 AN_HOUR = 3601
+A_DAY = 24 * AN_HOUR
 
 
 @pytest.fixture
@@ -44,6 +46,23 @@ def test_the_index_of_an_upload_that_may_be_running_is_kept(on_directory: Progra
     done = on_directory.run("verify", "--all")
     assert done.returncode == ExitStatus.INTEGRITY
     assert "is an index without an archive" in done.stderr
+
+
+@pytest.mark.parametrize(("age", "is_removed"), [(AN_HOUR, False), (A_DAY, True)])
+def test_the_index_of_an_upload_whose_parts_are_there_is_kept_for_a_day(
+    on_directory: Program, stray: Path, age: int, is_removed: bool
+) -> None:
+    """Another catalog may know it; one that completes it after that stores its index again."""
+    store = open_store(on_directory.store)
+    sending = store.start_upload("notes.tar.gz", Attributes({}), Transfer(1 << 20))
+    sending.write(b"parts")
+    sending.close()
+    long_ago = time.time() - age
+    os.utime(stray, (long_ago, long_ago))
+    assert on_directory.json("db", "rebuild")["metadata"]["interrupted"] == is_removed
+    on_directory.ok("recover")
+    assert stray.exists() != is_removed
+    assert on_directory.run("verify", "--all").returncode == (0 if is_removed else ExitStatus.INTEGRITY)
 
 
 def test_the_file_of_a_stray_index_can_be_uploaded_again(on_directory: Program, stray: Path) -> None:

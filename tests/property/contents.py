@@ -13,7 +13,7 @@ import shutil
 import signal
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 from tests.catalogs import Catalog, SQLiteCatalog
 from tests.program import Done, Program
 from tests.property.children import NEVER, Child, Moment, Runner
+from tests.property.repeats import REMOVING, REPEATING, last_copies, named
 from tests.servers import Server
 
 EXPECTED = frozenset({0, 1, 2, 3, 4, 7, 10, 11})
@@ -252,7 +253,7 @@ class World:
         if words[0] != "mgmt":
             self._act(words)
             return None
-        words = [self.other_store if word == "OTHER" else word for word in words[1:]]
+        words = named([self.other_store if word == "OTHER" else word for word in words[1:]], self._asked)
         host, moment, number = None, NEVER, 0
         for part in filter(None, how.split(": ")):
             kind, *values = part.split()
@@ -311,7 +312,7 @@ class World:
         self.statuses.append(done.returncode)
         if done.returncode == -signal.SIGKILL:
             self.cut_off += 1
-            self.half_deleted = self.half_deleted or before.command == "delete"
+            self.half_deleted = self.half_deleted or before.command in REMOVING
         self._check(before, done)
         if before.command == "recover" and done.returncode == 0:
             self.half_deleted = False
@@ -322,7 +323,7 @@ class World:
         try:
             child.stopped()
             self.under_way.append(before)
-            self.half_deleted = half_deleted or before.command == "delete"
+            self.half_deleted = half_deleted or before.command in REMOVING
             self.required |= self._all_required(self.held())
             for other in others:
                 self._play(other, [])
@@ -391,7 +392,7 @@ class World:
         gone = {where for where, data in before.objects.items() if objects.get(where) != data}
         self.removals += bool(gone)
         self.removals_known[self.catalog_home] = self.removals
-        if before.command != "delete" and gone and self.only_delete_removes:
+        if before.command not in REMOVING and gone and self.only_delete_removes:
             raise ViolationError("removed", f"{line}, and removed {sorted(gone)}")
         for each in (before, *self.under_way):
             self._allow_removal(each, {where for where, data in each.objects.items() if objects.get(where) != data})
@@ -418,7 +419,7 @@ class World:
         """Content that `--last-copy` named and removed is no longer required."""
         if before.last_copy:
             meant = [where for where in before.meant if where in gone]
-            for where in meant[:1]:
+            for where in meant if before.command in REPEATING else meant[:1]:
                 content = in_archive(before.objects[where]) or ()
                 self.required -= all_views(content)
 
@@ -441,6 +442,8 @@ class World:
 
     def end(self) -> None:
         """Recover and verify; after that, no operation runs, and every archive is proven."""
+        if any("mgmt worker" in line or "--later" in line or "--then" in line for line in self.script):
+            self._play("mgmt worker --until-empty", [])
         for host in sorted(self.hosts, key=str) if self.was_cut else ():
             self._finally("recover", f"on {host}: mgmt recover" if host else "mgmt recover")
         if self.was_replaced:
@@ -603,6 +606,9 @@ class World:
         self._command("db", "rebuild")
         self._command("--store", self.other_store, "db", "rebuild")
 
+    def _asked(self, words: Sequence[str]) -> Done:
+        return self._command(*words)
+
     def _command(self, *words: str) -> Done:
         """Run a command of the administrator, which touches no content."""
         self.runner.catalog = self.catalog
@@ -631,12 +637,16 @@ class Before:
         self.objects = world.objects()
         self.last_copy = "--last-copy" in plain
         self.meant = world.meant_by(self.word) if self.last_copy else []
-        self.skips = "skip" in plain
+        if self.command in REPEATING and (urls := last_copies(world._asked)):
+            self.last_copy = True
+            self.meant = [(store, key) for store, key in self.objects if f"{store}/{key}" in urls]
+        is_later = "--later" in plain or "--then" in plain
+        self.skips = "skip" in plain or is_later
         self.what = ", ".join(option for option in (XATTRS, OWNERS) if f"--{option}" in plain)
         if self.command == "upload" and self.word:
             self.target = world.work / self.word
             self.content = on_disk(self.target) if self.target.exists() else None
-        if self.command == "free" and "/" in self.word:
+        if self.command == "free" and "/" in self.word and not is_later:
             self.freed = world.work / self.word
 
     @property

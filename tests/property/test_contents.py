@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from mgmt.services.steps import orphans
 from tests.catalogs import Catalogs
@@ -19,6 +19,8 @@ from tests.conftest import Figure
 from tests.program import Program
 from tests.property.contents import ViolationError, World, Worlds
 from tests.property.independent_draws import INDEPENDENT_DRAWS
+from tests.property.repeats import THEMES as REPEATED
+from tests.property.repeats import Repeats
 
 PATHS = ("a", "a", "other/a")
 COPIES = ("completed/a", "completed/a", "other/completed/a")
@@ -44,7 +46,7 @@ FIRST = ("note a x", "copy a other/a", "write other/a two")
 ORDINARY = ("mgmt delete a --yes", "mgmt free completed/a --yes", "mgmt free --all --yes", "mgmt upload a")
 """Removals that need a proof, and an upload: two people run them at once, or one while a copy changes."""
 
-THEMES = ("keeping", "killing", "at once", "editing", "older catalogs", "other stores and hosts", "several")
+THEMES = ("keeping", "killing", "at once", "editing", "older catalogs", "other stores and hosts", "several", *REPEATED)
 """A sequence has one or two themes: a violation takes several matching commands, which random ones rarely are."""
 
 _NAME = re.compile(r"\ba\b")
@@ -92,7 +94,7 @@ early = st.integers(1, 60).map(str) | st.sampled_from(("look 1", "look 2", "past
 ordinary = st.sampled_from(ORDINARY)
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(Repeats):
     """Each rule plays a line with `World.play`, which checks it."""
 
     worlds: Worlds

@@ -1,29 +1,40 @@
 """Export of the whole history as JSON Lines; import_history.py adds it to another catalog, SQLite or PostgreSQL.
 
-The first line is a header: `{"history": {"format": 1, "schema": "0009"}}`. Each line after it is a row,
+The first line is a header: `{"history": {"format": 1, "schema": "0010"}}`. Each line after it is a row,
 `{"TABLE": {column: value}}`, without NULL columns, with values as in canonical.py. Rows refer only to earlier rows. At
 the end, `finished` rows set the sha256 and the seal of operations, which makes them immutable. The last line has the
 number and the sha256 of the lines before it, so that a truncated file is detected. The same history gives the same
 bytes, from either database. Capabilities of endpoints are not exported; they are probed again.
+
+Jobs, what they wait for, and schedules go along, without what is true only where they are: which process has taken a
+job, and whether it is held. Notifications stay, as they are delivered from here.
 """
 
 import gzip
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sqlalchemy import Connection, Table, text
 
 from mgmt.catalog.audit.canonical import UNHASHED, Facts, columns_of, dumps, plain_row, sub_tables
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.db.revision import HEAD
+from mgmt.catalog.records.jobs import LEFT_TO_DO
 from mgmt.catalog.records.metadata import METADATA
 
 FORMAT = 1
 BATCH = 500
 """Rows that are held in memory at a time."""
 FINISHED = "finished"
+
+UNEXPORTED: Mapping[str, frozenset[str]] = {
+    "operations": UNHASHED,
+    "jobs": frozenset({"taken_by", "held"}),
+    "schedules": frozenset({"paused"}),
+}
+"""Columns that are not exported with their row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +46,8 @@ class ExchangeResult:
     files: int
     members: int
     seals: int
+    jobs: int
+    schedules: int
     lines: int
     new: int
     updated: int = 0
@@ -98,6 +111,8 @@ class Tally:
             files=self.counts.get("files", 0),
             members=self.counts.get("members", 0),
             seals=self.counts.get("seals", 0),
+            jobs=self.counts.get("jobs", 0),
+            schedules=self.counts.get("schedules", 0),
             lines=self.lines,
             new=new,
             updated=updated,
@@ -110,18 +125,21 @@ def exported_tables(*, members: bool) -> list[Table]:
     of_members = ["directories", "members", "member_ranges", "directory_archives"] if members else []
     of_operations = [table.name for table in sub_tables()]
     names = ["seals", "operations", *of_operations, "files", "operation_files", *of_members]
+    names += [name for name in LEFT_TO_DO if name != "outbox"]
     return [METADATA.tables[name] for name in names]
+
+
+def exported_row(table: Table, row: Sequence[Any]) -> Facts:
+    """The exported values of a row, selected with `columns_of`."""
+    left_out = UNEXPORTED.get(table.name, frozenset())
+    return {name: value for name, value in plain_row(table, row).items() if name not in left_out}
 
 
 def _rows(connection: Connection, table: Table) -> Iterator[Facts]:
     order = "seq" if table.name == "operations" else ", ".join(column.name for column in table.primary_key)
     rows = text(f"SELECT {columns_of(table, 't')} FROM {table.name} t ORDER BY {order}")  # noqa: S608
     for row in connection.execute(rows, execution_options={"yield_per": BATCH}):
-        facts = plain_row(table, row)
-        if table.name == "operations":
-            yield {name: value for name, value in facts.items() if name not in UNHASHED}
-        else:
-            yield facts
+        yield exported_row(table, row)
 
 
 def _finished(connection: Connection) -> Iterator[Facts]:

@@ -1,7 +1,7 @@
 """The rows of an import: inserted in bulk, or compared with those that the catalog has, and updated on request."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -9,11 +9,12 @@ from typing import Any
 from sqlalchemy import JSON, Column, Connection, Integer, LargeBinary, Table, bindparam, text
 from sqlalchemy.exc import IntegrityError as ConstraintViolation
 
-from mgmt.catalog.audit.canonical import UNHASHED, Facts, bytes_of, columns_of, plain_row
-from mgmt.catalog.audit.export import FINISHED, exported_tables
+from mgmt.catalog.audit.canonical import Facts, bytes_of, columns_of
+from mgmt.catalog.audit.export import FINISHED, UNEXPORTED, exported_row, exported_tables
 from mgmt.catalog.audit.triggers import CHAINED, UNKNOWN
 from mgmt.catalog.db.bulk import insert
-from mgmt.catalog.records.enums import LIVE
+from mgmt.catalog.records.enums import LIVE, LIVE_SQL
+from mgmt.catalog.records.jobs import LEFT_TO_DO
 from mgmt.catalog.records.operations import MOST_SEQ
 from mgmt.catalog.records.transfers import UploadRecord
 from mgmt.catalog.records.types import UTCDateTime
@@ -47,6 +48,13 @@ _IDENTITY = {
     "member_ranges": (),
 }
 """The tables that an update may change, and the columns in which a row must be the same."""
+_ARRIVES = {"jobs": {"held": True}, "schedules": {"paused": True}}
+"""What is so until somebody releases it: the other catalog may still run the same work."""
+_REMOVE_ENDED = tuple(
+    f"DELETE FROM {table} WHERE operation_id IN (SELECT operation_id FROM operations WHERE status NOT IN {LIVE_SQL})"  # noqa: S608
+    for table in ("job_dependencies", "jobs")
+)
+"""Work that has ended is not left to do."""
 _FORGET = text(
     "DELETE FROM members WHERE archive_id = :archive_id AND id NOT BETWEEN :first_id AND :last_id "
     "AND id BETWEEN :old_first AND :old_last"
@@ -72,6 +80,7 @@ class ImportedRows:
         """The ids of operations that have not finished."""
         self._newest = connection.scalar(_NEWEST) or 0
         self._newest_imported = 0
+        self._new_jobs: set[str] = set()
         self._recorded_anew: set[int] = set()
         """The ids of archives whose members have changed."""
         # The collation of the other columns: with another one the planner compares each row with each.
@@ -111,6 +120,8 @@ class ImportedRows:
         self.new += connection.scalar(_SEALED_SINCE) or 0
         connection.execute(_FINISH)
         connection.exec_driver_sql("DROP TABLE finished")
+        for statement in _REMOVE_ENDED:
+            connection.exec_driver_sql(statement)
         for statement in _UNINDEX if self._is_sqlite and self._recorded_anew else ():
             connection.exec_driver_sql(statement)
 
@@ -132,12 +143,16 @@ class ImportedRows:
     def _add(self, table: Table, rows: Sequence[Facts]) -> None:
         known = {} if table.name in self._empty else _known(self._connection, table, rows)
         keys = [column.name for column in table.primary_key]
-        columns = [column for column in table.columns if column.name not in UNHASHED or table.name != "operations"]
+        arrives = _ARRIVES.get(table.name, {})
+        left_out = UNEXPORTED.get(table.name, frozenset()) - arrives.keys()
+        columns = [column for column in table.columns if column.name not in left_out]
+        if table.name in LEFT_TO_DO:
+            rows = self._still_to_do(table, rows, known)
         new: list[list[Any]] = []
         changed: list[tuple[Facts, Facts]] = []
         for row in rows:
             existing = known.get(tuple(row.get(key) for key in keys))
-            imported = self._without_store_state(table.name, row)
+            imported = {**self._without_store_state(table.name, row), **arrives}
             if existing is None:
                 new.append([_value(each, imported.get(each.name), is_sqlite=self._is_sqlite) for each in columns])
             elif existing not in (row, imported):
@@ -151,6 +166,16 @@ class ImportedRows:
         except ConstraintViolation as error:
             raise _refused(table.name, str(error.orig)) from error
         self.new += len(new)
+
+    def _still_to_do(self, table: Table, rows: Sequence[Facts], known: Collection[tuple[object, ...]]) -> list[Facts]:
+        """The rows of jobs and schedules that are new: what is left to do here may have advanced since."""
+        if table.name == "job_dependencies":
+            return [row for row in rows if row.get("operation_id") in self._new_jobs]
+        keys = [column.name for column in table.primary_key]
+        new = [row for row in rows if tuple(row.get(key) for key in keys) not in known]
+        if table.name == "jobs":
+            self._new_jobs |= {row["operation_id"] for row in new}
+        return new
 
     def _replace(self, table: Table, changed: Sequence[tuple[Facts, Facts]]) -> None:
         if not changed:
@@ -217,9 +242,7 @@ def _known(connection: Connection, table: Table, rows: Sequence[Facts]) -> dict[
     query = query.bindparams(bindparam("keys", expanding=True))
     found: dict[tuple[object, ...], Facts] = {}
     for each in connection.execute(query, {"keys": list({row.get(keys[0]) for row in rows})}):
-        facts = plain_row(table, each)
-        if table.name == "operations":
-            facts = {name: value for name, value in facts.items() if name not in UNHASHED}
+        facts = exported_row(table, each)
         found[tuple(facts.get(key) for key in keys)] = facts
     return found
 

@@ -2,7 +2,8 @@
 """Pruning: which old operations may leave the catalog, their export, and their removal.
 
 Operations that explain the current state are kept: those that made an archive or a completed copy, failed uploads that
-may have left parts or an index in a store, batches with a kept operation, prunes, ignores. So are unsealed ones.
+may have left parts or an index in a store, batches with a kept operation, operations of a batch that has not ended,
+prunes, ignores. So are unsealed ones.
 
 An export is gzipped JSON Lines. The first line is a header: `{"pruned": {"format": 1, ...}}`. Then come the operations,
 each as `{"operation": {...}, "seal": 3, "seq": 7, "sha256": "..."}`, with the sha256 of the canonical text
@@ -34,6 +35,7 @@ from mgmt.catalog.audit.ranges import RangeSet
 from mgmt.catalog.audit.triggers import expected, known_types
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.db.revision import HEAD
+from mgmt.catalog.records.enums import LIVE_SQL
 from mgmt.catalog.records.maintenance import IGNORE, PRUNE, PruneRecord
 from mgmt.catalog.records.metadata import METADATA
 from mgmt.errors import CatalogError, ConfigurationError, IntegrityError
@@ -65,7 +67,9 @@ class PruneFilter:
         return (
             f"{x}.seal IS NOT NULL AND {x}.completed_at < :before AND {x}.operation_type NOT IN ('{PRUNE}', '{IGNORE}')"
             + (f" AND {x}.operation_type IN ({listed})" if listed else "")
-            + " AND NOT EXISTS (SELECT 1 FROM files f"
+            + f" AND NOT EXISTS (SELECT 1 FROM operations b WHERE b.operation_id = {x}.parent_id"
+            f" AND b.status IN {LIVE_SQL})"
+            " AND NOT EXISTS (SELECT 1 FROM files f"
             f" WHERE f.operation_id = {x}.operation_id AND f.location <> 'local')"
             f" AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.operation_id = {x}.operation_id"
             f" AND {x}.status <> 'success' AND (u.upload_id IS NOT NULL OR u.index_key IS NOT NULL))"

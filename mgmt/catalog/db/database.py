@@ -30,9 +30,7 @@ MIGRATING = (
 _START_SNAPSHOT = text("SELECT version_num FROM alembic_version")
 """A snapshot is taken by the first query of its transaction."""
 
-_OWN_SCHEMA = (
-    "CREATE SCHEMA mgmt, and ALTER ROLE ... SET search_path = mgmt; or use another database with --catalog URL"
-)
+_OWN_SCHEMA = "CREATE SCHEMA mgmt, and ALTER ROLE ... SET search_path = mgmt; or use another database: --catalog URL"
 """What to do where the catalog's schema has other tables, such as those of an extension."""
 
 LOCK_SECONDS = 30.0
@@ -70,6 +68,7 @@ class Database:
         self._listeners: list[tuple[str, Callable[..., None]]] = []
         self._aside: Engine | None = None
         self._session = _RoutedSession(self)
+        self.at_end: list[Callable[[Session, Any], None]] = self._session.info.setdefault("at_end", [])
         self._mutex = threading.RLock()
         self._depth = 0
         retry_reads(self._session, self.name, lambda: not self._depth)
@@ -99,6 +98,7 @@ class Database:
                 self._thread_engines = engines
         other = Database(self.url, engines=self._thread_engines)
         other._is_current = True
+        other.at_end += self.at_end
         for each in self._listeners:
             other.listen(*each)
         with other.reading() as session:
@@ -338,7 +338,10 @@ class Database:
             except DBAPIError as error:
                 if not is_missing_table(error):
                     raise
-            if tables := inspect(connection).get_table_names():
+            if "alembic_version" in (tables := inspect(connection).get_table_names()):
+                created: str | None = connection.scalar(_revision_in(connection))  # by another process, just now
+                return created
+            if tables:
                 raise CatalogError(
                     f"{self.name} is not an mgmt catalog: it contains other tables, such as {min(tables)}",
                     next_step="use --catalog URL" if self.is_sqlite else _OWN_SCHEMA,

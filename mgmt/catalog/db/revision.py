@@ -1,4 +1,4 @@
 """The revision of the schema, apart from SQLAlchemy: completion of names does without."""
 
-HEAD = "0009"
+HEAD = "0010"
 """The schema that this mgmt reads and writes: the newest revision in migrations/."""

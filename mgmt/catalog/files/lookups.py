@@ -11,7 +11,7 @@ from mgmt.catalog.db.conditions import named
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.enums import LIVE, FileStatus, Location, Status
 from mgmt.catalog.records.files import FileRecord
-from mgmt.catalog.records.maintenance import FreeRecord, IgnoreRecord
+from mgmt.catalog.records.maintenance import FreeRecord, IgnoreRecord, UndoRecord
 from mgmt.catalog.records.operations import OperationRecord
 from mgmt.catalog.records.transfers import UploadRecord
 from mgmt.errors import NotFoundError
@@ -78,6 +78,18 @@ class Lookups:
             query = query.where(is_target(path))
         with self._database.reading() as session:
             return list(session.scalars(query.order_by(FreeRecord.seq.desc())))
+
+    def undone_by(self, operation_id: str) -> UndoRecord | None:
+        """The undo of this operation that has succeeded; None if there is none."""
+        query = select(UndoRecord).where(UndoRecord.undo_of == operation_id, OperationRecord.status == Status.SUCCESS)
+        with self._database.reading() as session:
+            return session.scalars(query.order_by(OperationRecord.seq.desc()).limit(1)).first()
+
+    def repeats_of(self, operation_id: str) -> list[OperationRecord]:
+        """The operations that do the work of this one again, the newest first."""
+        query = select(OperationRecord).where(OperationRecord.retry_of == operation_id)
+        with self._database.reading() as session:
+            return list(session.scalars(query.order_by(OperationRecord.seq.desc())))
 
     def completed_folders(self, host: str) -> list[str]:
         """The folders on `host` that hold, or held, completed copies."""

@@ -118,6 +118,11 @@ class MetadataManager(Lookups, FileLists):
         with self._database.reading() as session:
             return sorted(session.scalars(query))
 
+    def reload(self, record: OperationRecord) -> None:
+        """Read `record` again, as other processes have left it; changes that are not committed are lost."""
+        with self._database.reading() as session:
+            session.refresh(record)
+
     def get_upload_history(self, target_path: str, host: str | None = None) -> list[UploadRecord]:
         """Every upload of the original at `target_path`, on `host` or on any host, the newest first."""
         require("target_path", target_path, str, "text")

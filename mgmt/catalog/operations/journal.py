@@ -1,25 +1,36 @@
 """The life of an operation: recorded before it begins, closed when it ends, taken up again if it is interrupted."""
 
-import getpass
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
 import mgmt
 from mgmt.catalog.db.conditions import clock
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.operations.heartbeat import Heartbeat
+from mgmt.catalog.operations.heartbeat import Advance, Heartbeat
+from mgmt.catalog.operations.job_table import concerns_queue, with_jobs
+from mgmt.catalog.operations.ownership import (
+    busy,
+    holding,
+    host_of,
+    left_for,
+    liveness_of,
+    lost,
+    may_be_alive,
+    swap_owner,
+    take_over,
+)
+from mgmt.catalog.operations.sources import end_sources
 from mgmt.catalog.records.base import now
-from mgmt.catalog.records.enums import LIVE, FileStatus, Role, Status
+from mgmt.catalog.records.enums import Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import UPLOAD, OperationFile, OperationRecord, operations
-from mgmt.catalog.records.process import Liveness, Owner
-from mgmt.errors import BusyError, CatalogError, Interrupted, LostError, MgmtError
+from mgmt.catalog.records.process import Liveness, Owner, current_user
+from mgmt.errors import CatalogError, Interrupted, LostError, MgmtError, RefusedError
 from mgmt.signals import held
 
 Op = TypeVar("Op", bound=OperationRecord)
@@ -45,6 +56,9 @@ class Journal:
         self._heartbeat = Heartbeat(database)
         self._links: dict[str, list[OperationFile]] = {}
         """The links of each operation that this process began: nobody else has made one."""
+        self._requested: str | None = None
+        self.at_begin: list[Callable[[OperationRecord], None]] = []
+        """Called when `record` has begun an operation."""
         database.guard(self._fence)
 
     @contextmanager
@@ -87,9 +101,23 @@ class Journal:
             self._links[operation_id] = []
         try:
             with self._closing(begun, taken_up=begun is not operation):
+                for tell in self.at_begin:
+                    tell(begun)
                 yield begun
         finally:
             self._links.pop(operation_id, None)
+
+    def watch(self, advance: Advance) -> None:
+        """Let heartbeats say how far the current work is."""
+        self._heartbeat.advance = advance
+
+    def run_requested(self, operation_id: str) -> None:
+        """Let the next `record` of an operation of this type be that of the requested operation `operation_id`.
+
+        It becomes `running`, and keeps its id, its place in the history and the arguments it was requested with. Its
+        claim may turn out to be held by an interrupted operation; then that one is taken up, as always.
+        """
+        self._requested = operation_id
 
     def foresee(self, operation: Op, claim: str) -> Op | None:
         """The record that `record` would yield instead of `operation`; None if it would begin `operation`.
@@ -97,8 +125,8 @@ class Journal:
         Raises BusyError as `record` would. Writes nothing.
         """
         with self._database.reading() as session:
-            holder = session.scalar(_holding(claim))
-            return None if holder is None else _left(holder, operation)
+            holder = session.scalar(holding(claim))
+            return None if holder is None else left_for(holder, operation)
 
     def checkpoint(self) -> None:
         """Commit all changes of records made so far, so that they survive if the process is killed."""
@@ -129,27 +157,53 @@ class Journal:
             if own is not None:
                 own.append(link)
 
-    def close(self, operation: OperationRecord, status: Status = Status.SUCCESS, message: str | None = None) -> None:
-        """Commit the outcome of `operation`, and every other change. The operation is final from then on."""
+    def close(
+        self,
+        operation: OperationRecord,
+        status: Status = Status.SUCCESS,
+        message: str | None = None,
+        *,
+        retryable: bool = False,
+    ) -> None:
+        """Commit the outcome of `operation`, and every other change. The operation is final from then on.
+
+        What waits for it may run, or is cancelled; if it was requested, has failed and is `retryable`, another attempt
+        follows.
+        """
         with self._database.transaction() as session:
             operation.status, operation.completed_at = status, now()
             operation.error_message = message or operation.error_message
             self._heartbeat.note_end(operation)
             if operation.operation_type == UPLOAD:
-                _end_sources(session, operation)
+                end_sources(session, operation)
             session.flush()
+            if self._database.at_end or concerns_queue(session, operation.operation_id, operation.parent_id):
+                from mgmt.catalog.operations.ending import note_end  # maps what few operations need
+
+                note_end(session, operation, retryable=retryable)
             logger.info("%s of %s ends: %s", operation.operation_type, operation.target_path, operation.status)
 
     def interrupted(self) -> list[OperationRecord]:
-        """Operations whose process on this host has died, oldest first; without those of an unknown type."""
-        return [each for each in self.running() if each.is_known and _liveness(each) is Liveness.DEAD]
+        """Operations whose process on this host has died, oldest first.
+
+        Those of an unknown type are left out, and those with a job: a worker runs them again.
+        """
+        return [
+            each for each in self._without_job(self.running()) if each.is_known and liveness_of(each) is Liveness.DEAD
+        ]
+
+    def left_to_workers(self) -> list[OperationRecord]:
+        """Operations whose process on this host has died, and that a worker runs again, oldest first."""
+        running = self.running()
+        others = self._without_job(running)
+        return [each for each in running if each not in others and liveness_of(each) is Liveness.DEAD]
 
     def left_by(self, host: str) -> list[OperationRecord]:
         """Live operations of `host`, oldest first, except those whose process may be alive as seen from here.
 
         Those of an unknown type are left out: what they have left behind is unknown as well.
         """
-        return [each for each in self.running() if each.is_known and _host(each) == host and not _may_be_alive(each)]
+        return [each for each in self.running() if each.is_known and host_of(each) == host and not may_be_alive(each)]
 
     def unknown(self) -> list[tuple[OperationRecord, str]]:
         """Live operations of which only the user can tell whether they have ended, each with advice on how to find out.
@@ -163,16 +217,23 @@ class Journal:
         return strange + [
             (each, Owner.parse(each.owner).advice(each.user))
             for each in running
-            if each.is_known and each.owner is not None and _liveness(each) is Liveness.UNKNOWN
+            if each.is_known and each.owner is not None and liveness_of(each) is Liveness.UNKNOWN
         ]
 
     def running(self) -> list[OperationRecord]:
-        """Operations that have not ended according to the catalog, oldest first."""
+        """Operations that have begun and not ended according to the catalog, oldest first."""
         from mgmt.catalog.records.operation_types import AnyOperation  # maps every type, and few commands read any
 
         with self._database.reading() as session:
-            query = select(AnyOperation).where(AnyOperation.status.in_(LIVE)).order_by(AnyOperation.seq)
+            query = select(AnyOperation).where(AnyOperation.status == Status.RUNNING).order_by(AnyOperation.seq)
             return list(session.scalars(query))
+
+    def _without_job(self, running: list[OperationRecord]) -> list[OperationRecord]:
+        if not running:
+            return []
+        with self._database.reading() as session:
+            requested = with_jobs(session, [each.operation_id for each in running])
+        return [each for each in running if each.operation_id not in requested]
 
     def take_up(self, operation: Op) -> Op:
         """Make this process the owner of an interrupted operation. Raises BusyError if its process may be alive.
@@ -181,8 +242,8 @@ class Journal:
         """
         with self._database.transaction() as session:
             session.refresh(operation)
-            if operation.status.is_terminal or _may_be_alive(operation) or not _swap_owner(session, operation):
-                raise _busy(operation)
+            if operation.status.is_terminal or may_be_alive(operation) or not swap_owner(session, operation):
+                raise busy(operation)
             return operation
 
     @contextmanager
@@ -197,15 +258,39 @@ class Journal:
         with self._database.transaction() as session:
             if claim is not None:
                 self._database.advisory_lock(claim)
-                if (holder := session.scalar(_holding(claim))) is not None:
-                    return _take_over(session, holder, operation)
+                if (holder := session.scalar(holding(claim))) is not None:
+                    return take_over(session, holder, operation)
+            if (requested := self._take_requested(session, operation)) is not None:
+                operation = requested
             operation.claim, operation.owner, operation.status = claim, str(owner), Status.RUNNING
-            operation.user, operation.host = operation.user or _user(), operation.host or owner.host
+            operation.user, operation.host = operation.user or current_user(), operation.host or owner.host
             operation.heard_at = clock()
             operation.mgmt_version = mgmt.__version__
             session.add(operation)
             logger.info("%s of %s begins", operation.operation_type, operation.target_path)
             return operation
+
+    def _take_requested(self, session: Session, operation: Op) -> Op | None:
+        """The requested operation, with what is known of the one that begins; None if that is of another type."""
+        if self._requested is None:
+            return None
+        query = select(type(operation)).where(type(operation).operation_id == self._requested)
+        locked = query.with_for_update(of=operations).execution_options(populate_existing=True)
+        if (requested := session.scalar(locked)) is None:
+            return None
+        if requested.status.is_terminal:
+            raise RefusedError(f"{requested.operation_type} {requested.operation_id} has ended as {requested.status}")
+        if may_be_alive(requested):
+            raise busy(requested)
+        self._requested = None
+        if requested.status == Status.PENDING:
+            for attribute in inspect(type(operation)).column_attrs:
+                value = getattr(operation, attribute.key)
+                if attribute.key not in _OF_THE_REQUEST and value is not None:
+                    setattr(requested, attribute.key, value)
+            requested.started_at, requested.host = now(), None
+        requested.cancel_requested_by = None
+        return requested
 
     def _fence(self, session: Session) -> None:
         """Raise LostError unless this process owns the operations that it runs, and keeps them until the commit."""
@@ -222,7 +307,7 @@ class Journal:
             owners = {row.operation_id: row.owner for row in session.execute(query)} if some else {}
             for each in some:
                 if (owner := owners.get(each.operation_id)) != each.owner:
-                    raise _lost(each.operation_id, owner)
+                    raise lost(each.operation_id, owner)
 
     @contextmanager
     def _closing(self, operation: OperationRecord, *, taken_up: bool) -> Iterator[None]:
@@ -233,9 +318,9 @@ class Journal:
                     self.close(operation, operation.status if operation.status.is_terminal else Status.SUCCESS)
             except BaseException as error:
                 with held():
-                    lost = self._close_failed(operation, error, taken_up=taken_up)
-                if lost is not None and isinstance(error, Exception):
-                    raise lost from error  # the other process caused the error: it removed what was missing
+                    gone = self._close_failed(operation, error, taken_up=taken_up)
+                if gone is not None and isinstance(error, Exception):
+                    raise gone from error  # the other process caused the error: it removed what was missing
                 raise
 
     def _close_failed(self, operation: OperationRecord, error: BaseException, *, taken_up: bool) -> LostError | None:
@@ -251,12 +336,17 @@ class Journal:
         try:
             self._database.discard()
             again = isinstance(error, Interrupted) and error.again
-            if isinstance(error, CatalogError | LostError) or (stopped and (taken_up or again)):
+            if isinstance(error, CatalogError | LostError) or (stopped and again):
                 return None  # stays running: only its next run or `mgmt recover` can finish a half-done step
             with self._database.transaction() as session:
                 session.refresh(operation)
-                if not operation.status.is_terminal:
-                    self.close(operation, status, message)
+                if operation.status.is_terminal:
+                    return None
+                if stopped and operation.cancel_requested_by is not None:
+                    message = f"cancelled by {operation.cancel_requested_by}"
+                elif stopped and taken_up:
+                    return None  # as above
+                self.close(operation, status, message, retryable=getattr(error, "retryable", False))
         except LostError as lost:
             return lost
         except CatalogError as lost:
@@ -265,100 +355,8 @@ class Journal:
         return None
 
 
-def _end_sources(session: Session, upload: OperationRecord) -> None:
-    """No original stays `pending` or `uploading` when its upload is finished."""
-    sources = (
-        select(FileRecord)
-        .join(OperationFile, OperationFile.file_id == FileRecord.id)
-        .where(OperationFile.operation_id == upload.operation_id, OperationFile.role == Role.SOURCE)
-    )
-    for source in session.scalars(sources):
-        if source.status in (FileStatus.PENDING, FileStatus.UPLOADING):
-            succeeded = upload.status in (Status.SUCCESS, Status.PARTIAL)
-            source.status = FileStatus.COMPLETED if succeeded else FileStatus.FAILED
-            source.error_message = upload.error_message
-
-
-def _holding(claim: str) -> Select[OperationRecord]:
-    return select(OperationRecord).where(OperationRecord.claim == claim, OperationRecord.status.in_(LIVE))
-
-
-def _take_over(session: Session, holder: OperationRecord, operation: Op) -> Op:
-    left = _left(holder, operation)
-    if not _swap_owner(session, left):
-        raise _busy(left)
-    return left
-
-
-def _left(holder: OperationRecord, operation: Op) -> Op:
-    """The `holder` of a claim, if it is the same as `operation` and its process is dead. Raises BusyError."""
-    if _liveness(holder) is not Liveness.DEAD:
-        raise _busy(holder)
-    if type(holder) is not type(operation) or holder.target_path != operation.target_path:
-        raise BusyError(
-            f"{holder.target_path}: {holder.operation_type} {holder.operation_id} was interrupted; recover it first",
-            next_step="mgmt recover",
-        )
-    return holder
-
-
-def _swap_owner(session: Session, operation: OperationRecord) -> bool:
-    """Compare and swap the owner, so that only one of several processes takes the operation up."""
-    swapped: Any = session.execute(
-        update(OperationRecord)
-        .where(OperationRecord.operation_id == operation.operation_id)
-        .where(OperationRecord.owner.is_not_distinct_from(operation.owner), OperationRecord.status.in_(LIVE))
-        .values(owner=str(Owner.current()), status=Status.RUNNING, heard_at=clock())
-        .execution_options(synchronize_session=False)
-    )
-    session.refresh(operation)
-    return bool(swapped.rowcount)
-
-
-def _host(operation: OperationRecord) -> str | None:
-    return operation.host if operation.owner is None else Owner.parse(operation.owner).host
-
-
-def _liveness(operation: OperationRecord) -> Liveness:
-    return Liveness.DEAD if operation.owner is None else Owner.parse(operation.owner).liveness()
-
-
-def _may_be_alive(operation: OperationRecord) -> bool:
-    """Whether its process is alive, or exists on this host but cannot be examined."""
-    liveness = _liveness(operation)
-    hidden = liveness is Liveness.UNKNOWN and operation.owner is not None and Owner.parse(operation.owner).is_local()
-    return liveness is Liveness.ALIVE or hidden
-
-
-def _busy(operation: OperationRecord) -> BusyError:
-    owner = Owner.parse(operation.owner) if operation.owner else None
-    by = f" by process {owner.pid} on {owner.host}" if owner else ""
-    since = operation.started_at.isoformat(timespec="seconds")
-    heartbeat = f", last heartbeat {operation.heard_at.isoformat(timespec='seconds')}" if operation.heard_at else ""
-    next_step = f"wait for it to finish, or see `mgmt status {operation.operation_id}`"
-    if owner is not None and owner.liveness() is Liveness.UNKNOWN:
-        next_step += f"; {owner.advice(operation.user)}"
-    return BusyError(
-        f"{operation.target_path}: {operation.operation_type} {operation.operation_id} has been running{by} "
-        f"since {since}{heartbeat}",
-        next_step=next_step,
-    )
-
-
-def _lost(operation_id: str, owner: str | None) -> LostError:
-    if owner is None:
-        what = "is no longer in the catalog"
-    else:
-        other = Owner.parse(owner)
-        what = f"was taken over by process {other.pid} on {other.host} with `mgmt recover --host`"
-    return LostError(
-        f"operation {operation_id} {what}; this process stops",
-        next_step=f"mgmt status {operation_id}",
-    )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())  # a container may run as a user id without a name
+_OF_THE_REQUEST = {
+    *("operation_id", "operation_type", "seq", "parent_id", "retry_of", "user", "command_args", "status", "details"),
+    *("claim", "owner", "heard_at", "host", "started_at", "mgmt_version"),
+}
+"""What an operation that was requested has when it begins."""

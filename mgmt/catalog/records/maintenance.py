@@ -1,5 +1,5 @@
 # ruff: noqa: RUF012 - SQLAlchemy wants plain dicts in __mapper_args__
-"""Maintenance operations: delete, free, config, batch, recover, rebuild, ignore, prune."""
+"""Maintenance operations: delete, free, config, batch, recover, rebuild, ignore, undo, prune."""
 
 from datetime import datetime
 
@@ -55,6 +55,16 @@ class IgnoreRecord(OperationRecord, kw_only=True, eq=False):
     """An object of the store at `target_path` is not mgmt's; `details["ignored"]` is false when that is undone."""
 
     __mapper_args__ = {"polymorphic_identity": IGNORE}
+
+
+class UndoRecord(OwnTable, OperationRecord, kw_only=True, eq=False):
+    """What an earlier operation did was taken back."""
+
+    __tablename__ = "undos"
+    __mapper_args__ = {"polymorphic_identity": "undo", "polymorphic_load": "inline"}
+
+    undo_of: Mapped[str] = mapped_column(index=True)
+    """The operation that was undone."""
 
 
 class PruneRecord(OwnTable, OperationRecord, kw_only=True, eq=False):

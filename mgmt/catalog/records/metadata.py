@@ -2,10 +2,10 @@
 
 from sqlalchemy import MetaData
 
-from mgmt.catalog.records import endpoint, member_tables, operation_types, seal
+from mgmt.catalog.records import endpoint, jobs, member_tables, operation_types, seal
 from mgmt.catalog.records.base import Base
 
-MODULES = (endpoint, member_tables, operation_types, seal)
+MODULES = (endpoint, jobs, member_tables, operation_types, seal)
 """The modules that define a table; to import them is to define it."""
 
 METADATA: MetaData = Base.metadata

@@ -72,6 +72,14 @@ class OperationRecord(Base, kw_only=True, eq=False):
     """Time of the last heartbeat by the database's clock (heartbeat.py); None once it has finished."""
     host: Mapped[str | None] = mapped_column(default=None)
     mgmt_version: Mapped[str | None] = mapped_column(init=False, default=None)
+    retry_of: Mapped[str | None] = mapped_column(default=None, index=True)
+    """The operation whose work this one does again."""
+    cancel_requested_by: Mapped[str | None] = mapped_column(init=False, default=None)
+    """The user who has asked it to stop."""
+    done_bytes: Mapped[int | None] = mapped_column(BigId, init=False, default=None)
+    """How far it is, as of its last heartbeat; None once it has finished."""
+    total_bytes: Mapped[int | None] = mapped_column(BigId, init=False, default=None)
+    bytes_per_second: Mapped[int | None] = mapped_column(BigId, init=False, default=None)
     sha256: Mapped[bytes | None] = mapped_column(init=False, repr=False, default=None)
     """The hash of the whole record (canonical.py); None until it has finished."""
     seal: Mapped[int | None] = mapped_column(BigId, init=False, repr=False, default=None)
@@ -125,6 +133,13 @@ class OperationRecord(Base, kw_only=True, eq=False):
             return None
         owner = Owner.parse(self.owner)
         return f"{owner.host}, process {owner.pid}"
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate of when it will have ended; None if its size or rate is not known."""
+        if not self.bytes_per_second or self.total_bytes is None or self.done_bytes is None:
+            return None
+        return max(0, self.total_bytes - self.done_bytes) / self.bytes_per_second
 
     @property
     def is_known(self) -> bool:
@@ -218,4 +233,4 @@ def _refuse_to_change_finished(_mapper: Mapper[Any], _connection: Connection, op
 def _set_end(operation: OperationRecord) -> None:
     if operation.status.is_terminal:
         operation.completed_at = operation.completed_at or now()
-        operation.heard_at = None
+        operation.heard_at = operation.done_bytes = operation.total_bytes = operation.bytes_per_second = None

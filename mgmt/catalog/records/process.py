@@ -1,5 +1,6 @@
 """The process that owns an operation, and whether it is alive."""
 
+import getpass
 import os
 import socket
 from dataclasses import dataclass
@@ -62,6 +63,11 @@ class Owner:
             return Liveness.UNKNOWN
         return Liveness.ALIVE if start == self.start else Liveness.DEAD
 
+    def may_be_alive(self) -> bool:
+        """Whether the process is alive, or exists on this host but cannot be examined."""
+        liveness = self.liveness()
+        return liveness is Liveness.ALIVE or (liveness is Liveness.UNKNOWN and self.is_local())
+
     def is_local(self) -> bool:
         """Whether its process id belongs to this system, even if /proc hides the process."""
         boot = _boot()
@@ -82,6 +88,14 @@ class Owner:
 def this_host() -> str:
     """The name of this machine, to which local paths and processes belong."""
     return socket.gethostname() or "localhost"
+
+
+def current_user() -> str:
+    """The name of the user of this process, or their id: a container may run as an id without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _boot() -> str:

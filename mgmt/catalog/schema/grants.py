@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 from mgmt.catalog.records.metadata import METADATA
 from mgmt.catalog.schema.defect import Defect
-from mgmt.catalog.schema.roles import FIXED, OWNERS_ONLY, updatable
+from mgmt.catalog.schema.roles import FIXED, OWNERS_ONLY, removable, updatable
 from mgmt.words import shell_word
 
 _MISSING = """
@@ -24,13 +24,15 @@ WITH granted AS (
     JOIN pg_attribute a ON a.attrelid = to_regclass(t.name) AND a.attnum > 0 AND NOT a.attisdropped
 )
 SELECT g.name, p.relation, w.want
-FROM granted g CROSS JOIN parts p CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE')) AS w(want)
-WHERE NOT has_column_privilege(g.role, p.oid, p.attnum, w.want)
+FROM granted g CROSS JOIN parts p CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS w(want)
+WHERE NOT CASE w.want WHEN 'DELETE' THEN has_table_privilege(g.role, p.oid, w.want)
+        ELSE has_column_privilege(g.role, p.oid, p.attnum, w.want) END
     AND (w.want = 'SELECT' OR g.writes)
     AND (w.want <> 'INSERT' OR (p.relation <> ALL (CAST(:owners AS text[]))
         AND NOT (p.relation = 'operations' AND p.attname = 'seq')))
     AND (w.want <> 'UPDATE' OR (p.relation = ANY (CAST(:updatable AS text[]))
         AND p.attname <> ALL (CAST(:fixed AS text[]))))
+    AND (w.want <> 'DELETE' OR p.relation = ANY (CAST(:removable AS text[])))
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
 
@@ -48,6 +50,7 @@ def missing(connection: Connection) -> Iterator[Defect]:
         "owners": list(OWNERS_ONLY),
         "updatable": updatable(),
         "fixed": sorted(FIXED),
+        "removable": removable(),
     }
     for role, table, right in connection.execute(text(_MISSING), lists):
         prefix, _, _ = role.rpartition("_")

@@ -2,6 +2,7 @@
 
 Row-level security lets the writer change an operation while it is live, and in the transaction that finishes it. After
 that it can only set the seal, once; the triggers refuse everything else. Only the owner of the tables can disable that.
+What is left to do is no history: the writer can change and remove all of it.
 The roles cannot log in: an administrator grants them to users.
 """
 
@@ -14,6 +15,7 @@ from sqlalchemy import Table, text
 from mgmt.catalog.audit.triggers import FUNCTIONS
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.enums import LIVE_SQL
+from mgmt.catalog.records.jobs import LEFT_TO_DO
 from mgmt.catalog.records.metadata import METADATA
 from mgmt.errors import ConfigurationError
 
@@ -23,11 +25,13 @@ _CHANGED = {"files": "UPDATE", "endpoints": "UPDATE"}
 _REMADE = {"members": "DELETE", "member_ranges": "DELETE", "directory_archives": "DELETE"}
 """Rights on tables that can be restored from the indexes of archives."""
 
-_PARTS = {table.name for table in METADATA.tables.values() if "operation_id" in table.primary_key} - {"operations"}
+_PARTS = {table.name for table in METADATA.tables.values() if "operation_id" in table.primary_key} - {
+    *("operations", *LEFT_TO_DO)
+}
 """The tables that extend an operation."""
 
-FIXED = {"operation_id", "operation_type", "seq", "started_at"}
-"""Columns that never change."""
+FIXED = {"operation_id", "operation_type", "seq"}
+"""Columns that never change. `started_at` does when a requested operation begins."""
 
 OWNERS_ONLY = ("prunes",)
 """Tables that only the owner writes."""
@@ -107,7 +111,8 @@ def _statements(database: Database, roles: Roles) -> Iterator[str]:
         elif table.name in _PARTS:
             yield from _of_a_part(table, schema, roles.writer)
         else:
-            more = "".join(f", {also[table.name]}" for also in (_CHANGED, _REMADE) if table.name in also)
+            rights = (_CHANGED, _REMADE, dict.fromkeys(LEFT_TO_DO, "UPDATE, DELETE"))
+            more = "".join(f", {also[table.name]}" for also in rights if table.name in also)
             yield f"GRANT INSERT{more} ON {schema}.{table.name} TO {roles.writer}"
             if (number := table.autoincrement_column) is not None:
                 yield f"GRANT USAGE ON SEQUENCE {schema}.{table.name}_{number.name}_seq TO {roles.writer}"
@@ -115,7 +120,12 @@ def _statements(database: Database, roles: Roles) -> Iterator[str]:
 
 def updatable() -> list[str]:
     """The tables in which a writer may update all columns but those in FIXED."""
-    return sorted({"operations", *_CHANGED, *_PARTS} - {"operation_files", *OWNERS_ONLY})
+    return sorted({"operations", *_CHANGED, *_PARTS, *LEFT_TO_DO} - {"operation_files", *OWNERS_ONLY})
+
+
+def removable() -> list[str]:
+    """The tables from which a writer may remove rows."""
+    return sorted({*_REMADE, *LEFT_TO_DO})
 
 
 def _of_operations(table: Table, schema: str, writer: str) -> Iterator[str]:

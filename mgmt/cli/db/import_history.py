@@ -17,6 +17,7 @@ def command(app: App, file: BinaryIO, update: bool) -> None:
     """Import a history that `db export` wrote to FILE (`-`: stdin).
 
     The import is all or nothing. Rows that the catalog has already must be the same; operations never change.
+    Requested operations arrive held, and schedules paused.
 
     \b
     Example:
@@ -29,5 +30,9 @@ def command(app: App, file: BinaryIO, update: bool) -> None:
         updated = f", {imported.updated} are updated" if update else ""
         counts = f"{imported.operations} operations in {imported.seals} seals"
         app.render.line(f"imported {counts}, which match their seals; {imported.new} rows are new" + updated)
+        if imported.jobs:
+            app.progress.note("note: what waits is held, as the other catalog may run it; here: mgmt queue --release")
+        if imported.schedules:
+            app.progress.note("note: schedules are paused, as the other catalog may run them")
     else:
         app.render.one({**asdict(imported), "type": "import"})

@@ -2,14 +2,18 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
-from mgmt.catalog import HEAD, Catalog, OperationRecord, UploadRecord
+from mgmt.catalog import ANY, HEAD, Catalog, OperationRecord, UploadRecord, Wanted, host_queue
 from mgmt.catalog.db.engine import is_writable
 from mgmt.errors import CatalogError
 from mgmt.services.doctor.finding import Finding, permissions, problem
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.unrecorded import unnamed
 from mgmt.words import operand
+
+_WAITING = timedelta(hours=1)
+"""How long work may wait until somebody should look whether a worker runs."""
 
 
 def check_catalog(catalog: Catalog, uploads: dict[str, UploadRecord]) -> Iterator[Finding]:
@@ -36,6 +40,7 @@ def check_catalog(catalog: Catalog, uploads: dict[str, UploadRecord]) -> Iterato
         yield problem("catalog", "soundness", error)
         return
     yield _operations(interrupted)
+    yield _work(catalog)
     yield _copies(catalog)
 
 
@@ -76,6 +81,17 @@ def _operations(interrupted: Sequence[OperationRecord]) -> Finding:
     first = interrupted[0]
     detail = f"{len(interrupted)} interrupted; the first: {first.operation_type} of {first.target_path}"
     return Finding(area="catalog", what="operations", state="warning", detail=detail, next="mgmt recover")
+
+
+def _work(catalog: Catalog) -> Finding:
+    """Requested work that nobody has taken although it may run: perhaps no worker runs."""
+    wanted = Wanted((host_queue(host()), ANY))
+    since = datetime.now(UTC) - _WAITING
+    late = [each for each in catalog.queue.waiting(wanted) if (each.not_before or each.requested_at) < since]
+    if not late:
+        return Finding(area="catalog", what="work", detail="no requested operation waits for a worker")
+    detail = f"{len(late)} operations could have been run for more than an hour; the first: {late[0].operation_id}"
+    return Finding(area="catalog", what="work", state="warning", detail=detail, next="mgmt worker\n# or: mgmt queue")
 
 
 def _copies(catalog: Catalog) -> Finding:

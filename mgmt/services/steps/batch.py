@@ -97,7 +97,7 @@ class _Attempts(Generic[Record]):
         """Work on `target`; with another catalog than that of this context, its record can be read in any thread."""
 
         def work(target: str) -> Record:
-            record = self.work(target, context)
+            record = self.work(target, context.on(target))
             if context.catalog is not self.context.catalog:
                 context.catalog.database.detach(record)
             return record
@@ -120,11 +120,20 @@ def _run(
     unrecorded: Callable[[CatalogError], None] | None = None,
 ) -> Generator[Outcome[Record], None, None]:
     context = attempts.context
+    if context.fan_out is not None:
+        context.fan_out(targets)
+        return
     if len(targets) < 2:
         for target in targets:
             yield attempts.attempt(target, context)
         return
-    batch = BatchRecord(target_path=name, target_name=name, command_args=dict(context.command_args))
+    batch = BatchRecord(
+        target_path=name,
+        target_name=name,
+        command_args=dict(context.command_args),
+        parent_id=context.parent,
+        retry_of=context.repeats.get(""),
+    )
     tally = Tally(batch, targets)
     with context.catalog.journal.record(batch, unrecorded=unrecorded):
         outcomes: list[Outcome[Record]] = []

@@ -15,7 +15,7 @@ from functools import partial
 from mgmt.archive import Hashed, Tree, covers, digest_members, hash_tree, inflate, look_again
 from mgmt.catalog import FileRecord, Location
 from mgmt.choices import Proof
-from mgmt.errors import CatalogError, MgmtError, NotFoundError, RefusedError, SourceChangedError
+from mgmt.errors import CatalogError, IntegrityError, MgmtError, NotFoundError, RefusedError, SourceChangedError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_copy import GZIP
 from mgmt.services.steps.local_files import host
@@ -102,6 +102,43 @@ class Copies:
             next_step=f"mgmt upload --keep --on-conflict rename {shell_word(path)}\n# then free it again",
         )
 
+    def archive_like(self, record: FileRecord) -> Proven:
+        """Prove the archive of `record`, or another one that holds all that it holds.
+
+        Raises RefusedError when there is none, or the reason why none could be proven.
+        """
+        failure: MgmtError | None = None
+        there = self.context.catalog.metadata.archives_of(str(record.digest))
+        for other in sorted(there, key=lambda each: each.id != record.id):
+            try:
+                archive = self._opened(other)
+                if other.id == record.id or covers(self._kept(archive), record.kept or ""):
+                    stored, proof = prove_again(archive.store, other, Proof.AUTO, self.context.progress)
+                    return Proven(archive, stored, proof)
+            except CatalogError:
+                raise
+            except MgmtError as exc:
+                failure = failure or exc
+        raise failure or RefusedError(f"no archive holds what {record.store}/{record.s3_object_key} held")
+
+    def tar_gz(self, copy: FileRecord, archive: FileRecord, folder: int) -> Hashed:
+        """Read the local `copy`, a tar.gz in its open `folder`. Raises RefusedError unless it is that `archive`."""
+        tree = Tree(copy.path, copy.name, folder=folder)
+        self.context.progress.start(f"compare {copy.name}", copy.size)
+        try:
+            seen = self._hash(tree, (False, False))
+            same = is_archive_of(copy.path, archive, archive.kept or "")
+            look_again(tree, seen)
+        except IntegrityError:
+            same = False
+        except (SourceChangedError, NotFoundError) as exc:
+            raise RefusedError(f"{copy.path} stays: {exc.message}", next_step=exc.next_step) from exc
+        finally:
+            self.context.progress.stop()
+        if not same:
+            raise RefusedError(f"{copy.path} is not what was written, so it stays")
+        return seen
+
     def other_copy(self, archive: Archive) -> OtherCopy:
         """Find and prove another copy of what `archive` holds, on this machine or in a store.
 
@@ -150,7 +187,7 @@ class Copies:
             seen = self._hash(tree, ("owners:" in wanted, "xattrs:" in wanted))
             same = original = seen.digest == record.digest and covers(seen.kept, wanted) and not seen.skipped
             if not same and copy.mime_type == GZIP:
-                same = _is_archive_of(copy.path, record, wanted)
+                same = is_archive_of(copy.path, record, wanted)
                 look_again(tree, seen)
         except CatalogError:
             raise
@@ -198,7 +235,7 @@ def _is_itself(path: str, archive: Archive) -> bool:
     return folder is not None and os.path.realpath(path) == os.path.realpath(os.path.join(folder, archive.key))
 
 
-def _is_archive_of(path: str, record: FileRecord, wanted: str) -> bool:
+def is_archive_of(path: str, record: FileRecord, wanted: str) -> bool:
     """Whether the tar.gz at `path` is the archive of `record`, byte for byte, and holds what is `wanted`."""
     whole = Crc64Nvme()
 

@@ -15,6 +15,7 @@ from mgmt.catalog import (
     OperationRecord,
     Role,
     Status,
+    UndoRecord,
     UploadRecord,
 )
 from mgmt.errors import IntegrityError, MgmtError, NotReadyError
@@ -33,6 +34,7 @@ from mgmt.services.steps.orphans import abort_orphans, listed, may_be_completing
 from mgmt.services.steps.plan import UploadOptions, asks_the_same, key_of
 from mgmt.services.steps.removal import remove_index, remove_remains
 from mgmt.services.steps.resolve import archive_id
+from mgmt.services.steps.restored import freed_copy, holds, is_original, note_copied_back, note_returned
 from mgmt.services.steps.set_aside import finish_free
 from mgmt.storage import ObjectStore
 
@@ -70,9 +72,30 @@ def finish_or_undo(record: OperationRecord, context: Context) -> str:
         case FreeRecord():
             if finish_free(record, context):
                 return "finished: the copy is removed"
+        case UndoRecord():
+            return _settle_undo(record, context)
     record.status = Status.CANCELLED
     record.error_message = "interrupted, and undone by recover"
     return "undone"
+
+
+def _settle_undo(record: UndoRecord, context: Context) -> str:
+    """Record what an interrupted undo has moved or restored; the same command finishes the rest."""
+    undone, catalog, progress = (
+        context.catalog.metadata.require_operation(record.undo_of),
+        context.catalog,
+        context.progress,
+    )
+    match undone:
+        case UploadRecord() if undone.completed_dir_path is not None:
+            back = os.path.lexists(str(undone.target_path)) and not os.path.lexists(undone.completed_dir_path)
+            if back and is_original(str(undone.target_path), undone, progress):
+                note_returned(undone, catalog)
+        case FreeRecord() if (copy := freed_copy(undone, catalog)) is not None:
+            if os.path.lexists(copy.path) and holds(copy.path, copy.digest, copy.kept, progress):
+                note_copied_back(copy, catalog)
+    record.status, record.error_message = Status.CANCELLED, f"interrupted: mgmt undo {record.undo_of} finishes it"
+    return f"left as it is: mgmt undo {record.undo_of} finishes it"
 
 
 def _must_not_move(record: UploadRecord, context: Context) -> bool:

@@ -7,7 +7,7 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import look_up
 from mgmt.services.steps.move_original import PROVEN
-from mgmt.services.steps.orphans import abort_orphans, may_be_completing, orphans_of
+from mgmt.services.steps.orphans import abort_orphans, may_be_completing, may_be_resumed, orphans_of
 from mgmt.services.steps.removal import remove_index, remove_remains
 from mgmt.services.steps.resolve import archive_id
 from mgmt.storage import ObjectStore
@@ -59,7 +59,7 @@ def remove_leftovers(record: UploadRecord, store: ObjectStore, catalog: Catalog)
         for half in [each for each in store.pending(own_index) if each.key == own_index]:
             store.abort(half.key, half.upload_id)
             left.append("half an index")
-    elif any(each.key == key for each in store.pending(key)):
+    elif may_be_resumed(store, key, index):
         pass  # of another catalog, perhaps, whose upload is still running
     elif remove_index(store, key, own_index, archive_id(record)):
         left.append("the index")

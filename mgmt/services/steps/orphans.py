@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from mgmt.catalog import Catalog, UploadRecord
 from mgmt.errors import StoreError, StoreUnavailableError
-from mgmt.storage import PROBE, ObjectStore, PendingUpload
+from mgmt.storage import PROBE, ObjectStore, PendingUpload, StoredObject
 
 OLD = timedelta(hours=1)
 """A probe takes seconds. One that is older than this, by the store's own clock, has no process any more."""
@@ -48,6 +48,18 @@ def listed(store: ObjectStore, key: str) -> list[PendingUpload] | None:
         raise
     except StoreError:
         return None
+
+
+def may_be_resumed(store: ObjectStore, key: str, index: StoredObject) -> bool:
+    """Whether somebody may still complete the archive `key`, whose `index` is in the store already and itself not.
+
+    The index is stored when all parts are. For a day after that, an upload whose parts are there is not given up:
+    another catalog may know it. One that is completed later stores its index again.
+    """
+    now = store.clock() or datetime.now(UTC)
+    if index.last_modified is not None and now - index.last_modified >= 24 * OLD:
+        return False
+    return any(each.key == key for each in store.pending(key))
 
 
 def may_be_completing(record: UploadRecord, pending: Sequence[PendingUpload] | None) -> bool:

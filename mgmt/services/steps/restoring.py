@@ -42,6 +42,8 @@ class DownloadOptions:
     """What the user may choose for a download. `to` is a folder; it is created if it is missing."""
 
     to: str = "."
+    name: str | None = None
+    """The name to restore as; by default that in the archive."""
     member: str | None = None
     archive: bool = False
     on_conflict: OnConflict = OnConflict.ERROR
@@ -110,7 +112,7 @@ class Restoring:
             read_members(tar),
             self.folder,
             Wanted(
-                free_name(self.folder, name, self.options.on_conflict),
+                free_name(self.folder, self.options.name or name, self.options.on_conflict),
                 member,
                 expected,
                 limits,

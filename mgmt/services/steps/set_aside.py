@@ -8,7 +8,7 @@ import os
 from contextlib import ExitStack
 
 from mgmt.archive import Tree, fsync_folder, move, remove_tree, same_state, survey
-from mgmt.catalog import FileRecord, FileStatus, FreeRecord, Location, Place, Role
+from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, Place, Role
 from mgmt.errors import ConflictError, MgmtError, ProblemError, RefusedError
 from mgmt.paths import held_folder
 from mgmt.services.steps.context import Context
@@ -25,6 +25,12 @@ REMOVING = "removing"
 
 From here on the record of the copy is `failed` and says where the rest of it is, until all of it is gone.
 """
+
+
+def paths_of_removals(catalog: Catalog) -> set[str | None]:
+    """The paths of the copies whose removal has begun and has not succeeded."""
+    running = [each for each in catalog.journal.running() if isinstance(each, FreeRecord)]
+    return {each.target_path for each in (*running, *catalog.metadata.unfinished_removals(host()))}
 
 
 def hidden_name(record: FreeRecord, path: str) -> str:

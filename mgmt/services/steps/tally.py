@@ -1,5 +1,6 @@
 """What is left of the targets of a batch, for its record."""
 
+import os
 from bisect import insort
 from collections.abc import Sequence
 from itertools import chain, islice
@@ -36,4 +37,5 @@ class Tally:
         to_come = (each for each in range(self._first_to_end, len(self.targets)) if each not in self._ended)
         left = [self.targets[each] for each in islice(chain(self._undone, to_come), LISTED)]
         done = len(self._ended) - len(self._undone)
-        self._batch.details = {"targets": len(self.targets), "done": done, **({"left": left} if left else {})}
+        what_is_left = {"left": left, "folder": os.getcwd()} if left else {}
+        self._batch.details = {"targets": len(self.targets), "done": done, **what_is_left}

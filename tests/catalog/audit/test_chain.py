@@ -42,7 +42,7 @@ def ended(catalog: Catalog, make_archive: Make) -> UploadRecord:
     with catalog.journal.record(upload):
         catalog.journal.link(upload, catalog.metadata.save_file_record(make_archive("a.tar.gz")), Role.ARCHIVE)
         upload.original_size = 5_000_000_000
-    catalog.metadata.save_operation(UploadRecord(target_path="/running"))
+    catalog.metadata.save_operation(UploadRecord(target_path="/running", status=Status.RUNNING))
     return upload
 
 
@@ -134,9 +134,9 @@ REFUSED = [
     "UPDATE operations SET sha256 = NULL WHERE operation_id = :id",
     "UPDATE operations SET seal = NULL WHERE operation_id = :id",
     "UPDATE operations SET seal = 4711, error_message = 'x' WHERE operation_id = :id",
-    "UPDATE operations SET operation_id = 'another' WHERE status = 'pending'",
-    "UPDATE operations SET sha256 = operation_id::bytea WHERE status = 'pending'",
-    "UPDATE operations SET seal = 4711 WHERE status = 'pending'",
+    "UPDATE operations SET operation_id = 'another' WHERE status = 'running'",
+    "UPDATE operations SET sha256 = operation_id::bytea WHERE status = 'running'",
+    "UPDATE operations SET seal = 4711 WHERE status = 'running'",
     "DELETE FROM operations WHERE operation_id = :id",
     "UPDATE uploads SET original_size = 1 WHERE operation_id = :id",
     "UPDATE uploads SET operation_id = :id WHERE operation_id <> :id",
@@ -167,8 +167,8 @@ ONLY_SQLITE = [
     "REPLACE INTO uploads SELECT * FROM uploads WHERE operation_id = :id",
     "REPLACE INTO operation_files SELECT * FROM operation_files",
     "REPLACE INTO seals SELECT * FROM seals",
-    "UPDATE OR REPLACE operations SET operation_id = :id WHERE status = 'pending'",
-    "UPDATE OR REPLACE operations SET seq = 1 WHERE status = 'pending'",
+    "UPDATE OR REPLACE operations SET operation_id = :id WHERE status = 'running'",
+    "UPDATE OR REPLACE operations SET seq = 1 WHERE status = 'running'",
 ]
 ONLY_POSTGRESQL = [
     f"INSERT INTO operations SELECT * FROM operations WHERE operation_id = :id {ON_CONFLICT}",

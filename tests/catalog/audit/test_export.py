@@ -3,7 +3,8 @@
 import gzip
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,24 @@ from mgmt.catalog import (
     DownloadRecord,
     FileRecord,
     FileStatus,
+    JobRecord,
     Location,
+    NewJob,
+    OperationRecord,
+    OutboxRecord,
     Role,
+    ScheduleRecord,
     SearchRecord,
     Status,
     UploadRecord,
     VerifyRecord,
+    Wanted,
     open_catalog,
 )
 from mgmt.catalog.audit import export
 from mgmt.catalog.audit.import_history import import_history
+from mgmt.catalog.db.revision import HEAD
+from mgmt.catalog.schema import soundness
 from mgmt.errors import ConfigurationError, ConflictError, IntegrityError, MgmtError, StoreError
 from tests.postgresql import PostgreSQL
 
@@ -315,3 +324,116 @@ def test_an_export_with_foreign_rows_is_refused(
     lines = exported(full).replace(before, after).splitlines()[:-1]
     with pytest.raises(error, match=message):
         imported(other, resealed(lines))
+
+
+ANYTHING = Wanted(["any"])
+EVENING = datetime(2026, 1, 31, 22, tzinfo=UTC)
+
+
+@pytest.fixture
+def busy(full: Catalog) -> Catalog:
+    """A catalog in which a job is taken, others wait, a batch has fanned out, and there are schedules."""
+    database = full.database
+
+    def add(operation: OperationRecord, job: JobRecord, after: Sequence[str] = ()) -> None:
+        full.queue.add([NewJob(operation, job, after)])
+
+    def job(**facts: Any) -> JobRecord:
+        return JobRecord(**{"operation_id": "", "command": "upload", "queue": "any", **facts})
+
+    first = UploadRecord(target_path="/films/caf\udce9 9", command_args={"names": ["caf\udce9 9"]})
+    add(first, job(attempts=3, store="file:///store"))
+    add(VerifyRecord(), job(command="verify", not_before=EVENING, schedule="daily"), [first.operation_id])
+    batch = BatchRecord(target_path="verify of all")
+    add(batch, job(command="verify"))
+    add(VerifyRecord(parent_id=batch.operation_id), job(command="verify", not_before=EVENING))
+    full.queue.note_fanned_out(batch.operation_id)
+    (taken,) = full.queue.take(ANYTHING)
+    assert taken.operation_id == first.operation_id
+    facts: dict[str, Any] = {"cron": "0 1 * * *", "timezone": "Europe/Berlin", "host": "nas", "cwd": "/caf\udce9"}
+    for name, paused in (("daily", False), ("weekly", True)):
+        schedule = ScheduleRecord(name=name, command=["verify", "--all"], paused=paused, last_time=EVENING, **facts)
+        with database.transaction() as session:
+            session.add(schedule)
+    with database.transaction() as session:
+        session.add(OutboxRecord(message_id="m", rule="r", event="operation.failed", payload={}, host="nas"))
+    return full
+
+
+def left(catalog: Catalog, table: str) -> list[dict[str, Any]]:
+    """What is left to do, as it is in the database."""
+    with catalog.database.connection() as connection:
+        rows = connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1").mappings()
+        return [dict(row) for row in rows]
+
+
+def test_work_that_waits_arrives_held(busy: Catalog, other: Catalog) -> None:
+    done = imported(other, history := exported(busy))
+    assert (done.jobs, done.schedules) == (4, 2)
+    assert exported(other) == history
+    assert all((row["held"], row["taken_by"]) == (1, None) for row in left(other, "jobs"))
+    assert all(row["paused"] for row in left(other, "schedules"))
+    assert left(other, "outbox") == []
+    assert len(left(other, "job_dependencies")) == 1
+    assert list(other.audit.verification().findings()) == []
+    assert soundness.check(other.database) == []
+    assert other.queue.take(ANYTHING) == []
+    assert other.queue.take_abandoned(ANYTHING) is None
+    assert not other.queue.has_more(ANYTHING)
+    here, there = [
+        [(job.operation_id, job.command, job.attempt, job.attempts, job.store, job.not_before, job.fanned_out)
+         for job, _ in each.queue.jobs()]
+        for each in (busy, other)
+    ]  # fmt: skip
+    assert here == there
+
+
+def test_released_work_runs_in_order_and_ends_its_batch(busy: Catalog, other: Catalog) -> None:
+    imported(other, exported(busy))
+    assert other.queue.release(()) == 4
+    ran = []
+    while taken := other.queue.take(ANYTHING):
+        operation = other.metadata.require_operation(taken[0].operation_id)
+        other.journal.run_requested(operation.operation_id)
+        with other.journal.record(type(operation)(target_path=operation.target_path)):
+            ran.append(operation.operation_type)
+    assert ran == ["upload", "verify", "verify"]
+    assert left(other, "jobs") == left(other, "job_dependencies") == []
+    assert [each.status for each in other.metadata.list_operations(status=Status.PENDING)] == []
+    assert list(other.audit.verification().findings()) == []
+
+
+def test_a_second_import_leaves_alone_what_has_been_released(busy: Catalog, other: Catalog) -> None:
+    history = exported(busy)
+    imported(other, history)
+    other.queue.release(())
+    (taken,) = other.queue.take(ANYTHING)
+    before = [left(other, table) for table in ("jobs", "job_dependencies", "schedules")]
+    assert imported(other, history).new == 0
+    assert imported(other, history, update=True).new == 0
+    assert [left(other, table) for table in ("jobs", "job_dependencies", "schedules")] == before
+    other.queue.cancel(taken.operation_id)
+    with pytest.raises(ConflictError, match=f"operations {taken.operation_id} differs"):
+        imported(other, history)
+    assert taken.operation_id not in [row["operation_id"] for row in left(other, "jobs")]
+
+
+def test_a_finished_operation_has_no_job_after_an_import(busy: Catalog, other: Catalog) -> None:
+    lines = exported(busy).splitlines()[:-1]
+    finished = next(line for line in lines if line.startswith(b'{"finished"'))
+    operation_id = json.loads(finished)["finished"]["operation_id"]
+    at = next(number for number, line in enumerate(lines) if line.startswith(b'{"jobs"'))
+    forged = json.loads(lines[at])
+    forged["jobs"].update(operation_id=operation_id, held=False, taken_by="nas/boot/1/1")
+    lines.insert(at, json.dumps(forged).encode())
+    imported(other, resealed(lines))
+    assert len(left(other, "jobs")) == 4
+    assert all((row["held"], row["taken_by"]) == (1, None) for row in left(other, "jobs"))
+
+
+def test_an_export_of_a_revision_without_work_is_imported(full: Catalog, other: Catalog) -> None:
+    lines = exported(full).splitlines()[:-1]
+    assert not [line for line in lines if line.startswith((b'{"jobs"', b'{"job_dependencies"', b'{"schedules"'))]
+    lines[0] = lines[0].replace(HEAD.encode(), b"0009")
+    imported(other, resealed(lines))
+    assert exported(other) == exported(full)

@@ -18,16 +18,22 @@ from sqlalchemy import Engine, event, text
 from mgmt.catalog import (
     BatchRecord,
     Catalog,
+    DependencyRecord,
     DownloadRecord,
     FileRecord,
     FileStatus,
+    JobRecord,
     Location,
+    NewJob,
+    OutboxRecord,
     PruneRecord,
     RangeSet,
     Role,
     SearchRecord,
     Status,
     UploadRecord,
+    VerifyRecord,
+    Wanted,
     open_catalog,
 )
 from mgmt.catalog.audit.canonical import canonical_rows
@@ -343,3 +349,46 @@ def test_a_pruned_catalog_cannot_be_downgraded_below_prunes(history: Catalog, tm
     pruned(history, tmp_path / "old.gz")
     with pytest.raises(CatalogError, match="take for tampering"):
         migrate.downgrade(history.database, "0005")
+
+
+def test_an_operation_that_others_wait_for_or_tell_of_may_go(history: Catalog, tmp_path: Path) -> None:
+    with history.journal.record(SearchRecord(keyword="first")) as first:
+        pass
+    follower = VerifyRecord()
+    history.queue.add(
+        [NewJob(follower, JobRecord(operation_id="", command="verify", queue="any"), [first.operation_id])]
+    )
+    message = OutboxRecord(
+        message_id="m", rule="r", event="operation.success", operation_id=first.operation_id, payload={}, host="nas"
+    )
+    with history.database.transaction() as session:
+        session.add(message)
+        session.add(DependencyRecord(operation_id=follower.operation_id, after_id=first.operation_id))
+    history.audit.seal()
+    pruned(history, tmp_path / "old.jsonl.gz")
+    assert first.operation_id not in [each.operation_id for each in history.metadata.list_operations(limit=100)]
+    (job,) = history.queue.take(Wanted(["any"]))
+    assert job.operation_id == follower.operation_id
+    assert findings(history) == []
+    assert soundness.check(history.database) == []
+
+
+def test_the_operations_of_a_batch_that_has_not_ended_stay(history: Catalog, tmp_path: Path) -> None:
+    """It counts them when the last one ends."""
+    batch = BatchRecord(target_path="a batch")
+    history.queue.add([NewJob(batch, JobRecord(operation_id="", command="verify", queue="any"))])
+    failed, left = (VerifyRecord(parent_id=batch.operation_id, target_path=name) for name in ("failed", "left"))
+    for each in (failed, left):
+        history.queue.add([NewJob(each, JobRecord(operation_id="", command="verify", queue="any"))])
+    history.queue.note_fanned_out(batch.operation_id)
+    history.queue.end_requested(failed.operation_id, StoreError("no"))
+    history.audit.seal()
+    pruned(history, tmp_path / "old.jsonl.gz")
+    history.queue.end_requested(left.operation_id, None)
+    assert history.metadata.require_operation(batch.operation_id).error_message == (
+        "1 of 2 targets were not done: 1 failed"
+    )
+    history.audit.seal()
+    pruned(history, tmp_path / "more.jsonl.gz")
+    assert ("batch", "a batch") not in there(history)
+    assert findings(history) == []

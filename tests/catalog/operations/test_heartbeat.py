@@ -22,6 +22,7 @@ from mgmt.catalog.db import database
 from mgmt.catalog.operations import heartbeat
 from mgmt.catalog.records.process import Owner
 from mgmt.errors import BusyError, CatalogError, ExitStatus, LostError, StoreError
+from mgmt.progress import CountedProgress, NoProgress
 
 Reopen = Callable[[], Catalog]
 
@@ -257,3 +258,19 @@ def test_an_operation_cannot_be_taken_over_during_a_transaction(catalog: Catalog
         with catalog.database.transaction(), pytest.raises(CatalogError, match=r"locked by another|is writing"):
             at_once(operation)
         catalog.journal.confirm()
+
+
+@pytest.mark.usefixtures("often")
+def test_a_heartbeat_says_how_far_the_work_is(catalog: Catalog, reopen: Reopen) -> None:
+    progress = CountedProgress(NoProgress())
+    catalog.watch(progress)
+    operation = UploadRecord(target_path="/a")
+    with catalog.journal.record(operation):
+        progress.start("upload a", 400)
+        progress.advance(100)
+        deadline = time.monotonic() + 600
+        while (seen := stored(reopen(), operation)).bytes_per_second is None:
+            assert time.monotonic() < deadline
+        assert (seen.done_bytes, seen.total_bytes) == (100, 400)
+    ended = stored(reopen(), operation)
+    assert (ended.done_bytes, ended.total_bytes, ended.bytes_per_second) == (None, None, None)

@@ -21,6 +21,7 @@ from mgmt.catalog import (
     PruneRecord,
     SearchRecord,
     Status,
+    UndoRecord,
     UploadRecord,
     VerifyRecord,
 )
@@ -43,6 +44,7 @@ DOWNLOAD = "s3_bucket s3_object_key s3_storage_class local_path downloaded_size 
 TYPES = "upload download search verify delete free status config batch recover rebuild prune"
 NEEDED: dict[type[OperationRecord], dict[str, Any]] = {
     SearchRecord: {"keyword": "k"},
+    UndoRecord: {"undo_of": "an operation"},
     PruneRecord: {"ended_before": datetime(2026, 1, 1, tzinfo=UTC)},
 }
 SEARCH = "keyword location local_matches s3_matches total_matches download_selected status_checked"

@@ -14,10 +14,13 @@ from mgmt.catalog import (
     Catalog,
     FileRecord,
     FileStatus,
+    JobRecord,
     Location,
+    NewJob,
     Role,
     Status,
     UploadRecord,
+    VerifyRecord,
 )
 from mgmt.catalog.schema import soundness
 from mgmt.errors import MgmtError
@@ -53,6 +56,8 @@ def in_use(catalog: Catalog, make_archive: Callable[..., FileRecord], make_membe
     with pytest.raises(MgmtError), catalog.journal.record(UploadRecord(target_path="/films/bad")):
         raise MgmtError("the disk is full")
     catalog.metadata.save_operation(UploadRecord(target_path="/films/cut off", status=Status.RUNNING))
+    job = JobRecord(operation_id="", command="verify", queue="any")
+    catalog.queue.add([NewJob(VerifyRecord(target_path="holiday"), job)])
     return catalog
 
 
@@ -145,5 +150,5 @@ def test_restore_from_a_postgresql_dump(
             in_use.close()
     restored = reopen()
     assert soundness.check(restored.database) == []
-    assert len(restored.metadata.list_operations()) == 5
+    assert len(restored.metadata.list_operations()) == 6
     assert [member.path for member, _ in restored.members.search("IMG_1")] == ["a/IMG_1.jpg"] * 2

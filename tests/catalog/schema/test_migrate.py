@@ -28,11 +28,15 @@ from mgmt.catalog import (
     DownloadRecord,
     FileRecord,
     FileStatus,
+    JobRecord,
     Location,
+    NewJob,
     OperationRecord,
     Role,
+    ScheduleRecord,
     SearchRecord,
     Status,
+    UndoRecord,
     UploadRecord,
     VerifyRecord,
     open_catalog,
@@ -48,7 +52,7 @@ from mgmt.catalog.schema.pg_expressions import INDEXES
 from mgmt.errors import CatalogError, ConfigurationError
 
 ROOT = Path(__file__).parents[3]
-OLD = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+OLD = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 WHERE_MEMBERS_ARE = {"member_ranges": [(2, 1, 4)], "directory_archives": [(1, 2), (2, 2)]}
 """The rows that 0003 computes from existing ones; see old_catalogs.py."""
 WORKED_OUT = {
@@ -265,8 +269,8 @@ def test_an_export_of_an_older_schema_is_imported(old: str, catalog: Catalog) ->
     export(upgraded, exported, members=True)
     upgraded.close()
     lines = exported.getvalue().splitlines(keepends=True)[:-1]
-    assert b'"schema":"0009"' in lines[0]
-    lines[0] = lines[0].replace(b"0009", b"0007")  # what else is in it is what 0007 exported
+    assert f'"schema":"{HEAD}"'.encode() in lines[0]
+    lines[0] = lines[0].replace(HEAD.encode(), b"0007")  # what else is in it is what 0007 exported
     end = {"lines": len(lines), "sha256": sha256(b"".join(lines)).hexdigest()}
     older = b"".join(lines) + json.dumps({"end": end}).encode() + b"\n"
     assert b"local_paths" not in older
@@ -564,8 +568,8 @@ def test_keep_final_runs_the_statements_of_0006(dialect: str) -> None:
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_allow_types_runs_the_statements_that_the_check_expects(dialect: str) -> None:
-    """Of 0009, and with types that later revisions add."""
-    sql = " ".join(migrate.sql(dialect, "0008:0009").replace("OR REPLACE ", "").split())
+    """With the types that revisions after 0009 add."""
+    sql = " ".join(migrate.sql(dialect, "0008:head").replace("OR REPLACE ", "").split())
     expected = triggers.expected(dialect)
     names = ["operations_type", "seals_insert"]
     names += ["operations_retype"] if dialect == "sqlite" else ["mgmt_known_type", "mgmt_next_seal"]
@@ -595,3 +599,68 @@ def test_an_older_catalog_with_foreign_rows_is_upgraded_and_they_are_named(catal
         "seal 999999 is not the first",
     ]
     migrate.downgrade(catalog.database, "0008")
+
+
+def left(catalog: Catalog) -> str | None:
+    """Why a downgrade below 0010 is refused; None if it is not, and then everything is as before."""
+    before = contents_of(catalog)
+    try:
+        migrate.downgrade(catalog.database, "0009")
+    except CatalogError as error:
+        assert (migrate.current(catalog.database), contents_of(catalog)) == (HEAD, before)
+        return error.message
+    assert migrate.current(catalog.database) == "0009"
+    migrate.upgrade(catalog.database)
+    assert contents_of(catalog) == before
+    assert soundness.check(catalog.database) == []
+    return None
+
+
+def contents_of(catalog: Catalog) -> bytes:
+    exported = io.BytesIO()
+    export(catalog.database, exported, members=True)
+    return exported.getvalue()
+
+
+def test_a_downgrade_below_0010_is_refused_while_work_waits(catalog: Catalog) -> None:
+    with catalog.journal.record(UploadRecord(target_path="/films/a")):
+        pass
+    request = UploadRecord(target_path="/films/b")
+    catalog.queue.add([NewJob(request, JobRecord(operation_id="", command="upload", queue="any"))])
+    assert "work is waiting" in str(left(catalog))
+    catalog.journal.run_requested(request.operation_id)
+    with catalog.journal.record(UploadRecord(target_path="/films/b")):
+        pass
+    catalog.audit.seal()
+    assert left(catalog) is None
+    assert list(catalog.audit.verification().findings()) == []
+
+
+def test_a_downgrade_below_0010_is_refused_if_there_are_schedules(catalog: Catalog) -> None:
+    daily = ScheduleRecord(name="daily", cron="0 1 * * *", timezone="UTC", command=["verify"], host="nas", cwd="/")
+    with catalog.database.transaction() as session:
+        session.add(daily)
+    assert "there are schedules" in str(left(catalog))
+    with catalog.database.transaction() as session:
+        session.delete(daily)
+    assert left(catalog) is None
+
+
+@pytest.mark.parametrize("kind", ["undo", "retry", "cancelled"])
+def test_a_downgrade_below_0010_is_refused_if_a_hash_covers_what_is_new(kind: str, catalog: Catalog) -> None:
+    upload = UploadRecord(target_path="/films/a", retry_of="11111111" if kind == "retry" else None)
+    with catalog.journal.record(UndoRecord(undo_of="11111111") if kind == "undo" else upload):
+        if kind == "cancelled":
+            catalog.queue.cancel(upload.operation_id)
+    assert "undone, retried or cancelled" in str(left(catalog))
+    assert list(catalog.audit.verification().findings()) == []
+
+
+@pytest.mark.parametrize("before", ["0009"])
+def test_a_catalog_of_0009_takes_requests_once_it_is_upgraded(old: str) -> None:
+    catalog = open_catalog(f"sqlite:///{old}")
+    migrate.upgrade(catalog.database)
+    catalog.queue.add([NewJob(VerifyRecord(), JobRecord(operation_id="", command="verify", queue="any"))])
+    assert [(job.command, operation.status) for job, operation in catalog.queue.jobs()] == [("verify", "pending")]
+    assert soundness.check(catalog.database) == []
+    catalog.close()

@@ -36,6 +36,8 @@ KNOWN = {
     "0007 down": CONCURRENTLY,
     "0009 up": CONCURRENTLY,
     "0009 down": CONCURRENTLY,
+    "0010 up": CONCURRENTLY,
+    "0010 down": CONCURRENTLY,
 }
 GOING_BACK = {"ban-drop-table", "ban-drop-column", "ban-drop-function"}
 """A downgrade removes what the upgrade has created."""

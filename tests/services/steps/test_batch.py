@@ -63,7 +63,8 @@ def test_a_batch_records_what_is_left(mgmt: Program) -> None:
     assert mgmt.run("upload", *names).returncode == 3
     (batch,) = mgmt.json("log", "--type", "batch")
     assert (batch["status"], batch["error_message"]) == ("partial", "2 of 4 targets failed")
-    assert batch["metadata"] == {"targets": 4, "done": 2, "left": ["b", "caf\udce9"]}
+    folder = str(mgmt.work)
+    assert batch["metadata"] == {"targets": 4, "done": 2, "left": ["b", "caf\udce9"], "folder": folder}
     assert "left" in mgmt.ok("status", batch["operation_id"])
     (mgmt.work / "b").write_text("b")
     mgmt.ok("upload", "a", "b")
@@ -89,7 +90,7 @@ def test_a_killed_batch_shows_what_is_left(mgmt: Program, monkeypatch: pytest.Mo
     child.communicate()
     (batch,) = mgmt.json("log", "--type", "batch")
     assert batch["status"] == "running"
-    assert batch["metadata"] == {"targets": 3, "done": 1, "left": ["b", "c"]}
+    assert batch["metadata"] == {"targets": 3, "done": 1, "left": ["b", "c"], "folder": str(mgmt.work)}
     mgmt.ok("recover")
     (batch,) = mgmt.json("log", "--type", "batch")
     assert (batch["status"], batch["metadata"]["left"]) == ("cancelled", ["b", "c"])
