@@ -261,6 +261,6 @@ def test_rules_import_only_what_matching_needs(mgmt: Program, server: Receiver) 
     configure(mgmt, hook(server, on='["failed"]'))
     more = imported(mgmt, "search", "x") - without
     assert {each.removeprefix("mgmt.services.") for each in more if each.startswith("mgmt.services.")} <= {
-        "steps.notices", "steps.requests", "steps.rules",
+        "steps.notices", "steps.requests", "steps.request_arguments", "steps.rules",
     }  # fmt: skip
     assert not [each for each in without if re.search("noti|outbox|rules", each)]
