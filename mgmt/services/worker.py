@@ -98,6 +98,8 @@ class Worker:
     _told: set[int] = field(default_factory=set)
     """The processes that were asked to stop."""
     _looked: float = 0.0
+    _has_found_abandoned: bool = False
+    """A worker that died may have left more: it takes many at a time."""
     _usable: bool = False
     """The catalog could be used once; what is wrong later may pass."""
 
@@ -142,7 +144,8 @@ class Worker:
             self._looked = time.monotonic()
         while len(self._running) < self.slots and not self._stopping:
             queue = self.catalog.queue
-            abandoned = queue.take_abandoned(self.wanted) if is_due else None
+            abandoned = queue.take_abandoned(self.wanted) if is_due or self._has_found_abandoned else None
+            self._has_found_abandoned = abandoned is not None
             jobs = [abandoned] if abandoned is not None else queue.take(self.wanted, most=self._most)
             if not jobs:
                 return
