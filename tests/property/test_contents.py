@@ -17,10 +17,12 @@ from mgmt.services.steps import orphans
 from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.program import Program
-from tests.property.contents import ViolationError, World, Worlds
+from tests.property.contents import Worlds
 from tests.property.independent_draws import INDEPENDENT_DRAWS
 from tests.property.repeats import THEMES as REPEATED
 from tests.property.repeats import Repeats
+from tests.property.state import ViolationError
+from tests.property.world import World
 
 PATHS = ("a", "a", "other/a")
 COPIES = ("completed/a", "completed/a", "other/completed/a")
