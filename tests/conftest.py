@@ -59,7 +59,7 @@ def pytest_runtest_logfinish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _reuse_migrated_catalogs(_share_models_and_statements: None) -> Iterator[None]:
-    """Tests of the migrations override this."""
+    """Tests of the migrations undo this."""
     with warm.migrated_once():
         yield
 

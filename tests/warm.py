@@ -44,6 +44,9 @@ M_ARENA_MAX = -8
 
 MOST_STATEMENTS = 5000
 
+UPGRADE = command.upgrade
+"""What Alembic does, for tests of the migrations."""
+
 
 class _Statements(dict[Any, Any]):
     """Compiled statements by the kind of dialect, shared by all engines of that kind."""
@@ -146,7 +149,7 @@ def migrated_once() -> Iterator[None]:
     """Create SQLite catalogs as copies of a first one, to which Alembic has applied the migrations."""
     _empty_catalog()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "upgrade", functools.partial(_upgrade, command.upgrade))
+        patch.setattr(command, "upgrade", functools.partial(_upgrade, UPGRADE))
         yield
 
 
