@@ -317,9 +317,9 @@ def worlds(request: pytest.FixtureRequest, folder: Path, catalogs: Catalogs, mon
 @pytest.mark.parametrize(
     ("worlds", "examples"),
     [
-        ("directory", 12),
-        pytest.param("seaweed", 8, marks=pytest.mark.sqlite),
-        pytest.param("rclone", 8, marks=pytest.mark.sqlite),
+        ("directory", 6),
+        pytest.param("seaweed", 5, marks=pytest.mark.sqlite),
+        pytest.param("rclone", 4, marks=pytest.mark.sqlite),
     ],
     indirect=["worlds"],
 )

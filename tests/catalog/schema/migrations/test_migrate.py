@@ -129,8 +129,9 @@ class Stop(Exception):  # noqa: N818
     pass
 
 
+@pytest.mark.parametrize("each", [9, pytest.param(1, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("way", ["up", "down", "from nothing"])
-def test_a_migration_that_fails_at_any_statement_changes_nothing(way: str, old: str) -> None:
+def test_a_migration_that_fails_at_any_statement_changes_nothing(way: str, each: int, old: str) -> None:
     database = Database(f"sqlite:///{old}")
     if way == "down":
         migrate.upgrade(database)
@@ -150,7 +151,7 @@ def test_a_migration_that_fails_at_any_statement_changes_nothing(way: str, old: 
 
     with database.migrating() as connection:
         event.listen(connection.engine, "before_cursor_execute", count)
-    for step in range(1, 200):
+    for step in range(1, 400, each):
         left = step
         try:
             migrate.downgrade(database, "0001") if way == "down" else migrate.upgrade(database)
