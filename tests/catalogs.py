@@ -6,7 +6,6 @@ reads or writes here.
 
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import Any, Protocol
 
 from tests.behind import behind
 from tests.postgresql import PostgreSQL
+from tests.waiting import until
 
 Row = tuple[Any, ...]
-DISCONNECT_SECONDS = 600
-"""Seconds in which a server notices that a client is gone, and rolls back its transactions."""
 
 
 class Catalog(Protocol):
@@ -147,10 +145,7 @@ class PostgreSQLCatalog:
         others = (
             "SELECT pid, query FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
         )
-        until = time.monotonic() + DISCONNECT_SECONDS
-        while left := self.rows(others):
-            assert time.monotonic() < until, left
-            time.sleep(0.01)
+        until(lambda: not self.rows(others), "the end of all other connections")
 
 
 class PostgreSQLCatalogs:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
@@ -21,8 +22,11 @@ from tests.servers import Server
 _bucket_numbers = itertools.count(1)
 
 CATALOG = Path(__file__).parent / "catalog"
-EACH = 4
+EACH, EACH_OF_MANY, MANY = 4, 16, 100
 """Of how many variants of a test with a PostgreSQL catalog one is tried by default; `make torture` tries all."""
+
+SHARING = {"test_worker", "test_run", "test_dead_hosts", "test_many_hosts", "test_many_processes", "test_two_at_a_time"}
+"""Modules about processes that share a catalog: all their tests are tried with both kinds."""
 
 # No example has to be quick: the machine may be slow, or busy.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -59,7 +63,7 @@ def pytest_runtest_logfinish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _reuse_migrated_catalogs(_share_models_and_statements: None) -> Iterator[None]:
-    """Tests of the migrations override this."""
+    """Tests of the migrations undo this."""
     with warm.migrated_once():
         yield
 
@@ -132,16 +136,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _repeated_with_postgresql(functions: Iterable[pytest.Function]) -> Iterator[pytest.Function]:
     """What is tried with both kinds of catalog, except for the first and each further `EACH` of a test.
 
-    Tests of the catalog are not among them: no other part of mgmt knows which kind it has.
+    Tests without variants take turns. Tests of the catalog are not among them: no other part of mgmt knows which kind
+    it has.
     """
     variants: dict[tuple[Path, str], dict[str, list[pytest.Function]]] = defaultdict(lambda: defaultdict(list))
     for item in functions:
         kind = _catalog_kind(item)
         if isinstance(kind, str) and CATALOG not in item.path.parents and not item.get_closest_marker("torture"):
             variants[item.path, item.originalname][kind].append(item)
-    for kinds in variants.values():
+    for (path, name), kinds in variants.items():
+        each = EACH if len(kinds["postgresql"]) < MANY else EACH_OF_MANY
+        first = zlib.crc32(name.encode()) % 2 if len(kinds["postgresql"]) == 1 and path.stem not in SHARING else 0
         if kinds["sqlite"]:
-            yield from (item for number, item in enumerate(kinds["postgresql"]) if number % EACH)
+            yield from (item for number, item in enumerate(kinds["postgresql"], first) if number % each)
 
 
 def _catalog_kind(item: pytest.Function) -> object:

@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+
+from tests.waiting import until
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ESCAPED = 70
@@ -40,12 +41,12 @@ class Forked:
         """The exit status. Raises TimeoutExpired if it still runs after `timeout` seconds."""
         if timeout is None and self.returncode is None:
             self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        deadline = time.monotonic() + (timeout or 0)
-        while (status := self.poll()) is None:
-            if (left := deadline - time.monotonic()) <= 0:
-                raise subprocess.TimeoutExpired("mgmt", timeout or 0)
-            time.sleep(min(left, 0.002))
-        return status
+        try:
+            until(lambda: self.poll() is not None, "the end of mgmt", seconds=timeout or 0)
+        except TimeoutError as error:
+            raise subprocess.TimeoutExpired("mgmt", timeout or 0) from error
+        assert self.returncode is not None
+        return self.returncode
 
     def communicate(self) -> tuple[str, str]:
         """Wait for its end and return its output; may be called once."""

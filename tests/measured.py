@@ -5,6 +5,8 @@ SQLAlchemy and botocore. Child processes are not measured, forked ones included.
 """
 
 import json
+import os
+import sys
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ _measured = slipcover.Slipcover(branch=True, source=[SOURCE])
 _others: list[dict[str, Any]] = []
 """What xdist's workers measured."""
 
-slipcover.ImportManager(_measured, slipcover.FileMatcher(sources=[SOURCE])).__enter__()
+if "PYTEST_XDIST_WORKER" in os.environ or "-n" not in sys.argv:  # the process that starts workers runs no test
+    slipcover.ImportManager(_measured, slipcover.FileMatcher(sources=[SOURCE])).__enter__()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

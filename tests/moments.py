@@ -3,7 +3,7 @@
 import os
 import pkgutil
 import signal
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,8 +70,8 @@ def amid_upload(size: int, do: Callable[[], object]) -> Iterator[None]:
 
 def stay() -> NoReturn:
     """Go no further; other threads do, and signals are handled."""
-    while True:
-        time.sleep(0.01)
+    threading.Event().wait()
+    raise AssertionError
 
 
 def killed(program: Program, *words: str | os.PathLike[str], at: str, when: When = always, after: bool = False) -> None:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tests import waiting
 from tests.guard import dismiss, watch
 
 ACCESS_KEY = "test"
@@ -232,12 +232,22 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def until(done: Callable[[], bool], home: Path, what: str, process: subprocess.Popen[bytes] | None = None) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not done():
-        if time.monotonic() > deadline or (process is not None and process.poll() is not None):
-            log = (home / "log").read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"no server: waited for {what}\n{log}")
-        time.sleep(0.02)
+    """Wait for a server, as long as its process runs. Raises RuntimeError with the end of its log."""
+
+    ended = False
+
+    def ready_or_ended() -> bool:
+        nonlocal ended
+        ended = process is not None and process.poll() is not None
+        return ended or done()
+
+    try:
+        waiting.until(ready_or_ended, what, seconds=START_SECONDS)
+    except TimeoutError:
+        ended = True
+    if ended:
+        log = (home / "log").read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"no server: waited for {what}\n{log}")
 
 
 def _answers(url: str) -> bool:

@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 START_AND_WAIT = "from tests.{module} import {name}\nwith {name}() as server:\n    {show}\n    input()\n"
@@ -18,15 +18,6 @@ SHOW = {
     "moto": "print(server.pid, server.folder, flush=True)",
     "own_postgresql": "print(server.process.pid, server.home, flush=True)",
 }
-TIMEOUT = 600
-"""Seconds after which the test fails; an idle machine takes less than one."""
-
-
-def until(done: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not done():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def runs(pid: int) -> bool:

@@ -2,8 +2,8 @@
 
 They do not change what a command does. Building them takes most of the time of a short command:
 
-- botocore reads its service models, some megabytes of JSON, for each session, and inspects the same 150 event handlers
-  and their names for each client;
+- botocore reads its service models, some megabytes of JSON, for each session, makes a hundred methods and as many rules
+  from them for each client, and inspects the same 150 event handlers and their names;
 - SQLAlchemy compiles each statement for each engine;
 - Alembic applies all migrations to each empty catalog, with the same result;
 - Python collects garbage, unless its thresholds are raised, as in `python -m mgmt`.
@@ -24,12 +24,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import botocore.client
 import botocore.session
 import pytest
 from alembic import command
 from alembic.config import Config
-from botocore import compat, hooks
+from botocore import compat, endpoint_provider, hooks
+from botocore.client import ClientCreator
 from botocore.loaders import Loader, create_loader
+from botocore.model import ServiceModel
 from sqlalchemy import Dialect, Engine
 from sqlalchemy.orm import Mapper
 
@@ -43,6 +46,9 @@ M_ARENA_MAX = -8
 """See mallopt(3)."""
 
 MOST_STATEMENTS = 5000
+
+UPGRADE = command.upgrade
+"""What Alembic does, for tests of the migrations."""
 
 
 class _Statements(dict[Any, Any]):
@@ -82,12 +88,38 @@ def shared() -> Iterator[None]:
         patch.setattr(botocore.session, "create_loader", load)
         patch.setattr(hooks.EventAliaser, "__init__", begin)
         patch.setattr(hooks, "accepts_kwargs", _accepts_kwargs)
+        _share_models(patch)
         patch.setattr(Engine, "_compiled_cache", property(lambda _: statements, lambda _, own: None), raising=False)
         patch.setattr(Mapper, "_compiled_cache", property(lambda _: statements))
         thresholds = gc.get_threshold()
         gc.set_threshold(GARBAGE)
         yield
         gc.set_threshold(*thresholds)
+
+
+def _share_models(patch: pytest.MonkeyPatch) -> None:
+    """Create what clients derive from a service model only once for each model; nothing changes it afterwards."""
+    of_model: dict[int, tuple[Any, Any]] = {}
+    create_methods, create_rules = vars(ClientCreator)["_create_methods"], endpoint_provider.RuleSet
+
+    def once(source: Any, create: Callable[[], Any]) -> Any:
+        if id(source) not in of_model:
+            of_model[id(source)] = source, create()  # with the source, so that no other gets its id
+        return of_model[id(source)][1]
+
+    def service_model(json: Any, service_name: str) -> ServiceModel:
+        model: ServiceModel = once(json, lambda: ServiceModel(json, service_name))
+        return model
+
+    def methods(creator: ClientCreator, model: ServiceModel) -> dict[str, Any]:
+        return dict(once(model, lambda: create_methods(creator, model)))
+
+    def rules(*, rules: Any, **facts: Any) -> Any:
+        return once(rules, lambda: create_rules(rules=rules, **facts))
+
+    patch.setattr(botocore.client, "ServiceModel", service_model)
+    patch.setattr(ClientCreator, "_create_methods", methods)
+    patch.setattr(endpoint_provider, "RuleSet", rules)
 
 
 def _accepts_kwargs(handler: Any) -> bool:
@@ -146,7 +178,7 @@ def migrated_once() -> Iterator[None]:
     """Create SQLite catalogs as copies of a first one, to which Alembic has applied the migrations."""
     _empty_catalog()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "upgrade", functools.partial(_upgrade, command.upgrade))
+        patch.setattr(command, "upgrade", functools.partial(_upgrade, UPGRADE))
         yield
 
 

@@ -15,14 +15,24 @@ from mgmt.errors import MgmtError, SourceChangedError
 from mgmt.progress import NoProgress
 from tests.archive.archives import write
 from tests.disk import folder_on_disk
+from tests.waiting import until
 
 SIZE = 3 << 20
+COARSE = 5
+"""CLOCK_REALTIME_COARSE of Linux, from which files get their times."""
 
 
 @pytest.fixture
 def tmp_path(tmp_path: Path) -> Iterator[Path]:
     with folder_on_disk(tmp_path) as folder:
         yield folder
+
+
+def wait_for_the_clock() -> None:
+    """Wait until a time that a file gets now differs from one that it got before."""
+    begin = time.clock_gettime(COARSE)
+    ticks = 5 * time.clock_getres(COARSE)
+    until(lambda: time.clock_gettime(COARSE) - begin > ticks, "the clock")
 
 
 @pytest.fixture
@@ -34,11 +44,11 @@ def mapped(tmp_path: Path) -> Iterator[mmap.mmap]:
     with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
         mapping[0] = 1
         os.fsync(file.fileno())
-        time.sleep(0.05)
+        wait_for_the_clock()
         before = path.stat().st_mtime_ns
         mapping[0] = 2
         assert path.stat().st_mtime_ns != before
-        time.sleep(0.05)
+        wait_for_the_clock()
         yield mapping
 
 

@@ -293,7 +293,13 @@ def test_a_value_out_of_range_is_a_usage_error(mgmt: Program, option: tuple[str,
 
 
 @pytest.mark.sqlite
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        *("<&-", ">&-", "2>&-", "<&- >&- 2>&-"),
+        *(pytest.param(each, marks=pytest.mark.torture) for each in ("<&- >&-", "<&- 2>&-", ">&- 2>&-")),
+    ],
+)
 def test_a_closed_stream_is_the_null_device(mgmt: Program, closed: str) -> None:
     (mgmt.work / "notes").write_text("x")
     for words in (["upload", "notes"], ["ls"]):

@@ -1,7 +1,7 @@
 """One host of test_many_hosts.py: several processes that start a piece of work together and report its result.
 
-It reads a line of JSON from stdin for each piece of work, prints "ready" when its processes wait for the start, starts
-them at the next line, whatever that is, and prints a JSON list of their reports at the end.
+It reads a line of JSON for each piece of work, writes "ready" when its processes wait for the start, starts them at the
+next line, whatever that is, and writes a JSON list of their reports at the end.
 """
 
 import json
@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TextIO
 
 from sqlalchemy.orm import Session
 
@@ -108,8 +108,9 @@ def run(number: int, work: str, arguments: dict[str, Any], start: int, answer: i
     os._exit(0)
 
 
-def main() -> None:
-    for line in sys.stdin:
+def serve(orders: TextIO, reports_to: TextIO) -> None:
+    """Do all the work that is asked for."""
+    for line in orders:
         order = json.loads(line)
         start, held = os.pipe()
         answers = []
@@ -120,8 +121,8 @@ def main() -> None:
                 run(number, order["work"], order["arguments"], start, report_to)
             os.close(report_to)
             answers.append(answer)
-        print("ready", flush=True)
-        sys.stdin.readline()
+        print("ready", file=reports_to, flush=True)
+        orders.readline()
         os.close(held)
         reports = []
         for answer in answers:
@@ -129,8 +130,4 @@ def main() -> None:
                 reports.append(json.loads(file.read()))
             os.wait()
         os.close(start)
-        print(json.dumps(reports), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        print(json.dumps(reports), file=reports_to, flush=True)

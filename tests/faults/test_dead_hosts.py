@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from mgmt.catalog.records.process import this_host
 from tests.conftest import Figure
 from tests.faults.signal_at import Moment, Trigger, count_steps, forked
 from tests.hosts import become, on_host
-from tests.postgresql import PostgreSQL
 from tests.program import Done, Program
 from tests.servers import Server
 
@@ -25,16 +24,10 @@ LOST, SUSPEND = 11, signal.SIGSTOP
 CLIP = b"precious" * 999
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def program(request: pytest.FixtureRequest, tmp_path: Path, seaweed: Server, new_bucket: Any) -> Iterator[Program]:
+@pytest.fixture
+def program(on_seaweed: Program) -> Program:
     """mgmt with one S3 store and one catalog, shared by all hosts."""
-    store = f"s3://{new_bucket(seaweed)}/archive"
-    if request.param == "sqlite":
-        yield ready(Program(tmp_path, store, seaweed.environment))
-        return
-    server: PostgreSQL = request.getfixturevalue("postgresql_server")
-    with server.database() as url:
-        yield ready(Program(tmp_path, store, {**seaweed.environment, "MGMT_CATALOG": url}))
+    return ready(on_seaweed)
 
 
 def ready(program: Program) -> Program:

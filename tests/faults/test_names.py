@@ -40,8 +40,8 @@ def fits(key: str) -> bool:
     return len(f"{key}.0123456789ab.index.jsonl.gz".encode()) <= 255
 
 
-STEP = pytest.mark.parametrize("step", [10, pytest.param(1, marks=pytest.mark.torture)])
-FEW = pytest.mark.parametrize("step", [60, pytest.param(1, marks=pytest.mark.torture)])
+STEP = pytest.mark.parametrize("step", [20, pytest.param(1, marks=pytest.mark.torture)])
+FEW = pytest.mark.parametrize("step", [120, pytest.param(1, marks=pytest.mark.torture)])
 
 
 def test_the_lists_of_names_are_complete() -> None:

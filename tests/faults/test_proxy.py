@@ -16,6 +16,7 @@ import pytest
 
 from tests.faults.proxy import ACTS, ALWAYS, PAUSE, Fault, Proxy, proxy
 from tests.servers import Server
+from tests.waiting import until
 
 BODY = b"the requested data " * 10
 CHECKSUM = "rosUhgp5mIg="
@@ -81,8 +82,7 @@ def ask(made: Proxy, method: str = "GET", path: str = "/b/k", body: bytes = b"")
 def wait_until_it_hangs(made: Proxy) -> None:
     """Wait until the proxy has started to hang."""
     [fault] = made.faults
-    while not fault.met or (fault.act == "hang-answer" and not made.answered):
-        time.sleep(0.005)
+    until(lambda: fault.met and (fault.act != "hang-answer" or made.answered), "the fault")
 
 
 def hangs(made: Proxy) -> bool:

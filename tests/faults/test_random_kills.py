@@ -25,7 +25,7 @@ def make_originals(program: Program, chance: random.Random) -> None:
         (program.work / "folder" / f"{number}").write_bytes(chance.randbytes(chance.randrange(20_000)))
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("where", ["on_directory", "on_seaweed"])
 @pytest.mark.usefixtures("catalogs")
 def test_kills_at_random_times_break_no_promise(

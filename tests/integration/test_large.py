@@ -10,13 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.archive.tools import TARS
-from tests.catalogs import SQLITE, Catalogs
 from tests.faults.proxy import proxy
 from tests.program import Program
 from tests.servers import Server, environment
 from tests.trees import describe, make_tree, random_file
-
-FILES = 10_000
 
 
 def fetch(program: Program, server: Server, key: str, to: Path) -> Path:
@@ -36,11 +33,12 @@ def tar_of(archive: Path) -> str:
     return digest.hexdigest()
 
 
-def test_a_folder_of_ten_thousand_files_is_archived_and_restored_exactly(
-    on_seaweed: Program, seaweed: Server, tmp_path: Path, catalogs: Catalogs
+@pytest.mark.sqlite  # it tests the store and the archive above all
+@pytest.mark.parametrize("many", [3000, pytest.param(10_000, marks=pytest.mark.torture)])
+def test_a_folder_of_many_files_is_archived_and_restored_exactly(
+    many: int, on_seaweed: Program, seaweed: Server, tmp_path: Path
 ) -> None:
     """Every reader lists the same entries, the download is identical, and a copy has the same digest and tar."""
-    many = FILES if catalogs is SQLITE else FILES // 5  # it tests the store and the archive above all
     tree = make_tree(on_seaweed.work / "photos", files=many)
     copies = on_seaweed.work / "copies"
     copies.mkdir()

@@ -11,7 +11,8 @@ import pytest
 from mgmt.storage import open_store
 from tests.catalogs import Catalogs
 from tests.program import Done, Program
-from tests.property.contents import World, beside, rehearse
+from tests.property.contents import beside, rehearse
+from tests.property.world import World
 
 REFUSED, CONFLICT, BUSY, NOT_FOUND = 7, 10, 11, 4
 

@@ -22,6 +22,7 @@ from tests.catalogs import Catalog, PostgreSQLCatalog, SQLiteCatalog
 from tests.forked import ESCAPED
 from tests.hosts import become
 from tests.program import Done, Program
+from tests.waiting import until
 
 TIMEOUT = 600.0
 """Seconds after which a command is taken to be blocked."""
@@ -118,18 +119,20 @@ class Child:
 
     def wait(self) -> Done:
         """Wait for its end; returns the result."""
-        deadline, pause = time.monotonic() + TIMEOUT, 0.0005
-        while self.done is None:
+        try:
+            until(self._has_ended, f"the end of {' '.join(self.words)}", seconds=TIMEOUT)
+        except TimeoutError:
+            self.kill()
+            raise
+        assert self.done is not None
+        return self.done
+
+    def _has_ended(self) -> bool:
+        if self.done is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self._note(status)
-            elif time.monotonic() > deadline:
-                self.kill()
-                raise AssertionError(f"{' '.join(self.words)}: still running after {TIMEOUT:g} s")
-            else:
-                time.sleep(pause)
-                pause = min(pause * 1.5, 0.01)
-        return self.done
+        return self.done is not None
 
     def stopped(self) -> bool:
         """Wait until it is stopped where it blocks no other process; False if it ended before."""

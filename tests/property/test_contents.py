@@ -17,10 +17,12 @@ from mgmt.services.steps import orphans
 from tests.catalogs import Catalogs
 from tests.conftest import Figure
 from tests.program import Program
-from tests.property.contents import ViolationError, World, Worlds
+from tests.property.contents import Worlds
 from tests.property.independent_draws import INDEPENDENT_DRAWS
 from tests.property.repeats import THEMES as REPEATED
 from tests.property.repeats import Repeats
+from tests.property.state import ViolationError
+from tests.property.world import World
 
 PATHS = ("a", "a", "other/a")
 COPIES = ("completed/a", "completed/a", "other/completed/a")
@@ -315,9 +317,9 @@ def worlds(request: pytest.FixtureRequest, folder: Path, catalogs: Catalogs, mon
 @pytest.mark.parametrize(
     ("worlds", "examples"),
     [
-        ("directory", 12),
-        pytest.param("seaweed", 8, marks=pytest.mark.sqlite),
-        pytest.param("rclone", 8, marks=pytest.mark.sqlite),
+        ("directory", 6),
+        pytest.param("seaweed", 5, marks=pytest.mark.sqlite),
+        pytest.param("rclone", 4, marks=pytest.mark.sqlite),
     ],
     indirect=["worlds"],
 )

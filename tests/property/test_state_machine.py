@@ -274,7 +274,7 @@ def bounded(examples: int, steps: int, *, derandomize: bool) -> settings:
 
 
 def test_commands_in_any_order_break_no_promise(tmp_path: Path, catalogs: Catalogs, figure: Figure) -> None:
-    check_sequences(tmp_path, catalogs, figure, bounded(12, 12, derandomize=True))
+    check_sequences(tmp_path, catalogs, figure, bounded(8, 12, derandomize=True))
 
 
 @pytest.mark.torture

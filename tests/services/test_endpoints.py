@@ -15,8 +15,9 @@ from tests.program import Program
 from tests.quirks import Endpoint, quirky
 
 Opened = Callable[..., tuple[Endpoint, Program]]
-LARGE = 11 << 20
-SMALL_PARTS = {"MGMT_PART_SIZE": "5MiB"}
+PART_SIZE = "5MiB"
+LARGE, LARGER = 6 << 20, 11 << 20
+"""Sizes of two and three parts."""
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,8 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
 
         def make(**quirks: Any) -> tuple[Endpoint, Program]:
             endpoint = stack.enter_context(quirky(**quirks))
-            return endpoint, Program(tmp_path, "s3://quirks/t", endpoint.environment)
+            environment = {**endpoint.environment, "MGMT_PART_SIZE": PART_SIZE}
+            return endpoint, Program(tmp_path, "s3://quirks/t", environment)
 
         yield make
 
@@ -64,6 +66,16 @@ def archives(endpoint: Endpoint) -> list[str]:
 
 def indexes(endpoint: Endpoint) -> list[str]:
     return [key for key in endpoint.objects if key.endswith(".index.jsonl.gz")]
+
+
+OTHER_REPEATS = [
+    ("error", "409 ConditionalRequestConflict"),
+    ("error", "400 InvalidPart"),
+    ("rename", "412 PreconditionFailed"),
+    ("rename", "400 InvalidPart"),
+    ("skip", "412 PreconditionFailed"),
+    ("skip", "409 ConditionalRequestConflict"),
+]
 
 
 def test_without_quirks_everything_works(opened: Opened) -> None:
@@ -200,9 +212,17 @@ def test_a_slow_completion_is_waited_for(opened: Opened, on_conflict: str) -> No
     assert (len(archives(endpoint)), len(indexes(endpoint))) == (1, 1)
 
 
-@pytest.mark.parametrize("on_conflict", ["error", "rename", "skip"])
 @pytest.mark.parametrize(
-    "repeat", [None, "412 PreconditionFailed", "409 ConditionalRequestConflict", "400 InvalidPart"]
+    ("on_conflict", "repeat"),
+    [
+        ("error", None),
+        ("rename", None),
+        ("skip", None),
+        ("error", "412 PreconditionFailed"),
+        ("rename", "409 ConditionalRequestConflict"),
+        ("skip", "400 InvalidPart"),
+        *(pytest.param(*each, marks=pytest.mark.torture) for each in OTHER_REPEATS),
+    ],
 )
 def test_a_completion_that_cannot_be_settled_is_tried_again(
     opened: Opened, on_conflict: str, repeat: str | None
@@ -298,8 +318,7 @@ def test_a_store_without_permission_to_remove_is_probed(opened: Opened) -> None:
 
 def test_a_limit_of_parts_is_learned(opened: Opened) -> None:
     endpoint, program = opened(max_parts=2)
-    set_up(program, **SMALL_PARTS)
-    movie = original(program, size=LARGE)
+    movie = original(program, size=LARGER)
     refusal = refused(program, 1, "upload", movie)
     assert "more than 2 parts" in refusal["message"]
     program.ok("upload", movie)
@@ -312,8 +331,7 @@ def test_a_limit_of_parts_is_learned(opened: Opened) -> None:
 def test_a_new_part_size_is_used(opened: Opened, recovered: bool, message: str) -> None:
     endpoint, program = opened()
     endpoint.tell(r"^PUT .*partNumber=3\b", "400 InvalidArgument", message)
-    set_up(program, **SMALL_PARTS)
-    movie = original(program, size=LARGE)
+    movie = original(program, size=LARGER)
     refused(program, 1, "upload", movie)
     if recovered:
         program.ok("recover")
@@ -326,9 +344,8 @@ def test_a_new_part_size_is_used(opened: Opened, recovered: bool, message: str) 
 @pytest.mark.parametrize("quirks", [{"equal_parts": True}, {"exact_uploads": True}], ids=str)
 def test_an_upload_that_failed_is_resumed_or_removed(opened: Opened, quirks: dict[str, Any]) -> None:
     endpoint, program = opened(**quirks)
-    set_up(program, **SMALL_PARTS)
     for name in ("movie", "other"):
-        endpoint.tell(r"^PUT .*partNumber=3\b", "403 AccessDenied", times=1)
+        endpoint.tell(r"^PUT .*partNumber=2\b", "403 AccessDenied", times=1)
         refused(program, 1, "upload", original(program, name, LARGE))
     program.ok("upload", program.work / "movie")
     program.ok("recover")
@@ -338,7 +355,6 @@ def test_an_upload_that_failed_is_resumed_or_removed(opened: Opened, quirks: dic
 
 def test_an_upload_that_failed_is_resumed_with_its_own_part_size(opened: Opened) -> None:
     endpoint, program = opened()
-    set_up(program, **SMALL_PARTS)
     movie = original(program, size=LARGE)
     endpoint.tell(r"^POST .*uploadId", "403 AccessDenied", times=1)
     refused(program, 1, "upload", movie)
@@ -385,7 +401,6 @@ def test_optional_fields_are_optional(opened: Opened, fields: list[str]) -> None
 
 def test_parts_without_optional_fields_are_sent_again(opened: Opened) -> None:
     endpoint, program = opened()
-    set_up(program, **SMALL_PARTS)
     movie = original(program, size=LARGE)
     endpoint.tell(r"^POST .*uploadId", "403 AccessDenied", times=1)
     refused(program, 1, "upload", movie)
@@ -398,7 +413,6 @@ def test_parts_without_optional_fields_are_sent_again(opened: Opened) -> None:
 @pytest.mark.parametrize("compares", [frozenset({"crc64nvme"}), frozenset({"md5"}), frozenset[str]()], ids=str)
 def test_weak_etags_are_sent_back_as_given(opened: Opened, compares: frozenset[str]) -> None:
     _, program = opened(weak=True, compares=compares)
-    set_up(program, **SMALL_PARTS)
     program.ok("upload", original(program, size=LARGE))
     program.ok("download", "movie", "--to", program.home / "back")
     assert (program.home / "back" / "movie").read_bytes() == random.Random("movie").randbytes(LARGE)
@@ -437,7 +451,6 @@ def test_a_cleanup_that_is_refused_does_not_hide_the_cause(opened: Opened, refus
     endpoint, program = opened()
     program.ok("upload", original(program, "first"))
     endpoint.tell("^DELETE ", refusal, "may not delete")
-    set_up(program, **SMALL_PARTS)
     movie = original(program, size=LARGE)
     endpoint.tell(r"^PUT .*partNumber=2\b", "400 BadDigest", "corrupted on its way")
     done = program.run("upload", movie)

@@ -24,6 +24,9 @@ from mgmt.services.steps.rules import Rule, parse_rules
 from tests.forked import Forked
 from tests.receiver import Receiver, receiver
 
+HANGS = 60
+"""Seconds that an endpoint keeps silent: what does not wait for it takes less than half of them on any machine."""
+
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
@@ -105,13 +108,13 @@ def test_one_that_is_gone_is_given_up(catalog: Catalog, server: Receiver) -> Non
 def test_a_rule_that_hangs_does_not_delay_others(catalog: Catalog, server: Receiver) -> None:
     with receiver() as hanging:
         release = threading.Event()
-        hanging.before_answer = lambda: release.wait(60)
+        hanging.before_answer = lambda: release.wait(HANGS)
         made = ready(catalog, to(hanging), to(server))
         upload(catalog, "/a")
         upload(catalog, "/b")
         began = time.monotonic()
         assert deliver(catalog, made, 0.8) == 1
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < HANGS / 2
         release.set()
     assert len(server.got) == 2
     assert sorted(outcomes(catalog)) == [("r0", "waiting", 0), ("r0", "waiting", 1), *[("r1", "delivered", 1)] * 2]
@@ -119,12 +122,12 @@ def test_a_rule_that_hangs_does_not_delay_others(catalog: Catalog, server: Recei
 
 def test_a_name_that_takes_long_to_resolve_takes_no_longer(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: release.wait(60) and [])
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: release.wait(HANGS) and [])
     made = ready(catalog, {"slack": "https://slow.example/x", "on": ["success"]})
     upload(catalog, "/a")
     began = time.monotonic()
     assert deliver(catalog, made, 0.5) == 1
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < HANGS / 2
     release.set()
     (found,) = listed(catalog, 9)
     assert found.error == "no answer in time"
@@ -197,7 +200,7 @@ def test_a_message_of_another_rule_stays(catalog: Catalog, server: Receiver) -> 
 
 def test_a_worker_delivers_in_another_process(catalog: Catalog, server: Receiver) -> None:
     arrived, release = threading.Event(), threading.Event()
-    server.before_answer = lambda: arrived.set() or release.wait(60)  # type: ignore[func-returns-value]
+    server.before_answer = lambda: arrived.set() or release.wait(HANGS)  # type: ignore[func-returns-value]
     made = ready(catalog, to(server))
     deliveries = Deliveries(catalog, made)
     deliveries.tend()
@@ -253,13 +256,13 @@ def test_a_start_is_sent_once_and_not_recorded(catalog: Catalog, server: Receive
 
 def test_a_start_that_nobody_answers_delays_nothing(catalog: Catalog, server: Receiver) -> None:
     release = threading.Event()
-    server.before_answer = lambda: release.wait(60)
+    server.before_answer = lambda: release.wait(HANGS)
     starts = Starts(rules({"ping": server.url, "allow_private": True}))
     began = time.monotonic()
     starts.tell(UploadRecord(target_path="/a"), None)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < HANGS / 2
     starts.wait(0.01)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < HANGS / 2
     release.set()
     starts.wait(60)
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from mgmt.catalog.records.process import Owner
 from tests.forked import Forked
 from tests.program import Program
+from tests.waiting import until
 
 SECONDS = 600
 
@@ -49,9 +49,8 @@ def at_page(number: int, happens: int) -> Callable[[], None]:
 
 
 def wait_until_stopped(process: Forked) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT):
-        assert time.monotonic() < deadline
+    how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+    until(lambda: os.waitid(os.P_PID, process.pid, how), "the process to be stopped")
 
 
 def parts_of(program: Program, batch: str) -> list[str]:

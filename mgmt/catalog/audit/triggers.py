@@ -1,7 +1,7 @@
 """The triggers that keep finished operations, their dependent rows and seals immutable, and refuse foreign rows.
 
-The migrations contain their own copies, which must match these (tests/catalog/schema/test_migrate.py). `mgmt db check`
-compares these with the triggers in the database.
+The migrations contain their own copies, which must match these (tests/catalog/schema/migrations/test_migrate.py).
+`mgmt db check` compares these with the triggers in the database.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,6 @@
 """PostgreSQL as administrators set it up: poolers, one connection, encodings, schemas."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,9 +20,10 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.workers import Task, Workers
 from mgmt.storage import open_store
 from tests import pgbouncer
-from tests.catalogs import DISCONNECT_SECONDS, PostgreSQLCatalog
+from tests.catalogs import PostgreSQLCatalog
 from tests.postgresql import PostgreSQL
 from tests.program import Program
+from tests.waiting import until
 
 COMMANDS = (
     "upload notes one two three",
@@ -159,13 +159,18 @@ def test_an_operation_goes_on_if_its_heartbeat_gets_no_connection(lonely: str, m
 
 def connect(lonely: str) -> psycopg.Connection:
     """Connect as soon as the server has noticed that the previous connection is closed."""
-    deadline = time.monotonic() + DISCONNECT_SECONDS
-    while True:  # each attempt waits for the server; pg_stat_activity forgets a session before the limit does
+    connected: list[psycopg.Connection] = []
+
+    def attempt() -> bool:  # pg_stat_activity forgets a session before the limit does
         try:
-            return psycopg.connect(lonely)
+            connected.append(psycopg.connect(lonely))
         except psycopg.OperationalError as error:
-            if "too many connections" not in str(error) or time.monotonic() > deadline:
+            if "too many connections" not in str(error):
                 raise
+        return bool(connected)
+
+    until(attempt, "a free connection")
+    return connected[0]
 
 
 def test_a_server_without_a_free_connection_is_asked_again(lonely: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,44 +146,43 @@ def searched(
     return catalog
 
 
-@pytest.mark.parametrize(
-    ("keyword", "expected"),
-    [
-        ("été", ["photos/2024/ÉTÉ.mov", "photos/2023/Été.jpg"]),
-        ("été.j", ["photos/2023/Été.jpg"]),
-        ("JPG", ["photos/2023/b.jpg", "photos/2023/Été.jpg"]),
-        ("b", ["photos/2023/b.jpg"]),
-        (".j", ["photos/2023/b.jpg", "photos/2023/Été.jpg"]),
-        ("2023", ["photos/2023"]),
-        ("2023/B", ["photos/2023/b.jpg"]),
-        ("photos/202", ["photos/2024", "photos/2023"]),
-        ("s/2024/ét", ["photos/2024/ÉTÉ.mov"]),
-        ("3/", ["photos/2023/b.jpg", "photos/2023/Été.jpg"]),
-        ("/z", ["photos/z%_"]),
-        ("/photos", []),
-        ("%_", ["photos/z%_"]),
-        ("z%_", ["photos/z%_"]),
-        ("PHOTOS", ["photos"]),
-        ("nothing", []),
-        ("'", []),
-        ('"""', []),
-        ('abc" OR "jpg', []),
-        ("\udcff", []),
-    ],
-)
-def test_a_search_finds_what_contains_the_keyword(
-    keyword: str, expected: list[str], searched: Catalog, reopen: Reopen
-) -> None:
-    found = reopen().members.search(keyword)
-    assert [member.path for member, _ in found] == expected
-    assert {archive.path for _, archive in found} <= {"photos.tar.gz"}
-    assert [member.path for member, _ in searched.members.search(keyword, limit=None)] == expected
-    paged: list[str] = []
-    after = None
-    while page := searched.members.search(keyword, limit=1, after=after):
-        paged += [member.path for member, _ in page]
-        after = page[-1][0].id
-    assert paged == expected
+SEARCHES: list[tuple[str, list[str]]] = [
+    ("été", ["photos/2024/ÉTÉ.mov", "photos/2023/Été.jpg"]),
+    ("été.j", ["photos/2023/Été.jpg"]),
+    ("JPG", ["photos/2023/b.jpg", "photos/2023/Été.jpg"]),
+    ("b", ["photos/2023/b.jpg"]),
+    (".j", ["photos/2023/b.jpg", "photos/2023/Été.jpg"]),
+    ("2023", ["photos/2023"]),
+    ("2023/B", ["photos/2023/b.jpg"]),
+    ("photos/202", ["photos/2024", "photos/2023"]),
+    ("s/2024/ét", ["photos/2024/ÉTÉ.mov"]),
+    ("3/", ["photos/2023/b.jpg", "photos/2023/Été.jpg"]),
+    ("/z", ["photos/z%_"]),
+    ("/photos", []),
+    ("%_", ["photos/z%_"]),
+    ("z%_", ["photos/z%_"]),
+    ("PHOTOS", ["photos"]),
+    ("nothing", []),
+    ("'", []),
+    ('"""', []),
+    ('abc" OR "jpg', []),
+    ("\udcff", []),
+]
+
+
+def test_a_search_finds_what_contains_the_keyword(searched: Catalog, reopen: Reopen) -> None:
+    again = reopen()
+    for keyword, expected in SEARCHES:
+        found = again.members.search(keyword)
+        assert [member.path for member, _ in found] == expected, keyword
+        assert {archive.path for _, archive in found} <= {"photos.tar.gz"}
+        assert [member.path for member, _ in searched.members.search(keyword, limit=None)] == expected, keyword
+        paged: list[str] = []
+        after = None
+        while page := searched.members.search(keyword, limit=1, after=after):
+            paged += [member.path for member, _ in page]
+            after = page[-1][0].id
+        assert paged == expected, keyword
 
 
 def test_a_search_filters_before_the_limit(catalog: Catalog, make_archive: Make, make_member: Member) -> None:

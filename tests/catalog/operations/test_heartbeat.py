@@ -1,7 +1,6 @@
 """The heartbeat of running operations, and what a process can do after losing its operation."""
 
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -23,6 +22,7 @@ from mgmt.catalog.operations import heartbeat
 from mgmt.catalog.records.process import Owner
 from mgmt.errors import BusyError, CatalogError, ExitStatus, LostError, StoreError
 from mgmt.progress import CountedProgress, NoProgress
+from tests.waiting import until
 
 Reopen = Callable[[], Catalog]
 
@@ -38,10 +38,8 @@ def heard(reopen: Reopen, operation: OperationRecord) -> datetime:
 
 
 def heard_again(reopen: Reopen, operation: OperationRecord, before: datetime) -> datetime:
-    deadline = time.monotonic() + 600
-    while (now := heard(reopen, operation)) == before:
-        assert time.monotonic() < deadline
-    return now
+    until(lambda: heard(reopen, operation) != before, "a heartbeat")
+    return heard(reopen, operation)
 
 
 def threads() -> list[threading.Thread]:
@@ -268,9 +266,8 @@ def test_a_heartbeat_says_how_far_the_work_is(catalog: Catalog, reopen: Reopen) 
     with catalog.journal.record(operation):
         progress.start("upload a", 400)
         progress.advance(100)
-        deadline = time.monotonic() + 600
-        while (seen := stored(reopen(), operation)).bytes_per_second is None:
-            assert time.monotonic() < deadline
+        until(lambda: stored(reopen(), operation).bytes_per_second is not None, "a heartbeat with the progress")
+        seen = stored(reopen(), operation)
         assert (seen.done_bytes, seen.total_bytes) == (100, 400)
     ended = stored(reopen(), operation)
     assert (ended.done_bytes, ended.total_bytes, ended.bytes_per_second) == (None, None, None)

@@ -175,3 +175,14 @@ def test_sequences_behind_their_rows_are_advanced(catalog: Catalog, reopen: Reop
     assert soundness.check(catalog.database) == []
     with reopen().journal.record(UploadRecord(target_path="/d")) as upload:
         assert upload.seq == 4
+
+
+def test_check_reports_schema_differences(catalog: Catalog) -> None:
+    catalog.metadata.list_files()
+    with catalog.database.transaction() as session:
+        session.execute(text("DROP INDEX ix_files_name"))
+        session.execute(text("CREATE TABLE recipes (id INTEGER)"))
+    problems = [each.message for each in soundness.check(catalog.database)]
+    assert len(problems) == 2
+    assert any("ix_files_name" in problem for problem in problems)
+    assert any("recipes" in problem for problem in problems)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,6 +23,7 @@ from mgmt.storage import ObjectStore
 from tests.catalogs import Catalogs
 from tests.moments import meanwhile
 from tests.program import Program
+from tests.waiting import until
 
 ALONE, BESIDE = ("--jobs", "1"), ("--jobs", "4")
 
@@ -243,8 +243,7 @@ def interrupted(program: Program, names: list[str], at: str) -> tuple[int, str]:
     def stop() -> None:
         if reached.wait(timeout=60) == 0:
             os.kill(os.getpid(), signal.SIGINT)
-        while signals.raised() is None:
-            time.sleep(0.001)
+        until(signals.raised, "the signal")
 
     def arm() -> None:
         for _ in range(2):
@@ -365,8 +364,7 @@ def test_an_interrupted_run_whose_reader_has_gone_ends_what_is_in_progress(mgmt:
     def interrupt() -> None:
         assert beside.wait(timeout=60)
         os.kill(os.getpid(), signal.SIGINT)
-        while signals.raised() is None:
-            time.sleep(0.001)
+        until(signals.raised, "the signal")
 
     def linger() -> None:
         beside.set()

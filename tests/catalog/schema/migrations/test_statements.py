@@ -14,7 +14,7 @@ from mgmt.catalog.db.database import MIGRATING
 from mgmt.catalog.schema import migrate, soundness
 from mgmt.errors import CatalogError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 STEPS = {step.revision: step for step in migrate.history()}
 
 # Why each finding of squawk is accepted. A new revision starts without accepted findings.
