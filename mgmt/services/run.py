@@ -94,8 +94,9 @@ def running(requested: Requested) -> Iterator[None]:
     except MgmtError as error:
         catalog.queue.end_requested(operation_id, error, taken_by=requested.taken_by)
         raise
-    _link_earlier(requested.operation, catalog)
-    catalog.queue.end_requested(operation_id, None, taken_by=requested.taken_by)
+    if not requested.operation.status.is_terminal:
+        _link_earlier(requested.operation, catalog)
+        catalog.queue.end_requested(operation_id, None, taken_by=requested.taken_by)
 
 
 def _link_earlier(operation: OperationRecord, catalog: Catalog) -> None:

@@ -53,10 +53,12 @@ def jobs_left(wanted: Wanted) -> Select[str | None, str | None]:
     )
 
 
-def begun_jobs(wanted: Wanted) -> Select[str, str | None, str | None]:
-    """Jobs that somebody has taken or begun."""
+def begun_jobs(wanted: Wanted) -> Select[str, str, str | None, str | None, str | None]:
+    """Jobs that somebody has taken or begun, of which batch, and by whom."""
     return (
-        select(JobRecord.operation_id, JobRecord.taken_by, operations.c.owner)
+        select(
+            JobRecord.operation_id, JobRecord.command, operations.c.parent_id, JobRecord.taken_by, operations.c.owner
+        )
         .join(operations, operations.c.operation_id == JobRecord.operation_id)
         .where(served_by(wanted), operations.c.status.in_(LIVE))
         .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now()))
