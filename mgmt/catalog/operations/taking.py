@@ -9,9 +9,8 @@ from sqlalchemy.orm import Session
 
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.operations.due import Wanted, begun_jobs, free_jobs, jobs_left
-from mgmt.catalog.operations.ending import backoff, end_unrun, remove_job
+from mgmt.catalog.operations.ending import end_unrun, next_time, remove_job
 from mgmt.catalog.operations.ownership import is_dead, taken
-from mgmt.catalog.records.base import now
 from mgmt.catalog.records.enums import Status
 from mgmt.catalog.records.jobs import JobRecord
 from mgmt.catalog.records.operations import OperationRecord, operations
@@ -142,7 +141,7 @@ class Taking:
             elif counts and job.attempt >= job.attempts:
                 end_unrun(session, operation_id, Status.FAILED, message)
             elif counts:
-                job.not_before = now() + backoff(job)
+                job.not_before = next_time(session, job)
                 job.attempt += 1
 
     def has_more(self, wanted: Wanted) -> bool:
