@@ -14,6 +14,8 @@ TURNS = (
     {("seaweed", "postgresql"), ("rclone", "postgresql"), ("directory", "sqlite")},
 )
 
+CATALOGS = ("sqlite", "postgresql")
+
 DISK_MODULES = {
     "test_forged_indexes",
     "test_limits",
@@ -26,6 +28,19 @@ DISK_MODULES = {
 
 ON_A_DISK = ("seaweed", "on a disk")
 """Originals in memory may have more times and attributes: they are tried with both stores, those on a disk with one."""
+
+WORK_MODULES = {
+    "test_repeats",
+    "test_requested_batches",
+    "test_requests",
+    "test_worker_hosts",
+    "test_worker_parts",
+    "test_worker_signals",
+}
+"""Modules about requested work: each test takes its turn with one kind of catalog.
+
+What the catalogs do with it is tested with both, in tests/catalog/operations.
+"""
 
 DIRECTORY_MODULES = {"test_bombs_and_depths"}
 """Modules that take minutes on a server, and do not depend on the catalog."""
@@ -42,6 +57,8 @@ def _is_redundant(item: pytest.Function) -> bool:
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     catalog = parameters.get("catalogs")
     values = {str(value).removeprefix("on_") for value in parameters.values()}
+    if item.path.stem in WORK_MODULES and catalog is not None:
+        return catalog != CATALOGS[zlib.crc32(item.originalname.encode()) % 2]
     store = next(iter(STORES & values), None)
     if store is None or catalog is None:
         return False
