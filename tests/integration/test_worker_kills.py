@@ -64,7 +64,7 @@ def test_nothing_is_lost_or_done_twice_when_workers_are_killed(
     assert [went[each] for each in keys + originals + copies] == [0] * chains + [1] * 2 * chains
     bee.ok("verify", "--all")
     bee.ok("audit", "verify")
-    figure(22, "operations of workers that were killed", tried=len(ids + last), violations=0, note=f"{kills} kills")
+    figure(22, "requested operations whose workers are killed", tried=len(ids + last), violations=0)
 
 
 def kill_workers(programs: Sequence[Program], *, kills: int, seed: int) -> None:
