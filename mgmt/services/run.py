@@ -68,6 +68,8 @@ def requested(operation_id: str, catalog: Catalog) -> Requested | None:
         catalog.queue.end_requested(operation_id, impossible)
         raise impossible
     _refuse_elsewhere(job)
+    if job.taken_by is not None and job.taken_by == os.environ.get(WORKER):
+        return Requested(operation, job, catalog, job.taken_by)  # it was free when the worker took it
     if waits_for := catalog.queue.waits_for([operation_id]).get(operation_id):
         raise RefusedError(
             f"{operation.operation_type} {operation_id} waits for {', '.join(waits_for)}", next_step="mgmt queue"
@@ -94,8 +96,9 @@ def running(requested: Requested) -> Iterator[None]:
     except MgmtError as error:
         catalog.queue.end_requested(operation_id, error, taken_by=requested.taken_by)
         raise
-    _link_earlier(requested.operation, catalog)
-    catalog.queue.end_requested(operation_id, None, taken_by=requested.taken_by)
+    if not requested.operation.status.is_terminal:
+        _link_earlier(requested.operation, catalog)
+        catalog.queue.end_requested(operation_id, None, taken_by=requested.taken_by)
 
 
 def _link_earlier(operation: OperationRecord, catalog: Catalog) -> None:

@@ -68,10 +68,12 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
                 record.details = {"problem": exc.problem.value}
                 catalog.journal.checkpoint()
                 raise
-            record.problems_found = 0
-            if archive.record is not None:
-                archive.record.proof, archive.record.proven_at = record.proof, datetime.now(UTC)
-                catalog.metadata.save_file_record(archive.record)
+            with catalog.transaction():
+                record.problems_found = 0
+                if archive.record is not None:
+                    archive.record.proof, archive.record.proven_at = record.proof, datetime.now(UTC)
+                    catalog.metadata.save_file_record(archive.record)
+                catalog.journal.close(record)
     finally:
         context.progress.stop()
     return record

@@ -41,7 +41,7 @@ _PR_SET_PDEATHSIG = 1
 CHUNK_SECONDS = 5.0
 """How long a process should work on small operations of a batch, one after the other: to start one takes longer."""
 
-MOST_AT_ONCE = 50
+MOST_AT_ONCE = 100
 """How many operations a process works on at most."""
 
 _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
@@ -144,10 +144,10 @@ class Worker:
             self._looked = time.monotonic()
         while len(self._running) < self.slots and not self._stopping:
             queue = self.catalog.queue
-            abandoned = queue.take_abandoned(self.wanted) if is_due or self._has_found_abandoned else None
-            self._has_found_abandoned = abandoned is not None
-            jobs = [abandoned] if abandoned is not None else queue.take(self.wanted, most=self._most)
-            if not jobs:
+            look = is_due or self._has_found_abandoned
+            abandoned = queue.take_abandoned(self.wanted, most=self._most) if look else []
+            self._has_found_abandoned = bool(abandoned)
+            if not (jobs := abandoned or queue.take(self.wanted, most=self._most)):
                 return
             try:
                 events = [self._event("started", job) for job in jobs]

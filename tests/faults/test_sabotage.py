@@ -67,6 +67,12 @@ def parameters(*, quick: bool) -> list[object]:
     return [pytest.param(each, id=each.name.replace(" ", "-")) for each in SABOTAGES if each.quick == quick]
 
 
+def test_each_sabotage_is_of_code_that_there_is() -> None:
+    """So that it is adapted with the code, not when all of them are tried."""
+    counts = {each.name: (ROOT / each.module).read_text().count(each.old) for each in SABOTAGES}
+    assert set(counts.values()) == {1}, counts
+
+
 @pytest.mark.parametrize("sabotage", parameters(quick=True))
 def test_a_quick_sabotage_makes_a_test_fail(tmp_path: Path, sabotage: Sabotage, figure: Figure) -> None:
     assert_detected(copied(tmp_path), sabotage)

@@ -1,9 +1,10 @@
 """A worker when what it depends on fails: the server of its catalog."""
 
+import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,19 +31,27 @@ def test_a_worker_outlives_a_restart_of_the_server_of_its_catalog(server: OwnPos
         for name in "ab":
             (program.work / name).write_text(name)
 
+        log = tmp_path / "log"
+        log.touch()
+
         def arm() -> None:
             workers.CATALOG_SECONDS = 0.1
+            workers.logger.addHandler(logging.FileHandler(log))
+
+        def wait_until(condition: Callable[[], bool]) -> None:
+            while not condition():
+                assert worker.poll() is None, worker.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
 
         def run(name: str) -> None:
             program.ok("-q", "upload", name, "--later")
-            while program.json("queue"):
-                assert worker.poll() is None, worker.communicate()
-                assert time.monotonic() < deadline
+            wait_until(lambda: not program.json("queue"))
 
-        worker, deadline = program.fork("-v", "worker", arm=arm), time.monotonic() + SECONDS
+        worker, deadline = program.fork("worker", arm=arm), time.monotonic() + SECONDS
         run("a")
         server.stop(signal.SIGQUIT)
-        time.sleep(2 * workers.POLL_SECONDS)  # long enough to notice
+        wait_until(lambda: "the catalog cannot be used; trying again" in log.read_text())
         server.start()
         run("b")
         os.kill(worker.pid, signal.SIGTERM)

@@ -23,6 +23,21 @@ PAIRS: tuple[Pair, ...] = (
 )
 """In the order of the turns: each and the next are two kinds of store. rclone need not have a PostgreSQL catalog."""
 
+CATALOGS = ("sqlite", "postgresql")
+
+WORK_MODULES = {
+    "test_repeats",
+    "test_requested_batches",
+    "test_requests",
+    "test_worker_hosts",
+    "test_worker_parts",
+    "test_worker_signals",
+}
+"""Modules about requested work: each test takes its turn with one kind of catalog.
+
+What the catalogs do with it is tested with both, in tests/catalog/operations.
+"""
+
 DIRECTORY_MODULES = {"test_bombs_and_depths"}
 """Modules that take minutes on a server, and do not depend on the catalog."""
 
@@ -40,6 +55,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _redundant(items: Iterable[pytest.Function]) -> Iterator[pytest.Function]:
     tests: dict[tuple[Path, str], dict[object, Variants]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for item in items:
+        if item.path.stem in WORK_MODULES and hasattr(item, "callspec") and "catalogs" in item.callspec.params:
+            if item.callspec.params["catalogs"] != CATALOGS[zlib.crc32(item.originalname.encode()) % 2]:
+                yield item
+            continue
         pair, row = _pair_and_row(item)
         if pair is not None:
             tests[item.path, item.originalname][row][pair].append(item)

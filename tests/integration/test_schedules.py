@@ -218,6 +218,28 @@ def test_schedules_are_read_twice_a_minute_and_when_a_time_has_come(
     catalog.close()
 
 
+@pytest.mark.sqlite
+@pytest.mark.parametrize("hours", [-1, 1], ids=["an hour back", "an hour forward"])
+def test_when_the_clock_jumps_no_time_runs_twice_and_none_is_the_last(
+    hours: int, mgmt: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(mgmt, "upload", "clip", days_ago=0, cron="*/10 * * * *")
+    catalog = open_catalog(mgmt.records.url)
+    now, passed = catalog.schedules.get("nightly").created_at, 1000.0
+    monkeypatch.setattr(timetable, "clock", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: passed)
+    tend, ran = Timetable(catalog, request, lambda _: None), []
+    for minutes in range(0, 150, 5):
+        tend()
+        ran.append(mgmt.records.rows("SELECT count(*) FROM operations")[0][0])
+        now, passed = now + timedelta(minutes=5) + timedelta(hours=hours if minutes == 45 else 0), passed + 300
+    catalog.close()
+    times = [each["command_args"]["schedule"]["time"] for each in operations(mgmt)]
+    assert times == sorted(set(times))
+    assert 0 < ran[9] < ran[-1]
+    assert len(times) >= (150 - max(0, -60 * hours)) // 10 - 1
+
+
 def test_a_skipped_operation_is_not_a_job(mgmt: Program) -> None:
     add(mgmt, "upload", "clip")
     catalog = open_catalog(mgmt.records.url)

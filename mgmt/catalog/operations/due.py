@@ -1,11 +1,14 @@
-"""Which jobs a worker may run: their time has come, and what they wait for has succeeded."""
+"""Which jobs a worker may run: their time has come, and what they wait for has succeeded.
+
+The clock of the database decides, which all machines share: their own may differ.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 
-from mgmt.catalog.records.base import now
+from mgmt.catalog.db.conditions import clock
 from mgmt.catalog.records.enums import LIVE, Status
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
 from mgmt.catalog.records.operations import operations
@@ -38,7 +41,7 @@ def free_jobs(wanted: Wanted) -> Select[JobRecord]:
         select(JobRecord)
         .join(operations, operations.c.operation_id == JobRecord.operation_id)
         .where(_may_run(wanted), JobRecord.taken_by.is_(None), operations.c.status == Status.PENDING)
-        .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now()))
+        .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= clock()))
         .order_by(operations.c.seq)
     )
 
@@ -49,17 +52,19 @@ def jobs_left(wanted: Wanted) -> Select[str | None, str | None]:
         select(JobRecord.taken_by, operations.c.owner)
         .join(operations, operations.c.operation_id == JobRecord.operation_id)
         .where(_may_run(wanted), operations.c.status.in_(LIVE))
-        .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now(), JobRecord.attempt > 1))
+        .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= clock(), JobRecord.attempt > 1))
     )
 
 
-def begun_jobs(wanted: Wanted) -> Select[str, str | None, str | None]:
-    """Jobs that somebody has taken or begun."""
+def begun_jobs(wanted: Wanted) -> Select[str, str, str | None, str | None, str | None]:
+    """Jobs that somebody has taken or begun, of which batch, and by whom."""
     return (
-        select(JobRecord.operation_id, JobRecord.taken_by, operations.c.owner)
+        select(
+            JobRecord.operation_id, JobRecord.command, operations.c.parent_id, JobRecord.taken_by, operations.c.owner
+        )
         .join(operations, operations.c.operation_id == JobRecord.operation_id)
         .where(served_by(wanted), operations.c.status.in_(LIVE))
-        .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= now()))
+        .where(or_(JobRecord.not_before.is_(None), JobRecord.not_before <= clock()))
         .where(or_(JobRecord.taken_by.is_not(None), operations.c.status == Status.RUNNING))
         .order_by(operations.c.seq)
     )

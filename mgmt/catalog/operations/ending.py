@@ -6,12 +6,13 @@ All of it is part of the transaction that ends the operation.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, exists, func, inspect, select, update
 from sqlalchemy.orm import Session
 
 import mgmt
+from mgmt.catalog.db.conditions import clock
 from mgmt.catalog.operations.job_table import concerns_queue
 from mgmt.catalog.operations.sources import end_sources
 from mgmt.catalog.records.base import now
@@ -84,6 +85,11 @@ def backoff(job: JobRecord) -> timedelta:
     longest = timedelta(days=1)
     seconds = max(0, job.backoff_seconds) * 2 ** max(0, min(job.attempt - 1, 16))
     return timedelta(seconds=min(seconds, longest.total_seconds()))
+
+
+def next_time(session: Session, job: JobRecord) -> datetime:
+    """When the attempt after the current one may begin, by the clock of the database."""
+    return session.execute(select(clock())).scalar_one() + backoff(job)
 
 
 def statuses_of_children(session: Session, operation_id: str) -> dict[Status, int]:
@@ -188,7 +194,7 @@ def _next_attempt(session: Session, operation: OperationRecord, job: JobRecord) 
             queue=job.queue,
             host=job.host,
             store=job.store,
-            not_before=now() + backoff(job),
+            not_before=next_time(session, job),
             attempt=job.attempt + 1,
             attempts=job.attempts,
             backoff_seconds=job.backoff_seconds,
@@ -230,9 +236,10 @@ def _ended_batch(session: Session, operation_id: str) -> OperationRecord | None:
     # Two that end at the same time must not each take the other for running.
     if session.scalar(query.with_for_update().execution_options(populate_existing=True)) is None:
         return None
-    counts = statuses_of_children(session, operation_id)
-    if any(counts.get(each) for each in LIVE):
+    live = select(operations.c.seq).where(operations.c.parent_id == operation_id, operations.c.status.in_(LIVE))
+    if session.scalar(live.limit(1)) is not None:  # each end asks, and to count them all takes long
         return None
+    counts = statuses_of_children(session, operation_id)
     total, done = sum(counts.values()), counts.get(Status.SUCCESS, 0)
     undone = total - done
     status = Status.SUCCESS if not undone else Status.PARTIAL if done else Status.FAILED

@@ -67,6 +67,11 @@ def may_be_alive(operation: OperationRecord) -> bool:
     return operation.owner is not None and Owner.parse(operation.owner).may_be_alive()
 
 
+def is_dead(owner: str | None) -> bool:
+    """Whether the process is gone. One that cannot be examined is not."""
+    return owner is None or Owner.parse(owner).liveness() is Liveness.DEAD
+
+
 def taken(operation_id: str, owner: Owner) -> BusyError:
     """The error for a requested operation that another process has taken and not begun."""
     next_step = "mgmt queue"

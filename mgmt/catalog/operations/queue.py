@@ -4,7 +4,7 @@ An operation that is requested is `pending`, and has a job until it ends. Whethe
 catalog alone: its time has come, everything it waits for has succeeded, and no live worker has taken it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, or_, select, update
@@ -12,22 +12,20 @@ from sqlalchemy.orm import Session
 
 import mgmt
 from mgmt.catalog.db.conditions import starting
-from mgmt.catalog.db.database import Database
-from mgmt.catalog.operations.due import Wanted, begun_jobs, free_jobs, jobs_left
+from mgmt.catalog.operations.due import Wanted, free_jobs
 from mgmt.catalog.operations.ending import (
-    backoff,
     dependants,
     end_batch,
     end_unrun,
     remove_job,
     statuses_of_children,
 )
-from mgmt.catalog.operations.ownership import may_be_alive, taken
-from mgmt.catalog.records.base import now
+from mgmt.catalog.operations.ownership import is_dead, may_be_alive
+from mgmt.catalog.operations.taking import Taking
 from mgmt.catalog.records.enums import LIVE, Status
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
 from mgmt.catalog.records.operations import OperationRecord, operations
-from mgmt.catalog.records.process import Liveness, Owner, current_user, this_host
+from mgmt.catalog.records.process import Owner, current_user, this_host
 from mgmt.errors import MgmtError, NotFoundError, RefusedError
 
 
@@ -39,11 +37,8 @@ class NewJob(NamedTuple):
     after: Sequence[str] = ()
 
 
-class Queue:
+class Queue(Taking):
     """Requested operations. Every change is part of the caller's transaction, if there is one."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def add(self, requested: Sequence[NewJob]) -> None:
         """Record operations as pending, each with its job and what that waits for: all of them, or none.
@@ -70,111 +65,6 @@ class Queue:
                 for after in dict.fromkeys(each.after)
                 if after in to_come
             )
-
-    def take(self, wanted: Wanted, *, most: Callable[[str], int] = lambda _: 1) -> list[JobRecord]:
-        """Take the next job that may run, for this process; with it others of its batch, if `most` of its command is
-        more than 1. Empty if there is none.
-        """
-        free = free_jobs(wanted)
-        with self._database.reading() as session:
-            if session.scalar(free.limit(1)) is None:
-                return []
-        with self._database.transaction() as session:
-            if wanted.per_store is not None:  # two workers must not both find the last place free
-                self._database.advisory_lock("mgmt jobs of a store")
-            locked = free.with_for_update(of=JobRecord, skip_locked=True)
-            first = session.scalar(locked.limit(1).execution_options(populate_existing=True))
-            if first is None:
-                return []
-            found = [first]
-            batch = session.scalar(
-                select(operations.c.parent_id).where(operations.c.operation_id == first.operation_id)
-            )
-            if batch is not None and (count := most(first.command)) > 1:
-                same = locked.where(operations.c.parent_id == batch, JobRecord.command == first.command)
-                found = list(session.scalars(same.limit(count).execution_options(populate_existing=True)))
-            for job in found:
-                job.taken_by = str(Owner.current())
-            return found
-
-    def take_abandoned(self, wanted: Wanted) -> JobRecord | None:
-        """Take a job whose worker has died on this machine, together with the process that ran it."""
-        self._forget_dead(wanted)
-        with self._database.reading() as session:
-            candidates = session.execute(begun_jobs(wanted)).all()
-        for operation_id, taken_by, owner in candidates:
-            if not (_is_dead(taken_by) and _is_dead(owner)):
-                continue
-            with self._database.transaction() as session:
-                if self._swap_taker(operation_id, taken_by, str(Owner.current())):
-                    return session.get(JobRecord, operation_id, populate_existing=True)
-        return None
-
-    def _forget_dead(self, wanted: Wanted) -> None:
-        """Let no worker that has died on this machine, whatever its queue, count for the limit of a store."""
-        if wanted.per_store is None:
-            return
-        with self._database.reading() as session:
-            query = (
-                select(JobRecord.taken_by, operations.c.owner, JobRecord.operation_id)
-                .join(operations, operations.c.operation_id == JobRecord.operation_id)
-                .where(JobRecord.taken_by.is_not(None), JobRecord.store.is_not(None))
-            )
-            taken = session.execute(query).all()
-        for taken_by, owner, operation_id in taken:
-            if _is_dead(taken_by) and _is_dead(owner):
-                self._swap_taker(operation_id, taken_by, None)
-
-    def _swap_taker(self, operation_id: str, before: str | None, after: str | None) -> bool:
-        """Compare and swap who has taken a job."""
-        with self._database.transaction() as session:
-            swapped: Any = session.execute(
-                update(JobRecord)
-                .where(JobRecord.operation_id == operation_id)
-                .where(JobRecord.taken_by.is_not_distinct_from(before))
-                .values(taken_by=after)
-                .execution_options(synchronize_session=False)
-            )
-            return bool(swapped.rowcount)
-
-    def take_one(self, operation_id: str, *, worker: str | None) -> JobRecord | None:
-        """Take this job for this process, or let it be if `worker` has taken it, on whose behalf this one runs.
-
-        None if it has ended or fanned out. Raises BusyError if a process that may be alive has taken it.
-        """
-        me = str(Owner.current())
-        with self._database.transaction() as session:
-            query = select(JobRecord).where(JobRecord.operation_id == operation_id, ~JobRecord.fanned_out)
-            job = session.scalar(query.with_for_update().execution_options(populate_existing=True))
-            if job is None or (job.taken_by is not None and job.taken_by in (worker, me)):
-                return job
-            if not _is_dead(job.taken_by):
-                raise taken(operation_id, Owner.parse(str(job.taken_by)))
-            job.taken_by = me
-            return job
-
-    def give_back(self, operation_id: str, message: str, *, counts: bool, worker: str | None = None) -> None:
-        """The process that ran a job has ended and its operation has not: the job waits for its next attempt.
-
-        With `counts` this one was an attempt. If it was the last, an operation that has not begun fails with `message`;
-        one that has begun is left to `mgmt recover`, as any interrupted one. A `worker` gives back only what it has
-        taken and nobody has given back since.
-        """
-        with self._database.transaction() as session:
-            job = session.get(JobRecord, operation_id, populate_existing=True)
-            if job is None or job.fanned_out or (worker is not None and job.taken_by != worker):
-                return
-            job.taken_by = None
-            operation = session.get(OperationRecord, operation_id, populate_existing=True)
-            if operation is None or not _is_dead(operation.owner):
-                return  # somebody else runs it
-            if counts and job.attempt >= job.attempts and operation.status == Status.RUNNING:
-                remove_job(session, operation_id)
-            elif counts and job.attempt >= job.attempts:
-                end_unrun(session, operation_id, Status.FAILED, message)
-            elif counts:
-                job.not_before = now() + backoff(job)
-                job.attempt += 1
 
     def begun_fan_out(self, operation_id: str) -> set[tuple[str, ...]]:
         """The targets of a batch that have operations already, by names and members: its fan-out was interrupted."""
@@ -250,7 +140,7 @@ class Queue:
                 operation = session.get(OperationRecord, each, populate_existing=True)
                 if operation is None or operation.status not in LIVE:
                     continue  # it has ended with another one
-                if operation.status == Status.RUNNING and _is_dead(operation.owner):
+                if operation.status == Status.RUNNING and is_dead(operation.owner):
                     remove_job(session, each)
                     for dependant in dependants(session, each):
                         end_unrun(session, dependant, Status.CANCELLED, f"cancelled by {by}")
@@ -266,16 +156,6 @@ class Queue:
         """The jobs that may run now and that nobody has taken, in the order in which they will be."""
         with self._database.reading() as session:
             return list(session.scalars(free_jobs(wanted)))
-
-    def has_more(self, wanted: Wanted) -> bool:
-        """Whether there is a job for this machine to run, now or at its next attempt.
-
-        Not one that waits for another operation or for a place of its store, or that somebody else has taken and may be
-        running.
-        """
-        self._forget_dead(wanted)
-        with self._database.reading() as session:
-            return any(_is_dead(taken_by) and _is_dead(owner) for taken_by, owner in session.execute(jobs_left(wanted)))
 
     def release(self, operation_ids: Sequence[str]) -> int:
         """Let held jobs run; all of them if none are named. Returns how many there were."""
@@ -333,11 +213,6 @@ class Queue:
             )
             return [(job, operation) for job, operation in session.execute(query)]
 
-    def job(self, operation_id: str) -> JobRecord | None:
-        """The job of an operation; None if it has none, or has ended."""
-        with self._database.reading() as session:
-            return session.get(JobRecord, operation_id, populate_existing=True)
-
     def waits_for(self, operation_ids: Sequence[str]) -> dict[str, list[str]]:
         """The operations that each of these waits for, in the order in which they were requested."""
         found: dict[str, list[str]] = {}
@@ -389,8 +264,3 @@ def _is(operation_id: str) -> ColumnElement[bool]:
 def _is_seen(owner: str | None) -> bool:
     """Whether the process is alive, or exists on this host but cannot be examined."""
     return owner is not None and Owner.parse(owner).may_be_alive()
-
-
-def _is_dead(owner: str | None) -> bool:
-    """Whether the process is gone. One that cannot be examined is not."""
-    return owner is None or Owner.parse(owner).liveness() is Liveness.DEAD

@@ -14,7 +14,6 @@ import pytest
 from sqlalchemy import update
 
 from mgmt.catalog import (
-    BatchRecord,
     Catalog,
     DependencyRecord,
     JobRecord,
@@ -169,8 +168,7 @@ def test_a_worker_that_died_has_no_place_of_a_store(requests: Requests) -> None:
     assert requests.take(limited) == last.operation_id
     assert not requests.catalog.queue.has_more(limited)
     abandoned = requests.catalog.queue.take_abandoned(Wanted(["gone"], per_store=1))
-    assert abandoned is not None
-    assert abandoned.operation_id == begun.operation_id
+    assert [each.operation_id for each in abandoned] == [begun.operation_id]
 
 
 @pytest.mark.parametrize("is_begun", [False, True])
@@ -182,7 +180,7 @@ def test_a_place_is_kept_while_its_process_may_live(is_begun: bool, requests: Re
         if is_begun:
             operation = session.get_one(OperationRecord, taken.operation_id)
             operation.status, operation.owner = Status.RUNNING, str(Owner.current())
-    assert requests.catalog.queue.take_abandoned(limited) is None
+    assert requests.catalog.queue.take_abandoned(limited) == []
     assert (requests.take(limited), requests.catalog.queue.has_more(limited)) == (None, False)
 
 
@@ -288,9 +286,10 @@ def test_a_worker_that_died_leaves_its_job_to_the_next(requests: Requests, url: 
     assert requests.catalog.journal.interrupted() == []
     assert requests.take() is None
     abandoned = requests.catalog.queue.take_abandoned(ANYTHING)
-    assert abandoned is not None
-    assert (abandoned.operation_id, abandoned.taken_by) == (operation.operation_id, str(Owner.current()))
-    assert Requests(reopen()).catalog.queue.take_abandoned(ANYTHING) is None
+    assert [(each.operation_id, each.taken_by) for each in abandoned] == [
+        (operation.operation_id, str(Owner.current()))
+    ]
+    assert Requests(reopen()).catalog.queue.take_abandoned(ANYTHING) == []
     requests.catalog.journal.run_requested(operation.operation_id)
     with requests.catalog.journal.record(UploadRecord(target_path="/films/a"), claim="/films/a") as again:
         assert again.operation_id == operation.operation_id
@@ -302,7 +301,7 @@ def test_a_worker_that_died_leaves_its_job_to_the_next(requests: Requests, url: 
 )
 def test_a_job_is_not_abandoned_while_its_worker_may_live(owner: str, requests: Requests) -> None:
     requests.add(taken_by=owner)
-    assert requests.catalog.queue.take_abandoned(ANYTHING) is None
+    assert requests.catalog.queue.take_abandoned(ANYTHING) == []
 
 
 def test_a_job_is_given_back_with_a_wait_before_its_next_attempt(requests: Requests) -> None:
@@ -437,7 +436,7 @@ def test_what_a_container_that_is_gone_has_taken_is_released(requests: Requests)
     with requests.catalog.database.transaction() as session:
         operation = session.get_one(OperationRecord, running.operation_id)
         operation.status, operation.owner = Status.RUNNING, str(Owner.current())
-    assert requests.catalog.queue.take_abandoned(ANYTHING) is None
+    assert requests.catalog.queue.take_abandoned(ANYTHING) == []
     with pytest.raises(BusyError, match="was taken by process 7") as caught:
         requests.catalog.queue.take_one(gone.operation_id, worker=None)
     assert f"mgmt recover --host {this_host()}" in str(caught.value.next_step)
@@ -483,17 +482,5 @@ def test_a_job_of_an_operation_that_has_ended_is_no_work(requests: Requests) -> 
     with requests.catalog.database.transaction() as session:
         session.add(JobRecord(operation_id=operation.operation_id, command="upload", queue="any"))
     assert requests.take() is None
-    assert requests.catalog.queue.take_abandoned(ANYTHING) is None
+    assert requests.catalog.queue.take_abandoned(ANYTHING) == []
     assert not requests.catalog.queue.has_more(ANYTHING)
-
-
-def test_a_batch_can_be_taken_in_pieces(requests: Requests) -> None:
-    _, made = requests.batch(5)
-    other = requests.add(BatchRecord(target_path="another"))
-    ids = [each.operation_id for each in made]
-    found = requests.catalog.queue.take(ANYTHING, most=lambda _: 3)
-    assert [each.operation_id for each in found] == ids[:3]
-    found = requests.catalog.queue.take(ANYTHING, most=lambda _: 3)
-    assert [each.operation_id for each in found] == ids[3:]
-    found = requests.catalog.queue.take(ANYTHING, most=lambda _: 3)
-    assert [each.operation_id for each in found] == [other.operation_id]
