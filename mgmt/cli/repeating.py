@@ -43,13 +43,14 @@ def to_run_here(app: App, commands: "Sequence[Repeat]") -> "list[Repeat]":
 def run_all(ctx: click.Context, commands: "Sequence[Repeat]") -> None:
     """Run `commands` one after the other, as the command line would. Raises the error that stands for all of them."""
     errors: list[MgmtError] = []
-    for each in commands:
-        try:
-            _run(ctx, each)
-        except MgmtError as exc:
-            if len(commands) == 1:
-                raise
-            errors.append(exc)
+    with ctx.obj.render.one_document():
+        for each in commands:
+            try:
+                _run(ctx, each)
+            except MgmtError as exc:
+                if len(commands) == 1:
+                    raise
+                errors.append(exc)
     if len(errors) == len(commands) and len({each.exit_status for each in errors}) == 1:
         raise errors[0]
     if errors:
