@@ -219,9 +219,12 @@ def _wait_for(session: Session, before: str, following: str) -> None:
         seen.add(dependant)
         waiting += dependants(session, dependant)
         operation = session.get(OperationRecord, dependant, populate_existing=True)
-        if operation is not None and before in (operation.command_args.get("names") or ()):
-            names = [following if each == before else each for each in operation.command_args["names"]]
-            operation.command_args = {**operation.command_args, "names": names}
+        if operation is None:
+            continue
+        for name in ("names", "after"):
+            if before in (operation.command_args.get(name) or ()):
+                meant = [following if each == before else each for each in operation.command_args[name]]
+                operation.command_args = {**operation.command_args, name: meant}
 
 
 def _ended_batch(session: Session, operation_id: str) -> OperationRecord | None:
