@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.operations.ending import End
     from mgmt.catalog.operations.heartbeat import Advance
     from mgmt.catalog.operations.journal import Journal
+    from mgmt.catalog.operations.moving import Stranded, move_from, stranded
     from mgmt.catalog.operations.outbox import SILENCE, Outbox
     from mgmt.catalog.operations.queue import NewJob, Queue, target_of
     from mgmt.catalog.operations.schedules import Schedules
@@ -105,6 +106,7 @@ __all__ = [
     "SearchRecord",
     "Status",
     "StatusRecord",
+    "Stranded",
     "Tampering",
     "UndoRecord",
     "UploadRecord",
@@ -113,7 +115,9 @@ __all__ = [
     "Wanted",
     "archive_keys",
     "host_queue",
+    "move_from",
     "open_catalog",
+    "stranded",
     "target_of",
     "this_host",
 ]
@@ -135,6 +139,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "operations.ending": ("End",),
     "operations.heartbeat": ("Advance",),
     "operations.journal": ("Journal",),
+    "operations.moving": ("Stranded", "move_from", "stranded"),
     "operations.outbox": ("SILENCE", "Outbox"),
     "operations.queue": ("NewJob", "Queue", "target_of"),
     "operations.schedules": ("Schedules",),

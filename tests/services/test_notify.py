@@ -335,7 +335,7 @@ def test_the_place_of_a_bug_is_logged_and_no_secret(
 ) -> None:
     def broken(rule: Rule, _message: OutboxRecord, _seconds: float) -> None:
         try:
-            {}[rule.target]
+            dict[object, str]()[rule.target]
         except KeyError as exc:
             raise ValueError(f"wrong: {rule.target}") from exc
 
