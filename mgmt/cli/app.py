@@ -137,9 +137,11 @@ class App:
         from mgmt.services.steps.context import Context
 
         if (requested := self.requested) is None:
-            from mgmt.services.steps.request_arguments import ARCHIVES
+            arguments = dict(command_args or {})
+            if self.meant:
+                from mgmt.services.steps.request_arguments import ARCHIVES
 
-            arguments = {**(command_args or {}), **({ARCHIVES: dict(self.meant)} if self.meant else {})}
+                arguments[ARCHIVES] = dict(self.meant)
             return Context(self.store, self.catalog, self.progress, arguments, repeats=self.repeats)
         fan_out = requested.fan_out
         batch = None if fan_out is None else fan_out.batch.operation_id
