@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.operations.outbox import SILENCE, Outbox
     from mgmt.catalog.operations.queue import NewJob, Queue, target_of
     from mgmt.catalog.operations.schedules import Schedules
+    from mgmt.catalog.operations.waiting import waited_for
     from mgmt.catalog.records.endpoint import EndpointRecord
     from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
     from mgmt.catalog.records.files import FileRecord
@@ -120,6 +121,7 @@ __all__ = [
     "stranded",
     "target_of",
     "this_host",
+    "waited_for",
 ]
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -143,6 +145,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "operations.outbox": ("SILENCE", "Outbox"),
     "operations.queue": ("NewJob", "Queue", "target_of"),
     "operations.schedules": ("Schedules",),
+    "operations.waiting": ("waited_for",),
     "records.endpoint": ("EndpointRecord",),
     "records.enums": ("FileStatus", "Location", "Place", "Role", "Scope", "Status"),
     "records.files": ("FileRecord",),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from mgmt.catalog import HEAD, Catalog
 from mgmt.catalog.audit import export as exports
 from mgmt.catalog.audit import import_history as imports
-from mgmt.catalog.operations.ending import settle
+from mgmt.catalog.operations.waiting import settle
 from mgmt.catalog.schema import backup as copies
 from mgmt.catalog.schema import roles
 from mgmt.errors import CatalogError, ReadOnlyCatalogError

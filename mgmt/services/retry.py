@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from mgmt.catalog import BatchRecord, Catalog, OperationRecord, Status
+from mgmt.catalog import BatchRecord, Catalog, OperationRecord, Status, waited_for
 from mgmt.errors import RefusedError
 from mgmt.services.steps.chains import Chains, done_since, in_order
 from mgmt.services.steps.removals import repeat_removal
@@ -157,7 +157,7 @@ class _Retry:
             for part, batch in self._parts(operation):
                 parts.setdefault(part.operation_id, (part, batch))
         ids = [attempt for part, _ in parts.values() for attempt in self._chains.note_attempts(part)]
-        waiting = self.catalog.metadata.waited_for([*ids, *(each.operation_id for each in operations)])
+        waiting = waited_for(self.catalog.database, [*ids, *(each.operation_id for each in operations)])
         together_with = [each for each in waiting if each.operation_id not in parts]
         for each in in_order(self._chains.take_followers([*(part for part, _ in parts.values()), *together_with])):
             _, batch = parts.get(each.operation_id, (each, None))

@@ -1,11 +1,10 @@
 """Lookups of the services: archives by any name, copies of a content, and what an operation has left behind."""
 
 import os
-from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import aliased
 
 from mgmt.catalog.db.conditions import named
@@ -16,9 +15,6 @@ from mgmt.catalog.records.maintenance import FreeRecord, IgnoreRecord, UndoRecor
 from mgmt.catalog.records.operations import OperationRecord
 from mgmt.catalog.records.transfers import UploadRecord
 from mgmt.errors import NotFoundError
-
-_AT_ONCE = 500
-"""Ids in one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,31 +90,6 @@ class Lookups:
         query = select(OperationRecord).where(OperationRecord.retry_of == operation_id)
         with self._database.reading() as session:
             return list(session.scalars(query.order_by(OperationRecord.seq.desc())))
-
-    def waited_for(self, operation_ids: Collection[str]) -> list[OperationRecord]:
-        """Operations that waited for one of these, directly or not, and were cancelled with it; the oldest first."""
-        query = (
-            select(OperationRecord.operation_id, OperationRecord.command_args)
-            .where(OperationRecord.status == Status.CANCELLED, OperationRecord.error_message.like("cancelled: %"))
-            .where(cast(OperationRecord.command_args, Text).like('%"after"%'))
-            .order_by(OperationRecord.seq)
-        )
-        found: list[OperationRecord] = []
-        with self._database.reading() as session:
-            waiting: dict[str, list[str]] = {}
-            for operation_id, arguments in session.execute(query):
-                for after in (arguments or {}).get("after") or ():
-                    waiting.setdefault(str(after), []).append(operation_id)
-            ids, left = set[str](), deque(operation_ids)
-            while left:
-                new = [each for each in waiting.get(left.popleft(), ()) if each not in ids]
-                ids.update(new)
-                left.extend(new)
-            wanted = sorted(ids - set(operation_ids))
-            for start in range(0, len(wanted), _AT_ONCE):
-                some = OperationRecord.operation_id.in_(wanted[start : start + _AT_ONCE])
-                found += session.scalars(select(OperationRecord).where(some))
-        return sorted(found, key=lambda each: each.seq)
 
     def completed_folders(self, host: str) -> list[str]:
         """The folders on `host` that hold, or held, completed copies."""

@@ -79,32 +79,6 @@ def end_batch(session: Session, operation_id: str) -> None:
         note_end(session, operation, retryable=False)
 
 
-def settle(session: Session) -> None:
-    """Operations have ended in another catalog: end, within this transaction, what ends with them here.
-
-    What waits for one that did not succeed waits for its next attempt, or is cancelled. A batch ends with its last one.
-    """
-    found = select(operations.c.operation_id, operations.c.operation_type, operations.c.status)
-    waited_for = exists().where(DependencyRecord.after_id == operations.c.operation_id)
-    undone = found.where(operations.c.status.not_in([*LIVE, Status.SUCCESS]), waited_for)
-    for operation_id, kind, status in session.execute(undone).all():
-        following = operation_id
-        again = found.order_by(operations.c.seq.desc()).limit(1)
-        while (newest := session.execute(again.where(operations.c.retry_of == following)).first()) is not None:
-            following = newest.operation_id
-            if newest.status in (*LIVE, Status.SUCCESS):
-                _wait_for(session, operation_id, following)
-                break
-        else:
-            for each in dependants(session, operation_id):
-                end_unrun(
-                    session, each, Status.CANCELLED, f"cancelled: {kind} {operation_id} ended as {Status(status)}"
-                )
-    session.flush()
-    for each in session.scalars(select(JobRecord.operation_id).where(JobRecord.fanned_out)).all():
-        end_batch(session, each)
-
-
 def backoff(job: JobRecord) -> timedelta:
     """How long to wait after the current attempt: a day at most, whatever the catalog says."""
     longest = timedelta(days=1)
@@ -158,7 +132,7 @@ def _consequences(
     if operation.status != Status.SUCCESS:
         reason = f"cancelled: {operation.operation_type} {operation.operation_id} ended as {operation.status}"
         if following is not None:
-            _wait_for(session, operation.operation_id, following.operation_id)
+            wait_for(session, operation.operation_id, following.operation_id)
         else:
             parts = _lock_parts(session, operation.operation_id) if job is not None and not job.fanned_out else []
             for each in (*dependants(session, operation.operation_id), *parts):
@@ -226,7 +200,7 @@ def _next_attempt(session: Session, operation: OperationRecord, job: JobRecord) 
     return again
 
 
-def _wait_for(session: Session, before: str, following: str) -> None:
+def wait_for(session: Session, before: str, following: str) -> None:
     """Let what waits for `before` wait for the `following` attempt.
 
     All that is to work on its result, and waits for it directly or not, works on that of the attempt.
