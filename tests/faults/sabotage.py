@@ -149,7 +149,8 @@ SABOTAGES = (
     Sabotage(
         "start the work before the intent is on disk",
         "mgmt/catalog/operations/journal.py",
-        "            with self._closing(begun, taken_up=begun is not operation):\n                yield begun\n",
+        "            with self._closing(begun, taken_up=begun is not operation):\n"
+        "                for tell in self.at_begin:\n                    tell(begun)\n                yield begun\n",
         "            yield begun\n",
         (
             "tests/catalog/operations/test_journal.py::test_an_operation_is_recorded_before_the_work_and_closed_after_it",
