@@ -94,10 +94,25 @@ def test_members_of_a_batch_that_died_are_all_retried(mgmt: Program) -> None:
     assert sorted(each.name for each in (mgmt.work / "back").iterdir()) == ["a", "b", "c"]
 
 
+def test_another_batch_of_as_many_targets_is_not_the_same(mgmt: Program) -> None:
+    write(mgmt, "a", "b", "c", "d")
+    (batch,) = requested(mgmt, "upload", "a", "b", "--later")
+    mgmt.ok("cancel", batch)
+    requested(mgmt, "upload", "c", "d", "--later")
+    mgmt.ok("worker", "--until-empty")
+    mgmt.ok("retry", batch)
+    assert len(archives(mgmt)) == 4
+
+
 def test_a_target_that_was_retried_by_itself_is_not_retried_again(mgmt: Program) -> None:
     write(mgmt, "a", "b")
     (batch,) = requested(mgmt, "upload", "a", "b", "--later")
+    mgmt.ok("run", batch)
+    first, second = sorted(operations(mgmt, "upload"), key=lambda each: str(each["target_path"]))
     mgmt.ok("cancel", batch)
+    mgmt.ok("retry", first["operation_id"])
+    (plan,) = mgmt.json("retry", batch, "-n")
+    assert second["operation_id"] in plan["repeats"]
     mgmt.ok("retry", batch)
     assert archives(mgmt) == ["a.tar.gz", "b.tar.gz"]
     assert mgmt.json("retry", batch, "-n") == []

@@ -36,6 +36,8 @@ def done_since(operation: OperationRecord, catalog: Catalog) -> Done | None:
     ):
         same = (each.target_path, each.host) == (operation.target_path, operation.host)
         same = same and getattr(each, "member", None) == getattr(operation, "member", None)
+        if isinstance(operation, BatchRecord):  # whose target says little more than how many it has
+            same = same and each.command_args == operation.command_args
         if same and each.seq > operation.seq and each.status == Status.SUCCESS:
             why = f"{what} is not retried: {each.operation_id} has succeeded since, with the same target"
             return Done(why)
@@ -131,9 +133,9 @@ class Chains:
         """
         found: list[str] = []
         for each in (self._attempt_of.get(each, each) for each in _waited_for(operation)):
-            if each in self._repeated - self._impossible:
-                found.append(each)
-            if each in (self._repeated | self._elsewhere.keys()) - self._impossible:
+            is_possible = each not in self._impossible
+            if is_possible and (each in self._repeated or each in self._elsewhere):
+                found += [each] if each in self._repeated else []
                 found += self._elsewhere.get(each, ())
                 continue
             other = self.catalog.metadata.get_operation(each)
