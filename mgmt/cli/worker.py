@@ -116,9 +116,19 @@ def work(app: App, wanted: "Wanted", slots: int | None, *, until_empty: bool, te
         deliveries.finish()
     if not until_empty:
         return
-    undone += _undone_besides(undone, fanned_out, app.catalog)
-    if left := [each for each in undone if not has_been_done_since(each, app.catalog)]:
+    left = [each for each in undone if not has_been_done_since(each, app.catalog)]
+    left += _undone_besides(left, fanned_out, app.catalog)
+    if left:
         raise PartialError(f"{len(left)} operations were not done", next_step="mgmt log --status failed")
+
+
+def _deliveries(app: App) -> "Deliveries | None":
+    """What delivers notifications, if there are rules."""
+    if not app.rules:
+        return None
+    from mgmt.services.steps.delivery import Deliveries
+
+    return Deliveries(app.catalog, app.rules)
 
 
 def _undone_besides(undone: Sequence[str], batches: Sequence[str], catalog: "Catalog") -> list[str]:
@@ -132,15 +142,6 @@ def _undone_besides(undone: Sequence[str], batches: Sequence[str], catalog: "Cat
         return bool(counts.get(Status.FAILED) or counts.get(Status.PARTIAL))
 
     return [each for each in batches if each not in told and has_failed(each)]
-
-
-def _deliveries(app: App) -> "Deliveries | None":
-    """What delivers notifications, if there are rules."""
-    if not app.rules:
-        return None
-    from mgmt.services.steps.delivery import Deliveries
-
-    return Deliveries(app.catalog, app.rules)
 
 
 def _sentence(event: "WorkEvent") -> str:
