@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from mgmt.catalog.operations.ending import End
     from mgmt.catalog.operations.heartbeat import Advance
     from mgmt.catalog.operations.journal import Journal
+    from mgmt.catalog.operations.moving import Stranded, move_from, stranded
     from mgmt.catalog.operations.outbox import SILENCE, Outbox
     from mgmt.catalog.operations.queue import NewJob, Queue, target_of
     from mgmt.catalog.operations.schedules import Schedules
+    from mgmt.catalog.operations.waiting import waited_for
     from mgmt.catalog.records.endpoint import EndpointRecord
     from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
     from mgmt.catalog.records.files import FileRecord
@@ -105,6 +107,7 @@ __all__ = [
     "SearchRecord",
     "Status",
     "StatusRecord",
+    "Stranded",
     "Tampering",
     "UndoRecord",
     "UploadRecord",
@@ -113,9 +116,12 @@ __all__ = [
     "Wanted",
     "archive_keys",
     "host_queue",
+    "move_from",
     "open_catalog",
+    "stranded",
     "target_of",
     "this_host",
+    "waited_for",
 ]
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -135,9 +141,11 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "operations.ending": ("End",),
     "operations.heartbeat": ("Advance",),
     "operations.journal": ("Journal",),
+    "operations.moving": ("Stranded", "move_from", "stranded"),
     "operations.outbox": ("SILENCE", "Outbox"),
     "operations.queue": ("NewJob", "Queue", "target_of"),
     "operations.schedules": ("Schedules",),
+    "operations.waiting": ("waited_for",),
     "records.endpoint": ("EndpointRecord",),
     "records.enums": ("FileStatus", "Location", "Place", "Role", "Scope", "Status"),
     "records.files": ("FileRecord",),

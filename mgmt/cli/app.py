@@ -44,6 +44,8 @@ class App:
         """The requested operation that this command runs."""
         self.repeats: Mapping[str, str] = {}
         """The operation that each target of this command does again."""
+        self.meant: Mapping[str, str] = {}
+        """What tells the archive that a name to delete means from any other, where that is known already."""
         self.rules: Sequence[Rule] = ()
         """The notification rules of `settings`, once those are loaded."""
         self._notifications: Notifications | None = None
@@ -135,7 +137,12 @@ class App:
         from mgmt.services.steps.context import Context
 
         if (requested := self.requested) is None:
-            return Context(self.store, self.catalog, self.progress, command_args or {}, repeats=self.repeats)
+            arguments = dict(command_args or {})
+            if self.meant:
+                from mgmt.services.steps.request_arguments import ARCHIVES
+
+                arguments[ARCHIVES] = dict(self.meant)
+            return Context(self.store, self.catalog, self.progress, arguments, repeats=self.repeats)
         fan_out = requested.fan_out
         batch = None if fan_out is None else fan_out.batch.operation_id
         return Context(
@@ -149,9 +156,12 @@ class App:
             self._notifications.requested = requested
         self._begin_with(store=store)
 
-    def repeat(self, repeats: Mapping[str, str], **flags: str | None) -> None:
-        """Do the work of operations again from now on, with these settings instead of those that are set."""
-        self.repeats = repeats
+    def repeat(self, repeats: Mapping[str, str], meant: Mapping[str, str], **flags: str | None) -> None:
+        """Do the work of operations again from now on, with these settings instead of those that are set.
+
+        A name to delete that has a meaning in `meant` is refused if it means another archive.
+        """
+        self.repeats, self.meant = repeats, meant
         self._begin_with(**flags)
 
     def _begin_with(self, **flags: str | None) -> None:

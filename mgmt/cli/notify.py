@@ -79,3 +79,20 @@ def ls(app: App, limit: int, long: bool) -> None:
     found = listed(app.catalog, limit)
     app.render.many(found, MESSAGES, long=long, empty="no notifications")
     app.note_limit(len(found), limit)
+
+
+@command.command()
+@click.argument("messages", nargs=-1, metavar="[ID...]")
+@click.pass_obj
+def retry(app: App, messages: tuple[str, ...]) -> None:
+    """Send failed notifications again.
+
+    All of them, or those with an ID. Each is tried once more, by a worker or at the end of the next command.
+
+    \b
+    Example:
+      mgmt notify retry
+    """
+    from mgmt.services.notify import send_again
+
+    app.render.many(send_again(messages, app.catalog), MESSAGES, empty="no failed notifications")

@@ -7,7 +7,8 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -55,11 +56,27 @@ class Renderer:
         self.output = output
         self._quiet = quiet
         self._stdout = stdout or sys.stdout
+        self._document: list[object] | None = None
+        """What is to be printed as one list."""
 
     @property
     def for_people(self) -> bool:
         """Whether the output is a table, for a person to read."""
         return self.output == "table"
+
+    @contextmanager
+    def one_document(self) -> Iterator[None]:
+        """Print all results of the block as one list, where the output is one document: JSON and CSV."""
+        if self.output not in ("json", "csv"):
+            yield
+            return
+        document: list[object] = []
+        self._document = document
+        try:
+            yield
+        finally:  # what was done before an error is shown
+            self._document = None
+            self.many(document, ())
 
     def many(
         self,
@@ -73,6 +90,10 @@ class Renderer:
 
         It is not printed if the user wants no notes.
         """
+        if self._document is not None:
+            for item in items:
+                self._document.append(plain(item))
+            return
         match self.output:
             case "jsonl":
                 for item in items:
@@ -93,6 +114,9 @@ class Renderer:
 
     def one(self, item: object, *, long: bool = False) -> None:
         """Print one item with all of its fields."""
+        if self._document is not None:
+            self._document.append(plain(item))
+            return
         match self.output:
             case "json":
                 self._write(_dumps(plain(item), indent=2))

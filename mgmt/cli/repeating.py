@@ -17,39 +17,61 @@ from mgmt.words import shell_word
 if TYPE_CHECKING:
     from mgmt.services.steps.repeats import Repeat
 
-PLAN = (Column("COMMAND", "command_line", "long"), Column("REPEATS", "repeats", "long", leaves=1))
+PLAN = (
+    Column("COMMAND", "command_line", "long"),
+    Column("REPEATS", "repeats", "long", leaves=1),
+    Column("AFTER", "after", "long", leaves=2),
+)
 
 
 def to_run_here(app: App, commands: "Sequence[Repeat]") -> "list[Repeat]":
-    """Those of `commands` that nothing follows; a note names the others. Raises RefusedError if something follows all.
+    """Those of `commands` that nothing follows, and that follow nothing; a note names the others.
 
-    What follows waits for a requested operation, so only a request brings it back.
+    What follows waits for a requested operation, so only a request brings it back. Raises RefusedError if none is left.
     """
-    followed = [each for each in commands if each.then]
-    refused = [
-        RefusedError(
-            f"{each.command} {', '.join(each.names)} is followed by {', '.join(each.then)}, which only workers run",
-            next_step=f"mgmt retry --later {' '.join(sorted(set(each.repeats.values())))}",
-        )
-        for each in followed
-    ]
-    if refused and len(followed) == len(commands):
+    refused = [error for each in commands if (error := _in_order_only(each, commands)) is not None]
+    here = [each for each in commands if not each.after and not _followers(each, commands)]
+    if refused and not here:
         raise refused[0]
     for error in refused:
         app.progress.note(f"note: {error.message}: {error.next_step}")
-    return [each for each in commands if not each.then]
+    return here
+
+
+def _in_order_only(repeat: "Repeat", commands: "Sequence[Repeat]") -> RefusedError | None:
+    """Why workers alone can run `repeat`; None if nothing follows it, or if it follows another of `commands`."""
+    followers = _followers(repeat, commands)
+    repeated = {operation for each in commands for operation in each.repeats.values()}
+    if followers:
+        why = f"is followed by {', '.join(followers)}, which only workers run"
+    elif waits_for := [each for each in repeat.after if each not in repeated]:
+        why = f"waits for {', '.join(waits_for)}, as only workers do"
+    else:
+        return None
+    return RefusedError(
+        f"{repeat.command} {', '.join(repeat.names)} {why}",
+        next_step=f"mgmt retry --later {' '.join(sorted(set(repeat.repeats.values())))}",
+    )
+
+
+def _followers(repeat: "Repeat", commands: "Sequence[Repeat]") -> list[str]:
+    """The commands that follow `repeat`."""
+    own = {*repeat.repeats.values(), *(each for some in repeat.followed_by.values() for each in some)}
+    after = [" ".join([each.command, *each.names]) for each in commands if own.intersection(each.after)]
+    return [*repeat.then, *after]
 
 
 def run_all(ctx: click.Context, commands: "Sequence[Repeat]") -> None:
     """Run `commands` one after the other, as the command line would. Raises the error that stands for all of them."""
     errors: list[MgmtError] = []
-    for each in commands:
-        try:
-            _run(ctx, each)
-        except MgmtError as exc:
-            if len(commands) == 1:
-                raise
-            errors.append(exc)
+    with ctx.obj.render.one_document():
+        for each in commands:
+            try:
+                _run(ctx, each)
+            except MgmtError as exc:
+                if len(commands) == 1:
+                    raise
+                errors.append(exc)
     if len(errors) == len(commands) and len({each.exit_status for each in errors}) == 1:
         raise errors[0]
     if errors:
@@ -91,7 +113,7 @@ def request_all(ctx: click.Context, commands: "Sequence[Repeat]", when: dict[str
 
 def _run(ctx: click.Context, repeat: "Repeat") -> None:
     app: App = ctx.obj
-    app.repeat(repeat.repeats, store=repeat.store, completed_dir=repeat.completed_dir)
+    app.repeat(repeat.repeats, repeat.meant, store=repeat.store, completed_dir=repeat.completed_dir)
     with ExitStack() as stack:
         if repeat.folder is not None and (repeat.command != "verify" or os.path.isdir(repeat.folder)):
             try:
@@ -116,7 +138,9 @@ def _command(ctx: click.Context, repeat: "Repeat") -> click.Command:
 def _row(ctx: click.Context, repeat: "Repeat") -> dict[str, object]:
     words = words_for(_command(ctx, repeat), repeat.arguments, repeat.names)
     store = ["--store", repeat.store] if repeat.store is not None else []
-    line = " ".join(shell_word(each) for each in ["mgmt", *store, repeat.command, *words])
+    then = [f"--then={each}" for each in repeat.then]
+    line = " ".join(shell_word(each) for each in ["mgmt", *store, repeat.command, *then, *words])
     if repeat.folder is not None:
         line = f"cd {shell_word(repeat.folder)} && {line}"
-    return {"type": "repeat", "command_line": line, "repeats": sorted(set(repeat.repeats.values()))}
+    repeats = sorted({*repeat.repeats.values(), *(each for some in repeat.followed_by.values() for each in some)})
+    return {"type": "repeat", "command_line": line, "repeats": repeats, "after": list(repeat.after)}

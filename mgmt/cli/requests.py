@@ -130,6 +130,10 @@ def request_of(ctx: click.Context, names: Sequence[str], when: "When", store: st
 
         arguments[ARCHIVES] = meant = identities(names, ctx.obj.context())
         names = list(meant)
+    elif ctx.info_name == "free":
+        from mgmt.services.free import meant_copies
+
+        names = meant_copies(names, ctx.obj.context())
     return Request(
         command=str(ctx.info_name),
         names=names,

@@ -32,7 +32,8 @@ def command(
 ) -> None:
     """Run failed operations again, with their recorded options.
 
-    Of a batch, its failed targets. What has succeeded since is left out. An upload resumes where it stopped.
+    Of a batch, its failed targets. What has succeeded since is left out. An upload resumes where it stopped. With
+    --later, what waited for them runs again after them.
 
     \b
     Example:

@@ -21,7 +21,8 @@ def command(ctx: click.Context, operations: tuple[str, ...]) -> None:
     """
     from mgmt.services.steps.batch import preview_each, verdict
 
-    found = list(preview_each(operations, lambda operation: _run(ctx, operation)))
+    with ctx.obj.render.one_document():
+        found = list(preview_each(operations, lambda operation: _run(ctx, operation)))
     if (error := verdict(found)) is not None:
         raise error
 

@@ -13,7 +13,7 @@ from mgmt.cli.parameters import Command
 from mgmt.errors import ConfigurationError, PartialError
 
 if TYPE_CHECKING:
-    from mgmt.catalog import Wanted
+    from mgmt.catalog import Catalog, Wanted
     from mgmt.services.steps.delivery import Deliveries
     from mgmt.services.worker import WorkEvent
 
@@ -96,10 +96,13 @@ def work(app: App, wanted: "Wanted", slots: int | None, *, until_empty: bool, te
 
     worker = Worker(app.catalog, wanted, slots or os.cpu_count() or 1, run, tend_all)
     undone: list[str] = []
+    fanned_out: list[str] = []
 
     def events() -> "Iterator[WorkEvent]":
         for event in worker.work(until_empty=until_empty):
-            if event.type == "ended" and event.status not in ("success", "pending"):
+            if event.type == "ended" and event.status == "pending":
+                fanned_out.append(event.operation_id)
+            elif event.type == "ended" and event.status != "success":
                 undone.append(event.operation_id)
             if app.render.for_people:
                 app.render.line(_sentence(event))
@@ -113,7 +116,11 @@ def work(app: App, wanted: "Wanted", slots: int | None, *, until_empty: bool, te
         app.render.many(events(), ())
     if until_empty and deliveries is not None:
         deliveries.finish()
-    if until_empty and (left := [each for each in undone if not has_been_done_since(each, app.catalog)]):
+    if not until_empty:
+        return
+    left = [each for each in undone if not has_been_done_since(each, app.catalog)]
+    left += _undone_besides(left, fanned_out, app.catalog)
+    if left:
         raise PartialError(f"{len(left)} operations were not done", next_step="mgmt log --status failed")
 
 
@@ -135,6 +142,19 @@ def _deliveries(app: App) -> "Deliveries | None":
     from mgmt.services.steps.delivery import Deliveries
 
     return Deliveries(app.catalog, app.rules)
+
+
+def _undone_besides(undone: Sequence[str], batches: Sequence[str], catalog: "Catalog") -> list[str]:
+    """Those of `batches` that were not done because of what none of the `undone` did: their own searches."""
+    from mgmt.catalog import Status
+
+    told = {catalog.metadata.require_operation(each).parent_id for each in undone}
+
+    def has_failed(batch: str) -> bool:
+        counts = catalog.queue.children(batch)
+        return bool(counts.get(Status.FAILED) or counts.get(Status.PARTIAL))
+
+    return [each for each in batches if each not in told and has_failed(each)]
 
 
 def _sentence(event: "WorkEvent") -> str:

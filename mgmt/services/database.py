@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from mgmt.catalog import HEAD, Catalog
 from mgmt.catalog.audit import export as exports
 from mgmt.catalog.audit import import_history as imports
+from mgmt.catalog.operations.waiting import settle
 from mgmt.catalog.schema import backup as copies
 from mgmt.catalog.schema import roles
 from mgmt.errors import CatalogError, ReadOnlyCatalogError
@@ -224,11 +225,14 @@ def write_history(out: BinaryIO, catalog: Catalog, *, members: bool) -> None:
 def import_history(source: BinaryIO, catalog: Catalog, *, update: bool = False) -> exports.ExchangeResult:
     """Add the history in `source` to the catalog, all or nothing; importing it again changes nothing.
 
-    With `update`, records of files and members that differ get the values in `source`.
+    With `update`, records of files and members that differ get the values in `source`. An operation that waits in one
+    of them and has ended in the other has ended, and what waits for it here follows.
 
     Raises ConflictError when the catalog has one of its rows with other values, IntegrityError when `source` is
     incomplete or does not match its seals.
     """
-    imported = imports.import_history(catalog.database, source, update=update)
+    with catalog.database.transaction() as session:
+        imported = imports.import_history(catalog.database, source, update=update)
+        settle(session)
     catalog.members.index_names()
     return imported

@@ -10,6 +10,7 @@ from mgmt.services.steps.copies import Copies, OtherCopy, content_claim
 from mgmt.services.steps.indexes import find_index, look_up
 from mgmt.services.steps.proof import refuse_frozen, still_there
 from mgmt.services.steps.removal import remove_archive, remove_remains
+from mgmt.services.steps.removals import identity
 from mgmt.services.steps.request_arguments import ARCHIVES
 from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.signals import finish_first
@@ -68,7 +69,7 @@ def identities(names: Sequence[str], context: Context) -> dict[str, str]:
 
 def _identity(archive: Archive) -> str:
     if (record := archive.record) is not None:
-        return f"archive {record.archive_id}" if record.archive_id is not None else f"content {record.digest}"
+        return identity(record)
     stored = look_up(archive.store, archive.key)
     return "nothing" if stored is None else f"object {stored.etag} of {stored.size} bytes"
 

@@ -1,7 +1,7 @@
 """Free the space of copies in completed/, after proving an archive of the same content again."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from mgmt.archive import Hashed, Tree, look_again, move
@@ -63,6 +63,23 @@ def find_copy(name: str, context: Context) -> FileRecord:
             f"{name!r} has no copy in completed/ on this machine", next_step="mgmt ls --location completed"
         )
     return copies[0]
+
+
+def meant_copies(names: Sequence[str], context: Context) -> list[str]:
+    """The copies that these names mean now: their paths, or the ids of their uploads.
+
+    A name that means none yet is left as it is.
+    """
+    found: list[str] = []
+    for name in names:
+        if isinstance(context.catalog.metadata.get_operation(name), UploadRecord):
+            found.append(name)
+            continue
+        try:
+            found.append(find_copy(name, context).path)
+        except MgmtError:
+            found.append(name)
+    return list(dict.fromkeys(found))
 
 
 def _own_copy(upload: UploadRecord, catalog: Catalog) -> FileRecord:

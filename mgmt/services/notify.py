@@ -49,23 +49,37 @@ class Trial:
 
 def listed(catalog: Catalog, limit: int) -> list[Notification]:
     """The newest messages of all machines."""
-    return [
-        Notification(
-            message_id=each.message_id,
-            rule=each.rule,
-            event=each.event,
-            status=_status(each),
-            text=text_of(each.content),
-            operation_id=each.operation_id,
-            created_at=each.created_at,
-            attempts=each.attempts,
-            next_try_at=each.next_try_at if _status(each) in ("expected", "waiting") else None,
-            delivered_at=each.delivered_at,
-            error=each.error,
-            host=each.host,
-        )
-        for each in catalog.outbox.messages(limit)
-    ]
+    return [_notification(each) for each in catalog.outbox.messages(limit)]
+
+
+def send_again(message_ids: Sequence[str], catalog: Catalog) -> list[Notification]:
+    """Let notifications that were given up be tried once more; all of them if none are named.
+
+    Raises NotFoundError, before anything is changed, if one is not among them.
+    """
+    with catalog.transaction():
+        found = catalog.outbox.send_again(message_ids)
+        missing = set(message_ids) - {each.message_id for each in found}
+        if missing:
+            raise NotFoundError(f"notification {min(missing)} was not given up", next_step="mgmt notify ls")
+        return [_notification(each) for each in found]
+
+
+def _notification(message: OutboxRecord) -> Notification:
+    return Notification(
+        message_id=message.message_id,
+        rule=message.rule,
+        event=message.event,
+        status=_status(message),
+        text=text_of(message.content),
+        operation_id=message.operation_id,
+        created_at=message.created_at,
+        attempts=message.attempts,
+        next_try_at=message.next_try_at if _status(message) in ("expected", "waiting") else None,
+        delivered_at=message.delivered_at,
+        error=message.error,
+        host=message.host,
+    )
 
 
 def _status(message: OutboxRecord) -> str:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from mgmt.catalog import Catalog, JobRecord, OperationRecord, Status
+from mgmt.catalog import Catalog, JobRecord, OperationRecord, Status, this_host
+from mgmt.catalog import move_from as moved_from
 from mgmt.catalog.records.process import Liveness, Owner
-from mgmt.errors import RefusedError
+from mgmt.errors import NotFoundError, RefusedError
 from mgmt.progress import Progress
 
 
@@ -72,6 +73,21 @@ def waiting(catalog: Catalog) -> list[Waiting]:
             )
         )
     return found
+
+
+def move_from(host: str, catalog: Catalog) -> tuple[int, int]:
+    """Let this machine run what waits for `host`, its former name; returns how many operations and schedules.
+
+    Raises RefusedError if `host` is the name of this machine, and NotFoundError if nothing waits for it.
+    """
+    if host == this_host():
+        raise RefusedError(f"this machine is {host}: nothing has to be moved", next_step="mgmt worker")
+    operations, schedules = moved_from(catalog.database, host)
+    if not operations and not schedules:
+        raise NotFoundError(
+            f"nothing waits for {host}", next_step=f"mgmt queue\n# what it has begun: mgmt recover --host {host}"
+        )
+    return len(operations), schedules
 
 
 def cancel(operation_id: str, catalog: Catalog, progress: Progress) -> OperationRecord:

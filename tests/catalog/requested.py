@@ -3,13 +3,16 @@
 import contextlib
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from mgmt.catalog import BatchRecord, Catalog, JobRecord, NewJob, OperationRecord, Status, UploadRecord, Wanted
 from mgmt.catalog.records.operations import operations
+from mgmt.catalog.records.process import this_host
 from mgmt.errors import MgmtError, StoreUnavailableError
 
 ANYTHING = Wanted(["any"])
+DEAD = f"{this_host()}/another boot/1/1"
+"""A process that is no more, wherever this machine has booted since."""
 
 
 class Requests:
@@ -72,3 +75,16 @@ class Requests:
 def unavailable() -> StoreUnavailableError:
     """An error after which another attempt may succeed."""
     return StoreUnavailableError("the store does not answer")
+
+
+def changed(requests: Requests, operation: OperationRecord, **facts: object) -> None:
+    """Change the job of `operation`."""
+    with requests.catalog.database.transaction() as session:
+        session.execute(update(JobRecord).where(JobRecord.operation_id == operation.operation_id).values(**facts))
+
+
+def job(requests: Requests, operation: OperationRecord) -> JobRecord:
+    """The job of `operation`, which must have one."""
+    found = requests.catalog.queue.job(operation.operation_id)
+    assert found is not None
+    return found

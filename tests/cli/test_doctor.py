@@ -320,3 +320,26 @@ def test_work_that_nobody_takes_is_a_warning(mgmt: Program) -> None:
     assert (finding["state"], finding["next"].splitlines()[0]) == ("warning", "mgmt worker")
     mgmt.ok("worker", "--until-empty")
     assert the(diagnose(mgmt)[1], "catalog", "work")["state"] == "ok"
+
+
+def test_notifications_that_were_given_up_are_a_warning(mgmt: Program) -> None:
+    path = mgmt.home / "config" / "mgmt" / "config.toml"
+    path.parent.mkdir(parents=True, mode=0o700)
+    path.write_text('[[notify]]\nname = "mine"\ncommand = ["false"]\n')
+    path.chmod(0o600)
+    assert mgmt.run("upload", "missing").returncode == 4
+    (waiting,) = mgmt.json("notify", "ls")
+    assert the(diagnose(mgmt)[1], "catalog", "notifications")["state"] == "ok"
+    assert mgmt.run("notify", "retry", waiting["message_id"]).returncode == 4
+    mgmt.records.change("UPDATE outbox SET given_up = ?", True)
+    finding = the(diagnose(mgmt)[1], "catalog", "notifications")
+    assert (finding["state"], finding["next"].splitlines()[0]) == ("warning", "mgmt notify retry")
+    assert finding["detail"] == "1 given up; the newest, of the rule mine: command ended with exit status 1"
+    assert mgmt.run("notify", "retry", "no-such-message").returncode == 4
+    path.write_text(path.read_text().replace("false", "true"))
+    (again,) = mgmt.json("notify", "retry")
+    assert (again["message_id"], again["status"]) == (waiting["message_id"], "waiting")
+    assert mgmt.run("upload", "missing").returncode == 4
+    assert {each["status"] for each in mgmt.json("notify", "ls")} == {"delivered"}
+    assert the(diagnose(mgmt)[1], "catalog", "notifications")["state"] == "ok"
+    assert mgmt.json("notify", "retry") == []

@@ -138,6 +138,8 @@ TABLE: list[tuple[Before, str, int]] = [
     (nothing, "ignore", OK),
     (with_a_rule, "notify test", OK),
     (with_a_rule, "notify ls", OK),
+    (with_a_rule, "notify retry", OK),
+    (nothing, "notify retry 7f3c2a91", NOT_FOUND),
     (nothing, "notify test", NOT_FOUND),
     (foreign, "ignore thing.tar.gz", OK),
     (foreign, "ignore missing", NOT_FOUND),

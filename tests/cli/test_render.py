@@ -74,3 +74,22 @@ def test_odd_names_are_safe_in_tables_and_exact_in_json(mgmt: Program) -> None:
     assert [row["name"][:5] for row in rows] == ["'=odd"]
     lines = [json.loads(line) for line in mgmt.ok("-o", "jsonl", "ls").splitlines()]
     assert {line["type"] for line in lines} == {"file"}
+
+
+def test_the_results_of_several_commands_are_one_document(mgmt: Program) -> None:
+    for name in ("a", "b"):
+        assert mgmt.run("upload", name, "--key", name).returncode == 4
+        (mgmt.work / name).write_text(name)
+    found = mgmt.json("retry", "--failed")
+    assert [each["s3_object_key"] for each in found] == ["a", "b"]
+    requests = [each["operation_id"] for name in ("a", "b") for each in mgmt.json("verify", name, "--later")]
+    assert [each["operation_id"] for each in mgmt.json("run", *requests)] == requests
+    replayed = mgmt.ok("-o", "csv", "run", *requests)
+    assert replayed == ""
+    assert mgmt.run("upload", "missing", "--key", "c").returncode == 4
+    assert mgmt.run("upload", "gone", "--key", "d").returncode == 4
+    (mgmt.work / "missing").write_text("there")
+    done = mgmt.run("-o", "csv", "retry", "--failed")
+    assert done.returncode == 3, done
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [each["status"] for each in rows] == ["success", "failed"]

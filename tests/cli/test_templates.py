@@ -65,6 +65,13 @@ def test_the_command_line_wins_wherever_it_stands(mgmt: Program, configured: Pat
         assert (args["level"], args["exclude"], args["keep"]) == ("fast", ["*.x"], True)
 
 
+def test_a_flag_is_switched_off_by_a_template_that_extends_another(mgmt: Program, configured: Path) -> None:
+    configured.write_text(CONFIG + '[templates.moved]\nextends = "raw"\nkeep = false\n')
+    mgmt.ok("upload", "clip", "--template", "moved")
+    assert (mgmt.work / "completed" / "clip").exists()
+    assert last(mgmt)["command_args"]["level"] == "balanced"
+
+
 def test_a_template_wins_over_a_setting(mgmt: Program, configured: Path) -> None:
     mgmt.environment = {"MGMT_LEVEL": "fast"}
     mgmt.ok("upload", "clip", "--template", "raw")

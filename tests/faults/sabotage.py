@@ -21,6 +21,7 @@ MOVE = "tests/archive/test_move.py"
 AUDIT = "tests/catalog/audit/test_chain.py"
 ENDPOINTS = "tests/services/test_endpoints.py"
 SEQUENCES = "tests/integration/test_sequences.py"
+MODEL = "tests/catalog/operations/test_queue_model.py::test_the_queue_does_what_its_model_does"
 FOLDERS = "    for folder in dict.fromkeys(folders):\n        sync_folder(folder)\n"
 
 SABOTAGES = (
@@ -273,5 +274,20 @@ SABOTAGES = (
         '        if not covers(kept or "", hashed.kept):\n',
         "        if False:\n",
         (f"{SEQUENCES}::test_an_archive_without_the_requested_attributes_is_a_conflict",),
+    ),
+    Sabotage(
+        "do not count the attempts of an operation",
+        "mgmt/catalog/operations/ending.py",
+        "            attempt=job.attempt + 1,\n",
+        "            attempt=job.attempt,\n",
+        (MODEL,),
+    ),
+    Sabotage(
+        "take a target of a batch that was tried again for one that failed",
+        "mgmt/catalog/operations/ending.py",
+        "        .where(~exists().where(again.c.retry_of == operations.c.operation_id, "
+        "again.c.parent_id == operation_id))\n",
+        "",
+        (MODEL,),
     ),
 )

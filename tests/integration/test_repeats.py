@@ -154,16 +154,6 @@ def test_a_request_that_never_became_operations_is_retried(mgmt: Program) -> Non
     mgmt.ok("replay", batch, cwd=mgmt.home)
 
 
-def test_a_requested_batch_of_deletions_is_not_retried_by_its_names(mgmt: Program) -> None:
-    only_copy(mgmt, "a", "a")
-    only_copy(mgmt, "b", "b")
-    requested(mgmt, "delete", "a", "b", "--last-copy", "--later", "--yes")
-    batch = last(mgmt, "batch")
-    mgmt.ok("cancel", batch)
-    assert mgmt.run("retry", batch, "--yes").returncode == REFUSED
-    assert len(archives(mgmt)) == 2
-
-
 def test_what_follows_an_upload_frees_its_own_copy(mgmt: Program) -> None:
     for folder in ("one", "two"):
         os.utime(write(mgmt, f"{folder}/a", "same"), ns=(0, 10**18))

@@ -331,3 +331,23 @@ def test_a_listed_message_of_another_program_is_shown(catalog: Catalog) -> None:
         "waiting",
         "odd",
     )
+
+
+def test_the_place_of_a_bug_is_logged_and_no_secret(
+    catalog: Catalog, server: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(rule: Rule, _message: OutboxRecord, _seconds: float) -> None:
+        try:
+            dict[object, str]()[rule.target]
+        except KeyError as exc:
+            raise ValueError(f"wrong: {rule.target}") from exc
+
+    made = ready(catalog, to(server))
+    upload(catalog, "/a")
+    monkeypatch.setattr(delivery, "send", broken)
+    with caplog.at_level("INFO", logger="mgmt.services.steps.delivery"):
+        assert deliver(catalog, made, 30) == 1
+    assert all(str(made[0].target) not in each for each in (caplog.text, str(listed(catalog, 9)[0].error)))
+    (line,) = [each.getMessage() for each in caplog.records if "unexpected" in each.getMessage()]
+    for part in ("rule r0", "ValueError at delivery.py:", "KeyError at test_notify.py:", " broken"):
+        assert part in line

@@ -46,7 +46,8 @@ def test_what_the_catalog_lacks_is_a_failure_of_the_batch(mgmt: Program) -> None
     litter(mgmt)
     batch = mgmt.ok("-q", "verify", "--all", "--later").strip()
     after = mgmt.ok("-q", "verify", "a", "--after", batch).strip()
-    mgmt.ok("worker", "--until-empty")
+    worker = mgmt.run("worker", "--until-empty")
+    assert (worker.returncode, "1 operations were not done" in worker.stderr) == (3, True), worker
     seen = logged(mgmt, batch)
     assert (seen["status"], seen["error_message"]) == ("partial", "1 of 2 targets were not done: 1 failed")
     assert (searches(mgmt, batch), logged(mgmt, after)["status"]) == (["failed"], "cancelled")

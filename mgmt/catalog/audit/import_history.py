@@ -33,9 +33,10 @@ _ADVANCE_SEQUENCE = (
 def import_history(database: Database, source: BinaryIO, *, update: bool = False) -> ExchangeResult:
     """Add the history in `source`, gzipped or not, to the catalog, in one transaction.
 
-    Rows that exist must be equal, and are not changed. With `update`, records of the same files and members that differ
-    get the values in `source`, which must be the newer ones; operations never change. Raises ConflictError if they
-    differ or `source` is older, IntegrityError if `source` is damaged or does not match its seals, ConfigurationError
+    Rows that exist must be equal, and are not changed; but an operation that is pending in one of the catalogs and has
+    ended in the other has that end. With `update`, records of the same files and members that differ get the values in
+    `source`, which must be the newer ones; operations that have ended never change. Raises ConflictError if they differ
+    or `source` is older, IntegrityError if `source` is damaged or does not match its seals, ConfigurationError
     if it is not an export, or from a newer mgmt.
     """
     with database.transaction() as session:
@@ -55,7 +56,7 @@ def import_history(database: Database, source: BinaryIO, *, update: bool = False
                 f"the history does not match its seals: {finding.operation_id or finding.seal}: {finding.detail}",
                 next_step="run `mgmt audit verify` on both catalogs",
             )
-    return tally.result(new=rows.new, updated=rows.updated)
+    return tally.result(new=rows.new, updated=rows.updated + rows.ended)
 
 
 def _open(source: BinaryIO) -> BinaryIO:

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import JSON, Column, Connection, Integer, LargeBinary, Table, bindparam, text
 from sqlalchemy.exc import IntegrityError as ConstraintViolation
 
-from mgmt.catalog.audit.canonical import Facts, bytes_of, columns_of
+from mgmt.catalog.audit.canonical import Facts, bytes_of, columns_of, sub_tables
 from mgmt.catalog.audit.export import FINISHED, UNEXPORTED, exported_row, exported_tables
 from mgmt.catalog.audit.triggers import CHAINED, UNKNOWN
 from mgmt.catalog.db.bulk import insert
-from mgmt.catalog.records.enums import LIVE, LIVE_SQL
+from mgmt.catalog.records.enums import LIVE, LIVE_SQL, Status
 from mgmt.catalog.records.jobs import LEFT_TO_DO
 from mgmt.catalog.records.operations import MOST_SEQ
 from mgmt.catalog.records.transfers import UploadRecord
@@ -70,7 +70,7 @@ class ImportedRows:
     """Adds rows to the catalog, in the caller's transaction on `connection`."""
 
     def __init__(self, connection: Connection, *, update: bool) -> None:
-        self.new = self.updated = 0
+        self.new = self.updated = self.ended = 0
         self._connection = connection
         self._is_sqlite = connection.dialect.name == "sqlite"
         self._update = update
@@ -80,6 +80,12 @@ class ImportedRows:
         """The ids of operations that have not finished."""
         self._newest = connection.scalar(_NEWEST) or 0
         self._newest_imported = 0
+        self._ended_since: set[str] = set()
+        """The ids of operations that were pending here, and have ended in the other catalog."""
+        self._ended_here: set[str] = set()
+        """The ids of operations that are pending there, and have ended in this catalog."""
+        self._parts = {"operation_files", *(table.name for table in sub_tables())}
+        """The tables whose rows are parts of operations."""
         self._new_jobs: set[str] = set()
         self._recorded_anew: set[int] = set()
         """The ids of archives whose members have changed."""
@@ -153,6 +159,8 @@ class ImportedRows:
         for row in rows:
             existing = known.get(tuple(row.get(key) for key in keys))
             imported = {**self._without_store_state(table.name, row), **arrives}
+            if self._is_settled(table, existing, row):
+                continue
             if existing is None:
                 new.append([_value(each, imported.get(each.name), is_sqlite=self._is_sqlite) for each in columns])
             elif existing not in (row, imported):
@@ -167,12 +175,50 @@ class ImportedRows:
             raise _refused(table.name, str(error.orig)) from error
         self.new += len(new)
 
+    def _is_settled(self, table: Table, existing: Facts | None, row: Facts) -> bool:
+        """Whether nothing is left to do for a row of an operation that was pending in one catalog: its end counts.
+
+        What has ended here stays. What has ended there ends here. While it is pending in both, it stays as it is here:
+        what it waits for may have been tried again since.
+        """
+        operation_id = row.get("operation_id")
+        if table.name == "operations" and existing is not None:
+            here, there = existing.get("status"), row.get("status")
+            if here == there == Status.PENDING:
+                return {**existing, "command_args": row.get("command_args")} == row
+            if there == Status.PENDING and here not in LIVE:
+                self._ended_here.add(str(operation_id))
+                return True
+            if here == Status.PENDING and there not in LIVE:
+                self._end(table, row)
+                self._ended_since.add(str(operation_id))
+                return True
+        if table.name not in self._parts:
+            return False
+        if operation_id in self._ended_since and existing not in (None, row):
+            self._end(table, row)
+            return True
+        return operation_id in self._ended_here
+
+    def _end(self, table: Table, row: Facts) -> None:
+        """Replace the row of an operation that was pending. Raises ConflictError if it has just begun."""
+        left_out = {*UNEXPORTED.get(table.name, ()), *(column.name for column in table.primary_key)}
+        columns = [column for column in table.columns if column.name not in left_out]
+        change = table.update().where(table.c.operation_id == row["operation_id"])
+        if table.name == "operations":
+            change = change.where(table.c.status == Status.PENDING)
+        values = {column.name: _value(column, row.get(column.name), is_sqlite=None) for column in columns}
+        if self._connection.execute(change, values).rowcount != 1:
+            raise _differs(table.name, [row["operation_id"]])
+        self.ended += table.name == "operations"
+
     def _still_to_do(self, table: Table, rows: Sequence[Facts], known: Collection[tuple[object, ...]]) -> list[Facts]:
         """The rows of jobs and schedules that are new: what is left to do here may have advanced since."""
         if table.name == "job_dependencies":
             return [row for row in rows if row.get("operation_id") in self._new_jobs]
         keys = [column.name for column in table.primary_key]
         new = [row for row in rows if tuple(row.get(key) for key in keys) not in known]
+        new = [row for row in new if row.get("operation_id") not in self._ended_here]
         if table.name == "jobs":
             self._new_jobs |= {row["operation_id"] for row in new}
         return new

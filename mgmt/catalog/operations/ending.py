@@ -138,7 +138,7 @@ def _consequences(
     if operation.status != Status.SUCCESS:
         reason = f"cancelled: {operation.operation_type} {operation.operation_id} ended as {operation.status}"
         if following is not None:
-            _wait_for(session, operation.operation_id, following.operation_id)
+            wait_for(session, operation.operation_id, following.operation_id)
         else:
             parts = _lock_parts(session, operation.operation_id) if job is not None and not job.fanned_out else []
             for each in (*dependants(session, operation.operation_id), *parts):
@@ -206,7 +206,7 @@ def _next_attempt(session: Session, operation: OperationRecord, job: JobRecord) 
     return again
 
 
-def _wait_for(session: Session, before: str, following: str) -> None:
+def wait_for(session: Session, before: str, following: str) -> None:
     """Let what waits for `before` wait for the `following` attempt.
 
     All that is to work on its result, and waits for it directly or not, works on that of the attempt.
@@ -225,9 +225,12 @@ def _wait_for(session: Session, before: str, following: str) -> None:
         seen.add(dependant)
         waiting += dependants(session, dependant)
         operation = session.get(OperationRecord, dependant, populate_existing=True)
-        if operation is not None and before in (operation.command_args.get("names") or ()):
-            names = [following if each == before else each for each in operation.command_args["names"]]
-            operation.command_args = {**operation.command_args, "names": names}
+        if operation is None:
+            continue
+        for name in ("names", "after"):
+            if before in (operation.command_args.get(name) or ()):
+                meant = [following if each == before else each for each in operation.command_args[name]]
+                operation.command_args = {**operation.command_args, name: meant}
 
 
 def _ended_batch(session: Session, operation_id: str) -> OperationRecord | None:

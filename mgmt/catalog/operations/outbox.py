@@ -199,6 +199,25 @@ class Outbox:
         with self._database.reading() as session:
             return session.scalars(query.execution_options(populate_existing=True)).all()
 
+    def given_up(self) -> tuple[int, OutboxRecord | None]:
+        """How many messages of all machines were given up, and the newest of them."""
+        query = select(OutboxRecord).where(OutboxRecord.given_up)
+        with self._database.reading() as session:
+            count = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+            newest = query.order_by(OutboxRecord.created_at.desc()).limit(1)
+            return count, session.scalar(newest.execution_options(populate_existing=True))
+
+    def send_again(self, message_ids: Collection[str]) -> list[OutboxRecord]:
+        """Let messages that were given up be tried once more, soon; all of them if none are named. Returns them."""
+        query = select(OutboxRecord).where(OutboxRecord.given_up).order_by(OutboxRecord.created_at)
+        if message_ids:
+            query = query.where(OutboxRecord.message_id.in_(message_ids))
+        with self._database.transaction() as session:
+            found = session.scalars(query.with_for_update().execution_options(populate_existing=True)).all()
+            for each in found:
+                each.given_up, each.next_try_at = False, now()
+            return list(found)
+
     def _settle(self, message_id: str, **values: object) -> None:
         with self._database.transaction() as session:
             session.execute(

@@ -143,7 +143,8 @@ class Queue(Taking):
                 if operation.status == Status.RUNNING and is_dead(operation.owner):
                     remove_job(session, each)
                     for dependant in dependants(session, each):
-                        end_unrun(session, dependant, Status.CANCELLED, f"cancelled by {by}")
+                        why = f"cancelled: {operation.operation_type} {each} was interrupted, and cancelled by {by}"
+                        end_unrun(session, dependant, Status.CANCELLED, why)
                     interrupted.append(each)
                     continue
                 operation.cancel_requested_by = by

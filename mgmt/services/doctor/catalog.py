@@ -2,18 +2,16 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from mgmt.catalog import ANY, HEAD, Catalog, OperationRecord, UploadRecord, Wanted, host_queue
 from mgmt.catalog.db.engine import is_writable
 from mgmt.errors import CatalogError
 from mgmt.services.doctor.finding import Finding, permissions, problem
+from mgmt.services.steps.elsewhere import WAITING, waiting_elsewhere
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.unrecorded import unnamed
 from mgmt.words import operand
-
-_WAITING = timedelta(hours=1)
-"""How long work may wait until somebody should look whether a worker runs."""
 
 
 def check_catalog(catalog: Catalog, uploads: dict[str, UploadRecord]) -> Iterator[Finding]:
@@ -41,6 +39,8 @@ def check_catalog(catalog: Catalog, uploads: dict[str, UploadRecord]) -> Iterato
         return
     yield _operations(interrupted)
     yield _work(catalog)
+    yield from _elsewhere(catalog)
+    yield _notifications(catalog)
     yield _copies(catalog)
 
 
@@ -86,12 +86,27 @@ def _operations(interrupted: Sequence[OperationRecord]) -> Finding:
 def _work(catalog: Catalog) -> Finding:
     """Requested work that nobody has taken although it may run: perhaps no worker runs."""
     wanted = Wanted((host_queue(host()), ANY))
-    since = datetime.now(UTC) - _WAITING
+    since = datetime.now(UTC) - WAITING
     late = [each for each in catalog.queue.waiting(wanted) if (each.not_before or each.requested_at) < since]
     if not late:
         return Finding(area="catalog", what="work", detail="no requested operation waits for a worker")
     detail = f"{len(late)} operations could have been run for more than an hour; the first: {late[0].operation_id}"
     return Finding(area="catalog", what="work", state="warning", detail=detail, next="mgmt worker\n# or: mgmt queue")
+
+
+def _elsewhere(catalog: Catalog) -> Iterator[Finding]:
+    """Requested work that only other machines can run, where no worker seems to."""
+    for detail, next_step in waiting_elsewhere(catalog):
+        yield Finding(area="catalog", what="other hosts", state="warning", detail=detail, next=next_step)
+
+
+def _notifications(catalog: Catalog) -> Finding:
+    count, newest = catalog.outbox.given_up()
+    if newest is None:
+        return Finding(area="catalog", what="notifications", detail="none was given up")
+    detail = f"{count} given up; the newest, of the rule {newest.rule}: {newest.error}"
+    next_step = "mgmt notify retry\n# sends them again; mgmt notify ls lists them"
+    return Finding(area="catalog", what="notifications", state="warning", detail=detail, next=next_step)
 
 
 def _copies(catalog: Catalog) -> Finding:

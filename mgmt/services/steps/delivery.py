@@ -1,11 +1,13 @@
 """Deliver notifications: what is due, one message of a rule at a time, several rules at once."""
 
+import logging
 import os
 import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -16,6 +18,8 @@ from mgmt.services.steps.notices import expected, start
 from mgmt.services.steps.post import UndeliveredError
 from mgmt.services.steps.rules import Rule
 from mgmt.signals import STOPPING
+
+logger = logging.getLogger(__name__)
 
 _MARGIN = 0.2
 """How much longer than an attempt its answer is waited for: so a command that takes too long is killed, not left."""
@@ -75,6 +79,7 @@ class _Round:
         except UndeliveredError as exc:
             error = exc
         except Exception as exc:  # a bug, whose text may repeat what is secret
+            logger.info("unexpected error of the notification rule %s: %s", rule.name, "; ".join(_places(exc)))
             error = UndeliveredError(f"unexpected {type(exc).__name__}; please report it")
         self.answers.put((message, error))
 
@@ -125,6 +130,16 @@ class Starts:
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _places(error: BaseException) -> Iterator[str]:
+    """The type of `error` and of what has caused it, each with where it was raised; no text, and no line of code."""
+    cause: BaseException | None = error
+    while cause is not None:
+        frames = traceback.extract_tb(cause.__traceback__)
+        where = " > ".join(f"{os.path.basename(each.filename)}:{each.lineno} {each.name}" for each in frames)
+        yield f"{type(cause).__name__} at {where}"
+        cause = cause.__cause__ or cause.__context__
 
 
 def _send_once(rule: Rule, message: OutboxRecord) -> None:

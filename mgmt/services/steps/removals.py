@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from mgmt.catalog import (
+    BatchRecord,
     Catalog,
     DeleteRecord,
     FileRecord,
@@ -20,7 +21,12 @@ from mgmt.catalog import (
 from mgmt.errors import RefusedError
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.repeats import Repeat
-from mgmt.services.steps.request_arguments import ARCHIVES, NAMES
+from mgmt.services.steps.request_arguments import ARCHIVES, FOLDER, NAMES
+
+
+def identity(archive: FileRecord) -> str:
+    """What tells a recorded archive from any other."""
+    return f"archive {archive.archive_id}" if archive.archive_id is not None else f"content {archive.digest}"
 
 
 def repeat_removal(operation: OperationRecord, again: Repeat, catalog: Catalog) -> Repeat:
@@ -30,66 +36,98 @@ def repeat_removal(operation: OperationRecord, again: Repeat, catalog: Catalog) 
     """
     if operation.status == Status.SUCCESS:
         raise _refused(operation, "it has removed what it was to remove", f"mgmt undo {operation.operation_id}")
+    target = str(operation.target_path)
     match operation:
         case DeleteRecord():
-            name = _archive(operation, catalog)
+            meant = _archive(operation, target, catalog)
         case FreeRecord():
-            name = _copy(operation, catalog)
+            names = operation.command_args.get(NAMES)
+            meant = {_copy(operation, str(names[0]) if names else target, target, catalog): ""}
         case _:
             return again
-    return replace(again, names=[name], repeats={name: operation.operation_id})
+    return _meaning(again, meant, operation)
 
 
-def _archive(deletion: DeleteRecord, catalog: Catalog) -> str:
-    """What means the archive of `deletion`: an operation that is linked to it, or its URL."""
-    linked = [archive for archive, _ in catalog.metadata.files_of(deletion, Role.ARCHIVE)]
-    there = _at(str(deletion.target_path), catalog)
+def repeat_removals(batch: BatchRecord, again: Repeat, catalog: Catalog) -> tuple[list[Repeat], list[RefusedError]]:
+    """The commands that remove what each name of the requested `batch` meant, none of which was begun.
+
+    Beside them, why some are not repeated: what they meant is not recorded, or is gone or replaced. Raises RefusedError
+    if it was to choose its targets when it runs.
+    """
+    if not again.names:
+        raise _refused(batch, "what it would have chosen then is not recorded", f"mgmt {again.command} --all")
+    found: list[Repeat] = []
+    refused: list[RefusedError] = []
+    for name in again.names:
+        try:
+            if again.command == "delete":
+                meant = _archive(batch, name, catalog)
+            else:
+                meant = {_copy(batch, name, name, catalog): ""}
+        except RefusedError as exc:
+            refused.append(exc)
+        else:
+            found.append(replace(_meaning(again, meant, batch), is_batch=False))
+    return found, refused
+
+
+def _meaning(again: Repeat, meant: Mapping[str, str], operation: OperationRecord) -> Repeat:
+    name = next(iter(meant))
+    label = "" if isinstance(operation, BatchRecord) else name
+    known = {each: identity for each, identity in meant.items() if identity}
+    return replace(again, names=[name], meant=known, repeats={label: operation.operation_id})
+
+
+def _archive(removal: OperationRecord, url: str, catalog: Catalog) -> Mapping[str, str]:
+    """What means the archive at `url` that `removal` meant: an operation that is linked to it, or its URL."""
+    linked = [archive for archive, _ in catalog.metadata.files_of(removal, Role.ARCHIVE)]
+    there = _at(url, catalog)
     known = linked[0] if linked else there
     if known is None:
-        raise _refused(deletion, "which archive it was to delete is not recorded", "mgmt delete NAME")
+        raise _refused(removal, f"which archive it was to delete as {url} is not recorded", "mgmt delete NAME")
     if known.status is FileStatus.DELETED:
-        raise _refused(deletion, f"its archive {_url(known)} is deleted already")
+        raise _refused(removal, f"its archive {_url(known)} is deleted already")
     if linked:
-        return deletion.operation_id
-    if not _was_requested_for(deletion, known):
-        if deletion.command_args.get("last_copy"):
-            raise _refused(deletion, "which archive it was to delete is not recorded", "mgmt delete --last-copy NAME")
-        if known.recorded_at >= deletion.started_at:
-            raise _refused(deletion, f"{_url(known)} holds another archive by now", "mgmt delete NAME")
+        return {removal.operation_id: identity(known)}
+    if not _was_requested_for(removal, known):
+        if removal.command_args.get("last_copy"):
+            raise _refused(removal, "which archive it was to delete is not recorded", "mgmt delete --last-copy NAME")
+        if known.recorded_at >= removal.started_at:
+            raise _refused(removal, f"{_url(known)} holds another archive by now", "mgmt delete NAME")
     made_by = catalog.metadata.get_operation(known.operation_id) if known.operation_id is not None else None
     if isinstance(made_by, UploadRecord):
         found = [archive for archive, _ in catalog.metadata.files_of(made_by, Role.ARCHIVE)]
         if [each.id for each in found] == [known.id] and known.digest == made_by.digest:
-            return made_by.operation_id
-    return _url(known)
+            return {made_by.operation_id: identity(known)}
+    return {_url(known): identity(known)}
 
 
-def _was_requested_for(deletion: DeleteRecord, archive: FileRecord) -> bool:
+def _was_requested_for(removal: OperationRecord, archive: FileRecord) -> bool:
     """Whether the request says that it means `archive`. Raises RefusedError if it means another one."""
-    requested = deletion.command_args.get(ARCHIVES)
+    requested = removal.command_args.get(ARCHIVES)
     if not isinstance(requested, Mapping) or _url(archive) not in requested:
         return False
     meant, own = requested[_url(archive)], (f"archive {archive.archive_id}", f"content {archive.digest}")
     if meant not in own:
-        raise _refused(deletion, f"{_url(archive)} holds another archive by now", "mgmt delete NAME")
+        raise _refused(removal, f"{_url(archive)} holds another archive by now", "mgmt delete NAME")
     return True
 
 
-def _copy(free: FreeRecord, catalog: Catalog) -> str:
-    """What means the copy of `free`: the upload that it was requested for, or its path."""
-    names = free.command_args.get(NAMES)
-    if names and isinstance(catalog.metadata.get_operation(str(names[0])), UploadRecord):
-        return str(names[0])
-    path = str(free.target_path)
+def _copy(removal: OperationRecord, name: str, path: str, catalog: Catalog) -> str:
+    """What means the copy that `removal` meant by `name`, at `path`: the upload that has made it, or its path."""
+    if isinstance(catalog.metadata.get_operation(name), UploadRecord):
+        return name
+    if not os.path.isabs(path) and (folder := removal.command_args.get(FOLDER)) is not None:
+        path = os.path.normpath(os.path.join(str(folder), path))
     copy = catalog.metadata.get_file_record(Place(Location.COMPLETED, host(), path)) if os.path.isabs(path) else None
     if copy is None:
-        raise _refused(free, "which copy it was to remove is not recorded", "mgmt free NAME")
+        raise _refused(removal, f"which copy it was to remove as {name} is not recorded", "mgmt free NAME")
     if copy.status is FileStatus.DELETED:
-        raise _refused(free, f"{path} was removed already")
+        raise _refused(removal, f"{path} was removed already")
     made_by = catalog.metadata.get_operation(copy.operation_id) if copy.operation_id is not None else None
     since = (made_by.completed_at if made_by is not None else None) or copy.recorded_at
-    if since >= free.started_at:
-        raise _refused(free, f"{path} is another copy by now", "mgmt free NAME")
+    if since >= removal.started_at:
+        raise _refused(removal, f"{path} is another copy by now", "mgmt free NAME")
     return path
 
 

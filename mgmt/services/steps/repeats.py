@@ -11,7 +11,7 @@ from mgmt.catalog import BatchRecord, DownloadRecord, OperationRecord, UploadRec
 from mgmt.errors import MgmtError, RefusedError
 from mgmt.paths import canonical
 from mgmt.services.steps.local_files import host
-from mgmt.services.steps.request_arguments import FOLDER, NAMES, NO_OPTIONS, TEMPLATE, THEN
+from mgmt.services.steps.request_arguments import FOLDER, NAMES, NO_OPTIONS, STORE, TEMPLATE, THEN
 from mgmt.services.steps.requests import ANYWHERE, KINDS, SELECTIONS
 from mgmt.words import shell_word
 
@@ -49,6 +49,12 @@ class Repeat:
     folder: str | None = None
     """The folder to run it in."""
     then: Sequence[str] = ()
+    after: Sequence[str] = ()
+    """What it waits for: operations that are repeated with it, and ones that have not ended."""
+    followed_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of each operation that is repeated, those whose work the commands in `then` do again."""
+    meant: Mapping[str, str] = field(default_factory=dict)
+    """What tells the archive that a name to delete means from any other."""
     repeats: Mapping[str, str] = field(default_factory=dict)
     """The operation that each of its targets does again; that of a batch has the name ""."""
     is_batch: bool = False
@@ -63,7 +69,7 @@ class Repeat:
         """Whether one command can do the work of both."""
         if "members" in self.arguments or "key" in self.arguments or self.is_batch or other.is_batch:
             return False
-        facts = ("command", "arguments", "store", "completed_dir", "folder", "then")
+        facts = ("command", "arguments", "store", "completed_dir", "folder", "then", "after")
         return all(getattr(self, name) == getattr(other, name) for name in facts)
 
 
@@ -91,7 +97,7 @@ def repeat(operation: OperationRecord) -> Repeat:
         command=command,
         names=[name],
         arguments=arguments,
-        store=getattr(operation, "store", None) if command == "upload" else None,
+        store=getattr(operation, "store", None) if command == "upload" else _store(operation),
         folder=None if folder is None else str(folder),
         completed_dir=str(recorded[_OF_SETTINGS]) if _OF_SETTINGS in recorded else None,
         then=[str(each) for each in recorded.get(THEN, ())],
@@ -106,15 +112,17 @@ def repeat(operation: OperationRecord) -> Repeat:
 
 
 def repeat_requested(batch: BatchRecord) -> Repeat | None:
-    """The command that was requested as `batch`; None if it was not requested. Raises RefusedError for a removal."""
+    """The command that was requested as `batch`; None if it was not requested.
+
+    Of a removal, its names may mean something else by now. Raises RefusedError on another machine than that of its
+    files.
+    """
     names = batch.command_args.get(NAMES)
     if not isinstance(names, list):
         return None
     command = "upload" if "all_of" in batch.command_args else str(batch.target_name).partition(" ")[0]
     if command not in KINDS:
         return None
-    if command in REMOVALS:
-        raise _refused(batch, "what its names meant is not recorded", f"mgmt {command} NAME")
     if command not in ANYWHERE and batch.host not in (None, host()):
         where = f"it concerns files of {batch.host}, and this is {host()}"
         raise _refused(batch, where, f"mgmt retry {batch.operation_id}\n# on {batch.host}")
@@ -123,6 +131,7 @@ def repeat_requested(batch: BatchRecord) -> Repeat | None:
         command=command,
         names=[str(each) for each in names],
         arguments=_options(batch),
+        store=_store(batch),
         folder=str(recorded[FOLDER]) if FOLDER in recorded else None,
         then=[str(each) for each in recorded.get(THEN, ())],
         repeats={"": batch.operation_id},
@@ -134,6 +143,12 @@ def _options(operation: OperationRecord) -> dict[str, object]:
     """Its recorded options, and the name of the template that some came from."""
     left_out = {*NO_OPTIONS, _OF_SETTINGS, "files_from", "null"} - {TEMPLATE}
     return {name: value for name, value in operation.command_args.items() if name not in left_out}
+
+
+def _store(operation: OperationRecord) -> str | None:
+    """The store that its command was given when it was requested."""
+    store = operation.command_args.get(STORE)
+    return None if store is None else str(store)
 
 
 def _name(operation: OperationRecord) -> str:
@@ -182,8 +197,13 @@ def together(repeats: Iterable[Repeat]) -> list[Repeat]:
     for each in repeats:
         for at, one in enumerate(found):
             if one.like(each) and not set(one.names) & set(each.names):
-                names, ids = [*one.names, *each.names], {**one.repeats, **each.repeats}
-                found[at] = replace(one, names=names, repeats=ids)
+                found[at] = replace(
+                    one,
+                    names=[*one.names, *each.names],
+                    meant={**one.meant, **each.meant},
+                    followed_by={**one.followed_by, **each.followed_by},
+                    repeats={**one.repeats, **each.repeats},
+                )
                 break
         else:
             found.append(each)

@@ -3,6 +3,9 @@
 NAMES, FOLDER, THEN = "names", "cwd", "then"
 """Arguments of a requested operation: its targets, the folder it was requested in, and the commands that follow."""
 
+AFTER, STORE = "after", "store_url"
+"""Arguments that say how it was requested: the operations that it waits for; the store that its command was given."""
+
 TEMPLATE, SCHEDULE = "template", "schedule"
 """Arguments that say where an operation comes from: the name of a template; the name of a schedule, its time, and how
 many times before that were missed."""
@@ -12,7 +15,7 @@ ARCHIVES, SEEN = "archives", "seen"
 seen. Names are used again: what has another meaning by then is refused.
 """
 
-NO_OPTIONS = (NAMES, FOLDER, THEN, TEMPLATE, SCHEDULE, ARCHIVES, SEEN)
+NO_OPTIONS = (NAMES, FOLDER, THEN, AFTER, STORE, TEMPLATE, SCHEDULE, ARCHIVES, SEEN)
 """What is in the arguments of an operation and is no option of its command."""
 
 WORKER = "MGMT_WORKER"

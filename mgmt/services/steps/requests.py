@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 
 from mgmt.catalog import (
@@ -25,7 +25,7 @@ from mgmt.catalog import (
 )
 from mgmt.errors import LostError
 from mgmt.paths import canonical
-from mgmt.services.steps.request_arguments import FOLDER, NAMES, SCHEDULE, SEEN, THEN
+from mgmt.services.steps.request_arguments import AFTER, FOLDER, NAMES, SCHEDULE, SEEN, STORE, THEN
 
 SELECTIONS = ("all_of", "all_of_them", "sample", "older_than", "files_from", "null", "members")
 """Options that choose targets. The operations of a batch have one target each, and none of these."""
@@ -42,6 +42,9 @@ KINDS: Mapping[str, type[OperationRecord]] = {
 ANYWHERE = frozenset({"verify"})
 """The commands that need no file of this machine. `delete` looks for other copies on it."""
 
+
+_OF_REQUEST = (NAMES, FOLDER, THEN, AFTER, STORE)
+"""Arguments of a batch that are no arguments of its operations, or are set anew for each."""
 
 PAGE = 1_000
 """Operations of a batch that are recorded in one transaction."""
@@ -87,6 +90,8 @@ class Request:
     template: str | None = None
     retry_of: str | None = None
     """The operation whose work it does again."""
+    then_retry_of: Sequence[str] = ()
+    """The operations whose work those that follow it do again, in their order."""
 
 
 def operation_of(request: Request) -> OperationRecord:
@@ -149,7 +154,7 @@ class FanOut:
     def _of_one(self, arguments: Mapping[str, Any]) -> list[NewJob]:
         """The operation on one target, and those that follow it."""
         job = self.job
-        options = {name: value for name, value in arguments.items() if name not in (NAMES, FOLDER, THEN)}
+        options = {name: value for name, value in arguments.items() if name not in _OF_REQUEST}
         request = Request(
             command=job.command,
             names=arguments[NAMES],
@@ -211,6 +216,10 @@ def _operation(request: Request, parent: str | None) -> OperationRecord:
     arguments = {**request.arguments, NAMES: list(request.names), FOLDER: folder}
     if request.when.then:
         arguments[THEN] = list(request.when.then)
+    if request.when.after:
+        arguments[AFTER] = list(dict.fromkeys(request.when.after))
+    if request.store is not None:
+        arguments[STORE] = request.store
     if is_batch(request):
         name = str(request.arguments.get("all_of") or f"{request.command} of {len(request.names) or 'all'} targets")
         return BatchRecord(target_path=name, target_name=name, command_args=arguments, parent_id=parent)
@@ -228,9 +237,11 @@ def _following(request: Request, first: OperationRecord) -> list[NewJob]:
     """The operations on the archive of `first`, an upload, one after the other."""
     made: list[NewJob] = []
     before = first.operation_id
-    for command in request.when.then:
+    for command, retry_of in zip_longest(request.when.then, request.then_retry_of[: len(request.when.then)]):
         name = first.operation_id  # it names the archive that the upload makes
-        arguments: dict[str, object] = {NAMES: [name], FOLDER: first.command_args[FOLDER]}
+        arguments: dict[str, object] = {NAMES: [name], FOLDER: first.command_args[FOLDER], AFTER: [before]}
+        if request.store is not None:
+            arguments[STORE] = request.store
         if (schedule := first.command_args.get(SCHEDULE)) is not None:
             arguments[SCHEDULE] = schedule
         operation = KINDS[command](
@@ -238,6 +249,7 @@ def _following(request: Request, first: OperationRecord) -> list[NewJob]:
             target_name=first.target_name,
             command_args=arguments,
             parent_id=first.parent_id,
+            retry_of=retry_of,
         )
         made.append(NewJob(operation, _job(request, command), [before]))
         before = operation.operation_id

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -22,6 +22,9 @@ from mgmt.catalog import (
 from mgmt.catalog.records.operations import operations
 from mgmt.errors import RefusedError, StoreError
 from tests.catalog.requested import Requests, unavailable
+
+LAST = -1
+"""The number of the operation that was requested last."""
 
 LIVE = ("pending", "taken", "fanned out")
 
@@ -52,6 +55,7 @@ class Model:
         self.made: list[Expected] = []
 
     def add(self, after: list[int], attempts: int) -> None:
+        """Request an operation that waits for those with these numbers."""
         before = {self.made[each % len(self.made)] for each in after} if self.made else set()
         expected = Expected(
             UploadRecord(target_path="/films/a"), attempts, {x for x in before if x.status != "success"}
@@ -115,7 +119,8 @@ class Model:
         """The same operation, which has not begun."""
         if expected.attempt == expected.attempts:
             self.end(expected, "failed")
-        expected.attempt += 1
+        else:
+            expected.attempt += 1
 
     def repeat(self, expected: Expected) -> None:
         """A new operation, for which all wait that waited for this one."""
@@ -162,30 +167,44 @@ class Model:
             ids = [each.record.operation_id for each in self.made]
             query = select(operations.c.operation_id, operations.c.status).where(operations.c.operation_id.in_(ids))
             statuses = {operation_id: str(Status(status)) for operation_id, status in session.execute(query)}
-            jobs = set(session.scalars(select(JobRecord.operation_id).where(JobRecord.queue == self.queue)))
+            attempts = select(JobRecord.operation_id, JobRecord.attempt).where(JobRecord.queue == self.queue)
+            jobs = dict(session.execute(attempts).tuples().all())
             waits = set(
                 session.scalars(select(DependencyRecord.operation_id).where(DependencyRecord.after_id.in_(ids)))
             )
         assert statuses == {each.record.operation_id: each.stored for each in self.made}
-        assert jobs == {each.record.operation_id for each in self.made if each.status in LIVE}
-        assert waits <= jobs
+        assert jobs == {each.record.operation_id: each.attempt for each in self.made if each.status in LIVE}
+        assert waits <= jobs.keys()
 
 
 ENDS = ("success", "unavailable", "die", "failure", "nothing to do", "hang", "stop")
 REQUESTS = st.one_of(
-    st.tuples(st.just("add"), st.lists(st.integers(0, 20), max_size=2), st.sampled_from([1, 2])),
-    st.tuples(st.just("add_batch"), st.integers(0, 3), st.sampled_from([2, 1])),
+    st.tuples(st.just("add"), st.lists(st.integers(0, 20), max_size=2), st.sampled_from([1, 2, 3])),
+    st.tuples(st.just("add_batch"), st.integers(0, 3), st.sampled_from([2, 1, 3])),
     st.tuples(st.just("cancel"), st.integers(0, 20)),
 )
 WORK = st.lists(st.sampled_from(ENDS), min_size=2, max_size=5)
 _numbers = itertools.count(1)
 
 
+Steps = list[tuple[tuple[str, *tuple[object, ...]], list[str]]]
+
+TRIED_AGAIN: Steps = [
+    (("add", [], 3), ["unavailable", "die", "unavailable"]),  # each attempt counts, and the third is the last
+    (("add", [], 3), ["die", "stop", "die", "die"]),  # one that was stopped is none
+    (("add_batch", 2, 2), ["unavailable", "success", "success"]),  # the batch has succeeded
+    (("add_batch", 2, 2), ["unavailable", "unavailable", "unavailable", "success"]),  # half of it
+    (("add_batch", 1, 3), ["unavailable", "unavailable", "success"]),
+    (("add", [], 2), []),
+    (("add", [LAST], 1), ["unavailable", "success", "success"]),  # what waits for an attempt waits for the next one
+]
+"""What attempts are about."""
+
+
+@example(steps=TRIED_AGAIN)
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(REQUESTS, WORK), min_size=4, max_size=7))
-def test_the_queue_does_what_its_model_does(
-    steps: list[tuple[tuple[str, *tuple[object, ...]], list[str]]], catalog: Catalog
-) -> None:
+def test_the_queue_does_what_its_model_does(steps: Steps, catalog: Catalog) -> None:
     """Each example has a queue of its own in the same catalog."""
     model = Model(catalog, f"queue {next(_numbers)}")
     for (name, *arguments), ends in steps:
