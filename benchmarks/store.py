@@ -1,11 +1,10 @@
-"""A store of empty archives with full indexes, enough to rebuild a catalog."""
+"""A store of empty archives with full indexes, enough to rebuild a catalog. The archives are sparse files."""
 
 from pathlib import Path
 
 from benchmarks.collection import archive
 from mgmt.archive import IndexEnd, IndexHeader, IndexWriter
-
-SHELL = b"there is nothing in it\n"
+from mgmt.archive.limits import RATIO, RECORD
 
 
 def directory_store(folder: Path, archives: int, members: int) -> Path:
@@ -13,11 +12,14 @@ def directory_store(folder: Path, archives: int, members: int) -> Path:
     folder.mkdir()
     for number in range(archives):
         key = f"{number}.tar.gz"
-        (folder / key).write_bytes(SHELL)
         operation_id = f"{number:032}"
         header = IndexHeader(key, operation_id, "", "", "", "", "", "")
         with IndexWriter(str(folder / f"{key}.{operation_id[:12]}.index.jsonl.gz"), header) as index:
             for member in archive(number, members):
                 index.add_member(member)
-            index.finish(IndexEnd(members, 0, f"{number:064}", len(SHELL), "", 1 << 60, 0, 0, kept=""))
+                tar_size = member.data_offset + member.size + RECORD
+            size = tar_size // RATIO + 1
+            index.finish(IndexEnd(members, 0, f"{number:064}", size, "", tar_size, 0, 0, kept=""))
+        with open(folder / key, "xb") as shell:
+            shell.truncate(size)
     return folder

@@ -6,7 +6,7 @@ The list is what the operations of this type say; the last one of each object de
 from mgmt.catalog import IgnoreRecord
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError, StoreError, StoreUnavailableError
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.index_keys import OPERATION, is_index_key
+from mgmt.services.steps.index_keys import OPERATION, archive_of, is_index_key
 from mgmt.services.steps.indexes import find_index, look_up
 from mgmt.storage import ObjectStore, is_key
 from mgmt.words import shell_word
@@ -35,7 +35,7 @@ def ignore(key: str, context: Context, *, undo: bool) -> IgnoreRecord:
                 raise NotFoundError(f"{url} is not ignored", next_step="mgmt ignore\n# lists what is")
         elif not any(each.key == key or key.endswith("/") for each in store.list(key)):
             raise NotFoundError(f"{url} does not exist", next_step="mgmt verify --all\n# names unknown objects")
-        elif not key.endswith("/") and not catalog.metadata.unknown_keys(store.url, [key]):
+        elif not key.endswith("/") and not catalog.metadata.unknown_keys(store.url, {key: archive_of(key)}):
             raise RefusedError(
                 f"{url} belongs to mgmt, so it is not ignored", next_step=f"mgmt verify {shell_word(url)}"
             )

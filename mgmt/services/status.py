@@ -1,6 +1,5 @@
 """The status of one file or operation, with all that is known about it."""
 
-import os
 from dataclasses import dataclass
 
 from mgmt.catalog import Catalog, FileRecord, Location, OperationRecord, StatusRecord
@@ -65,7 +64,7 @@ def _file_status(name: str, context: Context, host: str | None) -> FileStatusRep
     try:
         archive = find_archive(name, context)
     except MgmtError as exc:
-        known = _named(name, catalog, host)
+        known = catalog.metadata.files_called(name, paths_meant(name), host)
         if not known:
             raise
         file, problem = known[0], exc.message
@@ -102,14 +101,3 @@ def _ask(archive: FileRecord, context: Context) -> tuple[StoredObject | None, st
         return still_there(context.open_store(archive.store), archive), None
     except MgmtError as exc:
         return None, exc.message
-
-
-def _named(name: str, catalog: Catalog, host: str | None) -> list[FileRecord]:
-    """Records of local files, completed copies and deleted archives with exactly this name, path or key."""
-    paths = paths_meant(name)
-    found = [
-        each
-        for word in {os.path.basename(path.rstrip("/")) for path in paths} - {""}
-        for each in catalog.metadata.search_files(word, host=host, limit=None)
-    ]
-    return list({each.id: each for each in found if each.name == name or each.path in paths}.values())

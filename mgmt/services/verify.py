@@ -22,7 +22,7 @@ from mgmt.errors import (
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.batch import Outcome
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, index_key, is_index_key
+from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, archive_of, index_key, is_index_key
 from mgmt.services.steps.indexes import any_index, find_index, look_up, open_index
 from mgmt.services.steps.proof import prove_again, still_there
 from mgmt.services.steps.replacement import how_to_replace, without_another_copy
@@ -122,7 +122,7 @@ def _find_unknown_in(url: str, context: Context) -> Generator[Outcome[VerifyReco
         while batch := {each.key: each for each in islice(listing, _BATCH)}:
             record.checked_objects += len(batch)
             record.checked_size += sum(each.size for each in batch.values())
-            for key in catalog.metadata.unknown_keys(store.url, list(batch)):
+            for key in catalog.metadata.unknown_keys(store.url, {key: archive_of(key) for key in batch}):
                 if key not in ignored and (error := _unknown(store, key)) is not None:
                     record.problems_found += 1
                     yield Outcome(store.location(key), error=error)

@@ -1,7 +1,7 @@
 """Lookups of the services: archives by any name, copies of a content, and what an operation has left behind."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
@@ -141,12 +141,26 @@ class Lookups:
         with self._database.reading() as session:
             return list(session.scalars(query.order_by(FileRecord.id)))
 
-    def unknown_keys(self, store: str, keys: Sequence[str]) -> list[str]:
-        """Those of `keys`, a few hundred at most, of no stored archive, and of no upload, interrupted ones included."""
-        archives = select(FileRecord.s3_object_key, FileRecord.index_key).where(
-            FileRecord.store == store,
-            FileRecord.status == FileStatus.COMPLETED,
-            or_(FileRecord.s3_object_key.in_(keys), FileRecord.index_key.in_(keys)),
+    def files_called(self, name: str, paths: Collection[str], host: str | None = None) -> list[FileRecord]:
+        """Files and archives with exactly this name, or one of these paths or keys; local ones of `host` only.
+
+        The newest record comes first.
+        """
+        at = (named(FileRecord.path, FileRecord.path_bytes, path) for path in paths)
+        query = select(FileRecord).where(or_(named(FileRecord.name, FileRecord.name_bytes, name), *at))
+        if host is not None:
+            query = query.where(or_(FileRecord.host == host, FileRecord.host.is_(None)))
+        with self._database.reading() as session:
+            return sorted(session.scalars(query), key=lambda file: -file.id)
+
+    def unknown_keys(self, store: str, keys: Mapping[str, str]) -> list[str]:
+        """Those of `keys`, a few hundred at most, of no stored archive, and of no upload, interrupted ones included.
+
+        `keys` maps each to the key of its archive: its own, or that of the archive which an index describes.
+        """
+        # There is no index on `index_key`. The status is no condition here, or SQLite would read all that have it.
+        archives = select(FileRecord.s3_object_key, FileRecord.index_key, FileRecord.status).where(
+            FileRecord.store == store, FileRecord.s3_object_key.in_({*keys, *keys.values()})
         )
         uploads = select(UploadRecord.s3_object_key, UploadRecord.index_key).where(
             UploadRecord.store == store, UploadRecord.status.in_(LIVE)
@@ -157,7 +171,9 @@ class Lookups:
             UploadRecord.index_key.in_(keys),
         )
         with self._database.reading() as session:
-            known = {key for query in (archives, uploads, left) for row in session.execute(query) for key in row}
+            known = {key for query in (uploads, left) for row in session.execute(query) for key in row}
+            for *names, status in session.execute(archives):
+                known |= set(names) if status is FileStatus.COMPLETED else set()
         return [key for key in keys if key not in known]
 
     def ignored(self) -> list[IgnoreRecord]:

@@ -13,6 +13,7 @@ from mgmt.catalog.db import bulk
 from mgmt.catalog.db.conditions import among, beginning, containing, ending, named, starting
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.files import member_filters
+from mgmt.catalog.files import member_stretches as ranges
 from mgmt.catalog.files.filters import FileFilter
 from mgmt.catalog.files.name_index import NameIndex
 from mgmt.catalog.records.files import FileRecord
@@ -22,6 +23,9 @@ from mgmt.errors import NotFoundError
 
 BATCH = 1_000
 """Members in memory at a time, written by one statement: SQLite takes 32,766 values in one."""
+
+FEW_ARCHIVES = 100
+"""A search that no index of names helps reads the members of so many archives one by one, rather than all members."""
 
 COLUMNS = (
     "archive_id",
@@ -101,11 +105,11 @@ class Members:
         """
         with self._database.transaction() as session:
             session.flush()
-            first, _, _, beyond = _bounds(session, archive_id)
+            first, _, _, beyond = ranges.bounds(session, archive_id)
             fresh = first is None and not beyond  # as nearly always: there is nothing to make room for
             if not fresh:
                 self._forget(session, archive_id)
-                _adopt(session)
+                ranges.adopt(session)
             connection = session.connection()
             known = _Directories(connection, archive_id)
             before = self._last_id(session)
@@ -118,7 +122,7 @@ class Members:
                 last = before + count if self._database.is_sqlite else _LAST_TAKEN
                 session.execute(member_ranges.insert().values(archive_id=archive_id, first_id=before + 1, last_id=last))
             elif count:
-                _extend_range(session, archive_id, before + 1, self._last_id(session))
+                ranges.extend(session, archive_id, before + 1, self._last_id(session))
             return count
 
     def list(
@@ -185,18 +189,18 @@ class Members:
             newest = newest.where(among(members.c.directory_id, inside), beginning(members.c.name, name))
             archives = select(directory_archives.c.archive_id)
             archives = archives.where(among(directory_archives.c.directory_id, inside))
-            for first, last in _stretches(session, archives):
-                yield newest.where(members.c.id.between(first, last if after is None else min(last, after - 1)))
+            yield from ranges.inside(newest, ranges.stretches(session, archives), after)
             return
         fits = containing(members.c.name, name)
         newest = newest.where(fits) if after is None else newest.where(fits, members.c.id < after)
         if not self._names.can_sift(name):
-            yield newest
+            few = ranges.within(session, only, FEW_ARCHIVES)
+            yield from [newest] if few is None else ranges.inside(newest, few, after)
             return
         mark = self._names.mark(session)
         yield newest.where(members.c.id > mark)
         end = mark if after is None else min(mark, after - 1)
-        yield from self._names.sift(session, narrowed.where(fits), name, end, _within(session, only))
+        yield from self._names.sift(session, narrowed.where(fits), name, end, ranges.within(session, only))
 
     def count(self, archive_id: int) -> int:
         """How many members of the archive are recorded."""
@@ -304,68 +308,10 @@ def _of(session: Session, archive_id: int, after: int | None = None) -> ColumnEl
 
     `after` is part of the range of ids, not another condition: SQLite might start from either.
     """
-    first, last, end, beyond = _bounds(session, archive_id)
+    first, last, end, beyond = ranges.bounds(session, archive_id)
     first, last = (end + 1, end) if first is None or last is None else (first, last)
     first = first if after is None else max(first, after + 1)
     return and_(members.c.id.between(first, max(last, beyond)), members.c.archive_id == archive_id)
-
-
-def _bounds(session: Session, archive_id: int | None) -> tuple[int | None, int | None, int, int]:
-    """The first and the last id of the archive's range, None for none; then what `_ends` returns."""
-    own = member_ranges.c.archive_id == archive_id
-    first = select(member_ranges.c.first_id).where(own).scalar_subquery()
-    last = select(member_ranges.c.last_id).where(own).scalar_subquery()
-    ends = select(func.coalesce(func.max(member_ranges.c.last_id), 0)).scalar_subquery()
-    newest_of_all = select(func.coalesce(func.max(members.c.id), 0)).scalar_subquery()
-    # One statement: on PostgreSQL a concurrent commit of members and their range could come between two.
-    own_first, own_last, end, newest = session.execute(select(first, last, ends, newest_of_all)).one()
-    return own_first, own_last, end, newest if newest > end else 0
-
-
-def _ends(session: Session) -> tuple[int, int]:
-    """The last id of all ranges, and that of members beyond them, which another program inserted; 0 for none."""
-    return _bounds(session, None)[2:]
-
-
-def _adopt(session: Session) -> None:
-    """Give members beyond the last range a range, before members are added there."""
-    end, newest = _ends(session)
-    if newest:
-        found = select(members.c.archive_id, func.min(members.c.id), func.max(members.c.id))
-        for archive_id, first, last in session.execute(
-            found.where(members.c.id > end).group_by(members.c.archive_id)
-        ).all():
-            _extend_range(session, archive_id, first, last)
-
-
-def _extend_range(session: Session, archive_id: int, first: int, last: int) -> None:
-    """Extend the range of the archive to the ids from `first` to `last`."""
-    known = select(member_ranges.c.first_id).where(member_ranges.c.archive_id == archive_id)
-    extended = {"archive_id": archive_id, "first_id": session.scalar(known) or first, "last_id": last}
-    session.execute(delete(member_ranges).where(member_ranges.c.archive_id == archive_id))
-    session.execute(member_ranges.insert().values(extended))
-
-
-def _stretches(session: Session, archives: Select[int]) -> list[tuple[int, int]]:
-    """The first and the last ids of stretches of members that belong to `archives`; the newest first, none twice."""
-    ranges = select(member_ranges.c.first_id, member_ranges.c.last_id).where(member_ranges.c.archive_id.in_(archives))
-    found: list[tuple[int, int]] = []
-    for first, last in session.execute(ranges.order_by(member_ranges.c.last_id.desc())):
-        if found and found[-1][0] <= last + 1:
-            after, end = found.pop()
-            first, last = min(first, after), end
-        found.append((first, last))
-    return found
-
-
-def _within(session: Session, only: FileFilter) -> list[tuple[int, int]] | None:
-    """The stretches of members whose archives fit, with those that are in no range; None when every archive fits."""
-    conditions = only.of_archives()
-    if not conditions:
-        return None
-    end, newest = _ends(session)
-    beyond = [(end + 1, newest)] if newest else []
-    return beyond + _stretches(session, select(FileRecord.id).where(*conditions))
 
 
 def _select() -> Select[Any]:

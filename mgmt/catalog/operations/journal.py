@@ -54,12 +54,15 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._heartbeat = Heartbeat(database)
-        self._links: dict[str, list[OperationFile]] = {}
-        """The links of each operation that this process began: nobody else has made one."""
+        self._links: dict[str, set[tuple[int, Role]]] = {}
+        """The links of each operation that this process began, as committed: nobody else has made one."""
+        self._new_links: list[OperationFile] = []
+        """Those that are not committed yet. Later, nothing here holds the records: a rebuild links all archives."""
         self._requested: str | None = None
         self.at_begin: list[Callable[[OperationRecord], None]] = []
         """Called when `record` has begun an operation."""
         database.guard(self._fence)
+        database.listen("after_commit", self._note_links)
 
     @contextmanager
     def record(
@@ -98,7 +101,7 @@ class Journal:
             raise
         operation_id = begun.operation_id
         if begun is operation:
-            self._links[operation_id] = []
+            self._links[operation_id] = set()
         try:
             with self._closing(begun, taken_up=begun is not operation):
                 for tell in self.at_begin:
@@ -145,7 +148,9 @@ class Journal:
         """Record that `operation` touched `file`; the next commit writes it. Calling it twice is harmless."""
         with self._database.reading() as session:
             own = self._links.get(operation.operation_id)
-            made = own if own is not None else [x for x in session.new if isinstance(x, OperationFile)]
+            if own is not None and (file.id, role) in own:
+                return
+            made = self._new_links if own is not None else [x for x in session.new if isinstance(x, OperationFile)]
             # What was rolled back is in the session no more.
             if any(x in session and x.operation is operation and x.file is file and x.role is role for x in made):
                 return
@@ -155,7 +160,13 @@ class Journal:
             link = OperationFile(operation=operation, file=file, role=role)
             session.add(link)
             if own is not None:
-                own.append(link)
+                self._new_links.append(link)
+
+    def _note_links(self, session: Session) -> None:
+        for link in self._new_links:
+            if link in session and link not in session.new and link.operation_id in self._links:
+                self._links[link.operation_id].add((link.file_id, link.role))
+        self._new_links = [link for link in self._new_links if link in session.new]
 
     def close(
         self,

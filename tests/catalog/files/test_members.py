@@ -244,6 +244,35 @@ def test_the_index_is_used(
     assert not [plan for plan in plans if plan.startswith("SCAN members")]
 
 
+def test_a_search_with_a_tag_reads_only_archives_that_have_it(
+    catalog: Catalog, make_archive: Make, make_member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        tags = {"case": "42"} if number in (1, 4) else {}
+        archive = catalog.metadata.save_file_record(make_archive(f"{number}.tar.gz", tags=tags))
+        catalog.members.record(archive.id, [make_member(f"{number}/zq"), make_member(f"{number}/zq.jpg")])
+    catalog.members.index_names()
+    only = FileFilter(tags={"case": "42"})
+    for most in (members.FEW_ARCHIVES, 1):  # with more archives than that, all members are read
+        monkeypatch.setattr(members, "FEW_ARCHIVES", most)
+        found = catalog.members.search("zq", only=only)
+        assert [member.path for member, _ in found] == ["4/zq.jpg", "4/zq", "1/zq.jpg", "1/zq"]
+        assert [each.path for each, _ in catalog.members.search("zq", 1, found[1][0].id, only=only)] == ["1/zq.jpg"]
+        assert catalog.members.search("zq", only=FileFilter(tags={"case": "none"})) == []
+
+
+def test_a_keyword_too_short_for_the_index_and_a_tag_read_no_other_members(
+    sqlite_catalog: Catalog, make_archive: Make, make_member: Member, explained: Callable[[Catalog], list[str]]
+) -> None:
+    for number in range(3):
+        archive = sqlite_catalog.metadata.save_file_record(make_archive(f"{number}.tar.gz", tags={"n": str(number)}))
+        sqlite_catalog.members.record(archive.id, [make_member(f"{number}/zq")])
+    plans = explained(sqlite_catalog)
+    assert len(sqlite_catalog.members.search("zq", only=FileFilter(tags={"n": "1"}))) == 1
+    assert "SEARCH members USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in plans
+    assert not [plan for plan in plans if plan.startswith("SCAN members")]
+
+
 def test_only_the_range_of_an_archive_is_read(
     sqlite_catalog: Catalog, make_archive: Make, make_member: Member, explained: Callable[[Catalog], list[str]]
 ) -> None:

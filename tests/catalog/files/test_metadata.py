@@ -331,6 +331,38 @@ def test_find_uses_an_index_for_every_kind_of_name(
     assert not [plan for plan in plans if plan.startswith("SCAN") or "(location=?" in plan]
 
 
+def test_what_a_store_lists_is_compared_by_an_index(
+    sqlite_catalog: Catalog, make_archive: Make, explained: Callable[[Catalog], list[str]]
+) -> None:
+    index = "a.tar.gz.0123456789ab.index.jsonl.gz"
+    sqlite_catalog.metadata.save_file_record(make_archive("a.tar.gz", index_key=index))
+    other = "a.tar.gz.ba9876543210.index.jsonl.gz"
+    keys = {"a.tar.gz": "a.tar.gz", index: "a.tar.gz", other: "a.tar.gz", "b.tar.gz": "b.tar.gz"}
+    plans = explained(sqlite_catalog)
+    assert sqlite_catalog.metadata.unknown_keys("file:///store", keys) == [other, "b.tar.gz"]
+    of_files = [plan for plan in plans if " files " in plan]
+    assert of_files == ["SEARCH files USING INDEX ix_files_s3_object_key (s3_object_key=?)"]
+
+
+def test_files_are_found_by_their_exact_names_and_paths_by_an_index(
+    sqlite_catalog: Catalog, make_archive: Make, explained: Callable[[Catalog], list[str]]
+) -> None:
+    metadata = sqlite_catalog.metadata
+    here = metadata.save_file_record(local("/a/b"))
+    there = metadata.save_file_record(FileRecord(path="/c/b", location=Location.LOCAL, host="other"))
+    archive = metadata.save_file_record(make_archive("x/b"))
+    hidden = metadata.save_file_record(local("/a/b\udcff"))
+    metadata.save_file_record(local("/a/bb"))
+    metadata.save_file_record(local("/a/B"))
+    plans = explained(sqlite_catalog)
+    assert metadata.files_called("b", {"b", "/here/b"}) == [archive, there, here]
+    assert metadata.files_called("b", set(), "other") == [archive, there]
+    assert metadata.files_called("/a/b", {"/a/b"}) == [here]
+    assert metadata.files_called("b\udcff", set()) == [hidden]
+    assert metadata.files_called("x", {"/x", "x"}) == []
+    assert not [plan for plan in plans if plan.startswith("SCAN")]
+
+
 def test_copies_and_unfinished_uploads(catalog: Catalog, make_archive: Make) -> None:
     metadata = catalog.metadata
     metadata.save_file_record(make_archive("a.tar.gz", digest="d"))

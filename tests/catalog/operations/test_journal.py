@@ -1,10 +1,13 @@
 """The journal: when an operation is committed, claims, and taking up interrupted operations."""
 
+import gc
 import logging
 import multiprocessing
 import os
 import signal
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 import pytest
@@ -25,7 +28,7 @@ from mgmt.catalog import (
     open_catalog,
 )
 from mgmt.catalog.records.process import Owner
-from mgmt.errors import BusyError, CatalogError, Interrupted, StoreError
+from mgmt.errors import BusyError, CatalogError, Interrupted, NotFoundError, StoreError
 from tests.forked import Forked, child
 
 Reopen = Callable[[], Catalog]
@@ -176,6 +179,36 @@ def test_a_file_linked_twice_is_linked_once(catalog: Catalog, reopen: Reopen, ma
     roles = {role for _, role in reopen().metadata.files_of(operation)}
     assert roles == {Role.ARCHIVE, Role.RESULT}
     assert [f.path for f, _ in reopen().metadata.files_of(operation, Role.RESULT)] == ["a.tar.gz"]
+
+
+def test_an_operation_that_links_many_files_holds_none_of_them(
+    catalog: Catalog, reopen: Reopen, make_archive: Make
+) -> None:
+    files = weakref.WeakSet[FileRecord]()
+    with catalog.journal.record(upload()) as operation:
+        for number in range(20):
+            with catalog.transaction():
+                file = catalog.metadata.save_file_record(make_archive(f"{number}.tar.gz"))
+                catalog.journal.link(operation, file, Role.RESULT)
+            files.add(file)
+        del file
+        gc.collect()
+        assert not files
+        again = catalog.metadata.require_file_record("7.tar.gz")
+        catalog.journal.link(operation, again, Role.RESULT)
+    assert len(reopen().metadata.files_of(operation)) == 20
+
+
+def test_a_link_that_was_rolled_back_is_made_again(catalog: Catalog, reopen: Reopen, make_archive: Make) -> None:
+    with catalog.journal.record(upload()) as operation:
+        file = catalog.metadata.save_file_record(make_archive("a.tar.gz"))
+        with suppress(NotFoundError), catalog.transaction() as session:
+            catalog.journal.link(operation, file, Role.RESULT)
+            session.flush()  # type: ignore[attr-defined]
+            raise NotFoundError("")
+        assert reopen().metadata.files_of(operation) == []
+        catalog.journal.link(operation, file, Role.RESULT)
+    assert [found.path for found, _ in reopen().metadata.files_of(operation)] == ["a.tar.gz"]
 
 
 def test_a_finished_operation_cannot_be_changed(catalog: Catalog, reopen: Reopen) -> None:
