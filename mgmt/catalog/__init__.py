@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.operations.outbox import SILENCE, Outbox
     from mgmt.catalog.operations.queue import NewJob, Queue, target_of
     from mgmt.catalog.operations.schedules import Schedules
+    from mgmt.catalog.records.cold import ClassRecord, LockRecord, RestoreRecord, TagRecord, UndeleteRecord
     from mgmt.catalog.records.endpoint import EndpointRecord
     from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
     from mgmt.catalog.records.files import FileRecord
@@ -65,6 +66,7 @@ __all__ = [
     "Audit",
     "BatchRecord",
     "Catalog",
+    "ClassRecord",
     "ConfigRecord",
     "Database",
     "DeleteRecord",
@@ -84,6 +86,7 @@ __all__ = [
     "JobRecord",
     "Journal",
     "Location",
+    "LockRecord",
     "MemberFacts",
     "MemberRecord",
     "Members",
@@ -98,6 +101,7 @@ __all__ = [
     "RangeSet",
     "RebuildRecord",
     "RecoverRecord",
+    "RestoreRecord",
     "Role",
     "ScheduleRecord",
     "Schedules",
@@ -105,7 +109,9 @@ __all__ = [
     "SearchRecord",
     "Status",
     "StatusRecord",
+    "TagRecord",
     "Tampering",
+    "UndeleteRecord",
     "UndoRecord",
     "UploadRecord",
     "Verification",
@@ -138,6 +144,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "operations.outbox": ("SILENCE", "Outbox"),
     "operations.queue": ("NewJob", "Queue", "target_of"),
     "operations.schedules": ("Schedules",),
+    "records.cold": ("ClassRecord", "LockRecord", "RestoreRecord", "TagRecord", "UndeleteRecord"),
     "records.endpoint": ("EndpointRecord",),
     "records.enums": ("FileStatus", "Location", "Place", "Role", "Scope", "Status"),
     "records.files": ("FileRecord",),

@@ -24,18 +24,23 @@ from sqlalchemy.dialects import postgresql
 from mgmt.catalog import (
     HEAD,
     Catalog,
+    ClassRecord,
     DeleteRecord,
     DownloadRecord,
     FileRecord,
     FileStatus,
     JobRecord,
     Location,
+    LockRecord,
     NewJob,
     OperationRecord,
+    RestoreRecord,
     Role,
     ScheduleRecord,
     SearchRecord,
     Status,
+    TagRecord,
+    UndeleteRecord,
     UndoRecord,
     UploadRecord,
     VerifyRecord,
@@ -52,7 +57,7 @@ from mgmt.catalog.schema.pg_expressions import INDEXES
 from mgmt.errors import CatalogError, ConfigurationError
 
 ROOT = Path(__file__).parents[3]
-OLD = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+OLD = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 WHERE_MEMBERS_ARE = {"member_ranges": [(2, 1, 4)], "directory_archives": [(1, 2), (2, 2)]}
 """The rows that 0003 computes from existing ones; see old_catalogs.py."""
 WORKED_OUT = {
@@ -198,7 +203,7 @@ def test_an_old_catalog_is_refused_until_upgraded_and_keeps_its_data(before: str
     assert contents(old) == held
     history = catalog.audit.verification()
     assert list(history.findings()) == []
-    assert (history.operations, history.seals, history.live) == (3 + ("searches" in held), 1, 1)
+    assert (history.operations, history.seals, history.live) == (3 + ("searches" in held), 1, 1 + ("jobs" in held))
     with closing(sqlite3.connect(old)) as connection:
         for name, rows in WHERE_MEMBERS_ARE.items():
             assert connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() == rows
@@ -620,6 +625,17 @@ def contents_of(catalog: Catalog) -> bytes:
     exported = io.BytesIO()
     export(catalog.database, exported, members=True)
     return exported.getvalue()
+
+
+@pytest.mark.parametrize("kind", [ClassRecord, LockRecord, RestoreRecord, TagRecord, UndeleteRecord])
+def test_a_downgrade_below_0011_is_refused_if_an_older_mgmt_could_not_load_it(
+    kind: type[OperationRecord], catalog: Catalog
+) -> None:
+    with catalog.journal.record(kind(target_path="a.tar.gz")):
+        pass
+    with pytest.raises(CatalogError, match="an older mgmt cannot load"):
+        migrate.downgrade(catalog.database, "0010")
+    assert migrate.current(catalog.database) == HEAD
 
 
 def test_a_downgrade_below_0010_is_refused_while_work_waits(catalog: Catalog) -> None:
