@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.operations.outbox import SILENCE, Outbox
     from mgmt.catalog.operations.queue import NewJob, Queue, target_of
     from mgmt.catalog.operations.schedules import Schedules
+    from mgmt.catalog.operations.thaws import Thaws
     from mgmt.catalog.records.cold import ClassRecord, LockRecord, RestoreRecord, TagRecord, UndeleteRecord
     from mgmt.catalog.records.endpoint import EndpointRecord
     from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
@@ -240,6 +241,13 @@ class Catalog:
         from mgmt.catalog.operations.outbox import Outbox
 
         return Outbox(self.database)
+
+    @cached_property
+    def thaws(self) -> "Thaws":
+        """Restores of frozen archives."""
+        from mgmt.catalog.operations.thaws import Thaws
+
+        return Thaws(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":

@@ -34,6 +34,9 @@ COMMANDS: Sections = {
         "audit": "mgmt.cli.audit",
         "doctor": "mgmt.cli.doctor",
     },
+    "Cold storage": {
+        "restore": "mgmt.cli.restore",
+    },
     "Automate": {
         "schedule": "mgmt.cli.schedule",
         "worker": "mgmt.cli.worker",

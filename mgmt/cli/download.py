@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgmt.choices import OnConflict
+from mgmt.choices import OnConflict, Tier
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mgmt.catalog import DownloadRecord
     from mgmt.services.download import Preview
 
-RECORDED = ("to", "members", "archive", "on_conflict", "skip_unsupported")
+RECORDED = ("to", "members", "archive", "on_conflict", "skip_unsupported", "tier")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_name", "long"),
@@ -57,6 +57,14 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
 @click.option("--archive", is_flag=True, help="Download the tar.gz itself.")
 @click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do if the name is taken.")
 @click.option("--skip-unsupported", is_flag=True, help="Leave out what the file system of DIR cannot hold.")
+@click.option(
+    "--tier",
+    type=click.Choice([each.value for each in Tier], case_sensitive=False),
+    default=Tier.STANDARD.value,
+    show_default=True,
+    help="How fast a frozen archive is thawed.",
+)
+@click.option("--wait", is_flag=True, help="Wait until a frozen archive can be read.")
 @dry_run
 @requestable(RECORDED, check=check)
 @click.pass_context
@@ -68,6 +76,8 @@ def command(
     archive: bool,
     on_conflict: str | None,
     skip_unsupported: bool,
+    tier: str,
+    wait: bool,
     dry_run: bool,
 ) -> None:
     """Restore files and folders from their archives.
@@ -82,6 +92,7 @@ def command(
     from mgmt.services.download import download, preview
     from mgmt.services.steps.batch import run_batch
     from mgmt.services.steps.restoring import DownloadOptions
+    from mgmt.services.steps.thaw import ThawOptions
 
     app: App = ctx.obj
 
@@ -93,6 +104,8 @@ def command(
             on_conflict=OnConflict(on_conflict or app.settings.on_conflict),
             skip_unsupported=skip_unsupported,
             threads=app.settings.threads,
+            thaw=ThawOptions(tier=Tier(tier)),
+            wait=wait,
         )
 
     targets = [(name, member) for name in names for member in members or (None,)]

@@ -9,12 +9,13 @@ from mgmt.catalog import DownloadRecord, FileStatus, Location, Role, Status
 from mgmt.choices import OnConflict
 from mgmt.errors import ConflictError
 from mgmt.paths import folder_to_make
+from mgmt.services.steps import proof
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import claim, describe, token
 from mgmt.services.steps.overlaps import known_stores, refuse_in_store
-from mgmt.services.steps.proof import refuse_frozen
 from mgmt.services.steps.resolve import find_archive
 from mgmt.services.steps.restoring import DownloadOptions, Restoring, free_name, index_if_any, root_name
+from mgmt.services.steps.thaw import refuse_frozen, wait
 
 _ELSEWHERE = "mgmt download --to DIR ...\n# a folder outside of the store"
 
@@ -35,6 +36,11 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
         parent_id=context.parent,
         retry_of=context.retry_of,
     )
+    if options.wait:
+        wait(find_archive(name, context), options.thaw, context)
+    elif context.requested is not None:  # it must not begin, nor be an attempt, before the archive can be read
+        asked = find_archive(name, context)
+        refuse_frozen(asked, asked.store.head(asked.key), options.thaw, context)
     wanted = os.path.join(folder, name.strip("/"), options.member or "")
     try:
         with catalog.journal.record(record, claim=claim(wanted), unrecorded=context.note_read_only) as record:
@@ -47,7 +53,7 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
                 if found.record is not None:
                     catalog.journal.link(record, found.record, Role.ARCHIVE)
                 catalog.journal.checkpoint()
-            refuse_frozen(found.store, stored)
+            refuse_frozen(found, stored, options.thaw, context)
             refuse_in_store(folder, "--to", [found.store.url, *known_stores(catalog)], next_step=_ELSEWHERE)
             make_folders(folder)
             remove_partial(folder, token(record.operation_id))  # of an interrupted run of this very operation
@@ -92,7 +98,7 @@ def preview(name: str, options: DownloadOptions, context: Context) -> Preview:
     """What `download` would do with `name`, refusals included; changes nothing."""
     found = find_archive(name, context)
     stored = found.store.head(found.key)
-    refuse_frozen(found.store, stored)
+    proof.refuse_frozen(found.store, stored)
     folder = folder_to_make(options.to)
     refuse_in_store(folder, "--to", [found.store.url, *known_stores(context.catalog)], next_step=_ELSEWHERE)
     size, restored = stored.size, posixpath.basename(found.key) if options.archive else root_name(found.key)
