@@ -107,9 +107,7 @@ def test_a_worker_downloads_a_frozen_archive_when_it_can_be_read(cold: Program, 
     assert asked(glacier) == 1
 
 
-def test_wait_returns_when_it_can_be_read(
-    cold: Program, glacier: Glacier, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wait_returns_when_it_can_be_read(cold: Program, glacier: Glacier, monkeypatch: pytest.MonkeyPatch) -> None:
     frozen(cold, "notes")
     pauses: list[float] = []
 
