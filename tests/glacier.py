@@ -1,11 +1,11 @@
-"""An S3 server that freezes as Amazon does where moto does not: 409, refused tiers, expiry. A test says when it thaws."""
+"""An S3 server that freezes as Amazon does, where moto does not: 409, refused tiers, expiry. A test thaws."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from xml.etree import ElementTree
 
 from tests.quirks import Answer, Endpoint, RefusedError, Request, text
-from xml.etree import ElementTree
 
 FROZEN = ("GLACIER", "DEEP_ARCHIVE")
 

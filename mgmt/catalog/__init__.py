@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
+    from mgmt.catalog.files.usage import Recent, Share, Usage
     from mgmt.catalog.operations.due import ANY, Wanted, host_queue
     from mgmt.catalog.operations.ending import End
     from mgmt.catalog.operations.heartbeat import Advance
@@ -101,6 +102,7 @@ __all__ = [
     "Queue",
     "RangeSet",
     "RebuildRecord",
+    "Recent",
     "RecoverRecord",
     "RestoreRecord",
     "Role",
@@ -108,6 +110,7 @@ __all__ = [
     "Schedules",
     "Scope",
     "SearchRecord",
+    "Share",
     "Status",
     "StatusRecord",
     "TagRecord",
@@ -138,6 +141,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.lookups": ("IgnoredKeys",),
     "files.members": ("MemberFacts", "MemberRecord", "Members"),
     "files.metadata": ("MetadataManager",),
+    "files.usage": ("Recent", "Share"),
     "operations.due": ("ANY", "Wanted", "host_queue"),
     "operations.ending": ("End",),
     "operations.heartbeat": ("Advance",),
@@ -248,6 +252,13 @@ class Catalog:
         from mgmt.catalog.operations.thaws import Thaws
 
         return Thaws(self.database)
+
+    @cached_property
+    def usage(self) -> "Usage":
+        """Sums over the archives."""
+        from mgmt.catalog.files.usage import Usage
+
+        return Usage(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":

@@ -36,6 +36,7 @@ COMMANDS: Sections = {
     },
     "Cold storage": {
         "restore": "mgmt.cli.restore",
+        "cost": "mgmt.cli.cost",
     },
     "Automate": {
         "schedule": "mgmt.cli.schedule",

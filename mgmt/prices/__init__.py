@@ -16,11 +16,12 @@ from mgmt.prices.estimate import (
     transition,
     upload,
 )
-from mgmt.prices.table import GB, MINIMUM_DAYS, Prices, load
+from mgmt.prices.table import GB, MINIMUM_DAYS, MINIMUM_SIZE, Prices, load
 
 __all__ = [
     "GB",
     "MINIMUM_DAYS",
+    "MINIMUM_SIZE",
     "Amount",
     "Estimate",
     "Objects",

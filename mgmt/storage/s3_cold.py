@@ -12,7 +12,7 @@ from mgmt.storage.refusals import one_line
 from mgmt.storage.s3_errors import translated
 
 if TYPE_CHECKING:
-    from mgmt.storage.s3 import Bucket
+    from mypy_boto3_s3 import S3Client
 
 _READABLE = re.compile(r'ongoing-request="false"')
 _EXPIRY = re.compile(r'expiry-date="([^"]*)"')
@@ -31,13 +31,12 @@ def expiry_of(header: str) -> datetime | None:
         return FOREVER
 
 
-def restore(bucket: "Bucket", key: str, days: int, tier: str) -> bool:
-    """See `ObjectStore.restore`."""
+def restore(client: "S3Client", place: Any, where: str, days: int, tier: str) -> bool:
+    """See `ObjectStore.restore`; `place` is the bucket and the key, `where` its URL."""
     request: Any = {"Days": days, "GlacierJobParameters": {"Tier": tier}}
-    where = bucket.where(key)
     with translated(where):
         try:
-            bucket.client.restore_object(**bucket.place(key), RestoreRequest=request)
+            client.restore_object(**place, RestoreRequest=request)
         except ClientError as error:
             code, words = error.response["Error"].get("Code", ""), one_line(error.response["Error"].get("Message", ""))
             if code == "RestoreAlreadyInProgress":

@@ -201,7 +201,8 @@ class S3Store:
 
     def restore(self, key: str, *, days: int, tier: str) -> bool:
         """See `ObjectStore.restore`."""
-        return s3_cold.restore(self._bucket, check_key(key), days, tier)
+        bucket, key = self._bucket, check_key(key)
+        return s3_cold.restore(bucket.client, bucket.place(key), bucket.where(key), days, tier)
 
     def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
         """Multipart uploads that were neither completed nor aborted."""
