@@ -1,6 +1,7 @@
 """`mgmt download`."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -8,6 +9,7 @@ import click
 from mgmt.choices import OnConflict, Tier
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
+from mgmt.cli.money import COST, max_cost, prices_of, refuse_above
 from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from mgmt.catalog import DownloadRecord
     from mgmt.services.download import Preview
 
-RECORDED = ("to", "members", "archive", "on_conflict", "skip_unsupported", "tier")
+RECORDED = ("to", "members", "archive", "on_conflict", "skip_unsupported", "tier", "max_cost", "allow_unknown_price")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_name", "long"),
@@ -33,6 +35,7 @@ PLAN = (
     Column("SIZE", "size", "size"),
     Column("REQUESTS", "requests", "count", leaves=1),
     Column("TO", "to", "long"),
+    COST,
 )
 
 
@@ -65,6 +68,7 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
     help="How fast a frozen archive is thawed.",
 )
 @click.option("--wait", is_flag=True, help="Wait until a frozen archive can be read.")
+@max_cost
 @dry_run
 @requestable(RECORDED, check=check)
 @click.pass_context
@@ -78,6 +82,8 @@ def command(
     skip_unsupported: bool,
     tier: str,
     wait: bool,
+    max_cost: Decimal | None,
+    allow_unknown_price: bool,
     dry_run: bool,
 ) -> None:
     """Restore files and folders from their archives.
@@ -104,19 +110,20 @@ def command(
             on_conflict=OnConflict(on_conflict or app.settings.on_conflict),
             skip_unsupported=skip_unsupported,
             threads=app.settings.threads,
-            thaw=ThawOptions(tier=Tier(tier)),
+            thaw=ThawOptions(tier=Tier(tier), table=prices_of(app)),
             wait=wait,
         )
 
     targets = [(name, member) for name in names for member in members or (None,)]
     by_label = {f"{name}:{member}" if member else name: (name, member) for name, member in targets}
+
+    def look(label: str) -> "Preview":
+        return preview(by_label[label][0], options(by_label[label][1]), app.context())
+
     if dry_run:
-
-        def look(label: str) -> "Preview":
-            return preview(by_label[label][0], options(by_label[label][1]), app.context())
-
         show_previews(app, list(by_label), look, PLAN, sentences=_foreseen)
         return
+    refuse_above(by_label, look, max_cost, allow_unknown=allow_unknown_price)
     bundle = app.context(given(ctx, RECORDED))
     if bundle.fan_out is not None and members:
         bundle.fan_out(names, [{"members": [each]} for each in members])

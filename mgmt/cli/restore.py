@@ -1,6 +1,7 @@
 """`mgmt restore`."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +10,7 @@ from mgmt.choices import OnConflict, Tier
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
 from mgmt.cli.download import COLUMNS as DOWNLOADED
+from mgmt.cli.money import COST, max_cost, prices_of, refuse_above
 from mgmt.cli.outcomes import show_outcomes, show_previews
 from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
@@ -16,9 +18,10 @@ from mgmt.cli.requests import requestable
 from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from mgmt.services.restore import Preview
     from mgmt.services.steps.context import Context
 
-RECORDED = ("tier", "days")
+RECORDED = ("tier", "days", "max_cost", "allow_unknown_price")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_path", "long"),
@@ -35,6 +38,7 @@ PLAN = (
     Column("TIER", "tier", leaves=1),
     Column("DAYS", "days", "count", leaves=1),
     Column("EXPECTED", "expected_at", "time"),
+    COST,
 )
 
 
@@ -63,6 +67,7 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
     help="How fast: Bulk is the slowest and cheapest, Expedited costs most.",
 )
 @click.option("--days", type=click.IntRange(1, 3650), default=7, show_default=True, help="How long it stays readable.")
+@max_cost
 @dry_run
 @requestable(RECORDED, check=check)
 @click.pass_context
@@ -75,6 +80,8 @@ def command(
     to: str,
     tier: str,
     days: int,
+    max_cost: Decimal | None,
+    allow_unknown_price: bool,
     dry_run: bool,
 ) -> None:
     """Make frozen archives readable for some days.
@@ -95,14 +102,19 @@ def command(
     if is_ready:
         _fetch(ctx, to)
         return
-    options = ThawOptions(tier=Tier(tier), days=days)
+    options = ThawOptions(tier=Tier(tier), days=days, table=prices_of(app))
     if keyword is not None:
         names = tuple(matching(keyword, app.context()))
     elif batch is not None:
         names = tuple(archives_of(batch, app.context()))
+
+    def look(name: str) -> "Preview":
+        return preview(name, options, app.context())
+
     if dry_run:
-        show_previews(app, names, lambda name: preview(name, options, app.context()), PLAN)
+        show_previews(app, names, look, PLAN)
         return
+    refuse_above(names, look, max_cost, allow_unknown=allow_unknown_price)
     bundle = app.context(given(ctx, RECORDED))
     outcomes = run_batch(
         names, lambda name, context: restore(name, options, context), bundle, name=f"{len(names)} restores"

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from mgmt.choices import MOST_JOBS, OnConflict
 from mgmt.cli.app import App
+from mgmt.cli.money import COST, max_cost, prices_of, refuse_above
 from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, Size, dry_run, given, tag
 from mgmt.cli.render import Column
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 RECORDED = (
     "all_of", "null", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
-    "keep_archive", "xattrs", "owners", "bwlimit",
+    "keep_archive", "xattrs", "owners", "bwlimit", "max_cost", "allow_unknown_price",
 )  # fmt: skip
 DECIDED = ("storage_class", "level", "proof", "on_conflict", "completed_dir")
 """Options to record even if a setting or a default decides them."""
@@ -48,6 +50,7 @@ PLAN = (
     Column("LEFT OUT", "left_out", "count", leaves=4),
     Column("MOVED TO", "moved_to", "long", leaves=2),
     Column("NOTE", "error_message", "long"),
+    COST,
 )
 
 
@@ -103,6 +106,7 @@ def _several() -> ConfigurationError:
     metavar="N",
     help="Upload up to N small targets at a time.  [default: by processors and store]",
 )
+@max_cost
 @dry_run
 @then
 @requestable(RECORDED, check=check)
@@ -116,6 +120,8 @@ def command(
     null: bool,
     bwlimit: int | None,
     jobs: int | None,
+    max_cost: Decimal | None,
+    allow_unknown_price: bool,
     dry_run: bool,
     **chosen: Any,
 ) -> None:
@@ -146,13 +152,19 @@ def command(
     targets = _targets(app, named, options)
     if chosen["key"] is not None and len(targets) > 1:
         raise _several()
-    if dry_run:
-        from mgmt.services.steps.preview import Looking, preview
+    if dry_run or max_cost is not None:
+        from mgmt.services.steps.preview import Looking, preview, priced
 
         with app.catalog_to_look_at() as catalog:
-            at = Looking(app.store_to_look_at(), catalog, app.progress)
-            show_previews(app, targets, lambda target: preview(target, options, at), PLAN, sentences=_foreseen)
-        return
+            at, table = Looking(app.store_to_look_at(), catalog, app.progress), prices_of(app)
+
+            def look(target: str) -> "Preview":
+                return priced(preview(target, options, at), options.storage_class, table)
+
+            if dry_run:
+                show_previews(app, targets, look, PLAN, sentences=_foreseen)
+                return
+            refuse_above(targets, look, max_cost, allow_unknown=allow_unknown_price)
     app.store()  # one that cannot be opened fails the command, not each target
     arguments = {name: getattr(options, name) for name in DECIDED if getattr(options, name)} | given(ctx, RECORDED)
     if files_from is not None:

@@ -11,12 +11,10 @@ from mgmt.catalog import Catalog, Recent, Share
 from mgmt.choices import FROZEN_CLASSES, StorageClass, Tier
 from mgmt.errors import ConfigurationError
 from mgmt.prices import MINIMUM_DAYS, MINIMUM_SIZE, Estimate, Objects, Prices
+from mgmt.services.steps.plan_cost import INDEX_BYTES
 
 GROUPS = ("class", "store", "folder", "year")
 """What archives can be counted by, besides `tag:KEY`."""
-
-INDEX_BYTES = 60
-"""Bytes of an index for each member, about: a sha256 does not compress."""
 
 OLD = Decimal(100_000)
 """Days that end every minimum duration."""

@@ -7,8 +7,9 @@ from mgmt.catalog import FileRecord, FileStatus, Location, OperationRecord, Rest
 from mgmt.choices import FROZEN_CLASSES
 from mgmt.errors import NotFoundError
 from mgmt.services.steps.context import Context
+from mgmt.services.steps.plan_cost import PlanCost, plan_cost
 from mgmt.services.steps.resolve import find_archive
-from mgmt.services.steps.thaw import ThawOptions, ask, check, longest, look
+from mgmt.services.steps.thaw import ThawOptions, ask, check, cost, longest, look
 from mgmt.words import shell_word
 
 MOST = 100_000
@@ -37,6 +38,7 @@ class Preview:
     tier: str
     days: int
     expected_at: datetime | None
+    cost: PlanCost | None
 
 
 def preview(name: str, options: ThawOptions, context: Context) -> Preview:
@@ -53,6 +55,7 @@ def preview(name: str, options: ThawOptions, context: Context) -> Preview:
         tier=options.tier,
         days=options.days,
         expected_at=datetime.now(UTC) + longest(stored, options.tier) if state == "frozen" else None,
+        cost=plan_cost(estimate) if (estimate := cost(stored, options)) is not None else None,
     )
 
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from mgmt import prices
 from mgmt.catalog import RestoreRecord, Status
 from mgmt.choices import StorageClass, Tier
 from mgmt.errors import BusyError, ConfigurationError, MgmtError, NotReadyError, StoreUnavailableError
+from mgmt.prices import Estimate, Objects, Prices
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.request_arguments import NAMES, WORKER
@@ -35,6 +37,8 @@ class ThawOptions:
 
     tier: Tier = Tier.STANDARD
     days: int = 7
+    table: Prices | None = None
+    """For an estimate of what it costs."""
 
 
 def check(options: ThawOptions, storage_class: str | None) -> None:
@@ -46,6 +50,14 @@ def check(options: ThawOptions, storage_class: str | None) -> None:
 def longest(stored: StoredObject, tier: Tier) -> timedelta:
     """How long a thaw takes at most; twelve hours where that is not known."""
     return LONGEST.get((str(stored.storage_class), tier), timedelta(hours=12))
+
+
+def cost(stored: StoredObject, options: ThawOptions) -> Estimate | None:
+    """What the thaw costs; None without prices."""
+    if options.table is None or not stored.frozen or stored.thawing:
+        return None
+    frozen = Objects(storage_class=str(stored.storage_class), size=stored.size)
+    return prices.thaw(options.table, frozen, options.tier, options.days)
 
 
 def ask(found: Archive, stored: StoredObject, options: ThawOptions, context: Context) -> RestoreRecord:
@@ -63,6 +75,8 @@ def ask(found: Archive, stored: StoredObject, options: ThawOptions, context: Con
     restore.target_path, restore.target_name = where, found.key
     restore.store, restore.s3_object_key, restore.s3_storage_class = found.store.url, found.key, stored.storage_class
     restore.archive_id, restore.tier, restore.days = stored.metadata.get(OPERATION), options.tier, options.days
+    if (estimate := cost(stored, options)) is not None:
+        restore.estimated_cost_micros, restore.currency = estimate.micros, estimate.currency
     job = new_job("restore", "", None, found.store.url, Attempts())
     live = context.catalog.thaws.begin(restore, job, found.record)
     if requested is not None and live is not requested:
@@ -99,6 +113,7 @@ def refuse_frozen(found: Archive, stored: StoredObject, options: ThawOptions, co
     """
     if not stored.frozen:
         return
+    estimate = cost(stored, options)
     restore = ask(found, stored, options, context)
     if restore.status == Status.SUCCESS:
         return  # since the store was asked for `stored`
@@ -106,8 +121,25 @@ def refuse_frozen(found: Archive, stored: StoredObject, options: ThawOptions, co
         context.catalog.thaws.let_wait(context.requested, restore)
     when = f"by {restore.expected_at:%Y-%m-%d %H:%M} UTC" if restore.expected_at is not None else "later"
     raise NotReadyError(
-        f"{found.url} is frozen ({stored.storage_class}) and is being thawed: it should be readable {when}",
+        f"{found.url} is frozen ({stored.storage_class}) and is being thawed: it should be readable {when}"
+        + (f"; the thaw costs {estimate}" if estimate is not None else ""),
         next_step="the same command then, or with --wait now",
+    )
+
+
+def refuse_to_look(found: Archive, stored: StoredObject, options: ThawOptions) -> None:
+    """Raise NotReadyError for a frozen archive, as `refuse_frozen` does, without asking for its thaw."""
+    if not stored.frozen:
+        return
+    check(options, stored.storage_class)
+    if (estimate := cost(stored, options)) is None:
+        raise NotReadyError(
+            f"{found.url} is frozen ({stored.storage_class}) and is being thawed", next_step="try later"
+        )
+    raise NotReadyError(
+        f"{found.url} is frozen ({stored.storage_class}): its thaw would be requested, take up to "
+        f"{longest(stored, options.tier) // timedelta(hours=1)} h and cost {estimate}",
+        next_step=f"mgmt restore {found.word}",
     )
 
 
