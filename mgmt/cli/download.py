@@ -20,6 +20,7 @@ from mgmt.errors import ConfigurationError
 if TYPE_CHECKING:
     from mgmt.catalog import DownloadRecord
     from mgmt.services.download import Preview
+    from mgmt.services.steps.context import Context
 
 RECORDED = ("to", "members", "archive", "on_conflict", "skip_unsupported", "tier", "max_cost", "allow_unknown_price")
 COLUMNS = (
@@ -101,6 +102,7 @@ def command(
     from mgmt.services.steps.thaw import ThawOptions
 
     app: App = ctx.obj
+    thaw = ThawOptions(tier=Tier(tier), table=prices_of(app))
 
     def options(member: str | None) -> DownloadOptions:
         return DownloadOptions(
@@ -110,12 +112,11 @@ def command(
             on_conflict=OnConflict(on_conflict or app.settings.on_conflict),
             skip_unsupported=skip_unsupported,
             threads=app.settings.threads,
-            thaw=ThawOptions(tier=Tier(tier), table=prices_of(app)),
+            thaw=thaw,
             wait=wait,
         )
 
-    targets = [(name, member) for name in names for member in members or (None,)]
-    by_label = {f"{name}:{member}" if member else name: (name, member) for name, member in targets}
+    by_label = _labelled(names, members)
 
     def look(label: str) -> "Preview":
         return preview(by_label[label][0], options(by_label[label][1]), app.context())
@@ -128,14 +129,22 @@ def command(
     if bundle.fan_out is not None and members:
         bundle.fan_out(names, [{"members": [each]} for each in members])
         return
-    outcomes = run_batch(
-        list(by_label),
-        lambda label, context: download(by_label[label][0], options(by_label[label][1]), context),
-        bundle,
-        name=f"{len(by_label)} downloads",
-        unrecorded=bundle.note_read_only,
-    )
+
+    def work(label: str, context: "Context") -> "DownloadRecord":
+        return download(by_label[label][0], options(by_label[label][1]), context)
+
+    name = f"{len(by_label)} downloads"
+    outcomes = run_batch(list(by_label), work, bundle, name=name, unrecorded=bundle.note_read_only)
     show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1, sentences=_sentences)
+
+
+def _labelled(names: Sequence[str], members: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """The archive and the member of each target, by what it is called."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for name in names:
+        for member in members or (None,):
+            found[f"{name}:{member}" if member else name] = name, member
+    return found
 
 
 def _foreseen(found: "Preview") -> list[str]:
