@@ -27,7 +27,7 @@ COLUMNS = (
 )
 THEN = (
     *COLUMNS,
-    money("monthly_then", "THEN"),
+    money("monthly_then", "THEN", leaves=6),
     money("saved_monthly", "SAVED"),
     money("move", "MOVE", leaves=3),
     Column("PAYS AFTER", lambda each: _months(each.pays_after_months), leaves=4),

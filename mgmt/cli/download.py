@@ -75,17 +75,13 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     names: tuple[str, ...],
-    to: str,
     members: tuple[str, ...],
-    archive: bool,
-    on_conflict: str | None,
-    skip_unsupported: bool,
-    tier: str,
-    wait: bool,
     max_cost: Decimal | None,
     allow_unknown_price: bool,
     dry_run: bool,
+    **chosen: Any,
 ) -> None:
     """Restore files and folders from their archives.
 
@@ -102,18 +98,18 @@ def command(
     from mgmt.services.steps.thaw import ThawOptions
 
     app: App = ctx.obj
-    thaw = ThawOptions(tier=Tier(tier), table=prices_of(app))
+    thaw = ThawOptions(tier=Tier(chosen["tier"]), table=prices_of(app))
 
     def options(member: str | None) -> DownloadOptions:
         return DownloadOptions(
-            to=to,
+            to=chosen["to"],
             member=member,
-            archive=archive,
-            on_conflict=OnConflict(on_conflict or app.settings.on_conflict),
-            skip_unsupported=skip_unsupported,
+            archive=chosen["archive"],
+            on_conflict=OnConflict(chosen["on_conflict"] or app.settings.on_conflict),
+            skip_unsupported=chosen["skip_unsupported"],
             threads=app.settings.threads,
             thaw=thaw,
-            wait=wait,
+            wait=chosen["wait"],
         )
 
     by_label = _labelled(names, members)
