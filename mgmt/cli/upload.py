@@ -167,8 +167,7 @@ def command(
             return
     app.store()  # one that cannot be opened fails the command, not each target
     arguments = {name: getattr(options, name) for name in DECIDED if getattr(options, name)} | given(ctx, RECORDED)
-    if files_from is not None:
-        arguments["files_from"] = files_from.name
+    arguments |= {"files_from": files_from.name} if files_from is not None else {}
     began = datetime.now(UTC)
     outcomes = _upload_each(targets, options, app.context(arguments), jobs, all_of or f"{len(targets)} uploads")
     show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1, sentences=lambda record: _sentences(record, began))
