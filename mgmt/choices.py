@@ -47,5 +47,13 @@ class StorageClass(StrEnum):
     DEEP_ARCHIVE = "DEEP_ARCHIVE"
 
 
+class Tier(StrEnum):
+    """How fast a frozen archive is thawed, and at what price."""
+
+    STANDARD = "Standard"
+    BULK = "Bulk"
+    EXPEDITED = "Expedited"
+
+
 FROZEN_CLASSES = frozenset({StorageClass.GLACIER, StorageClass.DEEP_ARCHIVE})
 """Objects in these classes must be restored before they can be read."""

@@ -120,6 +120,8 @@ class Settings:
     backoff: int = _setting(
         "seconds before a second attempt; twice as many before each further one", _between(0, 86_400), 60
     )
+    prices: str | None = _setting("a file with your own prices", _directory)
+    price_region: str | None = _setting("the region whose prices count, if not that of the bucket")
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     notify: object = None
     """What the file has as `notify`, not parsed (services/steps/rules.py)."""
@@ -136,6 +138,12 @@ class Settings:
         """The path of an SQLite catalog; None for a catalog on a server."""
         url = self.catalog_url()
         return url.partition(":///")[2].partition("?")[0] if url.startswith("sqlite") else None
+
+    def region_of_prices(self) -> str | None:
+        """The region whose prices count; None where only the user's own could: not on Amazon's endpoints."""
+        if self.price_region or self.endpoint_url:
+            return self.price_region
+        return self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
 
     def store_url(self) -> str:
         """The URL of the configured store. Raises ConfigurationError if none is configured."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.message import Message
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -387,6 +387,9 @@ class Endpoint:
         return {name: value for name, value in values.items() if name.replace("-", "") not in self.quirks.omits}
 
 
+Served = TypeVar("Served", bound=Endpoint)
+
+
 def xml(root: str, inner: str) -> Answer:
     space = "http://s3.amazonaws.com/doc/2006-03-01/"
     return Answer(200, {"Content-Type": "application/xml"}, f'<{root} xmlns="{space}">{inner}</{root}>'.encode())
@@ -405,7 +408,7 @@ def moment(when: datetime) -> str:
 
 
 @contextmanager
-def quirky(**quirks: Any) -> Iterator[Endpoint]:
+def quirky(kind: type[Served] = Endpoint, **quirks: Any) -> Iterator[Served]:  # type: ignore[assignment]
     """An endpoint with these quirks on a free loopback port. It has one bucket, which is empty."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -439,7 +442,7 @@ def quirky(**quirks: Any) -> Iterator[Endpoint]:
         daemon_threads = True
 
     with Listener(("127.0.0.1", 0), Handler) as listener:
-        endpoint = Endpoint(f"http://127.0.0.1:{listener.server_address[1]}", Quirks(**quirks))
+        endpoint = kind(f"http://127.0.0.1:{listener.server_address[1]}", Quirks(**quirks))
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

@@ -105,4 +105,4 @@ def test_the_new_command_works(tree: Tree, tmp_path: Path) -> None:
     run("note", "nothing", "x", status=4)
     failed, note = json.loads(run("-q", "-o", "json", "log", "--type", "note"))
     assert (failed["status"], note["status"], note["s3_object_key"]) == ("failed", "success", "holiday.tar.gz")
-    assert "contains notes" in run("db", "downgrade", "0010", status=12)
+    assert "contains notes" in run("db", "downgrade", "0011", status=12)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
+    from mgmt.catalog.files.usage import Recent, Share, Usage
     from mgmt.catalog.operations.due import ANY, Wanted, host_queue
     from mgmt.catalog.operations.ending import End
     from mgmt.catalog.operations.heartbeat import Advance
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
     from mgmt.catalog.operations.outbox import SILENCE, Outbox
     from mgmt.catalog.operations.queue import NewJob, Queue, target_of
     from mgmt.catalog.operations.schedules import Schedules
+    from mgmt.catalog.operations.taking import Jobs
+    from mgmt.catalog.operations.thaws import Thaws
     from mgmt.catalog.operations.waiting import waited_for
+    from mgmt.catalog.records.cold import ClassRecord, LockRecord, RestoreRecord, TagRecord, UndeleteRecord
     from mgmt.catalog.records.endpoint import EndpointRecord
     from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Scope, Status
     from mgmt.catalog.records.files import FileRecord
@@ -67,6 +71,7 @@ __all__ = [
     "Audit",
     "BatchRecord",
     "Catalog",
+    "ClassRecord",
     "ConfigRecord",
     "Database",
     "DeleteRecord",
@@ -86,6 +91,7 @@ __all__ = [
     "JobRecord",
     "Journal",
     "Location",
+    "LockRecord",
     "MemberFacts",
     "MemberRecord",
     "Members",
@@ -99,16 +105,21 @@ __all__ = [
     "Queue",
     "RangeSet",
     "RebuildRecord",
+    "Recent",
     "RecoverRecord",
+    "RestoreRecord",
     "Role",
     "ScheduleRecord",
     "Schedules",
     "Scope",
     "SearchRecord",
+    "Share",
     "Status",
     "StatusRecord",
     "Stranded",
+    "TagRecord",
     "Tampering",
+    "UndeleteRecord",
     "UndoRecord",
     "UploadRecord",
     "Verification",
@@ -137,6 +148,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.lookups": ("IgnoredKeys",),
     "files.members": ("MemberFacts", "MemberRecord", "Members"),
     "files.metadata": ("MetadataManager",),
+    "files.usage": ("Recent", "Share"),
     "operations.due": ("ANY", "Wanted", "host_queue"),
     "operations.ending": ("End",),
     "operations.heartbeat": ("Advance",),
@@ -146,6 +158,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "operations.queue": ("NewJob", "Queue", "target_of"),
     "operations.schedules": ("Schedules",),
     "operations.waiting": ("waited_for",),
+    "records.cold": ("ClassRecord", "LockRecord", "RestoreRecord", "TagRecord", "UndeleteRecord"),
     "records.endpoint": ("EndpointRecord",),
     "records.enums": ("FileStatus", "Location", "Place", "Role", "Scope", "Status"),
     "records.files": ("FileRecord",),
@@ -229,6 +242,13 @@ class Catalog:
         return Queue(self.database)
 
     @cached_property
+    def jobs(self) -> "Jobs":
+        """The jobs of requested operations: which process takes which."""
+        from mgmt.catalog.operations.taking import Jobs
+
+        return Jobs(self.database)
+
+    @cached_property
     def schedules(self) -> "Schedules":
         """Commands that run at certain times."""
         from mgmt.catalog.operations.schedules import Schedules
@@ -241,6 +261,20 @@ class Catalog:
         from mgmt.catalog.operations.outbox import Outbox
 
         return Outbox(self.database)
+
+    @cached_property
+    def thaws(self) -> "Thaws":
+        """Restores of frozen archives."""
+        from mgmt.catalog.operations.thaws import Thaws
+
+        return Thaws(self.database)
+
+    @cached_property
+    def usage(self) -> "Usage":
+        """Sums over the archives."""
+        from mgmt.catalog.files.usage import Usage
+
+        return Usage(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":

@@ -34,6 +34,10 @@ COMMANDS: Sections = {
         "audit": "mgmt.cli.audit",
         "doctor": "mgmt.cli.doctor",
     },
+    "Cold storage": {
+        "restore": "mgmt.cli.restore",
+        "cost": "mgmt.cli.cost",
+    },
     "Automate": {
         "schedule": "mgmt.cli.schedule",
         "worker": "mgmt.cli.worker",

@@ -146,7 +146,13 @@ class App:
         fan_out = requested.fan_out
         batch = None if fan_out is None else fan_out.batch.operation_id
         return Context(
-            self.store, self.catalog, self.progress, requested.operation.command_args, parent=batch, fan_out=fan_out
+            self.store,
+            self.catalog,
+            self.progress,
+            requested.operation.command_args,
+            parent=batch,
+            fan_out=fan_out,
+            requested=requested.operation.operation_id if batch is None else None,
         )
 
     def begin(self, requested: "Requested", store: str | None) -> None:

@@ -1,15 +1,18 @@
 """`mgmt delete`."""
 
+from decimal import Decimal
+
 import click
 
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
+from mgmt.cli.money import COST, max_cost, prices_of, refuse_above
 from mgmt.cli.outcomes import confirm_existing, show_outcomes, show_previews
 from mgmt.cli.parameters import Command, dry_run, given, yes
 from mgmt.cli.render import Column
 from mgmt.cli.requests import requestable
 
-RECORDED = ("last_copy",)
+RECORDED = ("last_copy", "max_cost", "allow_unknown_price")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_path", "long"),
@@ -25,17 +28,27 @@ PLAN = (
     Column("SIZE", "size", "size"),
     Column("INDEX", "index", "long", leaves=1),
     Column("OTHER COPY", "other_copy", "long"),
+    COST,
 )
 
 
 @click.command("delete", cls=Command)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_name)
 @click.option("--last-copy", is_flag=True, help="Delete even the last proven copy.")
+@max_cost
 @yes
 @dry_run
 @requestable(RECORDED)
 @click.pass_context
-def command(ctx: click.Context, names: tuple[str, ...], last_copy: bool, yes: bool, dry_run: bool) -> None:
+def command(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    last_copy: bool,
+    max_cost: Decimal | None,
+    allow_unknown_price: bool,
+    yes: bool,
+    dry_run: bool,
+) -> None:
     """Delete archives from the store; their records are kept.
 
     Refuses unless another copy of the same content is proven first: the original, the copy in completed/, a download, a
@@ -50,9 +63,14 @@ def command(ctx: click.Context, names: tuple[str, ...], last_copy: bool, yes: bo
     from mgmt.services.steps.resolve import find_archive
 
     app: App = ctx.obj
+
+    def look(name: str) -> dict[str, object]:
+        return preview(name, app.context(), last_copy=last_copy, table=prices_of(app))
+
     if dry_run:
-        show_previews(app, names, lambda name: preview(name, app.context(), last_copy=last_copy), PLAN)
+        show_previews(app, names, look, PLAN)
         return
+    refuse_above(names, look, max_cost, allow_unknown=allow_unknown_price)
     confirm_existing(
         names,
         lambda name: find_archive(name, app.context(), strictly=True),

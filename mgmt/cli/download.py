@@ -1,13 +1,15 @@
 """`mgmt download`."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgmt.choices import OnConflict
+from mgmt.choices import OnConflict, Tier
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
+from mgmt.cli.money import COST, max_cost, prices_of, refuse_above
 from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
@@ -18,8 +20,9 @@ from mgmt.errors import ConfigurationError
 if TYPE_CHECKING:
     from mgmt.catalog import DownloadRecord
     from mgmt.services.download import Preview
+    from mgmt.services.steps.context import Context
 
-RECORDED = ("to", "members", "archive", "on_conflict", "skip_unsupported")
+RECORDED = ("to", "members", "archive", "on_conflict", "skip_unsupported", "tier", "max_cost", "allow_unknown_price")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_name", "long"),
@@ -33,6 +36,7 @@ PLAN = (
     Column("SIZE", "size", "size"),
     Column("REQUESTS", "requests", "count", leaves=1),
     Column("TO", "to", "long"),
+    COST,
 )
 
 
@@ -57,18 +61,27 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
 @click.option("--archive", is_flag=True, help="Download the tar.gz itself.")
 @click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do if the name is taken.")
 @click.option("--skip-unsupported", is_flag=True, help="Leave out what the file system of DIR cannot hold.")
+@click.option(
+    "--tier",
+    type=click.Choice([each.value for each in Tier], case_sensitive=False),
+    default=Tier.STANDARD.value,
+    show_default=True,
+    help="How fast a frozen archive is thawed.",
+)
+@click.option("--wait", is_flag=True, help="Wait until a frozen archive can be read.")
+@max_cost
 @dry_run
 @requestable(RECORDED, check=check)
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     names: tuple[str, ...],
-    to: str,
     members: tuple[str, ...],
-    archive: bool,
-    on_conflict: str | None,
-    skip_unsupported: bool,
+    max_cost: Decimal | None,
+    allow_unknown_price: bool,
     dry_run: bool,
+    **chosen: Any,
 ) -> None:
     """Restore files and folders from their archives.
 
@@ -82,40 +95,52 @@ def command(
     from mgmt.services.download import download, preview
     from mgmt.services.steps.batch import run_batch
     from mgmt.services.steps.restoring import DownloadOptions
+    from mgmt.services.steps.thaw import ThawOptions
 
     app: App = ctx.obj
+    thaw = ThawOptions(tier=Tier(chosen["tier"]), table=prices_of(app))
 
     def options(member: str | None) -> DownloadOptions:
         return DownloadOptions(
-            to=to,
+            to=chosen["to"],
             member=member,
-            archive=archive,
-            on_conflict=OnConflict(on_conflict or app.settings.on_conflict),
-            skip_unsupported=skip_unsupported,
+            archive=chosen["archive"],
+            on_conflict=OnConflict(chosen["on_conflict"] or app.settings.on_conflict),
+            skip_unsupported=chosen["skip_unsupported"],
             threads=app.settings.threads,
+            thaw=thaw,
+            wait=chosen["wait"],
         )
 
-    targets = [(name, member) for name in names for member in members or (None,)]
-    by_label = {f"{name}:{member}" if member else name: (name, member) for name, member in targets}
+    by_label = _labelled(names, members)
+
+    def look(label: str) -> "Preview":
+        return preview(by_label[label][0], options(by_label[label][1]), app.context())
+
     if dry_run:
-
-        def look(label: str) -> "Preview":
-            return preview(by_label[label][0], options(by_label[label][1]), app.context())
-
         show_previews(app, list(by_label), look, PLAN, sentences=_foreseen)
         return
+    refuse_above(by_label, look, max_cost, allow_unknown=allow_unknown_price)
     bundle = app.context(given(ctx, RECORDED))
     if bundle.fan_out is not None and members:
         bundle.fan_out(names, [{"members": [each]} for each in members])
         return
-    outcomes = run_batch(
-        list(by_label),
-        lambda label, context: download(by_label[label][0], options(by_label[label][1]), context),
-        bundle,
-        name=f"{len(by_label)} downloads",
-        unrecorded=bundle.note_read_only,
-    )
+
+    def work(label: str, context: "Context") -> "DownloadRecord":
+        return download(by_label[label][0], options(by_label[label][1]), context)
+
+    name = f"{len(by_label)} downloads"
+    outcomes = run_batch(list(by_label), work, bundle, name=name, unrecorded=bundle.note_read_only)
     show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1, sentences=_sentences)
+
+
+def _labelled(names: Sequence[str], members: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """The archive and the member of each target, by what it is called."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for name in names:
+        for member in members or (None,):
+            found[f"{name}:{member}" if member else name] = name, member
+    return found
 
 
 def _foreseen(found: "Preview") -> list[str]:

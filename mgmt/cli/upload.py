@@ -3,12 +3,14 @@
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from mgmt.choices import MOST_JOBS, OnConflict
 from mgmt.cli.app import App
+from mgmt.cli.money import COST, max_cost, prices_of, refuse_above
 from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, Size, dry_run, given, tag
 from mgmt.cli.render import Column
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 RECORDED = (
     "all_of", "null", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
-    "keep_archive", "xattrs", "owners", "bwlimit",
+    "keep_archive", "xattrs", "owners", "bwlimit", "max_cost", "allow_unknown_price",
 )  # fmt: skip
 DECIDED = ("storage_class", "level", "proof", "on_conflict", "completed_dir")
 """Options to record even if a setting or a default decides them."""
@@ -48,6 +50,7 @@ PLAN = (
     Column("LEFT OUT", "left_out", "count", leaves=4),
     Column("MOVED TO", "moved_to", "long", leaves=2),
     Column("NOTE", "error_message", "long"),
+    COST,
 )
 
 
@@ -103,6 +106,7 @@ def _several() -> ConfigurationError:
     metavar="N",
     help="Upload up to N small targets at a time.  [default: by processors and store]",
 )
+@max_cost
 @dry_run
 @then
 @requestable(RECORDED, check=check)
@@ -116,6 +120,8 @@ def command(
     null: bool,
     bwlimit: int | None,
     jobs: int | None,
+    max_cost: Decimal | None,
+    allow_unknown_price: bool,
     dry_run: bool,
     **chosen: Any,
 ) -> None:
@@ -128,38 +134,56 @@ def command(
       mgmt upload ~/Videos/holiday
       mgmt upload --all ~/Videos --exclude '*.tmp' -n
     """
-    from mgmt.services.steps.overlaps import known_stores, needed
-    from mgmt.services.steps.plan import UploadOptions, expand_all
+    from mgmt.services.steps.plan import UploadOptions
     from mgmt.services.steps.throttle import Bandwidth
 
     app: App = ctx.obj
     settings = app.settings
-
-    def everything_in(folder: str) -> list[str]:
-        with app.catalog_to_look_at() as catalog:
-            stores = known_stores(catalog)
-        own = needed(settings.store, settings.catalog_file(), chosen["keep_archive"], stores)
-        return expand_all(folder, settings.completed_dir, own)
-
-    named = _named(paths, all_of, files_from, null=null, everything_in=everything_in)
+    named = _named(
+        paths,
+        all_of,
+        files_from,
+        null=null,
+        everything_in=lambda folder: _everything(app, folder, chosen["keep_archive"]),
+    )
     options = UploadOptions.from_settings(settings, bandwidth=bwlimit and Bandwidth(bwlimit), **chosen)
     targets = _targets(app, named, options)
     if chosen["key"] is not None and len(targets) > 1:
         raise _several()
-    if dry_run:
-        from mgmt.services.steps.preview import Looking, preview
+    if dry_run or max_cost is not None:
+        from mgmt.services.steps.preview import Looking, preview, priced
 
         with app.catalog_to_look_at() as catalog:
-            at = Looking(app.store_to_look_at(), catalog, app.progress)
-            show_previews(app, targets, lambda target: preview(target, options, at), PLAN, sentences=_foreseen)
-        return
+            at, table = Looking(app.store_to_look_at(), catalog, app.progress), prices_of(app)
+
+            def look(target: str) -> "Preview":
+                return priced(preview(target, options, at), options.storage_class, table)
+
+            if dry_run:
+                show_previews(app, targets, look, PLAN, sentences=_foreseen)
+            else:
+                refuse_above(targets, look, max_cost, allow_unknown=allow_unknown_price)
+        if dry_run:
+            return
     app.store()  # one that cannot be opened fails the command, not each target
     arguments = {name: getattr(options, name) for name in DECIDED if getattr(options, name)} | given(ctx, RECORDED)
-    if files_from is not None:
-        arguments["files_from"] = files_from.name
-    outcomes = _upload_each(targets, options, app.context(arguments), jobs, all_of or f"{len(targets)} uploads")
+    arguments |= {"files_from": files_from.name} if files_from is not None else {}
     began = datetime.now(UTC)
+    outcomes = _upload_each(targets, options, app.context(arguments), jobs, all_of or f"{len(targets)} uploads")
     show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1, sentences=lambda record: _sentences(record, began))
+
+
+def _everything(app: App, folder: str, keep_archive: str | None) -> list[str]:
+    """What `--all` uploads: all in `folder` but what mgmt itself needs."""
+    from mgmt.services.steps.overlaps import known_stores, needed
+    from mgmt.services.steps.plan import expand_all
+
+    settings = app.settings
+    with app.catalog_to_look_at() as catalog:
+        stores = known_stores(catalog)
+    return expand_all(
+        folder, settings.completed_dir, needed(settings.store, settings.catalog_file(), keep_archive, stores)
+    )
 
 
 def _upload_each(

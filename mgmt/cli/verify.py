@@ -1,14 +1,16 @@
 """`mgmt verify`."""
 
 from collections.abc import Generator, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
-from mgmt.cli.outcomes import show_outcomes
-from mgmt.cli.parameters import Command, given
+from mgmt.cli.money import COST, max_cost, prices_of, refuse_above
+from mgmt.cli.outcomes import show_outcomes, show_previews
+from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
 from mgmt.cli.requests import requestable
 from mgmt.errors import ConfigurationError
@@ -16,13 +18,20 @@ from mgmt.errors import ConfigurationError
 if TYPE_CHECKING:
     from mgmt.catalog import VerifyRecord
     from mgmt.services.steps.batch import Outcome
+    from mgmt.services.verify import Preview
 
-RECORDED = ("all_of_them", "sample", "read_back")
+RECORDED = ("all_of_them", "sample", "read_back", "max_cost", "allow_unknown_price")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_name", "long"),
     Column("PROOF", "proof", leaves=1),
     Column("PROBLEM", "problem"),
+)
+PLAN = (
+    Column("OBJECT", "object", "long"),
+    Column("READ", "size", "size"),
+    Column("REQUESTS", "requests", "count", leaves=1),
+    COST,
 )
 
 
@@ -41,9 +50,20 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
 )
 @click.option("--sample", metavar="PERCENT", help="Verify a random sample, such as 5%.")
 @click.option("--read-back", is_flag=True, help="Read each archive instead of trusting the store's checksum.")
+@max_cost
+@dry_run
 @requestable(RECORDED, check=check)
 @click.pass_context
-def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sample: str | None, read_back: bool) -> None:
+def command(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    all_of_them: bool,
+    sample: str | None,
+    read_back: bool,
+    max_cost: Decimal | None,
+    allow_unknown_price: bool,
+    dry_run: bool,
+) -> None:
     """Verify that the store still holds what was archived.
 
     Also compares the catalog's records with the index of each archive.
@@ -54,11 +74,20 @@ def command(ctx: click.Context, names: tuple[str, ...], all_of_them: bool, sampl
       mgmt verify --sample 5% --read-back
     """
     from mgmt.services.steps.batch import run_batch
-    from mgmt.services.verify import find_unknown, sample_of, verify
+    from mgmt.services.verify import find_unknown, preview, sample_of, verify
 
     app: App = ctx.obj
     share = _share(sample) if sample is not None else 1.0
     targets = list(names) or sample_of(app.catalog, share)
+    table = prices_of(app)
+
+    def look(name: str) -> "Preview":
+        return preview(name, app.context(), table, read_back=read_back)
+
+    if dry_run:
+        show_previews(app, targets, look, PLAN)
+        return
+    refuse_above(targets, look, max_cost, allow_unknown=allow_unknown_price)
     context = app.context(given(ctx, RECORDED))
 
     def outcomes() -> "Generator[Outcome[VerifyRecord], None, None]":

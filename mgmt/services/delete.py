@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from mgmt.archive import digest_members, inflate
 from mgmt.catalog import DeleteRecord, FileStatus, Role
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, ProblemError, RefusedError
+from mgmt.prices import Prices
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies, OtherCopy, content_claim
 from mgmt.services.steps.indexes import find_index, look_up
+from mgmt.services.steps.plan_cost import of_deletion
 from mgmt.services.steps.proof import refuse_frozen, still_there
 from mgmt.services.steps.removal import remove_archive, remove_remains
 from mgmt.services.steps.removals import identity
@@ -154,18 +156,20 @@ def _stored(archive: Archive) -> StoredObject | None:
         raise RefusedError(exc.message, next_step=exc.next_step) from exc
 
 
-def preview(name: str, context: Context, *, last_copy: bool) -> dict[str, object]:
-    """What `delete` would remove, refusals included; changes nothing."""
+def preview(name: str, context: Context, *, last_copy: bool, table: Prices | None = None) -> dict[str, object]:
+    """What `delete` would remove, with what that costs, refusals included; changes nothing."""
     archive = find_archive(name, context, strictly=True)
     copy = None if last_copy else _other_copy(archive, context)
     stored = _stored(archive)
     if stored is not None and not last_copy:
         _refuse_other_contents(archive, stored, context)
+    where, size = archive.store.location(archive.key), 0 if stored is None else stored.size
     return {
         "type": "preview",
-        "object": archive.store.location(archive.key),
-        "size": 0 if stored is None else stored.size,  # already gone: only its record is updated
+        "object": where,
+        "size": size,  # 0 if it is gone already: only its record is updated
         "index": None if stored is None else find_index(archive.store, stored),
         "other_copy": copy and copy.where,
         "last_copy": last_copy,
+        "cost": None if table is None else of_deletion(where, size, archive.record, table),
     }

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 from mgmt.archive import make_folders, remove_partial, select
 from mgmt.catalog import DownloadRecord, FileStatus, Location, Role, Status
-from mgmt.choices import OnConflict
+from mgmt.choices import OnConflict, StorageClass
 from mgmt.errors import ConflictError
 from mgmt.paths import folder_to_make
+from mgmt.prices import Objects
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import claim, describe, token
 from mgmt.services.steps.overlaps import known_stores, refuse_in_store
-from mgmt.services.steps.proof import refuse_frozen
+from mgmt.services.steps.plan_cost import PlanCost, of_download
 from mgmt.services.steps.resolve import find_archive
 from mgmt.services.steps.restoring import DownloadOptions, Restoring, free_name, index_if_any, root_name
+from mgmt.services.steps.thaw import refuse_frozen, refuse_to_look, wait
 
 _ELSEWHERE = "mgmt download --to DIR ...\n# a folder outside of the store"
 
@@ -35,6 +37,11 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
         parent_id=context.parent,
         retry_of=context.retry_of,
     )
+    if options.wait:
+        wait(find_archive(name, context), options.thaw, context)
+    elif context.requested is not None:  # it must not begin, nor be an attempt, before the archive can be read
+        asked = find_archive(name, context)
+        refuse_frozen(asked, asked.store.head(asked.key), options.thaw, context)
     wanted = os.path.join(folder, name.strip("/"), options.member or "")
     try:
         with catalog.journal.record(record, claim=claim(wanted), unrecorded=context.note_read_only) as record:
@@ -47,7 +54,7 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
                 if found.record is not None:
                     catalog.journal.link(record, found.record, Role.ARCHIVE)
                 catalog.journal.checkpoint()
-            refuse_frozen(found.store, stored)
+            refuse_frozen(found, stored, options.thaw, context)
             refuse_in_store(folder, "--to", [found.store.url, *known_stores(catalog)], next_step=_ELSEWHERE)
             make_folders(folder)
             remove_partial(folder, token(record.operation_id))  # of an interrupted run of this very operation
@@ -86,13 +93,14 @@ class Preview:
     to: str
     error_message: str | None = None
     """Why it would be skipped."""
+    cost: PlanCost | None = None
 
 
 def preview(name: str, options: DownloadOptions, context: Context) -> Preview:
     """What `download` would do with `name`, refusals included; changes nothing."""
     found = find_archive(name, context)
     stored = found.store.head(found.key)
-    refuse_frozen(found.store, stored)
+    refuse_to_look(found, stored, options.thaw)
     folder = folder_to_make(options.to)
     refuse_in_store(folder, "--to", [found.store.url, *known_stores(context.catalog)], next_step=_ELSEWHERE)
     size, restored = stored.size, posixpath.basename(found.key) if options.archive else root_name(found.key)
@@ -111,4 +119,7 @@ def preview(name: str, options: DownloadOptions, context: Context) -> Preview:
             raise
         skipped, to = f"skipped: {exc.message}", os.path.join(folder, restored)
         return Preview(status=Status.CANCELLED, object=where, size=0, requests=4, to=to, error_message=skipped)
-    return Preview(object=where, size=size, requests=4 + size // (6 << 20), to=os.path.join(folder, name))
+    requests = 4 + size // (6 << 20)
+    read = Objects(storage_class=stored.storage_class or StorageClass.STANDARD, size=size)
+    cost = of_download(where, read, requests=requests, table=options.thaw.table) if options.thaw.table else None
+    return Preview(object=where, size=size, requests=requests, to=os.path.join(folder, name), cost=cost)

@@ -103,7 +103,7 @@ def cancel(operation_id: str, catalog: Catalog, progress: Progress) -> Operation
             f"{operation.operation_type} {operation_id} has ended already, as {operation.status}",
             next_step=f"mgmt {instead} {operation_id}",
         )
-    job = catalog.queue.job(operation_id)
+    job = catalog.jobs.job(operation_id)
     interrupted = catalog.queue.cancel(operation_id)
     if operation_id in interrupted and job is None:
         raise RefusedError(

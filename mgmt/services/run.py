@@ -56,7 +56,7 @@ def requested(operation_id: str, catalog: Catalog) -> Requested | None:
             f"{operation.operation_type} {operation_id} has ended as {operation.status}",
             next_step=f"mgmt retry {operation_id}",
         )
-    job = catalog.queue.job(operation_id)
+    job = catalog.jobs.job(operation_id)
     if job is None:
         raise RefusedError(
             f"{operation.operation_type} {operation_id} was not requested to run later: it is {operation.status}",
@@ -74,7 +74,7 @@ def requested(operation_id: str, catalog: Catalog) -> Requested | None:
         raise RefusedError(
             f"{operation.operation_type} {operation_id} waits for {', '.join(waits_for)}", next_step="mgmt queue"
         )
-    job = catalog.queue.take_one(operation_id, worker=os.environ.get(WORKER))
+    job = catalog.jobs.take_one(operation_id, worker=os.environ.get(WORKER))
     return None if job is None else Requested(operation, job, catalog, str(job.taken_by))
 
 

@@ -3,12 +3,13 @@
 import random
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice, zip_longest
 
 from mgmt.archive import Index
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, Role, Status, VerifyRecord
-from mgmt.choices import Proof
+from mgmt.choices import Proof, StorageClass
 from mgmt.errors import (
     CatalogError,
     ConfigurationError,
@@ -19,16 +20,21 @@ from mgmt.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from mgmt.prices import Objects, Prices
 from mgmt.services.steps.adoption import contradiction, prove_claimed
 from mgmt.services.steps.batch import Outcome
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, SUFFIX, archive_key, archive_of, index_key, is_index_key
 from mgmt.services.steps.indexes import any_index, find_index, look_up, open_index
-from mgmt.services.steps.proof import prove_again, still_there
+from mgmt.services.steps.plan_cost import PlanCost, of_download
+from mgmt.services.steps.proof import prove_again, refuse_frozen, still_there
 from mgmt.services.steps.replacement import how_to_replace, without_another_copy
 from mgmt.services.steps.resolve import Archive, find_archive
-from mgmt.storage import ObjectStore, is_key
+from mgmt.storage import ObjectStore, is_key, trusted
 from mgmt.words import shell_word
+
+REQUEST = 32 << 20
+"""Bytes that a store reads in one request."""
 
 _BATCH = 500
 _COMPARED = ("path", "type", "mode", "size", "mtime_ns", "header_offset", "data_offset", "sha256", "link")
@@ -77,6 +83,31 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
     finally:
         context.progress.stop()
     return record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a verification would do. `size` is the bytes that it would read."""
+
+    type: str = "preview"
+    object: str
+    size: int
+    requests: int
+    cost: PlanCost
+
+
+def preview(name: str, context: Context, table: Prices, *, read_back: bool) -> Preview:
+    """What `verify` would read of the archive that `name` means, refusals included; changes nothing."""
+    archive = find_archive(name, context)
+    stored = still_there(archive.store, archive.record) if archive.record else archive.store.head(archive.key)
+    reads = read_back or trusted(archive.store) is None
+    if reads:
+        refuse_frozen(archive.store, stored)
+    where, size = archive.store.location(archive.key), stored.size if reads else 0
+    requests = 3 + -(-size // REQUEST)  # HEADs, the index, and ranges of the archive
+    read = Objects(storage_class=stored.storage_class or StorageClass.STANDARD, size=size)
+    cost = of_download(where, read, requests=requests, table=table)
+    return Preview(object=where, size=size, requests=requests, cost=cost)
 
 
 def sample_of(catalog: Catalog, share: float) -> list[str]:

@@ -117,7 +117,7 @@ class Worker:
                     if not self._stopping:
                         yield from self._started()
                     self._pass_on()
-                    if until_empty and not self._running and not self.catalog.queue.has_more(self.wanted):
+                    if until_empty and not self._running and not self.catalog.jobs.has_more(self.wanted):
                         return
                     self._usable = True
                 except CatalogError as error:
@@ -143,11 +143,11 @@ class Worker:
             self.tend()
             self._looked = time.monotonic()
         while len(self._running) < self.slots and not self._stopping:
-            queue = self.catalog.queue
+            free = self.catalog.jobs
             look = is_due or self._has_found_abandoned
-            abandoned = queue.take_abandoned(self.wanted, most=self._most) if look else []
+            abandoned = free.take_abandoned(self.wanted, most=self._most) if look else []
             self._has_found_abandoned = bool(abandoned)
-            if not (jobs := abandoned or queue.take(self.wanted, most=self._most)):
+            if not (jobs := abandoned or free.take(self.wanted, most=self._most)):
                 return
             try:
                 events = [self._event("started", job) for job in jobs]
@@ -183,13 +183,13 @@ class Worker:
 
     def _end(self, job: JobRecord, exit_status: int, alone: bool) -> WorkEvent:
         """The process that was given `job` has ended: so has its operation, or it waits for another attempt."""
-        left = self.catalog.queue.job(job.operation_id)
+        left = self.catalog.jobs.job(job.operation_id)
         if left is None or left.fanned_out:
             return self._event("ended", job)
         how = f"its process ended with exit status {exit_status}"
         begun = alone or self.catalog.metadata.require_operation(job.operation_id).owner is not None
-        self.catalog.queue.give_back(job.operation_id, how, counts=begun and not self._stopping, worker=_me())
-        kind = "ended" if self.catalog.queue.job(job.operation_id) is None else "left"
+        self.catalog.jobs.give_back(job.operation_id, how, counts=begun and not self._stopping, worker=_me())
+        kind = "ended" if self.catalog.jobs.job(job.operation_id) is None else "left"
         return self._event(kind, job, exit_status)
 
     def _event(self, kind: str, job: JobRecord, exit_status: int | None = None) -> WorkEvent:

@@ -16,7 +16,7 @@ from stat import S_ISREG
 from typing import Any, BinaryIO, Self
 
 from mgmt.choices import DEFAULT_PART_SIZE
-from mgmt.errors import ConflictError, IntegrityError, NotFoundError, StoreUnavailableError
+from mgmt.errors import ConflictError, IntegrityError, NotFoundError, RefusedError, StoreUnavailableError
 from mgmt.storage.beneath import (
     make_read_only,
     open_parent,
@@ -197,6 +197,10 @@ class DirectoryStore:
                 remove(folder, name)
             self._remove_note(root, key)
             remove_empty_parents(root, key)
+
+    def restore(self, key: str, *, days: int, tier: str) -> bool:
+        """Nothing is ever frozen in a directory."""
+        raise RefusedError(f"{self.location(key)} can be read at any time", next_step="mgmt download NAME")
 
     def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
         """The uploads in `.mgmt/uploads`, of any process."""

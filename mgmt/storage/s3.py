@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from botocore.exceptions import ClientError
 
 from mgmt.errors import ConflictError, IntegrityError, NotFoundError, StoreError, StoreUnavailableError
-from mgmt.storage import s3_listing
+from mgmt.storage import s3_cold, s3_listing
 from mgmt.storage.etags import given_etag, same_etag, stored_etag
 from mgmt.storage.multipart import ListedPart
 from mgmt.storage.publish import CHUNK
@@ -81,8 +81,8 @@ class Bucket:
         """Raise NotFoundError when the key does not exist. The ETag and the time are optional."""
         answer = self._ask(key)
         storage_class = str(answer.get("StorageClass", STANDARD))
-        restore = answer.get("Restore", "")
-        thawed = 'ongoing-request="false"' in restore
+        restore = str(answer.get("Restore", ""))
+        thawed_until = s3_cold.expiry_of(restore)
         return StoredObject(
             key=key,
             size=answer["ContentLength"],
@@ -94,8 +94,9 @@ class Bucket:
                 name.lower().replace("_", "-"): unquote(value, errors="surrogateescape")
                 for name, value in answer.get("Metadata", {}).items()
             },
-            frozen=(storage_class in FROZEN_CLASSES or "ArchiveStatus" in answer) and not thawed,
+            frozen=(storage_class in FROZEN_CLASSES or "ArchiveStatus" in answer) and thawed_until is None,
             thawing='ongoing-request="true"' in restore,
+            thawed_until=thawed_until,
             locked_until=answer.get("ObjectLockRetainUntilDate"),
         )
 

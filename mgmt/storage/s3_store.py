@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import BinaryIO, Self
 
 from mgmt.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
+from mgmt.storage import s3_cold
 from mgmt.storage.checksums import checksum_of_file, proven_by
 from mgmt.storage.etags import require_etag, same_etag
 from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key
@@ -197,6 +198,11 @@ class S3Store:
                 return
         self._before_removal()
         self._bucket.delete(check_key(key))
+
+    def restore(self, key: str, *, days: int, tier: str) -> bool:
+        """See `ObjectStore.restore`."""
+        bucket, key = self._bucket, check_key(key)
+        return s3_cold.restore(bucket.client, bucket.place(key), bucket.where(key), days, tier)
 
     def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
         """Multipart uploads that were neither completed nor aborted."""

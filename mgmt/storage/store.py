@@ -29,6 +29,8 @@ class StoredObject:
     """It must be restored before it can be read."""
     thawing: bool = False
     """A restore of the frozen object is in progress."""
+    thawed_until: datetime | None = None
+    """A frozen object was restored, and can be read until then."""
     locked_until: datetime | None = None
     """The store prevents its removal before then; None where it does not state that."""
 
@@ -235,6 +237,14 @@ class ObjectStore(Protocol):
 
         With `only`, an ETag, raises ConflictError when another object is at `key`. A directory compares and removes
         atomically; S3 compares just before the removal.
+        """
+        ...
+
+    def restore(self, key: str, *, days: int, tier: str) -> bool:
+        """Ask for a copy of a frozen object that can be read for some days; False if the store is at it already.
+
+        It is made some time later: `head` says when. Raises RefusedError if the object is not frozen, or the store does
+        not take the `tier` for it, and StoreUnavailableError if it has no capacity for that tier now.
         """
         ...
 

@@ -1,12 +1,12 @@
 """Creates the old catalogs that later versions of mgmt must be able to open.
 
-    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0009.sql
+    python -m tests.catalog.old_catalogs > tests/assets/catalogs/0010.sql
 
-This created 0009.sql when 0009 was the newest revision; the other files were created in the same way. They contain two
+This created 0010.sql when 0010 was the newest revision; the other files were created in the same way. They contain two
 uploads (one with a name that is not UTF-8), a failed download, an interrupted upload, and an archive of four members;
 0002.sql has the index of their names, later ones their ranges, from 0005.sql on finished operations are sealed, and
-from 0007.sql on there is a search, with its results from 0008.sql on. The files never change: each revision that
-changes a table adds one, before the change.
+from 0007.sql on there is a search, with its results from 0008.sql on; 0010.sql has work that waits. The files never
+change: each revision that changes a table adds one, before the change.
 """
 
 import sqlite3
@@ -87,6 +87,19 @@ VALUES ('11111111-0000-4000-8000-000000000005', 'wedding', 'global', 1, 2, 3, 1,
     '["caf.tar.gz", "\u00c9tude.mkv.tar.gz"]', 'caf.tar.gz');
 """
 
+WORK = r"""
+INSERT INTO operations (operation_id, operation_type, target_path, target_name, started_at, status, metadata, user,
+    command_args, seq, host, mgmt_version)
+VALUES
+    ('11111111-0000-4000-8000-000000000006', 'verify', 'Étude.mkv', 'Étude.mkv', '2024-03-06 10:00:00.000000',
+     'pending', '{}', 'ann', '{"names": ["Étude.mkv"], "folder": "/"}', 6, 'nas', '0.1.0');
+INSERT INTO jobs (operation_id, command, queue, attempt, attempts, backoff_seconds, fanned_out, held, requested_at)
+VALUES
+    ('11111111-0000-4000-8000-000000000006', 'verify', 'any', 1, 3, 60, 0, 0, '2024-03-06 10:00:00.000000');
+INSERT INTO schedules (name, cron, timezone, command, host, cwd, paused, created_at)
+VALUES ('nightly', '0 2 * * *', 'UTC', '["verify", "--all"]', 'nas', '/', 0, '2024-03-06 10:00:00.000000');
+"""
+
 
 def hashes(path: str) -> Iterator[str]:
     """The statements that set the hashes of the finished operations in the catalog at `path`."""
@@ -98,7 +111,7 @@ def hashes(path: str) -> Iterator[str]:
 
 
 def main() -> None:
-    statements = f"{migrate.sql('sqlite', 'base:0009')}{ROWS}{RANGES}{SEARCH}"
+    statements = f"{migrate.sql('sqlite', 'base:0010')}{ROWS}{RANGES}{SEARCH}{WORK}"
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/catalog.db")) as connection:
         connection.executescript(statements)
         finish = "\n".join(hashes(f"{folder}/catalog.db"))

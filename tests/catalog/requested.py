@@ -44,7 +44,7 @@ class Requests:
 
     def take(self, wanted: Wanted = ANYTHING) -> str | None:
         """The id of the next operation that may run, which is taken."""
-        taken = self.catalog.queue.take(wanted)
+        taken = self.catalog.jobs.take(wanted)
         return taken[0].operation_id if taken else None
 
     def run(self, operation: OperationRecord, error: MgmtError | None = None) -> None:
@@ -85,6 +85,6 @@ def changed(requests: Requests, operation: OperationRecord, **facts: object) -> 
 
 def job(requests: Requests, operation: OperationRecord) -> JobRecord:
     """The job of `operation`, which must have one."""
-    found = requests.catalog.queue.job(operation.operation_id)
+    found = requests.catalog.jobs.job(operation.operation_id)
     assert found is not None
     return found

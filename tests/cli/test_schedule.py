@@ -175,7 +175,7 @@ def test_a_run_that_has_not_ended_is_finished_and_the_next_time_skipped(mgmt: Pr
     catalog = open_catalog(mgmt.records.url)
     (first,) = [json.loads(line) for line in mgmt.ok("-o", "jsonl", "upload", "clip", "--later").splitlines()]
     with catalog.transaction():
-        job = catalog.queue.job(first["operation_id"])
+        job = catalog.jobs.job(first["operation_id"])
         assert job is not None
         me = Owner.current()
         job.schedule, job.taken_by = "nightly", f"{me.host}/another-boot/{me.pid}/1"

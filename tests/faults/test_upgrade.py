@@ -19,6 +19,7 @@ OLD = Path(__file__).parents[1] / "assets" / "catalogs" / "0001.sql"
 RECORDS = ("operations", "uploads", "downloads", "files", "operation_files", "directories", "members")
 ADDED = (
     *('"sha256"', '"seal"', '"heard_at"', '"archive_id"', '"kept"'),
+    *('"version_id"', '"stored_at"', '"lock_mode"', '"locked_until"', '"legal_hold"'),
     *('"retry_of"', '"cancel_requested_by"', '"done_bytes"', '"total_bytes"', '"bytes_per_second"'),
 )
 """The columns that upgrades add."""

@@ -1,6 +1,6 @@
 """Export of the whole history as JSON Lines; import_history.py adds it to another catalog, SQLite or PostgreSQL.
 
-The first line is a header: `{"history": {"format": 1, "schema": "0010"}}`. Each line after it is a row,
+The first line is a header: `{"history": {"format": 1, "schema": "0011"}}`. Each line after it is a row,
 `{"TABLE": {column: value}}`, without NULL columns, with values as in canonical.py. Rows refer only to earlier rows. At
 the end, `finished` rows set the sha256 and the seal of operations, which makes them immutable. The last line has the
 number and the sha256 of the lines before it, so that a truncated file is detected. The same history gives the same

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, TableValuedAlias, and_, cast, literal, select
+from sqlalchemy import BigInteger, Boolean, ColumnElement, TableValuedAlias, Text, and_, cast, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -76,6 +76,31 @@ def _tagged_in_sqlite(element: _Tagged, compiler: SQLCompiler, **options: Any) -
 def _tagged_in_postgresql(element: _Tagged, compiler: SQLCompiler, **options: Any) -> str:
     tags, key, value = (compiler.process(clause, **options) for clause in element.clauses)
     return f"(CAST({tags} AS jsonb) @> jsonb_build_object(CAST({key} AS text), CAST({value} AS text)))"  # has an index
+
+
+class _TagValue(FunctionElement[str]):
+    """Arguments: a JSON object, a key."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(_TagValue, "sqlite")
+def _value_in_sqlite(element: _TagValue, compiler: SQLCompiler, **options: Any) -> str:
+    tags, key = (compiler.process(clause, **options) for clause in element.clauses)
+    tags = f"CASE WHEN json_valid({tags}) THEN {tags} ELSE '{{}}' END"
+    return f"(SELECT tag.value FROM json_each({tags}) AS tag WHERE tag.key = {key})"  # noqa: S608
+
+
+@compiles(_TagValue, "postgresql")
+def _value_in_postgresql(element: _TagValue, compiler: SQLCompiler, **options: Any) -> str:
+    tags, key = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"(CAST({tags} AS jsonb) ->> CAST({key} AS text))"
+
+
+def tag_value(tags: Any, key: str) -> ColumnElement[Any]:
+    """The value of the tag `key`; NULL without it."""
+    return _TagValue(tags, literal(display(key)))
 
 
 def tagged(tags: Any, key: str, value: str) -> ColumnElement[bool]:

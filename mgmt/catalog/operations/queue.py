@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 import mgmt
 from mgmt.catalog.db.conditions import starting
+from mgmt.catalog.db.database import Database
 from mgmt.catalog.operations.due import Wanted, free_jobs
 from mgmt.catalog.operations.ending import (
     dependants,
@@ -21,7 +22,7 @@ from mgmt.catalog.operations.ending import (
     statuses_of_children,
 )
 from mgmt.catalog.operations.ownership import is_dead, may_be_alive
-from mgmt.catalog.operations.taking import Taking
+from mgmt.catalog.operations.taking import Jobs
 from mgmt.catalog.records.enums import LIVE, Status
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
 from mgmt.catalog.records.operations import OperationRecord, operations
@@ -37,8 +38,11 @@ class NewJob(NamedTuple):
     after: Sequence[str] = ()
 
 
-class Queue(Taking):
+class Queue:
     """Requested operations. Every change is part of the caller's transaction, if there is one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def add(self, requested: Sequence[NewJob]) -> None:
         """Record operations as pending, each with its job and what that waits for: all of them, or none.
@@ -117,7 +121,7 @@ class Queue(Taking):
             if taken_by is not None and job.taken_by != taken_by:
                 return
             if error is not None and error.retryable:
-                self.give_back(operation_id, error.message, counts=True)
+                Jobs(self._database).give_back(operation_id, error.message, counts=True)
             elif error is not None:
                 end_unrun(session, operation_id, Status.FAILED, error.message)
             else:

@@ -20,8 +20,8 @@ PARTS = 4
 """One process takes this part, at most, of what is left of a batch, so that the last ones are not all its own."""
 
 
-class Taking:
-    """The part of the queue that workers use."""
+class Jobs:
+    """The jobs of requested operations, for the processes that run them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,9 +1,9 @@
 """Every type of operation: import `AnyOperation` where operations of any type are read, so that each type is mapped."""
 
-from mgmt.catalog.records import inspections, maintenance, transfers
+from mgmt.catalog.records import cold, inspections, maintenance, transfers
 from mgmt.catalog.records.operations import OperationRecord
 
-MODULES = (inspections, maintenance, transfers)
+MODULES = (cold, inspections, maintenance, transfers)
 """The modules that map a type; to import them is to map it."""
 
 AnyOperation = OperationRecord

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from mgmt.catalog import ANY, HEAD, Catalog, OperationRecord, UploadRecord, Wanted, host_queue
 from mgmt.catalog.db.engine import is_writable
@@ -12,6 +12,9 @@ from mgmt.services.steps.elsewhere import WAITING, waiting_elsewhere
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.unrecorded import unnamed
 from mgmt.words import operand
+
+_EXPIRING = timedelta(days=1)
+"""How long before the end of a thaw somebody should download what was thawed."""
 
 
 def check_catalog(catalog: Catalog, uploads: dict[str, UploadRecord]) -> Iterator[Finding]:
@@ -42,6 +45,16 @@ def check_catalog(catalog: Catalog, uploads: dict[str, UploadRecord]) -> Iterato
     yield from _elsewhere(catalog)
     yield _notifications(catalog)
     yield _copies(catalog)
+    yield from _thaws(catalog)
+
+
+def _thaws(catalog: Catalog) -> Iterator[Finding]:
+    """What was thawed, is not downloaded, and will soon be frozen again."""
+    soon = datetime.now(UTC) + _EXPIRING
+    ending = [each for each in catalog.thaws.to_fetch() if each.expires_at is not None and each.expires_at < soon]
+    if ending:
+        detail = f"{len(ending)} thawed archives were not downloaded, and expire within a day: {ending[0].target_path}"
+        yield Finding(area="catalog", what="thaws", state="warning", detail=detail, next="mgmt restore --ready")
 
 
 def _file(path: str) -> Iterator[Finding]:

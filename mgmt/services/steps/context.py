@@ -30,6 +30,8 @@ class Context:
     fan_out: "FanOut | None" = None
     """Makes an operation of each target of a requested batch, for workers to run; None to work on them here."""
 
+    requested: str | None = None
+    """The id of the requested operation that this work is, unless that is a batch."""
     repeats: Mapping[str, str] = field(default_factory=dict)
     """The id of the operation that each target repeats; that of a batch has the name ""."""
     retry_of: str | None = None

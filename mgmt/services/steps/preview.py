@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from mgmt.archive import Hashed, Tree, covers, hash_tree, look_again, unreadable
 from mgmt.catalog import Catalog, FileRecord, Status, UploadRecord
-from mgmt.choices import DEFAULT_PART_SIZE, OnConflict
+from mgmt.choices import DEFAULT_PART_SIZE, OnConflict, StorageClass
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, NotFoundError
 from mgmt.paths import held_parent
+from mgmt.prices import Objects, Prices
 from mgmt.progress import Progress
 from mgmt.services.steps.adoption import contradiction, is_still_stored, proven_record
 from mgmt.services.steps.archived import is_for, may_be_continued
@@ -22,6 +23,7 @@ from mgmt.services.steps.local_files import claim, host
 from mgmt.services.steps.movable import completed_dir
 from mgmt.services.steps.move_original import PROVEN, changed, completed_path, has_moved, lost, same_as_archived
 from mgmt.services.steps.plan import Plan, UploadOptions, plan_upload
+from mgmt.services.steps.plan_cost import PlanCost, of_upload
 from mgmt.services.steps.resolve import archive_id
 from mgmt.services.steps.targets import folders_above, was_part
 from mgmt.storage import ObjectStore, StoredObject
@@ -44,6 +46,7 @@ class Preview:
     moved_to: str | None
     error_message: str | None = None
     """Why the target would be partial, or skipped."""
+    cost: PlanCost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,13 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
     if at.wholes and (whole := _whole(path, at)) is not None:
         return whole
     return _alone(path, options, at)
+
+
+def priced(found: Preview, storage_class: str | None, table: Prices) -> Preview:
+    """The same with what it costs."""
+    new = Objects(storage_class=storage_class or StorageClass.STANDARD, size=found.bytes)
+    cost = of_upload(found.object, new, requests=found.requests, members=found.files, table=table)
+    return replace(found, cost=cost)
 
 
 def _whole(path: str, at: Looking) -> Preview | None:

@@ -131,11 +131,10 @@ def refuse_frozen(store: ObjectStore, stored: StoredObject) -> None:
     where = store.location(stored.key)
     if stored.thawing:
         raise NotReadyError(
-            f"{where} is frozen ({stored.storage_class}); a restore is under way", next_step="try later"
+            f"{where} is frozen ({stored.storage_class}); a restore is under way", next_step="mgmt restore --ready"
         )
     if stored.frozen:
-        key = shell_word(where.removeprefix(f"s3://{store.bucket}/"))
         raise NotReadyError(
             f"{where} is frozen ({stored.storage_class}) and must be restored before it can be read",
-            next_step=f"aws s3api restore-object --bucket {store.bucket} --key={key} --restore-request Days=7",
+            next_step=f"mgmt restore {shell_word(where)}",
         )

@@ -17,6 +17,7 @@ from mgmt.catalog import (
     JobRecord,
     NewJob,
     OperationRecord,
+    RestoreRecord,
     UploadRecord,
     VerifyRecord,
     host_queue,
@@ -36,10 +37,11 @@ KINDS: Mapping[str, type[OperationRecord]] = {
     "verify": VerifyRecord,
     "free": FreeRecord,
     "delete": DeleteRecord,
+    "restore": RestoreRecord,
 }
 """The operations that each command makes. A worker runs these commands and no others."""
 
-ANYWHERE = frozenset({"verify"})
+ANYWHERE = frozenset({"verify", "restore"})
 """The commands that need no file of this machine. `delete` looks for other copies on it."""
 
 

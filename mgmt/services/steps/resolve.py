@@ -157,6 +157,7 @@ def save_archive(facts: ArchiveFacts, catalog: Catalog, *, replace_members: bool
         etag=stored.etag,
         mime_type="application/gzip",
         modified_at=stored.last_modified,
+        stored_at=stored.last_modified,
         checksum=index.end.checksum or None,
         object_checksum=index.end.checksum or None,
         index_key=facts.index_key,

@@ -5,7 +5,7 @@ import posixpath
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from mgmt.archive import (
@@ -33,6 +33,7 @@ from mgmt.progress import NoProgress, Progress
 from mgmt.services.steps.indexes import find_index, open_index
 from mgmt.services.steps.local_files import token
 from mgmt.services.steps.resolve import Archive
+from mgmt.services.steps.thaw import ThawOptions
 from mgmt.signals import finish_first
 from mgmt.storage import StoredObject
 
@@ -49,6 +50,10 @@ class DownloadOptions:
     on_conflict: OnConflict = OnConflict.ERROR
     skip_unsupported: bool = False
     threads: int = 4
+    thaw: ThawOptions = field(default_factory=ThawOptions)
+    """How to thaw the archive if it is frozen."""
+    wait: bool = False
+    """Wait until it can be read."""
 
 
 @dataclass(frozen=True, slots=True)

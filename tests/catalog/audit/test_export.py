@@ -344,7 +344,7 @@ def busy(full: Catalog) -> Catalog:
     add(batch, job(command="verify"))
     add(VerifyRecord(parent_id=batch.operation_id), job(command="verify", not_before=EVENING))
     full.queue.note_fanned_out(batch.operation_id)
-    (taken,) = full.queue.take(ANYTHING)
+    (taken,) = full.jobs.take(ANYTHING)
     assert taken.operation_id == first.operation_id
     facts: dict[str, Any] = {"cron": "0 1 * * *", "timezone": "Europe/Berlin", "host": "nas", "cwd": "/caf\udce9"}
     for name, paused in (("daily", False), ("weekly", True)):
@@ -373,9 +373,9 @@ def test_work_that_waits_arrives_held(busy: Catalog, other: Catalog) -> None:
     assert len(left(other, "job_dependencies")) == 1
     assert list(other.audit.verification().findings()) == []
     assert soundness.check(other.database) == []
-    assert other.queue.take(ANYTHING) == []
-    assert other.queue.take_abandoned(ANYTHING) == []
-    assert not other.queue.has_more(ANYTHING)
+    assert other.jobs.take(ANYTHING) == []
+    assert other.jobs.take_abandoned(ANYTHING) == []
+    assert not other.jobs.has_more(ANYTHING)
     here, there = [
         [(job.operation_id, job.command, job.attempt, job.attempts, job.store, job.not_before, job.fanned_out)
          for job, _ in each.queue.jobs()]
@@ -388,7 +388,7 @@ def test_released_work_runs_in_order_and_ends_its_batch(busy: Catalog, other: Ca
     imported(other, exported(busy))
     assert other.queue.release(()) == 4
     ran = []
-    while taken := other.queue.take(ANYTHING):
+    while taken := other.jobs.take(ANYTHING):
         operation = other.metadata.require_operation(taken[0].operation_id)
         other.journal.run_requested(operation.operation_id)
         with other.journal.record(type(operation)(target_path=operation.target_path)):
@@ -403,7 +403,7 @@ def test_a_second_import_leaves_alone_what_has_been_released(busy: Catalog, othe
     history = exported(busy)
     imported(other, history)
     other.queue.release(())
-    (taken,) = other.queue.take(ANYTHING)
+    (taken,) = other.jobs.take(ANYTHING)
     before = [left(other, table) for table in ("jobs", "job_dependencies", "schedules")]
     assert imported(other, history).new == 0
     assert imported(other, history, update=True).new == 0

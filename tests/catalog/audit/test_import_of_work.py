@@ -152,4 +152,4 @@ def test_what_runs_here_is_not_ended_by_an_import(requests: Requests, other: Cat
     other.journal.run_requested(upload.operation_id)
     with other.journal.record(UploadRecord(target_path="/films/a")), pytest.raises(ConflictError):
         copy(requests.catalog, other)
-    assert other.queue.take(ANYTHING) == []
+    assert other.jobs.take(ANYTHING) == []

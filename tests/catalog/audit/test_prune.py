@@ -367,7 +367,7 @@ def test_an_operation_that_others_wait_for_or_tell_of_may_go(history: Catalog, t
     history.audit.seal()
     pruned(history, tmp_path / "old.jsonl.gz")
     assert first.operation_id not in [each.operation_id for each in history.metadata.list_operations(limit=100)]
-    (job,) = history.queue.take(Wanted(["any"]))
+    (job,) = history.jobs.take(Wanted(["any"]))
     assert job.operation_id == follower.operation_id
     assert findings(history) == []
     assert soundness.check(history.database) == []

@@ -58,7 +58,7 @@ def test_one_target_of_a_batch_can_be_cancelled(requests: Requests) -> None:
 
 def test_jobs_that_are_held_wait_for_their_release(requests: Requests) -> None:
     made = [requests.add(held=True) for _ in range(3)]
-    assert (requests.take(), requests.catalog.queue.has_more(ANYTHING)) == (None, False)
+    assert (requests.take(), requests.catalog.jobs.has_more(ANYTHING)) == (None, False)
     assert requests.catalog.queue.release([made[1].operation_id]) == 1
     assert (requests.take(), requests.take()) == (made[1].operation_id, None)
     assert requests.catalog.queue.release(()) == 2

@@ -37,8 +37,8 @@ def test_no_clock_takes_work_from_a_process_that_may_live(
     begin(requests, running, owner, hours=24 * hours)
     turn_clock(hours, monkeypatch)
     turn_clock_of_database(hours, monkeypatch)
-    queue = requests.catalog.queue
-    assert queue.take(ANYTHING) == queue.take_abandoned(ANYTHING) == []
+    jobs = requests.catalog.jobs
+    assert jobs.take(ANYTHING) == jobs.take_abandoned(ANYTHING) == []
     assert requests.catalog.journal.interrupted() == []
 
 
@@ -50,7 +50,7 @@ def test_what_a_dead_process_has_left_is_taken_at_any_time(
     begin(requests, running, DEAD, hours=24)
     turn_clock(hours, monkeypatch)
     turn_clock_of_database(hours, monkeypatch)
-    found = [requests.catalog.queue.take_abandoned(ANYTHING)[0].operation_id for _ in range(2)]
+    found = [requests.catalog.jobs.take_abandoned(ANYTHING)[0].operation_id for _ in range(2)]
     assert found == [taken.operation_id, running.operation_id]
 
 
@@ -72,8 +72,8 @@ def test_the_wait_before_an_attempt_is_by_the_clock_of_the_database(
     requests.take()
     turn_clock(hours, monkeypatch)
     before = now()
-    requests.catalog.queue.give_back(operation.operation_id, "it ended", counts=True)
-    job = requests.catalog.queue.job(operation.operation_id)
+    requests.catalog.jobs.give_back(operation.operation_id, "it ended", counts=True)
+    job = requests.catalog.jobs.job(operation.operation_id)
     assert job is not None
     assert job.not_before is not None
     assert timedelta(seconds=59) < job.not_before - before < timedelta(minutes=10)

@@ -212,7 +212,7 @@ def test_a_batch_ends_with_its_last_operation(
 def test_a_target_that_is_tried_again_counts_once(requests: Requests) -> None:
     batch, (one, two) = requests.batch(2)
     with requests.catalog.database.transaction():
-        job = requests.catalog.queue.job(one.operation_id)
+        job = requests.catalog.jobs.job(one.operation_id)
         assert job is not None
         job.attempts = 2
     requests.run(two)
@@ -251,7 +251,7 @@ def test_a_batch_that_ends_before_it_has_fanned_out_takes_its_operations_along(l
     other = requests.add(after=[batch])
     if last == "attempt":
         requests.take()
-        queue.give_back(batch.operation_id, "its process ended with exit status -9", counts=True)
+        requests.catalog.jobs.give_back(batch.operation_id, "its process ended with exit status -9", counts=True)
     else:
         queue.end_requested(batch.operation_id, FAILED)
     assert requests.statuses([batch, *parts, other]) == ["failed", *["cancelled"] * 4]
@@ -281,7 +281,7 @@ def test_the_original_of_an_upload_that_died_is_not_uploading_for_ever(requests:
     requests.take()
     catalog.journal.link(operation, catalog.metadata.save_file_record(original), Role.SOURCE)
     catalog.journal.checkpoint()
-    catalog.queue.give_back(operation.operation_id, "its process ended with exit status -9", counts=True)
+    catalog.jobs.give_back(operation.operation_id, "its process ended with exit status -9", counts=True)
     assert requests.status(operation) is Status.FAILED
     (found,) = catalog.metadata.list_files("/films")
     assert (found.status, found.error_message) == (FileStatus.FAILED, "its process ended with exit status -9")

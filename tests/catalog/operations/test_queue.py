@@ -75,10 +75,10 @@ def test_a_worker_that_died_has_no_place_of_a_store(requests: Requests) -> None:
     with requests.catalog.database.transaction() as session:
         session.get_one(OperationRecord, begun.operation_id).status = Status.RUNNING
     assert [requests.take(limited) for _ in range(2)] == [other.operation_id, None]
-    assert requests.catalog.queue.has_more(limited)
+    assert requests.catalog.jobs.has_more(limited)
     assert requests.take(limited) == last.operation_id
-    assert not requests.catalog.queue.has_more(limited)
-    abandoned = requests.catalog.queue.take_abandoned(Wanted(["gone"], per_store=1))
+    assert not requests.catalog.jobs.has_more(limited)
+    abandoned = requests.catalog.jobs.take_abandoned(Wanted(["gone"], per_store=1))
     assert [each.operation_id for each in abandoned] == [begun.operation_id]
 
 
@@ -91,18 +91,18 @@ def test_a_place_is_kept_while_its_process_may_live(is_begun: bool, requests: Re
         if is_begun:
             operation = session.get_one(OperationRecord, taken.operation_id)
             operation.status, operation.owner = Status.RUNNING, str(Owner.current())
-    assert requests.catalog.queue.take_abandoned(limited) == []
-    assert (requests.take(limited), requests.catalog.queue.has_more(limited)) == (None, False)
+    assert requests.catalog.jobs.take_abandoned(limited) == []
+    assert (requests.take(limited), requests.catalog.jobs.has_more(limited)) == (None, False)
 
 
 def take_all(url: str, wanted: Wanted, start: Connection, told: Connection) -> None:
     """In a child: take jobs until there is none, when the test says so."""
     catalog = open_catalog(url)
-    catalog.queue.has_more(wanted)
+    catalog.jobs.has_more(wanted)
     told.send("ready")
     start.recv()
     taken: list[str] = []
-    while found := catalog.queue.take(wanted):
+    while found := catalog.jobs.take(wanted):
         taken += [each.operation_id for each in found]
     catalog.close()
     told.send(taken)
@@ -172,11 +172,11 @@ def test_a_worker_that_died_leaves_its_job_to_the_next(requests: Requests, url: 
     assert requests.status(operation) is Status.RUNNING
     assert requests.catalog.journal.interrupted() == []
     assert requests.take() is None
-    abandoned = requests.catalog.queue.take_abandoned(ANYTHING)
+    abandoned = requests.catalog.jobs.take_abandoned(ANYTHING)
     assert [(each.operation_id, each.taken_by) for each in abandoned] == [
         (operation.operation_id, str(Owner.current()))
     ]
-    assert Requests(reopen()).catalog.queue.take_abandoned(ANYTHING) == []
+    assert Requests(reopen()).catalog.jobs.take_abandoned(ANYTHING) == []
     requests.catalog.journal.run_requested(operation.operation_id)
     with requests.catalog.journal.record(UploadRecord(target_path="/films/a"), claim="/films/a") as again:
         assert again.operation_id == operation.operation_id
@@ -188,7 +188,7 @@ def test_a_worker_that_died_leaves_its_job_to_the_next(requests: Requests, url: 
 )
 def test_a_job_is_not_abandoned_while_its_worker_may_live(owner: str, requests: Requests) -> None:
     requests.add(taken_by=owner)
-    assert requests.catalog.queue.take_abandoned(ANYTHING) == []
+    assert requests.catalog.jobs.take_abandoned(ANYTHING) == []
 
 
 def test_what_a_container_that_is_gone_has_taken_is_released(requests: Requests) -> None:
@@ -201,9 +201,9 @@ def test_what_a_container_that_is_gone_has_taken_is_released(requests: Requests)
     with requests.catalog.database.transaction() as session:
         operation = session.get_one(OperationRecord, running.operation_id)
         operation.status, operation.owner = Status.RUNNING, str(Owner.current())
-    assert requests.catalog.queue.take_abandoned(ANYTHING) == []
+    assert requests.catalog.jobs.take_abandoned(ANYTHING) == []
     with pytest.raises(BusyError, match="was taken by process 7") as caught:
-        requests.catalog.queue.take_one(gone.operation_id, worker=None)
+        requests.catalog.jobs.take_one(gone.operation_id, worker=None)
     assert f"mgmt recover --host {this_host()}" in str(caught.value.next_step)
     released = requests.catalog.queue.release_from(this_host())
     assert [each.operation_id for each in released] == [gone.operation_id, anywhere.operation_id]
@@ -218,5 +218,5 @@ def test_a_job_of_an_operation_that_has_ended_is_no_work(requests: Requests) -> 
     with requests.catalog.database.transaction() as session:
         session.add(JobRecord(operation_id=operation.operation_id, command="upload", queue="any"))
     assert requests.take() is None
-    assert requests.catalog.queue.take_abandoned(ANYTHING) == []
-    assert not requests.catalog.queue.has_more(ANYTHING)
+    assert requests.catalog.jobs.take_abandoned(ANYTHING) == []
+    assert not requests.catalog.jobs.has_more(ANYTHING)

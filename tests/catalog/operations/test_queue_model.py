@@ -92,12 +92,13 @@ class Model:
         if taken is None:
             return
         expected, queue = may_run[0], self.requests.catalog.queue
+        jobs = self.requests.catalog.jobs
         if how == "hang":
             expected.status = "taken"
         elif how == "stop":
-            queue.give_back(taken, "stopped", counts=False)
+            jobs.give_back(taken, "stopped", counts=False)
         elif how == "die":
-            queue.give_back(taken, "it died", counts=True)
+            jobs.give_back(taken, "it died", counts=True)
             self.try_again(expected)
         elif how == "nothing to do":
             queue.end_requested(taken, None)
@@ -168,7 +169,7 @@ class Model:
             query = select(operations.c.operation_id, operations.c.status).where(operations.c.operation_id.in_(ids))
             statuses = {operation_id: str(Status(status)) for operation_id, status in session.execute(query)}
             attempts = select(JobRecord.operation_id, JobRecord.attempt).where(JobRecord.queue == self.queue)
-            jobs = dict(session.execute(attempts).tuples().all())
+            jobs = dict(session.execute(attempts).all())
             waits = set(
                 session.scalars(select(DependencyRecord.operation_id).where(DependencyRecord.after_id.in_(ids)))
             )

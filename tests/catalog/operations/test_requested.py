@@ -77,7 +77,7 @@ def test_a_job_waits_for_all_that_must_succeed_first(requests: Requests) -> None
         assert requests.take() == each.operation_id
     requests.run(second)
     assert requests.take() is None
-    assert not requests.catalog.queue.has_more(ANYTHING)
+    assert not requests.catalog.jobs.has_more(ANYTHING)
     requests.run(first)
     assert requests.take() == last.operation_id
 
@@ -112,7 +112,7 @@ def test_what_is_requested_as_its_predecessor_fails_is_refused_or_cancelled(requ
         thread.join(0.2)
     thread.join()
     assert answers == [f"operation {first.operation_id} has ended as cancelled: nothing can follow it"]
-    assert not requests.catalog.queue.has_more(ANYTHING)
+    assert not requests.catalog.jobs.has_more(ANYTHING)
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,10 @@ def test_a_batch_is_taken_in_pieces_that_become_smaller(
     other = requests.add(BatchRecord(target_path="another"))
     left = [each.operation_id for each in made]
     for piece in pieces:
-        assert ids(requests.catalog.queue.take(ANYTHING, most=lambda _: most)) == left[:piece]
+        assert ids(requests.catalog.jobs.take(ANYTHING, most=lambda _: most)) == left[:piece]
         del left[:piece]
     assert left == []
-    assert ids(requests.catalog.queue.take(ANYTHING, most=lambda _: most)) == [other.operation_id]
+    assert ids(requests.catalog.jobs.take(ANYTHING, most=lambda _: most)) == [other.operation_id]
 
 
 def test_what_a_dead_process_had_of_a_batch_is_taken_at_once(requests: Requests) -> None:
@@ -56,12 +56,12 @@ def test_what_a_dead_process_had_of_a_batch_is_taken_at_once(requests: Requests)
     other = requests.add()
     leave(requests, [*made, other], begun=1)
     requests.take()
-    queue, expected = requests.catalog.queue, [each.operation_id for each in made]
-    assert ids(queue.take_abandoned(ANYTHING, most=lambda _: 3)) == expected[:3]
-    assert {each.taken_by for each, _ in queue.jobs()[1:4]} == {str(Owner.current())}
-    assert ids(queue.take_abandoned(ANYTHING, most=lambda _: 3)) == expected[3:]
-    assert ids(queue.take_abandoned(ANYTHING, most=lambda _: 3)) == [other.operation_id]
-    assert queue.take_abandoned(ANYTHING) == []
+    jobs, expected = requests.catalog.jobs, [each.operation_id for each in made]
+    assert ids(jobs.take_abandoned(ANYTHING, most=lambda _: 3)) == expected[:3]
+    assert {each.taken_by for each, _ in requests.catalog.queue.jobs()[1:4]} == {str(Owner.current())}
+    assert ids(jobs.take_abandoned(ANYTHING, most=lambda _: 3)) == expected[3:]
+    assert ids(jobs.take_abandoned(ANYTHING, most=lambda _: 3)) == [other.operation_id]
+    assert jobs.take_abandoned(ANYTHING) == []
 
 
 def test_two_that_take_what_was_left_take_different_operations(
@@ -70,7 +70,7 @@ def test_two_that_take_what_was_left_take_different_operations(
     """One is faster than the other, which has seen what is left already."""
     _, made = requests.batch(4)
     leave(requests, made)
-    theirs, taken = reopen().queue, list[JobRecord]()
+    theirs, taken = reopen().jobs, list[JobRecord]()
 
     def first_theirs(owner: str | None) -> bool:
         monkeypatch.setattr(taking, "is_dead", is_dead)
@@ -79,5 +79,5 @@ def test_two_that_take_what_was_left_take_different_operations(
 
     monkeypatch.setattr(taking, "is_dead", first_theirs)
     expected = [each.operation_id for each in made]
-    assert ids(requests.catalog.queue.take_abandoned(ANYTHING, most=lambda _: 3)) == expected[3:]
+    assert ids(requests.catalog.jobs.take_abandoned(ANYTHING, most=lambda _: 3)) == expected[3:]
     assert ids(taken) == expected[:3]

@@ -7,10 +7,16 @@ import pytest
 from mgmt.catalog import (
     HEAD,
     Catalog,
+    ClassRecord,
     JobRecord,
+    LockRecord,
     NewJob,
+    OperationRecord,
+    RestoreRecord,
     ScheduleRecord,
     SearchRecord,
+    TagRecord,
+    UndeleteRecord,
     UndoRecord,
     UploadRecord,
 )
@@ -52,6 +58,17 @@ def contents_of(catalog: Catalog) -> bytes:
     exported = io.BytesIO()
     export(catalog.database, exported, members=True)
     return exported.getvalue()
+
+
+@pytest.mark.parametrize("kind", [ClassRecord, LockRecord, RestoreRecord, TagRecord, UndeleteRecord])
+def test_a_downgrade_below_0011_is_refused_if_an_older_mgmt_could_not_load_it(
+    kind: type[OperationRecord], catalog: Catalog
+) -> None:
+    with catalog.journal.record(kind(target_path="a.tar.gz")):
+        pass
+    with pytest.raises(CatalogError, match="an older mgmt cannot load"):
+        migrate.downgrade(catalog.database, "0010")
+    assert migrate.current(catalog.database) == HEAD
 
 
 def test_a_downgrade_below_0010_is_refused_while_work_waits(catalog: Catalog) -> None:

@@ -38,6 +38,8 @@ KNOWN = {
     "0009 down": CONCURRENTLY,
     "0010 up": CONCURRENTLY,
     "0010 down": CONCURRENTLY,
+    "0011 up": CONCURRENTLY,
+    "0011 down": CONCURRENTLY,
 }
 GOING_BACK = {"ban-drop-table", "ban-drop-column", "ban-drop-function"}
 """A downgrade removes what the upgrade has created."""

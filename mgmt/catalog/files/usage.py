@@ -1,0 +1,101 @@
+"""How much is stored, by storage class and by something else: what the costs are made of."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, ColumnElement, case, cast, extract, func, literal_column, select
+
+from mgmt.catalog.db.conditions import tag_value
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.records.enums import FileStatus
+from mgmt.catalog.records.files import FileRecord
+
+GROUPS = ("class", "store", "folder", "year")
+"""What archives can be counted by, besides the value of a tag."""
+
+
+class Share(NamedTuple):
+    """The archives of one class in one group. Sizes are in bytes."""
+
+    group: str | None
+    storage_class: str | None
+    archives: int
+    size: int
+    small: int
+    """By how many bytes those smaller than `least` fall short of it."""
+    members: int
+
+
+class Recent(NamedTuple):
+    """The archives of one class in one group that came into the class on one day."""
+
+    group: str | None
+    storage_class: str | None
+    since: date
+    archives: int
+    size: int
+    small: int
+
+
+_SINCE: ColumnElement[datetime] = func.coalesce(FileRecord.stored_at, FileRecord.recorded_at)
+
+_IS_STORED = (FileRecord.store.is_not(None), FileRecord.status != literal_column(f"'{FileStatus.DELETED.value}'"))
+"""As the index says it: SQLite does not look into bound values."""
+
+
+class Usage:
+    """Sums over the archives that are stored."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def by(self, group: str, *, least: int) -> list[Share]:
+        """The archives by `group`, one of `GROUPS` or `tag:KEY`, and by class.
+
+        The order is that of the groups; archives in no group come last.
+        """
+        value = self._group(group)
+        members = func.sum(func.coalesce(FileRecord.member_count, 0))
+        query = select(value, FileRecord.storage_class, *_sums(least), cast(members, BigInteger))
+        query = query.where(*_IS_STORED).group_by(*_once(value, FileRecord.storage_class))
+        with self._database.reading() as session:
+            found = [Share(_text(first), *rest) for first, *rest in session.execute(query)]
+        return sorted(found, key=lambda each: (each.group is None, each.group or "", each.storage_class or ""))
+
+    def since(self, moment: datetime, group: str, *, least: int) -> Sequence[Recent]:
+        """The archives that came into their class after `moment`, by `group` and day."""
+        value, day = self._group(group), func.date(_SINCE)
+        query = select(value, FileRecord.storage_class, day, *_sums(least))
+        query = query.where(*_IS_STORED, moment <= _SINCE).group_by(*_once(value, FileRecord.storage_class), day)
+        with self._database.reading() as session:
+            rows = session.execute(query).all()
+        return [Recent(_text(first), name, date.fromisoformat(str(on)), *rest) for first, name, on, *rest in rows]
+
+    def _group(self, group: str) -> Any:
+        if group.startswith("tag:"):
+            return tag_value(FileRecord.tags, group.removeprefix("tag:"))
+        at = func.instr if self._database.is_sqlite else func.strpos
+        slash = at(FileRecord.path, "/")
+        groups: Mapping[str, Any] = {
+            "class": FileRecord.storage_class,
+            "store": FileRecord.store,
+            "folder": case((slash > 0, func.substr(FileRecord.path, 1, slash - 1)), else_=None),
+            "year": extract("year", _SINCE),
+        }
+        return groups[group]
+
+
+def _once(*columns: Any) -> list[Any]:
+    """The columns without repetition: SQLite sorts again for one that it has in order already."""
+    return [each for at, each in enumerate(columns) if not any(each is other for other in columns[:at])]
+
+
+def _sums(least: int) -> list[ColumnElement[int]]:
+    size = func.coalesce(FileRecord.size, 0)
+    small = case((size < least, least - size), else_=0)
+    return [func.count(), cast(func.sum(size), BigInteger), cast(func.sum(small), BigInteger)]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,134 @@
+"""Costs from the catalog alone."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mgmt import prices
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, open_catalog
+from mgmt.choices import StorageClass
+from mgmt.errors import ConfigurationError
+from mgmt.prices import GB, Objects, load
+from mgmt.services.cost import cost
+from tests.catalogs import Catalogs
+
+US = load("us-east-1")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, catalogs: Catalogs) -> Iterator[Catalog]:
+    with closing(open_catalog(catalogs.at(tmp_path).url)) as opened:
+        yield opened
+
+
+NOW = datetime.now(UTC)
+
+
+def archive(key: str, size: int, storage_class: str | None = None, age: int = 1000, **more: object) -> FileRecord:
+    return FileRecord(
+        path=key,
+        location=Location.S3,
+        store=str(more.get("store", "s3://bucket/archive")),
+        s3_object_key=key,
+        size=size,
+        storage_class=storage_class,
+        status=FileStatus(str(more.get("status", "completed"))),
+        stored_at=NOW - timedelta(days=age),
+        tags=dict(more.get("tags", {})),  # type: ignore[call-overload]
+        member_count=10,
+    )
+
+
+def store(catalog: Catalog, *archives: FileRecord) -> None:
+    for each in archives:
+        catalog.metadata.save_file_record(each)
+
+
+def test_each_class_costs_what_its_price_says(catalog: Catalog) -> None:
+    store(
+        catalog,
+        archive("a", 100 * GB, "DEEP_ARCHIVE"),
+        archive("b", 1 << 10, "STANDARD_IA"),
+        archive("c", 10 * GB),
+        archive("gone", 1000 * GB, "STANDARD", status="deleted"),
+    )
+    *lines, indexes, whole = cost("class", None, US, catalog)
+    assert [(each.storage_class, each.archives, each.size) for each in lines] == [
+        ("DEEP_ARCHIVE", 1, 100 * GB),
+        ("STANDARD_IA", 1, 1 << 10),
+        (None, 1, 10 * GB),
+    ]
+    expected = [
+        prices.storage_month(US, Objects(storage_class=name, size=size)).known_monthly
+        for name, size in (("DEEP_ARCHIVE", 100 * GB), ("STANDARD_IA", 1 << 10), ("STANDARD", 10 * GB))
+    ]
+    assert [each.monthly for each in lines] == [pytest.approx(float(each), abs=1e-6) for each in expected]
+    assert (indexes.group, indexes.archives) == ("(indexes)", 3)
+    assert whole.monthly == pytest.approx(sum(each.monthly or 0 for each in (*lines, indexes)))
+    assert (whole.archives, whole.currency) == (3, "USD")
+
+
+def test_the_volume_lowers_the_price_of_each_group(catalog: Catalog) -> None:
+    store(catalog, archive("a/x", 40 * 1024 * GB), archive("b/x", 40 * 1024 * GB))
+    first, second, _, _ = cost("folder", None, US, catalog)
+    month = prices.storage_month(US, Objects(storage_class="STANDARD", size=80 * 1024 * GB)).known_monthly
+    assert first.monthly == second.monthly == pytest.approx(float(month) / 2)
+
+
+@pytest.mark.parametrize(
+    ("by", "groups"),
+    [
+        ("store", ["s3://bucket/archive", "s3://other"]),
+        ("folder", ["2023", "2024", None]),
+        ("tag:who", ["ann", None]),
+        ("year", [str(NOW.year), str((NOW - timedelta(days=1000)).year)]),
+    ],
+)
+def test_archives_are_counted_by(by: str, groups: list[str | None], catalog: Catalog) -> None:
+    store(
+        catalog,
+        archive("2023/a", GB, tags={"who": "ann"}),
+        archive("2024/a", GB, store="s3://other"),
+        archive("2024/b/c", GB),
+        archive("top", GB, age=0),
+    )
+    found = cost(by, None, US, catalog)[:-2]
+    assert sorted((each.group for each in found), key=str) == sorted(groups, key=str)
+    assert sum(each.archives for each in found) == 4
+
+
+def test_another_class_pays_after_some_months(catalog: Catalog) -> None:
+    store(catalog, archive("a", 1000 * GB, "STANDARD_IA"), archive("b", GB, "DEEP_ARCHIVE"))
+    lines = {each.storage_class: each for each in cost("class", StorageClass.DEEP_ARCHIVE, US, catalog)[:-2]}
+    moved, stays = lines["STANDARD_IA"], lines["DEEP_ARCHIVE"]
+    then = prices.storage_month(US, Objects(storage_class="DEEP_ARCHIVE", size=1000 * GB)).known_monthly
+    assert moved.monthly_then == pytest.approx(float(then), abs=1e-6)
+    assert moved.saved_monthly == pytest.approx(12.5 - float(then), abs=1e-5)
+    assert moved.move == pytest.approx(1000 * 0.01 + 0.00005)
+    assert moved.pays_after_months == pytest.approx(round(10.00005 / (12.5 - float(then)), 1))
+    assert (stays.monthly_then, stays.move) == (None, None)
+
+
+def test_a_move_pays_for_the_rest_of_the_minimum_duration(catalog: Catalog) -> None:
+    store(catalog, archive("young", 100 * GB, "STANDARD_IA", age=10), archive("old", 100 * GB, "STANDARD_IA", age=40))
+    [line] = cost("class", StorageClass.DEEP_ARCHIVE, US, catalog)[:-2]
+    assert line.move == pytest.approx(200 * 0.01 + 2 * 0.00005 + 100 * 0.0125 * 20 / 30, rel=0.06)
+
+
+def test_what_has_no_price_is_unknown_and_so_is_the_sum(catalog: Catalog) -> None:
+    store(catalog, archive("a", GB, "DEEP_ARCHIVE"), archive("b", GB, "GLACIER"))
+    found = cost("class", None, load("eu-central-1"), catalog)
+    assert [each.monthly for each in found[:2]] == [None, None]
+    assert found[-1].monthly is None
+
+
+def test_an_empty_catalog_costs_nothing(catalog: Catalog) -> None:
+    assert [each.monthly for each in cost("class", None, US, catalog)] == [0, 0]
+
+
+def test_an_unknown_group_is_refused(catalog: Catalog) -> None:
+    with pytest.raises(ConfigurationError):
+        cost("colour", None, US, catalog)
