@@ -78,7 +78,8 @@ def test_a_repair_leaves_what_it_cannot_mend(catalog: Catalog) -> None:
 
 
 def test_an_older_schema_is_upgraded_not_repaired(catalog: Catalog) -> None:
-    migrate.upgrade(catalog.database, "0007")
+    migrate.upgrade(catalog.database)
+    migrate.downgrade(catalog.database, "0007")
     (found,) = soundness.check(catalog.database)
     assert (found.message, found.remedy) == (f"the schema is 0007, expected {HEAD}", "mgmt db upgrade")
     with pytest.raises(CatalogError, match="older schema"):
