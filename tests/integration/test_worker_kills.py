@@ -51,8 +51,8 @@ def test_nothing_is_lost_or_done_twice_when_workers_are_killed(
         work_off(bee)
         assert statuses(bee)[last[1]] != "success"
         bee.ok("recover", "--host", "ant")
-        while jobs_left(bee):  # a process whose worker was killed may still be about to end
-            work_off(bee)
+        # A process whose worker was killed may still be about to end.
+        wait_until(lambda: not (work_off(bee) or jobs_left(bee)))
         came, went = effects.counts()
     done = "SELECT operation_id, status FROM operations WHERE operation_type IN ('upload', 'verify', 'free')"
     assert dict(bee.records.rows(done)) == dict.fromkeys(ids + last, "success")
