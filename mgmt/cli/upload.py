@@ -44,7 +44,9 @@ PLAN = (
     Column("FILES", "files", "count", leaves=3),
     Column("SIZE", "size", "size", leaves=1),
     Column("OBJECT", "object", "long"),
-    Column("REQUESTS", "requests", "count", leaves=5),
+    Column("CLASS", "storage_class", leaves=5),
+    Column("BY", "storage_class_by", leaves=7),
+    Column("REQUESTS", "requests", "count", leaves=6),
     Column("LEFT OUT", "left_out", "count", leaves=4),
     Column("MOVED TO", "moved_to", "long", leaves=2),
     Column("NOTE", "error_message", "long"),
@@ -154,7 +156,8 @@ def command(
             show_previews(app, targets, lambda target: preview(target, options, at), PLAN, sentences=_foreseen)
         return
     app.store()  # one that cannot be opened fails the command, not each target
-    arguments = {name: getattr(options, name) for name in DECIDED if getattr(options, name)} | given(ctx, RECORDED)
+    decided = [each for each in DECIDED if not (each == "storage_class" and options.class_rules)]
+    arguments = {name: getattr(options, name) for name in decided if getattr(options, name)} | given(ctx, RECORDED)
     if files_from is not None:
         arguments["files_from"] = files_from.name
     outcomes = _upload_each(targets, options, app.context(arguments), jobs, all_of or f"{len(targets)} uploads")

@@ -25,7 +25,7 @@ URL = "s3://quirks/t"
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     monkeypatch.setattr(publish, "PAUSES", (0,) * len(publish.PAUSES))
-    with quirky() as made:
+    with quirky(Endpoint) as made:
         for name, value in made.environment.items():
             monkeypatch.setenv(name, value)
         yield made
