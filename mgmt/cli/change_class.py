@@ -10,7 +10,7 @@ from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
 from mgmt.cli.requests import requestable
 
-RECORDED = ("storage_class",)
+RECORDED = ("storage_class", "early")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_path", "long"),
@@ -42,11 +42,11 @@ PLAN = (
     metavar="CLASS",
     type=click.Choice([each.value for each in StorageClass], case_sensitive=False),
 )
-@click.option("--yes", is_flag=True, help="Move it even if days of its minimum duration are left, and billed.")
+@click.option("--yes", "early", is_flag=True, help="Move it even if days of its minimum duration are left, and billed.")
 @dry_run
 @requestable(RECORDED)
 @click.pass_context
-def command(ctx: click.Context, names: tuple[str, ...], storage_class: str, yes: bool, dry_run: bool) -> None:
+def command(ctx: click.Context, names: tuple[str, ...], storage_class: str, early: bool, dry_run: bool) -> None:
     """Move archives to another storage class.
 
     The store copies each onto itself, and the copy is proven. A frozen archive has to be thawed first: the command asks
@@ -63,7 +63,7 @@ def command(ctx: click.Context, names: tuple[str, ...], storage_class: str, yes:
 
     app: App = ctx.obj
     table = load(app.settings.region_of_prices(), app.settings.prices)
-    options = ClassOptions(storage_class=StorageClass(storage_class), early=yes)
+    options = ClassOptions(storage_class=StorageClass(storage_class), early=early)
     if dry_run:
         show_previews(app, names, lambda name: preview(name, options, table, app.context()), PLAN)
         return

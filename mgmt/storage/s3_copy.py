@@ -6,6 +6,7 @@ A copy keeps metadata and tags unless it is told otherwise, parts keep nothing, 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -79,6 +80,8 @@ def _refused(error: ClientError, where: str, how: ClassMove) -> Exception | None
 def _kept(there: Mapping[str, Any]) -> dict[str, Any]:
     """What neither way of copying keeps by itself: locks, and the key of an encryption."""
     kept = {name: there[name] for name in _LOCKS if there.get(name)}
+    if (until := kept.get("ObjectLockRetainUntilDate")) is not None and until <= datetime.now(UTC):
+        del kept["ObjectLockRetainUntilDate"], kept["ObjectLockMode"]  # it is over, and S3 refuses a date in the past
     if str(there.get("ServerSideEncryption", "")).startswith("aws:kms"):
         kept["ServerSideEncryption"] = there["ServerSideEncryption"]
         if "SSEKMSKeyId" in there:
@@ -127,8 +130,11 @@ def _in_parts(bucket: Bucket, key: str, there: Mapping[str, Any], how: ClassMove
         names = ("ETag", "ChecksumCRC64NVME") if crc else ("ETag",)
         return {"PartNumber": number, **{name: copied[name] for name in names if name in copied}}
 
-    with ThreadPoolExecutor(THREADS, "copy") as threads:
+    threads = ThreadPoolExecutor(THREADS, "copy")
+    try:
         parts = list(threads.map(copy, range(1, copied_parts(size) + 1)))
+    finally:
+        threads.shutdown(cancel_futures=True)
     if crc and (whole := _of_whole(how.checksum)) is not None:  # a copy that differs never gets the key
         crc = {"ChecksumCRC64NVME": whole, "ChecksumType": "FULL_OBJECT"}
     else:

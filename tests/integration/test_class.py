@@ -266,7 +266,7 @@ def test_what_could_not_be_proven_when_frozen_is_refused(cold: Program, mover: M
 def test_a_move_can_run_later(cold: Program, mover: Mover) -> None:
     for name in ("notes", "more"):
         archive(cold, name)
-    cold.ok("class", "notes", "more", "DEEP_ARCHIVE", "--later", "--yes")
+    cold.ok("class", "notes", "more", "DEEP_ARCHIVE", "--later")
     cold.ok("worker", "--until-empty")
     assert [in_class(mover, f"archive/{name}.tar.gz") for name in ("notes", "more")] == ["DEEP_ARCHIVE"] * 2
 
@@ -312,3 +312,32 @@ def test_a_directory_has_no_classes(on_directory: Program) -> None:
     refused = on_directory.run("class", "notes", "GLACIER_IR")
     assert refused.returncode == 7
     assert "no storage classes" in refused.stderr
+
+
+def test_an_early_move_stays_refused_when_it_is_repeated(cold: Program, mover: Mover) -> None:
+    archive(cold, "notes", "--storage-class", "GLACIER_IR")
+    cold.ok("class", "notes", "STANDARD", "--later")
+    assert cold.run("worker", "--until-empty").returncode == 3
+    [refused] = cold.json("log", "--type", "class")
+    assert refused["status"] == "failed"
+    assert cold.run("retry", refused["operation_id"]).returncode == 7
+    assert in_class(mover) == "GLACIER_IR"
+
+
+def test_a_move_is_not_undone_but_says_how(cold: Program, mover: Mover) -> None:
+    archive(cold)
+    [moved] = cold.json("class", "notes", "GLACIER_IR")
+    refused = cold.run("undo", moved["operation_id"], "--yes")
+    assert refused.returncode == 7
+    assert "notes.tar.gz STANDARD -n" in refused.stderr
+    assert in_class(mover) == "GLACIER_IR"
+
+
+def test_a_lock_that_is_over_is_not_given_again(cold: Program, mover: Mover) -> None:
+    archive(cold)
+    mover.objects[KEY].headers |= {
+        "x-amz-object-lock-mode": "GOVERNANCE",
+        "x-amz-object-lock-retain-until-date": "2001-01-01T00:00:00Z",
+    }
+    cold.ok("class", "notes", "GLACIER_IR")
+    assert "x-amz-object-lock-mode" not in mover.objects[KEY].headers

@@ -150,3 +150,12 @@ def test_a_directory_has_tags_in_the_catalog_only(on_directory: Program) -> None
     assert on_directory.run("tag", "notes", "year=2024", "--sync-tags").returncode == 7
     on_directory.ok("tag", "notes", "year=2024")
     assert of(on_directory) == {"year": "2024"}
+
+
+def test_an_undo_of_tags_says_how(cold: Program) -> None:
+    [changed] = cold.json("tag", "notes", "year=2024", "place=Oslo", "-draft")
+    refused = cold.run("undo", changed["operation_id"], "--yes")
+    assert refused.returncode == 7
+    assert "notes.tar.gz year=2023 draft=yes -place" in refused.stderr
+    [again] = cold.json("replay", changed["operation_id"])
+    assert again["metadata"]["after"] == {"year": "2024", "place": "Oslo"}

@@ -11,15 +11,23 @@ from math import ceil
 from mgmt import prices
 from mgmt.catalog import ClassRecord, FileRecord, Role, Status
 from mgmt.choices import FROZEN_CLASSES, Proof, StorageClass
-from mgmt.errors import ConflictError, MgmtError, NotReadyError, Problem, ProblemError, RefusedError, StoreError
+from mgmt.errors import (
+    ConflictError,
+    IntegrityError,
+    NotReadyError,
+    Problem,
+    ProblemError,
+    RefusedError,
+    StoreError,
+)
 from mgmt.prices import MINIMUM_DAYS, Estimate, Objects, Prices
-from mgmt.services.steps.cleanup import unless_refused
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import look_up
 from mgmt.services.steps.proof import prove_again, still_there
 from mgmt.services.steps.replacement import how_to_replace, without_another_copy
 from mgmt.services.steps.resolve import Archive
+from mgmt.signals import held
 from mgmt.storage import ObjectStore, StoredObject, has_etag, trusted
 from mgmt.storage.copying import copied_parts
 
@@ -129,7 +137,11 @@ def _copy(
         version = store.change_class(
             key, str(change.to_class), only=stored, checksum=record.object_checksum, on_started=started
         )
-    except (StoreError, ConflictError, RefusedError, NotReadyError):
+    except KeyboardInterrupt:
+        with held():
+            _abort_parts(change, store, key, context)
+        raise
+    except (StoreError, ConflictError, IntegrityError, RefusedError, NotReadyError):
         # The answer may be lost although it is done; what is there is proven in any case.
         there = look_up(store, key)
         is_ours = there is not None and there.metadata.get(OPERATION) == stored.metadata.get(OPERATION)
@@ -188,26 +200,23 @@ def _note_unproven(record: FileRecord, error: ProblemError, context: Context) ->
 
 
 def _abort_parts(change: ClassRecord, store: ObjectStore, key: str, context: Context) -> None:
-    """Remove the parts that an unfinished copy has made, which are billed."""
+    """Remove the parts that an unfinished copy has made, which are billed; a note says if they stay."""
     upload_id = change.details.get(PARTS)
     if upload_id is None:
         return
-    with unless_refused("the parts of an unfinished copy", context.progress):
+    try:
         store.abort(key, str(upload_id))
+    except StoreError as error:
+        where = store.location(key)
+        context.progress.note(f"note: parts of an unfinished copy of {where} stay until it is moved: {error.message}")
+        return
+    if not change.status.is_terminal:
         change.details = {name: value for name, value in change.details.items() if name != PARTS}
 
 
 def _abort_earlier(change: ClassRecord, record: FileRecord, archive: Archive, context: Context) -> None:
     """Remove the parts that this move, or an earlier one of the archive that failed, has left."""
-    earlier = [each for each in context.catalog.metadata.operations_of(record) if isinstance(each, ClassRecord)]
-    for each in {each.operation_id: each for each in (change, *earlier)}.values():
-        if each is not change and not each.status.is_terminal:
-            continue  # of a process that works on another content
-        upload_id = each.details.get(PARTS)
-        if upload_id is None:
-            continue
-        try:
-            archive.store.abort(archive.key, str(upload_id))
-        except MgmtError as error:
-            context.progress.note(f"note: the parts of an unfinished copy stay in the store: {error.message}")
-    change.details = {name: value for name, value in change.details.items() if name != PARTS}
+    _abort_parts(change, archive.store, archive.key, context)
+    for each in context.catalog.metadata.operations_of(record):
+        if isinstance(each, ClassRecord) and each is not change and each.status.is_terminal:
+            _abort_parts(each, archive.store, archive.key, context)
