@@ -1,6 +1,7 @@
 """Archives that move to another storage class: at any time there, proven, recorded, and at a known price."""
 
 import os
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from mgmt.storage import copying
+from tests.forked import Forked
 from tests.moving import Mover
 from tests.program import Program
 from tests.quirks import BUCKET, quirky
@@ -341,3 +343,49 @@ def test_a_lock_that_is_over_is_not_given_again(cold: Program, mover: Mover) -> 
     }
     cold.ok("class", "notes", "GLACIER_IR")
     assert "x-amz-object-lock-mode" not in mover.objects[KEY].headers
+
+
+def test_one_process_at_a_time_works_on_a_content(cold: Program, mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive(cold)
+    from mgmt.storage import s3_copy
+
+    moved, (begun, tell_begun), (go, tell_go) = s3_copy.move, os.pipe(), os.pipe()
+
+    def waiting(*arguments: Any) -> str | None:
+        os.write(tell_begun, b".")
+        os.read(go, 1)
+        return moved(*arguments)
+
+    with cold.fork(
+        "class", "notes", "DEEP_ARCHIVE", arm=lambda: monkeypatch.setattr(s3_copy, "move", waiting)
+    ) as child:
+        os.read(begun, 1)
+        for command in (["class", "notes", "GLACIER_IR"], ["tag", "notes", "a=1"], ["delete", "notes", "--yes"]):
+            assert cold.run(*command).returncode == 11, command
+        os.write(tell_go, b".")
+        assert child.wait() == 0
+    for each in (begun, tell_begun, go, tell_go):
+        os.close(each)
+    assert of(cold)["storage_class"] == in_class(mover) == "DEEP_ARCHIVE"
+
+
+def test_an_interrupted_copy_removes_its_parts(cold: Program, mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "LARGEST_COPY", 1000)
+    monkeypatch.setattr(copying, "PART_SIZE", 300)
+    archive(cold, size=2000)
+    copied, children = Mover._copy_part, list[Forked]()
+
+    def interrupts(self: Mover, request: Any) -> Any:
+        if self.count("^PUT .*notes.*partNumber") == 3:
+            children[0].send_signal(signal.SIGINT)
+        return copied(self, request)
+
+    monkeypatch.setattr(Mover, "_copy_part", interrupts)
+    mover.tell("^POST .*notes.*uploadId", "503 SlowDown", "not before the signal")
+    with cold.fork("class", "notes", "DEEP_ARCHIVE") as child:
+        children.append(child)
+        status = child.wait()
+    mover.told.clear()
+    assert (status, in_class(mover), mover.uploads) == (130, "STANDARD", {})
+    cold.ok("class", "notes", "DEEP_ARCHIVE")
+    assert (in_class(mover), mover.uploads) == ("DEEP_ARCHIVE", {})
