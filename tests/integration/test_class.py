@@ -247,6 +247,15 @@ def test_a_dry_run_changes_nothing(cold: Program, mover: Mover) -> None:
     assert cold.json("log", "--type", "class") == []
 
 
+def test_what_a_lifecycle_rule_has_moved_is_only_recorded(cold: Program, mover: Mover) -> None:
+    archive(cold)
+    mover.freeze("GLACIER")
+    puts = mover.count("^PUT .*notes.tar.gz$")
+    cold.ok("class", "notes", "GLACIER")
+    assert of(cold)["storage_class"] == "GLACIER"
+    assert mover.count("^PUT .*notes.tar.gz$") == puts
+
+
 def test_another_object_under_the_key_is_not_moved(cold: Program, mover: Mover) -> None:
     archive(cold)
     mover.objects[KEY].headers["x-amz-meta-mgmt-operation"] = "another"
