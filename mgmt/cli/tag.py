@@ -84,7 +84,7 @@ def command(
 ) -> None:
     """Change the tags of an archive.
 
-    KEY=VALUE sets a tag, -KEY removes it. `mgmt search --tag` and `mgmt ls --tag` find the archive by its tags.
+    KEY=VALUE sets a tag, -KEY removes it. `mgmt search --tag` finds the archive by its tags.
 
     \b
     Example:

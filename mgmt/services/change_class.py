@@ -119,4 +119,5 @@ def _refuse(archive: Archive, record: FileRecord, stored: StoredObject, options:
     if archive.store.bucket is None:
         raise RefusedError(f"{archive.url} is in a directory, which has no storage classes")
     if not options.early:
-        class_change.refuse_early(archive.url, class_change.objects_of(record, stored), table)
+        moved = class_change.objects_of(record, stored)
+        class_change.refuse_early(archive.url, moved, options.storage_class, table)

@@ -30,6 +30,7 @@ from mgmt.services.steps.resolve import Archive
 from mgmt.signals import held
 from mgmt.storage import ObjectStore, StoredObject, has_etag, trusted
 from mgmt.storage.copying import copied_parts
+from mgmt.words import shell_word
 
 PARTS = "upload_id"
 """The detail that names the unfinished copy in parts."""
@@ -54,7 +55,7 @@ def refuse_unprovable(record: FileRecord, store: ObjectStore, storage_class: str
     is_copied_at_once = copied_parts(record.size or 0) == 1
     where = f"{record.store}/{record.s3_object_key}"
     if record.proof is None:
-        raise RefusedError(f"{where} was never proven", next_step=f"mgmt verify {where}")
+        raise RefusedError(f"{where} was never proven", next_step=f"mgmt verify {shell_word(where)}")
     if algorithm is None or not of_whole or not (algorithm == "crc64nvme" or is_copied_at_once):
         raise RefusedError(
             f"{where} could not be proven in {storage_class}: it cannot be read there, and the store has no "
@@ -88,7 +89,7 @@ def days_left(moved: Objects) -> int:
     return max(0, ceil(minimum - stored))
 
 
-def refuse_early(where: str, moved: Objects, table: Prices) -> None:
+def refuse_early(where: str, moved: Objects, storage_class: str, table: Prices) -> None:
     """Raise RefusedError, with the price, if the minimum duration of its class has not passed."""
     if not (left := days_left(moved)):
         return
@@ -96,7 +97,7 @@ def refuse_early(where: str, moved: Objects, table: Prices) -> None:
     raise RefusedError(
         f"{where} would leave {moved.storage_class} {left} days before its minimum duration ends, and these days are"
         f" billed all the same: {prices.deletion(table, moved)}",
-        next_step=f"the same command with --yes\n# or after {until:%Y-%m-%d}",
+        next_step=f"mgmt class --yes {shell_word(where)} {storage_class}\n# or, without that, after {until:%Y-%m-%d}",
     )
 
 
