@@ -101,6 +101,7 @@ class Settings:
     region: str | None = _setting("the region of the bucket")
     aws_profile: str | None = _setting("the profile in ~/.aws that holds the credentials")
     storage_class: str | None = _setting("the storage class of new archives", _choice(*STORAGE_CLASSES))
+    sync_tags: bool = _setting("also store changed tags with the object in the store", _yes_or_no, False)
     local_dir: str | None = _setting("where search and ls look for local files", _directory)
     completed_dir: str = _setting("where originals are moved once they are archived", _directory, "completed")
     on_conflict: str = _setting(
@@ -125,6 +126,8 @@ class Settings:
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     notify: object = None
     """What the file has as `notify`, not parsed (services/steps/rules.py)."""
+    class_rules: object = None
+    """What the file has as `rules`, not parsed (services/steps/class_rules.py)."""
 
     def catalog_url(self) -> str:
         """The catalog's URL; by default, an SQLite file in the user's data directory."""
@@ -158,6 +161,9 @@ class Settings:
 
 NOTIFY = "notify"
 """The tables of the configuration file that are notification rules, not a setting."""
+
+RULES = "rules"
+"""Its tables that say which storage class a new archive gets."""
 
 NAMES = tuple(f.name for f in fields(Settings) if "doc" in f.metadata)
 _PARSERS: dict[str, Callable[[str], Any]] = {f.name: f.metadata["parse"] for f in fields(Settings) if f.name in NAMES}
@@ -236,7 +242,7 @@ def load(
         origins[name] = origin
 
     read = _read(path) if path else {}
-    notify = read.pop(NOTIFY, None)
+    notify, class_rules = read.pop(NOTIFY, None), read.pop(RULES, None)
     for name, value in read.items():
         if name in TABLES and isinstance(value, (dict, list)):
             continue
@@ -253,7 +259,9 @@ def load(
                 _refuse_tilde(flag)
     if notify is not None:
         origins[NOTIFY] = f"file {path}"
-    return Settings(**values, origins=origins, notify=notify)
+    if class_rules is not None:
+        origins[RULES] = f"file {path}"
+    return Settings(**values, origins=origins, notify=notify, class_rules=class_rules)
 
 
 def _refuse_tilde(catalog: str) -> None:

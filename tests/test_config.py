@@ -92,6 +92,7 @@ def test_every_setting_has_an_environment_variable() -> None:
         "proof": "read-back",
         "level": "balanced",
         "mirror": "true",
+        "sync_tags": "true",
         "part_size": "8M",
         "threads": "2",
         "attempts": "3",

@@ -36,6 +36,8 @@ COMMANDS: Sections = {
     },
     "Cold storage": {
         "restore": "mgmt.cli.restore",
+        "class": "mgmt.cli.change_class",
+        "tag": "mgmt.cli.tag",
         "cost": "mgmt.cli.cost",
     },
     "Automate": {

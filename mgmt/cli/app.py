@@ -100,6 +100,10 @@ class App:
             from mgmt.services.steps.rules import parse_rules
 
             self.rules = parse_rules(found.notify, found.origins[NOTIFY])
+        if found.class_rules is not None:
+            from mgmt.services.steps.class_rules import class_rules
+
+            class_rules(found)  # what is wrong with them is wrong for every command
         return found
 
     def override(self, **flags: str | None) -> None:

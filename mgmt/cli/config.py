@@ -8,7 +8,7 @@ from mgmt.choices import DEFAULT_PART_SIZE
 from mgmt.cli.app import App
 from mgmt.cli.parameters import Group, asking
 from mgmt.cli.render import Column
-from mgmt.config import DESCRIPTIONS, NAMES, check_name, redact
+from mgmt.config import DESCRIPTIONS, NAMES, RULES, check_name, redact
 from mgmt.errors import NotFoundError, RefusedError
 
 _MIB = 1 << 20
@@ -79,6 +79,23 @@ def _rows(app: App) -> list[dict[str, object]]:
     return rows
 
 
+def _rule_rows(app: App) -> list[dict[str, object]]:
+    """The rules for the storage classes of new archives, in their order."""
+    if app.settings.class_rules is None:
+        return []
+    from mgmt.services.steps.class_rules import class_rules
+
+    return [
+        {
+            "name": f"rules[{each.number}]",
+            "value": each.storage_class,
+            "origin": app.settings.origins[RULES],
+            "description": str(each),
+        }
+        for each in class_rules(app.settings)
+    ]
+
+
 @command.command()
 @click.pass_obj
 def show(app: App) -> None:
@@ -88,7 +105,7 @@ def show(app: App) -> None:
     Example:
       mgmt config show
     """
-    rows = _rows(app)
+    rows = [*_rows(app), *_rule_rows(app)]
     if app.render.for_people:
         rows = [{**each, "value": _shown(str(each["name"]), each["value"])} for each in rows]
     app.render.many(rows, COLUMNS)

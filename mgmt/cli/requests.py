@@ -194,12 +194,18 @@ def words_of(requested: "Requested", command: click.Command) -> list[str]:
 def words_for(command: click.Command, values: Mapping[str, object], names: Sequence[str]) -> list[str]:
     """The arguments of `command` with these values of its options, and these targets; it asks nothing."""
     by_name = {each.name: each for each in command.params if isinstance(each, click.Option)}
+    last = [each.name for each in command.params if isinstance(each, click.Argument) and each.name in values]
     # A template may have changed since; what it resolved to is among the values.
     chosen = {name: value for name, value in values.items() if name != "template"}
-    words = [word for name, value in chosen.items() for word in _words(by_name[name], value)]
+    words = [word for name, value in chosen.items() if name in by_name for word in _words(by_name[name], value)]
+    following = [str(word) for name in last for word in _several(values[str(name)])]
     if "yes" in by_name:
         words.append("--yes")
-    return [*words, "--", *names] if names else words
+    return [*words, "--", *names, *following] if names else words
+
+
+def _several(value: object) -> list[object]:
+    return list(value) if isinstance(value, list) else [value]
 
 
 def _words(option: click.Option, value: object) -> list[str]:
@@ -208,4 +214,4 @@ def _words(option: click.Option, value: object) -> list[str]:
         return [word] if value else []
     if isinstance(value, Mapping):
         return [f"{word}={key}={text}" for key, text in value.items()]
-    return [f"{word}={each}" for each in (value if isinstance(value, list) else [value])]
+    return [f"{word}={each}" for each in _several(value)]

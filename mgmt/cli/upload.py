@@ -46,7 +46,9 @@ PLAN = (
     Column("FILES", "files", "count", leaves=3),
     Column("SIZE", "size", "size", leaves=1),
     Column("OBJECT", "object", "long"),
-    Column("REQUESTS", "requests", "count", leaves=5),
+    Column("CLASS", "storage_class", leaves=5),
+    Column("BY", "storage_class_by", leaves=7),
+    Column("REQUESTS", "requests", "count", leaves=6),
     Column("LEFT OUT", "left_out", "count", leaves=4),
     Column("MOVED TO", "moved_to", "long", leaves=2),
     Column("NOTE", "error_message", "long"),
@@ -157,7 +159,7 @@ def command(
             at, table = Looking(app.store_to_look_at(), catalog, app.progress), prices_of(app)
 
             def look(target: str) -> "Preview":
-                return priced(preview(target, options, at), options.storage_class, table)
+                return priced(preview(target, options, at), table)
 
             if dry_run:
                 show_previews(app, targets, look, PLAN, sentences=_foreseen)
@@ -166,7 +168,8 @@ def command(
         if dry_run:
             return
     app.store()  # one that cannot be opened fails the command, not each target
-    arguments = {name: getattr(options, name) for name in DECIDED if getattr(options, name)} | given(ctx, RECORDED)
+    decided = [each for each in DECIDED if not (each == "storage_class" and options.class_rules)]
+    arguments = {name: getattr(options, name) for name in decided if getattr(options, name)} | given(ctx, RECORDED)
     arguments |= {"files_from": files_from.name} if files_from is not None else {}
     began = datetime.now(UTC)
     outcomes = _upload_each(targets, options, app.context(arguments), jobs, all_of or f"{len(targets)} uploads")

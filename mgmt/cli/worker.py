@@ -128,11 +128,11 @@ def _import_commands() -> None:
     """Import what operations need: otherwise each process that runs some would, for a tenth of a second."""
     from mgmt.services.steps.requests import KINDS
 
-    for name in ("mgmt.cli.run_requested", "mgmt.services.run"):
-        import_module(name)
-    for command in KINDS:
-        import_module(f"mgmt.cli.{command}")
-        import_module(f"mgmt.services.{command}")
+    # A module cannot be called `class`.
+    names = ["run_requested", "change_class", *(each for each in KINDS if each != "class")]
+    for name in names:
+        import_module(f"mgmt.cli.{name}")
+        import_module(f"mgmt.services.{name.removesuffix('_requested')}")
 
 
 def _deliveries(app: App) -> "Deliveries | None":

@@ -182,7 +182,9 @@ class _Upload:
         else:
             # An interrupted run that got no further than its plan may have had another store in mind.
             record.store, record.s3_bucket, record.requested_key = store.url, store.bucket, plan.key
-            record.s3_storage_class, record.command_args = self.options.storage_class, dict(self.context.command_args)
+            record.s3_storage_class, record.command_args = plan.storage_class, dict(self.context.command_args)
+            if plan.class_by is not None:
+                record.details = {**record.details, "storage_class_by": plan.class_by}
             earlier = self._earlier()
             if earlier is None or not may_be_continued(earlier, store, plan.key, self.context.catalog):
                 return plan.key
@@ -227,7 +229,7 @@ class _Upload:
                 resume_part_size=record.part_size,
                 on_started=started,
             )
-            sending = store.start_upload(key, Attributes(metadata, options.storage_class, options.tags), transfer)
+            sending = store.start_upload(key, Attributes(metadata, self.plan.storage_class, options.tags), transfer)
             stack.callback(sending.close)
             copy = stack.enter_context(local_copy(record))
             sinks: list[Callable[[bytes], object]] = [sending.write, copy.write] if copy else [sending.write]

@@ -202,6 +202,28 @@ class DirectoryStore:
         """Nothing is ever frozen in a directory."""
         raise RefusedError(f"{self.location(key)} can be read at any time", next_step="mgmt download NAME")
 
+    def change_class(
+        self,
+        key: str,
+        storage_class: str,
+        *,
+        only: StoredObject,
+        checksum: str | None,
+        on_started: Callable[[str], None],
+    ) -> str | None:
+        """A directory has no storage classes."""
+        raise RefusedError(f"{self.location(key)} is in a directory, which has no storage classes")
+
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        """A directory has no tags."""
+        raise RefusedError(
+            f"{self.location(key)} is in a directory, which has no tags",
+            next_step="mgmt tag NAME ...\n# without --sync-tags: in the catalog only",
+        )
+
+    def lifecycle(self) -> None:
+        """A directory has no rules."""
+
     def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
         """The uploads in `.mgmt/uploads`, of any process."""
         with translated(self.url), suppress(FileNotFoundError), self._parent(upload_path("")) as (folder, _):

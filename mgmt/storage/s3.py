@@ -251,7 +251,7 @@ class Bucket:
                 except ClientError as error:
                     if _status(error) == 409:  # whatever its code: something is being done with the key
                         raise ConflictError(f"{self.where(key)} is being written") from error
-                    if not _may_be_the_condition(error):
+                    if not may_be_the_condition(error):
                         raise
                 with suppress(NotFoundError):
                     self.head(key)
@@ -260,7 +260,7 @@ class Bucket:
             self.conditional = False
 
 
-def _may_be_the_condition(error: ClientError) -> bool:
+def may_be_the_condition(error: ClientError) -> bool:
     """Whether the endpoint may have refused `If-None-Match` itself: services differ in how they do that."""
     status = _status(error)
     return status == 501 or (status == 400 and error.response["Error"].get("Code") in UNSUPPORTED)

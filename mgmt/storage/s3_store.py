@@ -1,7 +1,7 @@
 """An `ObjectStore` in a bucket, on top of the requests in s3.py."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -11,13 +11,15 @@ from io import BytesIO
 from typing import BinaryIO, Self
 
 from mgmt.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
-from mgmt.storage import s3_cold
+from mgmt.storage import s3_cold, s3_copy, s3_manage
 from mgmt.storage.checksums import checksum_of_file, proven_by
 from mgmt.storage.etags import require_etag, same_etag
 from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key
+from mgmt.storage.lifecycle import LifecycleRule
 from mgmt.storage.multipart import MultipartUpload, plan_part_size
 from mgmt.storage.publish import CONTENT, is_same, publish_once, sha256_of
-from mgmt.storage.s3 import Bucket
+from mgmt.storage.refusals import UnsupportedError
+from mgmt.storage.s3 import STANDARD, Bucket
 from mgmt.storage.s3_object import NewObject
 from mgmt.storage.s3_probe import probe
 from mgmt.storage.store import (
@@ -159,12 +161,22 @@ class S3Store:
         trusted = self.capabilities().checksum
         algorithm = trusted or at_least
         own = {**metadata, CONTENT: sha256_of(data)}
-        requests = NewObject(self._bucket, key, algorithm, Attributes(own))
+        requests = NewObject(self._bucket, key, algorithm, Attributes(own, STANDARD))
+        other = NewObject(self._bucket, key, algorithm, Attributes(own))
         raw = checksum_of_file(algorithm, data) if algorithm else b""
+
+        def publish() -> None:
+            try:  # whatever the default of the bucket is
+                requests.put(data, raw)
+            except StoreError as error:  # an endpoint that has no classes, or one of its own only
+                if not isinstance(error, UnsupportedError) and "InvalidStorageClass" not in error.message:
+                    raise
+                other.put(data, raw)
+
         stored = publish_once(
             requests.where,
             head=requests.head,
-            publish=lambda: requests.put(data, raw),
+            publish=publish,
             is_ours=lambda there: is_same(there, size, own),
         )
         if trusted is None:  # the endpoint does not compare
@@ -203,6 +215,34 @@ class S3Store:
         """See `ObjectStore.restore`."""
         bucket, key = self._bucket, check_key(key)
         return s3_cold.restore(bucket.client, bucket.place(key), bucket.where(key), days, tier)
+
+    def change_class(
+        self,
+        key: str,
+        storage_class: str,
+        *,
+        only: StoredObject,
+        checksum: str | None,
+        on_started: Callable[[str], None],
+    ) -> str | None:
+        """See `ObjectStore.change_class`."""
+        how = s3_copy.ClassMove(
+            storage_class=storage_class,
+            etag=only.etag,
+            checksum=checksum,
+            algorithm=trusted(self),
+            on_started=on_started,
+        )
+        self._before_removal()
+        return s3_copy.move(self._bucket, check_key(key), how)
+
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        """See `ObjectStore.tag`."""
+        s3_manage.put_tags(self._bucket, check_key(key), tags)
+
+    def lifecycle(self) -> tuple[str, Sequence[LifecycleRule]] | None:
+        """See `ObjectStore.lifecycle`."""
+        return self._bucket.prefix, s3_manage.lifecycle(self._bucket)
 
     def pending(self, prefix: str = "") -> Iterator[PendingUpload]:
         """Multipart uploads that were neither completed nor aborted."""

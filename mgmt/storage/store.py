@@ -1,11 +1,14 @@
 """The contract of a store, independent of any provider."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import BinaryIO, Protocol, Self
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
 from mgmt.errors import StoreError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from mgmt.storage.lifecycle import LifecycleRule
 
 OPERATION = "mgmt-operation"
 """The metadata that names the operation which made an object."""
@@ -246,6 +249,34 @@ class ObjectStore(Protocol):
         It is made some time later: `head` says when. Raises RefusedError if the object is not frozen, or the store does
         not take the `tier` for it, and StoreUnavailableError if it has no capacity for that tier now.
         """
+        ...
+
+    def change_class(
+        self,
+        key: str,
+        storage_class: str,
+        *,
+        only: StoredObject,
+        checksum: str | None,
+        on_started: Callable[[str], None],
+    ) -> str | None:
+        """Move the object `only` to another storage class; return the id of its new version, where there are versions.
+
+        Its metadata, tags and locks are kept. At any time it is under its key, as it was or as it will be; the caller
+        proves it afterwards. `checksum` is what it must have (`Sent.checksum`). `on_started` is called with the id of
+        a multipart upload, if one is needed, which the caller aborts after an interruption.
+
+        Raises ConflictError if another object is there, NotReadyError if it is frozen, RefusedError if the store has no
+        such class, or does not do it.
+        """
+        ...
+
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        """Replace all tags of an object. Raises RefusedError if the store keeps no tags."""
+        ...
+
+    def lifecycle(self) -> "tuple[str, Sequence[LifecycleRule]] | None":
+        """The prefix in the bucket, and the enabled lifecycle rules of that; None if the store has no such rules."""
         ...
 
     def pending(self, prefix: str = "") -> Iterator[PendingUpload]:

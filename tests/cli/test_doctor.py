@@ -18,7 +18,9 @@ from mgmt.services.doctor import machine
 from mgmt.services.steps import orphans
 from mgmt.storage import PROBE
 from tests.faults.endpoint import refusing
+from tests.moving import Mover
 from tests.program import Done, Program
+from tests.quirks import BUCKET, quirky
 from tests.servers import Server, environment
 
 CUT_OFF = """
@@ -38,8 +40,10 @@ def diagnose(mgmt: Program) -> tuple[int, list[dict[str, Any]]]:
 
 
 def found(findings: list[dict[str, Any]], state: str) -> list[tuple[str, str]]:
-    """The findings in `state`, except those about the disks of the test machine."""
-    return [(each["area"], each["what"]) for each in findings if each["state"] == state and each["area"] != "disk"]
+    """The findings in `state`, except those about the disks of the test machine, and that a new bucket has no rules."""
+    left_out = ("disk", "parts")
+    some = [each for each in findings if each["area"] not in left_out and each["what"] not in left_out]
+    return [(each["area"], each["what"]) for each in some if each["state"] == state]
 
 
 def the(findings: list[dict[str, Any]], area: str, what: str) -> dict[str, Any]:
@@ -343,3 +347,80 @@ def test_notifications_that_were_given_up_are_a_warning(mgmt: Program) -> None:
     assert {each["status"] for each in mgmt.json("notify", "ls")} == {"delivered"}
     assert the(diagnose(mgmt)[1], "catalog", "notifications")["state"] == "ok"
     assert mgmt.json("notify", "retry") == []
+
+
+def rule(inner: str, name: str = "theirs", status: str = "Enabled") -> str:
+    return f"<Rule><ID>{name}</ID><Status>{status}</Status>{inner}</Rule>"
+
+
+def below(prefix: str) -> str:
+    return f"<Filter><Prefix>{prefix}</Prefix></Filter>"
+
+
+TAGGED = "<Filter><And><Prefix>archive/</Prefix><Tag><Key>class</Key><Value>cold</Value></Tag></And></Filter>"
+FREEZE = "<Transition><Days>30</Days><StorageClass>DEEP_ARCHIVE</StorageClass></Transition>"
+COOL = "<Transition><Days>30</Days><StorageClass>STANDARD_IA</StorageClass></Transition>"
+EXPIRE = "<Expiration><Days>365</Days></Expiration>"
+MARKERS = "<Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration>"
+ABORT = "<AbortIncompleteMultipartUpload><DaysAfterInitiation>7</DaysAfterInitiation></AbortIncompleteMultipartUpload>"
+
+
+@pytest.mark.parametrize(
+    ("rules", "warnings"),
+    [
+        (None, ["no rule of the bucket aborts"]),
+        (rule(below("") + ABORT), []),
+        (rule(below("archive/") + ABORT), []),
+        (rule(below("archive/old/") + ABORT), ["no rule of the bucket aborts"]),
+        (rule(below("") + ABORT, status="Disabled"), ["no rule of the bucket aborts"]),
+        (rule(below("") + ABORT + FREEZE), ["'theirs' of the bucket moves all objects to DEEP_ARCHIVE after 30 days"]),
+        (rule("<Prefix>archive/2020</Prefix>" + FREEZE) + rule(below("") + ABORT), ["freezes the indexes"]),
+        (rule(TAGGED + FREEZE) + rule(below("") + ABORT), []),
+        (rule(below("other/") + FREEZE + EXPIRE) + rule(below("") + ABORT), []),
+        (rule(below("") + ABORT + COOL + MARKERS), []),
+        (rule(below("") + ABORT + EXPIRE), ["removes archives and indexes after 365 days"]),
+        (rule(TAGGED + EXPIRE) + rule(below("") + ABORT), ["removes archives with its tags after 365 days"]),
+    ],
+)
+def test_lifecycle_rules_that_do_harm_are_warned_of(rules: str | None, warnings: list[str], tmp_path: Path) -> None:
+    with quirky(Mover) as endpoint:
+        endpoint.rules = rules
+        mgmt = Program(tmp_path, f"s3://{BUCKET}/archive", endpoint.environment)
+        status, findings = diagnose(mgmt)
+        assert endpoint.count("^PUT .*lifecycle") == 0
+    assert status == 0
+    seen = [each for each in findings if each["area"] == "store" and each["what"] in ("lifecycle", "parts")]
+    warned = [each for each in seen if each["state"] == "warning"]
+    assert [each["detail"] for each in warned] == [Holding(each) for each in warnings]
+    for each in warned:
+        advised = json.loads(each["next"].splitlines()[-1])["Rules"]
+        assert [rule["Filter"].get("Prefix", "archive/") for rule in advised] == ["archive/"] * 2
+        assert advised[0]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+
+
+class Holding(str):
+    """Equal to any text that has this one in it."""
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) in str(other)
+
+    __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize("answer", ["403 AccessDenied", "501 NotImplemented", "405 MethodNotAllowed"])
+def test_rules_that_cannot_be_seen_are_no_problem(answer: str, tmp_path: Path) -> None:
+    with quirky(Mover) as endpoint:
+        endpoint.rules = answer
+        mgmt = Program(tmp_path, f"s3://{BUCKET}/archive", endpoint.environment)
+        status, findings = diagnose(mgmt)
+    assert status == 0
+    assert "cannot be seen" in the(findings, "store", "lifecycle")["detail"]
+    assert the(findings, "store", "lifecycle")["state"] == "ok"
+
+
+@pytest.mark.sqlite
+def test_moto_tells_its_rules(on_moto: Program, moto: Server) -> None:
+    client, bucket = moto.client(), on_moto.store.split("/")[2]
+    advised = json.loads(the(diagnose(on_moto)[1], "store", "parts")["next"].splitlines()[-1])
+    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=advised)
+    assert "after 7 days" in the(diagnose(on_moto)[1], "store", "lifecycle")["detail"]

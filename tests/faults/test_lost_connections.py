@@ -13,6 +13,7 @@ import pytest
 
 from mgmt.catalog.db import commit_recovery
 from mgmt.catalog.db import postgresql as dialect
+from mgmt.catalog.operations import heartbeat
 from tests.catalogs import PostgreSQLCatalogs, catalogs_on
 from tests.conftest import Figure
 from tests.faults.history import look, violations
@@ -94,6 +95,8 @@ def beginning(tmp_path: Path, on_a_server: PostgreSQLCatalogs, monkeypatch: pyte
             (home / folder).mkdir(parents=True)
         monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp"))
         monkeypatch.setattr(dialect, "IDLE_SECONDS", 1e9)  # the same requests in each run, however slow it is
+        monkeypatch.setattr(heartbeat, "INTERVAL_SECONDS", 1e9)
+        monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 1e9)
         program = Program(home, f"file://{home}/store", {"TMPDIR": str(home / "tmp")}, on_a_server)
         scenario.prepare(program)
         return program

@@ -362,3 +362,8 @@ def test_only_an_object_under_the_key_is_a_conflict(
     with pytest.raises(kind) as raised:
         publish.publish_once("s3://b/k", head=lambda: None, publish=fail, is_ours=lambda _: True)
     assert type(raised.value) is kind
+
+
+def test_an_index_is_stored_also_where_there_is_no_standard_class(endpoint: Endpoint, store: ObjectStore) -> None:
+    endpoint.tell("^PUT ", "400 InvalidStorageClass", times=1)
+    assert put(store).size == 5

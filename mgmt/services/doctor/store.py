@@ -9,6 +9,7 @@ from mgmt.catalog import UploadRecord
 from mgmt.config import Settings
 from mgmt.errors import MgmtError
 from mgmt.services.doctor.finding import Finding, problem
+from mgmt.services.doctor.lifecycle import check_lifecycle
 from mgmt.services.steps.open_store import is_missing, open_unremembered
 from mgmt.services.steps.orphans import abandoned_probes
 from mgmt.storage import ObjectStore
@@ -39,6 +40,10 @@ def check_store(url: str, settings: Settings, uploads: dict[str, UploadRecord]) 
             yield Finding(area="store", what=what, state="warning", detail=detail)
         except MgmtError as error:
             yield problem("store", what, error)
+    try:
+        yield from check_lifecycle(store)
+    except MgmtError as error:
+        yield problem("store", "lifecycle", error)
 
 
 def _reachable(url: str) -> Finding:

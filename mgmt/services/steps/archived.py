@@ -79,7 +79,7 @@ def record_proven(
 ) -> None:
     """Record the original and its proven archive in one transaction (stage `proven`)."""
     record.checksum_s3_etag = archive.stored.etag
-    record.s3_storage_class = archive.stored.storage_class or options.storage_class
+    record.s3_storage_class = archive.stored.storage_class or plan.storage_class
     record.result_path = archive.store.location(archive.stored.key)
     with catalog.transaction():
         record_original(record, catalog, plan.tree.folder)

@@ -8,6 +8,7 @@ from enum import Enum
 
 from mgmt.archive import remove_partial
 from mgmt.catalog import (
+    ClassRecord,
     DeleteRecord,
     DownloadRecord,
     FileStatus,
@@ -15,6 +16,7 @@ from mgmt.catalog import (
     OperationRecord,
     Role,
     Status,
+    TagRecord,
     UndoRecord,
     UploadRecord,
 )
@@ -74,6 +76,8 @@ def finish_or_undo(record: OperationRecord, context: Context) -> str:
                 return "finished: the copy is removed"
         case UndoRecord():
             return _settle_undo(record, context)
+        case ClassRecord() | TagRecord():
+            return _settle_stored(record, context)
     record.status = Status.CANCELLED
     record.error_message = "interrupted, and undone by recover"
     return "undone"
@@ -98,6 +102,15 @@ def _settle_undo(record: UndoRecord, context: Context) -> str:
     return f"left as it is: mgmt undo {record.undo_of} finishes it"
 
 
+def _settle_stored(record: ClassRecord | TagRecord, context: Context) -> str:
+    """Finish what an operation was doing with an archive in its store; nothing of it is on a disk."""
+    from mgmt.services.steps import class_change, tagging  # an upload has no need of prices
+
+    if isinstance(record, ClassRecord):
+        return class_change.settle(record, context)
+    return tagging.settle(record, context)
+
+
 def _must_not_move(record: UploadRecord, context: Context) -> bool:
     """Whether the original of a proven upload has yet to move, and its archive was removed since it was proven."""
     if record.completed_dir_path is None or not os.path.lexists(str(record.target_path)):
@@ -120,6 +133,8 @@ def finish_or_undo_elsewhere(record: OperationRecord, context: Context) -> str:
             return give_up_elsewhere(record, left)
         case DeleteRecord() if not is_out_of_reach(record.target_path):
             return _finish_delete(record, context)
+        case ClassRecord() | TagRecord():
+            return _settle_stored(record, context)
     return give_up_elsewhere(record)
 
 

@@ -11,6 +11,7 @@ from mgmt.choices import FROZEN_CLASSES, Level, OnConflict, Proof
 from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
 from mgmt.paths import folder_to_make, longest_name, real_folder
+from mgmt.services.steps.class_rules import ClassRule, class_rules, decide
 from mgmt.services.steps.index_keys import SUFFIX, index_key
 from mgmt.services.steps.mirror_files import is_mirror
 from mgmt.services.steps.movable import MEND, completed_dir, refuse_unmovable
@@ -38,6 +39,10 @@ class UploadOptions:
 
     key: str | None = None
     storage_class: str | None = None
+    class_rules: tuple[ClassRule, ...] = ()
+    """The first that fits a target decides its class, instead of `storage_class`."""
+    class_by: str | None = None
+    """What `storage_class` comes from: option or setting."""
     tags: Mapping[str, str] = field(default_factory=dict)
     level: Level = Level.FAST
     proof: Proof = Proof.AUTO
@@ -63,6 +68,11 @@ class UploadOptions:
             for name in ("storage_class", "level", "proof", "on_conflict", "completed_dir", "threads", "part_size")
         }
         values["catalog_file"] = settings.catalog_file()
+        if given.get("storage_class") is not None:
+            values["class_by"] = "option"
+        else:
+            values["class_rules"] = class_rules(settings)
+            values["class_by"] = None if settings.storage_class is None else "setting"
         values.update({name: value for name, value in given.items() if value is not None})
         values["level"], values["proof"] = Level(str(values["level"])), Proof(str(values["proof"]))
         values["on_conflict"] = OnConflict(str(values["on_conflict"]))
@@ -90,6 +100,9 @@ class Plan:
     key: str
     completed_dir: str | None
     """Where the original will go; None when it stays, because of `--keep` or because something is left out."""
+    storage_class: str | None = None
+    class_by: str | None = None
+    """What has decided the class: option, setting, or a rule."""
 
     @property
     def expected_tar_size(self) -> int:
@@ -120,6 +133,10 @@ def plan_upload(
         kept_in = folder_to_make(options.keep_archive)
         refuse_in_store(kept_in, "--keep-archive", [store.url, *others], next_step="name a folder outside of it")
     _refuse_unprovable(options, store)
+    if options.tags and store.bucket is not None:
+        from mgmt.storage.object_tags import check_object_tags
+
+        check_object_tags(options.tags)
     key = key_of(target, options)
     _refuse_long(key, store)
     if options.key is not None and options.key.endswith(SUFFIX):
@@ -128,6 +145,9 @@ def plan_upload(
     found = survey(watched(tree, own), owners=options.owners, xattrs=options.xattrs)
     if not stat.S_ISDIR(mode) and found.skipped:
         raise ConfigurationError(f"{target} cannot be archived: {found.skipped[0].reason}")
+    rule = decide(options.class_rules, os.path.basename(target), found.size)
+    storage_class = options.storage_class if rule is None else rule.storage_class
+    _refuse_frozen(storage_class, options, store)
     stays = options.keep or bool(found.skipped)
     completed = None if stays else completed_dir(target, options.completed_dir, folder)
     if completed is not None:
@@ -138,6 +158,8 @@ def plan_upload(
         survey=found,
         key=key,
         completed_dir=completed,
+        storage_class=storage_class,
+        class_by=options.class_by if rule is None else str(rule),
     )
 
 
@@ -175,9 +197,13 @@ def _refuse_unprovable(options: UploadOptions, store: ObjectStore) -> None:
             f"{store.url} has no checksum that can be trusted, so it cannot prove anything itself",
             next_step="mgmt upload --proof read-back ...",
         )
-    if options.storage_class in FROZEN_CLASSES and (trusted is None or options.proof == Proof.READ_BACK):
+
+
+def _refuse_frozen(storage_class: str | None, options: UploadOptions, store: ObjectStore) -> None:
+    """Raise RefusedError for a class in which the archive could not be proven."""
+    if storage_class in FROZEN_CLASSES and (store.capabilities().checksum is None or options.proof == Proof.READ_BACK):
         raise RefusedError(
-            f"an archive in {options.storage_class} cannot be read back, and without that it cannot be proven here",
+            f"an archive in {storage_class} cannot be read back, and without that it cannot be proven here",
             next_step="mgmt upload --storage-class STANDARD ...",
         )
 

@@ -44,6 +44,9 @@ class Preview:
     requests: int
     left_out: int
     moved_to: str | None
+    storage_class: str | None = None
+    storage_class_by: str | None = None
+    """What has decided the class: option, setting, or a rule. None if the archive exists already."""
     error_message: str | None = None
     """Why the target would be partial, or skipped."""
     cost: PlanCost | None = None
@@ -76,9 +79,9 @@ def preview(path: str, options: UploadOptions, at: Looking) -> Preview:
     return _alone(path, options, at)
 
 
-def priced(found: Preview, storage_class: str | None, table: Prices) -> Preview:
+def priced(found: Preview, table: Prices) -> Preview:
     """The same with what it costs."""
-    new = Objects(storage_class=storage_class or StorageClass.STANDARD, size=found.bytes)
+    new = Objects(storage_class=found.storage_class or StorageClass.STANDARD, size=found.bytes)
     cost = of_upload(found.object, new, requests=found.requests, members=found.files, table=table)
     return replace(found, cost=cost)
 
@@ -236,6 +239,8 @@ def _planned(target: str, plan: Plan, key: str, options: UploadOptions, at: Look
         requests=4 + (1 if parts <= 1 else parts + 2),
         left_out=0,
         moved_to=plan.completed_dir and _free_in(plan.completed_dir, target, at),
+        storage_class=plan.storage_class,
+        storage_class_by=plan.class_by,
     )
     while (existing := look_up(at.store, key)) is not None or key in at.sent:
         try:
@@ -252,6 +257,9 @@ def _planned(target: str, plan: Plan, key: str, options: UploadOptions, at: Look
             key = next_key(plan.key, key)
         else:
             found = replace(found, bytes=0, requests=4, error_message="the same contents are archived already")
+            found = replace(
+                found, storage_class=existing.storage_class if existing is not None else None, storage_class_by=None
+            )
             break
     if options.keep_archive is not None:
         at.copies.add(copy_path(options.keep_archive, key, at.copies))

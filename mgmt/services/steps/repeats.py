@@ -67,7 +67,8 @@ class Repeat:
 
     def like(self, other: "Repeat") -> bool:
         """Whether one command can do the work of both."""
-        if "members" in self.arguments or "key" in self.arguments or self.is_batch or other.is_batch:
+        of_one = ("members", "key", "changes", "remove")
+        if any(each in self.arguments for each in of_one) or self.is_batch or other.is_batch:
             return False
         facts = ("command", "arguments", "store", "completed_dir", "folder", "then", "after")
         return all(getattr(self, name) == getattr(other, name) for name in facts)

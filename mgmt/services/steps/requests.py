@@ -11,6 +11,7 @@ from mgmt.catalog import (
     ANY,
     BatchRecord,
     Catalog,
+    ClassRecord,
     DeleteRecord,
     DownloadRecord,
     FreeRecord,
@@ -18,6 +19,7 @@ from mgmt.catalog import (
     NewJob,
     OperationRecord,
     RestoreRecord,
+    TagRecord,
     UploadRecord,
     VerifyRecord,
     host_queue,
@@ -38,10 +40,12 @@ KINDS: Mapping[str, type[OperationRecord]] = {
     "free": FreeRecord,
     "delete": DeleteRecord,
     "restore": RestoreRecord,
+    "class": ClassRecord,
+    "tag": TagRecord,
 }
 """The operations that each command makes. A worker runs these commands and no others."""
 
-ANYWHERE = frozenset({"verify", "restore"})
+ANYWHERE = frozenset({"verify", "restore", "class", "tag"})
 """The commands that need no file of this machine. `delete` looks for other copies on it."""
 
 

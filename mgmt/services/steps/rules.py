@@ -15,8 +15,8 @@ STARTED = "started"
 """What a ping may tell of besides: that an operation begins. It is not stored, and sent once."""
 
 TYPES = (
-    *("batch", "config", "delete", "download", "free", "ignore", "prune", "rebuild", "recover", "search", "status"),
-    *("undo", "upload", "verify"),
+    *("batch", "class", "config", "delete", "download", "free", "ignore", "lock", "prune", "rebuild", "recover"),
+    *("restore", "search", "status", "tag", "undelete", "undo", "upload", "verify"),
 )
 """The types of operations, as the catalog has them."""
 

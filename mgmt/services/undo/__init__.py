@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from mgmt.catalog import (
     BatchRecord,
+    ClassRecord,
     ConfigRecord,
     DeleteRecord,
     DownloadRecord,
@@ -16,6 +17,7 @@ from mgmt.catalog import (
     OperationRecord,
     Role,
     Status,
+    TagRecord,
     UndoRecord,
     UploadRecord,
 )
@@ -122,7 +124,20 @@ def _inverse(operation: OperationRecord, context: Context, verbs: Verbs) -> Inve
             return ConfigInverse(operation)
         case IgnoreRecord():
             return IgnoreInverse(operation, context, verbs)
+        case ClassRecord():
+            back = f"mgmt class {shell_word(str(operation.target_path))} {operation.from_class or 'CLASS'}"
+            raise cannot(operation, "to move it back is a move of its own, which costs", f"{back} -n")
+        case TagRecord():
+            raise cannot(operation, "tags are changed again by their names", _tags_of(operation))
     raise cannot(operation, "this mgmt does not know its type")
+
+
+def _tags_of(operation: TagRecord) -> str:
+    """The command that gives an archive the tags that it had."""
+    before, after = operation.details.get("before", {}), operation.details.get("after", {})
+    words = [f"{key}={value}" for key, value in before.items() if after.get(key) != value]
+    words += [f"-{key}" for key in after if key not in before]
+    return " ".join(shell_word(each) for each in ("mgmt", "tag", str(operation.target_path), *words))
 
 
 def _instead(operation: OperationRecord, context: Context) -> str:

@@ -1,0 +1,173 @@
+"""Requests that move an object to another storage class: the store copies it onto itself.
+
+A copy keeps metadata and tags unless it is told otherwise, parts keep nothing, and neither keeps locks.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from botocore.exceptions import ClientError
+
+from mgmt.errors import ConflictError, NotReadyError, RefusedError
+from mgmt.storage.copying import copied_part, copied_parts
+from mgmt.storage.etags import given_etag, same_etag, stored_etag
+from mgmt.storage.refusals import one_line
+from mgmt.storage.s3 import Bucket, may_be_the_condition
+from mgmt.storage.s3_errors import check_stated, translated
+
+THREADS = 8
+"""Parts that the store copies at a time. None of their bytes come here."""
+
+_HEADERS = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType", "Metadata")
+_LOCKS = ("ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegalHoldStatus")
+_FROZEN = ("InvalidObjectState", "ObjectNotInActiveTierError")
+_NOT_OFFERED = ("InvalidRequest", "InvalidArgument", "InvalidStorageClass", "MethodNotAllowed", "NotImplemented")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassMove:
+    """An object that is to be copied onto itself."""
+
+    storage_class: str
+    etag: str
+    """Of the object that is known: no other one is copied."""
+    checksum: str | None
+    """The checksums that it must have; see `Sent.checksum`."""
+    algorithm: str | None
+    """The checksum that the endpoint can be trusted with."""
+    on_started: Callable[[str], None]
+    """Called with the id of an upload that copies it in parts, before the first part."""
+
+
+def move(bucket: Bucket, key: str, how: ClassMove) -> str | None:
+    """Copy the object onto itself; return the id of the version that this makes, where the bucket has versions.
+
+    What is under the key is the object as it was, or all of the copy, at any time. Raises ConflictError when another
+    object is there, NotReadyError when it is frozen, and RefusedError when the store does not do it.
+    """
+    where = bucket.where(key)
+    with translated(where):
+        try:
+            there: Any = bucket.client.head_object(**bucket.place(key))
+            check_stated(there, where, "ContentLength", "ETag")
+            if not same_etag(stored_etag(there["ETag"]), how.etag):
+                raise ConflictError(f"{where} was replaced by another object", next_step="mgmt verify")
+            size = there["ContentLength"]
+            copy = _in_parts if copied_parts(size) > 1 else _at_once
+            answer = copy(bucket, key, there, how)
+        except ClientError as error:
+            raise _refused(error, where, how) or error from error
+    version = answer.get("VersionId")
+    return None if version in (None, "null") else str(version)
+
+
+def _refused(error: ClientError, where: str, how: ClassMove) -> Exception | None:
+    code, words = error.response["Error"].get("Code", ""), one_line(error.response["Error"].get("Message", ""))
+    if code in _FROZEN:
+        return NotReadyError(f"{where} is frozen", next_step="mgmt restore NAME\n# and then the same command")
+    if code in _NOT_OFFERED:
+        return RefusedError(
+            f"the store does not move {where} to {how.storage_class}: {code} {words}".rstrip(),
+            next_step="mgmt upload --storage-class CLASS PATH\n# another archive of the original",
+        )
+    return None
+
+
+def _kept(there: Mapping[str, Any]) -> dict[str, Any]:
+    """What neither way of copying keeps by itself: locks, and the key of an encryption."""
+    kept = {name: there[name] for name in _LOCKS if there.get(name)}
+    if (until := kept.get("ObjectLockRetainUntilDate")) is not None and until <= datetime.now(UTC):
+        del kept["ObjectLockRetainUntilDate"], kept["ObjectLockMode"]  # it is over, and S3 refuses a date in the past
+    if str(there.get("ServerSideEncryption", "")).startswith("aws:kms"):
+        kept["ServerSideEncryption"] = there["ServerSideEncryption"]
+        if "SSEKMSKeyId" in there:
+            kept["SSEKMSKeyId"] = there["SSEKMSKeyId"]
+    return kept
+
+
+def _at_once(bucket: Bucket, key: str, there: Mapping[str, Any], how: ClassMove) -> Any:
+    place: Any = bucket.place(key)
+    more: dict[str, Any] = {"ChecksumAlgorithm": "CRC64NVME"} if how.algorithm == "crc64nvme" else {}
+    return bucket.client.copy_object(
+        **place,
+        CopySource=place,
+        CopySourceIfMatch=given_etag(how.etag),
+        StorageClass=how.storage_class,  # type: ignore[arg-type]
+        MetadataDirective="COPY",
+        TaggingDirective="COPY",
+        **_kept(there),
+        **more,
+    )
+
+
+def _in_parts(bucket: Bucket, key: str, there: Mapping[str, Any], how: ClassMove) -> Any:
+    client, size = bucket.client, there["ContentLength"]
+    place: Any = bucket.place(key)
+    crc: dict[str, Any] = {}
+    if how.algorithm == "crc64nvme":
+        crc = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
+    attributes: dict[str, Any] = {name: there[name] for name in _HEADERS if there.get(name)}
+    attributes |= {"StorageClass": how.storage_class, **_tagging(bucket, key), **_kept(there), **crc}
+    upload_id = client.create_multipart_upload(**place, **attributes)["UploadId"]
+    how.on_started(upload_id)
+    part_size = copied_part(size)
+
+    def copy(number: int) -> dict[str, Any]:
+        start = (number - 1) * part_size
+        answer: Any = client.upload_part_copy(
+            **place,
+            CopySource=place,
+            CopySourceIfMatch=given_etag(how.etag),
+            CopySourceRange=f"bytes={start}-{min(start + part_size, size) - 1}",
+            UploadId=upload_id,
+            PartNumber=number,
+        )
+        copied = answer["CopyPartResult"]
+        names = ("ETag", "ChecksumCRC64NVME") if crc else ("ETag",)
+        return {"PartNumber": number, **{name: copied[name] for name in names if name in copied}}
+
+    threads = ThreadPoolExecutor(THREADS, "copy")
+    try:
+        parts = list(threads.map(copy, range(1, copied_parts(size) + 1)))
+    finally:
+        threads.shutdown(cancel_futures=True)
+    if crc and (whole := _of_whole(how.checksum)) is not None:  # a copy that differs never gets the key
+        crc = {"ChecksumCRC64NVME": whole, "ChecksumType": "FULL_OBJECT"}
+    else:
+        crc = {}
+    return _complete(bucket, key, how, {"UploadId": upload_id, "MultipartUpload": {"Parts": parts}, **crc})
+
+
+def _tagging(bucket: Bucket, key: str) -> dict[str, str]:
+    try:
+        answer = bucket.client.get_object_tagging(**bucket.place(key))
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] in (405, 501):
+            return {}
+        raise
+    tags: Iterable[Any] = answer["TagSet"]
+    found = {each["Key"]: each["Value"] for each in tags}
+    return {"Tagging": urlencode(found)} if found else {}
+
+
+def _of_whole(checksum: str | None) -> str | None:
+    values = (each.partition(":")[2] for each in (checksum or "").split() if each.startswith("crc64nvme:"))
+    return next(values, None)
+
+
+def _complete(bucket: Bucket, key: str, how: ClassMove, request: dict[str, Any]) -> Any:
+    """Complete the upload if the object that was copied is still there."""
+    place = bucket.place(key)
+    try:
+        return bucket.client.complete_multipart_upload(**place, **request, IfMatch=given_etag(how.etag))
+    except ClientError as error:
+        if not may_be_the_condition(error):
+            raise
+    there = bucket.client.head_object(**place)
+    if not same_etag(stored_etag(there.get("ETag")), how.etag):
+        raise ConflictError(f"{bucket.where(key)} was replaced by another object", next_step="mgmt verify")
+    return bucket.client.complete_multipart_upload(**place, **request)
