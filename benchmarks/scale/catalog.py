@@ -110,11 +110,11 @@ def _commands(url: str, archives: int, members: int) -> Iterator[tuple[str, str]
     with tempfile.TemporaryDirectory(prefix="mgmt-scale-") as temporary:
         home = Path(temporary)
         for command in commands:
-            yield f"`mgmt {' '.join(command)}`", _cost(_mgmt(url, home, "file:///srv/bench/archive", *command))
+            yield f"`mgmt {' '.join(command)}`", as_text(_mgmt(url, home, "file:///srv/bench/archive", *command))
         # Not the command: it looks for anchors in the store, which is not there.
         yield (
             "verify the history",
-            _cost(run([sys.executable, "-c", VERIFY, url], cwd=Path.cwd(), environment=os.environ)),
+            as_text(run([sys.executable, "-c", VERIFY, url], cwd=Path.cwd(), environment=os.environ)),
         )
         store = f"file://{directory_store(home / 'store', REBUILT, REBUILT_MEMBERS)}"
         empty = f"sqlite:///{home}/empty.db" if parse(url).get_backend_name() == "sqlite" else None
@@ -125,7 +125,7 @@ def _commands(url: str, archives: int, members: int) -> Iterator[tuple[str, str]
             rate = REBUILT * REBUILT_MEMBERS / cost.seconds
             yield (
                 f"`mgmt db rebuild` of {REBUILT:,} archives with {REBUILT_MEMBERS} members each, {where}",
-                f"{_cost(cost)}: {rate:,.0f} members a second",
+                f"{as_text(cost)}: {rate:,.0f} members a second",
             )
 
 
@@ -135,7 +135,8 @@ def _mgmt(url: str, home: Path, store: str, *command: str) -> Cost:
     return run([sys.executable, "-m", "mgmt", "-q", *command], cwd=Path.cwd(), environment=environment)
 
 
-def _cost(cost: Cost) -> str:
+def as_text(cost: Cost) -> str:
+    """Seconds, CPU seconds of the client, and its peak memory."""
     return f"{cost.seconds:,.1f} s, CPU {cost.cpu_seconds:,.1f} s, {cost.peak_rss / MIB:,.0f} MiB"
 
 

@@ -24,14 +24,14 @@ WORKERS = 2
 AHEAD = 4
 """Batches that are prepared while one is written."""
 
-LAST_SEAL = "SELECT sequence, digest FROM seals ORDER BY sequence DESC LIMIT 1"
+LAST_SEAL = "SELECT sequence, digest, (SELECT max(seq) FROM operations) FROM seals ORDER BY sequence DESC LIMIT 1"
 
 
 class Writer(Protocol):
     """An empty catalog that is being filled."""
 
-    def last_seal(self) -> tuple[int, bytes | None]:
-        """The number and the digest of the last seal; 0 and None in an empty catalog."""
+    def last_seal(self) -> tuple[int, bytes | None, int]:
+        """The number and the digest of the last seal, and the last operation; 0, None, 0 in an empty catalog."""
         ...
 
     def run(self, statement: str) -> None:
@@ -50,13 +50,16 @@ class Writer(Protocol):
 def fill(url: str, archives: int, members: int, progress: Callable[[int], None]) -> None:
     """Let the catalog at `url` grow to that many archives (a multiple of BATCH) of `members` each.
 
-    With members it must be empty, or have GENERATED archives; more than those are a multiple of them.
+    With members it must be empty, or have GENERATED archives; more than those are a multiple of them. Nothing else may
+    have been recorded in it, as `search` does.
     """
     with closing(open_catalog(url)) as catalog:
         migrate.upgrade(catalog.database)
     is_sqlite = url.startswith("sqlite")
     with _sqlite(url) if is_sqlite else _postgresql(url) as writer:
-        first, previous = writer.last_seal()
+        first, previous, operations = writer.last_seal()
+        if operations != first * BATCH:
+            raise SystemExit("the catalog has been used: it cannot grow")
         numbers = range(first, archives // BATCH)
         for number, listed, sealed_at, prepared in _batches(numbers, members, is_sqlite=is_sqlite):
             for table, rows in prepared.items():
@@ -140,9 +143,8 @@ class _SQLite:
         self._connection = connection
         self._open = False
 
-    def last_seal(self) -> tuple[int, bytes | None]:
-        found = self._connection.execute(LAST_SEAL).fetchone()
-        return found or (0, None)
+    def last_seal(self) -> tuple[int, bytes | None, int]:
+        return self._connection.execute(LAST_SEAL).fetchone() or (0, None, 0)
 
     def run(self, statement: str) -> None:
         self._begin()
@@ -183,9 +185,8 @@ class _PostgreSQL:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def last_seal(self) -> tuple[int, bytes | None]:
-        number, digest = self._connection.execute(LAST_SEAL).fetchone() or (0, None)
-        return number, digest
+    def last_seal(self) -> tuple[int, bytes | None, int]:
+        return self._connection.execute(LAST_SEAL).fetchone() or (0, None, 0)
 
     def run(self, statement: str) -> None:
         self._connection.execute(statement.encode())

@@ -85,7 +85,7 @@ def main(what: str, amount: int, part_size: int | None = None) -> None:
         run = _jump if what == "jump" else _send
         facts = run(Tree("/generated/large", "large"), path, tar_size, part_size, watch)
         facts["seconds"], facts["cpu"] = time.monotonic() - began, time.process_time() - cpu
-        facts["peak_rss"] = _peak()
+        facts["peak_rss"] = peak()
         facts["index"] = path.stat().st_size
         facts["fastest step"], facts["slowest step"] = min(watch.steps), max(watch.steps)
         facts |= _reopened(path, facts["object"])
@@ -156,7 +156,7 @@ def _reopened(path: Path, size: int) -> dict[str, Any]:
         "all members read": time.monotonic() - began - opened,
         "end of the last member": end,
         "offset of its last block": index.block_offset((end - 1) // BLOCK),
-        "peak_rss with the index": _peak(),
+        "peak_rss with the index": peak(),
     }
 
 
@@ -198,7 +198,8 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def _peak() -> int:
+def peak() -> int:
+    """The peak memory of this process, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

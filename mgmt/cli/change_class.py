@@ -1,16 +1,23 @@
 """`mgmt class`."""
 
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
 import click
 
 from mgmt.choices import StorageClass
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
+from mgmt.cli.money import COST, max_cost, prices_of, refuse_above
 from mgmt.cli.outcomes import show_outcomes, show_previews
 from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
 from mgmt.cli.requests import requestable
 
-RECORDED = ("storage_class", "early")
+if TYPE_CHECKING:
+    from mgmt.services.change_class import Preview
+
+RECORDED = ("storage_class", "early", "max_cost", "allow_unknown_price")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_path", "long"),
@@ -19,19 +26,13 @@ COLUMNS = (
 )
 
 
-def _money(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,.6f}".rstrip("0").rstrip(".")
-
-
 PLAN = (
     Column("OBJECT", "object", "long"),
     Column("SIZE", "size", "size", leaves=1),
     Column("FROM", "from_class", leaves=2),
     Column("TO", "to_class"),
     Column("DAYS LEFT", "days_left", "count"),
-    Column("COST", lambda each: _money(each.once), "count"),
-    Column("A MONTH", lambda each: _money(each.monthly), "count", leaves=3),
-    Column("CURRENCY", "currency", leaves=4),
+    COST,
 )
 
 
@@ -43,10 +44,19 @@ PLAN = (
     type=click.Choice([each.value for each in StorageClass], case_sensitive=False),
 )
 @click.option("--yes", "early", is_flag=True, help="Move it even if days of its minimum duration are left, and billed.")
+@max_cost
 @dry_run
 @requestable(RECORDED)
 @click.pass_context
-def command(ctx: click.Context, names: tuple[str, ...], storage_class: str, early: bool, dry_run: bool) -> None:
+def command(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    storage_class: str,
+    early: bool,
+    max_cost: Decimal | None,
+    allow_unknown_price: bool,
+    dry_run: bool,
+) -> None:
     """Move archives to another storage class.
 
     The store copies each onto itself, and the copy is proven. A frozen archive has to be thawed first: the command asks
@@ -57,16 +67,20 @@ def command(ctx: click.Context, names: tuple[str, ...], storage_class: str, earl
       mgmt class holiday DEEP_ARCHIVE -n
       mgmt class holiday DEEP_ARCHIVE
     """
-    from mgmt.prices import load
     from mgmt.services.change_class import ClassOptions, change_class, preview
     from mgmt.services.steps.batch import run_batch
 
     app: App = ctx.obj
-    table = load(app.settings.region_of_prices(), app.settings.prices)
+    table = prices_of(app)
     options = ClassOptions(storage_class=StorageClass(storage_class), early=early)
+
+    def look(name: str) -> "Preview":
+        return preview(name, options, table, app.context())
+
     if dry_run:
-        show_previews(app, names, lambda name: preview(name, options, table, app.context()), PLAN)
+        show_previews(app, names, look, PLAN)
         return
+    refuse_above(names, look, max_cost, allow_unknown=allow_unknown_price)
     outcomes = run_batch(
         names,
         lambda name, context: change_class(name, options, table, context),

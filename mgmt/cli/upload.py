@@ -140,7 +140,6 @@ def command(
     from mgmt.services.steps.throttle import Bandwidth
 
     app: App = ctx.obj
-    settings = app.settings
     named = _named(
         paths,
         all_of,
@@ -148,7 +147,7 @@ def command(
         null=null,
         everything_in=lambda folder: _everything(app, folder, chosen["keep_archive"]),
     )
-    options = UploadOptions.from_settings(settings, bandwidth=bwlimit and Bandwidth(bwlimit), **chosen)
+    options = UploadOptions.from_settings(app.settings, bandwidth=bwlimit and Bandwidth(bwlimit), **chosen)
     targets = _targets(app, named, options)
     if chosen["key"] is not None and len(targets) > 1:
         raise _several()

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from mgmt.catalog import ClassRecord, FileRecord, Role
 from mgmt.choices import StorageClass
 from mgmt.errors import RefusedError
-from mgmt.prices import Prices
+from mgmt.prices import Prices, no_cost
 from mgmt.services.steps import class_change, proof
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import content_claim
+from mgmt.services.steps.plan_cost import PlanCost, plan_cost
 from mgmt.services.steps.proof import still_there
 from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.services.steps.thaw import ThawOptions, refuse_frozen
@@ -67,7 +68,7 @@ def change_class(name: str, options: ClassOptions, table: Prices, context: Conte
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What a move would do and cost. `size` is in bytes, money in the currency; None is unknown."""
+    """What a move would do and cost. `size` is in bytes."""
 
     type: str = "preview"
     object: str
@@ -76,9 +77,7 @@ class Preview:
     to_class: str
     days_left: int
     """The days that are billed although the archive is not in its class any more."""
-    once: float | None
-    monthly: float | None
-    currency: str
+    cost: PlanCost
 
 
 def preview(name: str, options: ClassOptions, table: Prices, context: Context) -> Preview:
@@ -91,16 +90,13 @@ def preview(name: str, options: ClassOptions, table: Prices, context: Context) -
     moved = class_change.objects_of(record, stored)
     estimate = class_change.cost_of(moved, options.storage_class, table)
     is_there = stored.storage_class == options.storage_class
-    known = not any(each.money is None for each in estimate.monthly)
     return Preview(
         object=archive.url,
         size=stored.size,
         from_class=stored.storage_class,
         to_class=options.storage_class.value,
         days_left=0 if is_there else class_change.days_left(moved),
-        once=0.0 if is_there else None if estimate.micros is None else estimate.micros / 1_000_000,
-        monthly=round(float(estimate.known_monthly), 6) if known else None,
-        currency=estimate.currency,
+        cost=plan_cost(no_cost(table) if is_there else estimate),
     )
 
 

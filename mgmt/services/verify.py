@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import islice, zip_longest
 
 from mgmt.archive import Index
-from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, Role, Status, VerifyRecord
+from mgmt.catalog import Catalog, FileRecord, MemberRecord, Role, Status, VerifyRecord
 from mgmt.choices import Proof, StorageClass
 from mgmt.errors import (
     CatalogError,
@@ -112,9 +112,8 @@ def preview(name: str, context: Context, table: Prices, *, read_back: bool) -> P
 
 def sample_of(catalog: Catalog, share: float) -> list[str]:
     """The URLs of a random `share` (0 to 1) of the archives in the catalog, at least one of them."""
-    archives = catalog.metadata.list_files(None, Location.S3, FileStatus.COMPLETED, limit=None)
-    ids = [f"{each.store}/{each.s3_object_key}" for each in archives]
-    return ids if share >= 1 else random.sample(ids, min(len(ids), max(1, round(len(ids) * share))))
+    urls = catalog.metadata.archive_urls()
+    return urls if share >= 1 else random.sample(urls, min(len(urls), max(1, round(len(urls) * share))))
 
 
 def find_unknown(context: Context) -> Generator[Outcome[VerifyRecord], None, None]:

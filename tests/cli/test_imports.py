@@ -56,7 +56,7 @@ EVERY_TYPE = {
     )),
 }  # fmt: skip
 MEMBERS = {
-    *(f"mgmt.catalog.files.{name}" for name in ("member_filters", "members", "name_index")),
+    *(f"mgmt.catalog.files.{name}" for name in ("member_filters", "member_stretches", "members", "name_index")),
     "mgmt.catalog.db.bulk",
     "mgmt.catalog.records.member_tables",
 }

@@ -241,7 +241,7 @@ def test_a_dry_run_changes_nothing(cold: Program, mover: Mover) -> None:
     archive(cold)
     before = mover.objects[KEY]
     [plan] = cold.json("class", "notes", "DEEP_ARCHIVE", "-n")
-    assert plan["once"] > 0
+    assert plan["cost"]["once"] > 0
     assert plan["currency"] == "USD"
     assert mover.objects[KEY] is before
     assert cold.json("log", "--type", "class") == []

@@ -102,6 +102,13 @@ class Lookups:
                 folders.add(os.path.dirname(copy.path))
         return sorted(folders)
 
+    def archive_urls(self) -> list[str]:
+        """The URL of each stored archive, sorted by key. A million texts take 0.4 GB, a million records 5 GB."""
+        query = select(FileRecord.store, FileRecord.s3_object_key).order_by(FileRecord.path, FileRecord.id)
+        query = query.where(FileRecord.location == Location.S3, FileRecord.status == FileStatus.COMPLETED)
+        with self._database.reading() as session:
+            return [f"{store}/{key}" for store, key in session.execute(query)]
+
     def stores(self) -> list[str]:
         """The URL of each store that an archive is, or was, recorded in."""
         query = select(FileRecord.store).where(FileRecord.store.is_not(None)).distinct().order_by(FileRecord.store)

@@ -363,6 +363,13 @@ def test_files_are_found_by_their_exact_names_and_paths_by_an_index(
     assert not [plan for plan in plans if plan.startswith("SCAN")]
 
 
+def test_the_urls_of_stored_archives(catalog: Catalog, make_archive: Make) -> None:
+    for key, status in (("b", FileStatus.COMPLETED), ("a/x", FileStatus.COMPLETED), ("c", FileStatus.DELETED)):
+        catalog.metadata.save_file_record(make_archive(key, status=status))
+    catalog.metadata.save_file_record(local("/a", status=FileStatus.COMPLETED))
+    assert catalog.metadata.archive_urls() == ["file:///store/a/x", "file:///store/b"]
+
+
 def test_copies_and_unfinished_uploads(catalog: Catalog, make_archive: Make) -> None:
     metadata = catalog.metadata
     metadata.save_file_record(make_archive("a.tar.gz", digest="d"))
