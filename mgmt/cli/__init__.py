@@ -36,6 +36,8 @@ COMMANDS: Sections = {
     },
     "Cold storage": {
         "restore": "mgmt.cli.restore",
+        "undelete": "mgmt.cli.undelete",
+        "lock": "mgmt.cli.lock",
         "cost": "mgmt.cli.cost",
     },
     "Automate": {

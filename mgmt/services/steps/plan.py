@@ -12,6 +12,7 @@ from mgmt.config import Settings
 from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
 from mgmt.paths import folder_to_make, longest_name, real_folder
 from mgmt.services.steps.index_keys import SUFFIX, index_key
+from mgmt.services.steps.locks import resolved
 from mgmt.services.steps.mirror_files import is_mirror
 from mgmt.services.steps.movable import MEND, completed_dir, refuse_unmovable
 from mgmt.services.steps.overlaps import (
@@ -26,7 +27,7 @@ from mgmt.services.steps.overlaps import (
     watched,
 )
 from mgmt.services.steps.throttle import Bandwidth
-from mgmt.storage import ObjectStore, check_key, key_for
+from mgmt.storage import Lock, ObjectStore, check_key, key_for
 from mgmt.words import operand
 
 ABSENT = "there is no such file or folder"
@@ -50,6 +51,8 @@ class UploadOptions:
     owners: bool = False
     bandwidth: Bandwidth | None = None
     completed_dir: str = "completed"
+    lock: Lock | None = None
+    """What is to keep the archive and its index from being removed."""
     threads: int = 4
     part_size: int | None = None
     catalog_file: str | None = None
@@ -90,6 +93,8 @@ class Plan:
     key: str
     completed_dir: str | None
     """Where the original will go; None when it stays, because of `--keep` or because something is left out."""
+    lock: Lock | None = None
+    """As the archive will be locked."""
 
     @property
     def expected_tar_size(self) -> int:
@@ -120,6 +125,7 @@ def plan_upload(
         kept_in = folder_to_make(options.keep_archive)
         refuse_in_store(kept_in, "--keep-archive", [store.url, *others], next_step="name a folder outside of it")
     _refuse_unprovable(options, store)
+    lock = None if options.lock is None else resolved(options.lock, store)
     key = key_of(target, options)
     _refuse_long(key, store)
     if options.key is not None and options.key.endswith(SUFFIX):
@@ -138,6 +144,7 @@ def plan_upload(
         survey=found,
         key=key,
         completed_dir=completed,
+        lock=lock,
     )
 
 

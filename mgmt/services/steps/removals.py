@@ -47,7 +47,7 @@ def _archive(deletion: DeleteRecord, catalog: Catalog) -> str:
     known = linked[0] if linked else there
     if known is None:
         raise _refused(deletion, "which archive it was to delete is not recorded", "mgmt delete NAME")
-    if known.status is FileStatus.DELETED:
+    if known.status is FileStatus.DELETED and not deletion.command_args.get("purge"):
         raise _refused(deletion, f"its archive {_url(known)} is deleted already")
     if linked:
         return deletion.operation_id
