@@ -12,7 +12,7 @@ from mgmt.services.steps.indexes import find_index, look_up
 from mgmt.services.steps.locks import explained
 from mgmt.services.steps.plan_cost import of_deletion
 from mgmt.services.steps.proof import refuse_frozen, still_there
-from mgmt.services.steps.purge import purged, refuse_unpurgeable, remaining
+from mgmt.services.steps.purge import refuse_unpurgeable, remaining, remove_all_versions
 from mgmt.services.steps.removal import remove_archive, remove_remains
 from mgmt.services.steps.request_arguments import ARCHIVES
 from mgmt.services.steps.resolve import Archive, find_archive
@@ -60,7 +60,7 @@ def delete(name: str, context: Context, *, last_copy: bool, purge: bool = False)
                 _remove(archive, stored)
             elif archive.record is not None and not _is_deleted(archive):
                 remove_remains(archive.store, archive.record)
-            left = purged(archive, stored) if purge else remaining(archive, stored)
+            left = remove_all_versions(archive, stored) if purge else remaining(archive, stored)
             record.details = {**record.details, **left}
             if archive.record is not None:
                 archive.record.status = FileStatus.DELETED

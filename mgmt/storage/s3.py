@@ -198,12 +198,18 @@ class Bucket:
         with translated(self.where(key)):
             return self.client.get_object(**self.place(key), Range=f"bytes={start}-{end - 1}", **condition)
 
-    def delete(self, key: str) -> None:
-        """Remove one object, if it exists. In a versioned bucket the older version remains."""
+    def delete(self, key: str, version_id: str | None = None) -> None:
+        """Remove one object, if it exists. A versioned bucket keeps it, behind a delete marker.
+
+        With `version_id`, remove that version or delete marker for good.
+        """
+        which: Any = {} if version_id is None else {"VersionId": version_id}
         try:
             with suppress(NotFoundError), translated(self.where(key)):
-                self.client.delete_object(**self.place(key))
+                self.client.delete_object(**self.place(key), **which)
         except StoreUnavailableError:  # the answer may be lost although the object is gone
+            if version_id is not None:
+                raise
             with suppress(NotFoundError):
                 self.head(key)
                 raise

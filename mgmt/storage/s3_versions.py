@@ -1,10 +1,9 @@
 """Requests about the versions of objects (ListObjectVersions, and versionId of S3)."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
-from mgmt.errors import NotFoundError, StoreError
+from mgmt.errors import StoreError
 from mgmt.storage.s3 import Bucket
 from mgmt.storage.s3_errors import translated
 from mgmt.storage.store import KeyVersions, StoredObject
@@ -46,9 +45,7 @@ class BucketVersions:
     def delete(self, key: str, version_id: str) -> None:
         """See `Versions.delete`."""
         self._before_removal()
-        bucket = self._bucket
-        with suppress(NotFoundError), translated(bucket.where(key)):
-            bucket.client.delete_object(**bucket.place(key), VersionId=version_id)
+        self._bucket.delete(key, version_id)
 
     def _pages(self, key: str) -> Iterator[Any]:
         bucket = self._bucket

@@ -32,7 +32,7 @@ def refuse_unpurgeable(archive: Archive) -> None:
         refuse_locked(store, each)
 
 
-def purged(archive: Archive, stored: StoredObject | None) -> dict[str, object]:
+def remove_all_versions(archive: Archive, stored: StoredObject | None) -> dict[str, object]:
     """Remove every version of the archive and of its index; return what was removed, for the record."""
     store = archive.store
     if store.versions is None or (stored is not None and stored.version_id is None):
