@@ -13,7 +13,7 @@ def money(name: str, title: str, leaves: int = 0) -> Column:
 
     def shown(item: object) -> str | None:
         value = getattr(item, name)
-        return "unknown" if value is None else f"{value:,.2f}"
+        return f"{value:,.2f}" if isinstance(value, float | int) else "unknown" if value is None else str(value)
 
     return Column(title, shown, "count", leaves=leaves)
 
@@ -22,20 +22,20 @@ COLUMNS = (
     Column("GROUP", "group", "long"),
     Column("CLASS", "storage_class", leaves=2),
     Column("ARCHIVES", "archives", "count", leaves=1),
-    Column("SIZE", "size", "size"),
+    Column("SIZE", "size", "size", leaves=5),
     money("monthly", "A MONTH"),
 )
 THEN = (
     *COLUMNS,
-    money("monthly_then", "THEN"),
+    money("monthly_then", "THEN", leaves=6),
     money("saved_monthly", "SAVED"),
     money("move", "MOVE", leaves=3),
     Column("PAYS AFTER", lambda each: _months(each.pays_after_months), leaves=4),
 )
 
 
-def _months(value: float | None) -> str | None:
-    return None if value is None else f"{value:,.1f} months"
+def _months(value: object) -> str | None:
+    return f"{value:,.1f} months" if isinstance(value, float) else None
 
 
 @click.command("cost", cls=Command)

@@ -20,6 +20,7 @@ from mgmt.errors import ConfigurationError
 if TYPE_CHECKING:
     from mgmt.catalog import DownloadRecord
     from mgmt.services.download import Preview
+    from mgmt.services.steps.context import Context
 
 RECORDED = ("to", "members", "archive", "on_conflict", "skip_unsupported", "tier", "max_cost", "allow_unknown_price")
 COLUMNS = (
@@ -74,17 +75,13 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     names: tuple[str, ...],
-    to: str,
     members: tuple[str, ...],
-    archive: bool,
-    on_conflict: str | None,
-    skip_unsupported: bool,
-    tier: str,
-    wait: bool,
     max_cost: Decimal | None,
     allow_unknown_price: bool,
     dry_run: bool,
+    **chosen: Any,
 ) -> None:
     """Restore files and folders from their archives.
 
@@ -101,21 +98,21 @@ def command(
     from mgmt.services.steps.thaw import ThawOptions
 
     app: App = ctx.obj
+    thaw = ThawOptions(tier=Tier(chosen["tier"]), table=prices_of(app))
 
     def options(member: str | None) -> DownloadOptions:
         return DownloadOptions(
-            to=to,
+            to=chosen["to"],
             member=member,
-            archive=archive,
-            on_conflict=OnConflict(on_conflict or app.settings.on_conflict),
-            skip_unsupported=skip_unsupported,
+            archive=chosen["archive"],
+            on_conflict=OnConflict(chosen["on_conflict"] or app.settings.on_conflict),
+            skip_unsupported=chosen["skip_unsupported"],
             threads=app.settings.threads,
-            thaw=ThawOptions(tier=Tier(tier), table=prices_of(app)),
-            wait=wait,
+            thaw=thaw,
+            wait=chosen["wait"],
         )
 
-    targets = [(name, member) for name in names for member in members or (None,)]
-    by_label = {f"{name}:{member}" if member else name: (name, member) for name, member in targets}
+    by_label = _labelled(names, members)
 
     def look(label: str) -> "Preview":
         return preview(by_label[label][0], options(by_label[label][1]), app.context())
@@ -128,14 +125,22 @@ def command(
     if bundle.fan_out is not None and members:
         bundle.fan_out(names, [{"members": [each]} for each in members])
         return
-    outcomes = run_batch(
-        list(by_label),
-        lambda label, context: download(by_label[label][0], options(by_label[label][1]), context),
-        bundle,
-        name=f"{len(by_label)} downloads",
-        unrecorded=bundle.note_read_only,
-    )
+
+    def work(label: str, context: "Context") -> "DownloadRecord":
+        return download(by_label[label][0], options(by_label[label][1]), context)
+
+    name = f"{len(by_label)} downloads"
+    outcomes = run_batch(list(by_label), work, bundle, name=name, unrecorded=bundle.note_read_only)
     show_outcomes(app, outcomes, COLUMNS, several=len(by_label) > 1, sentences=_sentences)
+
+
+def _labelled(names: Sequence[str], members: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """The archive and the member of each target, by what it is called."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for name in names:
+        for member in members or (None,):
+            found[f"{name}:{member}" if member else name] = name, member
+    return found
 
 
 def _foreseen(found: "Preview") -> list[str]:

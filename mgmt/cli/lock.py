@@ -53,9 +53,9 @@ def command(
     yes: bool,
     dry_run: bool,
 ) -> None:
-    """Keep archives in the store: nobody can remove them for some time, or until a legal hold is lifted.
+    """Let the store keep archives.
 
-    The bucket must have object lock. A retention in COMPLIANCE can only become longer. One in GOVERNANCE can become
+    Nobody can remove them for some time, or until a legal hold is lifted. The bucket must have object lock. A retention in COMPLIANCE can only become longer. One in GOVERNANCE can become
     shorter, which asks for confirmation, as lifting a hold does. The index is locked with its archive.
 
     \b

@@ -87,5 +87,11 @@ def command(
             limit=limit,
         )
         files = list_files(listing, app.settings.local_dir, app.catalog)
-        app.render.many(files, OF_HOSTS if host else COLUMNS, long=long, empty="no files found")
+        columns = OF_HOSTS if host else COLUMNS
+        if long:
+            from mgmt.services.steps.thaw import states
+
+            if known := states(files, app.catalog):
+                columns = (*columns[:-1], Column("COLD", lambda each: known.get(getattr(each, "id", 0))), columns[-1])
+        app.render.many(files, columns, long=long, empty="no files found")
         app.note_limit(len(files), limit)

@@ -86,15 +86,14 @@ def command(
 ) -> None:
     """Make frozen archives readable for some days.
 
-    The store is asked once for each archive; it takes minutes or days. `mgmt restore --ready` looks what can be read,
-    and downloads it; so does `mgmt download` for one.
+    The store is asked once for each archive; it takes minutes or days. --ready downloads what can be read by then.
 
     \b
     Example:
       mgmt restore holiday --tier Bulk
       mgmt restore --ready --to /tmp
     """
-    from mgmt.services.restore import archives_of, matching, preview, restore
+    from mgmt.services.restore import preview, restore
     from mgmt.services.steps.batch import run_batch
     from mgmt.services.steps.thaw import ThawOptions
 
@@ -103,10 +102,7 @@ def command(
         _fetch(ctx, to)
         return
     options = ThawOptions(tier=Tier(tier), days=days, table=prices_of(app))
-    if keyword is not None:
-        names = tuple(matching(keyword, app.context()))
-    elif batch is not None:
-        names = tuple(archives_of(batch, app.context()))
+    names = _chosen(app, names, keyword, batch)
 
     def look(name: str) -> "Preview":
         return preview(name, options, app.context())
@@ -115,11 +111,17 @@ def command(
         show_previews(app, names, look, PLAN)
         return
     refuse_above(names, look, max_cost, allow_unknown=allow_unknown_price)
-    bundle = app.context(given(ctx, RECORDED))
-    outcomes = run_batch(
-        names, lambda name, context: restore(name, options, context), bundle, name=f"{len(names)} restores"
-    )
+    context, title = app.context(given(ctx, RECORDED)), f"{len(names)} restores"
+    outcomes = run_batch(names, lambda name, each: restore(name, options, each), context, name=title)
     show_outcomes(app, outcomes, COLUMNS, several=len(names) > 1)
+
+
+def _chosen(app: App, names: tuple[str, ...], keyword: str | None, batch: str | None) -> tuple[str, ...]:
+    from mgmt.services.restore import archives_of, matching
+
+    if keyword is not None:
+        return tuple(matching(keyword, app.context()))
+    return names if batch is None else tuple(archives_of(batch, app.context()))
 
 
 def _fetch(ctx: click.Context, to: str) -> None:

@@ -50,6 +50,8 @@ def _show_file(app: App, report: "FileStatusReport", *, long: bool) -> None:
         app.render.one(report.stored, long=long)
     if report.problem is not None:
         app.render.line(f"in the store: {report.problem}", apart=True)
+    if report.cold is not None:
+        app.render.line(f"cold: {report.cold}", apart=True)
     app.render.line(f"members: {report.members}", apart=True)
     _section(app, "archives", report.archives, ls.COLUMNS, long=long)
     _section(app, "copies", report.copies, ls.OF_HOSTS, long=long)

@@ -138,20 +138,18 @@ def command(
       mgmt upload ~/Videos/holiday
       mgmt upload --all ~/Videos --exclude '*.tmp' -n
     """
-    from mgmt.services.steps.overlaps import known_stores, needed
-    from mgmt.services.steps.plan import UploadOptions, expand_all
+    from mgmt.services.steps.plan import UploadOptions
     from mgmt.services.steps.throttle import Bandwidth
 
     app: App = ctx.obj
     settings = app.settings
-
-    def everything_in(folder: str) -> list[str]:
-        with app.catalog_to_look_at() as catalog:
-            stores = known_stores(catalog)
-        own = needed(settings.store, settings.catalog_file(), chosen["keep_archive"], stores)
-        return expand_all(folder, settings.completed_dir, own)
-
-    named = _named(paths, all_of, files_from, null=null, everything_in=everything_in)
+    named = _named(
+        paths,
+        all_of,
+        files_from,
+        null=null,
+        everything_in=lambda folder: _everything(app, folder, chosen["keep_archive"]),
+    )
     lock, bandwidth = take_lock(chosen), bwlimit and Bandwidth(bwlimit)
     options = UploadOptions.from_settings(settings, bandwidth=bandwidth, lock=lock, **chosen)
     targets = _targets(app, named, options)
@@ -168,15 +166,29 @@ def command(
 
             if dry_run:
                 show_previews(app, targets, look, PLAN, sentences=_foreseen)
-                return
-            refuse_above(targets, look, max_cost, allow_unknown=allow_unknown_price)
+            else:
+                refuse_above(targets, look, max_cost, allow_unknown=allow_unknown_price)
+        if dry_run:
+            return
     app.store()  # one that cannot be opened fails the command, not each target
     arguments = {name: getattr(options, name) for name in DECIDED if getattr(options, name)} | given(ctx, RECORDED)
-    if files_from is not None:
-        arguments["files_from"] = files_from.name
-    outcomes = _upload_each(targets, options, app.context(arguments), jobs, all_of or f"{len(targets)} uploads")
+    arguments |= {"files_from": files_from.name} if files_from is not None else {}
     began = datetime.now(UTC)
+    outcomes = _upload_each(targets, options, app.context(arguments), jobs, all_of or f"{len(targets)} uploads")
     show_outcomes(app, outcomes, COLUMNS, several=len(targets) > 1, sentences=lambda record: _sentences(record, began))
+
+
+def _everything(app: App, folder: str, keep_archive: str | None) -> list[str]:
+    """What `--all` uploads: all in `folder` but what mgmt itself needs."""
+    from mgmt.services.steps.overlaps import known_stores, needed
+    from mgmt.services.steps.plan import expand_all
+
+    settings = app.settings
+    with app.catalog_to_look_at() as catalog:
+        stores = known_stores(catalog)
+    return expand_all(
+        folder, settings.completed_dir, needed(settings.store, settings.catalog_file(), keep_archive, stores)
+    )
 
 
 def _upload_each(

@@ -9,6 +9,7 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import paths_meant
 from mgmt.services.steps.proof import still_there
 from mgmt.services.steps.resolve import find_archive
+from mgmt.services.steps.thaw import states
 from mgmt.storage import StoredObject
 
 
@@ -23,6 +24,8 @@ class FileStatusReport:
     file: FileRecord | None
     stored: StoredObject | None
     problem: str | None
+    cold: str | None
+    """Of a frozen archive: frozen, thawing, ready or expired, as far as the catalog knows."""
     members: int
     archives: list[FileRecord]
     copies: list[FileRecord]
@@ -83,6 +86,7 @@ def _file_status(name: str, context: Context, host: str | None) -> FileStatusRep
         file=file,
         stored=stored,
         problem=problem,
+        cold=next(iter(states([archived], catalog).values()), None),
         members=catalog.members.count(archived.id) if archived is not None else 0,
         archives=archives,
         copies=catalog.metadata.copies_of(file.digest) if file is not None and file.digest else [],

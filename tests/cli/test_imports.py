@@ -43,7 +43,7 @@ AUDIT = {
 EVERY_TYPE = {
     *(f"mgmt.catalog.files.{name}" for name in ("lookups", "metadata", "operation_filters")),
     *(f"mgmt.catalog.records.{name}" for name in (
-        "inspections", "maintenance", "operation_types", "operations", "transfers",
+        "cold", "inspections", "maintenance", "operation_types", "operations", "transfers",
     )),
 }  # fmt: skip
 MEMBERS = {

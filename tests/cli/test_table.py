@@ -107,6 +107,7 @@ def test_every_table_fits_every_terminal(columns: tuple[Column, ...], monkeypatc
         "proof": "read-back", "problem": "corrupt", "seq": 100_000, "seal": 100, "revision": "0008",
         "previous": "0007", "user": "ann", "stage": "sending", "host": "nas", "count": 3,
         "next_times": [now], "options": {"level": "fast"}, "command": ["upload", "--all"],
+        "monthly": 12.5, "monthly_then": 1.25, "saved_monthly": 11.25, "move": 3.0, "pays_after_months": 0.3,
     }  # fmt: skip
     rows = [Row(name=name, **facts) for name in NAMES]
     titles = set()

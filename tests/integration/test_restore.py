@@ -1,6 +1,7 @@
 """Frozen archives: asked for once, waited for, brought back proven."""
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mgmt.services.steps import thaw
 from tests.glacier import Glacier
 from tests.program import Program
 from tests.quirks import BUCKET, quirky
+from tests.servers import until
 
 
 @pytest.fixture
@@ -168,3 +170,92 @@ def test_a_dry_run_says_what_would_thaw(cold: Program, glacier: Glacier) -> None
     assert (plan["state"], plan["storage_class"], plan["tier"]) == ("frozen", "DEEP_ARCHIVE", "Standard")
     assert asked(glacier) == 0
     assert cold.json("log", "--type", "restore") == []
+
+
+def test_several_processes_at_once_ask_once(cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "notes")
+    started = [
+        subprocess.Popen(cold.command("restore", "notes"), env=cold.env(), cwd=cold.work, stdout=subprocess.DEVNULL)
+        for _ in range(3)
+    ]
+    assert [each.wait() for each in started] == [0, 0, 0]
+    assert asked(glacier) == 1
+    assert len(cold.json("log", "--type", "restore")) == 1
+
+
+def test_a_killed_process_leaves_a_thaw_that_the_next_one_finds(cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "notes")
+    waiting = subprocess.Popen(
+        cold.command("download", "notes", "--to", "back", "--wait"), env=cold.env(), cwd=cold.work
+    )
+    until(lambda: asked(glacier) == 1, cold.home, "the thaw to be requested")
+    waiting.kill()
+    waiting.wait()
+    assert cold.run("recover").returncode == 0
+    assert cold.run("download", "notes", "--to", "back").returncode == 6
+    glacier.thaw()
+    assert cold.run("download", "notes", "--to", "back").returncode == 0
+    assert asked(glacier) == 1
+    assert cold.run("audit", "verify").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("act", "state"),
+    [
+        (lambda _cold, _glacier: None, "frozen"),
+        (lambda cold, _glacier: cold.run("restore", "notes"), "thawing"),
+        (lambda cold, glacier: (cold.run("restore", "notes"), glacier.thaw(), cold.run("restore", "notes")), "ready"),
+    ],
+    ids=["frozen", "thawing", "ready"],
+)
+def test_the_state_is_shown(
+    act: Callable[[Program, Glacier], object], state: str, cold: Program, glacier: Glacier
+) -> None:
+    frozen(cold, "notes")
+    act(cold, glacier)
+    assert cold.json("status", "notes")["cold"] == state
+    assert state in cold.run("ls", "-l", "--location", "s3").stdout
+
+
+def test_doctor_warns_of_what_expires_unread(cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "notes")
+    assert cold.run("restore", "notes", "--days", "1").returncode == 0
+    glacier.thaw()
+    for each in glacier.thaws.values():
+        each.until = datetime.now(UTC) + timedelta(hours=5)
+    assert cold.run("restore", "notes").returncode == 0
+    [found] = [each for each in cold.json("doctor") if each["what"] == "thaws"]
+    assert (found["state"], found["next"]) == ("warning", "mgmt restore --ready")
+
+
+def test_the_store_s_refusal_ends_the_restore(cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "notes")
+    glacier.tell("^POST .*restore", "503 GlacierExpeditedRetrievalNotAvailable", "busy", times=1)
+    busy = cold.run("restore", "notes")
+    assert busy.returncode == 5
+    [restore] = cold.json("log", "--type", "restore")
+    assert restore["status"] == "failed"
+    assert cold.run("restore", "notes").returncode == 0
+
+
+def test_a_passing_failure_does_not_end_a_thaw_that_is_under_way(cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "notes")
+    assert cold.run("restore", "notes").returncode == 0
+    glacier.tell("^HEAD .*notes.tar.gz$", "503 SlowDown", times=2)
+    assert cold.run("restore", "--ready").returncode == 5
+    glacier.told.clear()
+    glacier.thaw()
+    assert cold.run("restore", "--ready", "--to", "back").returncode == 0
+    assert (cold.work / "back/notes").exists()
+    assert asked(glacier) == 1
+
+
+def test_another_archive_under_the_same_key_is_thawed_by_itself(cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "notes")
+    assert cold.run("restore", "notes").returncode == 0
+    assert cold.run("delete", "notes", "--last-copy", "--yes").returncode == 0
+    glacier.thaws.clear()
+    (cold.work / "notes").write_text("other notes")
+    assert cold.run("upload", "notes", "--storage-class", "GLACIER").returncode == 0
+    assert cold.run("restore", "notes").returncode == 0
+    assert asked(glacier) == 2

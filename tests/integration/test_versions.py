@@ -153,7 +153,7 @@ def test_purge_removes_no_other_archive_of_the_key(bucket: Versioned) -> None:
     second = bucket.upload(content="two", name="notes")
     bucket.program.ok("delete", first["operation_id"], "--purge", "--yes")
     bucket.program.ok("verify", "--all")
-    assert [key for key, _ in bucket.versions()] == [key for key in bucket.keys()]
+    assert sorted(key for key, _ in bucket.versions()) == bucket.keys()
     bucket.upload("other")
     bucket.program.ok("delete", "notes.tar.gz", "--yes")
     (bucket.program.work / "notes").write_text("three")

@@ -1,5 +1,6 @@
 """Restores of frozen archives: at most one at a time for each archive, pending until the archive can be read."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Select, exists, select
@@ -47,6 +48,23 @@ class Thaws:
         query = _of(wanted).where(RestoreRecord.requested_at.is_not(None))
         with self._database.reading() as session:
             return session.scalars(query.order_by(operations.c.seq.desc()).limit(1)).first()
+
+    def latest_of(self, archives: Sequence[FileRecord]) -> dict[int, RestoreRecord]:
+        """The last restore of each of these archives that the store was asked for, by the id of the archive."""
+        by_key = {(each.store, each.s3_object_key): each for each in archives}
+        query = select(RestoreRecord).where(RestoreRecord.requested_at.is_not(None))
+        found: dict[int, RestoreRecord] = {}
+        keys = sorted({str(key) for _, key in by_key})
+        with self._database.reading() as session:
+            for start in range(0, len(keys), 500):
+                some = keys[start : start + 500]
+                for each in session.scalars(
+                    query.where(RestoreRecord.s3_object_key.in_(some)).order_by(RestoreRecord.seq)
+                ):
+                    archive = by_key.get((each.store, each.s3_object_key))
+                    if archive is not None and archive.archive_id in (None, each.archive_id):
+                        found[archive.id] = each
+        return found
 
     def pending(self) -> list[RestoreRecord]:
         """The restores that the store was asked for, and whose archives could not be read yet, oldest first."""

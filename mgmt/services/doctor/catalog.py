@@ -15,6 +15,9 @@ from mgmt.words import operand
 _WAITING = timedelta(hours=1)
 """How long work may wait until somebody should look whether a worker runs."""
 
+_EXPIRING = timedelta(days=1)
+"""How long before the end of a thaw somebody should download what was thawed."""
+
 
 def check_catalog(catalog: Catalog, uploads: dict[str, UploadRecord]) -> Iterator[Finding]:
     """Check schema, integrity, permissions and interrupted work.
@@ -42,6 +45,16 @@ def check_catalog(catalog: Catalog, uploads: dict[str, UploadRecord]) -> Iterato
     yield _operations(interrupted)
     yield _work(catalog)
     yield _copies(catalog)
+    yield from _thaws(catalog)
+
+
+def _thaws(catalog: Catalog) -> Iterator[Finding]:
+    """What was thawed, is not downloaded, and will soon be frozen again."""
+    soon = datetime.now(UTC) + _EXPIRING
+    ending = [each for each in catalog.thaws.to_fetch() if each.expires_at is not None and each.expires_at < soon]
+    if ending:
+        detail = f"{len(ending)} thawed archives were not downloaded, and expire within a day: {ending[0].target_path}"
+        yield Finding(area="catalog", what="thaws", state="warning", detail=detail, next="mgmt restore --ready")
 
 
 def _file(path: str) -> Iterator[Finding]:

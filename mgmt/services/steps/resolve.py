@@ -163,10 +163,6 @@ def save_archive(facts: ArchiveFacts, catalog: Catalog, *, replace_members: bool
         mime_type="application/gzip",
         modified_at=stored.last_modified,
         stored_at=stored.last_modified,
-        version_id=stored.version_id,
-        lock_mode=stored.lock_mode,
-        locked_until=stored.locked_until,
-        legal_hold=stored.legal_hold,
         checksum=index.end.checksum or None,
         object_checksum=index.end.checksum or None,
         index_key=facts.index_key,
@@ -181,22 +177,27 @@ def save_archive(facts: ArchiveFacts, catalog: Catalog, *, replace_members: bool
         tags=dict(tags),
         status=FileStatus.COMPLETED,
     )
+    note_stored(record, stored)
     if same:
-        record.operation_id = known.operation_id or facts.operation_id
-        record.tags = {**known.tags, **tags}
-        record.kept = known.kept if record.kept is None else record.kept
-        if facts.proof is None:
-            record.proof, record.proven_at = known.proof, known.proven_at
-        if not stored.metadata:  # a listing says nothing of these
-            record.version_id = known.version_id
-            record.lock_mode, record.locked_until = known.lock_mode, known.locked_until
-            record.legal_hold = known.legal_hold
+        _keep_known(record, known, facts)
     with catalog.transaction():
         saved = catalog.metadata.save_file_record(record)
         # A record without an archive id may have the members of another archive.
         if replace_members or not established or catalog.members.count(saved.id) != index.end.members:
             catalog.members.record(saved.id, index.members())
     return saved
+
+
+def _keep_known(record: FileRecord, known: FileRecord, facts: ArchiveFacts) -> None:
+    """Keep in `record` what is `known` of the same archive, and not known better now."""
+    record.operation_id = known.operation_id or facts.operation_id
+    record.tags = {**known.tags, **facts.tags}
+    record.kept = known.kept if record.kept is None else record.kept
+    if facts.proof is None:
+        record.proof, record.proven_at = known.proof, known.proven_at
+    if not facts.stored.metadata:  # a listing says nothing of these
+        record.version_id, record.legal_hold = known.version_id, known.legal_hold
+        record.lock_mode, record.locked_until = known.lock_mode, known.locked_until
 
 
 def note_stored(record: FileRecord, stored: StoredObject) -> None:

@@ -2,13 +2,13 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from mgmt import prices
-from mgmt.catalog import RestoreRecord, Status
-from mgmt.choices import StorageClass, Tier
+from mgmt.catalog import Catalog, FileRecord, RestoreRecord, Status
+from mgmt.choices import FROZEN_CLASSES, StorageClass, Tier
 from mgmt.errors import BusyError, ConfigurationError, MgmtError, NotReadyError, StoreUnavailableError
 from mgmt.prices import Estimate, Objects, Prices
 from mgmt.services.steps.context import Context
@@ -162,6 +162,13 @@ def wait(found: Archive, options: ThawOptions, context: Context) -> None:
 def pause(seconds: float) -> None:
     """Wait that long, a second at least; a signal ends it."""
     time.sleep(max(1.0, seconds))
+
+
+def states(files: Iterable[object], catalog: Catalog) -> dict[int, str]:
+    """The state of each archive of a class that freezes, by its id in the catalog."""
+    archives = [each for each in files if isinstance(each, FileRecord) and each.storage_class in FROZEN_CLASSES]
+    restores = catalog.thaws.latest_of(archives) if archives else {}
+    return {each.id: state(restores.get(each.id)) for each in archives}
 
 
 def state(restore: RestoreRecord | None) -> str:
