@@ -55,8 +55,9 @@ def command(
 ) -> None:
     """Let the store keep archives.
 
-    Nobody can remove them for some time, or until a legal hold is lifted. The bucket must have object lock. A retention in COMPLIANCE can only become longer. One in GOVERNANCE can become
-    shorter, which asks for confirmation, as lifting a hold does. The index is locked with its archive.
+    Nobody can remove them for some time, or until a legal hold is lifted. The bucket must have object lock. A retention
+    in COMPLIANCE can only become longer. One in GOVERNANCE can become shorter, which asks for confirmation, as lifting
+    a hold does. The index is locked with its archive.
 
     \b
     Example:

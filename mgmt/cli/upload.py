@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -143,15 +144,10 @@ def command(
 
     app: App = ctx.obj
     settings = app.settings
-    named = _named(
-        paths,
-        all_of,
-        files_from,
-        null=null,
-        everything_in=lambda folder: _everything(app, folder, chosen["keep_archive"]),
-    )
-    lock, bandwidth = take_lock(chosen), bwlimit and Bandwidth(bwlimit)
-    options = UploadOptions.from_settings(settings, bandwidth=bandwidth, lock=lock, **chosen)
+    every = partial(_everything, app, keep_archive=chosen["keep_archive"])
+    named = _named(paths, all_of, files_from, null=null, everything_in=every)
+    chosen |= {"lock": take_lock(chosen), "bandwidth": bwlimit and Bandwidth(bwlimit)}
+    options = UploadOptions.from_settings(settings, **chosen)
     targets = _targets(app, named, options)
     if chosen["key"] is not None and len(targets) > 1:
         raise _several()

@@ -9,7 +9,7 @@ from mgmt.prices import Prices
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies, OtherCopy, content_claim
 from mgmt.services.steps.indexes import find_index, look_up
-from mgmt.services.steps.locks import explained
+from mgmt.services.steps.locked import explained
 from mgmt.services.steps.plan_cost import of_deletion
 from mgmt.services.steps.proof import refuse_frozen, still_there
 from mgmt.services.steps.purge import refuse_unpurgeable, remaining, remove_all_versions

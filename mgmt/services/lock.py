@@ -2,30 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from mgmt.catalog import FileStatus, LockRecord, Role
-from mgmt.choices import LockMode
-from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
+from mgmt.catalog import LockRecord, Role
+from mgmt.errors import RefusedError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import content_claim
-from mgmt.services.steps.indexes import find_index
-from mgmt.services.steps.locks import lasts, lockable, put_lock
-from mgmt.services.steps.proof import still_there
-from mgmt.services.steps.resolve import Archive, note_stored
-from mgmt.services.steps.versions import find_kept, head_version, own_index_key, own_versions, versions_at
+from mgmt.services.steps.lock_plan import LockOptions, LockPlan, index_of, plan_lock
+from mgmt.services.steps.locks import lasts, put_lock
+from mgmt.services.steps.resolve import note_stored
+from mgmt.services.steps.versions import find_kept
 from mgmt.storage import Lock, ObjectStore, StoredObject
-from mgmt.words import shell_word
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockOptions:
-    """What to change. None leaves it as it is."""
-
-    until: datetime | None = None
-    mode: LockMode | None = None
-    legal_hold: bool | None = None
+__all__ = ["LockOptions", "Preview", "lock", "preview"]
 
 
 def lock(name: str, options: LockOptions, context: Context) -> LockRecord:
@@ -44,7 +34,7 @@ def lock(name: str, options: LockOptions, context: Context) -> LockRecord:
     )
     digest = archive.record.digest if archive.record is not None else None
     with journal.record(record, claim=archive.url if digest is None else content_claim(digest)) as record:
-        planned = _plan(archive, options)
+        planned = plan_lock(archive, options)
         wanted, stored = planned.lock, planned.stored
         record.mode = wanted.mode if wanted.until is not None else None
         record.retain_until, record.legal_hold = wanted.until, wanted.legal_hold
@@ -53,7 +43,7 @@ def lock(name: str, options: LockOptions, context: Context) -> LockRecord:
         record.details = {"version_id": stored.version_id, "before": planned.before}
         journal.checkpoint()
         locked = _put(archive.store, stored, planned)
-        if (index := _index(archive, stored)) is not None:
+        if (index := index_of(archive, stored)) is not None:
             _put(archive.store, index, planned)
         if archive.record is not None:
             note_stored(archive.record, locked)
@@ -76,7 +66,7 @@ class Preview:
 def preview(name: str, options: LockOptions, context: Context) -> Preview:
     """What `lock` would do with `name`, refusals included; changes nothing."""
     archive = find_kept(name, context)
-    planned = _plan(archive, options)
+    planned = plan_lock(archive, options)
     return Preview(
         object=archive.url,
         before=planned.before,
@@ -87,78 +77,7 @@ def preview(name: str, options: LockOptions, context: Context) -> Preview:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    stored: StoredObject
-    lock: Lock
-    shortens: bool
-    """A retention in GOVERNANCE ends earlier, which takes a permission of its own."""
-
-    @property
-    def before(self) -> dict[str, object]:
-        until = self.stored.locked_until
-        return {
-            "lock_mode": self.stored.lock_mode,
-            "locked_until": until and until.isoformat(),
-            "legal_hold": self.stored.legal_hold,
-        }
-
-
-def _plan(archive: Archive, options: LockOptions) -> _Plan:
-    if options == LockOptions():
-        raise ConfigurationError(
-            "nothing to change: no --until, --for, --mode or --legal-hold was given",
-            next_step=f"mgmt lock --for 7y {archive.word}",
-        )
-    default = lockable(archive.store)
-    stored = _stored(archive)
-    now = datetime.now(UTC)
-    active = stored.locked_until if stored.locked_until is not None and stored.locked_until > now else None
-    until = options.until
-    if options.mode is not None and until is None:
-        if active is None:
-            raise ConfigurationError(
-                f"{archive.url} has no retention whose mode could change",
-                next_step=f"mgmt lock --mode {options.mode.lower()} --for 7y {archive.word}",
-            )
-        until = active
-    by_default = default.mode if default is not None and default.mode is not None else LockMode.GOVERNANCE
-    mode = options.mode or (LockMode(stored.lock_mode) if active and stored.lock_mode else by_default)
-    shortens = active is not None and until is not None and until < active
-    is_fixed = active is not None and stored.lock_mode == LockMode.COMPLIANCE
-    if is_fixed and until is not None and (shortens or mode is not LockMode.COMPLIANCE):
-        raise RefusedError(
-            f"{archive.url} is locked until {active:%Y-%m-%d %H:%M} UTC (COMPLIANCE), which can only become later",
-            next_step=f"mgmt status {archive.word}",
-        )
-    return _Plan(stored, Lock(mode if until is not None else None, until, options.legal_hold), shortens)
-
-
-def _stored(archive: Archive) -> StoredObject:
-    """The version to lock: that which is there, or which is left of a deleted archive."""
-    record, store = archive.record, archive.store
-    if record is None:
-        return store.head(archive.key)
-    if record.status is not FileStatus.DELETED:
-        return still_there(store, record)
-    found = own_versions(store, archive.key, record)
-    if not found:
-        raise NotFoundError(
-            f"{archive.url} is deleted, and no version of it is left",
-            next_step=f"mgmt log --target {shell_word(archive.url)}",
-        )
-    return found[0]
-
-
-def _index(archive: Archive, stored: StoredObject) -> StoredObject | None:
-    """The index of the archive, or what is left of it."""
-    store = archive.store
-    key = own_index_key(archive.record) if archive.record is not None else find_index(store, stored)
-    there = versions_at(store, key).versions if key is not None else ()
-    return head_version(store, key, there[0]) if key is not None and there else None
-
-
-def _put(store: ObjectStore, stored: StoredObject, planned: _Plan) -> StoredObject:
+def _put(store: ObjectStore, stored: StoredObject, planned: LockPlan) -> StoredObject:
     """Lock one version, unless it is locked so already."""
     if not planned.shortens and lasts(stored, planned.lock) and _same_mode(stored, planned.lock):
         return stored

@@ -3,17 +3,15 @@
 from dataclasses import dataclass
 
 from mgmt.catalog import FileRecord, FileStatus, Role, UndeleteRecord
-from mgmt.errors import ConfigurationError, ConflictError, NotFoundError, RefusedError, StoreError
+from mgmt.errors import ConflictError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import content_claim
-from mgmt.services.steps.index_keys import OPERATION, SUFFIX, index_key
+from mgmt.services.steps.deleted import Deleted, find_deleted, look_at, taken_error
 from mgmt.services.steps.indexes import look_up, open_index
 from mgmt.services.steps.removal import uncover
-from mgmt.services.steps.resolve import AmbiguousNameError, Archive, known_archives, note_stored, recorded
-from mgmt.services.steps.versions import head_version, is_of, own_index_key, versions_at
+from mgmt.services.steps.resolve import Archive, note_stored
 from mgmt.signals import finish_first
-from mgmt.storage import KeyVersions, ObjectStore, StoredObject
-from mgmt.words import shell_word
+from mgmt.storage import StoredObject
 
 
 def undelete(name: str, context: Context) -> UndeleteRecord:
@@ -22,7 +20,7 @@ def undelete(name: str, context: Context) -> UndeleteRecord:
     Raises RefusedError if the store keeps no versions, or none of it is left; ConflictError if its key holds another
     archive by now.
     """
-    found, journal = _find(name, context), context.catalog.journal
+    found, journal = find_deleted(name, context), context.catalog.journal
     archive, store = found.archive, found.archive.store
     record = UndeleteRecord(
         target_path=archive.url,
@@ -33,7 +31,7 @@ def undelete(name: str, context: Context) -> UndeleteRecord:
     digest = archive.record.digest if archive.record is not None else None
     claim = archive.url if digest is None else content_claim(digest)
     with journal.record(record, claim=claim) as record:
-        found = _look(archive, name)  # it may have changed before this operation had its claim
+        found = look_at(archive, name)  # it may have changed before this operation had its claim
         if archive.record is not None:
             journal.link(record, archive.record, Role.ARCHIVE)
         record.details = {"version_id": found.version_id, "index": found.index_key}
@@ -52,20 +50,6 @@ def undelete(name: str, context: Context) -> UndeleteRecord:
     return record
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """The version to bring back, and that of its index."""
-
-    archive: Archive
-    version_id: str
-    hidden: bool
-    """A delete marker hides it; otherwise it is there."""
-    size: int
-    index_key: str | None
-    index_version: str | None
-    """None if nothing is left of the index."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """What an undelete would do. `state` is deleted, or stored if it is there already."""
@@ -80,7 +64,7 @@ class Preview:
 
 def preview(name: str, context: Context) -> Preview:
     """What `undelete` would do with `name`, refusals included; changes nothing."""
-    found = _find(name, context)
+    found = find_deleted(name, context)
     return Preview(
         object=found.archive.url,
         size=found.size,
@@ -90,104 +74,17 @@ def preview(name: str, context: Context) -> Preview:
     )
 
 
-def _find(name: str, context: Context) -> _Found:
-    """The version that `name` means. What the catalog does not know is looked for in the configured store."""
-    known = known_archives(name, context.catalog, deleted=True)
-    if not known:
-        return _unrecorded(name, context)
-    urls = sorted({f"{each.store}/{each.s3_object_key}" for each in known})
-    if len(urls) > 1:
-        raise AmbiguousNameError(
-            f"{name!r} matches {len(urls)} archives: {', '.join(urls[:10])}", next_step="use one of these URLs"
-        )
-    store, key = context.open_store(known[0].store), str(known[0].s3_object_key)
-    newest = _newest(store, key, name)
-    meant = next((each for each in known if is_of(each, newest)), None)
-    if meant is None:
-        raise _taken(store, key, hidden=versions_at(store, key).hidden_by is not None)
-    return _look(recorded(meant, context), name)
-
-
-def _unrecorded(name: str, context: Context) -> _Found:
-    store = context.open_store(None)
-    for key in (name, f"{name}.tar.gz"):
-        try:
-            there = KeyVersions() if key.endswith(SUFFIX) else versions_at(store, key)
-        except ConfigurationError:  # no object can have such a key
-            continue
-        if there.versions:
-            return _look(Archive(key, lambda: store, None), name)
-    raise NotFoundError(
-        f"{name!r} is neither an archive in the catalog nor a deleted object in {store.url}",
-        next_step=f"mgmt log --target {shell_word(name)}",
-    )
-
-
-def _newest(store: ObjectStore, key: str, name: str) -> StoredObject:
-    """The newest version at `key`. Raises RefusedError when there is none, with the reason."""
-    if store.versions is None:
-        raise _gone(f"{store.url} is a directory, which keeps nothing of what was deleted", name)
-    there = versions_at(store, key)
-    newest = head_version(store, key, there.versions[0]) if there.versions else None
-    if newest is not None:
-        return newest
-    try:
-        status = store.versions.status()
-    except StoreError:
-        status = "unknown"
-    if status is None:
-        raise _gone(f"{store.url} is not versioned, so nothing is left of {store.location(key)}", name)
-    raise _gone(f"no version is left of {store.location(key)}: it was purged, or has expired", name)
-
-
-def _gone(why: str, name: str) -> RefusedError:
-    return RefusedError(why, next_step=f"mgmt log --target {shell_word(name)}\n# then: mgmt undo ID, from another copy")
-
-
-def _look(archive: Archive, name: str) -> _Found:
-    """What is there of `archive` now. Raises ConflictError when its key holds another one."""
-    store, key = archive.store, archive.key
-    newest, there = _newest(store, key, name), versions_at(store, key)
-    if archive.record is not None and not is_of(archive.record, newest):
-        raise _taken(store, key, hidden=there.hidden_by is not None)
-    if archive.record is None and OPERATION not in newest.metadata:
-        raise RefusedError(f"{store.location(key)} is not an archive of mgmt")
-    own = own_index_key(archive.record) if archive.record else index_key(key, newest.metadata[OPERATION])
-    index = versions_at(store, own) if own is not None else KeyVersions()
-    return _Found(
-        archive=archive,
-        version_id=newest.version_id or there.versions[0],
-        hidden=there.hidden_by is not None,
-        size=newest.size,
-        index_key=own,
-        index_version=index.versions[0] if index.versions else None,
-    )
-
-
-def _taken(store: ObjectStore, key: str, *, hidden: bool) -> ConflictError:
-    where = store.location(key)
-    if hidden:
-        return ConflictError(
-            f"{where} held another archive since, which is deleted as well",
-            next_step=f"mgmt status {shell_word(where)}\n# mgmt delete --purge ID removes the later one for good",
-        )
-    return ConflictError(
-        f"{where} holds another archive by now, and nothing is ever overwritten",
-        next_step=f"mgmt status {shell_word(where)}",
-    )
-
-
-def _confirmed(archive: Archive, found: _Found) -> StoredObject:
+def _confirmed(archive: Archive, found: Deleted) -> StoredObject:
     """The archive as it is there now. Raises ConflictError if something else happened to its key meanwhile."""
     stored = look_up(archive.store, archive.key)
     if stored is None:
         raise ConflictError(f"{archive.url} was deleted again meanwhile", next_step=f"mgmt undelete {archive.word}")
     if stored.version_id not in (None, found.version_id):
-        raise _taken(archive.store, archive.key, hidden=False)
+        raise taken_error(archive.store, archive.key, hidden=False)
     return stored
 
 
-def _note_back(record: FileRecord, stored: StoredObject, found: _Found, context: Context) -> None:
+def _note_back(record: FileRecord, stored: StoredObject, found: Deleted, context: Context) -> None:
     catalog = context.catalog
     with catalog.transaction():
         record.status, record.error_message = FileStatus.COMPLETED, None

@@ -1,13 +1,13 @@
-"""Object lock: what a new lock is, what a lock prevents, and who may lift it."""
+"""Object lock: what a new lock is, and how it is set."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from mgmt.choices import LockMode
 from mgmt.errors import RefusedError, StoreError, StoreUnavailableError
+from mgmt.services.steps.locked import is_locked
 from mgmt.services.steps.versions import head_version
 from mgmt.storage import Lock, ObjectStore, StoredObject
-from mgmt.words import shell_word
 
 ROUNDED = timedelta(seconds=1)
 """By how much a store may round the end of a retention."""
@@ -29,39 +29,6 @@ def resolved(lock: Lock, store: ObjectStore) -> Lock:
     if lock.until is None or lock.mode is not None:
         return lock
     return replace(lock, mode=default.mode if default is not None else LockMode.GOVERNANCE)
-
-
-def is_locked(stored: StoredObject) -> bool:
-    """Whether the store prevents the removal of this version."""
-    return bool(stored.legal_hold) or (stored.locked_until is not None and stored.locked_until > datetime.now(UTC))
-
-
-def refuse_locked(store: ObjectStore, stored: StoredObject) -> None:
-    """Raise RefusedError if the store prevents the removal of this version: until when, and who may lift that."""
-    if not is_locked(stored):
-        return
-    where = store.location(stored.key)
-    word = shell_word(where)
-    if stored.legal_hold:
-        raise RefusedError(f"{where} has a legal hold", next_step=f"mgmt lock --no-legal-hold {word}")
-    until = f"{stored.locked_until:%Y-%m-%d %H:%M} UTC"
-    if stored.lock_mode == LockMode.COMPLIANCE:
-        raise RefusedError(f"{where} is locked until {until} (COMPLIANCE), and nobody can remove it before")
-    raise RefusedError(
-        f"{where} is locked until {until} (GOVERNANCE); s3:BypassGovernanceRetention is needed to remove it before",
-        next_step=f"mgmt lock --until +1min {word}\n# with that permission",
-    )
-
-
-def explained(error: StoreError, store: ObjectStore, stored: StoredObject) -> StoreError | RefusedError:
-    """The error for a removal that the store has refused: the lock, if that is why."""
-    if isinstance(error, StoreUnavailableError):
-        return error
-    try:
-        refuse_locked(store, stored)
-    except RefusedError as exc:
-        return exc
-    return error
 
 
 def lasts(stored: StoredObject, lock: Lock) -> bool:

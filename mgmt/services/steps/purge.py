@@ -4,7 +4,7 @@ from mgmt.catalog import FileStatus
 from mgmt.errors import NotFoundError, RefusedError, StoreError
 from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import look_up
-from mgmt.services.steps.locks import refuse_locked
+from mgmt.services.steps.locked import refuse_locked
 from mgmt.services.steps.removal import remove_versions
 from mgmt.services.steps.resolve import Archive
 from mgmt.services.steps.versions import head_version, own_index_key, own_versions, versions_at
