@@ -8,7 +8,7 @@ from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import content_claim
 from mgmt.services.steps.deleted import Deleted, find_deleted, look_at, taken_error
 from mgmt.services.steps.indexes import look_up, open_index
-from mgmt.services.steps.removal import uncover
+from mgmt.services.steps.removal import remove_remains, uncover
 from mgmt.services.steps.resolve import Archive, note_stored
 from mgmt.signals import finish_first
 from mgmt.storage import StoredObject
@@ -39,11 +39,16 @@ def undelete(name: str, context: Context) -> UndeleteRecord:
         finish_first()
         # The index first: an interruption leaves an index without an archive, never the reverse.
         markers = []
-        if found.index_key is not None and found.index_version is not None:
-            markers += uncover(store, found.index_key, found.index_version)
-        if found.hidden:
-            markers += uncover(store, archive.key, found.version_id)
-        stored = _confirmed(archive, found)
+        try:
+            if found.index_key is not None and found.index_version is not None:
+                markers += uncover(store, found.index_key, found.index_version)
+            if found.hidden:
+                markers += uncover(store, archive.key, found.version_id)
+            stored = _confirmed(archive, found)
+        except ConflictError:
+            if archive.record is not None:
+                remove_remains(store, archive.record)  # its index alone is of no use
+            raise
         record.details = {**record.details, "markers": markers}
         if archive.record is not None:
             _note_back(archive.record, stored, found, context)
