@@ -12,6 +12,7 @@ from mgmt.cli.outcomes import confirm_existing, show_outcomes, show_previews
 from mgmt.cli.parameters import Command, dry_run, given, yes
 from mgmt.cli.render import Column, human_size
 from mgmt.cli.requests import requestable
+from mgmt.errors import ConfigurationError
 from mgmt.words import shell_word
 
 if TYPE_CHECKING:
@@ -105,7 +106,10 @@ def _left(app: App, record: "DeleteRecord") -> list[str]:
     from mgmt.services.steps.plan_cost import of_version
 
     size, word = int(details.get("remaining_size") or 0), shell_word(str(record.target_path))
-    cost = of_version(size, details.get("storage_class"), prices_of(app))
+    try:
+        cost = str(of_version(size, details.get("storage_class"), prices_of(app)))
+    except ConfigurationError as exc:  # of the prices; the archive is deleted all the same
+        cost = f"cost unknown: {exc.message}"
     return [
         f"remains   {record.target_path} as version {details['version_id']}: {human_size(size)}, {cost}",
         f"          mgmt undelete {word} brings it back, mgmt delete --purge {word} removes it for good",
