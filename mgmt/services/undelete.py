@@ -93,7 +93,7 @@ def _note_back(record: FileRecord, stored: StoredObject, found: Deleted, context
     catalog = context.catalog
     with catalog.transaction():
         record.status, record.error_message = FileStatus.COMPLETED, None
-        record.index_key = found.index_key
+        record.index_key = found.index_key if found.index_version is not None else record.index_key
         note_stored(record, stored)
         catalog.journal.checkpoint()
     complete = catalog.members.count(record.id) == record.member_count

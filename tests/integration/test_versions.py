@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mgmt.errors import IntegrityError
+from tests.catalogs import Catalogs
 from tests.integration.versioned import Versioned, versioned
 from tests.program import Program
 from tests.servers import Server
@@ -241,3 +243,40 @@ def test_purge_later_removes_what_was_meant(bucket: Versioned) -> None:
     bucket.program.ok("delete", "notes", "--purge", "--yes", "--later")
     bucket.program.ok("worker", "--until-empty")
     assert bucket.versions() == []
+
+
+def test_a_suspended_bucket_keeps_nothing_new(bucket: Versioned) -> None:
+    suspended = {"Status": "Suspended"}
+    bucket.client.put_bucket_versioning(Bucket=bucket.bucket, VersioningConfiguration=suspended)
+    bucket.upload()
+    [deletion] = bucket.program.json("delete", "notes", "--yes")
+    assert "version_id" not in deletion["metadata"]
+    assert bucket.archive()["version_id"] is None
+    assert bucket.program.run("undelete", "notes").returncode == 7
+    bucket.program.ok("verify", "--all")
+    [found] = [each for each in bucket.program.json("doctor") if each["what"] == "versions"]
+    assert "suspended" in found["detail"]
+
+
+def test_a_corrupt_upload_leaves_no_version(bucket: Versioned, monkeypatch: pytest.MonkeyPatch) -> None:
+    def corrupt(*_: object) -> str:
+        raise IntegrityError("corrupt")
+
+    monkeypatch.setattr("mgmt.services.upload.prove", corrupt)
+    (bucket.program.work / "notes").write_text("one")
+    assert bucket.program.run("upload", "notes").returncode == 8
+    assert bucket.versions("notes.tar.gz") == []
+    assert (bucket.program.work / "notes").exists()
+
+
+def test_either_catalog_knows_what_was_deleted(tmp_path: Path, seaweed: Server, catalogs: Catalogs) -> None:
+    bucket = versioned(tmp_path, seaweed, locks=True, catalogs=catalogs)
+    first = bucket.upload("notes", "--retain-for", "10d")
+    bucket.program.ok("delete", "notes", "--yes")
+    bucket.program.ok("undelete", "notes")
+    bucket.program.ok("lock", "notes", "--for", "20d", "--legal-hold")
+    bucket.program.ok("delete", first["operation_id"], "--yes")
+    assert bucket.program.run("delete", "notes", "--purge", "--yes").returncode == 7
+    assert bucket.archive()["legal_hold"] is True
+    bucket.program.ok("undelete", "notes")
+    bucket.program.ok("audit", "verify")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from tests.catalogs import SQLITE, Catalogs
 from tests.program import Program
 from tests.servers import Server
 
@@ -45,10 +46,10 @@ class Versioned:
         return dict(self.program.json("status", name)["file"])
 
 
-def versioned(home: Path, server: Server, *, locks: bool = False) -> Versioned:
+def versioned(home: Path, server: Server, *, locks: bool = False, catalogs: Catalogs = SQLITE) -> Versioned:
     """A program with a bucket of its own on `server`, perhaps with object lock."""
     client, bucket = server.client(), f"versioned-{uuid4().hex}"
     server.create_bucket(bucket, ObjectLockEnabledForBucket=locks)
     if not locks:
         client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    return Versioned(Program(home, f"s3://{bucket}/archive", server.environment), bucket, client)
+    return Versioned(Program(home, f"s3://{bucket}/archive", server.environment, catalogs), bucket, client)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mgmt.catalog import FileRecord
-from mgmt.errors import ConflictError, StoreUnavailableError
+from mgmt.errors import ConflictError, StoreError, StoreUnavailableError
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import find_index, look_up
 from mgmt.storage import Lock, ObjectStore, StoredObject
@@ -30,8 +30,21 @@ def take_back(store: ObjectStore, key: str, index_key: str, archive_id: str) -> 
     """Remove the archive that this process has just completed and that does not hold what it sent."""
     stored = look_up(store, key)
     if stored is not None and stored.metadata.get(OPERATION) == archive_id:
-        store.delete(key, only=stored.etag)
+        _discard(store, stored)
     store.delete(index_key)
+
+
+def _discard(store: ObjectStore, stored: StoredObject) -> None:
+    """Remove this very object for good: as an older version, it would be billed, and nobody could use it."""
+    if store.versions is not None and stored.version_id is not None:
+        try:
+            store.versions.delete(stored.key, stored.version_id)
+            return
+        except StoreUnavailableError:
+            raise
+        except StoreError:  # the bucket retains it, or does not permit this: then it is hidden
+            pass
+    store.delete(stored.key, only=stored.etag)
 
 
 def remove_index(store: ObjectStore, key: str, index_key: str, archive_id: str) -> bool:
