@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.versioned import Versioned, versioned
+from tests.moments import killed
 from tests.program import Program
 from tests.servers import Server
 
@@ -141,3 +142,24 @@ def test_an_upload_that_finds_its_archive_locks_it(bucket: Versioned) -> None:
     bucket.upload("notes", "--keep")
     bucket.program.ok("upload", "notes", "--keep", "--retain-for", "10d", "--key", "notes.tar.gz")
     assert lock_of(bucket, "notes.tar.gz") == lock_of(bucket, ".index.jsonl.gz") == ("GOVERNANCE", 10, "OFF")
+
+
+def test_a_killed_lock_is_seen_and_finished_by_the_same_command(bucket: Versioned) -> None:
+    bucket.upload()
+    killed(bucket.program, "lock", "notes", "--for", "10d", at="mgmt.services.lock.index_of")
+    bucket.program.ok("recover")
+    assert bucket.archive()["lock_mode"] == "GOVERNANCE"
+    assert lock_of(bucket, ".index.jsonl.gz")[1] is None
+    killed(bucket.program, "lock", "notes", "--for", "12d", at="mgmt.services.lock.index_of")
+    bucket.program.ok("lock", "notes", "--for", "12d")
+    assert lock_of(bucket, ".index.jsonl.gz")[1] == 12
+    bucket.program.ok("verify", "--all")
+    bucket.program.ok("audit", "verify")
+
+
+def test_an_upload_that_was_begun_without_a_lock_gets_one(bucket: Versioned) -> None:
+    (bucket.program.work / "notes").write_text("one")
+    killed(bucket.program, "upload", "notes", at="mgmt.services.upload.record_proven")
+    bucket.program.ok("upload", "notes", "--retain-for", "10d")
+    assert lock_of(bucket, "notes.tar.gz")[1] == lock_of(bucket, ".index.jsonl.gz")[1] == 10
+    bucket.program.ok("verify", "--all")

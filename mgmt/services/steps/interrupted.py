@@ -12,6 +12,7 @@ from mgmt.catalog import (
     DownloadRecord,
     FileStatus,
     FreeRecord,
+    LockRecord,
     OperationRecord,
     Role,
     Status,
@@ -78,6 +79,8 @@ def finish_or_undo(record: OperationRecord, context: Context) -> str:
             return _settle_undo(record, context)
         case UndeleteRecord():
             return _finish_undelete(record, context)
+        case LockRecord():
+            return _settle_lock(record, context)
     record.status = Status.CANCELLED
     record.error_message = "interrupted, and undone by recover"
     return "undone"
@@ -126,6 +129,8 @@ def finish_or_undo_elsewhere(record: OperationRecord, context: Context) -> str:
             return _finish_delete(record, context)
         case UndeleteRecord() if not is_out_of_reach(record.target_path):
             return _finish_undelete(record, context)
+        case LockRecord():
+            return _settle_lock(record, context)
     return give_up_elsewhere(record)
 
 
@@ -234,6 +239,18 @@ def _finish_undelete(record: UndeleteRecord, context: Context) -> str:
     record.status = Status.CANCELLED
     record.error_message = "interrupted before the archive was back"
     return "undone: the archive is still deleted"
+
+
+def _settle_lock(record: LockRecord, context: Context) -> str:
+    """Record the lock that the archive has now: an interrupted command may have set it, or that of the index only."""
+    for archive, role in context.catalog.metadata.files_of(record):
+        stored = (
+            look_up(context.open_store(archive.store), str(archive.s3_object_key)) if role == Role.ARCHIVE else None
+        )
+        if stored is not None and is_of(archive, stored):
+            note_stored(archive, stored)
+    record.status, record.error_message = Status.CANCELLED, "interrupted: the same mgmt lock finishes it"
+    return "left as it is: the same mgmt lock finishes it"
 
 
 def _finish_delete(record: DeleteRecord, context: Context) -> str:
