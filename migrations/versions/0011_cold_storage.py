@@ -5,7 +5,8 @@ Revision: 0011, after 0010.
 An archive's record says which version of its object it is, since when that is stored in its class, and what keeps it
 from being removed. No table is rewritten; existing archives have NULL there, which means that it is unknown.
 
-Not CONCURRENTLY, which cannot be part of a transaction: the table that gets an index is new.
+Not CONCURRENTLY, which cannot be part of a transaction: uploads wait for the index of `files`, by which costs are
+summed up, readers do not.
 """
 
 import sqlalchemy as sa
@@ -55,6 +56,9 @@ def create(table: str, *columns: "sa.Column[object]") -> None:
 def upgrade() -> None:
     for name, kind in ADDED:
         op.add_column("files", sa.Column(name, kind))
+    stored = sa.text("store IS NOT NULL AND status <> 'deleted'")
+    costs = ["storage_class", "size", "member_count", "stored_at", "recorded_at", "store", "status"]
+    op.create_index("ix_files_storage_class", "files", costs, sqlite_where=stored, postgresql_where=stored)
     create(
         "restores",
         sa.Column("store", TEXT),
@@ -100,5 +104,6 @@ def downgrade() -> None:
     op.allow_types("undo")  # type: ignore[attr-defined]
     for table in ("locks", "class_changes", "restores"):
         op.drop_table(table)
+    op.drop_index("ix_files_storage_class", "files")
     for name, _ in reversed(ADDED):
         op.drop_column("files", name)

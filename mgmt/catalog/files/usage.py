@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, case, cast, extract, func, select
+from sqlalchemy import BigInteger, ColumnElement, case, cast, extract, func, literal_column, select
 
 from mgmt.catalog.db.conditions import tag_value
 from mgmt.catalog.db.database import Database
@@ -40,7 +40,8 @@ class Recent(NamedTuple):
 
 _SINCE: ColumnElement[datetime] = func.coalesce(FileRecord.stored_at, FileRecord.recorded_at)
 
-_IS_STORED = (FileRecord.store.is_not(None), FileRecord.status != FileStatus.DELETED)
+_IS_STORED = (FileRecord.store.is_not(None), FileRecord.status != literal_column(f"'{FileStatus.DELETED.value}'"))
+"""As the index says it: SQLite does not look into bound values."""
 
 
 class Usage:
@@ -57,7 +58,7 @@ class Usage:
         value = self._group(group)
         members = func.sum(func.coalesce(FileRecord.member_count, 0))
         query = select(value, FileRecord.storage_class, *_sums(least), cast(members, BigInteger))
-        query = query.where(*_IS_STORED).group_by(value, FileRecord.storage_class)
+        query = query.where(*_IS_STORED).group_by(*_once(value, FileRecord.storage_class))
         with self._database.reading() as session:
             found = [Share(_text(first), *rest) for first, *rest in session.execute(query)]
         return sorted(found, key=lambda each: (each.group is None, each.group or "", each.storage_class or ""))
@@ -66,7 +67,7 @@ class Usage:
         """The archives that came into their class after `moment`, by `group` and day."""
         value, day = self._group(group), func.date(_SINCE)
         query = select(value, FileRecord.storage_class, day, *_sums(least))
-        query = query.where(*_IS_STORED, moment <= _SINCE).group_by(value, FileRecord.storage_class, day)
+        query = query.where(*_IS_STORED, moment <= _SINCE).group_by(*_once(value, FileRecord.storage_class), day)
         with self._database.reading() as session:
             rows = session.execute(query).all()
         return [Recent(_text(first), name, date.fromisoformat(str(on)), *rest) for first, name, on, *rest in rows]
@@ -76,13 +77,18 @@ class Usage:
             return tag_value(FileRecord.tags, group.removeprefix("tag:"))
         at = func.instr if self._database.is_sqlite else func.strpos
         slash = at(FileRecord.path, "/")
-        groups: Mapping[str, ColumnElement[Any]] = {
-            "class": FileRecord.storage_class.expression,
-            "store": FileRecord.store.expression,
+        groups: Mapping[str, Any] = {
+            "class": FileRecord.storage_class,
+            "store": FileRecord.store,
             "folder": case((slash > 0, func.substr(FileRecord.path, 1, slash - 1)), else_=None),
             "year": extract("year", _SINCE),
         }
         return groups[group]
+
+
+def _once(*columns: Any) -> list[Any]:
+    """The columns without repetition: SQLite sorts again for one that it has in order already."""
+    return [each for at, each in enumerate(columns) if not any(each is other for other in columns[:at])]
 
 
 def _sums(least: int) -> list[ColumnElement[int]]:
