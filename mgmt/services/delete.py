@@ -199,6 +199,8 @@ def preview(
     where, size = archive.store.location(archive.key), 0 if stored is None else stored.size
     if stored is None and purge and archive.record is not None:
         size = archive.record.size or 0
+    # "null" is what a bucket calls the version of an object that it may not keep.
+    remains = None if purge or stored is None or stored.version_id == "null" else stored.version_id
     return {
         "type": "preview",
         "object": where,
@@ -207,5 +209,6 @@ def preview(
         "other_copy": copy and copy.where,
         "last_copy": last_copy,
         "purge": purge,
-        "cost": None if table is None else of_deletion(where, size, archive.record, table),
+        "remains": remains,
+        "cost": None if table is None else of_deletion(where, 0 if remains else size, archive.record, table),
     }

@@ -19,6 +19,8 @@ def bucket(tmp_path: Path, seaweed: Server) -> Versioned:
 def test_delete_says_what_remains_and_undelete_brings_the_same_version_back(bucket: Versioned) -> None:
     bucket.upload()
     before, keys = bucket.archive(), bucket.keys()
+    [plan] = bucket.program.json("delete", "notes", "-n")
+    assert plan["remains"] == before["version_id"]
     assert before["version_id"] == dict(bucket.versions())["notes.tar.gz"]
     done = bucket.program.run("delete", "notes", "--yes")
     assert done.returncode == 0, done.stderr
@@ -115,7 +117,7 @@ def test_undelete_without_versions_says_why_not(tmp_path: Path, on_seaweed: Prog
 def test_purge_removes_all_versions_of_the_archive_and_its_index(bucket: Versioned) -> None:
     bucket.upload()
     [plan] = bucket.program.json("delete", "notes", "--purge", "-n")
-    assert plan["purge"] is True
+    assert (plan["purge"], plan["remains"]) == (True, None)
     [record] = bucket.program.json("delete", "notes", "--purge", "--yes")
     assert record["metadata"]["purged"] == 2
     assert bucket.versions() == bucket.markers() == []
