@@ -55,5 +55,12 @@ class Tier(StrEnum):
     EXPEDITED = "Expedited"
 
 
+class LockMode(StrEnum):
+    """Who can end a retention before its time: whoever has s3:BypassGovernanceRetention, or nobody."""
+
+    GOVERNANCE = "GOVERNANCE"
+    COMPLIANCE = "COMPLIANCE"
+
+
 FROZEN_CLASSES = frozenset({StorageClass.GLACIER, StorageClass.DEEP_ARCHIVE})
 """Objects in these classes must be restored before they can be read."""

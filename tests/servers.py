@@ -46,9 +46,9 @@ class Server:
     master_url: str | None = None
     """Where SeaweedFS is told to allocate volumes."""
 
-    def create_bucket(self, name: str) -> None:
+    def create_bucket(self, name: str, **options: Any) -> None:
         """Create a bucket with room for its objects: SeaweedFS takes 0.2 s to notice that the first one has none."""
-        self.client().create_bucket(Bucket=name)
+        self.client().create_bucket(Bucket=name, **options)
         if self.master_url is not None:
             grow = f"{self.master_url}/vol/grow?collection={name}&count=1&replication=000"
             urllib.request.urlopen(grow, timeout=START_SECONDS).close()

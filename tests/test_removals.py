@@ -12,7 +12,13 @@ ROOT = Path(mgmt.__file__).parent
 REMOVAL = "services/steps/removal.py"
 CATALOG = frozenset({"catalog", "members", "metadata", "session", "database", "connection"})
 """Names that do not refer to a store: their `delete` removes rows."""
-CALLERS = {"remove_archive": {"services/delete.py"}, "take_back": {"services/upload.py"}}
+CALLERS = {
+    "remove_archive": {"services/delete.py"},
+    "remove_versions": {"services/steps/purge.py"},
+    "remove_all_versions": {"services/delete.py"},
+    "uncover": {"services/undelete.py"},
+    "take_back": {"services/upload.py"},
+}
 
 
 def modules() -> dict[str, ast.Module]:
@@ -62,6 +68,7 @@ def test_each_removal_of_an_object_has_one_caller(name: str) -> None:
         "open_store(None).delete(key)",
         "stores[0].delete(key)",
         "remove = store.delete",
+        "store.versions.delete(key, version)",
     ],
 )
 def test_every_form_of_delete_is_detected(code: str) -> None:

@@ -38,6 +38,8 @@ COMMANDS: Sections = {
         "restore": "mgmt.cli.restore",
         "class": "mgmt.cli.change_class",
         "tag": "mgmt.cli.tag",
+        "undelete": "mgmt.cli.undelete",
+        "lock": "mgmt.cli.lock",
         "cost": "mgmt.cli.cost",
     },
     "Automate": {

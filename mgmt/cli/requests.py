@@ -128,7 +128,7 @@ def request_of(ctx: click.Context, names: Sequence[str], when: "When", store: st
     if ctx.info_name == "delete":
         from mgmt.services.delete import identities
 
-        arguments[ARCHIVES] = meant = identities(names, ctx.obj.context())
+        arguments[ARCHIVES] = meant = identities(names, ctx.obj.context(), purge=bool(ctx.params.get("purge")))
         names = list(meant)
     elif ctx.info_name == "free":
         from mgmt.services.free import meant_copies

@@ -35,8 +35,9 @@ COLUMNS = (
 def command(app: App, operation: str, yes: bool, dry_run: bool) -> None:
     """Undo an operation.
 
-    An uploaded original is moved back and its archive deleted, a deleted archive is uploaded again from a copy, a freed
-    copy is downloaded, a restored file is removed, a setting is set back. Nothing is overwritten, and no last copy is
+    An uploaded original is moved back and its archive deleted, a deleted archive is brought back from the
+    versions of its bucket or uploaded again from a copy, a freed copy is downloaded, a restored file is removed, a
+    setting is set back. Nothing is overwritten, and no last copy is
     removed. What cannot be undone is refused with the reason.
 
     \b
@@ -86,12 +87,14 @@ def _verbs(app: App) -> "Verbs":
     from mgmt.services.free import remove_copy
     from mgmt.services.ignore import ignore
     from mgmt.services.steps.plan import UploadOptions
+    from mgmt.services.undelete import undelete
     from mgmt.services.undo import Verbs
     from mgmt.services.upload import upload
 
     return Verbs(
         upload=upload,
         download=download,
+        undelete=undelete,
         delete_archive=lambda name, context: delete(name, context, last_copy=False),
         foresee_deletion=lambda name, context, is_copied: preview(name, context, last_copy=is_copied),
         remove_copy=lambda copy, context, digest, compare: remove_copy(copy, context, digest=digest, compare=compare),

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -15,6 +16,7 @@ from mgmt.cli.outcomes import left_out, show_outcomes, show_previews, skipped
 from mgmt.cli.parameters import Command, Size, dry_run, given, tag
 from mgmt.cli.render import Column
 from mgmt.cli.requests import requestable, then
+from mgmt.cli.retention import check_retention, locked, retention, take_lock
 from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
 from mgmt.errors import ConfigurationError
 
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
 RECORDED = (
     "all_of", "null", "include", "exclude", "key", "storage_class", "tags", "level", "proof", "on_conflict", "keep",
-    "keep_archive", "xattrs", "owners", "bwlimit", "max_cost", "allow_unknown_price",
+    "keep_archive", "xattrs", "owners", "bwlimit", "retain_until", "retain_for", "legal_hold", "max_cost",
+    "allow_unknown_price",
 )  # fmt: skip
 DECIDED = ("storage_class", "level", "proof", "on_conflict", "completed_dir")
 """Options to record even if a setting or a default decides them."""
@@ -58,6 +61,7 @@ PLAN = (
 
 def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
     """Raise ConfigurationError for targets and options that exclude each other."""
+    check_retention(values)
     if values["all_of"] is not None and values["paths"] and not _is_all(values["paths"]):
         raise ConfigurationError("--all and paths exclude each other", next_step="mgmt upload --all=DIR")
     if values["key"] is not None and len(names) > 1:
@@ -102,6 +106,7 @@ def _several() -> ConfigurationError:
 @click.option("--xattrs", is_flag=True, help="Also archive extended attributes.")
 @click.option("--owners", is_flag=True, help="Also archive owners and groups.")
 @click.option("--bwlimit", type=Size(), metavar="RATE", help="Limit bandwidth, in bytes per second, such as 8M.")
+@retention
 @click.option(
     "--jobs",
     type=click.IntRange(1, MOST_JOBS),
@@ -140,14 +145,10 @@ def command(
     from mgmt.services.steps.throttle import Bandwidth
 
     app: App = ctx.obj
-    named = _named(
-        paths,
-        all_of,
-        files_from,
-        null=null,
-        everything_in=lambda folder: _everything(app, folder, chosen["keep_archive"]),
-    )
-    options = UploadOptions.from_settings(app.settings, bandwidth=bwlimit and Bandwidth(bwlimit), **chosen)
+    every = partial(_everything, app, keep_archive=chosen["keep_archive"])
+    named = _named(paths, all_of, files_from, null=null, everything_in=every)
+    chosen |= {"lock": take_lock(chosen), "bandwidth": bwlimit and Bandwidth(bwlimit)}
+    options = UploadOptions.from_settings(app.settings, **chosen)
     targets = _targets(app, named, options)
     if chosen["key"] is not None and len(targets) > 1:
         raise _several()
@@ -269,7 +270,7 @@ def _sentences(record: "UploadRecord", began: datetime) -> list[str]:
     lines = [f"verified  sha256:{record.checksum_original}  {record.proof}{parts}"]
     if record.details.get("already_archived"):
         lines.append(f"already archived as {record.s3_object_key}; nothing was uploaded")
-    lines += left_out(record)
+    lines += left_out(record) + locked(record.details)
     if record.completed_dir_path:
         lines.append(f"moved     {record.target_path} -> {record.completed_dir_path}")
     return lines

@@ -139,12 +139,17 @@ class Anchored:
     """Until then the store itself refuses to delete it; None if the store does not say so."""
 
 
-def anchor(store: "ObjectStore", catalog: Catalog) -> Anchored:
+def anchor(store: "ObjectStore", catalog: Catalog, retain_until: datetime | None = None) -> Anchored:
     """Seal finished operations, and write the digest of the last seal to `store`; an anchor is never overwritten.
 
-    May be called again: the same seal gives the same anchor. Raises NotFoundError when no operation has finished yet,
-    CatalogError when the last seal does not match its digest.
+    With `retain_until`, the store is to keep it until then. May be called again: the same seal gives the same anchor.
+    Raises NotFoundError when no operation has finished yet, CatalogError when the last seal does not match its digest,
+    RefusedError when the store has no object lock.
     """
+    from mgmt.services.steps.locks import resolved, strengthen
+    from mgmt.storage import Lock
+
+    lock = None if retain_until is None else resolved(Lock(until=retain_until), store)
     catalog.audit.seal()
     head = catalog.audit.head()
     if head is None:
@@ -153,7 +158,11 @@ def anchor(store: "ObjectStore", catalog: Catalog) -> Anchored:
         raise CatalogError(f"seal {head.sequence} was edited and is not anchored", next_step="mgmt audit verify")
     digest = head.expected_digest.hex()
     content = {"digest": digest, "format": 1, "sealed_at": head.sealed_at, "sequence": head.sequence}
-    stored = store.anchor(f"{head.sequence:010d}-{digest}", json.dumps(content, sort_keys=True).encode() + b"\n")
+    stored = store.anchor(
+        f"{head.sequence:010d}-{digest}", json.dumps(content, sort_keys=True).encode() + b"\n", lock=lock
+    )
+    if lock is not None:  # it may be there already, locked for a shorter time
+        stored = strengthen(store, stored, lock)
     return Anchored(
         sequence=head.sequence,
         digest=digest,

@@ -55,11 +55,12 @@ from mgmt.services.steps.local_copy import (
     removed_on_failure,
 )
 from mgmt.services.steps.local_files import claim
+from mgmt.services.steps.locks import lock_uploaded
 from mgmt.services.steps.move_original import PROVEN, SENDING, SENT, finish_upload
 from mgmt.services.steps.orphans import abort_orphans
 from mgmt.services.steps.plan import Plan, UploadOptions, plan_upload
 from mgmt.services.steps.proof import Expected, prove
-from mgmt.services.steps.removal import put_index, remove_index, take_back
+from mgmt.services.steps.removal import IndexFile, put_index, remove_index, take_back
 from mgmt.services.steps.resolve import ArchiveFacts, archive_id
 from mgmt.services.steps.scratch import remove_abandoned_scratch, scratch_folder
 from mgmt.services.steps.throttle import throttled
@@ -220,6 +221,7 @@ class _Upload:
 
         with ExitStack() as stack:
             path = os.path.join(stack.enter_context(scratch_folder()), "index")
+            file = IndexFile(key, index_key, path, archive_id(record), self.plan.lock)
             index = stack.enter_context(IndexWriter(path, index_header(record, options)))
             metadata = {OPERATION: archive_id(record), "mgmt-format": "1"}
             transfer = Transfer(
@@ -229,7 +231,8 @@ class _Upload:
                 resume_part_size=record.part_size,
                 on_started=started,
             )
-            sending = store.start_upload(key, Attributes(metadata, self.plan.storage_class, options.tags), transfer)
+            attributes = Attributes(metadata, self.plan.storage_class, options.tags, self.plan.lock)
+            sending = store.start_upload(key, attributes, transfer)
             stack.callback(sending.close)
             copy = stack.enter_context(local_copy(record))
             sinks: list[Callable[[bytes], object]] = [sending.write, copy.write] if copy else [sending.write]
@@ -241,7 +244,7 @@ class _Upload:
                 look_again(self.plan.tree, archived)
                 if copy:
                     on_disk(copy)
-                put_index(store, key, index_key, path, archive_id(record))
+                put_index(store, file)
                 stored_at = time.time()
                 note_archived(record, self.plan, archived, sent)
                 record.stage = SENT
@@ -261,7 +264,7 @@ class _Upload:
             self._prove_sent(stored, Expected(sent, archived.digest), index_key)
             if time.time() - stored_at > STALLED and look_up(store, index_key) is None:
                 # Another catalog may have taken it for that of a killed upload.
-                put_index(store, key, index_key, path, archive_id(record))
+                put_index(store, file)
             self._record(archived, Index.open(path, object_size=stored.size), stored)
 
     def _write(self, index: IndexWriter, sink: Callable[[bytes], None]) -> Archived:
@@ -379,7 +382,7 @@ class _Upload:
         record = self.record
         archive = ArchiveFacts(
             store=self.store,
-            stored=stored,
+            stored=lock_uploaded(self.store, stored, record.index_key, self.plan.lock),
             index=index,
             index_key=record.index_key,
             original_size=seen.original_size,

@@ -17,6 +17,7 @@ from mgmt.errors import (
     MgmtError,
     Problem,
     ProblemError,
+    RefusedError,
     StoreError,
     StoreUnavailableError,
 )
@@ -30,6 +31,7 @@ from mgmt.services.steps.plan_cost import PlanCost, of_download
 from mgmt.services.steps.proof import prove_again, refuse_frozen, still_there
 from mgmt.services.steps.replacement import how_to_replace, without_another_copy
 from mgmt.services.steps.resolve import Archive, find_archive
+from mgmt.services.steps.versions import versions_at
 from mgmt.storage import ObjectStore, is_key, trusted
 from mgmt.words import shell_word
 
@@ -219,8 +221,7 @@ def _check(archive: Archive, method: Proof, context: Context) -> str:
         raise ProblemError(
             Problem.MISSING,
             f"{store.location(record.index_key)}, an index, is missing from the store",
-            next_step=how_to_replace(archive, context)
-            or f"mgmt download --to DIRECTORY {archive.word}\n# then verify it again",
+            next_step=_how_to_mend_index(archive, context),
         )
     try:
         with open_index(store, key, stored.size) as index:
@@ -248,6 +249,16 @@ def _check(archive: Archive, method: Proof, context: Context) -> str:
             next_step=f"mgmt --store {shell_word(store.url)} db rebuild",
         )
     return proof
+
+
+def _how_to_mend_index(archive: Archive, context: Context) -> str:
+    """What to do about a missing index: a delete marker may hide it, or the archive can be made again."""
+    record = archive.record
+    if record is not None and record.index_key is not None:
+        with suppress(StoreError, RefusedError):
+            if (there := versions_at(archive.store, record.index_key)).hidden_by is not None and there.versions:
+                return f"mgmt undelete {archive.word}\n# a delete marker hides the index"
+    return how_to_replace(archive, context) or f"mgmt download --to DIRECTORY {archive.word}\n# then verify it again"
 
 
 def _difference(record: FileRecord, index_key: str, index: Index, catalog: Catalog) -> str | None:

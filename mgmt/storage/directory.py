@@ -45,7 +45,7 @@ from mgmt.storage.directory_upload import DirectoryUpload
 from mgmt.storage.etags import require_etag
 from mgmt.storage.keys import ANCHORS, HISTORY, OWN, check_key
 from mgmt.storage.publish import CHUNK, CONTENT, is_same, sha256_of
-from mgmt.storage.store import Attributes, Capabilities, PendingUpload, Sent, StoredObject, Transfer
+from mgmt.storage.store import Attributes, Capabilities, Lock, PendingUpload, Sent, StoredObject, Transfer
 
 _HALF = ".partial"
 
@@ -56,6 +56,10 @@ class DirectoryStore:
     """See `mgmt.storage.open_store`."""
 
     bucket: str | None = None
+    versions = None
+    """A folder keeps nothing of what was removed."""
+    locks = None
+    """Whoever owns a file can remove it."""
 
     def __init__(self, path: str, before_removal: Callable[[], None]) -> None:
         self.path = os.path.normpath("/" + path.lstrip("/"))
@@ -110,8 +114,11 @@ class DirectoryStore:
             raise IntegrityError(f"the store holds {size} bytes of {self.location(key)}, but {sent.size} were sent")
         return None
 
-    def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
+    def put(
+        self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str], lock: Lock | None = None
+    ) -> StoredObject:
         """Store the `size` bytes of `data`. Storing the same content again in the same operation is no conflict."""
+        _refuse_lock(self.url, lock)
         own = {**metadata, CONTENT: sha256_of(data)}
         upload_id = put_id(check_key(key))
         self.abort(key, upload_id)
@@ -127,8 +134,9 @@ class DirectoryStore:
             upload.abort()
             raise
 
-    def anchor(self, name: str, data: bytes) -> StoredObject:
+    def anchor(self, name: str, data: bytes, *, lock: Lock | None = None) -> StoredObject:
         """A read-only file in `.mgmt/anchors`."""
+        _refuse_lock(self.url, lock)
         return self._keep(ANCHORS + check_key(name), BytesIO(data))
 
     def keep(self, name: str, data: BinaryIO, *, size: int) -> StoredObject:
@@ -378,3 +386,11 @@ class DirectoryStore:
                 return parsed(read_all(folder, name))
         except FileNotFoundError:
             return {}
+
+
+def _refuse_lock(url: str, lock: Lock | None) -> None:
+    if lock is not None:
+        raise RefusedError(
+            f"{url} has no object lock, so nothing in it can be kept from being removed",
+            next_step="use a bucket with object lock: mgmt config set store s3://BUCKET",
+        )

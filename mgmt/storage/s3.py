@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 STANDARD = "STANDARD"
 FROZEN_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+_HOLDS = {"ON": True, "OFF": False}
 FIELD = {"crc64nvme": "ChecksumCRC64NVME", "sha256": "ChecksumSHA256", "md5": "ContentMD5"}
 
 
@@ -77,9 +78,9 @@ class Bucket:
         except (KeyError, ValueError):
             return None
 
-    def head(self, key: str) -> StoredObject:
-        """Raise NotFoundError when the key does not exist. The ETag and the time are optional."""
-        answer = self._ask(key)
+    def head(self, key: str, version_id: str | None = None) -> StoredObject:
+        """Raise NotFoundError when the key, or that version of it, does not exist. ETag and time are optional."""
+        answer = self._ask(key, **({} if version_id is None else {"VersionId": version_id}))
         storage_class = str(answer.get("StorageClass", STANDARD))
         restore = str(answer.get("Restore", ""))
         thawed_until = s3_cold.expiry_of(restore)
@@ -97,7 +98,10 @@ class Bucket:
             frozen=(storage_class in FROZEN_CLASSES or "ArchiveStatus" in answer) and thawed_until is None,
             thawing='ongoing-request="true"' in restore,
             thawed_until=thawed_until,
-            locked_until=answer.get("ObjectLockRetainUntilDate"),
+            version_id=answer.get("VersionId"),
+            lock_mode=answer.get("ObjectLockMode"),
+            locked_until=_in_utc(answer.get("ObjectLockRetainUntilDate")),
+            legal_hold=_HOLDS.get(answer.get("ObjectLockLegalHoldStatus", "")),
         )
 
     def checksums(self, key: str) -> tuple[int, dict[str, str]]:
@@ -125,7 +129,8 @@ class Bucket:
                 raise
             check_stated(answer, self.where(key), "ContentLength")
             if absent := [name for name in ("ETag", "LastModified") if name not in answer]:
-                known = self._first_byte(key) if answer["ContentLength"] else answer
+                version = {name: more[name] for name in ("VersionId",) if name in more}
+                known = self._first_byte(key, **version) if answer["ContentLength"] else answer
                 if any(name in known for name in absent):
                     raise unreadable(f"{absent[0]} is missing", self.where(key))
             return answer
@@ -193,12 +198,18 @@ class Bucket:
         with translated(self.where(key)):
             return self.client.get_object(**self.place(key), Range=f"bytes={start}-{end - 1}", **condition)
 
-    def delete(self, key: str) -> None:
-        """Remove one object, if it exists. In a versioned bucket the older version remains."""
+    def delete(self, key: str, version_id: str | None = None) -> None:
+        """Remove one object, if it exists. A versioned bucket keeps it, behind a delete marker.
+
+        With `version_id`, remove that version or delete marker for good.
+        """
+        which: Any = {} if version_id is None else {"VersionId": version_id}
         try:
             with suppress(NotFoundError), translated(self.where(key)):
-                self.client.delete_object(**self.place(key))
+                self.client.delete_object(**self.place(key), **which)
         except StoreUnavailableError:  # the answer may be lost although the object is gone
+            if version_id is not None:
+                raise
             with suppress(NotFoundError):
                 self.head(key)
                 raise

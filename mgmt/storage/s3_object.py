@@ -12,6 +12,7 @@ from mgmt.storage.etags import given_etag, stored_etag
 from mgmt.storage.multipart import ListedPart, Part
 from mgmt.storage.s3 import FIELD, Bucket
 from mgmt.storage.s3_errors import check_stated, translated
+from mgmt.storage.s3_locks import as_headers
 from mgmt.storage.store import Attributes, Sent, StoredObject
 
 CONTENT_TYPE = "application/gzip"
@@ -43,6 +44,7 @@ class NewObject:
             self._attributes["StorageClass"] = attributes.storage_class
         if attributes.tags:
             self._attributes["Tagging"] = urlencode(attributes.tags)
+        self._attributes |= as_headers(attributes.lock)
 
     def begin(self) -> str:
         """Create a multipart upload and return its id."""

@@ -90,7 +90,10 @@ def _require_metadata(bucket: Bucket, algorithm: str) -> None:
         except (ConflictError, IntegrityError, StoreError):
             return
         there = probed.head()
-    with suppress(StoreError):
-        bucket.delete(PROBED_OBJECT)
+    try:
+        bucket.delete(PROBED_OBJECT, there.version_id if there is not None else None)
+    except StoreError:  # a bucket with object lock may retain it: then it is hidden
+        with suppress(StoreError):
+            bucket.delete(PROBED_OBJECT)
     if there is not None and OPERATION not in there.metadata:
         raise drops_metadata(bucket.url)

@@ -20,12 +20,15 @@ from mgmt.storage.multipart import MultipartUpload, plan_part_size
 from mgmt.storage.publish import CONTENT, is_same, publish_once, sha256_of
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.s3 import STANDARD, Bucket
+from mgmt.storage.s3_locks import BucketLocks
 from mgmt.storage.s3_object import NewObject
 from mgmt.storage.s3_probe import probe
+from mgmt.storage.s3_versions import BucketVersions
 from mgmt.storage.store import (
     OPERATION,
     Attributes,
     Capabilities,
+    Lock,
     PendingUpload,
     Sent,
     StoredObject,
@@ -64,6 +67,16 @@ class S3Store:
         self._refusal: StoreError | None = None
         self._on_probed = on_probed
         self._before_removal = before_removal
+
+    @property
+    def versions(self) -> BucketVersions:
+        """The older versions of objects, if the bucket is versioned."""
+        return BucketVersions(self._bucket, self._before_removal)
+
+    @property
+    def locks(self) -> BucketLocks:
+        """Object lock, if the bucket has it."""
+        return BucketLocks(self._bucket)
 
     def capabilities(self) -> Capabilities:
         """Those given to `open_store`, or the result of a probe: see docs/guide.md, "Proof".
@@ -133,13 +146,15 @@ class S3Store:
         size, stated = self._bucket.checksums(check_key(key))
         return proven_by(self.location(key), sent, size, stated, trusted(self))
 
-    def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
+    def put(
+        self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str], lock: Lock | None = None
+    ) -> StoredObject:
         """Store the `size` bytes of `data`. Storing the same content again in the same operation is no conflict."""
-        return self._put(check_key(key), data, size, metadata)
+        return self._put(check_key(key), data, size, Attributes(metadata, lock=lock))
 
-    def anchor(self, name: str, data: bytes) -> StoredObject:
-        """An object under `.mgmt/anchors/`. A bucket with object lock retains it for its default period."""
-        return self._keep(ANCHORS, name, BytesIO(data), len(data))
+    def anchor(self, name: str, data: bytes, *, lock: Lock | None = None) -> StoredObject:
+        """An object under `.mgmt/anchors/`. Without `lock`, a bucket with object lock retains it as it does others."""
+        return self._keep(ANCHORS, name, BytesIO(data), len(data), lock)
 
     def anchors(self) -> Iterator[str]:
         """Names in the order of the service."""
@@ -149,20 +164,20 @@ class S3Store:
         """An object under `.mgmt/history/`, in one request."""
         return self._keep(HISTORY, name, data, size)
 
-    def _keep(self, where: str, name: str, data: BinaryIO, size: int) -> StoredObject:
+    def _keep(self, where: str, name: str, data: BinaryIO, size: int, lock: Lock | None = None) -> StoredObject:
         key = where + check_key(name)
         # A bucket with object lock requires a checksum, even where the endpoint was not seen to compare it.
-        self._put(key, data, size, {OPERATION: name}, at_least="md5")
+        self._put(key, data, size, Attributes({OPERATION: name}, lock=lock), at_least="md5")
         return self._bucket.head(key)
 
     def _put(
-        self, key: str, data: BinaryIO, size: int, metadata: Mapping[str, str], at_least: str | None = None
+        self, key: str, data: BinaryIO, size: int, attributes: Attributes, at_least: str | None = None
     ) -> StoredObject:
         trusted = self.capabilities().checksum
-        algorithm = trusted or at_least
-        own = {**metadata, CONTENT: sha256_of(data)}
-        requests = NewObject(self._bucket, key, algorithm, Attributes(own, STANDARD))
-        other = NewObject(self._bucket, key, algorithm, Attributes(own))
+        algorithm = trusted or (at_least if attributes.lock is None else "md5")
+        own = {**attributes.metadata, CONTENT: sha256_of(data)}
+        requests = NewObject(self._bucket, key, algorithm, replace(attributes, metadata=own, storage_class=STANDARD))
+        other = NewObject(self._bucket, key, algorithm, replace(attributes, metadata=own))
         raw = checksum_of_file(algorithm, data) if algorithm else b""
 
         def publish() -> None:

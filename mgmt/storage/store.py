@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
+from mgmt.choices import LockMode
 from mgmt.errors import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -34,8 +35,14 @@ class StoredObject:
     """A restore of the frozen object is in progress."""
     thawed_until: datetime | None = None
     """A frozen object was restored, and can be read until then."""
+    version_id: str | None = None
+    """Which version of the object it is; None in a bucket that is not versioned, and in listings."""
+    lock_mode: str | None = None
+    """GOVERNANCE or COMPLIANCE; None where it has no retention, and in listings."""
     locked_until: datetime | None = None
     """The store prevents its removal before then; None where it does not state that."""
+    legal_hold: bool | None = None
+    """Whether the store prevents its removal until somebody lifts the hold; None where it does not state that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,30 @@ class PendingUpload:
 
 
 @dataclass(frozen=True, slots=True)
+class Lock:
+    """What keeps an object from being removed."""
+
+    mode: LockMode | None = None
+    """Of the retention; None leaves it to the bucket."""
+    until: datetime | None = None
+    """The end of the retention; None sets none."""
+    legal_hold: bool | None = None
+    """None leaves it as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersions:
+    """The versions of one key in a versioned bucket, by their ids."""
+
+    versions: tuple[str, ...] = ()
+    """Those that hold an object, the newest first."""
+    markers: tuple[str, ...] = ()
+    """The delete markers."""
+    hidden_by: str | None = None
+    """The delete marker that is newest of all, so that the key has no object; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attributes:
     """What an object carries besides its content."""
 
@@ -94,6 +125,7 @@ class Attributes:
     """Must hold `OPERATION`: after a lost answer, it shows which operation made the object."""
     storage_class: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    lock: Lock | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +185,41 @@ class Upload(Protocol):
         ...
 
 
+class Versions(Protocol):
+    """The older versions of objects, which a versioned bucket keeps. Errors are those of `ObjectStore`."""
+
+    def status(self) -> str | None:
+        """Enabled or Suspended; None in a bucket that was never versioned."""
+        ...
+
+    def of(self, key: str) -> KeyVersions:
+        """The versions of `key`. In a bucket that is not versioned, an object is its only version, called "null"."""
+        ...
+
+    def head(self, key: str, version_id: str) -> StoredObject:
+        """Describe a version that is no delete marker. Raises NotFoundError when there is none."""
+        ...
+
+    def delete(self, key: str, version_id: str) -> None:
+        """Remove one version or delete marker for good. It is not an error if it does not exist."""
+        ...
+
+
+class Locks(Protocol):
+    """Object lock. Errors are those of `ObjectStore`."""
+
+    def default(self) -> Lock | None:
+        """How the bucket locks a new object; None if it does not, or if that may not be read.
+
+        Raises RefusedError if the bucket has no object lock.
+        """
+        ...
+
+    def put(self, key: str, version_id: str | None, lock: Lock, *, bypass: bool = False) -> None:
+        """Lock a version of an object, or the current one. With `bypass`, shorten a retention in GOVERNANCE."""
+        ...
+
+
 class ObjectStore(Protocol):
     """Objects by key. Keys are relative to the store's prefix, and no call leaves that prefix.
 
@@ -163,6 +230,16 @@ class ObjectStore(Protocol):
     url: str
     """`s3://bucket/prefix` or `file:///directory`, without a trailing slash."""
     bucket: str | None
+
+    @property
+    def versions(self) -> Versions | None:
+        """The older versions of objects; None where a store can have none."""
+        ...
+
+    @property
+    def locks(self) -> Locks | None:
+        """Object lock; None where a store can have none."""
+        ...
 
     def capabilities(self) -> Capabilities:
         """What the endpoint supports; probed at the first call, which leaves nothing in the store."""
@@ -196,14 +273,16 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def put(self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str]) -> StoredObject:
+    def put(
+        self, key: str, data: BinaryIO, *, size: int, metadata: Mapping[str, str], lock: Lock | None = None
+    ) -> StoredObject:
         """Store a small object (an index) in the standard storage class, in one request.
 
         Raises ConflictError when the key is taken. Storing the same content again in the same operation is no conflict.
         """
         ...
 
-    def anchor(self, name: str, data: bytes) -> StoredObject:
+    def anchor(self, name: str, data: bytes, *, lock: Lock | None = None) -> StoredObject:
         """Store `data` for good, apart from the objects. Storing the same again under the same name is no conflict.
 
         It is never overwritten: raises ConflictError when the name holds something else.
@@ -236,7 +315,7 @@ class ObjectStore(Protocol):
         ...
 
     def delete(self, key: str, *, only: str | None = None) -> None:
-        """Remove one object. It is not an error if it does not exist.
+        """Remove one object. It is not an error if it does not exist. A versioned bucket hides it by a delete marker.
 
         With `only`, an ETag, raises ConflictError when another object is at `key`. A directory compares and removes
         atomically; S3 compares just before the removal.

@@ -119,7 +119,17 @@ TABLE: list[tuple[Before, str, int]] = [
     (from_the_future, "free --all --yes", CATALOG),
     (archived, "delete notes.tar.gz --yes", OK),
     (archived, "delete notes.tar.gz -n", OK),
+    (archived, "delete notes.tar.gz --yes --purge", OK),
     (archived, "delete", USAGE),
+    (archived, "undelete notes.tar.gz", REFUSED),
+    (archived, "undelete missing", NOT_FOUND),
+    (archived, "undelete", USAGE),
+    (archived, "lock notes.tar.gz --for 7y", REFUSED),
+    (archived, "lock notes.tar.gz", USAGE),
+    (archived, "lock missing --for 7y", NOT_FOUND),
+    (archived, "upload photos --retain-for 7y", REFUSED),
+    (archived, "upload photos --retain-until 2001-01-01", USAGE),
+    (archived, "audit anchor --retain-for 7y", REFUSED),
     (archived, "delete missing --yes", NOT_FOUND),
     (archived, "delete notes.tar.gz", REFUSED),
     (freed, "delete notes.tar.gz --yes", REFUSED),
@@ -325,7 +335,11 @@ def test_each_command_line_has_its_exit_status(mgmt: Program, before: Before, li
 
 
 def test_the_table_has_every_command() -> None:
-    needing_more = ("config init", "db roles", "undo LAST -n")  # a terminal, PostgreSQL, an archive that can be undone
+    # A terminal, PostgreSQL, an archive that can be undone, a versioned bucket, object lock.
+    needing_more = (
+        *("config init", "db roles", "undo LAST -n"),
+        *("undelete notes.tar.gz", "lock notes.tar.gz --for 7y"),
+    )
     tried = {line for _, line, status in TABLE if status == OK or line in needing_more}
     named = [" ".join(path) for path in LEAVES]
     assert [name for name in named if not any(f"{line} ".startswith(f"{name} ") for line in tried)] == []

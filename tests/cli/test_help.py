@@ -8,7 +8,7 @@ import click
 import pytest
 
 from mgmt.catalog import FileStatus, Location, Scope, Status
-from mgmt.choices import Tier
+from mgmt.choices import LockMode, Tier
 from mgmt.cli import COMMANDS, cli
 from mgmt.cli.render import OUTPUTS
 from mgmt.config import LEVELS, ON_CONFLICT, PROOFS, STORAGE_CLASSES
@@ -112,6 +112,7 @@ def test_choices_are_those_of_the_catalog_and_the_settings() -> None:
         "storage_class": list(STORAGE_CLASSES),
         "cost other": list(STORAGE_CLASSES),
         "tier": [each.value for each in Tier],
+        "mode": [each.value for each in LockMode],
         "dialect": ["sqlite", "postgresql"],
         "shell": ["bash", "zsh", "fish"],
         "worker install": ["install"],

@@ -243,8 +243,8 @@ SABOTAGES = (
     Sabotage(
         "resolve the name of a deleted archive to another one",
         "mgmt/services/steps/resolve.py",
-        "    known = _known(name, catalog, strictly=strictly)\n",
-        "    known, strictly = _known(name, catalog, strictly=False), False\n",
+        "    known = known_archives(name, catalog, strictly=strictly)\n",
+        "    known, strictly = known_archives(name, catalog, strictly=False), False\n",
         (f"{SEQUENCES}::test_a_name_never_falls_back_to_another_archive",),
     ),
     Sabotage(

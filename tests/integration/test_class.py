@@ -242,7 +242,7 @@ def test_a_dry_run_changes_nothing(cold: Program, mover: Mover) -> None:
     before = mover.objects[KEY]
     [plan] = cold.json("class", "notes", "DEEP_ARCHIVE", "-n")
     assert plan["cost"]["once"] > 0
-    assert plan["currency"] == "USD"
+    assert plan["cost"]["currency"] == "USD"
     assert mover.objects[KEY] is before
     assert cold.json("log", "--type", "class") == []
 

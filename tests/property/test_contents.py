@@ -291,8 +291,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def check(worlds: Worlds, figure: Figure, bounds: settings) -> None:
-    class Played(Machine):
+def check(worlds: Worlds, figure: Figure, bounds: settings, machine: type[Machine] = Machine) -> None:
+    class Played(machine):  # type: ignore[misc,valid-type]
         pass
 
     Played.worlds = worlds

@@ -205,13 +205,16 @@ class Lookups:
             raise NotFoundError(f"there is no archive of {target_path}", next_step="mgmt ls")
         return found
 
-    def find(self, name: str, host: str | None = None, *, strictly: bool = False) -> list[FileRecord]:
+    def find(
+        self, name: str, host: str | None = None, *, strictly: bool = False, deleted: bool = False
+    ) -> list[FileRecord]:
         """The archives that `name` can mean, the newest first; none, one, or several to choose from.
 
         In this order, the first that matches anything: the id of the upload, the key or the full URL, the archive's
         name with or without `.tar.gz`, the path or the name of the original, of one on `host` rather than of one
         elsewhere. Deleted ones only when nothing else fits; `strictly`, they count as others do: a word that meant an
-        archive yesterday means no other one today because that one is deleted.
+        archive yesterday means no other one today because that one is deleted. With `deleted`, the deleted ones are
+        returned along with the stored ones.
         """
         names = (name, f"{name}.tar.gz")
         # An index answers each of them: there may be a million archives.
@@ -227,17 +230,19 @@ class Lookups:
             *([FileRecord.operation_id.in_(uploads.where(OperationRecord.host == host))] if host is not None else []),
             FileRecord.operation_id.in_(uploads),
         )
-        deleted: list[FileRecord] = []
+        only_deleted: list[FileRecord] = []
         with self._database.reading() as session:
             for way in ways:
                 query = select(FileRecord).where(is_archive(), way).order_by(FileRecord.id.desc())
                 found = list(session.scalars(query))
+                if deleted and found:
+                    return found
                 if stored := [file for file in found if file.status is not FileStatus.DELETED]:
                     return stored
                 if strictly and found:
                     return found
-                deleted = deleted or found
-        return deleted
+                only_deleted = only_deleted or found
+        return only_deleted
 
 
 def is_archive() -> ColumnElement[bool]:

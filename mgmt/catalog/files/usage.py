@@ -83,7 +83,8 @@ class Usage:
             "folder": case((slash > 0, func.substr(FileRecord.path, 1, slash - 1)), else_=None),
             "year": extract("year", _SINCE),
         }
-        return groups[group]
+        chosen: ColumnElement[Any] = groups[group]
+        return chosen
 
 
 def _once(*columns: Any) -> list[Any]:

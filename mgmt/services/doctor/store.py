@@ -1,13 +1,13 @@
 """Checks of the store."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from mgmt.catalog import UploadRecord
 from mgmt.config import Settings
-from mgmt.errors import MgmtError
+from mgmt.errors import MgmtError, RefusedError, StoreError, StoreUnavailableError
 from mgmt.services.doctor.finding import Finding, problem
 from mgmt.services.doctor.lifecycle import check_lifecycle
 from mgmt.services.steps.open_store import is_missing, open_unremembered
@@ -32,9 +32,10 @@ def check_store(url: str, settings: Settings, uploads: dict[str, UploadRecord]) 
     except MgmtError as error:
         yield problem("store", "access", error)
         return
-    for what, check in (("proof", _proof), ("uploads", lambda store: _orphans(store, uploads))):
+    for what, check in _checks(uploads):
         try:
-            yield check(store)
+            if (found := check(store)) is not None:
+                yield found
         except UnsupportedError as error:
             detail = f"the store does not support what is needed to look: {error.message}"
             yield Finding(area="store", what=what, state="warning", detail=detail)
@@ -94,6 +95,38 @@ def _proof(store: ObjectStore) -> Finding:
     else:
         detail = "the store has no checksum that can be trusted: archives are proven by reading them back"
     return Finding(area="store", what="proof", detail=detail)
+
+
+def _checks(uploads: dict[str, UploadRecord]) -> Iterator[tuple[str, Callable[[ObjectStore], Finding | None]]]:
+    """What is checked of a store that can be listed, and by which name it is reported."""
+    yield "proof", _proof
+    yield "uploads", lambda store: _orphans(store, uploads)
+    yield "versions", _versions
+
+
+def _versions(store: ObjectStore) -> Finding | None:
+    """Whether what is deleted remains, and for how long the bucket locks what is stored. None for a directory."""
+    if store.versions is None or store.locks is None:
+        return None
+    try:
+        status = store.versions.status()
+    except StoreUnavailableError:
+        raise
+    except StoreError:
+        return None  # it knows no versions, or does not let these credentials see whether it does
+    kept = {
+        None: "what is deleted is gone: the bucket is not versioned",
+        "Enabled": "what is deleted remains as an older version, and is billed: mgmt undelete brings it back",
+    }.get(status, f"versioning is {str(status).lower()}: what was deleted before may remain as an older version")
+    try:
+        default = store.locks.default()
+    except RefusedError:
+        return Finding(area="store", what="versions", detail=f"{kept}; it has no object lock")
+    if default is None or default.until is None:
+        return Finding(area="store", what="versions", detail=f"{kept}; object lock is on, without a default retention")
+    days = round((default.until - datetime.now(UTC)) / timedelta(days=1))
+    detail = f"{kept}; object lock retains what is stored for {days} days by default ({default.mode})"
+    return Finding(area="store", what="versions", detail=detail)
 
 
 def _orphans(store: ObjectStore, uploads: dict[str, UploadRecord]) -> Finding:

@@ -8,7 +8,7 @@ from mgmt.services.steps.local_files import describe, host, user
 from mgmt.services.steps.move_original import PROVEN, announce
 from mgmt.services.steps.plan import Plan, UploadOptions
 from mgmt.services.steps.resolve import ArchiveFacts, archive_id, save_archive
-from mgmt.storage import ObjectStore, Sent
+from mgmt.storage import ObjectStore, Sent, StoredObject
 
 
 def note_pending(record: UploadRecord, plan: Plan, catalog: Catalog) -> FileRecord:
@@ -81,11 +81,20 @@ def record_proven(
     record.checksum_s3_etag = archive.stored.etag
     record.s3_storage_class = archive.stored.storage_class or plan.storage_class
     record.result_path = archive.store.location(archive.stored.key)
+    record.details = {**record.details, **_lock(archive.stored)}
     with catalog.transaction():
         record_original(record, catalog, plan.tree.folder)
         catalog.journal.link(record, save_archive(archive, catalog), Role.ARCHIVE)
         record.stage, record.upload_id = PROVEN, None
         catalog.journal.checkpoint()
+
+
+def _lock(stored: StoredObject) -> dict[str, object]:
+    """What keeps the archive from being removed, asked for or by default of the bucket; empty if nothing does."""
+    found: dict[str, object] = {}
+    if stored.locked_until is not None:
+        found = {"lock_mode": stored.lock_mode, "locked_until": stored.locked_until.isoformat()}
+    return found | ({"legal_hold": True} if stored.legal_hold else {})
 
 
 def record_original(record: UploadRecord, catalog: Catalog, folder: int | None = None) -> None:

@@ -13,10 +13,12 @@ from mgmt.catalog import (
     DownloadRecord,
     FileStatus,
     FreeRecord,
+    LockRecord,
     OperationRecord,
     Role,
     Status,
     TagRecord,
+    UndeleteRecord,
     UndoRecord,
     UploadRecord,
 )
@@ -35,9 +37,10 @@ from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upl
 from mgmt.services.steps.orphans import abort_orphans, listed, may_be_completing
 from mgmt.services.steps.plan import UploadOptions, asks_the_same, key_of
 from mgmt.services.steps.removal import remove_index, remove_remains
-from mgmt.services.steps.resolve import archive_id
+from mgmt.services.steps.resolve import archive_id, note_stored
 from mgmt.services.steps.restored import freed_copy, holds, is_original, note_copied_back, note_returned
 from mgmt.services.steps.set_aside import finish_free
+from mgmt.services.steps.versions import is_of
 from mgmt.storage import ObjectStore
 
 
@@ -78,6 +81,10 @@ def finish_or_undo(record: OperationRecord, context: Context) -> str:
             return _settle_undo(record, context)
         case ClassRecord() | TagRecord():
             return _settle_stored(record, context)
+        case UndeleteRecord():
+            return _finish_undelete(record, context)
+        case LockRecord():
+            return _settle_lock(record, context)
     record.status = Status.CANCELLED
     record.error_message = "interrupted, and undone by recover"
     return "undone"
@@ -135,6 +142,10 @@ def finish_or_undo_elsewhere(record: OperationRecord, context: Context) -> str:
             return _finish_delete(record, context)
         case ClassRecord() | TagRecord():
             return _settle_stored(record, context)
+        case UndeleteRecord() if not is_out_of_reach(record.target_path):
+            return _finish_undelete(record, context)
+        case LockRecord():
+            return _settle_lock(record, context)
     return give_up_elsewhere(record)
 
 
@@ -226,6 +237,35 @@ def _settle_in_store(record: UploadRecord, context: Context) -> str:
     elif record.index_key is not None:
         remove_index(store, key, record.index_key, archive_id(record))
     return ""
+
+
+def _finish_undelete(record: UndeleteRecord, context: Context) -> str:
+    """If the archive is back, finish; else hide its index again, which an interrupted one may have brought back."""
+    for archive, role in context.catalog.metadata.files_of(record):
+        if role != Role.ARCHIVE or archive.s3_object_key is None:
+            continue
+        store = context.open_store(archive.store)
+        stored = look_up(store, archive.s3_object_key)
+        if stored is not None and is_of(archive, stored):
+            archive.status = FileStatus.COMPLETED
+            note_stored(archive, stored)
+            return "finished: the archive is back"
+        remove_remains(store, archive)
+    record.status = Status.CANCELLED
+    record.error_message = "interrupted before the archive was back"
+    return "undone: the archive is still deleted"
+
+
+def _settle_lock(record: LockRecord, context: Context) -> str:
+    """Record the lock that the archive has now: an interrupted command may have set it, or that of the index only."""
+    for archive, role in context.catalog.metadata.files_of(record):
+        stored = (
+            look_up(context.open_store(archive.store), str(archive.s3_object_key)) if role == Role.ARCHIVE else None
+        )
+        if stored is not None and is_of(archive, stored):
+            note_stored(archive, stored)
+    record.status, record.error_message = Status.CANCELLED, "interrupted: the same mgmt lock finishes it"
+    return "left as it is: the same mgmt lock finishes it"
 
 
 def _finish_delete(record: DeleteRecord, context: Context) -> str:

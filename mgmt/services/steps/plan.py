@@ -13,6 +13,7 @@ from mgmt.errors import ConfigurationError, NotFoundError, RefusedError
 from mgmt.paths import folder_to_make, longest_name, real_folder
 from mgmt.services.steps.class_rules import ClassRule, class_rules, decide
 from mgmt.services.steps.index_keys import SUFFIX, index_key
+from mgmt.services.steps.locks import resolved
 from mgmt.services.steps.mirror_files import is_mirror
 from mgmt.services.steps.movable import MEND, completed_dir, refuse_unmovable
 from mgmt.services.steps.overlaps import (
@@ -27,7 +28,7 @@ from mgmt.services.steps.overlaps import (
     watched,
 )
 from mgmt.services.steps.throttle import Bandwidth
-from mgmt.storage import ObjectStore, check_key, key_for
+from mgmt.storage import Lock, ObjectStore, check_key, key_for
 from mgmt.words import operand
 
 ABSENT = "there is no such file or folder"
@@ -55,6 +56,8 @@ class UploadOptions:
     owners: bool = False
     bandwidth: Bandwidth | None = None
     completed_dir: str = "completed"
+    lock: Lock | None = None
+    """What is to keep the archive and its index from being removed."""
     threads: int = 4
     part_size: int | None = None
     catalog_file: str | None = None
@@ -103,6 +106,8 @@ class Plan:
     storage_class: str | None = None
     class_by: str | None = None
     """What has decided the class: option, setting, or a rule."""
+    lock: Lock | None = None
+    """As the archive will be locked."""
 
     @property
     def expected_tar_size(self) -> int:
@@ -137,6 +142,7 @@ def plan_upload(
         from mgmt.storage.object_tags import check_object_tags
 
         check_object_tags(options.tags)
+    lock = None if options.lock is None else resolved(options.lock, store)
     key = key_of(target, options)
     _refuse_long(key, store)
     if options.key is not None and options.key.endswith(SUFFIX):
@@ -160,6 +166,7 @@ def plan_upload(
         completed_dir=completed,
         storage_class=storage_class,
         class_by=options.class_by if rule is None else str(rule),
+        lock=lock,
     )
 
 

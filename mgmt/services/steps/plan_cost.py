@@ -67,6 +67,12 @@ def of_deletion(where: str, size: int, record: FileRecord | None, table: Prices)
     return plan_cost(prices.deletion(table, stored(record, size)))
 
 
+def of_version(size: int, storage_class: str | None, table: Prices) -> PlanCost:
+    """What keeping an older version of an archive costs."""
+    kept = Objects(storage_class=storage_class or StorageClass.STANDARD, size=size)
+    return plan_cost(prices.storage_month(table, kept))
+
+
 def stored(record: FileRecord, size: int) -> Objects:
     """An archive of the catalog, and how long it has been in its class."""
     since = record.stored_at or record.recorded_at

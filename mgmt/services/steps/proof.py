@@ -10,6 +10,7 @@ from mgmt.errors import IntegrityError, NotFoundError, NotReadyError, Problem, P
 from mgmt.progress import Progress
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import any_index
+from mgmt.services.steps.versions import how_to_bring_back
 from mgmt.storage import ObjectStore, Sent, StoredObject, trusted
 from mgmt.storage.checksums import Crc64Nvme
 from mgmt.words import shell_word
@@ -67,7 +68,11 @@ def still_there(store: ObjectStore, record: FileRecord) -> StoredObject:
     try:
         stored = store.head(key)
     except NotFoundError as exc:
-        raise ProblemError(Problem.MISSING, f"{store.location(key)} is missing from the store") from exc
+        raise ProblemError(
+            Problem.MISSING,
+            f"{store.location(key)} is missing from the store",
+            next_step=how_to_bring_back(store, record),
+        ) from exc
     carried = stored.metadata.get(OPERATION)
     if carried is not None and record.archive_id is not None and carried != record.archive_id:
         raise ProblemError(

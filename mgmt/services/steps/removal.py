@@ -5,12 +5,14 @@ wrong, and an index that describes no archive is litter. Parts of an upload that
 """
 
 import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from mgmt.catalog import FileRecord
-from mgmt.errors import ConflictError
+from mgmt.errors import ConflictError, StoreError, StoreUnavailableError
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import find_index, look_up
-from mgmt.storage import ObjectStore, StoredObject
+from mgmt.storage import Lock, ObjectStore, StoredObject
 
 
 def remove_archive(store: ObjectStore, stored: StoredObject) -> None:
@@ -28,8 +30,21 @@ def take_back(store: ObjectStore, key: str, index_key: str, archive_id: str) -> 
     """Remove the archive that this process has just completed and that does not hold what it sent."""
     stored = look_up(store, key)
     if stored is not None and stored.metadata.get(OPERATION) == archive_id:
-        store.delete(key, only=stored.etag)
+        _discard(store, stored)
     store.delete(index_key)
+
+
+def _discard(store: ObjectStore, stored: StoredObject) -> None:
+    """Remove this very object for good: as an older version, it would be billed, and nobody could use it."""
+    if store.versions is not None and stored.version_id is not None:
+        try:
+            store.versions.delete(stored.key, stored.version_id)
+            return
+        except StoreUnavailableError:
+            raise
+        except StoreError:  # the bucket retains it, or does not permit this: then it is hidden
+            pass
+    store.delete(stored.key, only=stored.etag)
 
 
 def remove_index(store: ObjectStore, key: str, index_key: str, archive_id: str) -> bool:
@@ -61,18 +76,61 @@ def remove_remains(store: ObjectStore, archive: FileRecord) -> bool:
             store.delete(key, only="")
         except ConflictError:
             return False
-    if archive.index_key is not None:
+    # A versioned bucket would get a delete marker of nothing.
+    if archive.index_key is not None and (store.versions is None or look_up(store, archive.index_key) is not None):
         store.delete(archive.index_key)
     return True
 
 
-def put_index(store: ObjectStore, key: str, index_key: str, path: str, archive_id: str) -> None:
-    """Store the index at `path`. Its key contains this archive's own id: an interrupted run's index is replaced."""
+def remove_versions(store: ObjectStore, key: str, versions: Iterable[str]) -> None:
+    """Remove these versions of an archive or its index for good, for `mgmt delete --purge`.
+
+    If no version is left then, the delete markers hide nothing, and go too.
+    """
+    if store.versions is None:
+        return
+    for each in versions:
+        store.versions.delete(key, each)
+    there = store.versions.of(key)
+    for marker in there.markers if not there.versions else ():
+        store.versions.delete(key, marker)
+
+
+def uncover(store: ObjectStore, key: str, version_id: str) -> list[str]:
+    """Remove the delete markers that hide this version, for `mgmt undelete`; return their ids.
+
+    Raises ConflictError, and removes nothing more, as soon as it would show another version.
+    """
+    removed: list[str] = []
+    while store.versions is not None and (there := store.versions.of(key)).hidden_by is not None:
+        if there.hidden_by in removed:  # the store takes its time to show that it is gone
+            raise StoreUnavailableError(f"{store.location(key)} is still hidden", next_step="mgmt undelete NAME")
+        if there.versions[:1] != (version_id,):
+            raise ConflictError(f"{store.location(key)} has another version by now")
+        store.versions.delete(key, there.hidden_by)
+        removed.append(there.hidden_by)
+    return removed
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFile:
+    """An index on the disk, at `path`, that is to be stored."""
+
+    archive_key: str
+    key: str
+    path: str
+    archive_id: str
+    lock: Lock | None = None
+
+
+def put_index(store: ObjectStore, index: IndexFile) -> None:
+    """Store an index. Its key contains this archive's own id: an interrupted run's index is replaced."""
+    size, metadata = os.path.getsize(index.path), {OPERATION: index.archive_id}
     for attempt in (1, 2):
-        with open(path, "rb") as file:
+        with open(index.path, "rb") as file:
             try:
-                store.put(index_key, file, size=os.path.getsize(path), metadata={OPERATION: archive_id})
+                store.put(index.key, file, size=size, metadata=metadata, lock=index.lock)
                 return
             except ConflictError:
-                if attempt == 2 or not remove_index(store, key, index_key, archive_id):
+                if attempt == 2 or not remove_index(store, index.archive_key, index.key, index.archive_id):
                     raise

@@ -85,7 +85,7 @@ def _archive(removal: OperationRecord, url: str, catalog: Catalog) -> Mapping[st
     known = linked[0] if linked else there
     if known is None:
         raise _refused(removal, f"which archive it was to delete as {url} is not recorded", "mgmt delete NAME")
-    if known.status is FileStatus.DELETED:
+    if known.status is FileStatus.DELETED and not removal.command_args.get("purge"):
         raise _refused(removal, f"its archive {_url(known)} is deleted already")
     if linked:
         return {removal.operation_id: identity(known)}

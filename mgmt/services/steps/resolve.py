@@ -60,19 +60,15 @@ def find_archive(name: str, context: Context, *, strictly: bool = False) -> Arch
     or AmbiguousNameError listing the archives when `name` matches several.
     """
     catalog = context.catalog
-    known = _known(name, catalog, strictly=strictly)
+    known = known_archives(name, catalog, strictly=strictly)
     found = [each for each in known if each.status == FileStatus.COMPLETED]
     if strictly and known and not found:
-        raise NotFoundError(
-            _already_deleted(name, known[0], catalog), next_step=f"mgmt log --target {shell_word(name)}"
-        )
+        raise _already_deleted(name, known[0], catalog)
     if len(found) > 1:
         urls = ", ".join(sorted(f"{each.store}/{each.s3_object_key}" for each in found)[:10])
         raise AmbiguousNameError(f"{name!r} matches {len(found)} archives: {urls}", next_step="use one of these URLs")
     if found:
-        record = found[0]
-        assert record.s3_object_key is not None  # noqa: S101 - every archive has a key
-        return Archive(record.s3_object_key, partial(context.open_store, record.store), record)
+        return recorded(found[0], context)
     store = context.open_store(None)
     for key in (name, f"{name}.tar.gz"):
         try:
@@ -81,21 +77,27 @@ def find_archive(name: str, context: Context, *, strictly: bool = False) -> Arch
         except (NotFoundError, ConfigurationError):  # no object can have such a key
             continue
     if known:
-        raise NotFoundError(
-            _already_deleted(name, known[0], catalog), next_step=f"mgmt log --target {shell_word(name)}"
-        )
+        raise _already_deleted(name, known[0], catalog)
     raise NotFoundError(
         f"{name!r} is neither an archive in the catalog nor a key in {store.url}",
         next_step=f"mgmt search {operand(name)}",
     )
 
 
-def _known(name: str, catalog: Catalog, *, strictly: bool) -> list[FileRecord]:
-    """The archives that `name` can mean; the id of an operation means those that it made, used or found."""
+def recorded(record: FileRecord, context: Context) -> Archive:
+    """The archive of `record`."""
+    return Archive(str(record.s3_object_key), partial(context.open_store, record.store), record)
+
+
+def known_archives(name: str, catalog: Catalog, *, strictly: bool = True, deleted: bool = False) -> list[FileRecord]:
+    """The archives that `name` can mean; the id of an operation means those that it made, used or found.
+
+    With `deleted`, those that are deleted as well as the stored ones of the same name.
+    """
     try:
         operation = catalog.metadata.require_operation(name)
     except NotFoundError:
-        return catalog.metadata.find(name, this_host(), strictly=strictly)
+        return catalog.metadata.find(name, this_host(), strictly=strictly, deleted=deleted)
     found = [archive for archive, _ in catalog.metadata.files_of(operation, Role.ARCHIVE)]
     if isinstance(operation, UploadRecord) and operation.digest is not None:
         # An older mgmt may have linked an upload to a later archive with the same key.
@@ -103,10 +105,13 @@ def _known(name: str, catalog: Catalog, *, strictly: bool) -> list[FileRecord]:
     return found
 
 
-def _already_deleted(name: str, archive: FileRecord, catalog: Catalog) -> str:
+def _already_deleted(name: str, archive: FileRecord, catalog: Catalog) -> NotFoundError:
     deletions = [each for each in catalog.metadata.operations_of(archive) if isinstance(each, DeleteRecord)]
     when = next((f" at {each.completed_at:%Y-%m-%d %H:%M:%S} UTC" for each in deletions if each.completed_at), "")
-    return f"{name!r} means {archive.store}/{archive.s3_object_key}, which was deleted{when}"
+    return NotFoundError(
+        f"{name!r} means {archive.store}/{archive.s3_object_key}, which was deleted{when}",
+        next_step=f"mgmt {'log --target' if archive.version_id is None else 'undelete'} {shell_word(name)}",
+    )
 
 
 def archive_id(record: UploadRecord) -> str:
@@ -172,18 +177,34 @@ def save_archive(facts: ArchiveFacts, catalog: Catalog, *, replace_members: bool
         tags=dict(tags),
         status=FileStatus.COMPLETED,
     )
+    note_stored(record, stored)
     if same:
-        record.operation_id = known.operation_id or facts.operation_id
-        record.tags = {**known.tags, **tags}
-        record.kept = known.kept if record.kept is None else record.kept
-        if facts.proof is None:
-            record.proof, record.proven_at = known.proof, known.proven_at
+        _keep_known(record, known, facts)
     with catalog.transaction():
         saved = catalog.metadata.save_file_record(record)
         # A record without an archive id may have the members of another archive.
         if replace_members or not established or catalog.members.count(saved.id) != index.end.members:
             catalog.members.record(saved.id, index.members())
     return saved
+
+
+def _keep_known(record: FileRecord, known: FileRecord, facts: ArchiveFacts) -> None:
+    """Keep in `record` what is `known` of the same archive, and not known better now."""
+    record.operation_id = known.operation_id or facts.operation_id
+    record.tags = {**known.tags, **facts.tags}
+    record.kept = known.kept if record.kept is None else record.kept
+    if facts.proof is None:
+        record.proof, record.proven_at = known.proof, known.proven_at
+    if not facts.stored.metadata:  # a listing says nothing of these
+        record.version_id, record.legal_hold = known.version_id, known.legal_hold
+        record.lock_mode, record.locked_until = known.lock_mode, known.locked_until
+
+
+def note_stored(record: FileRecord, stored: StoredObject) -> None:
+    """Record which version of its object an archive is, and what keeps it from being removed."""
+    record.version_id = stored.version_id
+    record.lock_mode, record.locked_until = stored.lock_mode, stored.locked_until
+    record.legal_hold = stored.legal_hold
 
 
 class AmbiguousNameError(ConfigurationError):

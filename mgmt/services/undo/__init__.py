@@ -38,6 +38,9 @@ _WITHOUT: Mapping[str, str] = {
     "status": "it changed nothing",
     "recover": "it finished what others had begun; undo those",
     "rebuild": "it only recorded what the store holds",
+    "restore": "the store makes the archive readable for some days, and then no longer",
+    "lock": "mgmt lock sets another lock",
+    "undelete": "mgmt delete deletes the archive again",
     "prune": "the operations that it removed are in its export only",
 }
 """Why operations of these types cannot be undone."""

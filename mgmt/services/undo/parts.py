@@ -12,6 +12,7 @@ from mgmt.catalog import (
     FreeRecord,
     IgnoreRecord,
     OperationRecord,
+    UndeleteRecord,
     UndoRecord,
     UploadRecord,
 )
@@ -41,6 +42,7 @@ class Verbs:
 
     upload: Callable[[str, UploadOptions, Context], UploadRecord]
     download: Callable[[str, DownloadOptions, Context], DownloadRecord]
+    undelete: Callable[[str, Context], UndeleteRecord]
     delete_archive: Callable[[str, Context], DeleteRecord]
     foresee_deletion: Callable[[str, Context, bool], object]
     """Raises as `delete_archive` would; the last argument says that there will be another copy."""

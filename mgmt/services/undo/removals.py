@@ -13,6 +13,7 @@ from mgmt.services.steps.copies import Copies, OtherCopy
 from mgmt.services.steps.resolve import Archive
 from mgmt.services.steps.restored import freed_copy, holds, note_copied_back
 from mgmt.services.steps.restoring import DownloadOptions
+from mgmt.services.steps.versions import how_to_bring_back
 from mgmt.services.undo.parts import Part, Verbs, cannot, refuse_elsewhere
 from mgmt.words import shell_word
 
@@ -67,7 +68,7 @@ class FreeInverse:
 
 @dataclass(frozen=True, slots=True)
 class DeleteInverse:
-    """Undoes `deletion`: a copy that is left is uploaded under the same key."""
+    """Undoes `deletion`: the version that is left is brought back, or a copy is uploaded under the same key."""
 
     deletion: DeleteRecord
     context: Context
@@ -84,6 +85,8 @@ class DeleteInverse:
             if there.digest == archive.digest and covers(there.kept or "", archive.kept or ""):
                 return []
             raise cannot(self.deletion, f"{url} holds another archive by now")
+        if how_to_bring_back(self.context.open_store(archive.store), archive) is not None:
+            return [Part(action="undelete", target=url)]
         return [Part(action="upload", target=self._copy(archive).where, to=url)]
 
     def run(self, undo: UndoRecord) -> None:
@@ -107,7 +110,10 @@ class DeleteInverse:
             command_args={name: getattr(options, name) for name in given if getattr(options, name)},
         )
         for part in self.parts():
-            self.verbs.upload(part.target, options, context)
+            if part.action == "undelete":
+                self.verbs.undelete(self.deletion.operation_id, replace(context, command_args={}))
+            else:
+                self.verbs.upload(part.target, options, context)
 
     def _archive(self) -> FileRecord:
         for archive, _ in self.context.catalog.metadata.files_of(self.deletion, Role.ARCHIVE):
