@@ -82,9 +82,8 @@ def end_batch(session: Session, operation_id: str) -> None:
 
 def backoff(job: JobRecord) -> timedelta:
     """How long to wait after the current attempt: a day at most, whatever the catalog says."""
-    longest = timedelta(days=1)
     seconds = max(0, job.backoff_seconds) * 2 ** max(0, min(job.attempt - 1, 16))
-    return timedelta(seconds=min(seconds, longest.total_seconds()))
+    return timedelta(seconds=min(seconds, 24 * 60 * 60))
 
 
 def next_time(session: Session, job: JobRecord) -> datetime:
