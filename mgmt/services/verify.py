@@ -32,7 +32,7 @@ from mgmt.services.steps.proof import prove_again, refuse_frozen, still_there
 from mgmt.services.steps.replacement import how_to_replace, without_another_copy
 from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.services.steps.versions import versions_at
-from mgmt.storage import ObjectStore, is_key, trusted
+from mgmt.storage import ObjectStore, StoredObject, is_key, trusted
 from mgmt.words import shell_word
 
 REQUEST = 32 << 20
@@ -207,6 +207,13 @@ def _foreign(where: str, why: str, ignore: str) -> ProblemError:
     )
 
 
+def _note_class(record: FileRecord, stored: StoredObject) -> None:
+    """Record the class that a proven archive is in: a lifecycle rule may have moved it, nobody says when."""
+    if record.storage_class != stored.storage_class:
+        record.stored_at = None if record.storage_class is not None else record.stored_at
+        record.storage_class = stored.storage_class
+
+
 def _check(archive: Archive, method: Proof, context: Context) -> str:
     record, store, catalog, progress = archive.record, archive.store, context.catalog, context.progress
     if record is None:
@@ -238,6 +245,7 @@ def _check(archive: Archive, method: Proof, context: Context) -> str:
             if difference is None and record.archive_id is None:
                 record.archive_id = stored.metadata.get(OPERATION) or index.header.operation_id or None
                 record.kept = index.end.kept if record.kept is None else record.kept
+            _note_class(record, stored)
     except ProblemError:
         raise
     except IntegrityError as exc:

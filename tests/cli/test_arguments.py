@@ -46,7 +46,7 @@ def test_an_empty_value_is_refused_before_anything_starts(mgmt: Program, words: 
     before = sorted(mgmt.home.rglob("*"))
     done = mgmt.run(*words, *(["ls"] if words[0].startswith("-") else []))
     assert done.returncode == 2, done.stderr
-    assert re.search(r"^mgmt: ([A-Z:|-]+|'.*--?\w.*') is an empty string", done.stderr), done.stderr
+    assert re.search(r"^mgmt: ([A-Z:|=-]+|'.*--?\w.*') is an empty string", done.stderr), done.stderr
     assert "--help" in done.stderr  # what to type next
     assert sorted(mgmt.home.rglob("*")) == before
 

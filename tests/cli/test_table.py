@@ -109,6 +109,7 @@ def test_every_table_fits_every_terminal(columns: tuple[Column, ...], monkeypatc
         "next_times": [now], "options": {"level": "fast"}, "command": ["upload", "--all"],
         "monthly": 12.5, "monthly_then": 1.25, "saved_monthly": 11.25, "move": 3.0, "pays_after_months": 0.3,
             "before": {"who": "ann"}, "after": {"who": "ann"}, "days_left": 20, "to_class": "GLACIER",
+            "retain_until": now, "legal_hold": True, "weakens": False,
     }  # fmt: skip
     rows = [Row(name=name, **facts) for name in NAMES]
     titles = set()

@@ -162,9 +162,11 @@ def test_a_kill_at_any_system_call_breaks_no_promise(
     rehearsed = beginning(scenario)
     tried = points(rehearsed, scenario.command, rehearsed.home / "log")
     if few:
-        tried = random.Random(scenario.name).sample(tried, POINTS)
+        random.Random(scenario.name).shuffle(tried)
     kills, broken = 0, []
     for number, point in enumerate(tried):
+        if few and kills == POINTS:  # not every run of several threads gets to each point
+            break
         program = beginning(scenario)
         before = look(program, server)
         if not killed_at(point, program, scenario.command):
@@ -182,7 +184,7 @@ def test_a_kill_at_any_system_call_breaks_no_promise(
         shutil.rmtree(program.home)
         catalogs.forget(program.home)
     assert not broken, "\n".join(broken)
-    assert kills > len(tried) // 2
+    assert kills >= (POINTS if few else len(tried) // 2 + 1)
     figure("2", f"kills at each system call: {scenario.name}", tried=kills, violations=0)
 
 

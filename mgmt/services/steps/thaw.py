@@ -197,8 +197,8 @@ def _advance(restore: RestoreRecord, store: ObjectStore, context: Context) -> No
     else:
         where = store.location(key)
         raise NotReadyError(
-            f"{where} is frozen, and the store thaws it no more: what was requested at "
-            f"{restore.requested_at:%Y-%m-%d %H:%M} UTC has expired unread",
+            f"{where} is frozen again: the thaw that was requested at {restore.requested_at:%Y-%m-%d %H:%M} UTC has "
+            "expired unread",
             next_step=f"mgmt restore {where}\n# requests it again",
         )
 
