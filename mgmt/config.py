@@ -144,9 +144,14 @@ class Settings:
 
     def region_of_prices(self) -> str | None:
         """The region whose prices count; None where only the user's own could: not on Amazon's endpoints."""
-        if self.price_region or self.endpoint_url:
+        if self.price_region is not None:
             return self.price_region
-        return self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        shared = _aws_config(self.aws_profile)
+        other = self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        if other or {"endpoint_url", "services"} & shared.keys():
+            return None
+        ours = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return ours or shared.get("region")
 
     def store_url(self) -> str:
         """The URL of the configured store. Raises ConfigurationError if none is configured."""
@@ -157,6 +162,20 @@ class Settings:
                 "# or, for one command: mgmt --store file:///DIRECTORY ...",
             )
         return self.store
+
+
+def _aws_config(profile: str | None) -> Mapping[str, str]:
+    """What the configuration file of the AWS tools has for a profile; empty if it cannot be read."""
+    import configparser
+
+    parser = configparser.RawConfigParser()
+    name = profile or os.environ.get("AWS_PROFILE") or "default"
+    try:
+        parser.read(os.path.expanduser(os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")), encoding="utf-8")
+    except (configparser.Error, OSError, ValueError):
+        return {}
+    section = name if name == "default" else f"profile {name}"
+    return dict(parser[section]) if parser.has_section(section) else {}
 
 
 NOTIFY = "notify"

@@ -69,6 +69,8 @@ class NotReadyError(MgmtError):
 
     exit_status = ExitStatus.NOT_READY
     retryable = True
+    cost: object = None
+    """What it would cost to make it ready, if that is known."""
 
 
 class RefusedError(MgmtError):

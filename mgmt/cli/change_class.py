@@ -79,8 +79,9 @@ def command(
 
     if dry_run:
         show_previews(app, names, look, PLAN)
-        return
     refuse_above(names, look, max_cost, allow_unknown=allow_unknown_price)
+    if dry_run:
+        return
     outcomes = run_batch(
         names,
         lambda name, context: change_class(name, options, table, context),

@@ -80,8 +80,9 @@ def command(
 
     if dry_run:
         show_previews(app, names, look, PLAN)
-        return
     refuse_above(names, look, max_cost, allow_unknown=allow_unknown_price)
+    if dry_run:
+        return
     confirm_existing(
         names,
         lambda name: find_kept(name, app.context()) if purge else find_archive(name, app.context(), strictly=True),

@@ -98,7 +98,7 @@ def command(
     from mgmt.services.steps.thaw import ThawOptions
 
     app: App = ctx.obj
-    thaw = ThawOptions(tier=Tier(chosen["tier"]), table=prices_of(app))
+    thaw = ThawOptions(tier=Tier(chosen["tier"]), table=prices_of(app), may_ask=True)
 
     def options(member: str | None) -> DownloadOptions:
         return DownloadOptions(
@@ -119,8 +119,9 @@ def command(
 
     if dry_run:
         show_previews(app, list(by_label), look, PLAN, sentences=_foreseen)
-        return
     refuse_above(by_label, look, max_cost, allow_unknown=allow_unknown_price)
+    if dry_run:
+        return
     bundle = app.context(given(ctx, RECORDED))
     if bundle.fan_out is not None and members:
         bundle.fan_out(names, [{"members": [each]} for each in members])

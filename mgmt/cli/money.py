@@ -8,6 +8,7 @@ import click
 
 from mgmt.cli.parameters import options
 from mgmt.cli.render import Column
+from mgmt.errors import NotReadyError
 
 if TYPE_CHECKING:
     from mgmt.cli.app import App
@@ -50,12 +51,21 @@ def prices_of(app: "App") -> "Prices":
 def refuse_above(
     targets: Iterable[str], look: Callable[[str], Any], most: Decimal | None, *, allow_unknown: bool
 ) -> None:
-    """Raise RefusedError if the plan for all targets costs more than `most`. What cannot be planned fails anyway."""
+    """Raise RefusedError if the plan for all targets costs more than `most`, thaws included.
+
+    What cannot be planned fails anyway; but if the store could not be asked, its error is raised.
+    """
     if most is None:
         return
     from mgmt.services.steps import plan_cost
     from mgmt.services.steps.batch import preview_each
 
-    found = (each.record for each in preview_each(list(targets), look))
-    costs = [each["cost"] if isinstance(each, dict) else each.cost for each in found if each is not None]
+    costs: list[Any] = []
+    for each in preview_each(list(targets), look):
+        if isinstance(each.error, NotReadyError):
+            costs.append(each.error.cost)
+        elif each.error is not None and each.error.retryable:
+            raise each.error
+        elif each.record is not None:
+            costs.append(each.record["cost"] if isinstance(each.record, dict) else each.record.cost)
     plan_cost.refuse_above(costs, most, allow_unknown=allow_unknown)

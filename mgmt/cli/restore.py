@@ -1,6 +1,6 @@
 """`mgmt restore`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from mgmt.choices import OnConflict, Tier
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
 from mgmt.cli.download import COLUMNS as DOWNLOADED
+from mgmt.cli.download import PLAN as DOWNLOADS
 from mgmt.cli.money import COST, max_cost, prices_of, refuse_above
 from mgmt.cli.outcomes import show_outcomes, show_previews
 from mgmt.cli.parameters import Command, dry_run, given
@@ -18,8 +19,10 @@ from mgmt.cli.requests import requestable
 from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from mgmt.catalog import DownloadRecord
+    from mgmt.services.download import Preview as Download
     from mgmt.services.restore import Preview
-    from mgmt.services.steps.context import Context
+    from mgmt.services.steps.batch import Outcome
 
 RECORDED = ("tier", "days", "max_cost", "allow_unknown_price")
 COLUMNS = (
@@ -99,9 +102,10 @@ def command(
 
     app: App = ctx.obj
     if is_ready:
-        _fetch(ctx, to)
+        _fetch(app, to, max_cost, allow_unknown=allow_unknown_price, dry_run=dry_run)
         return
-    options = ThawOptions(tier=Tier(tier), days=days, table=prices_of(app))
+    extend = "days" in given(ctx, ["days"])
+    options = ThawOptions(tier=Tier(tier), days=days, table=prices_of(app), extend=extend, may_ask=True)
     names = _chosen(app, names, keyword, batch)
 
     def look(name: str) -> "Preview":
@@ -109,8 +113,9 @@ def command(
 
     if dry_run:
         show_previews(app, names, look, PLAN)
-        return
     refuse_above(names, look, max_cost, allow_unknown=allow_unknown_price)
+    if dry_run:
+        return
     context, title = app.context(given(ctx, RECORDED)), f"{len(names)} restores"
     outcomes = run_batch(names, lambda name, each: restore(name, options, each), context, name=title)
     show_outcomes(app, outcomes, COLUMNS, several=len(names) > 1)
@@ -124,19 +129,36 @@ def _chosen(app: App, names: tuple[str, ...], keyword: str | None, batch: str | 
     return names if batch is None else tuple(archives_of(batch, app.context()))
 
 
-def _fetch(ctx: click.Context, to: str) -> None:
-    """Download what can be read by now."""
-    from mgmt.services.download import download
+def _fetch(app: App, to: str, most: Decimal | None, *, allow_unknown: bool, dry_run: bool) -> None:
+    """Download what can be read by now. This never asks for a thaw."""
+    from mgmt.services.download import download, preview
     from mgmt.services.restore import ready
     from mgmt.services.steps.batch import run_batch
     from mgmt.services.steps.restoring import DownloadOptions
+    from mgmt.services.steps.thaw import ThawOptions
 
-    app: App = ctx.obj
-    names = list(dict.fromkeys(str(each.target_path) for each in ready(app.context())))
-    options = DownloadOptions(to=to, on_conflict=OnConflict(app.settings.on_conflict), threads=app.settings.threads)
+    names, failed = ready(app.context(), change=not dry_run)
+    if waiting := app.catalog.thaws.pending():
+        expected = max((each.expected_at for each in waiting if each.expected_at is not None), default=None)
+        by = f", the last by {expected:%Y-%m-%d %H:%M} UTC" if expected is not None else ""
+        app.progress.note(f"note: archives that are being thawed: {len(waiting)}{by}")
+    policy, thaw = OnConflict(app.settings.on_conflict), ThawOptions(table=prices_of(app))
+    options = DownloadOptions(to=to, on_conflict=policy, threads=app.settings.threads, thaw=thaw)
 
-    def fetch(name: str, context: "Context") -> Any:
-        return download(name, options, context)
+    def look(name: str) -> "Download":
+        return preview(name, options, app.context())
 
-    outcomes = run_batch(names, fetch, app.context({"to": to}), name=f"{len(names)} downloads")
-    show_outcomes(app, outcomes, DOWNLOADED, several=len(names) > 1)
+    if dry_run:
+        show_previews(app, names, look, DOWNLOADS)
+    refuse_above(names, look, most, allow_unknown=allow_unknown)
+    if dry_run:
+        return
+
+    def outcomes() -> "Generator[Outcome[DownloadRecord], None, None]":
+        yield from failed
+        title = f"{len(names)} downloads"
+        yield from run_batch(
+            names, lambda name, each: download(name, options, each), app.context({"to": to}), name=title
+        )
+
+    show_outcomes(app, outcomes(), DOWNLOADED, several=len(names) + len(failed) > 1)

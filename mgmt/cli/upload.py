@@ -163,8 +163,8 @@ def command(
 
             if dry_run:
                 show_previews(app, targets, look, PLAN, sentences=_foreseen)
-            else:
-                refuse_above(targets, look, max_cost, allow_unknown=allow_unknown_price)
+            at = Looking(app.store_to_look_at(), catalog, app.progress)
+            refuse_above(targets, look, max_cost, allow_unknown=allow_unknown_price)
         if dry_run:
             return
     app.store()  # one that cannot be opened fails the command, not each target

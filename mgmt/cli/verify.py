@@ -86,8 +86,9 @@ def command(
 
     if dry_run:
         show_previews(app, targets, look, PLAN)
-        return
     refuse_above(targets, look, max_cost, allow_unknown=allow_unknown_price)
+    if dry_run:
+        return
     context = app.context(given(ctx, RECORDED))
 
     def outcomes() -> "Generator[Outcome[VerifyRecord], None, None]":

@@ -6,13 +6,13 @@ from mgmt.catalog import ClassRecord, FileRecord, Role
 from mgmt.choices import StorageClass
 from mgmt.errors import RefusedError
 from mgmt.prices import Prices, no_cost
-from mgmt.services.steps import class_change, proof
+from mgmt.services.steps import class_change
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import content_claim
 from mgmt.services.steps.plan_cost import PlanCost, plan_cost
 from mgmt.services.steps.proof import still_there
 from mgmt.services.steps.resolve import Archive, find_archive
-from mgmt.services.steps.thaw import ThawOptions, refuse_frozen
+from mgmt.services.steps.thaw import ThawOptions, refuse_frozen, refuse_to_look
 from mgmt.storage import StoredObject
 
 
@@ -35,7 +35,7 @@ def change_class(name: str, options: ClassOptions, table: Prices, context: Conte
     stored = still_there(archive.store, record)
     if stored.storage_class != options.storage_class:
         _refuse(archive, record, stored, options, table)
-        refuse_frozen(archive, stored, ThawOptions(), context)
+        refuse_frozen(archive, stored, ThawOptions(table=table, may_ask=True), context)
     where = archive.store.location(archive.key)
     moved = class_change.objects_of(record, stored)
     estimate = class_change.cost_of(moved, options.storage_class, table)
@@ -86,7 +86,7 @@ def preview(name: str, options: ClassOptions, table: Prices, context: Context) -
     stored = still_there(archive.store, record)
     if stored.storage_class != options.storage_class:
         _refuse(archive, record, stored, ClassOptions(storage_class=options.storage_class, early=True), table)
-        proof.refuse_frozen(archive.store, stored)
+        refuse_to_look(archive, stored, ThawOptions(table=table))
     moved = class_change.objects_of(record, stored)
     estimate = class_change.cost_of(moved, options.storage_class, table)
     is_there = stored.storage_class == options.storage_class

@@ -68,8 +68,11 @@ def cost(by: str, other: StorageClass | None, table: Prices, catalog: Catalog) -
         )
         if other is not None and _class(each) != other:
             line = _moved(line, _objects(each), other, early[each.group, _class(each)], table)
+        elif other is not None:
+            line = _stays(line)
         found.append(line)
-    found.append(_indexes(shares, table))
+    indexes = _indexes(shares, table)
+    found.append(indexes if other is None else _stays(indexes))
     return [*found, _together(found, table, moves=other is not None)]
 
 
@@ -125,6 +128,11 @@ def _moved(line: Cost, stored: Objects, other: StorageClass, early: Iterable[Rec
     return _compared(line, then, once)
 
 
+def _stays(line: Cost) -> Cost:
+    """What stays where it is costs then what it costs now."""
+    return replace(line, monthly_then=line.monthly, saved_monthly=0.0, move=0.0)
+
+
 def _compared(line: Cost, then: Decimal | None, once: Decimal | None) -> Cost:
     saved = None if then is None or line.monthly is None else Decimal(str(line.monthly)) - then
     pays = once / saved if saved is not None and saved > 0 and once is not None else None
@@ -170,11 +178,7 @@ def _together(lines: Iterable[Cost], table: Prices, *, moves: bool) -> Cost:
     )
     if not moves:
         return whole
-    # What stays where it is costs then what it costs now.
-    stays = [each for each in lines if each.monthly_then is None and each.saved_monthly is None and each.move is None]
-    moved = [each for each in lines if each not in stays]
-    then = _sum(each.monthly if each in stays else each.monthly_then for each in lines)
-    return _compared(whole, then, _sum(each.move for each in moved))
+    return _compared(whole, _sum(each.monthly_then for each in lines), _sum(each.move for each in lines))
 
 
 def _sum(values: Iterable[float | None]) -> Decimal | None:

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from mgmt.archive import make_folders, remove_partial, select
 from mgmt.catalog import DownloadRecord, FileStatus, Location, Role, Status
 from mgmt.choices import OnConflict, StorageClass
-from mgmt.errors import ConflictError
+from mgmt.errors import ConflictError, NotReadyError
 from mgmt.paths import folder_to_make
 from mgmt.prices import Objects
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import claim, describe, token
 from mgmt.services.steps.overlaps import known_stores, refuse_in_store
 from mgmt.services.steps.plan_cost import PlanCost, of_download
-from mgmt.services.steps.resolve import find_archive
+from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.services.steps.restoring import DownloadOptions, Restoring, free_name, index_if_any, root_name
 from mgmt.services.steps.thaw import refuse_frozen, refuse_to_look, wait
+from mgmt.storage import StoredObject
 
 _ELSEWHERE = "mgmt download --to DIR ...\n# a folder outside of the store"
 
@@ -54,7 +55,7 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
                 if found.record is not None:
                     catalog.journal.link(record, found.record, Role.ARCHIVE)
                 catalog.journal.checkpoint()
-            refuse_frozen(found, stored, options.thaw, context)
+            _refuse_frozen(record, found, stored, options, context)
             refuse_in_store(folder, "--to", [found.store.url, *known_stores(catalog)], next_step=_ELSEWHERE)
             make_folders(folder)
             remove_partial(folder, token(record.operation_id))  # of an interrupted run of this very operation
@@ -78,6 +79,21 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
     finally:
         context.progress.stop()
     return record
+
+
+def _refuse_frozen(
+    record: DownloadRecord, found: Archive, stored: StoredObject, options: DownloadOptions, context: Context
+) -> None:
+    """Ask for the thaw of a frozen archive, and raise NotReadyError: the download is cancelled then.
+
+    It has not failed, and nothing repeats it by itself: a thaw costs money.
+    """
+    try:
+        refuse_frozen(found, stored, options.thaw, context)
+    except NotReadyError as exc:
+        if record.is_recorded:
+            context.catalog.journal.close(record, Status.CANCELLED, exc.message)
+        raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

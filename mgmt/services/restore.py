@@ -1,13 +1,16 @@
 """Make frozen archives readable for some days."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from mgmt.catalog import FileRecord, FileStatus, Location, OperationRecord, RestoreRecord, Role
+from mgmt.catalog import DownloadRecord, FileRecord, FileStatus, Location, OperationRecord, RestoreRecord, Role, Status
 from mgmt.choices import FROZEN_CLASSES
-from mgmt.errors import NotFoundError
+from mgmt.errors import MgmtError, NotFoundError
+from mgmt.services.steps.batch import Outcome
 from mgmt.services.steps.context import Context
+from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.plan_cost import PlanCost, plan_cost
+from mgmt.services.steps.proof import can_be_read
 from mgmt.services.steps.resolve import find_archive
 from mgmt.services.steps.thaw import ThawOptions, ask, check, cost, longest, look
 from mgmt.words import shell_word
@@ -19,10 +22,16 @@ MOST = 100_000
 def restore(name: str, options: ThawOptions, context: Context) -> RestoreRecord:
     """Ask the store to thaw the archive that `name` means, unless it is at it; return the restore.
 
-    It is pending until the archive can be read, and has succeeded if it can be already. Raises as `thaw.ask` does.
+    It is pending until the archive can be read, and has succeeded if it can be already; with
+    `extend`, a copy that would expire earlier is kept for the days that are asked for. Raises as `thaw.ask` does.
     """
     found = find_archive(name, context)
-    return ask(found, found.store.head(found.key), options, context)
+    stored = found.store.head(found.key)
+    until = datetime.now(UTC) + timedelta(days=options.days - 1)  # the store rounds, up to a day
+    if options.extend and stored.thawed_until is not None and stored.thawed_until < until:
+        found.store.restore(found.key, days=options.days, tier=options.tier.value)  # the copy is kept longer
+        stored = found.store.head(found.key)
+    return ask(found, stored, options, context)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +55,8 @@ def preview(name: str, options: ThawOptions, context: Context) -> Preview:
     found = find_archive(name, context)
     stored = found.store.head(found.key)
     check(options, stored.storage_class)
-    state = "thawing" if stored.thawing else "frozen" if stored.frozen else "readable"
+    readable = can_be_read(found.store, stored)
+    state = "readable" if readable else "thawing" if stored.thawing else "frozen"
     return Preview(
         object=found.store.location(found.key),
         size=stored.size,
@@ -59,12 +69,25 @@ def preview(name: str, options: ThawOptions, context: Context) -> Preview:
     )
 
 
-def ready(context: Context) -> list[RestoreRecord]:
-    """The archives that can be read by now and were not downloaded since; those that thaw are looked at."""
-    thaws = context.catalog.thaws
-    for each in thaws.pending():
-        look(each, context.open_store(each.store), context)
-    return thaws.to_fetch()
+def ready(context: Context, *, change: bool = True) -> tuple[list[str], list[Outcome[DownloadRecord]]]:
+    """The URLs of the archives that can be read by now and were not downloaded since; and those that fail.
+
+    Those that thaw are looked at; without `change`, nothing is recorded of it. The store says what can be read, not the
+    clock of this machine, and whether it is still the same archive.
+    """
+    thaws, urls, failed = context.catalog.thaws, dict[str, None](), list[Outcome[DownloadRecord]]()
+    for each in [*thaws.pending(), *thaws.to_fetch()]:
+        try:
+            store = context.open_store(each.store)
+            stored = store.head(str(each.s3_object_key))
+            if change and each.status == Status.PENDING:
+                look(each, store, context)
+        except MgmtError as error:
+            failed.append(Outcome(str(each.target_path), error=error))
+            continue
+        if can_be_read(store, stored) and each.archive_id in (None, stored.metadata.get(OPERATION)):
+            urls[str(each.target_path)] = None
+    return list(urls), failed
 
 
 def matching(keyword: str, context: Context) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from mgmt.errors import RefusedError, StoreUnavailableError
+from mgmt.errors import RefusedError, StoreError, StoreUnavailableError
 from mgmt.storage.refusals import one_line
 from mgmt.storage.s3_errors import translated
 
@@ -46,5 +46,8 @@ def restore(client: "S3Client", place: Any, where: str, days: int, tier: str) ->
                 raise StoreUnavailableError(f"{where}: no capacity for {tier} now", next_step=next_step) from error
             if code in ("InvalidObjectState", "InvalidArgument", "MethodNotAllowed", "NotImplemented"):
                 raise RefusedError(f"the store does not restore {where} ({tier}): {code} {words}".rstrip()) from error
+            if code == "AccessDenied":
+                next_step = "allow s3:RestoreObject on its objects"
+                raise StoreError(f"access denied: the thaw of {where}", next_step=next_step) from error
             raise
     return True

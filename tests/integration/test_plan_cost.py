@@ -111,3 +111,35 @@ def test_cost_names_its_prices(priced: Program) -> None:
     assert "An estimate in USD, by prices of us-east-1" in done.stdout
     assert "infracost" in done.stdout
     assert priced.run("cost", "--by", "colour").returncode == 2
+
+
+@pytest.mark.parametrize("command", [["download", "clip", "--to", "back"], ["class", "clip", "STANDARD", "--yes"]])
+def test_max_cost_refuses_a_thaw_that_another_command_would_ask_for(
+    command: list[str], priced: Program, glacier: Glacier
+) -> None:
+    write(priced, "clip", 3 << 20)
+    assert priced.run("upload", "clip", "--storage-class", "DEEP_ARCHIVE").returncode == 0
+    assert priced.run(*command, "--max-cost", "0").returncode == 7
+    assert glacier.count("POST .*restore") == 0
+
+
+def test_a_dry_run_ends_as_the_limit_does(priced: Program) -> None:
+    write(priced, "clip", 100)
+    assert priced.run("upload", "clip", "-n", "--max-cost", "0").returncode == 7
+    assert priced.run("upload", "clip", "-n", "--max-cost", "1").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_amazon_s_prices_do_not_count_for_other_endpoints(name: str, tmp_path: Path, glacier: Glacier) -> None:
+    environment = {**glacier.environment, name: glacier.endpoint_url, "AWS_REGION": "us-east-1"}
+    program = Program(tmp_path, f"s3://{BUCKET}/archive", environment)
+    write(program, "clip", 100)
+    [plan] = program.json("upload", "clip", "-n")
+    assert "STANDARD storage" in plan["cost"]["unknown"]
+
+
+def test_the_region_of_the_aws_tools_counts(tmp_path: Path) -> None:
+    program = Program(tmp_path, "s3://bucket/archive")
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/config").write_text("[default]\nregion = us-east-1\n")
+    assert "by prices of us-east-1" in program.run("cost").stdout

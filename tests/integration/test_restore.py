@@ -12,7 +12,7 @@ import pytest
 from mgmt.services.steps import thaw
 from tests.glacier import Glacier
 from tests.program import Program
-from tests.quirks import BUCKET, quirky
+from tests.quirks import BUCKET, Endpoint, quirky
 from tests.servers import Server, until
 
 
@@ -95,6 +95,94 @@ def test_an_expired_thaw_is_asked_for_again_only_by_a_command(cold: Program, gla
     assert asked(glacier) == 1
     assert cold.run("download", "notes").returncode == 6
     assert asked(glacier) == 2
+
+
+def test_nothing_but_a_typed_command_asks_for_a_thaw(cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "notes")
+    [free] = cold.json("log", "--type", "free")
+    assert cold.run("undo", free["operation_id"], "--yes").returncode == 6
+    assert asked(glacier) == 0
+    assert cold.run("download", "notes", "--to", "back").returncode == 6
+    glacier.thaw()
+    assert cold.run("restore", "--ready", "--to", "back").returncode == 0
+    glacier.expire()
+    assert cold.run("retry", "--failed").returncode == 0
+    assert asked(glacier) == 1
+
+
+def test_a_worker_does_not_ask_again_for_a_thaw_that_has_expired(cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "notes")
+    download = cold.run("-q", "download", "notes", "--to", "back", "--later").stdout.strip()
+    assert cold.run("worker", "--until-empty").returncode == 0
+    glacier.thaw()
+    assert cold.run("restore", "notes").returncode == 0
+    glacier.expire()
+    assert cold.run("worker", "--until-empty").returncode == 3
+    assert cold.json("status", download)["operation"]["status"] == "failed"
+    assert asked(glacier) == 1
+
+
+def test_ready_never_asks_and_takes_no_other_archive_for_the_one_that_was_thawed(
+    cold: Program, glacier: Glacier
+) -> None:
+    frozen(cold, "notes")
+    assert cold.run("restore", "notes").returncode == 0
+    glacier.thaw()
+    assert cold.run("restore", "notes").returncode == 0
+    assert cold.run("delete", "notes", "--last-copy", "--yes").returncode == 0
+    glacier.thaws.clear()
+    frozen(cold, "notes")
+    assert cold.json("restore", "--ready", "--to", "back") == []
+    assert asked(glacier) == 1
+
+
+def test_ready_fetches_the_others_when_one_fails(cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "a", "b")
+    assert cold.run("restore", "a", "b").returncode == 0
+    glacier.thaw()
+    glacier.tell("/a.tar.gz", "500 InternalError")
+    assert cold.run("restore", "--ready", "--to", "back").returncode == 3
+    assert [each.name for each in (cold.work / "back").iterdir()] == ["b"]
+
+
+def test_ready_can_be_planned(cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "notes")
+    assert cold.run("restore", "notes").returncode == 0
+    glacier.thaw()
+    [plan] = cold.json("restore", "--ready", "-n", "--to", "back")
+    assert plan["object"].endswith("notes.tar.gz")
+    assert not (cold.work / "back").exists()
+    assert cold.json("log", "--type", "download") == []
+
+
+def test_a_member_is_not_the_whole(cold: Program, glacier: Glacier) -> None:
+    (cold.work / "shoot").mkdir()
+    (cold.work / "shoot/a").write_text("a")
+    assert cold.run("upload", "shoot", "--storage-class", "DEEP_ARCHIVE").returncode == 0
+    assert cold.run("restore", "shoot").returncode == 0
+    glacier.thaw()
+    assert cold.run("download", "shoot", "--member", "a", "--to", "one").returncode == 0
+    assert cold.run("restore", "--ready", "--to", "back").returncode == 0
+    assert (cold.work / "back/shoot/a").exists()
+    assert cold.json("restore", "--ready", "--to", "back") == []
+
+
+def test_a_copy_can_be_kept_longer(cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "notes")
+    assert cold.run("restore", "notes", "--days", "1").returncode == 0
+    glacier.thaw()
+    [restore] = cold.json("restore", "notes", "--days", "30")
+    assert datetime.fromisoformat(restore["expires_at"]) > datetime.now(UTC) + timedelta(days=29)
+
+
+def test_a_class_that_is_only_a_label_can_be_read(cold: Program) -> None:
+    with quirky(Endpoint) as labels:
+        program = Program(cold.home / "labels", cold.store, labels.environment)
+        frozen(program, "notes")
+        assert program.run("verify", "notes", "--read-back").returncode == 0
+        assert program.run("download", "notes", "--to", "back").returncode == 0
+        assert (program.work / "back/notes").read_text() == "the content of notes"
+        assert labels.count("^POST .*restore") == 0
 
 
 def test_a_worker_downloads_a_frozen_archive_when_it_can_be_read(cold: Program, glacier: Glacier) -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from mgmt import prices
-from mgmt.choices import Tier
+from mgmt.choices import DEFAULT_PART_SIZE, Tier
 from mgmt.prices import GB, Objects, load
+from mgmt.storage.multipart import plan_part_size
 
 PAGE = (Path(__file__).parents[2] / "docs/cold.md").read_text("utf-8")
 US = load("us-east-1")
-SIZE, COUNT, PARTS = 500 * GB, 101, 64_000
+SIZE, COUNT = 500 * GB, 101
+PARTS = -(-400 * GB // plan_part_size(400 * GB, 10_000)) + 100 * (GB // DEFAULT_PART_SIZE)
+"""Of an archive of 400 GB, and of a hundred of 1 GB."""
 
 
 def project(storage_class: str, **more: Decimal) -> Objects:

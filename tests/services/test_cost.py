@@ -109,7 +109,7 @@ def test_another_class_pays_after_some_months(catalog: Catalog) -> None:
     assert moved.saved_monthly == pytest.approx(12.5 - float(then), abs=1e-5)
     assert moved.move == pytest.approx(1000 * 0.01 + 0.00005)
     assert moved.pays_after_months == pytest.approx(round(10.00005 / (12.5 - float(then)), 1))
-    assert (stays.monthly_then, stays.move) == (None, None)
+    assert (stays.monthly_then, stays.saved_monthly, stays.move) == (stays.monthly, 0, 0)
 
 
 def test_a_move_pays_for_the_rest_of_the_minimum_duration(catalog: Catalog) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from mgmt.catalog.db.database import Database
@@ -14,7 +14,7 @@ from mgmt.catalog.records.cold import RestoreRecord
 from mgmt.catalog.records.enums import Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
-from mgmt.catalog.records.operations import OperationFile, operations
+from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
 from mgmt.catalog.records.transfers import DownloadRecord
 
 
@@ -42,12 +42,11 @@ class Thaws:
                     session.add(OperationFile(operation=restore, file=archive, role=Role.ARCHIVE))
             return restore
 
-    def latest(self, store: str, key: str, archive_id: str | None) -> RestoreRecord | None:
-        """The last restore of an archive that the store was asked for; None if there is none."""
+    def live(self, store: str, key: str, archive_id: str | None) -> RestoreRecord | None:
+        """The pending restore of an archive; None if there is none."""
         wanted = RestoreRecord(store=store, s3_object_key=key, archive_id=archive_id)
-        query = _of(wanted).where(RestoreRecord.requested_at.is_not(None))
         with self._database.reading() as session:
-            return session.scalars(query.order_by(operations.c.seq.desc()).limit(1)).first()
+            return session.scalars(_of(wanted).where(operations.c.status == Status.PENDING)).first()
 
     def latest_of(self, archives: Sequence[FileRecord]) -> dict[int, RestoreRecord]:
         """The last restore of each of these archives that the store was asked for, by the id of the archive."""
@@ -74,18 +73,20 @@ class Thaws:
             return list(session.scalars(found))
 
     def to_fetch(self) -> list[RestoreRecord]:
-        """The restores whose archives can be read now, and were not downloaded since they were requested."""
+        """The restores whose archives can be read now, were not downloaded since, and for which no download waits."""
         made, link = aliased(DownloadRecord), aliased(OperationFile)
         own = aliased(OperationFile)
         fetched = (
             exists()
             .where(own.operation_id == RestoreRecord.operation_id, own.role == Role.ARCHIVE)
             .where(link.file_id == own.file_id, link.role == Role.ARCHIVE, made.operation_id == link.operation_id)
-            .where(made.status == Status.SUCCESS, made.completed_at >= RestoreRecord.requested_at)
+            .where(made.status == Status.SUCCESS, made.member.is_(None))
+            .where(made.completed_at >= func.coalesce(RestoreRecord.requested_at, RestoreRecord.ready_at))
         )
+        awaited = exists().where(DependencyRecord.after_id == RestoreRecord.operation_id)
         query = select(RestoreRecord).where(RestoreRecord.status == Status.SUCCESS, RestoreRecord.expires_at > now())
         with self._database.reading() as session:
-            return list(session.scalars(query.where(~fetched).order_by(RestoreRecord.seq)))
+            return list(session.scalars(query.where(~fetched, ~awaited).order_by(RestoreRecord.seq)))
 
     def note_requested(self, restore: RestoreRecord, expected_at: datetime) -> None:
         """The store is at it. Nobody needs to look before `expected_at`."""
@@ -113,12 +114,17 @@ class Thaws:
         with self._database.transaction() as session:
             end_unrun(session, restore.operation_id, Status.FAILED, message)
 
-    def let_wait(self, operation_id: str, restore: RestoreRecord) -> None:
-        """Give back a requested operation, which this process has taken, until `restore` has succeeded."""
+    def let_wait(self, operation_id: str, restore: RestoreRecord, detail: str) -> None:
+        """Give back a requested operation, which this process has taken, until `restore` has succeeded.
+
+        The operation's `detail` names the restore from then on.
+        """
         with self._database.transaction() as session:
             job = session.get(JobRecord, operation_id, populate_existing=True)
-            if job is None:
+            operation = session.get(OperationRecord, operation_id)
+            if job is None or operation is None:
                 return
+            operation.details = {**operation.details, detail: restore.operation_id}
             job.taken_by = None
             if session.get(DependencyRecord, (operation_id, restore.operation_id)) is None:
                 session.add(DependencyRecord(operation_id=operation_id, after_id=restore.operation_id))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from mgmt.archive import Hashed, Tree, covers, hash_tree, look_again, unreadable
 from mgmt.catalog import Catalog, FileRecord, Status, UploadRecord
-from mgmt.choices import DEFAULT_PART_SIZE, OnConflict, StorageClass
+from mgmt.choices import OnConflict, StorageClass
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, NotFoundError
 from mgmt.paths import held_parent
 from mgmt.prices import Objects, Prices
@@ -26,7 +26,7 @@ from mgmt.services.steps.plan import Plan, UploadOptions, plan_upload
 from mgmt.services.steps.plan_cost import PlanCost, of_upload
 from mgmt.services.steps.resolve import archive_id
 from mgmt.services.steps.targets import folders_above, was_part
-from mgmt.storage import ObjectStore, StoredObject
+from mgmt.storage import Capabilities, ObjectStore, StoredObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +226,9 @@ def _free_in(folder: str, target: str, at: Looking) -> str:
 
 def _planned(target: str, plan: Plan, key: str, options: UploadOptions, at: Looking) -> Preview:
     """As if everything could be read, beginning with `key`."""
-    part_size = options.part_size or DEFAULT_PART_SIZE
+    from mgmt.storage.multipart import plan_part_size
+
+    part_size = plan_part_size(plan.survey.tar_size, Capabilities(None).max_parts, options.part_size)
     parts = -(-plan.survey.tar_size // part_size)
     found = Preview(
         target=target,

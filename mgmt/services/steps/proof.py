@@ -131,15 +131,29 @@ def read_back(store: ObjectStore, key: str, checksum: str | None, digest: str | 
     return found
 
 
+def can_be_read(store: ObjectStore, stored: StoredObject) -> bool:
+    """Whether `stored` can be read now. Some stores keep the class of an object as a label, and freeze nothing."""
+    if not stored.frozen:
+        return True
+    if stored.thawing or not stored.size:
+        return False
+    try:
+        store.read(stored.key, 0, 1, etag=stored.etag or None)
+    except NotReadyError:
+        return False
+    return True
+
+
 def refuse_frozen(store: ObjectStore, stored: StoredObject) -> None:
     """Raise NotReadyError when `stored` cannot be read now."""
+    if can_be_read(store, stored):
+        return
     where = store.location(stored.key)
     if stored.thawing:
         raise NotReadyError(
             f"{where} is frozen ({stored.storage_class}); a restore is under way", next_step="mgmt restore --ready"
         )
-    if stored.frozen:
-        raise NotReadyError(
-            f"{where} is frozen ({stored.storage_class}) and must be restored before it can be read",
-            next_step=f"mgmt restore {shell_word(where)}",
-        )
+    raise NotReadyError(
+        f"{where} is frozen ({stored.storage_class}) and must be restored before it can be read",
+        next_step=f"mgmt restore {shell_word(where)}",
+    )

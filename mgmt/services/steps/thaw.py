@@ -13,6 +13,8 @@ from mgmt.errors import BusyError, ConfigurationError, MgmtError, NotReadyError,
 from mgmt.prices import Estimate, Objects, Prices
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
+from mgmt.services.steps.plan_cost import plan_cost
+from mgmt.services.steps.proof import can_be_read
 from mgmt.services.steps.request_arguments import NAMES, WORKER
 from mgmt.services.steps.requests import Attempts, new_job
 from mgmt.services.steps.resolve import Archive
@@ -27,6 +29,15 @@ LONGEST: Mapping[tuple[str, Tier], timedelta] = {
 }
 """How long a thaw takes at most, as Amazon states it; it has no Expedited for DEEP_ARCHIVE."""
 
+RESTORE = "restore"
+"""The detail of a requested operation that names the restore which it has waited for."""
+
+ASKING = "asking"
+"""The detail of a restore that says when the store was about to be asked for it."""
+
+UNANSWERED = timedelta(hours=1)
+"""How long after that a frozen archive shows that the store was not asked."""
+
 SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(minutes=30)
 """Between two looks at a thaw that takes longer than it should."""
 
@@ -39,6 +50,10 @@ class ThawOptions:
     days: int = 7
     table: Prices | None = None
     """For an estimate of what it costs."""
+    extend: bool = False
+    """Keep a copy that there is already for so many days."""
+    may_ask: bool = False
+    """Whether the store may be asked: only a command that the user has typed may spend money."""
 
 
 def check(options: ThawOptions, storage_class: str | None) -> None:
@@ -109,38 +124,59 @@ def look(restore: RestoreRecord, store: ObjectStore, context: Context) -> Restor
 def refuse_frozen(found: Archive, stored: StoredObject, options: ThawOptions, context: Context) -> None:
     """Ask for the thaw of a frozen archive, and raise NotReadyError, which says when it will be readable.
 
-    A requested operation waits for the restore then, whatever becomes of the error.
+    A requested operation waits for the restore then, whatever becomes of the error. Nothing is asked of the store if
+    `options` do not permit it, nor for what is done again: it was paid for once.
     """
-    if not stored.frozen:
+    if can_be_read(found.store, stored):
         return
+    pending = context.catalog.thaws.live(found.store.url, found.key, stored.metadata.get(OPERATION))
+    if pending is None and not _may_ask(options, context):
+        refuse_to_look(found, stored, options)
     estimate = cost(stored, options)
     restore = ask(found, stored, options, context)
     if restore.status == Status.SUCCESS:
         return  # since the store was asked for `stored`
     if context.requested is not None:
-        context.catalog.thaws.let_wait(context.requested, restore)
+        context.catalog.thaws.let_wait(context.requested, restore, RESTORE)
     when = f"by {restore.expected_at:%Y-%m-%d %H:%M} UTC" if restore.expected_at is not None else "later"
     raise NotReadyError(
         f"{found.url} is frozen ({stored.storage_class}) and is being thawed: it should be readable {when}"
         + (f"; the thaw costs {estimate}" if estimate is not None else ""),
-        next_step="the same command then, or with --wait now",
+        next_step=f"mgmt download --wait {found.word}\n# or the same command then",
     )
 
 
 def refuse_to_look(found: Archive, stored: StoredObject, options: ThawOptions) -> None:
     """Raise NotReadyError for a frozen archive, as `refuse_frozen` does, without asking for its thaw."""
-    if not stored.frozen:
+    if can_be_read(found.store, stored):
         return
     check(options, stored.storage_class)
-    if (estimate := cost(stored, options)) is None:
+    if stored.thawing:
         raise NotReadyError(
-            f"{found.url} is frozen ({stored.storage_class}) and is being thawed", next_step="try later"
+            f"{found.url} is frozen ({stored.storage_class}) and is being thawed", next_step="mgmt restore --ready"
         )
-    raise NotReadyError(
-        f"{found.url} is frozen ({stored.storage_class}): its thaw would be requested, take up to "
-        f"{longest(stored, options.tier) // timedelta(hours=1)} h and cost {estimate}",
+    hours, estimate = longest(stored, options.tier) // timedelta(hours=1), cost(stored, options)
+    price = f", and cost {estimate}" if estimate is not None else ""
+    error = NotReadyError(
+        f"{found.url} is frozen ({stored.storage_class}): to thaw it would take up to {hours} h{price}",
         next_step=f"mgmt restore {found.word}",
     )
+    error.cost = plan_cost(estimate) if estimate is not None else None
+    error.retryable = False  # not before somebody has it thawed
+    raise error
+
+
+def _may_ask(options: ThawOptions, context: Context) -> bool:
+    """Whether this work may ask for a thaw: a repetition may not, nor what has waited for one already."""
+    if not options.may_ask or context.retry_of is not None:
+        return False
+    operation_id = context.requested
+    while operation_id is not None:
+        operation = context.catalog.metadata.get_operation(operation_id)
+        if operation is None or RESTORE in operation.details:
+            return operation is None
+        operation_id = operation.retry_of
+    return True
 
 
 def wait(found: Archive, options: ThawOptions, context: Context) -> None:
@@ -148,10 +184,18 @@ def wait(found: Archive, options: ThawOptions, context: Context) -> None:
 
     It looks when the thaw should be over, and then again and again, less and less often.
     """
-    while (stored := found.store.head(found.key)).frozen:
+    told = False
+    while not can_be_read(found.store, stored := found.store.head(found.key)):
+        estimate = cost(stored, options)
         restore = ask(found, stored, options, context)
         if restore.status == Status.SUCCESS:
             return
+        if not told and restore.expected_at is not None:
+            price = f"; the thaw costs {estimate}" if estimate is not None else ""
+            context.progress.note(
+                f"note: {found.url} should be readable by {restore.expected_at:%Y-%m-%d %H:%M} UTC{price}"
+            )
+            told = True
         context.progress.start(f"wait for {found.key}")
         job = context.catalog.jobs.job(restore.operation_id)
         at = job.not_before if job is not None else None
@@ -183,11 +227,14 @@ def state(restore: RestoreRecord | None) -> str:
 def _advance(restore: RestoreRecord, store: ObjectStore, context: Context) -> None:
     thaws, key, now = context.catalog.thaws, str(restore.s3_object_key), datetime.now(UTC)
     stored = store.head(key)
-    if not stored.frozen:
+    if can_be_read(store, stored):
         thaws.note_ready(restore, stored.thawed_until)
         return
     if restore.requested_at is None:
         if not stored.thawing:
+            _refuse_doubtful(restore, store.location(key), now)
+            with context.catalog.transaction():
+                restore.details = {**restore.details, ASKING: now.isoformat()}
             store.restore(key, days=restore.days or 1, tier=str(restore.tier))
         thaws.note_requested(restore, now + longest(stored, Tier(str(restore.tier))))
     elif stored.thawing:
@@ -199,6 +246,16 @@ def _advance(restore: RestoreRecord, store: ObjectStore, context: Context) -> No
         raise NotReadyError(
             f"{where} is frozen again: the thaw that was requested at {restore.requested_at:%Y-%m-%d %H:%M} UTC has "
             "expired unread",
+            next_step=f"mgmt restore {where}\n# requests it again",
+        )
+
+
+def _refuse_doubtful(restore: RestoreRecord, where: str, now: datetime) -> None:
+    """Raise NotReadyError if the store may have been asked so long ago that the thaw can have expired since."""
+    asking = restore.details.get(ASKING)
+    if asking is not None and now - datetime.fromisoformat(str(asking)) > UNANSWERED:
+        raise NotReadyError(
+            f"{where} is frozen, and its thaw may have been requested at {asking} and have expired unread",
             next_step=f"mgmt restore {where}\n# requests it again",
         )
 
