@@ -17,7 +17,6 @@ _TYPEFLAG: dict[Type, bytes] = {"f": b"0", "h": b"1", "l": b"2", "d": b"5"}
 _NAME = 100  # bytes of a name, and of a link's target, in ustar
 _MAX_OCTAL = 0o77777777777  # the largest number of 11 octal digits: 8 GiB - 1, or a second in the year 2242
 _MAX_ID = 0o7777777
-_SECOND = 10**9
 _TEN_DIGITS = range(10**9, _MAX_OCTAL + 1)  # seconds, from 2001-09-09 to 2242-03-16
 
 # The header of a file without an owner, after the digits of the checksum and before the prefix; and the constant part
@@ -54,8 +53,9 @@ class Header(NamedTuple):
     def pack(self) -> bytes:
         """All header records of the member, a multiple of 512 bytes."""
         path, link = self._encoded_path(), encode(self.link)
-        seconds, nanoseconds = divmod(self.mtime_ns, _SECOND)
+        seconds, nanoseconds = divmod(self.mtime_ns, 10**9)
         name, prefix = (path, b"") if len(path) <= _NAME else _split(path)
+        extended = b""
         if (
             nanoseconds
             or not name
@@ -66,11 +66,8 @@ class Header(NamedTuple):
             or self.xattrs
             or not path.isascii()
             or not link.isascii()
-        ):
-            records = self._records(path, link, path_fits=bool(name))
-            extended = _extended(records) if records else b""
-        else:
-            extended = b""
+        ) and (records := self._records(path, link, path_fits=bool(name))):
+            extended = _extended(records)
         return extended + _pack(
             _Ustar(
                 name or path[:_NAME],
@@ -104,9 +101,9 @@ class Header(NamedTuple):
     def _records(self, path: bytes, link: bytes, *, path_fits: bool) -> dict[bytes, bytes]:
         """The pax records, for what ustar cannot represent."""
         records = _name_records(path, link, path_fits=path_fits)
-        seconds, nanoseconds = divmod(self.mtime_ns, _SECOND)
+        seconds, nanoseconds = divmod(self.mtime_ns, 10**9)
         if nanoseconds:
-            whole, part = divmod(abs(self.mtime_ns), _SECOND)
+            whole, part = divmod(abs(self.mtime_ns), 10**9)
             records[b"mtime"] = b"%s%d.%09d" % (b"-" if self.mtime_ns < 0 else b"", whole, part)
         elif not 0 <= seconds <= _MAX_OCTAL:
             records[b"mtime"] = b"%d" % seconds
@@ -125,7 +122,7 @@ def pack_file(path: bytes, mode: int, mtime_ns: int, size: int) -> bytes | None:
 
     A tree has mostly such files, and their headers are within all limits (see `limits`).
     """
-    seconds, nanoseconds = divmod(mtime_ns, _SECOND)
+    seconds, nanoseconds = divmod(mtime_ns, 10**9)
     name, prefix = (path, b"") if len(path) <= _NAME else _split(path)
     if not (name and path.isascii() and seconds in _TEN_DIGITS and size <= _MAX_OCTAL):
         return None
