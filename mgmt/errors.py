@@ -123,6 +123,10 @@ class LostError(BusyError):
     """Another process recovered this operation (`mgmt recover --host`): this one must not continue."""
 
 
+class UnsettledError(BusyError):
+    """The store may still be doing what an interrupted operation has asked for: the operation stays interrupted."""
+
+
 class CatalogError(MgmtError):
     """The catalog is unreachable, locked, older or newer than this mgmt, or damaged."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from urllib.parse import parse_qsl, unquote
 from xml.etree import ElementTree
 
@@ -14,6 +15,10 @@ _LOCK = "x-amz-object-lock-"
 class Mover(Glacier):
     """What it copies has checksums of its own, computed from what it holds then."""
 
+    at_copy: Callable[[], None] | None = None
+    """Called once, between the reading of a source and the moment at which its copy gets the key, in either way."""
+    target_condition: str = "honoured"
+    """If-Match on what a copy replaces: or `ignored`, or the refusal, as in `501 NotImplemented`."""
     rules: str | None = None
     """Its lifecycle rules, in XML; or the refusal to tell them, as in `403 AccessDenied`."""
 
@@ -28,9 +33,7 @@ class Mover(Glacier):
         if request.method == "PUT" and "x-amz-copy-source" in request.headers:
             return self._copy_part(request) if "uploadId" in request.query else self._copy(request)
         if "uploadId" in request.query and request.method == "POST" and request.headers.get("If-Match"):
-            there = self.objects.get(request.key)
-            if there is None or request.headers["If-Match"] != self._tag(there.etag):
-                raise RefusedError(412, "PreconditionFailed")
+            self._refuse_replaced(request)
         answer = super()._act(request)
         if request.method == "POST" and "uploadId" in request.query:
             self._all().pop(request.key, None)
@@ -54,8 +57,26 @@ class Mover(Glacier):
             raise RefusedError(403, "ObjectNotInActiveTierError", "The source object is not in the active tier")
         return there
 
+    def _refuse_replaced(self, request: Request) -> None:
+        if self.at_copy is not None:
+            meanwhile, self.at_copy = self.at_copy, None
+            self._lock.release()
+            try:
+                meanwhile()
+            finally:
+                self._lock.acquire()
+        if "If-Match" not in request.headers or self.target_condition == "ignored":
+            return
+        if self.target_condition != "honoured":
+            status, _, code = self.target_condition.partition(" ")
+            raise RefusedError(int(status), code, "If-Match")
+        there = self.objects.get(request.key)
+        if there is None or request.headers["If-Match"] != self._tag(there.etag):
+            raise RefusedError(412, "PreconditionFailed")
+
     def _copy(self, request: Request) -> Answer:
         there, new = self._source(request), request.headers.get("x-amz-storage-class", "STANDARD")
+        self._refuse_replaced(request)
         if new == there.headers.get("x-amz-storage-class", "STANDARD"):
             raise RefusedError(400, "InvalidRequest", "This copy request is illegal")
         # Locks are kept only if the request has them.

@@ -9,6 +9,7 @@ from mgmt.prices import Prices, no_cost
 from mgmt.services.steps import class_change
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import content_claim
+from mgmt.services.steps.locked import refuse_hidden_lock
 from mgmt.services.steps.plan_cost import PlanCost, plan_cost
 from mgmt.services.steps.proof import still_there
 from mgmt.services.steps.resolve import Archive, find_archive
@@ -114,6 +115,7 @@ def _refuse(archive: Archive, record: FileRecord, stored: StoredObject, options:
     class_change.refuse_unprovable(record, archive.store, options.storage_class)
     if archive.store.bucket is None:
         raise RefusedError(f"{archive.url} is in a directory, which has no storage classes")
+    refuse_hidden_lock(record, archive.store, stored)
     if not options.early:
         moved = class_change.objects_of(record, stored)
         class_change.refuse_early(archive.url, moved, options.storage_class, table)

@@ -12,7 +12,7 @@ from mgmt.services.steps.indexes import find_index, look_up
 from mgmt.services.steps.locked import explained
 from mgmt.services.steps.plan_cost import of_deletion
 from mgmt.services.steps.proof import refuse_frozen, still_there
-from mgmt.services.steps.purge import refuse_unpurgeable, remaining, remove_all_versions
+from mgmt.services.steps.purge import PURGE, refuse_unpurgeable, remaining, remove_all_versions
 from mgmt.services.steps.removal import remove_archive, remove_remains
 from mgmt.services.steps.removals import identity
 from mgmt.services.steps.request_arguments import ARCHIVES
@@ -52,7 +52,7 @@ def delete(name: str, context: Context, *, last_copy: bool, purge: bool = False)
             if archive.record is not None:
                 journal.link(record, archive.record, Role.ARCHIVE)
                 archive.record.version_id = archive.record.version_id if stored is None else stored.version_id
-            record.details = {"other_copy": copy and copy.where, "last_copy": last_copy}
+            record.details = {"other_copy": copy and copy.where, "last_copy": last_copy, PURGE: purge}
             journal.checkpoint()
             finish_first()
             if copy is not None:

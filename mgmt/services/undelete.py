@@ -10,6 +10,7 @@ from mgmt.services.steps.deleted import Deleted, find_deleted, look_at, taken_er
 from mgmt.services.steps.indexes import look_up, open_index
 from mgmt.services.steps.removal import remove_remains, uncover
 from mgmt.services.steps.resolve import Archive, note_stored
+from mgmt.services.steps.versions import is_of
 from mgmt.signals import finish_first
 from mgmt.storage import StoredObject
 
@@ -84,7 +85,8 @@ def _confirmed(archive: Archive, found: Deleted) -> StoredObject:
     stored = look_up(archive.store, archive.key)
     if stored is None:
         raise ConflictError(f"{archive.url} was deleted again meanwhile", next_step=f"mgmt undelete {archive.word}")
-    if stored.version_id not in (None, found.version_id):
+    is_another = archive.record is not None and not is_of(archive.record, stored)
+    if is_another or stored.version_id not in (None, found.version_id):
         raise taken_error(archive.store, archive.key, hidden=False)
     return stored
 

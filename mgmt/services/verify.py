@@ -31,7 +31,7 @@ from mgmt.services.steps.plan_cost import PlanCost, of_download
 from mgmt.services.steps.proof import prove_again, refuse_frozen, still_there
 from mgmt.services.steps.replacement import how_to_replace, without_another_copy
 from mgmt.services.steps.resolve import Archive, find_archive
-from mgmt.services.steps.versions import versions_at
+from mgmt.services.steps.versions import how_to_copy_older, versions_at
 from mgmt.storage import ObjectStore, StoredObject, is_key, trusted
 from mgmt.words import shell_word
 
@@ -71,7 +71,8 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
             except ProblemError as exc:
                 if exc.next_step is None and archive.record is not None:
                     is_missing = exc.problem is Problem.MISSING
-                    advice = how_to_replace(archive, context)
+                    older = None if is_missing else how_to_copy_older(archive.store, archive.record)
+                    advice = older or how_to_replace(archive, context)
                     exc.next_step = advice or without_another_copy(archive.record, is_missing=is_missing)
                 record.details = {"problem": exc.problem.value}
                 catalog.journal.checkpoint()

@@ -92,16 +92,21 @@ def _kept(there: Mapping[str, Any]) -> dict[str, Any]:
 def _at_once(bucket: Bucket, key: str, there: Mapping[str, Any], how: ClassMove) -> Any:
     place: Any = bucket.place(key)
     more: dict[str, Any] = {"ChecksumAlgorithm": "CRC64NVME"} if how.algorithm == "crc64nvme" else {}
-    return bucket.client.copy_object(
-        **place,
-        CopySource=place,
-        CopySourceIfMatch=given_etag(how.etag),
-        StorageClass=how.storage_class,  # type: ignore[arg-type]
-        MetadataDirective="COPY",
-        TaggingDirective="COPY",
-        **_kept(there),
-        **more,
-    )
+
+    def copy(**condition: Any) -> Any:
+        return bucket.client.copy_object(
+            **place,
+            CopySource=place,
+            CopySourceIfMatch=given_etag(how.etag),
+            StorageClass=how.storage_class,  # type: ignore[arg-type]
+            MetadataDirective="COPY",
+            TaggingDirective="COPY",
+            **_kept(there),
+            **more,
+            **condition,
+        )
+
+    return _if_unchanged(bucket, key, how, copy)
 
 
 def _in_parts(bucket: Bucket, key: str, there: Mapping[str, Any], how: ClassMove) -> Any:
@@ -139,7 +144,8 @@ def _in_parts(bucket: Bucket, key: str, there: Mapping[str, Any], how: ClassMove
         crc = {"ChecksumCRC64NVME": whole, "ChecksumType": "FULL_OBJECT"}
     else:
         crc = {}
-    return _complete(bucket, key, how, {"UploadId": upload_id, "MultipartUpload": {"Parts": parts}, **crc})
+    request: dict[str, Any] = {**place, "UploadId": upload_id, "MultipartUpload": {"Parts": parts}, **crc}
+    return _if_unchanged(bucket, key, how, lambda **more: client.complete_multipart_upload(**request, **more))
 
 
 def _tagging(bucket: Bucket, key: str) -> dict[str, str]:
@@ -159,15 +165,32 @@ def _of_whole(checksum: str | None) -> str | None:
     return next(values, None)
 
 
-def _complete(bucket: Bucket, key: str, how: ClassMove, request: dict[str, Any]) -> Any:
-    """Complete the upload if the object that was copied is still there."""
-    place = bucket.place(key)
+def _if_unchanged(bucket: Bucket, key: str, how: ClassMove, request: Callable[..., Any]) -> Any:
+    """Call `request` on the condition that the object that was copied is still under the key when the copy gets it.
+
+    An endpoint without that condition gets the request only if the bucket keeps versions: it may then hide an object
+    that was stored meanwhile, and not replace it. Otherwise raises RefusedError.
+    """
     try:
-        return bucket.client.complete_multipart_upload(**place, **request, IfMatch=given_etag(how.etag))
+        return request(IfMatch=given_etag(how.etag))
     except ClientError as error:
         if not may_be_the_condition(error):
             raise
-    there = bucket.client.head_object(**place)
+        if not _keeps_versions(bucket):
+            code, words = error.response["Error"].get("Code", ""), one_line(error.response["Error"].get("Message", ""))
+            raise RefusedError(
+                f"the store does not move {bucket.where(key)} to {how.storage_class} on the condition that no other"
+                f" object replaces it meanwhile: {code} {words}".rstrip(),
+                next_step="mgmt upload --storage-class CLASS PATH\n# another archive of the original",
+            ) from error
+    there = bucket.client.head_object(**bucket.place(key))
     if not same_etag(stored_etag(there.get("ETag")), how.etag):
         raise ConflictError(f"{bucket.where(key)} was replaced by another object", next_step="mgmt verify")
-    return bucket.client.complete_multipart_upload(**place, **request)
+    return request()
+
+
+def _keeps_versions(bucket: Bucket) -> bool:
+    try:
+        return bucket.client.get_bucket_versioning(Bucket=bucket.name).get("Status") == "Enabled"
+    except ClientError:
+        return False

@@ -116,9 +116,13 @@ def test_a_copy_that_differs_is_not_called_done(cold: Program, mover: Mover) -> 
     assert "checksum mismatch" in done.stderr
     assert "try: mgmt delete" in done.stderr  # the copy in completed/ replaces it
     assert of(cold)["proof"] is None
-    [failed] = cold.json("log", "--type", "class")
+    again = cold.run("class", "notes", "GLACIER_IR")
+    assert (again.returncode, "try: mgmt delete" in again.stderr) == (8, True)
+    [_, failed] = cold.json("log", "--type", "class")
     assert failed["status"] == "failed"
     assert cold.run("verify", "notes").returncode == 8
+    mover.quirks.flips = None
+    cold.ok("delete", "notes", "--yes")  # as it says: the copy is proven, and holds all of it
 
 
 def test_a_copy_in_parts_that_differs_never_gets_the_key(
@@ -193,9 +197,9 @@ def test_a_killed_move_is_finished(
     [left] = cold.json("log", "--type", "class")
     assert left["status"] == "running"
     if by == "recover":
-        cold.ok("recover")
+        assert cold.run_process("recover").returncode == 0
         [settled] = cold.json("log", "--type", "class")
-        assert settled["status"] == ("success" if when == "after" else "cancelled")
+        assert settled["status"] == ("success" if when == "after" else "running")
     cold.ok("class", "notes", "DEEP_ARCHIVE")
     found = of(cold)
     assert (found["storage_class"], found["etag"]) == ("DEEP_ARCHIVE", mover.objects[KEY].etag)
@@ -342,16 +346,6 @@ def test_a_move_is_not_undone_but_says_how(cold: Program, mover: Mover) -> None:
     assert refused.returncode == 7
     assert "notes.tar.gz STANDARD -n" in refused.stderr
     assert in_class(mover) == "GLACIER_IR"
-
-
-def test_a_lock_that_is_over_is_not_given_again(cold: Program, mover: Mover) -> None:
-    archive(cold)
-    mover.objects[KEY].headers |= {
-        "x-amz-object-lock-mode": "GOVERNANCE",
-        "x-amz-object-lock-retain-until-date": "2001-01-01T00:00:00Z",
-    }
-    cold.ok("class", "notes", "GLACIER_IR")
-    assert "x-amz-object-lock-mode" not in mover.objects[KEY].headers
 
 
 def test_one_process_at_a_time_works_on_a_content(cold: Program, mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:

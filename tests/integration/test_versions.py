@@ -1,10 +1,11 @@
 """Deleted archives in a versioned bucket: what remains, what brings it back, what removes it for good."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from mgmt.errors import IntegrityError
+from mgmt.errors import IntegrityError, StoreError
 from tests.catalogs import Catalogs
 from tests.integration.versioned import Versioned, versioned
 from tests.program import Program
@@ -282,3 +283,78 @@ def test_either_catalog_knows_what_was_deleted(tmp_path: Path, seaweed: Server, 
     assert bucket.archive()["legal_hold"] is True
     bucket.program.ok("undelete", "notes")
     bucket.program.ok("audit", "verify")
+
+
+def suspend(bucket: Versioned, status: str = "Suspended") -> None:
+    bucket.client.put_bucket_versioning(Bucket=bucket.bucket, VersioningConfiguration={"Status": status})
+
+
+def test_where_versioning_is_suspended_no_marker_is_removed(bucket: Versioned) -> None:
+    bucket.upload()
+    suspend(bucket)
+    bucket.client.delete_object(**bucket.key("notes.tar.gz"))
+    before = bucket.versions(), bucket.markers()
+    assert dict(bucket.markers())["notes.tar.gz"] == "null"
+    for more in ((), ("-n",)):
+        refused = bucket.program.run("undelete", "notes", *more)
+        assert refused.returncode == 7
+        assert "is suspended" in refused.stderr
+        assert "enable versioning" in refused.stderr
+    assert (bucket.versions(), bucket.markers()) == before
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_where_versioning_is_suspended_nothing_is_purged(when: str, bucket: Versioned) -> None:
+    if when == "before":
+        suspend(bucket)
+    bucket.upload()
+    suspend(bucket)
+    before = bucket.versions(), bucket.markers()
+    for more in (("--yes",), ("-n",)):
+        refused = bucket.program.run("delete", "--purge", "notes", *more)
+        assert refused.returncode == 7
+        assert "is suspended" in refused.stderr
+    assert (bucket.versions(), bucket.markers()) == before
+    suspend(bucket, "Enabled")
+    bucket.program.ok("delete", "--purge", "notes", "--yes")
+    assert (bucket.versions(), bucket.markers()) == ([], [])
+
+
+def test_recover_finishes_an_interrupted_purge(bucket: Versioned, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.upload()
+
+    def killed(*_: object) -> None:
+        os._exit(9)
+
+    def arm() -> None:
+        monkeypatch.setattr("mgmt.services.delete.remove_all_versions", killed)
+
+    with bucket.program.fork("delete", "--purge", "notes", "--yes", arm=arm) as child:
+        assert child.wait() == 9
+    assert len(bucket.versions()) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr("mgmt.services.steps.purge.remove_versions", refuse)
+        assert "versions of it are left" in bucket.program.ok("recover")
+    [deletion] = bucket.program.json("log", "--type", "delete")
+    assert deletion["status"] == "failed"
+    bucket.program.ok("delete", "--purge", "notes", "--yes")
+    assert (bucket.versions(), bucket.markers()) == ([], [])
+
+
+def refuse(*_: object) -> None:
+    raise StoreError("no")
+
+
+def test_recover_purges_what_an_interrupted_purge_has_left(bucket: Versioned, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.upload()
+
+    def arm() -> None:
+        monkeypatch.setattr("mgmt.services.delete.remove_all_versions", lambda *_: os._exit(9))
+
+    with bucket.program.fork("delete", "--purge", "notes", "--yes", arm=arm) as child:
+        assert child.wait() == 9
+    bucket.program.ok("recover")
+    assert (bucket.versions(), bucket.markers()) == ([], [])
+    [deletion] = bucket.program.json("log", "--type", "delete")
+    assert (deletion["status"], deletion["metadata"]["purged"]) == ("success", 2)
+    assert bucket.archive()["version_id"] is None

@@ -30,7 +30,7 @@ from mgmt.catalog.records.enums import Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import UPLOAD, OperationFile, OperationRecord, operations
 from mgmt.catalog.records.process import Liveness, Owner, current_user
-from mgmt.errors import CatalogError, Interrupted, LostError, MgmtError, RefusedError
+from mgmt.errors import CatalogError, Interrupted, LostError, MgmtError, RefusedError, UnsettledError
 from mgmt.signals import held
 
 Op = TypeVar("Op", bound=OperationRecord)
@@ -347,7 +347,7 @@ class Journal:
         try:
             self._database.discard()
             again = isinstance(error, Interrupted) and error.again
-            if isinstance(error, CatalogError | LostError) or (stopped and again):
+            if isinstance(error, CatalogError | LostError | UnsettledError) or (stopped and again):
                 return None  # stays running: only its next run or `mgmt recover` can finish a half-done step
             with self._database.transaction() as session:
                 session.refresh(operation)

@@ -24,9 +24,12 @@ from mgmt.prices import MINIMUM_DAYS, Estimate, Objects, Prices
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import look_up
+from mgmt.services.steps.locked import hides_lock
 from mgmt.services.steps.proof import prove_again, still_there
 from mgmt.services.steps.replacement import how_to_replace, without_another_copy
-from mgmt.services.steps.resolve import Archive
+from mgmt.services.steps.resolve import Archive, note_stored
+from mgmt.services.steps.unsettled import ASKED, note_asked, refuse_unsettled
+from mgmt.services.steps.versions import how_to_copy_older
 from mgmt.signals import held
 from mgmt.storage import ObjectStore, StoredObject, has_etag, trusted
 from mgmt.storage.copying import copied_parts
@@ -111,6 +114,7 @@ def move(change: ClassRecord, archive: Archive, context: Context) -> None:
     _abort_earlier(change, record, archive, context)
     stored, version = still_there(store, record), None
     if stored.storage_class != change.to_class:
+        note_asked(change)
         journal.checkpoint()
         journal.confirm()
         version = _copy(change, record, archive, stored, context)
@@ -118,7 +122,7 @@ def move(change: ClassRecord, archive: Archive, context: Context) -> None:
         prove_and_record(change, record, store, context, version)
     except ProblemError as error:
         is_missing = error.problem is Problem.MISSING
-        advice = error.next_step or how_to_replace(archive, context)
+        advice = error.next_step or how_to_copy_older(store, record) or how_to_replace(archive, context)
         error.next_step = advice or without_another_copy(record, is_missing=is_missing)
         _note_unproven(record, error, context)
         raise
@@ -150,7 +154,7 @@ def _copy(
             _abort_parts(change, store, key, context)
             raise
         return None
-    change.details = {name: value for name, value in change.details.items() if name != PARTS}
+    change.details = {name: value for name, value in change.details.items() if name not in (PARTS, ASKED)}
     return version
 
 
@@ -164,6 +168,8 @@ def prove_and_record(
     stored, proof = prove_again(store, record, Proof.AUTO, context.progress)
     with context.catalog.transaction():
         record.storage_class, record.etag, record.stored_at = stored.storage_class, stored.etag, stored.last_modified
+        if not hides_lock(record, stored):
+            note_stored(record, stored)
         record.proof, record.proven_at = proof, datetime.now(UTC)
         if version is not None:
             record.version_id = version
@@ -174,7 +180,10 @@ def prove_and_record(
 
 
 def settle(change: ClassRecord, context: Context) -> str:
-    """Finish an interrupted move if the archive is in its new class; else it is as it was. Return what was done."""
+    """Finish an interrupted move if the archive is in its new class; else it is as it was. Return what was done.
+
+    Raises UnsettledError within an hour, while the store may still be at a copy that it was asked for.
+    """
     for archive, role in context.catalog.metadata.files_of(change):
         if role != Role.ARCHIVE or archive.s3_object_key is None:
             continue
@@ -187,6 +196,7 @@ def settle(change: ClassRecord, context: Context) -> str:
                 _note_unproven(archive, error, context)
                 raise
             return f"finished: the archive is in {change.to_class}, and is proven"
+        refuse_unsettled(change, archive, context)
     change.status = Status.CANCELLED
     change.error_message = "interrupted before the archive was moved"
     return "undone: the archive is in its class as before"

@@ -157,7 +157,7 @@ class Copies:
         record = archive.record
         if record is None or record.digest is None:
             return
-        wanted = self._kept(archive)
+        wanted = self._wanted(archive)
         copies = self.context.catalog.metadata.copies_of(record.digest)
         for copy in sorted(copies, key=lambda each: each.location is not Location.COMPLETED):
             if copy.host == host() and os.path.lexists(copy.path) and not _is_itself(copy.path, archive):
@@ -224,6 +224,15 @@ class Copies:
                 return found.kept
             record.kept = found.kept
         return record.kept
+
+    def _wanted(self, archive: Archive) -> str:
+        """What `archive` keeps, which another copy has to keep too; of a damaged one, what is recorded."""
+        try:
+            return self._kept(archive)
+        except IntegrityError:
+            if archive.record is None or archive.record.kept is None:
+                raise
+            return archive.record.kept
 
     def _opened(self, record: FileRecord) -> Archive:
         return Archive(str(record.s3_object_key), partial(self.context.open_store, record.store), record)

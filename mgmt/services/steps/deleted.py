@@ -2,11 +2,20 @@
 
 from dataclasses import dataclass
 
+from mgmt.catalog import FileRecord
 from mgmt.errors import ConfigurationError, ConflictError, NotFoundError, RefusedError, StoreError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.index_keys import OPERATION, SUFFIX, index_key
+from mgmt.services.steps.removal import refuse_nameless
 from mgmt.services.steps.resolve import AmbiguousNameError, Archive, known_archives, recorded
-from mgmt.services.steps.versions import head_version, is_of, own_index_key, versions_at
+from mgmt.services.steps.versions import (
+    head_version,
+    how_to_copy_older,
+    is_as_recorded,
+    is_of,
+    own_index_key,
+    versions_at,
+)
 from mgmt.storage import KeyVersions, ObjectStore, StoredObject
 from mgmt.words import shell_word
 
@@ -89,6 +98,9 @@ def look_at(archive: Archive, name: str) -> Deleted:
         raise RefusedError(f"{store.location(key)} is not an archive of mgmt")
     own = own_index_key(archive.record) if archive.record else index_key(key, newest.metadata[OPERATION])
     index = versions_at(store, own) if own is not None else KeyVersions()
+    refuse_nameless(store, key, [there.hidden_by, index.hidden_by])
+    if archive.record is not None and not is_as_recorded(archive.record, newest):
+        _refuse_other_version(archive, archive.record, newest)
     return Deleted(
         archive=archive,
         version_id=newest.version_id or there.versions[0],
@@ -96,6 +108,17 @@ def look_at(archive: Archive, name: str) -> Deleted:
         size=newest.size,
         index_key=own,
         index_version=index.versions[0] if index.versions else None,
+    )
+
+
+def _refuse_other_version(archive: Archive, record: FileRecord, newest: StoredObject) -> None:
+    """Raise RefusedError for a newest version of the archive that is not the object that was recorded."""
+    where = archive.store.location(archive.key)
+    older = how_to_copy_older(archive.store, record, "mgmt undelete")
+    step = older or f"remove its delete marker in the S3 console\n# then: mgmt verify --read-back {shell_word(where)}"
+    raise RefusedError(
+        f"the newest version of {where} ({newest.version_id}) is not the object that was recorded: it may be damaged",
+        next_step=step,
     )
 
 

@@ -36,8 +36,9 @@ from mgmt.services.steps.movable import completed_dir
 from mgmt.services.steps.move_original import PROVEN, announce_again, finish_upload, same_as_archived
 from mgmt.services.steps.orphans import abort_orphans, listed, may_be_completing
 from mgmt.services.steps.plan import UploadOptions, asks_the_same, key_of
+from mgmt.services.steps.purge import PURGE, finish_purge
 from mgmt.services.steps.removal import remove_index, remove_remains
-from mgmt.services.steps.resolve import archive_id, note_stored
+from mgmt.services.steps.resolve import archive_id, note_stored, recorded
 from mgmt.services.steps.restored import freed_copy, holds, is_original, note_copied_back, note_returned
 from mgmt.services.steps.set_aside import finish_free
 from mgmt.services.steps.versions import is_of
@@ -269,12 +270,19 @@ def _settle_lock(record: LockRecord, context: Context) -> str:
 
 
 def _finish_delete(record: DeleteRecord, context: Context) -> str:
-    """If the object is gone, finish the deletion; if it still exists, nothing was deleted."""
+    """If the object is gone, finish the deletion, and a purge; if it still exists, nothing was deleted.
+
+    Raises what the store raises if versions are left that were to be purged.
+    """
     for archive, role in context.catalog.metadata.files_of(record):
         if role != Role.ARCHIVE or archive.s3_object_key is None:
             continue
         if remove_remains(context.open_store(archive.store), archive):
             archive.status = FileStatus.DELETED
+            context.catalog.journal.checkpoint()
+            if record.details.get(PURGE, record.command_args.get(PURGE)):
+                finish_purge(record, recorded(archive, context))
+                return "finished: the archive and all its versions are deleted"
             return "finished: the archive is deleted"
     record.status = Status.CANCELLED
     record.error_message = "interrupted before anything was deleted"

@@ -1,15 +1,18 @@
 """What a deletion leaves in a versioned bucket, and the removal of that."""
 
-from mgmt.catalog import FileStatus
-from mgmt.errors import NotFoundError, RefusedError, StoreError
+from mgmt.catalog import DeleteRecord, FileStatus
+from mgmt.errors import NotFoundError, RefusedError, StoreError, StoreUnavailableError
 from mgmt.services.steps.index_keys import OPERATION, index_key
 from mgmt.services.steps.indexes import look_up
 from mgmt.services.steps.locked import refuse_locked
-from mgmt.services.steps.removal import remove_versions
+from mgmt.services.steps.removal import refuse_nameless, remove_versions
 from mgmt.services.steps.resolve import Archive
 from mgmt.services.steps.versions import head_version, own_index_key, own_versions, versions_at
 from mgmt.storage import ObjectStore, StoredObject
 from mgmt.words import shell_word
+
+PURGE = "purge"
+"""The detail, and the argument, that says that a deletion removes all versions."""
 
 
 def refuse_unpurgeable(archive: Archive) -> None:
@@ -30,6 +33,18 @@ def refuse_unpurgeable(archive: Archive) -> None:
         )
     for each in (*versions, *indexes):
         refuse_locked(store, each)
+    if store.versions is not None and (versions or indexes):
+        _refuse_suspended(archive, stored, [*versions, *indexes])
+
+
+def _refuse_suspended(archive: Archive, stored: StoredObject | None, found: list[StoredObject]) -> None:
+    """Raise RefusedError where the removal of a version or delete marker could be that of another object."""
+    store = archive.store
+    there = versions_at(store, archive.key)
+    # The deletion of what is there makes a marker, which a bucket whose versioning is suspended calls "null".
+    makes_nameless = stored is not None and store.versions is not None and store.versions.status() == "Suspended"
+    ids = [each.version_id for each in found] + ["null"] * (makes_nameless or "null" in there.markers)
+    refuse_nameless(store, archive.key, ids)
 
 
 def remove_all_versions(archive: Archive, stored: StoredObject | None) -> dict[str, object]:
@@ -44,6 +59,22 @@ def remove_all_versions(archive: Archive, stored: StoredObject | None) -> dict[s
             remove_versions(store, found[0].key, [str(each.version_id) for each in found])
     ids = [f"{each.key} {each.version_id}" for each in (*versions, *indexes)]
     return {"purged": len(ids), "purged_versions": ids[:100], "purged_size": sum(each.size for each in versions)}
+
+
+def finish_purge(deletion: DeleteRecord, archive: Archive) -> None:
+    """Remove what an interrupted purge of a deleted archive has left. Raises what the store raises if it stays."""
+    try:
+        removed = remove_all_versions(archive, None)
+    except StoreUnavailableError:
+        raise
+    except (StoreError, RefusedError) as exc:
+        step = f"mgmt delete --purge {archive.word}"
+        raise RefusedError(
+            f"{archive.url} is deleted, but versions of it are left: {exc.message}", next_step=step
+        ) from exc
+    deletion.details = {**deletion.details, **removed}
+    if archive.record is not None:
+        archive.record.version_id = None
 
 
 def remaining(archive: Archive, stored: StoredObject | None) -> dict[str, object]:

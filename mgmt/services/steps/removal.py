@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mgmt.catalog import FileRecord
-from mgmt.errors import ConflictError, StoreError, StoreUnavailableError
+from mgmt.errors import ConflictError, RefusedError, StoreError, StoreUnavailableError
 from mgmt.services.steps.index_keys import OPERATION
 from mgmt.services.steps.indexes import find_index, look_up
 from mgmt.storage import Lock, ObjectStore, StoredObject
@@ -38,11 +38,12 @@ def _discard(store: ObjectStore, stored: StoredObject) -> None:
     """Remove this very object for good: as an older version, it would be billed, and nobody could use it."""
     if store.versions is not None and stored.version_id is not None:
         try:
+            refuse_nameless(store, stored.key, [stored.version_id])
             store.versions.delete(stored.key, stored.version_id)
             return
         except StoreUnavailableError:
             raise
-        except StoreError:  # the bucket retains it, or does not permit this: then it is hidden
+        except (StoreError, RefusedError):  # the bucket retains it, or does not permit this: then it is hidden
             pass
     store.delete(stored.key, only=stored.etag)
 
@@ -82,6 +83,27 @@ def remove_remains(store: ObjectStore, archive: FileRecord) -> bool:
     return True
 
 
+def refuse_nameless(store: ObjectStore, key: str, versions: Iterable[str | None]) -> None:
+    """Raise RefusedError if one of these versions or delete markers is called "null", and may be another by now.
+
+    That id is not of one version: where versioning is suspended, it names whatever was written last.
+    """
+    if store.versions is None or "null" not in versions:
+        return
+    try:
+        status = store.versions.status()
+    except StoreUnavailableError:
+        raise
+    except StoreError:
+        status = "unknown"
+    if status != "Enabled":
+        raise RefusedError(
+            f"the versioning of the bucket of {store.location(key)} is {str(status).lower()}: what is removed there"
+            " could be an object that was written meanwhile",
+            next_step="enable versioning, and try again\n# or, while nothing else writes there, use the S3 console",
+        )
+
+
 def remove_versions(store: ObjectStore, key: str, versions: Iterable[str]) -> None:
     """Remove these versions of an archive or its index for good, for `mgmt delete --purge`.
 
@@ -90,9 +112,11 @@ def remove_versions(store: ObjectStore, key: str, versions: Iterable[str]) -> No
     if store.versions is None:
         return
     for each in versions:
+        refuse_nameless(store, key, [each])
         store.versions.delete(key, each)
     there = store.versions.of(key)
     for marker in there.markers if not there.versions else ():
+        refuse_nameless(store, key, [marker])
         store.versions.delete(key, marker)
 
 
@@ -107,6 +131,7 @@ def uncover(store: ObjectStore, key: str, version_id: str) -> list[str]:
             raise StoreUnavailableError(f"{store.location(key)} is still hidden", next_step="mgmt undelete NAME")
         if there.versions[:1] != (version_id,):
             raise ConflictError(f"{store.location(key)} has another version by now")
+        refuse_nameless(store, key, [there.hidden_by])
         store.versions.delete(key, there.hidden_by)
         removed.append(there.hidden_by)
     return removed

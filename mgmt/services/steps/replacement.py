@@ -1,6 +1,7 @@
 """How to replace an archive that is lost or damaged, from what else holds its content."""
 
 from mgmt.catalog import FileRecord
+from mgmt.errors import IntegrityError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies
 from mgmt.services.steps.local_files import host
@@ -20,7 +21,11 @@ def how_to_replace(archive: Archive, context: Context) -> str | None:
     key, store = shell_word(archive.key), shell_word(archive.store.url)
     url = shell_word(archive.store.location(archive.key))
     kept = "".join(f" --{each}" for each in ("owners", "xattrs") if f"{each}:" in (record.kept or ""))
-    for copy in Copies(context).others(archive):
+    try:
+        copy = next(Copies(context).others(archive), None)
+    except IntegrityError:  # nothing says what it kept, so nothing can be compared with it
+        return None
+    if copy is not None:
         if copy.holds_original:
             again = f"mgmt --store {store} upload --keep --key {key}{kept} {shell_word(copy.where)}"
             return f"mgmt delete {url} && {again}"

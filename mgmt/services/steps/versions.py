@@ -3,6 +3,8 @@
 A version is known by the id of the archive that it carries, as any object is: keys are used again.
 """
 
+from urllib.parse import quote
+
 from mgmt.catalog import FileRecord, FileStatus
 from mgmt.errors import NotFoundError, RefusedError, StoreError, StoreUnavailableError
 from mgmt.services.steps.context import Context
@@ -78,6 +80,33 @@ def find_kept(name: str, context: Context) -> Archive:
             f"{name!r} matches {len(found)} deleted archives: {ids}", next_step="use the id of one of these uploads"
         )
     return recorded(found[0], context)
+
+
+def is_as_recorded(record: FileRecord, stored: StoredObject) -> bool:
+    """Whether this version of the archive of `record` is the recorded object, as far as ETag and size tell."""
+    return (record.etag is None or has_etag(stored, record.etag)) and record.size in (None, stored.size)
+
+
+def how_to_copy_older(store: ObjectStore, record: FileRecord, then: str = "mgmt verify") -> str | None:
+    """The command that copies the version that is the recorded object over a newer one that is not; None without it."""
+    key = str(record.s3_object_key)
+    try:
+        versions = own_versions(store, key, record)
+    except StoreUnavailableError:
+        raise
+    except (StoreError, RefusedError):
+        return None
+    if not versions or is_as_recorded(record, versions[0]):
+        return None
+    older = next((each.version_id for each in versions[1:] if is_as_recorded(record, each)), None)
+    if older is None:
+        return None
+    bucket, _, whole = store.location(key).removeprefix("s3://").partition("/")
+    source = shell_word(f"{quote(f'{bucket}/{whole}')}?versionId={older}")
+    return (
+        f"aws s3api copy-object --bucket {shell_word(bucket)} --key {shell_word(whole)} --copy-source {source}\n"
+        f"# an older version of it is in the bucket; then: {then} {shell_word(store.location(key))}"
+    )
 
 
 def how_to_bring_back(store: ObjectStore, record: FileRecord) -> str | None:
