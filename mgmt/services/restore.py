@@ -85,6 +85,8 @@ def ready(context: Context, *, change: bool = True) -> tuple[list[str], list[Out
         except MgmtError as error:
             failed.append(Outcome(str(each.target_path), error=error))
             continue
+        if thaws.is_awaited(each):
+            continue  # a worker downloads it
         if can_be_read(store, stored) and each.archive_id in (None, stored.metadata.get(OPERATION)):
             urls[str(each.target_path)] = None
     return list(urls), failed

@@ -145,6 +145,16 @@ def test_ready_fetches_the_others_when_one_fails(cold: Program, glacier: Glacier
     assert [each.name for each in (cold.work / "back").iterdir()] == ["b"]
 
 
+def test_ready_leaves_what_a_worker_will_download(cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "notes")
+    assert cold.run("download", "notes", "--to", "back", "--later").returncode == 0
+    assert cold.run("worker", "--until-empty").returncode == 0
+    glacier.thaw()
+    assert cold.json("restore", "--ready", "--to", "back") == []
+    assert cold.run("worker", "--until-empty").returncode == 0
+    assert (cold.work / "back/notes").exists()
+
+
 def test_ready_can_be_planned(cold: Program, glacier: Glacier) -> None:
     frozen(cold, "notes")
     assert cold.run("restore", "notes").returncode == 0

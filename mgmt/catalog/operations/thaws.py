@@ -88,6 +88,12 @@ class Thaws:
         with self._database.reading() as session:
             return list(session.scalars(query.where(~fetched, ~awaited).order_by(RestoreRecord.seq)))
 
+    def is_awaited(self, restore: RestoreRecord) -> bool:
+        """Whether a requested operation waits for `restore`."""
+        query = select(DependencyRecord.operation_id).where(DependencyRecord.after_id == restore.operation_id)
+        with self._database.reading() as session:
+            return session.scalar(query.limit(1)) is not None
+
     def note_requested(self, restore: RestoreRecord, expected_at: datetime) -> None:
         """The store is at it. Nobody needs to look before `expected_at`."""
         with self._database.transaction() as session:
