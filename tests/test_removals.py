@@ -15,7 +15,10 @@ CATALOG = frozenset({"catalog", "members", "metadata", "session", "database", "c
 CALLERS = {
     "remove_archive": {"services/delete.py"},
     "remove_versions": {"services/steps/purge.py"},
-    "remove_all_versions": {"services/delete.py"},
+    "remove_all_versions": {
+        "services/delete.py",
+        "services/steps/purge.py",
+    },  # and where an interrupted purge is finished
     "uncover": {"services/undelete.py"},
     "take_back": {"services/upload.py"},
 }
