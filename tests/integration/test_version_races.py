@@ -108,7 +108,8 @@ def test_a_killed_purge_is_finished_by_the_same_command(bucket: Versioned, at: s
     killed(bucket.program, "delete", "notes", "--yes", "--purge", at=at, after=after)
     is_sound(bucket)
     done: Done = bucket.program.run("delete", "notes", "--yes", "--purge")
-    assert done.returncode == 0, done.stderr
+    # Not found if `recover` has finished it, which `is_sound` runs.
+    assert done.returncode in (0, 4), done.stderr
     assert bucket.versions() == []
     is_sound(bucket)
 
