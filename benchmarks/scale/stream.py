@@ -37,6 +37,7 @@ from mgmt.choices import Level
 from mgmt.services.steps.indexes import finish_index
 from mgmt.storage import OPERATION, Attributes, Sent, Transfer, open_store
 from mgmt.storage.multipart import MultipartUpload, Part, plan_part_size
+from mgmt.storage.part_data import PartData
 from mgmt.storage.store import Capabilities, StoredObject
 
 STEPS = 20
@@ -181,12 +182,12 @@ class _Nowhere:
     def stored_parts(self, upload_id: str) -> Iterator[Any]:
         return iter(())
 
-    def send(self, upload_id: str, number: int, data: Sequence[Any], checksum: bytes) -> str:
+    def send(self, upload_id: str, number: int, data: PartData, checksum: bytes) -> str:
         return str(number)
 
     def complete(self, upload_id: str, parts: Sequence[Part], sent: Sent) -> None: ...
 
-    def put(self, data: Sequence[Any], checksum: bytes) -> None: ...
+    def put(self, data: PartData, checksum: bytes) -> None: ...
 
     def head(self) -> StoredObject | None:
         return None

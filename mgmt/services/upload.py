@@ -220,15 +220,16 @@ class _Upload:
             self._checkpoint()
 
         with ExitStack() as stack:
-            path = os.path.join(stack.enter_context(scratch_folder()), "index")
-            file = IndexFile(key, index_key, path, archive_id(record), self.plan.lock)
-            index = stack.enter_context(IndexWriter(path, index_header(record, options)))
+            scratch = stack.enter_context(scratch_folder())
+            file = IndexFile(key, index_key, os.path.join(scratch, "index"), archive_id(record), self.plan.lock)
+            index = stack.enter_context(IndexWriter(file.path, index_header(record, options)))
             metadata = {OPERATION: archive_id(record), "mgmt-format": "1"}
             transfer = Transfer(
                 largest_object(self.plan.survey.tar_size),
                 part_size=options.part_size,
                 resume=record.upload_id,
                 resume_part_size=record.part_size,
+                folder=scratch,
                 on_started=started,
             )
             attributes = Attributes(metadata, self.plan.storage_class, options.tags, self.plan.lock)
@@ -265,7 +266,7 @@ class _Upload:
             if time.time() - stored_at > STALLED and look_up(store, index_key) is None:
                 # Another catalog may have taken it for that of a killed upload.
                 put_index(store, file)
-            self._record(archived, Index.open(path, object_size=stored.size), stored)
+            self._record(archived, Index.open(file.path, object_size=stored.size), stored)
 
     def _write(self, index: IndexWriter, sink: Callable[[bytes], None]) -> Archived:
         self.context.progress.start(f"upload {self.record.target_name}", self.plan.expected_tar_size)

@@ -10,18 +10,16 @@ from typing import Protocol
 
 from mgmt.choices import DEFAULT_PART_SIZE, MAX_PART_SIZE, MIN_PART_SIZE
 from mgmt.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
-from mgmt.storage.checksums import Crc64Nvme, Data, checksum, encoded, of_parts, of_whole
+from mgmt.storage.checksums import Crc64Nvme, checksum, encoded, of_parts, of_whole
 from mgmt.storage.etags import same_etag
+from mgmt.storage.part_data import PartData, new_part
 from mgmt.storage.publish import is_same, publish_once
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.store import Capabilities, Sent, StoredObject, Transfer
 
 MIB = 1 << 20
-SMALL_PIECE = MIB // 4
-"""Pieces smaller than this on average are joined: a copy is cheaper than a system call for each."""
-
 BYTES_IN_FLIGHT = 128 * MIB
-"""With large parts, fewer threads send at a time (but at least two), to stay below this."""
+"""With large parts, fewer threads send at a time, but at least two, to stay below this in memory or on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class Requests(Protocol):
         """List the parts in the store. Raises NotFoundError when the upload is gone."""
         ...
 
-    def send(self, upload_id: str, number: int, data: Sequence[Data], checksum: bytes) -> str:
+    def send(self, upload_id: str, number: int, data: PartData, checksum: bytes) -> str:
         """Store one part and return its ETag. Raises IntegrityError when the server received something else."""
         ...
 
@@ -69,7 +67,7 @@ class Requests(Protocol):
         """Complete the upload, if the key is free."""
         ...
 
-    def put(self, data: Sequence[Data], checksum: bytes) -> None:
+    def put(self, data: PartData, checksum: bytes) -> None:
         """Store the object in one request, if its key is free."""
         ...
 
@@ -110,7 +108,7 @@ def part_limit(refusal: str, number: int) -> int | None:
 
 
 class MultipartUpload:
-    """An `Upload` (see store.py). An object of a single part is buffered, and sent by `complete` in one request."""
+    """An `Upload` (see store.py). An object of a single part is kept, and sent by `complete` in one request."""
 
     def __init__(
         self,
@@ -134,8 +132,8 @@ class MultipartUpload:
         self._on_sent = transfer.on_sent or (lambda _: None)
         self._on_limit = transfer.on_limit
 
-        self._buffer: list[Data] = []
-        self._buffered = 0
+        self._folder = transfer.folder
+        self._part = new_part(part_size, self._folder)
         self._size = 0
         self._whole_md5 = hashlib.md5(usedforsecurity=False)
         self._whole_crc = Crc64Nvme()
@@ -144,7 +142,7 @@ class MultipartUpload:
         self._count = 0
         self._sending: dict[Future[Part], int] = {}
         self._parts: dict[int, Part] = {}
-        self._small: list[Data] = []
+        self._small: PartData | None = None
         self._sent: Sent | None = None
         self._joined = False
         self._completed: StoredObject | None = None
@@ -157,19 +155,19 @@ class MultipartUpload:
         if self._algorithm != "crc64nvme":  # which is combined from the parts' checksums
             self._whole_crc.update(data)
         view = memoryview(data)
-        while self._buffered + len(view) > self.part_size:  # the last part is cut by `finish`
-            room = self.part_size - self._buffered
+        while self._part.size + len(view) > self.part_size:  # the last part is cut by `finish`
+            room = self.part_size - self._part.size
             self._append(view[:room])
             self._dispatch(self._cut())
             view = view[room:]
         self._append(view)
 
     def finish(self) -> Sent:
-        """Wait until every part is stored; an object of one part stays in memory until `complete`."""
+        """Wait until every part is stored; an object of one part is kept until `complete`."""
         if self._sent is None:
             if self._upload_id is None and self._resume is None:
-                self._small = self._cut()
-                self._sent = Sent(self._size, self._stated(self._checksum_of_small()), 1, self.part_size)
+                self._small = small = self._cut()
+                self._sent = Sent(self._size, self._stated(self._checksum_of_small(small)), 1, self.part_size)
             else:
                 self._dispatch(self._cut())
                 self._collect(0)
@@ -190,7 +188,7 @@ class MultipartUpload:
             if not self._joined:  # an earlier run completed an upload of its own
                 with suppress(StoreError):
                     self.abort()
-            self._small = []
+            self._small = None
         return self._completed
 
     def abort(self) -> None:
@@ -213,23 +211,22 @@ class MultipartUpload:
                 self._learn_limit(error, self._count)
                 raise
             self._joined = True
-        else:
+        elif self._small is not None:
             self._requests.put(self._small, self._checksum(self._small))
             self.parts_sent = 1
             self._on_sent(sent.size)
 
-    def _append(self, data: Data) -> None:
+    def _append(self, data: memoryview) -> None:
         if data:
-            self._buffer.append(data)
-            self._buffered += len(data)
+            self._part.append(data)
 
-    def _cut(self) -> list[Data]:
-        """Take the pieces of the buffered part, and start the next one."""
-        pieces, size = self._buffer, self._buffered
-        self._buffer, self._buffered = [], 0
-        return [b"".join(pieces)] if size < len(pieces) * SMALL_PIECE else pieces
+    def _cut(self) -> PartData:
+        """Take the part that has been filled, and start the next one."""
+        part, self._part = self._part, new_part(self.part_size, self._folder)
+        part.complete()
+        return part
 
-    def _dispatch(self, data: list[Data]) -> None:
+    def _dispatch(self, data: PartData) -> None:
         """Send `data` as the next part, in another thread."""
         upload_id = self._upload_id or self._begin()
         self._count += 1
@@ -285,15 +282,14 @@ class MultipartUpload:
             next_step="run the same command again: it sends larger parts",
         ) from error
 
-    def _send(self, upload_id: str, number: int, data: list[Data]) -> Part:
-        size = sum(map(len, data))
+    def _send(self, upload_id: str, number: int, data: PartData) -> Part:
         raw = self._checksum(data)
-        listed = self._find_stored(number, size, data, raw)
+        listed = self._find_stored(number, data, raw)
         etag = listed.etag if listed is not None else self._deliver(upload_id, number, data, raw)
-        self._on_sent(size)
-        return Part(number, size, etag, raw, skipped=listed is not None)
+        self._on_sent(data.size)
+        return Part(number, data.size, etag, raw, skipped=listed is not None)
 
-    def _deliver(self, upload_id: str, number: int, data: list[Data], raw: bytes) -> str:
+    def _deliver(self, upload_id: str, number: int, data: PartData, raw: bytes) -> str:
         try:
             return self._requests.send(upload_id, number, data, raw)
         except IntegrityError:  # corrupted in transit; retry once
@@ -312,11 +308,11 @@ class MultipartUpload:
                 next_step="run the same command again to start over",
             ) from error
 
-    def _find_stored(self, number: int, size: int, data: list[Data], raw: bytes) -> ListedPart | None:
+    def _find_stored(self, number: int, data: PartData, raw: bytes) -> ListedPart | None:
         """The stored part with the same content: by its listed checksum, or by an ETag that is its md5."""
         md5 = None
         for part in self._stored.get(number, ()):
-            if part.size != size or not part.etag:  # without its ETag, the upload could not be completed
+            if part.size != data.size or not part.etag:  # without its ETag, the upload could not be completed
                 continue
             if part.checksum is not None and raw:
                 if part.checksum == encoded(raw):
@@ -327,7 +323,7 @@ class MultipartUpload:
                     return part
         return None
 
-    def _checksum(self, data: list[Data]) -> bytes:
+    def _checksum(self, data: PartData) -> bytes:
         return checksum(self._algorithm, data) if self._algorithm else b""
 
     def _stated(self, checksum: str | None) -> str:
@@ -335,8 +331,8 @@ class MultipartUpload:
             return str(self._whole_crc)
         return checksum if self._algorithm == "crc64nvme" else f"{checksum} {self._whole_crc}"
 
-    def _checksum_of_small(self) -> str | None:
-        return of_whole(self._algorithm, self._checksum(self._small)) if self._algorithm else None
+    def _checksum_of_small(self, small: PartData) -> str | None:
+        return of_whole(self._algorithm, self._checksum(small)) if self._algorithm else None
 
     def _checksum_of_parts(self) -> str | None:
         if self._algorithm is None:

@@ -7,9 +7,10 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
 
 from mgmt.errors import NotFoundError, StoreError
-from mgmt.storage.checksums import Data, encoded
+from mgmt.storage.checksums import encoded
 from mgmt.storage.etags import given_etag, stored_etag
 from mgmt.storage.multipart import ListedPart, Part
+from mgmt.storage.part_data import Data, InFile, InMemory, PartData
 from mgmt.storage.s3 import FIELD, Bucket
 from mgmt.storage.s3_errors import check_stated, translated
 from mgmt.storage.s3_locks import as_headers
@@ -72,7 +73,7 @@ class NewObject:
         """List the parts in the store. Raises NotFoundError when the upload is gone."""
         return self._bucket.stored_parts(self._key, upload_id, self._algorithm)
 
-    def send(self, upload_id: str, number: int, data: Sequence[Data], checksum: bytes) -> str:
+    def send(self, upload_id: str, number: int, data: PartData, checksum: bytes) -> str:
         """Store one part and return its ETag."""
         body: Any = Body(data)  # boto3 needs only these methods of a file
         with translated(self.where):
@@ -105,9 +106,9 @@ class NewObject:
             ),
         )
 
-    def put(self, data: Sequence[Data] | BinaryIO, checksum: bytes) -> None:
+    def put(self, data: PartData | BinaryIO, checksum: bytes) -> None:
         """Store the object in one request, if its key is free."""
-        body: Any = Body(data) if isinstance(data, Sequence) else data
+        body: Any = Body(data) if isinstance(data, InMemory | InFile) else data
 
         def request(**condition: Any) -> None:
             body.seek(0)
@@ -135,27 +136,25 @@ class NewObject:
 class Body:
     """The body of a request, which boto3 reads piece by piece instead of in the 16 KiB of urllib3."""
 
-    def __init__(self, pieces: Sequence[Data]) -> None:
-        self._pieces = pieces
-        self._size = sum(map(len, pieces))
-        self._next = 0
+    def __init__(self, data: PartData) -> None:
+        self._data = data
+        self.seek(0)
 
     def __len__(self) -> int:
-        return self._size
+        return self._data.size
 
     def read(self, _: int | None = None) -> Data:
         """The next piece, whatever its size; empty at the end."""
-        if self._next == len(self._pieces):
-            return b""
-        self._next += 1
-        return self._pieces[self._next - 1]
+        piece = next(self._pieces, b"")
+        self._position += len(piece)
+        return piece
 
     def tell(self) -> int:
         """The number of bytes read so far."""
-        return sum(map(len, self._pieces[: self._next]))
+        return self._position
 
     def seek(self, position: int) -> None:
         """Rewind for another attempt; no other position is supported."""
         if position != 0:
             raise ValueError(position)
-        self._next = 0
+        self._pieces, self._position = iter(self._data), 0

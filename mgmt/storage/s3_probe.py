@@ -1,12 +1,12 @@
 """Probe an endpoint: which wrong checksum it refuses, and whether it keeps metadata. Nothing is left in it."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from uuid import uuid4
 
 from mgmt.errors import ConflictError, IntegrityError, StoreError, StoreUnavailableError
 from mgmt.storage.checksums import checksum
 from mgmt.storage.keys import OWN
+from mgmt.storage.part_data import InMemory
 from mgmt.storage.publish import drops_metadata
 from mgmt.storage.refusals import UnsupportedError
 from mgmt.storage.s3 import Bucket
@@ -17,7 +17,7 @@ PROBED = ("crc64nvme", "sha256", "md5")
 PROBED_OBJECT = f"{OWN}/probe"
 """An object of four bytes, always under the same key: where it may not be removed, there is never more than one."""
 
-_DATA = [b"mgmt"]
+_DATA = InMemory([b"mgmt"])
 
 
 def probe(bucket: Bucket) -> Capabilities:
@@ -62,7 +62,7 @@ def _may_not_know(algorithm: str, error: StoreError) -> bool:
     return algorithm != PROBED[-1] or isinstance(error, UnsupportedError)
 
 
-def _is_refused(probed: NewObject, upload_id: str, data: Sequence[bytes], wrong: bytes) -> bool:
+def _is_refused(probed: NewObject, upload_id: str, data: InMemory, wrong: bytes) -> bool:
     try:
         probed.send(upload_id, 1, data, wrong)
     except (IntegrityError, UnsupportedError):

@@ -140,6 +140,8 @@ class Transfer:
     """The upload id that an interrupted run was given by `on_started`. When that upload is gone, a new one is begun."""
     resume_part_size: int | None = None
     """The part size that it was given. An upload with parts of another size than is wanted now is begun anew."""
+    folder: str | None = None
+    """Where parts that are too large for the memory wait, in files without a name; None: where `TMPDIR` says."""
     on_started: Callable[[str, int], None] | None = None
     """Called once with upload id and part size, before the first part of a new upload is sent; not called for small
     objects, which are sent in one request."""
@@ -152,8 +154,9 @@ class Transfer:
 class Upload(Protocol):
     """An object that is being sent to a store. It is not visible under its key before `complete`.
 
-    The caller writes from one thread. The store sends parts in parallel in its own threads; memory is bounded by the
-    parts in flight. After an exception the upload can be aborted, or left for a later run to resume.
+    The caller writes from one thread. The store sends parts in parallel in its own threads; what waits in memory, or on
+    the disk, is bounded by the parts in flight. After an exception the upload can be aborted, or left for a later run
+    to resume.
     """
 
     part_size: int
