@@ -107,7 +107,7 @@ def request_all(ctx: click.Context, commands: "Sequence[Repeat]", when: dict[str
     if app.render.for_people:
         for operation in made:
             app.render.line(operation.operation_id)
-        app.progress.note("note: they will be run by: mgmt worker")
+        app.progress.note(f"note: mgmt worker runs {'it' if len(made) == 1 else 'them'}")
     else:
         app.render.many(made, ())
 
