@@ -1,6 +1,6 @@
 """Operations that waited for others: which are asked for again with them, and what they wait for then."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mgmt.catalog import BatchRecord, Catalog, OperationRecord, Status
@@ -112,9 +112,9 @@ class Chains:
             self._attempts.setdefault(each, last)
         return self._attempts[operation.operation_id]
 
-    def attempts(self, operation: OperationRecord) -> list[str]:
-        """The attempts for which `operation` is retried."""
-        return [each for each, last in self._attempts.items() if last.operation_id == operation.operation_id]
+    def attempts(self, operations: Collection[str]) -> list[str]:
+        """The attempts for which one of `operations` is retried."""
+        return [each for each, last in self._attempts.items() if last.operation_id in operations]
 
     def _retried(self, operation_id: str) -> str:
         """The operation that is retried for this one."""

@@ -59,8 +59,7 @@ class Undone:
     def of(self, operations: Sequence[OperationRecord]) -> Retried:
         """What to run, and what is left out."""
         parts = self._newest([part for each in operations for part in self._parts(each)])
-        ids = [attempt for part, _ in parts.values() for attempt in self._chains.attempts(part)]
-        waiting = waited_for(self.catalog.database, [*ids, *self._seen])
+        waiting = waited_for(self.catalog.database, [*self._chains.attempts(parts), *self._seen])
         with_them = {each.operation_id: each for each in map(self._chains.last_attempt, waiting)}
         together_with = [each for each in with_them.values() if each.operation_id not in parts]
         for each in in_order(self._chains.take_followers([*(part for part, _ in parts.values()), *together_with])):
