@@ -155,14 +155,18 @@ def die_at_the_second() -> None:
     vars(upload)["upload"] = dying
 
 
+def killed_at_the_second(program: Program, *names: str) -> None:
+    killed = program.fork("upload", *names, "--jobs", "1", arm=die_at_the_second)
+    killed.wait(60)
+    killed.communicate()
+    program.run("recover")
+
+
 @pytest.mark.parametrize("by_hand", [False, True], ids=["retried", "by-hand"])
 def test_a_target_that_a_batch_did_not_come_to_counts_by_what_began_it_since(mgmt: Program, by_hand: bool) -> None:
     for name in ("a", "b", "c"):
         (mgmt.work / name).write_bytes(bytes(2_000_000))  # each by itself
-    killed = mgmt.fork("upload", "a", "b", "c", "--jobs", "1", arm=die_at_the_second)
-    killed.wait(60)
-    killed.communicate()
-    mgmt.run("recover")
+    killed_at_the_second(mgmt, "a", "b", "c")
     (batch,) = operations(mgmt, "batch")
     assert targets(mgmt, "--failed") == targets(mgmt, batch["operation_id"]) == ["b", "c"]
     away(mgmt, "b")
@@ -171,6 +175,22 @@ def test_a_target_that_a_batch_did_not_come_to_counts_by_what_began_it_since(mgm
     back(mgmt, "b")
     mgmt.ok("retry", "--failed")
     assert targets(mgmt, "--failed") == targets(mgmt, batch["operation_id"]) == []
+
+
+def test_a_target_that_several_batches_did_not_come_to_is_retried_once(mgmt: Program) -> None:
+    """As a machine that is switched off at the same time each night."""
+    away(mgmt, "b")
+    mgmt.run("upload", "b", "a")
+    back(mgmt, "b")
+    for first in ("d", "e"):
+        (mgmt.work / first).write_text(first)
+        killed_at_the_second(mgmt, first, "b", "c")
+    assert targets(mgmt, "--failed") == ["b", "c"]
+    mgmt.ok("retry", "--failed")
+    assert targets(mgmt, "--failed") == []
+    for batch in operations(mgmt, "batch"):
+        if batch["status"] not in ("success",):
+            assert targets(mgmt, batch["operation_id"]) == []
 
 
 def test_who_waits_for_either_of_two_batches_waits_for_what_repeats_both(mgmt: Program) -> None:

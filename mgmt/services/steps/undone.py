@@ -37,6 +37,9 @@ def _is_left(operation: OperationRecord) -> bool:
 _Parts = list[tuple[OperationRecord, BatchRecord | None]]
 """Operations, each as a part of a batch or by itself."""
 
+_Known = dict[str, tuple[OperationRecord, list[BatchRecord]]]
+"""Operations by their ids, each with all batches that it is a part of."""
+
 
 @dataclass(slots=True)
 class Undone:
@@ -52,6 +55,8 @@ class Undone:
     _left_out: list[str] = field(default_factory=list)
     _seen: dict[str, _Parts] = field(default_factory=dict)
     """Of each batch, what was not done."""
+    _left: dict[object, tuple[Repeat, list[BatchRecord]]] = field(default_factory=dict)
+    """The targets that nothing has begun, each with the batches that did not come to it."""
 
     def __post_init__(self) -> None:
         self._chains = Chains(self.catalog)
@@ -59,6 +64,7 @@ class Undone:
     def of(self, operations: Sequence[OperationRecord]) -> Retried:
         """What to run, and what is left out."""
         parts = self._newest([part for each in operations for part in self._parts(each)])
+        self._note_left(parts)
         waiting = waited_for(self.catalog.database, [*self._chains.attempts(parts), *self._seen])
         with_them = {each.operation_id: each for each in map(self._chains.last_attempt, waiting)}
         together_with = [each for each in with_them.values() if each.operation_id not in parts]
@@ -68,7 +74,7 @@ class Undone:
         messages = [f"{each.message}: it is not retried" for each in self.refused]
         return Retried(together(self._repeats), [*self._left_out, *messages])
 
-    def _newest(self, found: _Parts) -> dict[str, tuple[OperationRecord, list[BatchRecord]]]:
+    def _newest(self, found: _Parts) -> _Known:
         """Of the attempts of the same work, the one to retry, with all batches that it is a part of."""
         newest: dict[object, tuple[OperationRecord, list[BatchRecord]]] = {}
         for part, batch in sorted(found, key=lambda each: each[0].seq):
@@ -92,10 +98,9 @@ class Undone:
         children = self.catalog.metadata.list_operations(parent=batch.operation_id, limit=None)
         if is_unbegun(batch, children, self.catalog):
             again = self._chains.last_attempt(batch)
-            found = [] if again is batch else self._parts(again)
-            if again is batch or [part for part, _ in found] == [again]:
-                return [(batch, None)]
-            return [*found, *((part, batch) for part, _ in found)]
+            found = [] if again.operation_id == batch.operation_id else self._parts(again)
+            is_begun = [part.operation_id for part, _ in found] not in ([], [again.operation_id])
+            return [*found, *((part, batch) for part, _ in found)] if is_begun else [(batch, None)]
         found = self._not_begun(batch, children)
         tried_again = {each.retry_of for each in children}
         undone = [each for each in reversed(children) if each.status in UNDONE]
@@ -113,7 +118,9 @@ class Undone:
         for each in left:
             later = since.get(each.names[0])
             if later is None or (later.status in UNDONE and not self.once and not self._repeats_part(later, batch)):
-                self._note(of_batch([batch], [each]), [batch])
+                key = (each.command, each.names[0], None if self.once else repr((each.arguments, each.folder)))
+                _, batches = self._left.get(key, (each, []))
+                self._left[key] = (each, [*batches, batch])
             elif later.status in UNDONE:
                 found.append((later, batch))
             else:
@@ -123,6 +130,16 @@ class Undone:
                 by = None if later.status == Status.SUCCESS else later.operation_id
                 self._chains.note_done(batch, by)
         return found
+
+    def _note_left(self, parts: _Known) -> None:
+        """Repeat what nothing has begun. If each target is retried once, one of `parts` may do it."""
+        known = {(part.operation_type, part.target_path): batches for part, batches in parts.values() if self.once}
+        known |= {(part.operation_type, part.target_name): batches for part, batches in parts.values() if self.once}
+        for again, batches in self._left.values():
+            if (others := known.get((again.command, again.names[0]))) is not None:
+                others += [each for each in batches if each not in others]
+            else:
+                self._note(of_batch(batches, [again]), batches)
 
     def _repeats_part(self, operation: OperationRecord, batch: BatchRecord) -> bool:
         """Whether it was run to do a part of `batch` again."""
