@@ -24,8 +24,6 @@ COLUMNS = (
     Column("FROM", "from_class", leaves=1),
     Column("TO", "to_class"),
 )
-
-
 PLAN = (
     Column("OBJECT", "object", "long"),
     Column("SIZE", "size", "size", leaves=1),

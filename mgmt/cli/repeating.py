@@ -41,7 +41,7 @@ def to_run_here(app: App, commands: "Sequence[Repeat]") -> "list[Repeat]":
 def _in_order_only(repeat: "Repeat", commands: "Sequence[Repeat]") -> RefusedError | None:
     """Why workers alone can run `repeat`; None if nothing follows it, or if it follows another of `commands`."""
     followers = _followers(repeat, commands)
-    repeated = {operation for each in commands for operation in each.repeats.values()}
+    repeated = {operation for each in commands for operation in (*each.repeats.values(), *each.parts_of)}
     if followers:
         why = f"is followed by {', '.join(followers)}, which only workers run"
     elif waits_for := [each for each in repeat.after if each not in repeated]:
@@ -56,7 +56,8 @@ def _in_order_only(repeat: "Repeat", commands: "Sequence[Repeat]") -> RefusedErr
 
 def _followers(repeat: "Repeat", commands: "Sequence[Repeat]") -> list[str]:
     """The commands that follow `repeat`."""
-    own = {*repeat.repeats.values(), *(each for some in repeat.followed_by.values() for each in some)}
+    followed_by = (each for some in repeat.followed_by.values() for each in some)
+    own = {*repeat.repeats.values(), *repeat.parts_of, *followed_by}
     after = [" ".join([each.command, *each.names]) for each in commands if own.intersection(each.after)]
     return [*repeat.then, *after]
 
@@ -106,7 +107,7 @@ def request_all(ctx: click.Context, commands: "Sequence[Repeat]", when: dict[str
     if app.render.for_people:
         for operation in made:
             app.render.line(operation.operation_id)
-        app.progress.note("note: they will be run by: mgmt worker")
+        app.progress.note(f"note: mgmt worker runs {'it' if len(made) == 1 else 'them'}")
     else:
         app.render.many(made, ())
 

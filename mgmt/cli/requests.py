@@ -112,7 +112,7 @@ def _request(ctx: click.Context, when: Mapping[str, Any]) -> None:
     if app.render.for_people:
         for operation in made:
             app.render.line(operation.operation_id)
-        app.progress.note(f"note: {command} will be run by: mgmt worker")
+        app.progress.note(f"note: mgmt worker runs {'it' if len(made) == 1 else 'them'}")
     else:
         app.render.many(made, ())
 
@@ -156,6 +156,7 @@ def names_of(ctx: click.Context) -> list[str]:
 
     Raises ConfigurationError if there is nothing to run later.
     """
+    from mgmt.services.steps.requests import CHOICES
     from mgmt.services.steps.targets import read_list
 
     if ctx.params.get("dry_run"):
@@ -165,7 +166,12 @@ def names_of(ctx: click.Context) -> list[str]:
     listed = ctx.params.get("files_from")
     if listed is not None:
         found += read_list(listed.read(), nul=ctx.params["null"], name=listed.name)
-    chosen = [name for name in ("all_of", "all_of_them", "sample", "older_than") if ctx.params.get(name)]
+    if ctx.params.get("is_ready"):
+        raise ConfigurationError(
+            "--ready downloads what can be read when it is typed, and cannot run later or on a schedule",
+            next_step="mgmt download NAME --later\n# which waits until NAME can be read; or: mgmt restore --ready",
+        )
+    chosen = [name for name in CHOICES if ctx.params.get(name)]
     if not found and not chosen and listed is None:
         raise ConfigurationError("nothing was named to work on", next_step=f"{ctx.command_path} --help")
     if (check := getattr(ctx.command.callback, "check", None)) is not None:

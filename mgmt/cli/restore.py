@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mgmt.services.restore import Preview
     from mgmt.services.steps.batch import Outcome
 
-RECORDED = ("tier", "days", "max_cost", "allow_unknown_price")
+RECORDED = ("keyword", "batch", "tier", "days", "max_cost", "allow_unknown_price")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_path", "long"),

@@ -154,7 +154,7 @@ def rm(app: App, name: str) -> None:
     Example:
       mgmt schedule rm nightly
     """
-    from mgmt.services.units import installed_timer
+    from mgmt.services.units import installed_units
 
     removed = app.catalog.schedules.get(name)
     app.catalog.schedules.remove(name)
@@ -162,10 +162,11 @@ def rm(app: App, name: str) -> None:
         app.render.line(f"removed   {name}")
     else:
         app.render.one({"type": "schedule", "name": name, "status": "removed"})
-    if (timer := installed_timer(removed.name)) is not None:
-        app.progress.note(
-            f"note: its timer is still installed; systemctl --user disable --now {timer.name}; rm {timer}"
-        )
+    if units := installed_units(removed.name):
+        timers = [each.name for each in units if each.suffix == ".timer"]
+        stop = f"systemctl --user disable --now {' '.join(timers)}; " if timers else ""
+        files = " ".join(shell_word(str(each)) for each in units)
+        app.progress.note(f"note: its units are still installed; {stop}rm {files}; systemctl --user daemon-reload")
 
 
 @command.command()

@@ -121,7 +121,11 @@ def work(app: App, wanted: "Wanted", slots: int | None, *, until_empty: bool, te
     left = [each for each in undone if not has_been_done_since(each, app.catalog)]
     left += _undone_besides(left, fanned_out, app.catalog)
     if left:
-        raise PartialError(f"{len(left)} operations were not done", next_step="mgmt log --status failed")
+        raise PartialError(_undone(len(left)), next_step="mgmt log --status failed")
+
+
+def _undone(count: int) -> str:
+    return "1 operation was not done" if count == 1 else f"{count} operations were not done"
 
 
 def _import_commands() -> None:

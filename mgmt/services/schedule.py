@@ -143,6 +143,8 @@ def take(name: str, catalog: Catalog, request_of: RequestOf, tell: Callable[[str
         return None
     if time is None and now:
         time = Due(clock, 0)
+        if schedule.paused:
+            tell(f"schedule {name} is paused; it runs this once")
     if time is None:
         tell(_nothing_due(schedule))
         return None

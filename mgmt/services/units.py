@@ -169,17 +169,18 @@ def install_timer(schedule: ScheduleRecord, mgmt: Invocation) -> Installed:
     return Installed(paths=[str(each) for each in paths], next=_next(f"{unit}.timer"), left_out=list(mgmt.left_out))
 
 
-def installed_timer(name: str) -> Path | None:
-    """The timer of the schedule `name`, if it is installed for this user."""
-    path = _folder() / f"mgmt-{name}.timer"
-    return path if path.exists() else None
+def installed_units(name: str) -> list[Path]:
+    """The timer and the service of the schedule `name`, as far as they are installed for this user."""
+    units = [_folder() / f"mgmt-{name}.{kind}" for kind in ("timer", "service")]
+    return [each for each in units if os.path.lexists(each)]
 
 
 def crontab_line(schedule: ScheduleRecord, mgmt: Invocation) -> str:
     """The line of a crontab that runs `schedule`. Raises ConfigurationError for what no crontab can have.
 
     Where cron cannot tell a time itself, as it knows one time zone and no last day of a month, the line runs more
-    often: `schedule run` does nothing if no time is due.
+    often: `schedule run` does nothing if no time is due. Cron mails what a command prints: that is errors alone, as the
+    log has all else.
     """
     fields = cron_fields(schedule.cron, same_zone=schedule.timezone == local_zone())
     assignments = [f"{name}={value}" for name, value in mgmt.environment.items()]
@@ -189,7 +190,7 @@ def crontab_line(schedule: ScheduleRecord, mgmt: Invocation) -> str:
             "a crontab cannot have a line break in a command",
             next_step=f"mgmt schedule install {schedule.name} --systemd",
         )
-    return f"{fields} {shlex.join(words).replace('%', chr(92) + '%')}"
+    return f"{fields} {shlex.join(words).replace('%', chr(92) + '%')} >/dev/null"
 
 
 def _service(mgmt: Invocation, words: Sequence[str]) -> Iterable[str]:

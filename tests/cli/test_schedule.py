@@ -267,7 +267,7 @@ def test_a_crontab_line_runs_with_the_same_settings(mgmt: Program, file: Path) -
     command = line.split("* * * * ", 1)[1]
     assert "%" not in command.replace("\\%", "")
     words = shlex.split(command.replace("\\%", "%"))
-    assert words[-3:] == ["schedule", "run", "nightly"]
+    assert words[-4:] == ["schedule", "run", "nightly", ">/dev/null"]
     assert f"--config={odd / 'config.toml'}" in words
     assert "MGMT_LEVEL=balanced" in words
     done = subprocess.run(
@@ -351,7 +351,70 @@ def test_install_needs_to_know_what_for(mgmt: Program) -> None:
 def test_removing_a_schedule_says_that_its_timer_stays(mgmt: Program) -> None:
     add(mgmt, "upload", "a")
     mgmt.ok("schedule", "install", "nightly", "--systemd")
-    assert "systemctl --user disable --now mgmt-nightly.timer" in mgmt.run("schedule", "rm", "nightly").stderr
+    (timer, service) = (
+        mgmt.home / "config" / "systemd" / "user" / f"mgmt-nightly.{each}" for each in ("timer", "service")
+    )
+    note = mgmt.run("schedule", "rm", "nightly").stderr
+    assert f"systemctl --user disable --now mgmt-nightly.timer; rm {timer} {service}; " in note
+
+
+def test_cron_mails_errors_alone(mgmt: Program, file: Path) -> None:
+    add(mgmt, "upload", "clip")
+    line = mgmt.json("schedule", "install", "nightly", "--cron")["line"]
+    command = line.split(" ", 5)[5].replace("\\%", "%")
+    made_ago(mgmt, "nightly", days=2)
+    env = {**mgmt.env(), "PYTHONPATH": str(Path(__file__).parents[2])}
+    first = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=env, cwd=mgmt.work)
+    assert (first.returncode, first.stdout, first.stderr) == (0, "", "")
+    assert [each["status"] for each in operations(mgmt)] == ["success"]
+    (mgmt.work / "completed" / "clip").unlink()
+    file.write_text("others")
+    made_ago(mgmt, "nightly", days=2)
+    second = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=env, cwd=mgmt.work)
+    assert (second.returncode, second.stdout, "1 operation was not done" in second.stderr) == (3, "", True), second
+
+
+def test_a_paused_schedule_runs_if_it_is_told_to_and_stays_paused(mgmt: Program, file: Path) -> None:
+    add(mgmt, "upload", "clip")
+    mgmt.ok("schedule", "pause", "nightly")
+    done = mgmt.run("schedule", "run", "nightly", "--now")
+    assert (done.returncode, "is paused; it runs this once" in done.stderr) == (0, True), done
+    assert [each["status"] for each in operations(mgmt)] == ["success"]
+    assert mgmt.json("schedule", "show", "nightly")["status"] == "paused"
+
+
+def test_an_upload_that_frees_its_own_copy_needs_no_confirmation(mgmt: Program, file: Path) -> None:
+    add(mgmt, "upload", "clip", "--then", "verify", "--then", "free")
+    mgmt.ok("schedule", "run", "--now", "nightly")
+    assert [each["status"] for each in operations(mgmt)] == ["success"] * 3
+    assert not (mgmt.work / "completed" / "clip").exists()
+    file.write_text("others")
+    mgmt.ok("schedule", "rm", "nightly")
+    mgmt.ok("upload", "clip", "--key", "other", "--then", "free")
+
+
+def test_what_downloads_what_is_ready_cannot_be_scheduled(mgmt: Program) -> None:
+    for words in (["schedule", "add", "thaw", CRON, "--", "restore", "--ready"], ["restore", "--ready", "--later"]):
+        done = mgmt.run(*words)
+        assert (done.returncode, "mgmt download NAME --later" in done.stderr) == (2, True), done
+    mgmt.ok("schedule", "add", "thaw", CRON, "--", "restore", "--search", "beach")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["verify", "--sample", "5%"], "verify of a sample of 5%"),
+        (["verify", "--all"], "verify of all targets"),
+        (["free", "--older-than", "60d", "--yes"], "free of copies older than 60d"),
+        (["restore", "--search", "beach"], "restore of what matches beach"),
+        (["download", "a", "--member", "x", "--member", "y"], "download of 1 target"),
+        (["verify", "a", "b"], "verify of 2 targets"),
+    ],
+)
+def test_a_batch_is_called_after_what_it_works_on(mgmt: Program, words: list[str], name: str) -> None:
+    done = mgmt.run(*words, "--later")
+    assert (done.returncode, done.stderr) == (0, "note: mgmt worker runs it\n")
+    assert [each["target_name"] for each in operations(mgmt)] == [name]
 
 
 def test_a_machine_without_systemd_is_told(mgmt: Program) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mgmt.services.worker import Worker
+from tests.clocks import turn_clock
 from tests.program import Program
 
 OK, USAGE, PARTIAL, NOT_FOUND, REFUSED = 0, 2, 3, 4, 7
@@ -120,6 +122,45 @@ def test_a_failed_free_never_removes_a_later_copy(mgmt: Program) -> None:
     assert copy.read_text() == "new"
     assert mgmt.run("replay", failed, "--yes").returncode == REFUSED
     assert copy.read_text() == "new"
+
+
+def an_hour_ago(program: Program, *words: str) -> None:
+    """Run a command while the clock of its machine is an hour slow."""
+    done = program.fork(*words, arm=partial(turn_clock, -1))
+    done.wait(60)
+    done.communicate()
+    assert done.returncode == OK
+
+
+def test_a_failed_free_never_removes_a_copy_of_a_slow_clock(mgmt: Program) -> None:
+    write(mgmt, "a", "old")
+    mgmt.ok("upload", "a")
+    copy = mgmt.work / "completed" / "a"
+    times = (copy.stat().st_atime_ns, copy.stat().st_mtime_ns)
+    copy.write_text("edited")
+    assert mgmt.run("free", str(copy), "--yes").returncode == REFUSED
+    failed = last(mgmt, "free")
+    copy.write_text("old")
+    os.utime(copy, ns=times)
+    mgmt.ok("free", str(copy), "--yes")
+    write(mgmt, "a", "new")
+    an_hour_ago(mgmt, "upload", "a", "--key", "second")
+    assert mgmt.run("replay", failed, "--yes").returncode == REFUSED
+    assert copy.read_text() == "new"
+
+
+def test_an_original_comes_back_from_an_archive_that_keeps_as_much(mgmt: Program) -> None:
+    write(mgmt, "a", "same")
+    mgmt.ok("upload", "a", "--owners")
+    upload = last(mgmt, "upload")
+    write(mgmt, "b", "same")
+    os.utime(mgmt.work / "b", ns=(0, (mgmt.work / "completed" / "a").stat().st_mtime_ns))
+    mgmt.ok("upload", "b")
+    mgmt.ok("free", upload, "--yes")
+    (part, *_) = mgmt.json("undo", upload, "-n")
+    assert (part["action"], part["target"].rsplit("/", 1)[1]) == ("download", "a.tar.gz")
+    mgmt.ok("undo", upload, "--yes")
+    assert (mgmt.work / "a").read_text() == "same"
 
 
 def test_an_undo_keeps_an_archive_that_was_there_before(mgmt: Program) -> None:

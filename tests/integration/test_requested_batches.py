@@ -39,7 +39,7 @@ def test_a_batch_is_partial_when_a_target_fails(mgmt: Program) -> None:
     (mgmt.work / "b").unlink()
     work_off(mgmt)
     seen = operation(mgmt, batch)
-    assert (seen["status"], seen["error_message"]) == ("partial", "1 of 2 targets were not done: 1 failed")
+    assert (seen["status"], seen["error_message"]) == ("partial", "1 of 2 targets was not done: 1 failed")
 
 
 def test_cancel_ends_all_of_a_batch(mgmt: Program) -> None:

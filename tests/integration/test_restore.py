@@ -269,6 +269,19 @@ def test_archives_are_chosen_by_search_or_by_operation(how: str, cold: Program, 
     assert sorted(glacier.thaws) == ["archive/beach-1.tar.gz", "archive/beach-2.tar.gz"]
 
 
+@pytest.mark.parametrize("how", ["search", "batch"])
+def test_archives_are_chosen_when_a_request_runs(how: str, cold: Program, glacier: Glacier) -> None:
+    frozen(cold, "beach-1", "beach-2")
+    frozen(cold, "town")
+    [batch] = [each for each in cold.json("log", "--type", "batch") if "upload" in each["target_name"]]
+    chosen = ["--search", "beach"] if how == "search" else ["--batch", batch["operation_id"]]
+    assert cold.run("restore", *chosen, "--tier", "bulk", "--later").returncode == 0
+    assert asked(glacier) == 0
+    cold.run("worker", "--until-empty")
+    assert sorted(glacier.thaws) == ["archive/beach-1.tar.gz", "archive/beach-2.tar.gz"]
+    assert [each["tier"] for each in cold.json("log", "--type", "restore")] == ["Bulk", "Bulk"]
+
+
 def test_deep_archive_has_no_expedited_thaw(cold: Program, glacier: Glacier) -> None:
     frozen(cold, "notes")
     assert cold.run("restore", "notes", "--tier", "Expedited").returncode == 2

@@ -47,9 +47,9 @@ def test_what_the_catalog_lacks_is_a_failure_of_the_batch(mgmt: Program) -> None
     batch = mgmt.ok("-q", "verify", "--all", "--later").strip()
     after = mgmt.ok("-q", "verify", "a", "--after", batch).strip()
     worker = mgmt.run("worker", "--until-empty")
-    assert (worker.returncode, "1 operations were not done" in worker.stderr) == (3, True), worker
+    assert (worker.returncode, "1 operation was not done" in worker.stderr) == (3, True), worker
     seen = logged(mgmt, batch)
-    assert (seen["status"], seen["error_message"]) == ("partial", "1 of 2 targets were not done: 1 failed")
+    assert (seen["status"], seen["error_message"]) == ("partial", "1 of 2 targets was not done: 1 failed")
     assert (searches(mgmt, batch), logged(mgmt, after)["status"]) == (["failed"], "cancelled")
 
 
@@ -94,6 +94,6 @@ def test_a_search_that_was_killed_is_made_by_the_next_process(
     assert mgmt.run("run", batch).returncode == 8
     mgmt.ok("worker", "--until-empty")
     seen = logged(mgmt, batch)
-    assert (seen["status"], seen["error_message"]) == ("partial", "1 of 2 targets were not done: 1 failed")
+    assert (seen["status"], seen["error_message"]) == ("partial", "1 of 2 targets was not done: 1 failed")
     assert searches(mgmt, batch) == ends
     assert mgmt.json("recover") == []

@@ -246,5 +246,5 @@ def _ended_batch(session: Session, operation_id: str) -> OperationRecord | None:
     undone = total - done
     status = Status.SUCCESS if not undone else Status.PARTIAL if done else Status.FAILED
     listed = ", ".join(f"{count} {each}" for each, count in sorted(counts.items()) if each != Status.SUCCESS)
-    message = f"{undone} of {total} targets were not done: {listed}" if undone else ""
-    return _ended(session, operation_id, status, message)
+    what = f"{undone} of {total} targets {'was' if undone == 1 else 'were'}" if total > 1 else "its only target was"
+    return _ended(session, operation_id, status, f"{what} not done: {listed}" if undone else "")

@@ -1,10 +1,11 @@
 """Operations that waited for others: which are asked for again with them, and what they wait for then."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mgmt.catalog import BatchRecord, Catalog, OperationRecord, Status
 from mgmt.errors import RefusedError
+from mgmt.services.steps.repeats import REMOVALS
 from mgmt.services.steps.request_arguments import AFTER, NAMES, THEN
 
 
@@ -73,7 +74,8 @@ class Chains:
     catalog: Catalog
     _repeated: set[str] = field(default_factory=set)
     _impossible: set[str] = field(default_factory=set)
-    _attempt_of: dict[str, str] = field(default_factory=dict)
+    _attempts: dict[str, OperationRecord] = field(default_factory=dict)
+    """Of each attempt, the one that is retried for all of them."""
     _elsewhere: dict[str, list[str]] = field(default_factory=dict)
     """Of what others do or have done, or of parts of it: those of them that have not ended."""
     _followers: dict[str, list[OperationRecord]] = field(default_factory=dict)
@@ -86,22 +88,38 @@ class Chains:
         """Not all of `operation` can be retried."""
         self._impossible.add(operation.operation_id)
 
-    def note_done(self, operation: OperationRecord, by: str | None, batch: OperationRecord | None = None) -> None:
-        """The work of `operation`, a part of `batch`, is done, or is done `by` another one."""
-        for each in (operation, batch):
-            if each is not None:
-                self._elsewhere.setdefault(each.operation_id, []).extend([by] if by is not None else [])
+    def note_done(self, operation: OperationRecord, by: str | None, batches: Iterable[OperationRecord] = ()) -> None:
+        """The work of `operation`, a part of `batches`, is done, or is done `by` another one."""
+        for each in (operation, *batches):
+            self._elsewhere.setdefault(each.operation_id, []).extend([by] if by is not None else [])
 
-    def note_attempts(self, operation: OperationRecord) -> list[str]:
-        """The later attempts of `operation`: what waits for one of them waits for its repeat. Returns their ids."""
-        found: list[str] = []
+    def last_attempt(self, operation: OperationRecord) -> OperationRecord:
+        """The attempt that is retried for `operation`: what waits for any attempt waits for the repeat of that.
+
+        It is the newest; the operation itself, if one of them has succeeded or has not ended, or if it removes
+        something: its own record says what it meant.
+        """
+        found = {operation.operation_id: operation}
         left = [operation]
-        while left:
-            each = left.pop()
-            self._attempt_of[each.operation_id] = operation.operation_id
-            found.append(each.operation_id)
-            left += [again for again in _repeats(each, self.catalog) if again.operation_id not in found]
-        return found
+        while left and operation.operation_id not in self._attempts:
+            new = [each for each in _repeats(left.pop(), self.catalog) if each.operation_id not in found]
+            found |= {each.operation_id: each for each in new}
+            left += new
+        is_done = any(each.status == Status.SUCCESS or not each.status.is_terminal for each in found.values())
+        is_own = is_done or operation.operation_type in REMOVALS
+        last = operation if is_own else max(found.values(), key=lambda each: each.seq)
+        for each in found:
+            self._attempts.setdefault(each, last)
+        return self._attempts[operation.operation_id]
+
+    def attempts(self, operations: Collection[str]) -> list[str]:
+        """The attempts for which one of `operations` is retried."""
+        return [each for each, last in self._attempts.items() if last.operation_id in operations]
+
+    def _retried(self, operation_id: str) -> str:
+        """The operation that is retried for this one."""
+        last = self._attempts.get(operation_id)
+        return operation_id if last is None else last.operation_id
 
     def take_followers(self, operations: Iterable[OperationRecord]) -> list[OperationRecord]:
         """Those of `operations` that none of them asks for again by itself, as it names their commands in `--then`."""
@@ -111,7 +129,7 @@ class Chains:
         for each in sorted(some, key=lambda operation: operation.seq):
             names = each.command_args.get(NAMES)
             named = str(names[0]) if isinstance(names, list) and len(names) == 1 else ""
-            first = among.get(self._attempt_of.get(named, named))
+            first = among.get(self._retried(named))
             then = [] if first is None or first is each else [str(one) for one in first.command_args.get(THEN) or ()]
             known = [] if first is None else self._followers.setdefault(first.operation_id, [])
             if _waited_for(each) and len(known) < len(then) and then[len(known)] == each.operation_type:
@@ -132,7 +150,7 @@ class Chains:
         was asked for.
         """
         found: list[str] = []
-        for each in (self._attempt_of.get(each, each) for each in _waited_for(operation)):
+        for each in map(self._retried, _waited_for(operation)):
             is_possible = each not in self._impossible
             if is_possible and (each in self._repeated or each in self._elsewhere):
                 found += [each] if each in self._repeated else []

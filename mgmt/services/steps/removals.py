@@ -89,12 +89,12 @@ def _archive(removal: OperationRecord, url: str, catalog: Catalog) -> Mapping[st
         raise _refused(removal, f"its archive {_url(known)} is deleted already")
     if linked:
         return {removal.operation_id: identity(known)}
+    made_by = catalog.metadata.get_operation(known.operation_id) if known.operation_id is not None else None
     if not _was_requested_for(removal, known):
         if removal.command_args.get("last_copy"):
             raise _refused(removal, "which archive it was to delete is not recorded", "mgmt delete --last-copy NAME")
-        if known.recorded_at >= removal.started_at:
+        if _is_later(made_by, removal) or known.recorded_at >= removal.started_at:
             raise _refused(removal, f"{_url(known)} holds another archive by now", "mgmt delete NAME")
-    made_by = catalog.metadata.get_operation(known.operation_id) if known.operation_id is not None else None
     if isinstance(made_by, UploadRecord):
         found = [archive for archive, _ in catalog.metadata.files_of(made_by, Role.ARCHIVE)]
         if [each.id for each in found] == [known.id] and known.digest == made_by.digest:
@@ -126,9 +126,14 @@ def _copy(removal: OperationRecord, name: str, path: str, catalog: Catalog) -> s
         raise _refused(removal, f"{path} was removed already")
     made_by = catalog.metadata.get_operation(copy.operation_id) if copy.operation_id is not None else None
     since = (made_by.completed_at if made_by is not None else None) or copy.recorded_at
-    if since >= removal.started_at:
+    if _is_later(made_by, removal) or since >= removal.started_at:
         raise _refused(removal, f"{path} is another copy by now", "mgmt free NAME")
     return path
+
+
+def _is_later(made_by: OperationRecord | None, removal: OperationRecord) -> bool:
+    """Whether it was recorded after `removal`, whatever the clocks said."""
+    return made_by is not None and made_by.seq > removal.seq
 
 
 def _at(url: str, catalog: Catalog) -> FileRecord | None:

@@ -57,6 +57,8 @@ class Repeat:
     """What tells the archive that a name to delete means from any other."""
     repeats: Mapping[str, str] = field(default_factory=dict)
     """The operation that each of its targets does again; that of a batch has the name ""."""
+    parts_of: Sequence[str] = ()
+    """The batches that some of its targets were part of."""
     is_batch: bool = False
     """It has several targets, or chooses them when it runs: it is requested as one."""
 
@@ -204,6 +206,7 @@ def together(repeats: Iterable[Repeat]) -> list[Repeat]:
                     meant={**one.meant, **each.meant},
                     followed_by={**one.followed_by, **each.followed_by},
                     repeats={**one.repeats, **each.repeats},
+                    parts_of=[*dict.fromkeys([*one.parts_of, *each.parts_of])],
                 )
                 break
         else:

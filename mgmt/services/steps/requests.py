@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -26,11 +26,15 @@ from mgmt.catalog import (
     target_of,
     this_host,
 )
+from mgmt.config import parse_duration
 from mgmt.errors import LostError
 from mgmt.paths import canonical
 from mgmt.services.steps.request_arguments import AFTER, FOLDER, NAMES, SCHEDULE, SEEN, STORE, THEN
 
-SELECTIONS = ("all_of", "all_of_them", "sample", "older_than", "files_from", "null", "members")
+CHOICES = ("all_of", "all_of_them", "sample", "older_than", "keyword", "batch")
+"""Options that choose the targets of a request when it runs."""
+
+SELECTIONS = (*CHOICES, "files_from", "null", "members")
 """Options that choose targets. The operations of a batch have one target each, and none of these."""
 
 KINDS: Mapping[str, type[OperationRecord]] = {
@@ -227,7 +231,7 @@ def _operation(request: Request, parent: str | None) -> OperationRecord:
     if request.store is not None:
         arguments[STORE] = request.store
     if is_batch(request):
-        name = str(request.arguments.get("all_of") or f"{request.command} of {len(request.names) or 'all'} targets")
+        name = str(request.arguments.get("all_of") or f"{request.command} of {_targets(request)}")
         return BatchRecord(target_path=name, target_name=name, command_args=arguments, parent_id=parent)
     (name,) = request.names
     path = canonical(os.path.join(folder, name)) if request.command == "upload" else name
@@ -237,6 +241,24 @@ def _operation(request: Request, parent: str | None) -> OperationRecord:
             arguments[SEEN] = datetime.now(UTC).isoformat()
         return UploadRecord(target_path=path, store=request.store, command_args=arguments, parent_id=parent)
     return kind(target_path=path, target_name=name, command_args=arguments, parent_id=parent)
+
+
+def _targets(request: Request) -> str:
+    """What `request`, a batch, works on."""
+    if request.names:
+        return f"{len(request.names)} target{'s' if len(request.names) > 1 else ''}"
+    match next((each for each in CHOICES if each in request.arguments), None):
+        case "sample":
+            return f"a sample of {request.arguments['sample']}"
+        case "older_than":
+            age = parse_duration(str(request.arguments["older_than"]))  # it is recorded in seconds
+            return f"copies older than {f'{age.days}d' if age == timedelta(age.days) else age}"
+        case "keyword":
+            return f"what matches {request.arguments['keyword']}"
+        case "batch":
+            return f"the archives of {request.arguments['batch']}"
+        case _:
+            return "all targets"
 
 
 def _following(request: Request, first: OperationRecord) -> list[NewJob]:

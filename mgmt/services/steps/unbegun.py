@@ -9,6 +9,7 @@ from mgmt.errors import RefusedError
 from mgmt.services.steps.removals import repeat_removals
 from mgmt.services.steps.repeats import REMOVALS, Repeat, repeat, repeat_requested
 from mgmt.services.steps.request_arguments import NAMES
+from mgmt.services.steps.requests import ANYWHERE
 
 
 def is_unbegun(batch: BatchRecord, children: Sequence[OperationRecord], catalog: Catalog) -> bool:
@@ -64,3 +65,14 @@ def not_begun(batch: BatchRecord, children: Sequence[OperationRecord]) -> list[R
     arguments = {name: value for name, value in model.arguments.items() if name != "key"}
     names = [each for each in left if each not in begun and (not is_path or os.path.isabs(each))]
     return [replace(model, names=[each], arguments=arguments, repeats={}) for each in names]
+
+
+def begun_since(batch: BatchRecord, command: str, catalog: Catalog) -> dict[str, OperationRecord]:
+    """The newest operation of `command` that began after `batch`, and is no part of it, for each name and path."""
+    found: dict[str, OperationRecord] = {}
+    for each in reversed(catalog.metadata.list_operations(command, start_date=batch.started_at, limit=None)):
+        is_there = command in ANYWHERE or each.host == batch.host
+        if is_there and each.seq > batch.seq and each.parent_id != batch.operation_id:
+            names = (each.target_path,) if command == "upload" else (each.target_path, each.target_name)
+            found |= {name: each for name in names if name is not None}
+    return found

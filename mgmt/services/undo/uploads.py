@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from mgmt.archive import Hashed, move
+from mgmt.archive import Hashed, covers, move
 from mgmt.catalog import (
     FileRecord,
     FileStatus,
@@ -86,7 +86,8 @@ class UploadInverse:
                 f"mv -n {shell_word(moved_to)} {shell_word(target)}\n# to have it as it is now",
             )
         for archive in self.context.catalog.metadata.archives_of(str(self.upload.digest)):
-            return [Part(action="download", target=f"{archive.store}/{archive.s3_object_key}", to=target)]
+            if covers(archive.kept or "", self.upload.kept or ""):
+                return [Part(action="download", target=f"{archive.store}/{archive.s3_object_key}", to=target)]
         raise cannot(self.upload, f"{moved_to} is gone, and no archive of it is left")
 
     def _move_back(self, part: Part) -> None:

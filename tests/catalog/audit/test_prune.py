@@ -386,7 +386,7 @@ def test_the_operations_of_a_batch_that_has_not_ended_stay(history: Catalog, tmp
     pruned(history, tmp_path / "old.jsonl.gz")
     history.queue.end_requested(left.operation_id, None)
     assert history.metadata.require_operation(batch.operation_id).error_message == (
-        "1 of 2 targets were not done: 1 failed"
+        "1 of 2 targets was not done: 1 failed"
     )
     history.audit.seal()
     pruned(history, tmp_path / "more.jsonl.gz")

@@ -192,7 +192,7 @@ def test_a_repeated_operation_does_the_same(operation: OperationRecord) -> None:
     ("ends", "status", "message"),
     [
         ((None, None), "success", None),
-        ((None, FAILED), "partial", "1 of 2 targets were not done: 1 failed"),
+        ((None, FAILED), "partial", "1 of 2 targets was not done: 1 failed"),
         ((FAILED, FAILED), "failed", "2 of 2 targets were not done: 2 failed"),
     ],
 )
@@ -207,6 +207,13 @@ def test_a_batch_ends_with_its_last_operation(
     stored = requests.catalog.metadata.require_operation(batch.operation_id)
     assert (stored.status, stored.error_message) == (status, message)
     assert requests.left() == ([last.operation_id] if status == "success" else [])
+
+
+def test_a_batch_of_one_says_so(requests: Requests) -> None:
+    batch, (only,) = requests.batch(1)
+    requests.run(only, FAILED)
+    stored = requests.catalog.metadata.require_operation(batch.operation_id)
+    assert (stored.status, stored.error_message) == ("failed", "its only target was not done: 1 failed")
 
 
 def test_a_target_that_is_tried_again_counts_once(requests: Requests) -> None:
