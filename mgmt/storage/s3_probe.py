@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 from uuid import uuid4
+
+from botocore.exceptions import ClientError
 
 from mgmt.errors import ConflictError, IntegrityError, StoreError, StoreUnavailableError
 from mgmt.storage.checksums import checksum
@@ -18,6 +21,8 @@ PROBED_OBJECT = f"{OWN}/probe"
 """An object of four bytes, always under the same key: where it may not be removed, there is never more than one."""
 
 _DATA = [b"mgmt"]
+_ANOTHER = f'"{"0" * 32}"'
+"""An ETag that no object has."""
 
 
 def probe(bucket: Bucket) -> Capabilities:
@@ -72,6 +77,32 @@ def _is_refused(probed: NewObject, upload_id: str, data: Sequence[bytes], wrong:
     except StoreError:
         return False  # refused, but perhaps for another reason: it is not trusted
     return False
+
+
+def ignores_condition_of_copies(bucket: Bucket) -> bool:
+    """Whether the endpoint copies an object although it is told to replace another one only (If-Match of CopyObject).
+
+    Asked once for each `Bucket`. False where an object may not be stored or copied for that.
+    """
+    if bucket.ignores_condition_of_copies is None:
+        bucket.ignores_condition_of_copies = _copies_anyway(bucket)
+    return bucket.ignores_condition_of_copies
+
+
+def _copies_anyway(bucket: Bucket) -> bool:
+    place: Any = bucket.place(PROBED_OBJECT)
+    try:
+        bucket.client.put_object(**place, Body=b"".join(_DATA))
+        try:
+            bucket.client.copy_object(
+                **place, CopySource=place, IfMatch=_ANOTHER, MetadataDirective="REPLACE", Metadata={"mgmt": "probe"}
+            )
+        finally:
+            with suppress(StoreError):
+                bucket.delete(PROBED_OBJECT)
+    except ClientError:
+        return False  # it is refused, for this reason or another
+    return True
 
 
 def _require_metadata(bucket: Bucket, algorithm: str) -> None:
