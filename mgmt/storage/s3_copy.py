@@ -17,9 +17,8 @@ from mgmt.storage.copying import copied_part, copied_parts
 from mgmt.storage.etags import given_etag, same_etag, stored_etag
 from mgmt.storage.refusals import one_line
 from mgmt.storage.s3 import Bucket, may_be_the_condition
+from mgmt.storage.s3_copy_checks import ignores_condition_of_copies, unshown_locks
 from mgmt.storage.s3_errors import check_stated, translated
-from mgmt.storage.s3_locks import unshown_locks
-from mgmt.storage.s3_probe import ignores_condition_of_copies
 
 THREADS = 8
 """Parts that the store copies at a time. None of their bytes come here."""

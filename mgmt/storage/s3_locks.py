@@ -1,6 +1,5 @@
 """Requests about object lock: the retention and the legal hold of an object, and the default of its bucket."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from mgmt.storage.store import Lock
 if TYPE_CHECKING:
     from mgmt.storage.s3 import Bucket
 
-_NONE = {
+NO_LOCKS = {
     "ObjectLockConfigurationNotFoundError",
     "NotImplemented",
     "MethodNotAllowed",
@@ -27,7 +26,7 @@ _NONE = {
 }
 """What a bucket without object lock answers, or an endpoint that does not know it."""
 
-_DENIED = {"AccessDenied", "403"}
+DENIED = {"AccessDenied", "403"}
 DAYS_OF_YEAR = 365
 
 
@@ -46,9 +45,9 @@ class BucketLocks:
                 answer = bucket.client.get_object_lock_configuration(Bucket=bucket.name)
             except ClientError as error:
                 code = error.response["Error"].get("Code", "")
-                if code in _DENIED:
+                if code in DENIED:
                     return None
-                if code not in _NONE:
+                if code not in NO_LOCKS:
                     raise
                 answer = {}
         configured = answer.get("ObjectLockConfiguration", {})
@@ -73,59 +72,6 @@ class BucketLocks:
             if lock.legal_hold is not None:
                 hold: Any = {"Status": "ON" if lock.legal_hold else "OFF"}
                 bucket.client.put_object_legal_hold(**place, LegalHold=hold)
-
-
-def unshown_locks(bucket: "Bucket", key: str, shown: Mapping[str, Any]) -> dict[str, Any]:
-    """The locks of an object which the answer `shown` of HeadObject does not state, by the names that it has for them.
-
-    HeadObject leaves out what the credentials may not see, and what there is not. Raises RefusedError where the bucket
-    has object lock and does not say which of these it is.
-    """
-    has_lock = _has_object_lock(bucket)
-    if has_lock is False or (has_lock is None and shown.get("VersionId") is None):  # object lock needs versions
-        return {}
-    place, found = bucket.place(key), dict[str, Any]()
-    if "ObjectLockMode" not in shown:
-        retention = _lock_of(bucket, key, "get_object_retention", place).get("Retention", {})
-        if retention.get("Mode") and retention.get("RetainUntilDate"):
-            found |= {
-                "ObjectLockMode": retention["Mode"],
-                "ObjectLockRetainUntilDate": retention["RetainUntilDate"],
-            }
-    if "ObjectLockLegalHoldStatus" not in shown:
-        hold = _lock_of(bucket, key, "get_object_legal_hold", place).get("LegalHold", {})
-        if hold.get("Status"):
-            found["ObjectLockLegalHoldStatus"] = hold["Status"]
-    return found
-
-
-def _has_object_lock(bucket: "Bucket") -> bool | None:
-    """None where the credentials may not see that."""
-    try:
-        answer: Any = bucket.client.get_object_lock_configuration(Bucket=bucket.name)
-    except ClientError as error:
-        code = error.response["Error"].get("Code", "")
-        if code in _DENIED:
-            return None
-        if code in _NONE:
-            return False
-        raise
-    return bool(answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
-
-
-def _lock_of(bucket: "Bucket", key: str, request: str, place: Mapping[str, Any]) -> Any:
-    try:
-        return getattr(bucket.client, request)(**place)
-    except ClientError as error:
-        code = error.response["Error"].get("Code", "")
-        if code in (*_NONE, "NoSuchObjectLockConfiguration"):
-            return {}
-        if code in _DENIED:
-            raise RefusedError(
-                f"{bucket.where(key)} may be locked, and the store does not show how: its copy would have no lock",
-                next_step="allow s3:GetObjectRetention and s3:GetObjectLegalHold",
-            ) from error
-        raise
 
 
 def as_headers(lock: Lock | None) -> dict[str, Any]:

@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 from uuid import uuid4
-
-from botocore.exceptions import ClientError
 
 from mgmt.errors import ConflictError, IntegrityError, StoreError, StoreUnavailableError
 from mgmt.storage.checksums import checksum
@@ -20,9 +17,7 @@ PROBED = ("crc64nvme", "sha256", "md5")
 PROBED_OBJECT = f"{OWN}/probe"
 """An object of four bytes, always under the same key: where it may not be removed, there is never more than one."""
 
-_DATA = [b"mgmt"]
-_ANOTHER = f'"{"0" * 32}"'
-"""An ETag that no object has."""
+DATA = [b"mgmt"]
 
 
 def probe(bucket: Bucket) -> Capabilities:
@@ -47,7 +42,7 @@ def _refuses_wrong(bucket: Bucket, algorithm: str) -> bool:
             return False
         raise
     try:
-        probed.send(upload_id, 1, _DATA, checksum(algorithm, _DATA))
+        probed.send(upload_id, 1, DATA, checksum(algorithm, DATA))
     except IntegrityError:
         return False
     except StoreError as error:
@@ -55,7 +50,7 @@ def _refuses_wrong(bucket: Bucket, algorithm: str) -> bool:
             return False
         raise
     else:
-        return _is_refused(probed, upload_id, _DATA, checksum(algorithm, [b"wrong"]))
+        return _is_refused(probed, upload_id, DATA, checksum(algorithm, [b"wrong"]))
     finally:
         with suppress(StoreError):  # an upload of four bytes; `mgmt recover` removes it
             probed.abort(upload_id)
@@ -79,32 +74,6 @@ def _is_refused(probed: NewObject, upload_id: str, data: Sequence[bytes], wrong:
     return False
 
 
-def ignores_condition_of_copies(bucket: Bucket) -> bool:
-    """Whether the endpoint copies an object although it is told to replace another one only (If-Match of CopyObject).
-
-    Asked once for each `Bucket`. False where an object may not be stored or copied for that.
-    """
-    if bucket.ignores_condition_of_copies is None:
-        bucket.ignores_condition_of_copies = _copies_anyway(bucket)
-    return bucket.ignores_condition_of_copies
-
-
-def _copies_anyway(bucket: Bucket) -> bool:
-    place: Any = bucket.place(PROBED_OBJECT)
-    try:
-        bucket.client.put_object(**place, Body=b"".join(_DATA))
-        try:
-            bucket.client.copy_object(
-                **place, CopySource=place, IfMatch=_ANOTHER, MetadataDirective="REPLACE", Metadata={"mgmt": "probe"}
-            )
-        finally:
-            with suppress(StoreError):
-                bucket.delete(PROBED_OBJECT)
-    except ClientError:
-        return False  # it is refused, for this reason or another
-    return True
-
-
 def _require_metadata(bucket: Bucket, algorithm: str) -> None:
     """Raise StoreError when the metadata of an object does not come back.
 
@@ -115,7 +84,7 @@ def _require_metadata(bucket: Bucket, algorithm: str) -> None:
     there = probed.head()
     if there is None:
         try:
-            probed.put(_DATA, checksum(algorithm, _DATA))
+            probed.put(DATA, checksum(algorithm, DATA))
         except StoreUnavailableError:
             raise
         except (ConflictError, IntegrityError, StoreError):
