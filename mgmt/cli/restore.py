@@ -19,7 +19,7 @@ from mgmt.cli.requests import requestable
 from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from mgmt.catalog import DownloadRecord
+    from mgmt.catalog import DownloadRecord, RestoreRecord
     from mgmt.services.download import Preview as Download
     from mgmt.services.restore import Preview
     from mgmt.services.steps.batch import Outcome
@@ -118,7 +118,21 @@ def command(
         return
     context, title = app.context(given(ctx, RECORDED)), f"{len(names)} restores"
     outcomes = run_batch(names, lambda name, each: restore(name, options, each), context, name=title)
-    show_outcomes(app, outcomes, COLUMNS, several=len(names) > 1)
+    asked = given(ctx, ("tier", "days"))
+    show_outcomes(app, outcomes, COLUMNS, several=len(names) > 1, sentences=lambda record: _sentences(record, asked))
+
+
+def _sentences(record: "RestoreRecord", asked: Mapping[str, object]) -> list[str]:
+    """What was not done of what the command asked for."""
+    if record.status == "success" and record.requested_at is None and "days" not in asked:
+        until = f" until {record.expires_at:%Y-%m-%d %H:%M} UTC" if record.expires_at is not None else ""
+        return [f"unchanged {record.target_name} can be read{until}: nothing had to be restored"]
+    other = [f"--{name}" for name, value in asked.items() if value != getattr(record, name)]
+    if record.status == "pending" and other:
+        how = f"{record.tier}, {record.days} days"
+        words = " and ".join(other)
+        return [f"unchanged {record.target_name} is being restored already ({how}): {words} changed nothing"]
+    return []
 
 
 def _chosen(app: App, names: tuple[str, ...], keyword: str | None, batch: str | None) -> tuple[str, ...]:
