@@ -340,6 +340,22 @@ def test_a_store_that_does_not_do_it_says_so(on_seaweed: Program) -> None:
     assert on_seaweed.run("verify", "notes").returncode == 0
 
 
+@pytest.mark.parametrize("by", ["option", "setting", "rule"])
+def test_a_class_means_nothing_in_a_directory(by: str, on_directory: Program) -> None:
+    if by == "rule":
+        config = on_directory.home / "config/mgmt/config.toml"
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text('[[rules]]\nstorage_class = "DEEP_ARCHIVE"\n')
+    elif by == "setting":
+        on_directory.ok("config", "set", "storage_class", "DEEP_ARCHIVE")
+    options = ["--storage-class", "DEEP_ARCHIVE"] if by == "option" else []
+    (on_directory.work / "notes").write_text("notes")
+    [plan] = on_directory.json("upload", "notes", "-n", *options)
+    assert (plan["storage_class"], plan["storage_class_by"]) == (None, None)
+    on_directory.ok("upload", "notes", *options)
+    assert of(on_directory)["storage_class"] is None
+
+
 def test_a_directory_has_no_classes(on_directory: Program) -> None:
     archive(on_directory)
     refused = on_directory.run("class", "notes", "GLACIER_IR")
