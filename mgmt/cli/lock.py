@@ -29,7 +29,7 @@ PLAN = (
     Column("MODE", "mode", leaves=1),
     Column("UNTIL", "retain_until", "time"),
     Column("LEGAL HOLD", "legal_hold"),
-    Column("WEAKENS", "weakens"),
+    Column("ENDS EARLIER", "weakens"),
 )
 
 
