@@ -66,6 +66,7 @@ def move(bucket: Bucket, key: str, how: ClassMove) -> str | None:
             answer = copy(bucket, key, there, how)
         except ClientError as error:
             raise _refused(error, where, how) or error from error
+        _lock_again(bucket, key, answer.get("VersionId"), _kept(there))
     version = answer.get("VersionId")
     return None if version in (None, "null") else str(version)
 
@@ -92,6 +93,21 @@ def _kept(there: Mapping[str, Any]) -> dict[str, Any]:
         if "SSEKMSKeyId" in there:
             kept["SSEKMSKeyId"] = there["SSEKMSKeyId"]
     return kept
+
+
+def _lock_again(bucket: Bucket, key: str, version: str | None, kept: Mapping[str, Any]) -> None:
+    """Lock the copy as its source was, where the store has ignored that of the request."""
+    wanted = {name: kept[name] for name in _LOCKS if kept.get(name) not in (None, "OFF")}
+    if not wanted:
+        return
+    place: Any = bucket.place(key) | ({} if version is None else {"VersionId": version})
+    missing = wanted.keys() - bucket.client.head_object(**place).keys()
+    if "ObjectLockMode" in missing:
+        until = wanted["ObjectLockRetainUntilDate"]
+        retention: Any = {"Mode": wanted["ObjectLockMode"], "RetainUntilDate": until}
+        bucket.client.put_object_retention(**place, Retention=retention)
+    if "ObjectLockLegalHoldStatus" in missing:
+        bucket.client.put_object_legal_hold(**place, LegalHold={"Status": "ON"})
 
 
 def _at_once(bucket: Bucket, key: str, there: Mapping[str, Any], how: ClassMove) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -143,6 +144,26 @@ def test_a_lock_that_neither_the_object_nor_the_catalog_shows_is_kept(
     after = mover.objects[KEY].headers
     assert in_class(mover) == "GLACIER_IR"
     assert {name: after[name][:10] for name in RETAINED} == {name: value[:10] for name, value in RETAINED.items()}
+
+
+def test_a_lock_that_a_copy_in_parts_does_not_get_is_set_again(
+    on_moto: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto ignores the lock of an upload in parts."""
+    client = Server("moto", on_moto.environment["AWS_ENDPOINT_URL"], {}, 0, on_moto.home).client()
+    bucket = f"locked-{uuid4().hex}"
+    client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    program = Program(on_moto.home / "locked", f"s3://{bucket}/archive", on_moto.environment)
+    monkeypatch.setattr(copying, "LARGEST_COPY", 6 << 20)
+    monkeypatch.setattr(copying, "PART_SIZE", 5 << 20)
+    (program.work / "notes").write_bytes(os.urandom(12 << 20))
+    program.ok("upload", "notes", "--retain-for", "30d", "--legal-hold")
+    place: Any = {"Bucket": bucket, "Key": KEY}
+    before: Any = client.head_object(**place)
+    program.ok("class", "notes", "GLACIER_IR")
+    after: Any = client.head_object(**place)
+    assert (after["StorageClass"], after["VersionId"] != before["VersionId"]) == ("GLACIER_IR", True)
+    assert [after.get(name) for name in s3_copy._LOCKS] == [before[name] for name in s3_copy._LOCKS]
 
 
 def test_what_may_be_locked_stays_if_the_store_does_not_say_so(cold: Program, mover: Mover) -> None:

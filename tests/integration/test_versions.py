@@ -325,7 +325,11 @@ def test_either_catalog_knows_what_was_deleted(tmp_path: Path, seaweed: Server, 
     bucket.program.ok("delete", first["operation_id"], "--yes")
     assert bucket.program.run("delete", "notes", "--purge", "--yes").returncode == 7
     assert bucket.archive()["legal_hold"] is True
-    bucket.program.ok("undelete", "notes")
+    assert bucket.program.json("cost", "--by", "folder")[0]["group"] == "(old versions)"
+    bucket.program.ok("undelete", "notes", "--later")
+    bucket.program.ok("lock", "notes", "--for", "30d", "--no-legal-hold", "--later", "--yes")
+    bucket.program.ok("worker", "--until-empty")
+    assert bucket.archive()["legal_hold"] is False
     bucket.program.ok("audit", "verify")
 
 
