@@ -327,6 +327,7 @@ def test_either_catalog_knows_what_was_deleted(tmp_path: Path, seaweed: Server, 
     assert bucket.archive()["legal_hold"] is True
     assert bucket.program.json("cost", "--by", "folder")[0]["group"] == "(old versions)"
     bucket.program.ok("undelete", "notes", "--later")
+    bucket.program.ok("worker", "--until-empty")
     bucket.program.ok("lock", "notes", "--for", "30d", "--no-legal-hold", "--later", "--yes")
     bucket.program.ok("worker", "--until-empty")
     assert bucket.archive()["legal_hold"] is False
