@@ -6,6 +6,7 @@ from collections.abc import Callable
 from urllib.parse import parse_qsl, unquote
 from xml.etree import ElementTree
 
+from mgmt.storage.s3_probe import PROBED_OBJECT
 from tests.glacier import FROZEN, Glacier
 from tests.quirks import Answer, RefusedError, Request, Stored, checksum_of, elements, text, xml
 
@@ -19,6 +20,10 @@ class Mover(Glacier):
     """Called once, between the reading of a source and the moment at which its copy gets the key, in either way."""
     target_condition: str = "honoured"
     """If-Match on what a copy replaces: or `ignored`, or the refusal, as in `501 NotImplemented`."""
+    object_lock: bool = False
+    """Whether the bucket has it: a HEAD does not show locks then, as to credentials that may not see them."""
+    shows_locks: bool = True
+    """Whether the requests about locks tell them."""
     rules: str | None = None
     """Its lifecycle rules, in XML; or the refusal to tell them, as in `403 AccessDenied`."""
 
@@ -28,6 +33,8 @@ class Mover(Glacier):
     def _act(self, request: Request) -> Answer:
         if not request.key and "lifecycle" in request.query:
             return self._lifecycle()
+        if self.object_lock and {"object-lock", "retention", "legal-hold"} & set(request.query):
+            return self._locks(request)
         if "tagging" in request.query:
             return self._tagging(request)
         if request.method == "PUT" and "x-amz-copy-source" in request.headers:
@@ -45,6 +52,25 @@ class Mover(Glacier):
             name: value for name, value in kept.items() if name == "x-amz-tagging" or name.startswith(_LOCK)
         }
 
+    def _get(self, request: Request) -> Answer:
+        answer = super()._get(request)
+        if self.object_lock:
+            answer.headers = {name: value for name, value in answer.headers.items() if not name.startswith(_LOCK)}
+        return answer
+
+    def _locks(self, request: Request) -> Answer:
+        if not request.key:
+            return xml("ObjectLockConfiguration", "<ObjectLockEnabled>Enabled</ObjectLockEnabled>")
+        if not self.shows_locks:
+            raise RefusedError(403, "AccessDenied")
+        locks = self.objects[request.key].headers
+        if "legal-hold" in request.query and f"{_LOCK}legal-hold" in locks:
+            return xml("LegalHold", elements({"Status": locks[f"{_LOCK}legal-hold"]}))
+        if "retention" in request.query and f"{_LOCK}mode" in locks:
+            until = locks[f"{_LOCK}retain-until-date"]
+            return xml("Retention", elements({"Mode": locks[f"{_LOCK}mode"], "RetainUntilDate": until}))
+        raise RefusedError(404, "NoSuchObjectLockConfiguration")
+
     def _source(self, request: Request) -> Stored:
         _, _, key = unquote(request.headers["x-amz-copy-source"]).lstrip("/").partition("/")
         if key not in self.objects:
@@ -58,7 +84,7 @@ class Mover(Glacier):
         return there
 
     def _refuse_replaced(self, request: Request) -> None:
-        if self.at_copy is not None:
+        if self.at_copy is not None and not request.key.endswith(PROBED_OBJECT):
             meanwhile, self.at_copy = self.at_copy, None
             self._lock.release()
             try:
@@ -77,7 +103,8 @@ class Mover(Glacier):
     def _copy(self, request: Request) -> Answer:
         there, new = self._source(request), request.headers.get("x-amz-storage-class", "STANDARD")
         self._refuse_replaced(request)
-        if new == there.headers.get("x-amz-storage-class", "STANDARD"):
+        keeps_metadata = request.headers.get("x-amz-metadata-directive") != "REPLACE"
+        if keeps_metadata and new == there.headers.get("x-amz-storage-class", "STANDARD"):
             raise RefusedError(400, "InvalidRequest", "This copy request is illegal")
         # Locks are kept only if the request has them.
         headers = {name: value for name, value in there.headers.items() if not name.startswith(_LOCK)}

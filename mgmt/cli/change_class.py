@@ -57,8 +57,8 @@ def command(
 ) -> None:
     """Move archives to another storage class.
 
-    The store copies each onto itself, and the copy is proven. A frozen archive has to be thawed first: the command asks
-    for that, and exits with 6. The index stays in STANDARD.
+    The store copies each onto itself, and the copy is proven. A frozen archive has to be restored first: the command
+    asks for that, and exits with 6. The index stays in STANDARD.
 
     \b
     Example:

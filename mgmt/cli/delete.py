@@ -33,7 +33,7 @@ PLAN = (
     Column("DELETE", "object", "long"),
     Column("SIZE", "size", "size"),
     Column("INDEX", "index", "long", leaves=1),
-    Column("REMAINS", "remains", "long", leaves=3),
+    Column("VERSION LEFT", "remains", "long", leaves=3),
     Column("OTHER COPY", "other_copy", "long"),
     COST,
 )

@@ -66,7 +66,7 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
     type=click.Choice([each.value for each in Tier], case_sensitive=False),
     default=Tier.STANDARD.value,
     show_default=True,
-    help="How fast a frozen archive is thawed.",
+    help="How fast a frozen archive is restored.",
 )
 @click.option("--wait", is_flag=True, help="Wait until a frozen archive can be read.")
 @max_cost

@@ -1,6 +1,8 @@
 """`mgmt lock`."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import click
 
@@ -8,12 +10,13 @@ from mgmt.choices import LockMode
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import show_outcomes, show_previews
-from mgmt.cli.parameters import Command, Duration, confirm, dry_run, given, yes
+from mgmt.cli.parameters import Command, Duration, confirm, dry_run, given
 from mgmt.cli.render import Column
-from mgmt.cli.requests import Future
+from mgmt.cli.requests import Future, requestable
 from mgmt.cli.retention import end_of_retention
+from mgmt.errors import ConfigurationError
 
-RECORDED = ("until", "duration", "mode", "legal_hold")
+RECORDED = ("until", "duration", "mode", "legal_hold", "weaken")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_path", "long"),
@@ -26,8 +29,16 @@ PLAN = (
     Column("MODE", "mode", leaves=1),
     Column("UNTIL", "retain_until", "time"),
     Column("LEGAL HOLD", "legal_hold"),
-    Column("WEAKENS", "weakens"),
+    Column("ENDS EARLIER", "weakens"),
 )
+
+
+def check(_names: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for options that do not go together, or that change nothing."""
+    end_of_retention(values["until"], values["duration"], "--until and --for")
+    if all(values[each] is None for each in ("until", "duration", "mode", "legal_hold")):
+        why = "nothing to change: no --until, --for, --mode or --legal-hold was given"
+        raise ConfigurationError(why, next_step="mgmt lock --for 7y NAME")
 
 
 @click.command("lock", cls=Command)
@@ -40,8 +51,9 @@ PLAN = (
     help="Who can end it earlier: whoever has s3:BypassGovernanceRetention, or nobody.  [default: of the bucket]",
 )
 @click.option("--legal-hold/--no-legal-hold", default=None, help="Keep it until the hold is lifted; lift the hold.")
-@yes
+@click.option("--yes", "weaken", is_flag=True, help="Do not ask whether it may be removed earlier.")
 @dry_run
+@requestable(RECORDED, check=check)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -50,7 +62,7 @@ def command(
     duration: timedelta | None,
     mode: str | None,
     legal_hold: bool | None,
-    yes: bool,
+    weaken: bool,
     dry_run: bool,
 ) -> None:
     """Let the store keep archives.
@@ -73,11 +85,11 @@ def command(
     if dry_run:
         show_previews(app, names, lambda name: preview(name, options, app.context()), PLAN)
         return
-    if not yes and (end is not None or legal_hold is False):
+    if not weaken and (end is not None or legal_hold is False):
         found = [each.record for each in preview_each(names, lambda name: preview(name, options, app.context()))]
         weaker = [each.object for each in found if each is not None and each.weakens]
         if weaker:
-            confirm(f"Let these be removed earlier: {', '.join(weaker)}?", yes=yes)
+            confirm(f"Let these be removed earlier: {', '.join(weaker)}?", yes=weaken)
     outcomes = run_batch(
         names,
         lambda name, context: lock(name, options, context),

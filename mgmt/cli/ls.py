@@ -6,6 +6,7 @@ from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
 from mgmt.cli.parameters import Command, chosen_host, host, limit
 from mgmt.cli.render import Column
+from mgmt.cli.retention import restore_state
 from mgmt.errors import ConfigurationError
 
 COLUMNS = (
@@ -92,6 +93,7 @@ def command(
             from mgmt.services.steps.thaw import states
 
             if known := states(files, app.catalog):
-                columns = (*columns[:-1], Column("COLD", lambda each: known.get(getattr(each, "id", 0))), columns[-1])
+                state = Column("RESTORE", lambda each: restore_state(known.get(getattr(each, "id", 0))))
+                columns = (*columns[:-1], state, columns[-1])
         app.render.many(files, columns, long=long, empty="no files found")
         app.note_limit(len(files), limit)

@@ -217,7 +217,7 @@ def _several(value: object) -> list[object]:
 def _words(option: click.Option, value: object) -> list[str]:
     word = max(option.opts, key=len)
     if option.is_flag:
-        return [word] if value else []
+        return [word] if value else option.secondary_opts[:1]
     if isinstance(value, Mapping):
         return [f"{word}={key}={text}" for key, text in value.items()]
     return [f"{word}={each}" for each in _several(value)]

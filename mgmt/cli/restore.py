@@ -19,7 +19,7 @@ from mgmt.cli.requests import requestable
 from mgmt.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from mgmt.catalog import DownloadRecord
+    from mgmt.catalog import DownloadRecord, RestoreRecord
     from mgmt.services.download import Preview as Download
     from mgmt.services.restore import Preview
     from mgmt.services.steps.batch import Outcome
@@ -31,7 +31,7 @@ COLUMNS = (
     Column("CLASS", "s3_storage_class", leaves=2),
     Column("TIER", "tier", leaves=3),
     Column("EXPECTED", "expected_at", "time", leaves=1),
-    Column("READABLE UNTIL", "expires_at", "time"),
+    Column("RESTORED UNTIL", "expires_at", "time"),
 )
 PLAN = (
     Column("OBJECT", "object", "long"),
@@ -69,7 +69,13 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
     show_default=True,
     help="How fast: Bulk is the slowest and cheapest, Expedited costs most.",
 )
-@click.option("--days", type=click.IntRange(1, 3650), default=7, show_default=True, help="How long it stays readable.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3650),
+    default=7,
+    show_default=True,
+    help="How long the restored archive can be read.",
+)
 @max_cost
 @dry_run
 @requestable(RECORDED, check=check)
@@ -87,7 +93,7 @@ def command(
     allow_unknown_price: bool,
     dry_run: bool,
 ) -> None:
-    """Make frozen archives readable for some days.
+    """Restore frozen archives: they can be read for some days.
 
     The store is asked once for each archive; it takes minutes or days. --ready downloads what can be read by then.
 
@@ -118,7 +124,21 @@ def command(
         return
     context, title = app.context(given(ctx, RECORDED)), f"{len(names)} restores"
     outcomes = run_batch(names, lambda name, each: restore(name, options, each), context, name=title)
-    show_outcomes(app, outcomes, COLUMNS, several=len(names) > 1)
+    asked = given(ctx, ("tier", "days"))
+    show_outcomes(app, outcomes, COLUMNS, several=len(names) > 1, sentences=lambda record: _sentences(record, asked))
+
+
+def _sentences(record: "RestoreRecord", asked: Mapping[str, object]) -> list[str]:
+    """What was not done of what the command asked for."""
+    if record.status == "success" and record.requested_at is None and "days" not in asked:
+        until = f" until {record.expires_at:%Y-%m-%d %H:%M} UTC" if record.expires_at is not None else ""
+        return [f"unchanged {record.target_name} can be read{until}: nothing had to be restored"]
+    other = [f"--{name}" for name, value in asked.items() if value != getattr(record, name)]
+    if record.status == "pending" and other:
+        how = f"{record.tier}, {record.days} days"
+        words = " and ".join(other)
+        return [f"unchanged {record.target_name} is being restored already ({how}): {words} changed nothing"]
+    return []
 
 
 def _chosen(app: App, names: tuple[str, ...], keyword: str | None, batch: str | None) -> tuple[str, ...]:
@@ -141,7 +161,7 @@ def _fetch(app: App, to: str, most: Decimal | None, *, allow_unknown: bool, dry_
     if waiting := app.catalog.thaws.pending():
         expected = max((each.expected_at for each in waiting if each.expected_at is not None), default=None)
         by = f", the last by {expected:%Y-%m-%d %H:%M} UTC" if expected is not None else ""
-        app.progress.note(f"note: archives that are being thawed: {len(waiting)}{by}")
+        app.progress.note(f"note: archives that are being restored: {len(waiting)}{by}")
     policy, thaw = OnConflict(app.settings.on_conflict), ThawOptions(table=prices_of(app))
     options = DownloadOptions(to=to, on_conflict=policy, threads=app.settings.threads, thaw=thaw)
 

@@ -64,3 +64,8 @@ def locked(facts: Mapping[str, Any]) -> list[str]:
     if facts.get("legal_hold"):
         found.append("by a legal hold")
     return [f"locked    {', and '.join(found)}"] if found else []
+
+
+def restore_state(state: str | None) -> str | None:
+    """The state of a frozen archive in words for people."""
+    return {"thawing": "being restored", "ready": "restored"}.get(str(state), state)

@@ -10,6 +10,7 @@ from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
 from mgmt.cli.parameters import Command, chosen_host, host
 from mgmt.cli.render import Column
+from mgmt.cli.retention import restore_state
 
 if TYPE_CHECKING:
     from mgmt.services.status import FileStatusReport
@@ -51,7 +52,7 @@ def _show_file(app: App, report: "FileStatusReport", *, long: bool) -> None:
     if report.problem is not None:
         app.render.line(f"in the store: {report.problem}", apart=True)
     if report.cold is not None:
-        app.render.line(f"cold: {report.cold}", apart=True)
+        app.render.line(f"{restore_state(report.cold)}", apart=True)
     app.render.line(f"members: {report.members}", apart=True)
     _section(app, "archives", report.archives, ls.COLUMNS, long=long)
     _section(app, "copies", report.copies, ls.OF_HOSTS, long=long)

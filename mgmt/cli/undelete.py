@@ -7,7 +7,9 @@ from mgmt.cli.archive_names import complete_name
 from mgmt.cli.outcomes import show_outcomes, show_previews
 from mgmt.cli.parameters import Command, dry_run, given
 from mgmt.cli.render import Column
+from mgmt.cli.requests import requestable
 
+RECORDED = ()
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_path", "long"),
@@ -25,6 +27,7 @@ PLAN = (
 @click.command("undelete", cls=Command)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_name)
 @dry_run
+@requestable(RECORDED)
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...], dry_run: bool) -> None:
     """Bring back deleted archives from a versioned bucket.
@@ -43,5 +46,5 @@ def command(ctx: click.Context, names: tuple[str, ...], dry_run: bool) -> None:
     if dry_run:
         show_previews(app, names, lambda name: preview(name, app.context()), PLAN)
         return
-    outcomes = run_batch(names, undelete, app.context(given(ctx, ())), name=f"{len(names)} undeletions")
+    outcomes = run_batch(names, undelete, app.context(given(ctx, RECORDED)), name=f"{len(names)} undeletions")
     show_outcomes(app, outcomes, COLUMNS, several=len(names) > 1)

@@ -1,10 +1,12 @@
 """`mgmt undo`."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from mgmt.cli.app import App
+from mgmt.cli.money import prices_of
 from mgmt.cli.parameters import Command, confirm, dry_run, yes
 from mgmt.cli.render import Column
 from mgmt.errors import PartialError
@@ -48,6 +50,9 @@ def command(app: App, operation: str, yes: bool, dry_run: bool) -> None:
     from mgmt.services.undo import plan, undo
 
     context, verbs = app.context(), _verbs(app)
+    earlier = app.catalog.metadata.undone_by(operation)
+    if earlier is not None:
+        app.progress.note(f"note: operation {operation} is undone already, by undo {earlier.operation_id}")
     if dry_run or not yes:
         parts = plan(operation, context, verbs)
         if dry_run:
@@ -55,25 +60,24 @@ def command(app: App, operation: str, yes: bool, dry_run: bool) -> None:
             return
         if parts:
             confirm(f"Undo it: {'; '.join(map(_sentence, parts[:20]))}?", yes=yes)
-    earlier = app.catalog.metadata.undone_by(operation)
     record = undo(operation, context, verbs)
-    if earlier is not None:
-        app.progress.note(f"note: operation {operation} is undone already, by undo {earlier.operation_id}")
-    _show(app, record)
+    _show(app, record, () if earlier is not None else record.details.get("parts", ()))
     if record.status == "partial":
         raise PartialError(str(record.error_message), next_step=f"mgmt undo {operation} -n\n# what is left")
 
 
-def _show(app: App, record: "UndoRecord") -> None:
+def _show(app: App, record: "UndoRecord", parts: "Sequence[Mapping[str, str]]") -> None:
+    """Print what was done, and the record of that."""
     if app.render.for_people:
-        for each in record.details.get("parts", [])[:20]:
+        for each in parts[:20]:
             why = f": {each['why']}" if "why" in each else ""
             app.render.line(f"{each['action']}  {each['target']}{_to(each.get('to'))}{why}")
     app.render.many([record], COLUMNS)
 
 
 def _sentence(part: "Part") -> str:
-    return f"{part.action} {part.target}{_to(part.to)}"
+    why = f" ({part.why})" if part.why is not None else ""
+    return f"{part.action} {part.target}{_to(part.to)}{why}"
 
 
 def _to(place: str | None) -> str:
@@ -87,6 +91,7 @@ def _verbs(app: App) -> "Verbs":
     from mgmt.services.free import remove_copy
     from mgmt.services.ignore import ignore
     from mgmt.services.steps.plan import UploadOptions
+    from mgmt.services.steps.thaw import ThawOptions
     from mgmt.services.undelete import undelete
     from mgmt.services.undo import Verbs
     from mgmt.services.upload import upload
@@ -100,4 +105,5 @@ def _verbs(app: App) -> "Verbs":
         remove_copy=lambda copy, context, digest, compare: remove_copy(copy, context, digest=digest, compare=compare),
         ignore=lambda key, context, undo: ignore(key, context, undo=undo),
         options=lambda: UploadOptions.from_settings(app.settings),
+        thaw=lambda: ThawOptions(table=prices_of(app)),
     )

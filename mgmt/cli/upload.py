@@ -50,7 +50,7 @@ PLAN = (
     Column("SIZE", "size", "size", leaves=1),
     Column("OBJECT", "object", "long"),
     Column("CLASS", "storage_class", leaves=5),
-    Column("BY", "storage_class_by", leaves=7),
+    Column("CLASS BY", "storage_class_by", leaves=7),
     Column("REQUESTS", "requests", "count", leaves=6),
     Column("LEFT OUT", "left_out", "count", leaves=4),
     Column("MOVED TO", "moved_to", "long", leaves=2),

@@ -129,7 +129,7 @@ def thaw(prices: Prices, frozen: Objects, tier: Tier, days: int) -> Estimate:
         (
             _thousands(prices, frozen.storage_class, f"thaw_{kind}", frozen.count),
             _gb(prices, frozen.storage_class, f"retrieval_{kind}", frozen.size),
-            _scaled(copies, Decimal(days) / DAYS_OF_MONTH, "thawed copy"),
+            _scaled(copies, Decimal(days) / DAYS_OF_MONTH, "restored copy"),
         ),
     )
 

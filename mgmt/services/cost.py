@@ -16,6 +16,9 @@ from mgmt.services.steps.plan_cost import INDEX_BYTES
 GROUPS = ("class", "store", "folder", "year")
 """What archives can be counted by, besides `tag:KEY`."""
 
+OLD_VERSIONS = "(old versions)"
+"""The group of what was deleted, but remains in a bucket with versions."""
+
 OLD = Decimal(100_000)
 """Days that end every minimum duration."""
 
@@ -41,7 +44,7 @@ class Cost:
 
 
 def cost(by: str, other: StorageClass | None, table: Prices, catalog: Catalog) -> list[Cost]:
-    """The cost of each group and class, then of the indexes, and last of all together.
+    """The cost of each group and class, then of older versions, of the indexes, and last of all together.
 
     `by` is one of `GROUPS`, or `tag:KEY`. With `other`, also what that class would cost, and when the move pays. Raises
     ConfigurationError for another `by`.
@@ -49,14 +52,15 @@ def cost(by: str, other: StorageClass | None, table: Prices, catalog: Catalog) -
     if by not in GROUPS and not (by.startswith("tag:") and by != "tag:"):
         raise ConfigurationError(f"cannot count by {by!r}", next_step=f"use one of {', '.join(GROUPS)}, tag:KEY")
     shares = catalog.usage.by(by, least=MINIMUM_SIZE)
-    averages = _averages(shares, table)
+    left = [each._replace(group=OLD_VERSIONS) for each in catalog.usage.old_versions(least=MINIMUM_SIZE)]
+    averages = _averages([*shares, *left], table)
     early: dict[tuple[str | None, str], list[Recent]] = defaultdict(list)
     if other is not None:
         oldest = datetime.now(UTC) - timedelta(days=max(MINIMUM_DAYS.values()))
         for recent in catalog.usage.since(oldest, by, least=MINIMUM_SIZE):
             early[recent.group, _class(recent)].append(recent)
     found = []
-    for each in shares:
+    for each in [*shares, *left]:
         monthly = _monthly(each, averages[_class(each)], table)
         line = Cost(
             group=each.group,
@@ -66,12 +70,12 @@ def cost(by: str, other: StorageClass | None, table: Prices, catalog: Catalog) -
             monthly=_money(monthly),
             currency=table.currency,
         )
-        if other is not None and _class(each) != other:
+        if other is not None and each.group != OLD_VERSIONS and _class(each) != other:
             line = _moved(line, _objects(each), other, early[each.group, _class(each)], table)
         elif other is not None:
             line = _stays(line)
         found.append(line)
-    indexes = _indexes(shares, table)
+    indexes = _indexes([*shares, *left], table)
     found.append(indexes if other is None else _stays(indexes))
     return [*found, _together(found, table, moves=other is not None)]
 
@@ -167,7 +171,7 @@ def _indexes(shares: Iterable[Share], table: Prices) -> Cost:
 
 def _together(lines: Iterable[Cost], table: Prices, *, moves: bool) -> Cost:
     lines = list(lines)
-    archives = sum(each.archives for each in lines[:-1])
+    archives = sum(each.archives for each in lines[:-1] if each.group != OLD_VERSIONS)
     whole = Cost(
         group="(all)",
         storage_class=None,

@@ -49,6 +49,8 @@ class Bucket:
         """The URL that boto3 really uses, wherever it was set."""
         self.conditional = True
         """Whether the endpoint supports If-None-Match, as far as is known."""
+        self.ignores_condition_of_copies: bool | None = None
+        """None until that was probed: see s3_copy_checks.py."""
 
     def where(self, key: str) -> str:
         """The full URL of `key`."""

@@ -48,6 +48,6 @@ def restore(client: "S3Client", place: Any, where: str, days: int, tier: str) ->
                 raise RefusedError(f"the store does not restore {where} ({tier}): {code} {words}".rstrip()) from error
             if code == "AccessDenied":
                 next_step = "allow s3:RestoreObject on its objects"
-                raise StoreError(f"access denied: the thaw of {where}", next_step=next_step) from error
+                raise StoreError(f"access denied: the restore of {where}", next_step=next_step) from error
             raise
     return True

@@ -17,6 +17,7 @@ from mgmt.storage.copying import copied_part, copied_parts
 from mgmt.storage.etags import given_etag, same_etag, stored_etag
 from mgmt.storage.refusals import one_line
 from mgmt.storage.s3 import Bucket, may_be_the_condition
+from mgmt.storage.s3_copy_checks import ignores_condition_of_copies, unshown_locks
 from mgmt.storage.s3_errors import check_stated, translated
 
 THREADS = 8
@@ -47,7 +48,8 @@ def move(bucket: Bucket, key: str, how: ClassMove) -> str | None:
     """Copy the object onto itself; return the id of the version that this makes, where the bucket has versions.
 
     What is under the key is the object as it was, or all of the copy, at any time. Raises ConflictError when another
-    object is there, NotReadyError when it is frozen, and RefusedError when the store does not do it.
+    object is there, NotReadyError when it is frozen, and RefusedError when the store does not do it, or does not say
+    how the object is locked.
     """
     where = bucket.where(key)
     with translated(where):
@@ -56,11 +58,15 @@ def move(bucket: Bucket, key: str, how: ClassMove) -> str | None:
             check_stated(there, where, "ContentLength", "ETag")
             if not same_etag(stored_etag(there["ETag"]), how.etag):
                 raise ConflictError(f"{where} was replaced by another object", next_step="mgmt verify")
+            if not _keeps_versions(bucket) and ignores_condition_of_copies(bucket):
+                raise _unconditional(bucket, key, how, "it ignores If-Match")
+            there = {**there, **unshown_locks(bucket, key, there)}
             size = there["ContentLength"]
             copy = _in_parts if copied_parts(size) > 1 else _at_once
             answer = copy(bucket, key, there, how)
         except ClientError as error:
             raise _refused(error, where, how) or error from error
+        _lock_again(bucket, key, answer.get("VersionId"), _kept(there))
     version = answer.get("VersionId")
     return None if version in (None, "null") else str(version)
 
@@ -87,6 +93,21 @@ def _kept(there: Mapping[str, Any]) -> dict[str, Any]:
         if "SSEKMSKeyId" in there:
             kept["SSEKMSKeyId"] = there["SSEKMSKeyId"]
     return kept
+
+
+def _lock_again(bucket: Bucket, key: str, version: str | None, kept: Mapping[str, Any]) -> None:
+    """Lock the copy as its source was, where the store has ignored that of the request."""
+    wanted = {name: kept[name] for name in _LOCKS if kept.get(name) not in (None, "OFF")}
+    if not wanted:
+        return
+    place: Any = bucket.place(key) | ({} if version is None else {"VersionId": version})
+    missing = wanted.keys() - bucket.client.head_object(**place).keys()
+    if "ObjectLockMode" in missing:
+        until = wanted["ObjectLockRetainUntilDate"]
+        retention: Any = {"Mode": wanted["ObjectLockMode"], "RetainUntilDate": until}
+        bucket.client.put_object_retention(**place, Retention=retention)
+    if "ObjectLockLegalHoldStatus" in missing:
+        bucket.client.put_object_legal_hold(**place, LegalHold={"Status": "ON"})
 
 
 def _at_once(bucket: Bucket, key: str, there: Mapping[str, Any], how: ClassMove) -> Any:
@@ -145,6 +166,7 @@ def _in_parts(bucket: Bucket, key: str, there: Mapping[str, Any], how: ClassMove
     else:
         crc = {}
     request: dict[str, Any] = {**place, "UploadId": upload_id, "MultipartUpload": {"Parts": parts}, **crc}
+    _refuse_replaced(bucket, key, how)  # hours may have passed since the last part was begun
     return _if_unchanged(bucket, key, how, lambda **more: client.complete_multipart_upload(**request, **more))
 
 
@@ -178,15 +200,23 @@ def _if_unchanged(bucket: Bucket, key: str, how: ClassMove, request: Callable[..
             raise
         if not _keeps_versions(bucket):
             code, words = error.response["Error"].get("Code", ""), one_line(error.response["Error"].get("Message", ""))
-            raise RefusedError(
-                f"the store does not move {bucket.where(key)} to {how.storage_class} on the condition that no other"
-                f" object replaces it meanwhile: {code} {words}".rstrip(),
-                next_step="mgmt upload --storage-class CLASS PATH\n# another archive of the original",
-            ) from error
+            raise _unconditional(bucket, key, how, f"{code} {words}".rstrip()) from error
+    _refuse_replaced(bucket, key, how)
+    return request()
+
+
+def _unconditional(bucket: Bucket, key: str, how: ClassMove, why: str) -> RefusedError:
+    return RefusedError(
+        f"the store does not move {bucket.where(key)} to {how.storage_class} on the condition that no other"
+        f" object replaces it meanwhile: {why}",
+        next_step="mgmt upload --storage-class CLASS PATH\n# another archive of the original",
+    )
+
+
+def _refuse_replaced(bucket: Bucket, key: str, how: ClassMove) -> None:
     there = bucket.client.head_object(**bucket.place(key))
     if not same_etag(stored_etag(there.get("ETag")), how.etag):
         raise ConflictError(f"{bucket.where(key)} was replaced by another object", next_step="mgmt verify")
-    return request()
 
 
 def _keeps_versions(bucket: Bucket) -> bool:

@@ -13,7 +13,7 @@ from mgmt.storage.store import Lock
 if TYPE_CHECKING:
     from mgmt.storage.s3 import Bucket
 
-_NONE = {
+NO_LOCKS = {
     "ObjectLockConfigurationNotFoundError",
     "NotImplemented",
     "MethodNotAllowed",
@@ -26,7 +26,7 @@ _NONE = {
 }
 """What a bucket without object lock answers, or an endpoint that does not know it."""
 
-_DENIED = {"AccessDenied", "403"}
+DENIED = {"AccessDenied", "403"}
 DAYS_OF_YEAR = 365
 
 
@@ -45,9 +45,9 @@ class BucketLocks:
                 answer = bucket.client.get_object_lock_configuration(Bucket=bucket.name)
             except ClientError as error:
                 code = error.response["Error"].get("Code", "")
-                if code in _DENIED:
+                if code in DENIED:
                     return None
-                if code not in _NONE:
+                if code not in NO_LOCKS:
                     raise
                 answer = {}
         configured = answer.get("ObjectLockConfiguration", {})

@@ -17,7 +17,7 @@ PROBED = ("crc64nvme", "sha256", "md5")
 PROBED_OBJECT = f"{OWN}/probe"
 """An object of four bytes, always under the same key: where it may not be removed, there is never more than one."""
 
-_DATA = InMemory([b"mgmt"])
+DATA = InMemory([b"mgmt"])
 
 
 def probe(bucket: Bucket) -> Capabilities:
@@ -42,7 +42,7 @@ def _refuses_wrong(bucket: Bucket, algorithm: str) -> bool:
             return False
         raise
     try:
-        probed.send(upload_id, 1, _DATA, checksum(algorithm, _DATA))
+        probed.send(upload_id, 1, DATA, checksum(algorithm, DATA))
     except IntegrityError:
         return False
     except StoreError as error:
@@ -50,7 +50,7 @@ def _refuses_wrong(bucket: Bucket, algorithm: str) -> bool:
             return False
         raise
     else:
-        return _is_refused(probed, upload_id, _DATA, checksum(algorithm, [b"wrong"]))
+        return _is_refused(probed, upload_id, DATA, checksum(algorithm, [b"wrong"]))
     finally:
         with suppress(StoreError):  # an upload of four bytes; `mgmt recover` removes it
             probed.abort(upload_id)
@@ -84,7 +84,7 @@ def _require_metadata(bucket: Bucket, algorithm: str) -> None:
     there = probed.head()
     if there is None:
         try:
-            probed.put(_DATA, checksum(algorithm, _DATA))
+            probed.put(DATA, checksum(algorithm, DATA))
         except StoreUnavailableError:
             raise
         except (ConflictError, IntegrityError, StoreError):

@@ -14,6 +14,7 @@ from tests.forked import Forked
 from tests.moving import Mover
 from tests.program import Program
 from tests.quirks import BUCKET, quirky
+from tests.servers import Server
 
 KEY = "archive/notes.tar.gz"
 
@@ -212,7 +213,7 @@ def test_a_frozen_archive_is_thawed_first(cold: Program, mover: Mover) -> None:
     as_if_stored(cold, 200)
     waits = cold.run("class", "notes", "STANDARD")
     assert waits.returncode == 6
-    assert "should be readable by" in waits.stderr
+    assert "should end by" in waits.stderr
     mover.thaw()
     cold.ok("class", "notes", "STANDARD")
     assert (in_class(mover), of(cold)["storage_class"]) == ("STANDARD", "STANDARD")
@@ -298,7 +299,24 @@ def test_a_later_move_of_a_frozen_archive_waits_for_its_thaw(cold: Program, move
     assert in_class(mover) == "STANDARD"
 
 
+def versioned(program: Program) -> Program:
+    """moto ignores the condition on what a copy replaces, so that only a bucket with versions will do."""
+    client = Server("moto", program.environment["AWS_ENDPOINT_URL"], {}, 0, program.home).client()
+    bucket = program.store.removeprefix("s3://").partition("/")[0]
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    return program
+
+
+def test_a_real_server_that_ignores_the_condition_is_found_out(on_moto: Program) -> None:
+    archive(on_moto)
+    refused = on_moto.run("class", "notes", "GLACIER_IR")
+    assert refused.returncode == 7
+    assert "it ignores If-Match" in refused.stderr
+    assert on_moto.run("verify", "notes").returncode == 0
+
+
 def test_moto_moves_an_archive(on_moto: Program) -> None:
+    versioned(on_moto)
     archive(on_moto, "notes", "--tag", "year=2024")
     on_moto.ok("class", "notes", "GLACIER_IR")
     assert of(on_moto)["storage_class"] == "GLACIER_IR"
@@ -308,7 +326,7 @@ def test_moto_moves_an_archive(on_moto: Program) -> None:
 def test_moto_moves_an_archive_in_parts(on_moto: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "LARGEST_COPY", 6 << 20)
     monkeypatch.setattr(copying, "PART_SIZE", 5 << 20)
-    archive(on_moto, "notes", "--tag", "year=2024", size=12 << 20)
+    archive(versioned(on_moto), "notes", "--tag", "year=2024", size=12 << 20)
     on_moto.ok("class", "notes", "GLACIER_IR")
     assert of(on_moto)["storage_class"] == "GLACIER_IR"
     assert on_moto.run("verify", "--read-back", "notes").returncode == 0
@@ -320,6 +338,22 @@ def test_a_store_that_does_not_do_it_says_so(on_seaweed: Program) -> None:
     assert refused.returncode == 7
     assert "the store does not move" in refused.stderr
     assert on_seaweed.run("verify", "notes").returncode == 0
+
+
+@pytest.mark.parametrize("by", ["option", "setting", "rule"])
+def test_a_class_means_nothing_in_a_directory(by: str, on_directory: Program) -> None:
+    if by == "rule":
+        config = on_directory.home / "config/mgmt/config.toml"
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text('[[rules]]\nstorage_class = "DEEP_ARCHIVE"\n')
+    elif by == "setting":
+        on_directory.ok("config", "set", "storage_class", "DEEP_ARCHIVE")
+    options = ["--storage-class", "DEEP_ARCHIVE"] if by == "option" else []
+    (on_directory.work / "notes").write_text("notes")
+    [plan] = on_directory.json("upload", "notes", "-n", *options)
+    assert (plan["storage_class"], plan["storage_class_by"]) == (None, None)
+    on_directory.ok("upload", "notes", *options)
+    assert of(on_directory)["storage_class"] is None
 
 
 def test_a_directory_has_no_classes(on_directory: Program) -> None:

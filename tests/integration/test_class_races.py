@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -121,6 +122,81 @@ def test_a_lock_that_the_store_does_not_show_is_not_lost(
         assert refused.returncode == 7
         assert "s3:GetObjectRetention" in refused.stderr
     assert in_class(mover) == "STANDARD"
+
+
+RETAINED = {
+    "x-amz-object-lock-mode": "GOVERNANCE",
+    "x-amz-object-lock-retain-until-date": "2099-01-01T00:00:00Z",
+    "x-amz-object-lock-legal-hold": "ON",
+}
+
+
+@pytest.mark.parametrize("parts", [False, True], ids=["one request", "parts"])
+def test_a_lock_that_neither_the_object_nor_the_catalog_shows_is_kept(
+    parts: bool, cold: Program, mover: Mover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if parts:
+        monkeypatch.setattr(copying, "LARGEST_COPY", 20)
+        monkeypatch.setattr(copying, "PART_SIZE", 10)
+    mover.object_lock = True
+    mover.objects[KEY].headers |= RETAINED
+    cold.ok("class", "notes", "GLACIER_IR")
+    after = mover.objects[KEY].headers
+    assert in_class(mover) == "GLACIER_IR"
+    assert {name: after[name][:10] for name in RETAINED} == {name: value[:10] for name, value in RETAINED.items()}
+
+
+def test_a_lock_that_a_copy_in_parts_does_not_get_is_set_again(
+    on_moto: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto ignores the lock of an upload in parts."""
+    client = Server("moto", on_moto.environment["AWS_ENDPOINT_URL"], {}, 0, on_moto.home).client()
+    bucket = f"locked-{uuid4().hex}"
+    client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    program = Program(on_moto.home / "locked", f"s3://{bucket}/archive", on_moto.environment)
+    monkeypatch.setattr(copying, "LARGEST_COPY", 6 << 20)
+    monkeypatch.setattr(copying, "PART_SIZE", 5 << 20)
+    (program.work / "notes").write_bytes(os.urandom(12 << 20))
+    program.ok("upload", "notes", "--retain-for", "30d", "--legal-hold")
+    place: Any = {"Bucket": bucket, "Key": KEY}
+    before: Any = client.head_object(**place)
+    program.ok("class", "notes", "GLACIER_IR")
+    after: Any = client.head_object(**place)
+    assert (after["StorageClass"], after["VersionId"] != before["VersionId"]) == ("GLACIER_IR", True)
+    assert [after.get(name) for name in s3_copy._LOCKS] == [before[name] for name in s3_copy._LOCKS]
+
+
+def test_what_may_be_locked_stays_if_the_store_does_not_say_so(cold: Program, mover: Mover) -> None:
+    mover.object_lock, mover.shows_locks = True, False
+    mover.objects[KEY].headers |= RETAINED
+    refused = cold.run("class", "notes", "GLACIER_IR")
+    assert refused.returncode == 7
+    assert "allow s3:GetObjectRetention and s3:GetObjectLegalHold" in refused.stderr
+    assert in_class(mover) == "STANDARD"
+
+
+def test_a_move_needs_no_permission_about_locks_where_there_are_none(cold: Program, mover: Mover) -> None:
+    mover.tell("^GET .*object-lock", "403 AccessDenied")
+    mover.tell("^GET .*(retention|legal-hold)", "403 AccessDenied")
+    cold.ok("class", "notes", "GLACIER_IR")
+    assert in_class(mover) == "GLACIER_IR"
+
+
+@pytest.mark.parametrize("parts", [False, True], ids=["one request", "parts"])
+def test_a_store_that_ignores_the_condition_moves_nothing(
+    parts: bool, cold: Program, mover: Mover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if parts:
+        monkeypatch.setattr(copying, "LARGEST_COPY", 20)
+        monkeypatch.setattr(copying, "PART_SIZE", 10)
+    mover.target_condition = "ignored"
+    refused = cold.run("class", "notes", "GLACIER_IR")
+    assert refused.returncode == 7
+    assert "it ignores If-Match" in refused.stderr
+    assert (in_class(mover), mover.uploads, [each for each in mover.objects if "probe" in each]) == ("STANDARD", {}, [])
+    monkeypatch.setattr(s3_copy, "_keeps_versions", lambda _: True)
+    cold.ok("class", "notes", "GLACIER_IR")
+    assert in_class(mover) == "GLACIER_IR"
 
 
 def test_a_move_records_the_locks_that_the_store_shows(cold: Program, mover: Mover) -> None:

@@ -82,7 +82,7 @@ def test_a_frozen_download_says_the_price_of_its_thaw(priced: Program, glacier: 
     assert look.returncode == 6
     assert "0.0001 USD" in look.stderr
     assert glacier.count("POST .*restore") == 0
-    assert "the thaw costs about 0.0001 USD" in priced.run("download", "clip").stderr
+    assert "the restore costs about 0.0001 USD" in priced.run("download", "clip").stderr
 
 
 def test_a_deletion_pays_for_the_rest_of_the_minimum_duration(priced: Program, glacier: Glacier) -> None:

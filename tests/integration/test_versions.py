@@ -52,6 +52,48 @@ def test_delete_says_what_remains_and_undelete_brings_the_same_version_back(buck
     assert bucket.program.json("search", "notes")
 
 
+def test_what_a_deletion_leaves_is_counted_as_cost(bucket: Versioned) -> None:
+    size = bucket.upload(content="one" * 1000)["compressed_size"]
+    bucket.program.ok("delete", "notes", "--yes")
+    old, indexes, whole = bucket.program.json("cost")
+    assert (old["group"], old["archives"], old["size"]) == ("(old versions)", 1, size)
+    assert (indexes["archives"], whole["archives"]) == (1, 0)
+    assert whole["size"] == old["size"] + indexes["size"]
+    assert "(old versions)" in bucket.program.ok("cost", "--by", "folder", "--if", "DEEP_ARCHIVE")
+    bucket.program.ok("undelete", "notes")
+    assert [each["group"] for each in bucket.program.json("cost")] == ["STANDARD", "(indexes)", "(all)"]
+    for more in ((), ("--purge",)):
+        bucket.program.ok("delete", "notes", "--yes", *more)
+    assert [each["group"] for each in bucket.program.json("cost")] == ["(indexes)", "(all)"]
+
+
+@pytest.mark.parametrize("command", [["undelete", "notes"], ["lock", "notes", "--for", "2d", "--mode", "governance"]])
+def test_undelete_and_lock_can_run_later(command: list[str], tmp_path: Path, seaweed: Server) -> None:
+    locked = versioned(tmp_path, seaweed, locks=True)
+    locked.upload()
+    if command[0] == "undelete":
+        locked.program.ok("delete", "notes", "--yes")
+    [requested] = locked.program.json(*command, "--later")
+    assert requested["status"] == "pending"
+    locked.program.ok("worker", "--until-empty")
+    [done] = locked.program.json("log", "--type", command[0])
+    assert (done["operation_id"], done["status"]) == (requested["operation_id"], "success")
+    assert locked.versions("notes.tar.gz")
+    assert (locked.archive()["lock_mode"] == "GOVERNANCE") == (command[0] == "lock")
+
+
+def test_a_later_lock_weakens_only_if_that_was_confirmed(tmp_path: Path, seaweed: Server) -> None:
+    locked = versioned(tmp_path, seaweed, locks=True)
+    locked.upload("notes", "--legal-hold")
+    locked.program.ok("lock", "notes", "--no-legal-hold", "--later")
+    assert locked.program.run("worker", "--until-empty").returncode == 3
+    assert locked.archive()["legal_hold"] is True
+    locked.program.ok("lock", "notes", "--no-legal-hold", "--later", "--yes")
+    locked.program.ok("worker", "--until-empty")
+    assert locked.archive()["legal_hold"] is False
+    assert locked.program.run("lock", "notes", "--later").returncode == 2
+
+
 def test_undelete_twice_changes_nothing(bucket: Versioned) -> None:
     bucket.upload()
     bucket.program.ok("delete", "notes", "--yes")
@@ -283,7 +325,12 @@ def test_either_catalog_knows_what_was_deleted(tmp_path: Path, seaweed: Server, 
     bucket.program.ok("delete", first["operation_id"], "--yes")
     assert bucket.program.run("delete", "notes", "--purge", "--yes").returncode == 7
     assert bucket.archive()["legal_hold"] is True
-    bucket.program.ok("undelete", "notes")
+    assert bucket.program.json("cost", "--by", "folder")[0]["group"] == "(old versions)"
+    bucket.program.ok("undelete", "notes", "--later")
+    bucket.program.ok("worker", "--until-empty")
+    bucket.program.ok("lock", "notes", "--for", "30d", "--no-legal-hold", "--later", "--yes")
+    bucket.program.ok("worker", "--until-empty")
+    assert bucket.archive()["legal_hold"] is False
     bucket.program.ok("audit", "verify")
 
 

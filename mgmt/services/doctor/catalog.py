@@ -53,7 +53,9 @@ def _thaws(catalog: Catalog) -> Iterator[Finding]:
     soon = datetime.now(UTC) + _EXPIRING
     ending = [each for each in catalog.thaws.to_fetch() if each.expires_at is not None and each.expires_at < soon]
     if ending:
-        detail = f"{len(ending)} thawed archives were not downloaded, and expire within a day: {ending[0].target_path}"
+        detail = (
+            f"{len(ending)} restored archives were not downloaded, and expire within a day: {ending[0].target_path}"
+        )
         yield Finding(area="catalog", what="thaws", state="warning", detail=detail, next="mgmt restore --ready")
 
 

@@ -153,6 +153,9 @@ def plan_upload(
         raise ConfigurationError(f"{target} cannot be archived: {found.skipped[0].reason}")
     rule = decide(options.class_rules, os.path.basename(target), found.size)
     storage_class = options.storage_class if rule is None else rule.storage_class
+    class_by = options.class_by if rule is None else str(rule)
+    if store.bucket is None:  # a directory has no classes
+        storage_class = class_by = None
     _refuse_frozen(storage_class, options, store)
     stays = options.keep or bool(found.skipped)
     completed = None if stays else completed_dir(target, options.completed_dir, folder)
@@ -165,7 +168,7 @@ def plan_upload(
         key=key,
         completed_dir=completed,
         storage_class=storage_class,
-        class_by=options.class_by if rule is None else str(rule),
+        class_by=class_by,
         lock=lock,
     )
 

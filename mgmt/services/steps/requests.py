@@ -16,10 +16,12 @@ from mgmt.catalog import (
     DownloadRecord,
     FreeRecord,
     JobRecord,
+    LockRecord,
     NewJob,
     OperationRecord,
     RestoreRecord,
     TagRecord,
+    UndeleteRecord,
     UploadRecord,
     VerifyRecord,
     host_queue,
@@ -46,10 +48,12 @@ KINDS: Mapping[str, type[OperationRecord]] = {
     "restore": RestoreRecord,
     "class": ClassRecord,
     "tag": TagRecord,
+    "lock": LockRecord,
+    "undelete": UndeleteRecord,
 }
 """The operations that each command makes. A worker runs these commands and no others."""
 
-ANYWHERE = frozenset({"verify", "restore", "class", "tag"})
+ANYWHERE = frozenset({"verify", "restore", "class", "tag", "lock", "undelete"})
 """The commands that need no file of this machine. `delete` looks for other copies on it."""
 
 

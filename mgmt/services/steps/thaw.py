@@ -59,7 +59,9 @@ class ThawOptions:
 def check(options: ThawOptions, storage_class: str | None) -> None:
     """Raise ConfigurationError for a tier that the storage class does not have."""
     if storage_class == StorageClass.DEEP_ARCHIVE and options.tier == Tier.EXPEDITED:
-        raise ConfigurationError("DEEP_ARCHIVE has no Expedited thaw", next_step="use --tier Standard or --tier Bulk")
+        raise ConfigurationError(
+            "DEEP_ARCHIVE has no Expedited restore", next_step="use --tier Standard or --tier Bulk"
+        )
 
 
 def longest(stored: StoredObject, tier: Tier) -> timedelta:
@@ -140,8 +142,8 @@ def refuse_frozen(found: Archive, stored: StoredObject, options: ThawOptions, co
         context.catalog.thaws.let_wait(context.requested, restore, RESTORE)
     when = f"by {restore.expected_at:%Y-%m-%d %H:%M} UTC" if restore.expected_at is not None else "later"
     raise NotReadyError(
-        f"{found.url} is frozen ({stored.storage_class}) and is being thawed: it should be readable {when}"
-        + (f"; the thaw costs {estimate}" if estimate is not None else ""),
+        f"{found.url} is frozen ({stored.storage_class}) and is being restored, which should end {when}"
+        + (f"; the restore costs {estimate}" if estimate is not None else ""),
         next_step=f"mgmt download --wait {found.word}\n# or the same command then",
     )
 
@@ -153,12 +155,12 @@ def refuse_to_look(found: Archive, stored: StoredObject, options: ThawOptions) -
     check(options, stored.storage_class)
     if stored.thawing:
         raise NotReadyError(
-            f"{found.url} is frozen ({stored.storage_class}) and is being thawed", next_step="mgmt restore --ready"
+            f"{found.url} is frozen ({stored.storage_class}) and is being restored", next_step="mgmt restore --ready"
         )
     hours, estimate = longest(stored, options.tier) // timedelta(hours=1), cost(stored, options)
     price = f", and cost {estimate}" if estimate is not None else ""
     error = NotReadyError(
-        f"{found.url} is frozen ({stored.storage_class}): to thaw it would take up to {hours} h{price}",
+        f"{found.url} is frozen ({stored.storage_class}): to restore it would take up to {hours} h{price}",
         next_step=f"mgmt restore {found.word}",
     )
     error.cost = plan_cost(estimate) if estimate is not None else None
@@ -191,9 +193,9 @@ def wait(found: Archive, options: ThawOptions, context: Context) -> None:
         if restore.status == Status.SUCCESS:
             return
         if not told and restore.expected_at is not None:
-            price = f"; the thaw costs {estimate}" if estimate is not None else ""
+            price = f"; the restore costs {estimate}" if estimate is not None else ""
             context.progress.note(
-                f"note: {found.url} should be readable by {restore.expected_at:%Y-%m-%d %H:%M} UTC{price}"
+                f"note: {found.url} should be restored by {restore.expected_at:%Y-%m-%d %H:%M} UTC{price}"
             )
             told = True
         context.progress.start(f"wait for {found.key}")
@@ -244,7 +246,7 @@ def _advance(restore: RestoreRecord, store: ObjectStore, context: Context) -> No
     else:
         where = store.location(key)
         raise NotReadyError(
-            f"{where} is frozen again: the thaw that was requested at {restore.requested_at:%Y-%m-%d %H:%M} UTC has "
+            f"{where} is frozen again: the restore that was requested at {restore.requested_at:%Y-%m-%d %H:%M} UTC has "
             "expired unread",
             next_step=f"mgmt restore {where}\n# requests it again",
         )
@@ -255,7 +257,7 @@ def _refuse_doubtful(restore: RestoreRecord, where: str, now: datetime) -> None:
     asking = restore.details.get(ASKING)
     if asking is not None and now - datetime.fromisoformat(str(asking)) > UNANSWERED:
         raise NotReadyError(
-            f"{where} is frozen, and its thaw may have been requested at {asking} and have expired unread",
+            f"{where} is frozen, and its restore may have been requested at {asking} and have expired unread",
             next_step=f"mgmt restore {where}\n# requests it again",
         )
 

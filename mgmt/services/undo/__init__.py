@@ -38,7 +38,7 @@ _WITHOUT: Mapping[str, str] = {
     "status": "it changed nothing",
     "recover": "it finished what others had begun; undo those",
     "rebuild": "it only recorded what the store holds",
-    "restore": "the store makes the archive readable for some days, and then no longer",
+    "restore": "a restored archive can be read for some days, and is frozen again then",
     "lock": "mgmt lock sets another lock",
     "undelete": "mgmt delete deletes the archive again",
     "prune": "the operations that it removed are in its export only",

@@ -16,12 +16,15 @@ from mgmt.catalog import (
     UndoRecord,
     UploadRecord,
 )
-from mgmt.errors import RefusedError
+from mgmt.choices import FROZEN_CLASSES
+from mgmt.errors import NotReadyError, RefusedError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Proven
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.plan import UploadOptions
+from mgmt.services.steps.resolve import find_archive
 from mgmt.services.steps.restoring import DownloadOptions
+from mgmt.services.steps.thaw import ThawOptions, refuse_to_look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class Part:
     target: str
     to: str | None = None
     why: str | None = None
-    """Why something stays as it is."""
+    """Why something stays as it is, or cannot be done yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,8 @@ class Verbs:
     """The last argument says whether the object is to be ignored no more."""
     options: Callable[[], UploadOptions]
     """The options of an upload that the settings decide."""
+    thaw: Callable[[], ThawOptions] = ThawOptions
+    """With the prices that the settings choose. An undo never asks for a restore, which costs."""
 
 
 class Inverse(Protocol):
@@ -62,6 +67,18 @@ class Inverse(Protocol):
 
     def run(self, undo: UndoRecord) -> None:
         """Do it, as part of the operation `undo`, whose context has it as parent."""
+
+
+def download(url: str, to: str, context: Context, verbs: Verbs) -> Part:
+    """The part that brings back the archive at `url` as `to`: if it is frozen, with what has to be done before that."""
+    why = None
+    archive = find_archive(url, context)
+    if archive.record is None or archive.record.storage_class in (*FROZEN_CLASSES, None):
+        try:
+            refuse_to_look(archive, archive.store.head(archive.key), verbs.thaw())
+        except NotReadyError as exc:
+            why = f"not yet: {exc.message}"
+    return Part(action="download", target=url, to=to, why=why)
 
 
 def refuse_elsewhere(operation: OperationRecord) -> None:

@@ -14,7 +14,7 @@ from mgmt.services.steps.resolve import Archive
 from mgmt.services.steps.restored import freed_copy, holds, note_copied_back
 from mgmt.services.steps.restoring import DownloadOptions
 from mgmt.services.steps.versions import how_to_bring_back
-from mgmt.services.undo.parts import Part, Verbs, cannot, refuse_elsewhere
+from mgmt.services.undo.parts import Part, Verbs, cannot, download, refuse_elsewhere
 from mgmt.words import shell_word
 
 
@@ -40,7 +40,8 @@ class FreeInverse:
             if copy.status is FileStatus.COMPLETED:
                 return []
             return [Part(action="record", target=copy.path)]
-        return [Part(action="download", target=self._url(copy), to=copy.path)]
+        url = self._url(copy)
+        return [download(url, copy.path, self.context, self.verbs)]
 
     def run(self, undo: UndoRecord) -> None:
         """See `Inverse.run`."""
@@ -48,7 +49,7 @@ class FreeInverse:
         for part in self.parts():
             if part.action == "download":
                 folder, name = os.path.split(copy.path)
-                options = DownloadOptions(to=folder, name=name)
+                options = DownloadOptions(to=folder, name=name, thaw=self.verbs.thaw())
                 self.verbs.download(part.target, options, self.context.within(undo.operation_id))
         if os.path.lexists(copy.path):
             note_copied_back(copy, self.context.catalog)

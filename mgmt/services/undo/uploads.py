@@ -23,7 +23,7 @@ from mgmt.services.steps.resolve import Archive, archive_id, find_archive
 from mgmt.services.steps.restored import freed_copy, is_original, note_returned
 from mgmt.services.steps.restoring import DownloadOptions
 from mgmt.services.steps.set_aside import paths_of_removals
-from mgmt.services.undo.parts import Part, Verbs, cannot, refuse_elsewhere
+from mgmt.services.undo.parts import Part, Verbs, cannot, download, refuse_elsewhere
 from mgmt.signals import finish_first
 from mgmt.words import shell_word
 
@@ -53,7 +53,8 @@ class UploadInverse:
                 self._move_back(part)
             else:
                 folder, name = os.path.split(str(part.to))
-                self.verbs.download(part.target, DownloadOptions(to=folder, name=name), context)
+                options = DownloadOptions(to=folder, name=name, thaw=self.verbs.thaw())
+                self.verbs.download(part.target, options, context)
         target = str(self.upload.target_path)
         if self.upload.completed_dir_path is not None and os.path.lexists(target):
             note_returned(self.upload, catalog)
@@ -87,7 +88,7 @@ class UploadInverse:
             )
         for archive in self.context.catalog.metadata.archives_of(str(self.upload.digest)):
             if covers(archive.kept or "", self.upload.kept or ""):
-                return [Part(action="download", target=f"{archive.store}/{archive.s3_object_key}", to=target)]
+                return [download(f"{archive.store}/{archive.s3_object_key}", target, self.context, self.verbs)]
         raise cannot(self.upload, f"{moved_to} is gone, and no archive of it is left")
 
     def _move_back(self, part: Part) -> None:
