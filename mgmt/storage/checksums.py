@@ -8,9 +8,10 @@ from typing import BinaryIO
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
 from mgmt.errors import IntegrityError
-from mgmt.storage.part_data import Data
 from mgmt.storage.publish import CHUNK
 from mgmt.storage.store import Sent
+
+Data = bytes | memoryview
 
 
 def checksum(algorithm: str, pieces: Iterable[Data]) -> bytes:

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from mgmt.errors import StoreError
-
-Data = bytes | memoryview
+from mgmt.storage.checksums import Data
 
 MIB = 1 << 20
 IN_MEMORY = 16 * MIB

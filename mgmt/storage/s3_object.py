@@ -7,10 +7,10 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
 
 from mgmt.errors import NotFoundError, StoreError
-from mgmt.storage.checksums import encoded
+from mgmt.storage.checksums import Data, encoded
 from mgmt.storage.etags import given_etag, stored_etag
 from mgmt.storage.multipart import ListedPart, Part
-from mgmt.storage.part_data import Data, InFile, InMemory, PartData
+from mgmt.storage.part_data import InFile, InMemory, PartData
 from mgmt.storage.s3 import FIELD, Bucket
 from mgmt.storage.s3_errors import check_stated, translated
 from mgmt.storage.s3_locks import as_headers
