@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
+    from mgmt.catalog.files.statistics import Statistic, Statistics
     from mgmt.catalog.files.usage import Recent, Share, Usage
     from mgmt.catalog.files.verdicts import Verdict, Verdicts
     from mgmt.catalog.operations.due import ANY, Wanted, host_queue
@@ -120,6 +121,8 @@ __all__ = [
     "Scope",
     "SearchRecord",
     "Share",
+    "Statistic",
+    "Statistics",
     "Status",
     "StatusRecord",
     "Stranded",
@@ -159,6 +162,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.lookups": ("IgnoredKeys",),
     "files.members": ("MemberFacts", "MemberRecord", "Members"),
     "files.metadata": ("MetadataManager",),
+    "files.statistics": ("Statistic", "Statistics"),
     "files.usage": ("Recent", "Share", "Usage"),
     "files.verdicts": ("Verdict", "Verdicts"),
     "operations.due": ("ANY", "Wanted", "host_queue"),
@@ -289,6 +293,13 @@ class Catalog:
         from mgmt.catalog.files.usage import Usage
 
         return Usage(self.database)
+
+    @cached_property
+    def statistics(self) -> "Statistics":
+        """Figures of operations."""
+        from mgmt.catalog.files.statistics import Statistics
+
+        return Statistics(self.database)
 
     @cached_property
     def known_copies(self) -> "KnownCopies":

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 
 from mgmt.catalog import Catalog, FileRecord, FileStatus, KnownCopy, Location
 from mgmt.choices import FROZEN_CLASSES
-from mgmt.services.steps.safety_rules import Judge, Level, Safety, is_at, is_stored
+from mgmt.services.steps.safety_rules import Judge, Level, Safety, is_at, is_stored, say
 from mgmt.services.steps.thaw import state
+from mgmt.words import shell_word
 
-__all__ = ["Level", "Safety", "safeties", "safety_of"]
+__all__ = ["Level", "Safety", "found_fault", "not_in_catalog", "safeties", "safety_of"]
 
 
 def safety_of(file: FileRecord, catalog: Catalog) -> Safety:
@@ -29,6 +30,16 @@ def safeties(files: Iterable[object], catalog: Catalog, *, now: datetime | None 
     records = [_known(each) for each in files if isinstance(each, FileRecord)]
     judge = _gathered(records, catalog, now or datetime.now(UTC))
     return {each.id: judge.safety(each) for each in records}
+
+
+def found_fault(fault: str, archive: FileRecord) -> Safety:
+    """The safety of an archive in whose store something was just found wrong."""
+    return say(Level.AT_RISK, fault, f"run mgmt verify {shell_word(f'{archive.store}/{archive.s3_object_key}')}")
+
+
+def not_in_catalog(url: str) -> Safety:
+    """The safety of an archive that only its store has."""
+    return say(Level.UNPROVEN, f"{url} is not in the catalog", "run mgmt db rebuild")
 
 
 def _known(record: FileRecord) -> KnownCopy:

@@ -67,7 +67,7 @@ class Judge:
         if file.status in (FileStatus.PENDING, FileStatus.UPLOADING) or (
             file.location is Location.LOCAL and file.status is FileStatus.FAILED
         ):
-            return _say(Level.UNPROVEN, "it is not archived", f"run mgmt upload {operand(file.path)}")
+            return say(Level.UNPROVEN, "it is not archived", f"run mgmt upload {operand(file.path)}")
         archives = [each for each in self._same(file) if is_at(each, Location.S3, FileStatus.COMPLETED)]
         if archives:
             best = max(archives, key=lambda each: (self._is_sound(each), each.proof is not None, each.id))
@@ -77,8 +77,8 @@ class Judge:
                 return self._of_archive(best, [file])
             return self._of_archive(best, () if file.location is Location.COMPLETED else self._completed(file))
         if file.status is FileStatus.DELETED:
-            return _say(Level.DELETED, "no archive of it is stored")
-        return _say(Level.AT_RISK, "no archive of it is stored", f"run mgmt upload --keep {operand(file.path)}")
+            return say(Level.DELETED, "no archive of it is stored")
+        return say(Level.AT_RISK, "no archive of it is stored", f"run mgmt upload --keep {operand(file.path)}")
 
     def _same(self, file: KnownCopy) -> Sequence[KnownCopy]:
         return self.copies.get(file.digest, ()) if file.digest is not None else ()
@@ -95,22 +95,22 @@ class Judge:
         if archive.status is FileStatus.DELETED:
             can_return = archive.version_id not in (None, "null")
             back = f"mgmt undelete {shell_word(url)} brings it back while its version is kept" if can_return else ""
-            return _say(Level.DELETED, _remaining(others), back)
+            return say(Level.DELETED, _remaining(others), back)
         verdict, verify = self.verdicts.get(archive.id), f"run mgmt verify {shell_word(url)}"
         if verdict is not None and verdict.problem is not None:
             if verdict.restored:
-                return _say(Level.UNPROVEN, f"{url} was undeleted, and not verified since", _remaining(others), verify)
+                return say(Level.UNPROVEN, f"{url} was undeleted, and not verified since", _remaining(others), verify)
             fault = verdict.message or f"{url} is {verdict.problem}"
-            return _say(Level.AT_RISK, f"{fault} (found {self._ago(verdict.at)})", _remaining(others), verify)
+            return say(Level.AT_RISK, f"{fault} (found {self._ago(verdict.at)})", _remaining(others), verify)
         if not self._is_sound(archive):
-            return _say(Level.UNPROVEN, f"{url} was never verified", _remaining(others), verify)
+            return say(Level.UNPROVEN, f"{url} was never verified", _remaining(others), verify)
         places = [str(archive.store), *others]
         count = f"{_counted(places)} proven {'copy' if len(places) == 1 else 'copies'} ({_listed(places)})"
         if archive.proven_at is not None:
             count += f", last verified {self._ago(archive.proven_at)}"
         if advice is None:
             advice = self._advice(archive, copies, alone=not others)
-        return _say(Level.SAFE, count, self._cold(archive), advice)
+        return say(Level.SAFE, count, self._cold(archive), advice)
 
     def _is_sound(self, archive: KnownCopy) -> bool:
         """Whether it is proven, and nothing was found wrong with it since."""
@@ -174,7 +174,8 @@ class Judge:
         return "today" if not days else "yesterday" if days == 1 else f"{days} days ago"
 
 
-def _say(level: Level, *parts: str) -> Safety:
+def say(level: Level, *parts: str) -> Safety:
+    """The sentence of these `parts`, without the empty ones."""
     return Safety(level, f"{level.capitalize()}: {'; '.join(filter(None, parts))}")
 
 
