@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
+    from mgmt.catalog.files.sizes import Sizes, SizesOf
     from mgmt.catalog.files.statistics import Statistic, Statistics
     from mgmt.catalog.files.usage import Recent, Share, Usage
     from mgmt.catalog.files.verdicts import Verdict, Verdicts
@@ -121,6 +122,8 @@ __all__ = [
     "Scope",
     "SearchRecord",
     "Share",
+    "Sizes",
+    "SizesOf",
     "Statistic",
     "Statistics",
     "Status",
@@ -162,6 +165,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.lookups": ("IgnoredKeys",),
     "files.members": ("MemberFacts", "MemberRecord", "Members"),
     "files.metadata": ("MetadataManager",),
+    "files.sizes": ("Sizes", "SizesOf"),
     "files.statistics": ("Statistic", "Statistics"),
     "files.usage": ("Recent", "Share", "Usage"),
     "files.verdicts": ("Verdict", "Verdicts"),
@@ -293,6 +297,13 @@ class Catalog:
         from mgmt.catalog.files.usage import Usage
 
         return Usage(self.database)
+
+    @cached_property
+    def sizes(self) -> "SizesOf":
+        """How much the archives take."""
+        from mgmt.catalog.files.sizes import SizesOf
+
+        return SizesOf(self.database)
 
     @cached_property
     def statistics(self) -> "Statistics":

@@ -53,6 +53,9 @@ COMMANDS: Sections = {
         "undo": "mgmt.cli.undo",
         "notify": "mgmt.cli.notify",
     },
+    "Insight": {
+        "du": "mgmt.cli.du",
+    },
     "Administer": {
         "config": "mgmt.cli.config",
         "db": "mgmt.cli.db",
