@@ -59,6 +59,7 @@ COMMANDS: Sections = {
     "Administer": {
         "config": "mgmt.cli.config",
         "db": "mgmt.cli.db",
+        "help": "mgmt.cli.help",
         "completion": "mgmt.cli.completion",
     },
 }
