@@ -23,6 +23,9 @@ def _place(file: Any) -> str:
     return file.path if file.host == this_host() else f"{file.path} on {file.host}"
 
 
+HISTORY = tuple(each for each in log.COLUMNS if each.title != "TARGET")
+"""As of any list of operations; the target is the file itself."""
+
 PLACES = (
     Column("LOCATION", "location"),
     Column("STATUS", "status"),
@@ -41,7 +44,9 @@ def show_file(app: App, report: "FileStatusReport") -> None:
     places += [each for each in report.copies if each.id not in known]
     section(app, "Where", places, PLACES)
     app.render.group("Proof", _proof(report))
-    section(app, "History", report.history[:MOST_EVENTS], log.COLUMNS)
+    events = report.history[:MOST_EVENTS]
+    columns = HISTORY if any(each.error_message for each in events) else HISTORY[:-1]
+    section(app, "History", events, columns)
     if len(report.history) > MOST_EVENTS:
         app.render.line(f"{len(report.history) - MOST_EVENTS} older operations: mgmt status -l")
 
