@@ -1,19 +1,23 @@
 """Figures of operations, summed up in SQL: how many, how they ended, how long they took, how much they read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Unpack
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, TypeAlias, Unpack
 
-from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, case, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Select, case, cast, func, select
 
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.db.durations import microseconds
+from mgmt.catalog.db.durations import milliseconds
 from mgmt.catalog.files.operation_filters import OperationNarrowing, narrow_operations, operations_between
 from mgmt.catalog.records.enums import LIVE, Status
 from mgmt.catalog.records.inspections import VerifyRecord
 from mgmt.catalog.records.operations import operations
 from mgmt.catalog.records.transfers import DownloadRecord, UploadRecord
+
+Conditions: TypeAlias = Sequence[ColumnElement[bool]]
 
 DONE = (Status.SUCCESS, Status.PARTIAL)
 """Ends of operations that have done their work, if only a part of it."""
@@ -58,12 +62,17 @@ class Statistics:
         """The operations that `list_operations` would list, by type, in the order of the types' names."""
         conditions = operations_between(operation_type, status, start_date, end_date) + narrow_operations(narrowing)
         with self._database.reading() as session:
-            percentiles = {of_type: seconds for of_type, *seconds in session.execute(_percentiles(conditions))}
-            rows = session.execute(_sums(conditions)).all()
+            rows = session.execute(_counts(conditions)).all()
+            moved = {of_type: session.execute(_moved(of_type, conditions)).one() for of_type in _SIZES}
+            if self._database.is_sqlite:
+                durations = session.execute(_durations(conditions), execution_options={"yield_per": 10_000})
+                percentiles = _percentiles(durations, {of_type: done for of_type, *_, done in rows})
+            else:
+                picked = session.execute(_picked_by_server(conditions))
+                percentiles = {of_type: (half / 1000, most / 1000) for of_type, half, most in picked}
         found = []
-        for of_type, *counts, size, micros in rows:
-            median, p95 = (None if each is None else each / 1e6 for each in percentiles.get(of_type, (None, None)))
-            rate = size * 1e6 / micros if size is not None and micros else None
+        for of_type, *counts, _ in rows:
+            (size, took), (median, p95) = moved.get(of_type, (None, None)), percentiles.get(of_type, (None, None))
             found.append(
                 Statistic(
                     operation_type=of_type,
@@ -71,41 +80,70 @@ class Statistics:
                     median_seconds=median,
                     p95_seconds=p95,
                     bytes=size,
-                    bytes_per_second=rate,
+                    bytes_per_second=size * 1000 / took if size is not None and took else None,
                 )
             )
         return found
 
 
 _COUNTED = ("operations", "succeeded", "failed", "partial", "cancelled", "unfinished")
+_SIZES: Mapping[str, Any] = {
+    "upload": UploadRecord.original_size,
+    "download": DownloadRecord.downloaded_size,
+    "verify": VerifyRecord.checked_size,
+}
 
 
-def _sums(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    of, uploads, downloads, verifications = (
-        operations.c, UploadRecord.__table__, DownloadRecord.__table__, VerifyRecord.__table__,
-    )  # fmt: skip
-    sizes = uploads.c.original_size, downloads.c.downloaded_size, verifications.c.checked_size
-    size = case((of.status.in_(DONE), func.coalesce(*sizes)))
-    micros = case((size.is_not(None), microseconds(of.started_at, of.completed_at)))
-    ends = ((Status.SUCCESS,), (Status.FAILED,), (Status.PARTIAL,), (Status.CANCELLED,), LIVE)
-    counts = [func.sum(case((of.status.in_(each), 1), else_=0)) for each in ends]
-    sums = [cast(each, BigInteger) for each in (func.count(), *counts, func.sum(size), func.sum(micros))]
-    tables: FromClause = operations
-    for table in (uploads, downloads, verifications):
-        tables = tables.outerjoin(table, table.c.operation_id == of.operation_id)
-    query = select(of.operation_type, *sums).select_from(tables).where(*conditions)
-    return query.group_by(of.operation_type).order_by(of.operation_type)
+def _is_done() -> ColumnElement[bool]:
+    return operations.c.status.in_(DONE) & operations.c.completed_at.is_not(None)
 
 
-def _percentiles(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    """The median and the 95th percentile by type, each the duration of an operation (percentile_disc in SQL)."""
+def _took() -> ColumnElement[int]:
+    return milliseconds(operations.c.started_at, operations.c.completed_at)
+
+
+def _counts(conditions: Conditions) -> Select[Any]:
+    """The numbers of `_COUNTED`, and of those of which the duration counts, by type."""
     of = operations.c
-    micros = microseconds(of.started_at, of.completed_at)
-    number = func.row_number().over(partition_by=of.operation_type, order_by=micros).label("number")
-    count = func.count().over(partition_by=of.operation_type).label("count")
-    facts = select(of.operation_type, micros.label("micros"), number, count)
-    done = facts.where(of.status.in_(DONE), micros.is_not(None), *conditions).subquery()
-    picked = [
-        func.max(case((done.c.number == (done.c.count * share + 99) // 100, done.c.micros))) for share in (50, 95)
-    ]
-    return select(done.c.operation_type, *picked).group_by(done.c.operation_type)
+    ends = ((Status.SUCCESS,), (Status.FAILED,), (Status.PARTIAL,), (Status.CANCELLED,), LIVE)
+    counts = [case((of.status.in_(each), 1), else_=0) for each in ends] + [case((_is_done(), 1), else_=0)]
+    sums: list[Any] = [func.count(), *(cast(func.sum(each), BigInteger) for each in counts)]
+    query: Select[Any] = select(of.operation_type, *sums)
+    return query.where(*conditions).group_by(of.operation_type).order_by(of.operation_type)
+
+
+def _moved(of_type: str, conditions: Conditions) -> Select[int, int]:
+    """The bytes that operations of this type have read, and the milliseconds that took."""
+    of, size = operations.c, _SIZES[of_type].expression
+    query = select(cast(func.sum(size), BigInteger), cast(func.sum(_took()), BigInteger))
+    query = query.select_from(operations).join(size.table, size.table.c.operation_id == of.operation_id)
+    return query.where(of.operation_type == of_type, _is_done(), size.is_not(None), *conditions)
+
+
+def _durations(conditions: Conditions) -> Select[Any]:
+    """The type and the duration of each, in this order."""
+    took = _took()
+    query = select(operations.c.operation_type, took).where(_is_done(), *conditions)
+    return query.order_by(operations.c.operation_type, took)
+
+
+def _picked_by_server(conditions: Conditions) -> Select[Any]:
+    """The same percentiles as `_percentiles`, as PostgreSQL finds them."""
+    picked = [func.percentile_disc(share).within_group(_took()) for share in (0.5, 0.95)]
+    query = select(operations.c.operation_type, *picked).where(_is_done(), *conditions)
+    return query.group_by(operations.c.operation_type)
+
+
+def _percentiles(durations: Iterable[Any], finished: Mapping[str, int]) -> dict[str, tuple[float, float]]:
+    """The median and the 95th percentile by type: the duration of an operation, as percentile_disc of SQL has it."""
+    found: dict[str, tuple[float, float]] = {}
+    for of_type, group in groupby(durations, itemgetter(0)):
+        half, most = ((finished[of_type] * share + 99) // 100 for share in (50, 95))
+        median = last = 0
+        for number, (_, last) in enumerate(group, 1):
+            if number == half:
+                median = last
+            if number == most:
+                break
+        found[of_type] = median / 1000, last / 1000
+    return found

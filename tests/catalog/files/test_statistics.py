@@ -15,6 +15,14 @@ from mgmt.services.history import Filter, statistics
 BEGIN = datetime(2026, 1, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
+def seconds_of(operation: OperationRecord) -> float:
+    """Its duration, both times without what is less than a millisecond."""
+    begin, end = operation.started_at, operation.completed_at
+    assert end is not None
+    begin, end = (each.replace(microsecond=each.microsecond // 1000 * 1000) for each in (begin, end))
+    return max(0.0, (end - begin) / timedelta(milliseconds=1)) / 1000
+
+
 def percentile(values: list[float], share: int) -> float | None:
     """As percentile_disc of SQL defines it."""
     return sorted(values)[math.ceil(len(values) * share / 100) - 1] if values else None
@@ -23,11 +31,11 @@ def percentile(values: list[float], share: int) -> float | None:
 def expected(of_type: str, made: list[OperationRecord]) -> Statistic:
     """Counted in Python."""
     done = [each for each in made if each.status in (Status.SUCCESS, Status.PARTIAL)]
-    seconds = [each.duration_seconds or 0.0 for each in done]
+    seconds = [seconds_of(each) for each in done]
     size = {"upload": "original_size", "download": "downloaded_size", "verify": "checked_size"}.get(of_type)
     sized = [each for each in done if size is not None and getattr(each, size) is not None]
     total = sum(getattr(each, str(size)) for each in sized) if sized else None
-    took = sum(each.duration_seconds or 0.0 for each in sized)
+    took = sum(seconds_of(each) for each in sized)
     counted = {
         name: sum(each.status in statuses for each in made)
         for name, statuses in {
