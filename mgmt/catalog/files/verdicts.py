@@ -70,8 +70,8 @@ class Verdicts:
                 found.update(session.scalars(query.where(among(OperationFile.file_id.expression, some))))
         return found
 
-    def being_removed(self, digests: Collection[str]) -> set[str]:
-        """Those of these contents of which an operation removes a copy now, or was interrupted when it did."""
+    def claimed(self, digests: Collection[str]) -> set[str]:
+        """Those of these contents that an operation has claimed, which excludes any removal of a copy."""
         found: set[str] = set()
         with self._database.reading() as session:
             for some in in_parts(sorted(digests)):

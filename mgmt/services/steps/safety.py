@@ -61,6 +61,6 @@ def _gathered(records: Sequence[KnownCopy], catalog: Catalog, now: datetime) -> 
         verdicts=catalog.verdicts.of([each.id for each in archives]) if archives else {},
         cold={each.id: state(thaws.get(each.id)) for each in frozen},
         freed=catalog.verdicts.freed(gone) if gone else set(),
-        being_removed=catalog.verdicts.being_removed(present) if present else set(),
+        claimed=catalog.verdicts.claimed(present) if present else set(),
         now=now,
     )

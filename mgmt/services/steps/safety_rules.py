@@ -57,7 +57,7 @@ class Judge:
     verdicts: Mapping[int, Verdict]
     cold: Mapping[int, str]
     freed: set[int]
-    being_removed: set[str]
+    claimed: set[str]
     now: datetime
 
     def safety(self, file: KnownCopy) -> Safety:
@@ -133,8 +133,8 @@ class Judge:
     def _advice(self, archive: KnownCopy, copies: Sequence[KnownCopy], *, alone: bool) -> str:
         """What may be done with `copies` in completed/, or what became of the original."""
         if copies:
-            if archive.digest in self.being_removed:
-                return "a copy of it is being removed"
+            if archive.digest in self.claimed:
+                return "another operation on it is not finished"
             if all(self._may_be_freed(each) for each in copies):
                 elsewhere = {str(each.host) for each in copies} - {host()}
                 return "may be freed" + (f" on {', '.join(sorted(elsewhere))}" if elsewhere else "")
