@@ -15,7 +15,7 @@ COLUMNS = (Column("STATUS", "status"), Column("FILE", "path", "long"))
 
 
 @click.command("completion", cls=Command)
-@click.argument("action", type=click.Choice((*SHELLS, "install")), metavar="SHELL|install")
+@click.argument("action", type=click.Choice((*SHELLS, "install")), metavar="SHELL")
 @click.option("--shell", type=click.Choice(SHELLS), help="Install it for this shell instead of yours.")
 @click.pass_obj
 def command(app: App, action: str, shell: str | None) -> None:

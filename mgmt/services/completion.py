@@ -15,15 +15,15 @@ _COMPINIT = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; 
 """Without it, zsh knows no completions; a second call of compinit would take long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Installed:
     """A file that the shell loads completions from, or by."""
 
-    type: str = "completion"
     shell: str
     path: str
     status: str
     """written, appended (a line was added to a file of the user), or unchanged."""
+    type: str = "completion"
 
 
 def shell_of(environ: Mapping[str, str]) -> str:
@@ -59,7 +59,7 @@ def install(shell: str, script: str, environ: Mapping[str, str]) -> list[Install
 
 def _script(shell: str, path: Path, script: str) -> Installed:
     is_new = write_own(path, f"{_MARK}{script}\n", what="completion script")
-    return Installed(shell=shell, path=str(path), status="written" if is_new else "unchanged")
+    return Installed(shell, str(path), "written" if is_new else "unchanged")
 
 
 def _line(shell: str, path: Path, line: str) -> Installed:
@@ -68,10 +68,10 @@ def _line(shell: str, path: Path, line: str) -> Installed:
         known = path.read_bytes() if path.exists() else b""
         wanted = line.encode("utf-8", "surrogateescape")
         if wanted in known.splitlines():
-            return Installed(shell=shell, path=str(path), status="unchanged")
+            return Installed(shell, str(path), "unchanged")
         apart = b"" if not known or known.endswith(b"\n") else b"\n"
         with open(path, "ab") as file:
             file.write(apart + b"# Added by `mgmt completion install`.\n" + wanted + b"\n")
     except OSError as exc:
         raise ConfigurationError(f"{path} cannot be written: {exc.strerror}", next_step=line) from exc
-    return Installed(shell=shell, path=str(path), status="appended")
+    return Installed(shell, str(path), "appended")
