@@ -3,12 +3,24 @@
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event
 
-from mgmt.catalog import MOST_COPIES, Catalog, FileRecord, FileStatus, Location, Place, open_catalog, this_host
+from mgmt.catalog import (
+    MOST_COPIES,
+    Catalog,
+    FileRecord,
+    FileStatus,
+    FreeRecord,
+    Location,
+    Place,
+    open_catalog,
+    this_host,
+)
 from mgmt.errors import ExitStatus
+from mgmt.services.steps.copies import content_claim
 from mgmt.services.steps.safety import Level, safeties, safety_of
 from tests.program import Program
 
@@ -99,6 +111,31 @@ def test_what_is_not_archived_is_not_safe(mgmt: Program) -> None:
     assert safety_of(catalog.metadata.save_file_record(file), catalog).sentence == (
         "Unproven: it is not archived; run mgmt upload '/a b'"
     )
+    catalog.close()
+
+
+def test_what_is_frozen_elsewhere_or_claimed_is_said(mgmt: Program) -> None:
+    catalog = open_catalog(mgmt.records.url)
+
+    def save(**facts: Any) -> FileRecord:
+        return catalog.metadata.save_file_record(FileRecord(digest="d", kept="", status=FileStatus.COMPLETED, **facts))
+
+    archive = save(
+        path="k", s3_object_key="k", location=Location.S3, store="s3://b", archive_id="a", storage_class="GLACIER",
+        proof="read-back",
+    )  # fmt: skip
+    copy = save(path="/c/k", location=Location.COMPLETED, host="nas")
+    both = "Safe: 2 proven copies (s3://b, completed/ on nas); "
+    read = f"{both}frozen; to free the copy, it has to be read: run mgmt restore s3://b/k"
+    assert {each.sentence for each in safeties([archive, copy], catalog).values()} == {read}
+    archive.proof, archive.object_checksum = "server-checksum crc64nvme", "crc64nvme:x"
+    catalog.journal.checkpoint()
+    assert safety_of(copy, catalog).sentence == f"{both}frozen; may be freed on nas"
+    with catalog.journal.record(FreeRecord(target_path="/c/k"), claim=content_claim("d")):
+        assert safety_of(archive, catalog).sentence == f"{both}frozen; another operation on it is not finished"
+    copy.status = FileStatus.FAILED
+    catalog.journal.checkpoint()
+    assert safety_of(copy, catalog).sentence.endswith("frozen; its removal has begun: run mgmt free /c/k")
     catalog.close()
 
 
