@@ -11,6 +11,10 @@ MOST_JOBS = 6
 """Small targets that one command may upload at a time. Each takes up to 10 MiB of memory."""
 
 
+SHELLS = ("bash", "zsh", "fish")
+"""The shells that can complete words of mgmt."""
+
+
 class Level(StrEnum):
     """How hard an archive is compressed."""
 

@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.endpoints import Endpoints
     from mgmt.catalog.files.file_lists import SORTS, FileLists
     from mgmt.catalog.files.filters import FileFilter
+    from mgmt.catalog.files.known_copies import MOST_COPIES, KnownCopies, KnownCopy
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
+    from mgmt.catalog.files.sizes import Sizes, SizesOf
+    from mgmt.catalog.files.statistics import Statistic, Statistics
     from mgmt.catalog.files.usage import Recent, Share, Usage
+    from mgmt.catalog.files.verdicts import Verdict, Verdicts
     from mgmt.catalog.operations.due import ANY, Wanted, host_queue
     from mgmt.catalog.operations.ending import End
     from mgmt.catalog.operations.heartbeat import Advance
@@ -64,6 +68,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANY",
     "HEAD",
+    "MOST_COPIES",
     "SILENCE",
     "SORTS",
     "Advance",
@@ -91,6 +96,8 @@ __all__ = [
     "JobRecord",
     "Jobs",
     "Journal",
+    "KnownCopies",
+    "KnownCopy",
     "Location",
     "LockRecord",
     "MemberFacts",
@@ -115,6 +122,10 @@ __all__ = [
     "Scope",
     "SearchRecord",
     "Share",
+    "Sizes",
+    "SizesOf",
+    "Statistic",
+    "Statistics",
     "Status",
     "StatusRecord",
     "Stranded",
@@ -125,6 +136,8 @@ __all__ = [
     "UndoRecord",
     "UploadRecord",
     "Usage",
+    "Verdict",
+    "Verdicts",
     "Verification",
     "VerifyRecord",
     "Wanted",
@@ -148,10 +161,14 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.endpoints": ("Endpoints",),
     "files.file_lists": ("SORTS", "FileLists"),
     "files.filters": ("FileFilter",),
+    "files.known_copies": ("MOST_COPIES", "KnownCopies", "KnownCopy"),
     "files.lookups": ("IgnoredKeys",),
     "files.members": ("MemberFacts", "MemberRecord", "Members"),
     "files.metadata": ("MetadataManager",),
+    "files.sizes": ("Sizes", "SizesOf"),
+    "files.statistics": ("Statistic", "Statistics"),
     "files.usage": ("Recent", "Share", "Usage"),
+    "files.verdicts": ("Verdict", "Verdicts"),
     "operations.due": ("ANY", "Wanted", "host_queue"),
     "operations.ending": ("End",),
     "operations.heartbeat": ("Advance",),
@@ -280,6 +297,34 @@ class Catalog:
         from mgmt.catalog.files.usage import Usage
 
         return Usage(self.database)
+
+    @cached_property
+    def sizes(self) -> "SizesOf":
+        """How much the archives take."""
+        from mgmt.catalog.files.sizes import SizesOf
+
+        return SizesOf(self.database)
+
+    @cached_property
+    def statistics(self) -> "Statistics":
+        """Figures of operations."""
+        from mgmt.catalog.files.statistics import Statistics
+
+        return Statistics(self.database)
+
+    @cached_property
+    def known_copies(self) -> "KnownCopies":
+        """Where contents are, as recorded."""
+        from mgmt.catalog.files.known_copies import KnownCopies
+
+        return KnownCopies(self.database)
+
+    @cached_property
+    def verdicts(self) -> "Verdicts":
+        """What operations have found out about archives and copies."""
+        from mgmt.catalog.files.verdicts import Verdicts
+
+        return Verdicts(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":

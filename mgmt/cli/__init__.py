@@ -53,9 +53,13 @@ COMMANDS: Sections = {
         "undo": "mgmt.cli.undo",
         "notify": "mgmt.cli.notify",
     },
+    "Insight": {
+        "du": "mgmt.cli.du",
+    },
     "Administer": {
         "config": "mgmt.cli.config",
         "db": "mgmt.cli.db",
+        "help": "mgmt.cli.help",
         "completion": "mgmt.cli.completion",
     },
 }

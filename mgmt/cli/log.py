@@ -41,6 +41,7 @@ STATUSES = ("pending", "running", "success", "failed", "partial", "cancelled")
 @period
 @limit
 @click.option("--after", metavar="ID", help="Continue after this operation, on the next page.")
+@click.option("--stats", is_flag=True, help="Show figures of all that match, by type, instead of the operations.")
 @click.option("-l", "--long", is_flag=True, help="Show exact values.")
 @click.pass_obj
 def command(
@@ -54,6 +55,7 @@ def command(
     until: datetime | None,
     limit: int,
     after: str | None,
+    stats: bool,
     long: bool,
 ) -> None:
     """List operations, newest first.
@@ -64,8 +66,9 @@ def command(
     Example:
       mgmt log --type upload --status failed --since 7d
       mgmt log --status running
+      mgmt log --stats --since 30d
     """
-    from mgmt.services.history import Filter, list_operations
+    from mgmt.services.history import Filter, list_operations, statistics
 
     wanted = Filter(
         operation_type=operation_type,
@@ -78,6 +81,11 @@ def command(
         limit=limit,
         after=after,
     )
+    if stats:
+        from mgmt.cli.log_statistics import STATISTICS
+
+        app.render.many(statistics(wanted, app.catalog), STATISTICS, long=long, empty="no operations found")
+        return
     columns = RUNNING if status in ("pending", "running") else COLUMNS
     found = list_operations(wanted, app.catalog)
     app.render.many(found, columns, long=long, empty="no operations found")

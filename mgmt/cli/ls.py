@@ -1,5 +1,7 @@
 """`mgmt ls`."""
 
+from collections.abc import Sequence
+
 import click
 
 from mgmt.cli.app import App
@@ -38,7 +40,7 @@ MEMBERS = (
 )
 @click.option("--members", metavar="NAME", shell_complete=complete_name, help="List the members of this archive.")
 @host
-@click.option("-l", "--long", is_flag=True, help="Show exact values.")
+@click.option("-l", "--long", is_flag=True, help="Show exact values, and whether each file is safe.")
 @click.option("--sort", type=click.Choice(("name", "size", "time")), default="name", help="Sort order.")
 @limit
 @click.option("--live", is_flag=True, help="List the store instead of the catalog.")
@@ -88,12 +90,25 @@ def command(
             limit=limit,
         )
         files = list_files(listing, app.settings.local_dir, app.catalog)
-        columns = OF_HOSTS if host else COLUMNS
+        columns: tuple[Column, ...] = OF_HOSTS if host else COLUMNS
         if long:
-            from mgmt.services.steps.thaw import states
-
-            if known := states(files, app.catalog):
-                state = Column("RESTORE", lambda each: restore_state(known.get(getattr(each, "id", 0))))
-                columns = (*columns[:-1], state, columns[-1])
+            columns = _with_safety(columns, files, app)
         app.render.many(files, columns, long=long, empty="no files found")
         app.note_limit(len(files), limit)
+
+
+def _with_safety(columns: tuple[Column, ...], files: Sequence[object], app: App) -> tuple[Column, ...]:
+    """The columns with the state of frozen archives, and at their end what is to be said of the safety of each file."""
+    from mgmt.services.steps.safety import safeties
+    from mgmt.services.steps.thaw import states
+
+    if cold := states(files, app.catalog):
+        state = Column("RESTORE", lambda each: restore_state(cold.get(getattr(each, "id", 0))))
+        columns = (*columns[:-1], state, columns[-1])
+    known = safeties(files, app.catalog)
+
+    def sentence(file: object) -> str | None:
+        safety = known.get(getattr(file, "id", 0))
+        return None if safety is None else safety.sentence
+
+    return (*columns, Column("SAFETY", sentence, "sentence"))

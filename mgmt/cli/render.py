@@ -138,6 +138,13 @@ class Renderer:
                 self._write("")
             self._write(safe(text))
 
+    def group(self, title: str, facts: Mapping[str, Any]) -> None:
+        """Print facts with a title, for people; those that are empty are left out, and the title if all are."""
+        shown = {name: value for name, value in facts.items() if value not in (None, "", [], {}, False)}
+        if self.for_people and shown:
+            self.line(title, apart=True)
+            self._fields(shown, long=False, indent="  ")
+
     def _fields(self, item: Mapping[str, Any], *, long: bool, indent: str = "") -> None:
         shown = {name: value for name, value in item.items() if long or value not in (None, "", [], {}, False)}
         width = max(map(len, shown), default=0)

@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mgmt.catalog import Catalog, OperationRecord, Status
-from mgmt.errors import CatalogError, IntegrityError, NotFoundError
+from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, NotFoundError
 
 if TYPE_CHECKING:  # `mgmt log` needs no store, and verifies nothing
-    from mgmt.catalog import Anchor, Finding
+    from mgmt.catalog import Anchor, Finding, Statistic
     from mgmt.storage import ObjectStore
 
 _NAME = re.compile(r"(\d{1,18})-([0-9a-f]{64})")
@@ -46,6 +46,21 @@ def list_operations(wanted: Filter, catalog: Catalog) -> list[OperationRecord]:
         wanted.until,
         wanted.limit,
         after=wanted.after,
+        user=wanted.user,
+        host=wanted.host,
+        target=wanted.target,
+    )
+
+
+def statistics(wanted: Filter, catalog: Catalog) -> "list[Statistic]":
+    """Figures of all operations that match `wanted`, by type. Raises ConfigurationError for a page of them."""
+    if wanted.after is not None:
+        raise ConfigurationError("--stats is of all operations that match, not of a page", next_step="mgmt log --stats")
+    return catalog.statistics.by_type(
+        wanted.operation_type,
+        wanted.status,
+        wanted.since,
+        wanted.until,
         user=wanted.user,
         host=wanted.host,
         target=wanted.target,

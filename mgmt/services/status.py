@@ -1,13 +1,16 @@
 """The status of one file or operation, with all that is known about it."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from mgmt.catalog import Catalog, FileRecord, Location, OperationRecord, StatusRecord
-from mgmt.errors import MgmtError
+from mgmt.catalog import Catalog, FileRecord, Location, OperationRecord, Status, StatusRecord
+from mgmt.errors import MgmtError, NotFoundError, ProblemError
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import paths_meant
 from mgmt.services.steps.proof import still_there
-from mgmt.services.steps.resolve import find_archive
+from mgmt.services.steps.resolve import Archive, find_archive
+from mgmt.services.steps.safety import Level, found_fault, not_in_catalog, safety_of
 from mgmt.services.steps.thaw import states
 from mgmt.storage import StoredObject
 
@@ -20,6 +23,10 @@ class FileStatusReport:
     """
 
     type: str = "file"
+    level: str
+    """How safe it is, in a word: safe, unproven, at risk or deleted (see safety.py)."""
+    sentence: str
+    """Whether it is safe, why, and what to do."""
     file: FileRecord | None
     stored: StoredObject | None
     problem: str | None
@@ -38,7 +45,12 @@ class OperationReport:
     type: str = "operation"
     operation: OperationRecord
     files: list[FileRecord]
+    statuses: Mapping[str, int]
+    """How many operations of a batch have each status; what was tried again in it counts once."""
+    failed: list[OperationRecord]
+    """Those of a batch that failed, wholly or in part, or were cancelled; the newest first, a hundred at most."""
     children: list[OperationRecord]
+    """Those of a batch; the newest first, a thousand at most."""
 
 
 def status(name: str, context: Context, *, host: str | None) -> FileStatusReport | OperationReport:
@@ -55,42 +67,88 @@ def status(name: str, context: Context, *, host: str | None) -> FileStatusReport
         return OperationReport(
             operation=operation,
             files=list({file.id: file for file, _ in catalog.metadata.files_of(operation)}.values()),
-            children=catalog.metadata.list_operations(parent=operation.operation_id, limit=1000),
+            statuses=_statuses(name, catalog),
+            failed=_failed(name, catalog),
+            children=catalog.metadata.list_operations(parent=name, limit=1000),
         )
+
+
+def children(batch: str, catalog: Catalog) -> Iterator[OperationRecord]:
+    """All operations of a batch, the newest first."""
+    after = None
+    while page := catalog.metadata.list_operations(parent=batch, limit=1000, after=after):
+        yield from page
+        after = page[-1].operation_id
+
+
+def _statuses(batch: str, catalog: Catalog) -> dict[str, int]:
+    counts = catalog.queue.children(batch)
+    return {status.value: counts[status] for status in Status if status in counts}
+
+
+def _failed(batch: str, catalog: Catalog) -> list[OperationRecord]:
+    """Without those that were tried again in the batch."""
+    found: list[OperationRecord] = []
+    for status in (Status.FAILED, Status.PARTIAL, Status.CANCELLED):
+        found += catalog.metadata.list_operations(status=status, parent=batch, limit=100)
+    newest = sorted(found, key=lambda each: -each.seq)[:100]
+    repeats = ((each, catalog.metadata.repeats_of(each.operation_id)) for each in newest)
+    return [each for each, again in repeats if all(other.parent_id != batch for other in again)]
 
 
 def _file_status(name: str, context: Context, host: str | None) -> FileStatusReport:
     catalog = context.catalog
-    file: FileRecord | None
     archives: list[FileRecord] = []
-    stored, problem = None, None
     try:
         archive = find_archive(name, context)
     except MgmtError as exc:
         known = catalog.metadata.files_called(name, paths_meant(name), host)
         if not known:
             raise
-        file, problem = known[0], exc.message
+        file, answer = known[0], _Answer(None, exc)
         if file.location is not Location.S3:
             archives = _archives_of(file, catalog)
-            stored, problem = _ask(archives[0], context) if archives else (None, "no archive of this content is known")
+            unknown = NotFoundError("no archive of this content is known")
+            answer = _ask(archives[0], context) if archives else _Answer(None, unknown)
     else:
-        file = archive.record
-        try:
-            stored = archive.store.head(archive.key)
-        except MgmtError as exc:
-            problem = exc.message
+        if archive.record is None:
+            return _unrecorded(archive)
+        file, answer = archive.record, _ask(archive.record, context)
     archived = next(iter(archives), file)
+    safety = safety_of(file, catalog)
+    if (fault := _fault(answer, archived)) is not None and safety.level is not Level.DELETED:
+        safety = found_fault(fault, archived)
     return FileStatusReport(
+        level=safety.level.value,
+        sentence=safety.sentence,
         file=file,
-        stored=stored,
-        problem=problem,
+        stored=answer.stored,
+        problem=None if answer.problem is None else answer.problem.message,
         cold=next(iter(states([archived], catalog).values()), None),
-        members=catalog.members.count(archived.id) if archived is not None else 0,
+        members=catalog.members.count(archived.id),
         archives=archives,
-        copies=catalog.metadata.copies_of(file.digest) if file is not None and file.digest else [],
-        history=catalog.metadata.operations_of(file) if file is not None else [],
+        copies=catalog.metadata.copies_of(file.digest) if file.digest else [],
+        history=catalog.metadata.operations_of(file),
     )
+
+
+def _fault(answer: "_Answer", archive: FileRecord) -> str | None:
+    """What the store's answer alone shows to be wrong; None if nothing is, or if it did not answer."""
+    if isinstance(answer.problem, ProblemError):
+        return answer.problem.message
+    if answer.stored is not None and archive.size not in (None, answer.stored.size):
+        where = f"{archive.store}/{archive.s3_object_key}"
+        return f"{where} has {answer.stored.size} bytes, not {archive.size} as recorded"
+    return None
+
+
+def _unrecorded(archive: Archive) -> FileStatusReport:
+    """An archive that only its store has."""
+    safety = not_in_catalog(archive.url)
+    return FileStatusReport(
+        level=safety.level.value, sentence=safety.sentence, file=None, stored=archive.store.head(archive.key),
+        problem=None, cold=None, members=0, archives=[], copies=[], history=[],
+    )  # fmt: skip
 
 
 def _archives_of(file: FileRecord, catalog: Catalog) -> list[FileRecord]:
@@ -99,9 +157,15 @@ def _archives_of(file: FileRecord, catalog: Catalog) -> list[FileRecord]:
     return sorted(found, key=lambda archive: archive.operation_id != file.operation_id)
 
 
-def _ask(archive: FileRecord, context: Context) -> tuple[StoredObject | None, str | None]:
-    """What its store says of `archive`, or why it says nothing."""
+class _Answer(NamedTuple):
+    """What a store says of an archive, or why it says nothing."""
+
+    stored: StoredObject | None
+    problem: MgmtError | None
+
+
+def _ask(archive: FileRecord, context: Context) -> _Answer:
     try:
-        return still_there(context.open_store(archive.store), archive), None
+        return _Answer(still_there(context.open_store(archive.store), archive), None)
     except MgmtError as exc:
-        return None, exc.message
+        return _Answer(None, exc)

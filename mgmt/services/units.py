@@ -3,7 +3,6 @@
 import itertools
 import os
 import shlex
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,17 +10,14 @@ from pathlib import Path
 
 from mgmt.catalog import ScheduleRecord
 from mgmt.config import Settings, redact
-from mgmt.errors import ConfigurationError, RefusedError
+from mgmt.errors import ConfigurationError
+from mgmt.services.steps.own_files import FIRST, write_own
 from mgmt.services.steps.times import local_zone, next_times
 from mgmt.services.steps.unit_files import calendar, cron_fields, environment_line, exec_line, text_line
-from mgmt.words import shell_word
 
 WORKER_UNIT = "mgmt-worker.service"
 
 _MARK = "# Written by mgmt; `mgmt {command}` writes it again."
-_FIRST = "# Written by mgmt;"
-"""How a file that mgmt may replace begins."""
-
 _STOP_SECONDS = 900
 """How long a worker may take to stop: an upload finishes the part that it sends."""
 
@@ -223,19 +219,5 @@ def _folder() -> Path:
 def _write(name: str, lines: Iterable[str]) -> Path:
     """Write a unit: all of it, or nothing. Raises RefusedError and ConfigurationError."""
     path = _folder() / name
-    try:
-        if os.path.lexists(path) and not (path.is_file() and path.read_text("utf-8").startswith(_FIRST)):
-            raise RefusedError(
-                f"{path} was not written by mgmt; left unchanged", next_step=f"mv {shell_word(str(path))} ..."
-            )
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=path.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, UnicodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "a path in it is not UTF-8"
-        raise ConfigurationError(f"the unit {path} cannot be written: {reason}") from exc
+    write_own(path, "\n".join(lines) + "\n", FIRST, what="unit")
     return path

@@ -115,6 +115,7 @@ def test_choices_are_those_of_the_catalog_and_the_settings() -> None:
         "mode": [each.value for each in LockMode],
         "dialect": ["sqlite", "postgresql"],
         "shell": ["bash", "zsh", "fish"],
+        "completion action": ["bash", "zsh", "fish", "install"],
         "worker install": ["install"],
         "then": [each for each in KINDS if each in ("verify", "free")],
     }

@@ -22,7 +22,8 @@ def test_a_completed_copy_is_shown_with_its_archive(mgmt: Program) -> None:
     assert (report["stored"]["key"], report["problem"], report["members"]) == ("holiday.tar.gz", None, 2)
     assert [each["path"] for each in report["archives"]] == ["holiday.tar.gz"]
     shown = mgmt.ok("status", "completed/holiday")
-    assert "archives\n" in shown
+    assert "\nWhere\n" in shown
+    assert f"{mgmt.store}/holiday.tar.gz" in shown
     assert "neither" not in shown
 
 

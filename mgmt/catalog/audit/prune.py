@@ -2,7 +2,8 @@
 """Pruning: which old operations may leave the catalog, their export, and their removal.
 
 Operations that explain the current state are kept: those that made an archive or a completed copy, failed uploads that
-may have left parts or an index in a store, batches with a kept operation, operations of a batch that has not ended,
+may have left parts or an index in a store, verifications that found a fault in an archive that was neither proven nor
+deleted since, batches with a kept operation, operations of a batch that has not ended,
 prunes, ignores. So are unsealed ones.
 
 An export is gzipped JSON Lines. The first line is a header: `{"pruned": {"format": 1, ...}}`. Then come the operations,
@@ -49,6 +50,16 @@ class Prunable:
     count: int
 
 
+def _unrefuted(x: str) -> str:
+    """Selects each stored archive in which the verification `x` may have found a fault, not proven since."""
+    return (
+        "SELECT 1 FROM operation_files l JOIN files a ON a.id = l.file_id AND a.status <> 'deleted'"
+        f" WHERE l.operation_id = {x}.operation_id AND l.role = 'archive' AND NOT EXISTS (SELECT 1"
+        " FROM operation_files m JOIN operations v ON v.operation_id = m.operation_id WHERE m.file_id = a.id"
+        f" AND m.role = 'archive' AND v.operation_type = 'verify' AND v.status = 'success' AND v.seq > {x}.seq)"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class PruneFilter:
     """Selects operations that finished before `before`, of the given types, or of all types if none are given."""
@@ -73,6 +84,7 @@ class PruneFilter:
             f" WHERE f.operation_id = {x}.operation_id AND f.location <> 'local')"
             f" AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.operation_id = {x}.operation_id"
             f" AND {x}.status <> 'success' AND (u.upload_id IS NOT NULL OR u.index_key IS NOT NULL))"
+            f" AND ({x}.operation_type <> 'verify' OR {x}.status = 'success' OR NOT EXISTS ({_unrefuted(x)}))"
         )
 
     def values(self, connection: Connection) -> dict[str, object]:

@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from mgmt.catalog.db.conditions import named
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.files.arguments import require, require_known, require_limit, require_moments, require_text
+from mgmt.catalog.files.arguments import require, require_known, require_limit, require_text
 from mgmt.catalog.files.file_lists import FileLists
 from mgmt.catalog.files.lookups import Lookups, is_target
-from mgmt.catalog.files.operation_filters import OperationNarrowing, narrow_operations
-from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Status, one_of
+from mgmt.catalog.files.operation_filters import OperationNarrowing, narrow_operations, operations_between
+from mgmt.catalog.records.enums import FileStatus, Location, Place, Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operation_types import AnyOperation
 from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
@@ -93,18 +93,10 @@ class MetadataManager(Lookups, FileLists):
         part of one; `after` is the id of the last operation of the page before.
         """
         require_known(narrowing, OperationNarrowing.__annotations__)
-        require_text(operation_type=operation_type, **narrowing)
-        require_moments(start_date=start_date, end_date=end_date)
+        require_text(**narrowing)
         require_limit(limit)
         query = select(AnyOperation).order_by(OperationRecord.seq.desc()).limit(limit)
-        if operation_type is not None:
-            query = query.where(OperationRecord.operation_type == operation_type)
-        if status is not None:
-            query = query.where(OperationRecord.status == one_of(Status, status))
-        if start_date is not None:
-            query = query.where(OperationRecord.started_at >= start_date)
-        if end_date is not None:
-            query = query.where(OperationRecord.started_at < end_date)
+        query = query.where(*operations_between(operation_type, status, start_date, end_date))
         after = narrowing.pop("after", None)
         query = query.where(*narrow_operations(narrowing))
         if after is not None:

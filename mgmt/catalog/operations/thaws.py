@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
 from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session, aliased
@@ -16,6 +17,30 @@ from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.jobs import DependencyRecord, JobRecord
 from mgmt.catalog.records.operations import OperationFile, OperationRecord, operations
 from mgmt.catalog.records.transfers import DownloadRecord
+
+
+class Archived(Protocol):
+    """What tells an archive from any other."""
+
+    @property
+    def id(self) -> int:
+        """Of its record."""
+        ...
+
+    @property
+    def store(self) -> str | None:
+        """The URL of its store."""
+        ...
+
+    @property
+    def s3_object_key(self) -> str | None:
+        """Its key, which is used again."""
+        ...
+
+    @property
+    def archive_id(self) -> str | None:
+        """What its object carries."""
+        ...
 
 
 class Thaws:
@@ -48,7 +73,7 @@ class Thaws:
         with self._database.reading() as session:
             return session.scalars(_of(wanted).where(operations.c.status == Status.PENDING)).first()
 
-    def latest_of(self, archives: Sequence[FileRecord]) -> dict[int, RestoreRecord]:
+    def latest_of(self, archives: Sequence[Archived]) -> dict[int, RestoreRecord]:
         """The last restore of each of these archives that the store was asked for, by the id of the archive."""
         by_key = {(each.store, each.s3_object_key): each for each in archives}
         query = select(RestoreRecord).where(RestoreRecord.requested_at.is_not(None))

@@ -2,9 +2,11 @@
 
 import gzip
 import io
+import itertools
 import json
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -42,7 +44,7 @@ from mgmt.catalog.audit.export import export as export_history
 from mgmt.catalog.audit.import_history import import_history
 from mgmt.catalog.audit.prune import PruneFilter, export, prunable, read_export, remove
 from mgmt.catalog.schema import migrate, soundness
-from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, StoreError
+from mgmt.errors import CatalogError, ConfigurationError, IntegrityError, Problem, ProblemError, StoreError
 from mgmt.progress import NoProgress
 from mgmt.services.prune import prune
 from mgmt.services.steps.context import Context
@@ -139,6 +141,37 @@ def test_prune_keeps_operations_that_explain_the_current_state(history: Catalog,
     assert soundness.check(history.database) == []
     (restored,) = history.metadata.list_files(location=Location.LOCAL)
     assert (restored.path, restored.operation_id) == ("/back/a", None)
+
+
+def test_a_fault_stays_known_until_the_archive_is_proven_or_deleted(history: Catalog, tmp_path: Path) -> None:
+    archive = next(iter(history.metadata.list_files(location=Location.S3)))
+
+    def verify(problem: str | None) -> None:
+        fault = None if problem is None else ProblemError(Problem(problem), "it is damaged")
+        with suppress(ProblemError), history.journal.record(VerifyRecord(target_path="a.tar.gz")) as record:
+            history.journal.link(record, archive, Role.ARCHIVE)
+            if fault is not None:
+                record.details = {"problem": fault.problem.value}
+                history.journal.checkpoint()
+                raise fault
+
+    def left() -> int:
+        history.audit.seal()
+        pruned(history, tmp_path / f"{next(numbers)}.gz")
+        return len(history.metadata.list_operations("verify"))
+
+    numbers = itertools.count()
+    verify(None)
+    assert left() == 0
+    verify("corrupt")
+    assert left() == 1
+    assert history.verdicts.of([archive.id])[archive.id].problem == "corrupt"
+    verify(None)
+    assert left() == 0
+    verify("missing")
+    archive.status = FileStatus.DELETED
+    history.journal.checkpoint()
+    assert left() == 0
 
 
 def test_prune_filters_by_type_and_time(history: Catalog, tmp_path: Path) -> None:

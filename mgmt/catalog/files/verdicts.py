@@ -1,0 +1,82 @@
+"""What operations have found out about archives and copies, for a page of files at a time."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, func, or_, select, text
+
+from mgmt.catalog.db.conditions import among, tag_value
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.files.known_copies import in_parts
+from mgmt.catalog.records.enums import LIVE_SQL, Role, Status
+from mgmt.catalog.records.operations import OperationFile, operations
+
+_CLAIM = "content "
+
+
+class Verdict(NamedTuple):
+    """The last operation that found an archive sound, or found a fault."""
+
+    problem: str | None
+    """None if it was sound; else what `mgmt verify` calls the fault."""
+    message: str | None
+    at: datetime
+    restored: bool
+    """It was brought back by `mgmt undelete` since, and not verified."""
+
+
+class Verdicts:
+    """What became of archives and copies, by the operations that touched them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, archives: Collection[int]) -> dict[int, Verdict]:
+        """The last verdict on each of these archives, in the order of operations rather than of clocks."""
+        of, ended = operations.c, operations.c.completed_at
+        problem = tag_value(of.metadata, "problem").label("problem")
+        kind = (OperationFile.file_id, of.operation_type)
+        facts = (
+            select(OperationFile.file_id, of.operation_type, of.seq, of.status, problem, of.error_message)
+            .add_columns(func.coalesce(ended, of.started_at, type_=of.started_at.type).label("at"))
+            .add_columns(func.row_number().over(partition_by=kind, order_by=of.seq.desc()).label("number"))
+            .join(operations, of.operation_id == OperationFile.operation_id)
+            .where(OperationFile.role == Role.ARCHIVE, of.operation_type.in_(("verify", "undelete")))
+            .where(or_(of.status == Status.SUCCESS, (of.operation_type == "verify") & problem.is_not(None)))
+        )
+        last: dict[tuple[int, str], Row[Any]] = {}
+        with self._database.reading() as session:
+            for some in in_parts(sorted(archives)):
+                numbered = facts.where(among(OperationFile.file_id.expression, some)).subquery()
+                for row in session.execute(select(numbered).where(numbered.c.number == 1)):
+                    last[row.file_id, row.operation_type] = row
+        found: dict[int, Verdict] = {}
+        for (archive, of_type), row in last.items():
+            if of_type == "verify":
+                back = last.get((archive, "undelete"))
+                fault = None if row.status == Status.SUCCESS else str(row.problem)
+                found[archive] = Verdict(fault, row.error_message, row.at, back is not None and back.seq > row.seq)
+        return found
+
+    def freed(self, copies: Collection[int]) -> set[int]:
+        """Those of these copies that `mgmt free` has removed."""
+        query = select(OperationFile.file_id).join(operations, operations.c.operation_id == OperationFile.operation_id)
+        query = query.where(operations.c.operation_type == "free", operations.c.status == Status.SUCCESS)
+        query = query.where(OperationFile.role == Role.COMPLETED)
+        found: set[int] = set()
+        with self._database.reading() as session:
+            for some in in_parts(sorted(copies)):
+                found.update(session.scalars(query.where(among(OperationFile.file_id.expression, some))))
+        return found
+
+    def claimed(self, digests: Collection[str]) -> set[str]:
+        """Those of these contents that an operation has claimed, which excludes any removal of a copy."""
+        found: set[str] = set()
+        with self._database.reading() as session:
+            for some in in_parts(sorted(digests)):
+                claims = [_CLAIM + each for each in some]
+                # As the index says it: SQLite does not look into bound values.
+                query = select(operations.c.claim).where(operations.c.claim.in_(claims), text(f"status IN {LIVE_SQL}"))
+                found.update(str(claim).removeprefix(_CLAIM) for claim in session.scalars(query))
+        return found

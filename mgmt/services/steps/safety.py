@@ -1,0 +1,66 @@
+"""Is it safe, may the copy be freed, what is to be done: one sentence for each file or archive, from the catalog alone.
+
+`mgmt free` and `mgmt delete` look at what is there now (copies.py). This says no more than they would find if all is as
+recorded: it never says that a copy may be freed where `free` would refuse it by what the catalog knows, nor that an
+archive is safe whose last verification found a fault.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from mgmt.catalog import Catalog, FileRecord, FileStatus, KnownCopy, Location
+from mgmt.choices import FROZEN_CLASSES
+from mgmt.services.steps.safety_rules import Judge, Level, Safety, is_at, is_stored, say
+from mgmt.services.steps.thaw import state
+from mgmt.words import shell_word
+
+__all__ = ["Level", "Safety", "found_fault", "not_in_catalog", "safeties", "safety_of"]
+
+
+def safety_of(file: FileRecord, catalog: Catalog) -> Safety:
+    """The safety of one file or archive."""
+    return safeties([file], catalog)[file.id]
+
+
+def safeties(files: Iterable[object], catalog: Catalog, *, now: datetime | None = None) -> dict[int, Safety]:
+    """The safety of each recorded one of `files`, by its id; four or five queries for a page of them.
+
+    `now` is the time from which days are counted.
+    """
+    records = [_known(each) for each in files if isinstance(each, FileRecord)]
+    judge = _gathered(records, catalog, now or datetime.now(UTC))
+    return {each.id: judge.safety(each) for each in records}
+
+
+def found_fault(fault: str, archive: FileRecord) -> Safety:
+    """The safety of an archive in whose store something was just found wrong."""
+    return say(Level.AT_RISK, fault, f"run mgmt verify {shell_word(f'{archive.store}/{archive.s3_object_key}')}")
+
+
+def not_in_catalog(url: str) -> Safety:
+    """The safety of an archive that only its store has."""
+    return say(Level.UNPROVEN, f"{url} is not in the catalog", "run mgmt db rebuild")
+
+
+def _known(record: FileRecord) -> KnownCopy:
+    return KnownCopy(*(getattr(record, name) for name in KnownCopy._fields))
+
+
+def _gathered(records: Sequence[KnownCopy], catalog: Catalog, now: datetime) -> "Judge":
+    """Ask the catalog for all that concerns the contents of `records`."""
+    digests = {each.digest for each in records if each.digest is not None}
+    copies = catalog.known_copies.of(digests) if digests else {}
+    known = {each.id: each for same in copies.values() for each in same} | {each.id: each for each in records}
+    archives = [each for each in known.values() if is_stored(each)]
+    frozen = [each for each in archives if each.storage_class in FROZEN_CLASSES]
+    thaws = catalog.thaws.latest_of(frozen) if frozen else {}
+    gone = [each.id for each in known.values() if is_at(each, Location.COMPLETED, FileStatus.DELETED)]
+    present = {str(each.digest) for each in known.values() if is_at(each, Location.COMPLETED, FileStatus.COMPLETED)}
+    return Judge(
+        copies=copies,
+        verdicts=catalog.verdicts.of([each.id for each in archives]) if archives else {},
+        cold={each.id: state(thaws.get(each.id)) for each in frozen},
+        freed=catalog.verdicts.freed(gone) if gone else set(),
+        claimed=catalog.verdicts.claimed(present) if present else set(),
+        now=now,
+    )
