@@ -49,6 +49,11 @@ def is_stored(copy: KnownCopy) -> bool:
     return copy.location is Location.S3 and copy.status is not FileStatus.DELETED
 
 
+def _may_hold(archive: KnownCopy, file: KnownCopy) -> bool:
+    """Whether `archive` keeps what was kept of `file` besides its digest, or it is not recorded whether it does."""
+    return None in (archive.kept, file.kept) or covers(str(archive.kept), str(file.kept))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
     """What the catalog knows, and what follows from it."""
@@ -68,7 +73,8 @@ class Judge:
             file.location is Location.LOCAL and file.status is FileStatus.FAILED
         ):
             return say(Level.UNPROVEN, "it is not archived", f"run mgmt upload {operand(file.path)}")
-        archives = [each for each in self._same(file) if is_at(each, Location.S3, FileStatus.COMPLETED)]
+        stored = [each for each in self._same(file) if is_at(each, Location.S3, FileStatus.COMPLETED)]
+        archives = [each for each in stored if _may_hold(each, file)]
         if archives:
             best = max(archives, key=lambda each: (self._is_sound(each), each.proof is not None, each.id))
             if is_at(file, Location.COMPLETED, FileStatus.FAILED):
@@ -78,7 +84,8 @@ class Judge:
             return self._of_archive(best, () if file.location is Location.COMPLETED else self._completed(file))
         if file.status is FileStatus.DELETED:
             return say(Level.DELETED, "no archive of it is stored")
-        return say(Level.AT_RISK, "no archive of it is stored", f"run mgmt upload --keep {operand(file.path)}")
+        why = "no archive keeps its owners or extended attributes" if stored else "no archive of it is stored"
+        return say(Level.AT_RISK, why, f"run mgmt upload --keep {operand(file.path)}")
 
     def _same(self, file: KnownCopy) -> Sequence[KnownCopy]:
         return self.copies.get(file.digest, ()) if file.digest is not None else ()
