@@ -34,8 +34,8 @@ for line in sys.argv[1:]:
 """
 
 BASE = {
-    "mgmt", "mgmt.choices", "mgmt.config", "mgmt.errors", "mgmt.paths", "mgmt.progress", "mgmt.signals", "mgmt.umask",
-    "mgmt.words", "mgmt.cli.*",
+    "mgmt", "mgmt.choices", "mgmt.config", "mgmt.errors", "mgmt.paths", "mgmt.progress", "mgmt.shown", "mgmt.signals",
+    "mgmt.umask", "mgmt.words", "mgmt.cli.*",
 }  # fmt: skip
 FILES = {
     "mgmt.catalog",
