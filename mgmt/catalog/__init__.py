@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
+    from mgmt.catalog.files.page_rows import PageRows, PastOperation, StoredArchive
     from mgmt.catalog.files.usage import Recent, Share, Usage
     from mgmt.catalog.operations.due import ANY, Wanted, host_queue
     from mgmt.catalog.operations.ending import End
@@ -101,6 +102,8 @@ __all__ = [
     "OperationRecord",
     "Outbox",
     "OutboxRecord",
+    "PageRows",
+    "PastOperation",
     "Place",
     "PruneRecord",
     "Queue",
@@ -117,6 +120,7 @@ __all__ = [
     "Share",
     "Status",
     "StatusRecord",
+    "StoredArchive",
     "Stranded",
     "TagRecord",
     "Tampering",
@@ -151,6 +155,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.lookups": ("IgnoredKeys",),
     "files.members": ("MemberFacts", "MemberRecord", "Members"),
     "files.metadata": ("MetadataManager",),
+    "files.page_rows": ("PageRows", "PastOperation", "StoredArchive"),
     "files.usage": ("Recent", "Share", "Usage"),
     "operations.due": ("ANY", "Wanted", "host_queue"),
     "operations.ending": ("End",),
@@ -280,6 +285,13 @@ class Catalog:
         from mgmt.catalog.files.usage import Usage
 
         return Usage(self.database)
+
+    @cached_property
+    def page_rows(self) -> "PageRows":
+        """The archives and operations that a page lists."""
+        from mgmt.catalog.files.page_rows import PageRows
+
+        return PageRows(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":

@@ -3,7 +3,7 @@
 import json
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib import resources
@@ -43,6 +43,15 @@ def json_text(value: object) -> Markup:
         text = text.replace(character, escaped)
     text = _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return Markup(text)  # noqa: S704 - nothing in it is markup any more
+
+
+def within(budget: int, rows: Iterable[list[object]]) -> Iterator[list[object]]:
+    """The first of the rows, as many as take up to `budget` bytes as JSON."""
+    for row in rows:
+        budget -= len(json_text(row).encode()) + 1
+        if budget < 0:
+            return
+        yield row
 
 
 def _hash(text: str) -> str:

@@ -1,5 +1,6 @@
 """The templates, and what they can do with a value."""
 
+from datetime import UTC
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -25,6 +26,7 @@ def environment() -> Environment:
         "ago": human_time,
         "duration": human_duration,
         "rfc3339": rfc3339,
+        "utc": lambda moment: moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M"),
         "number": lambda number: f"{number:,}",
         "share": share,
     }
