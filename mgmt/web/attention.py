@@ -18,7 +18,6 @@ class Row:
 
     name: str
     note: str
-    number: str
     command: str
 
 
@@ -33,7 +32,6 @@ class Alert:
     command: str | None = None
     summary: str = ""
     """What opens the list."""
-    columns: Sequence[str] = ()
     rows: Sequence[Row] = field(default_factory=tuple)
 
 
@@ -89,13 +87,11 @@ def _failures(report: Report) -> Alert | None:
         title=f"{counted(number, 'operation')} failed",
         text=f"{counted(len(report.failures), 'cause')}, the most frequent first.",
         command="mgmt retry --failed -n",
-        summary="The causes",
-        columns=("Cause", "Type, and the last time", "Operations", "What to do about the last one"),
+        summary="The causes, and what to do about the last of each",
         rows=[
             Row(
                 name=each.cause,
-                note=f"{each.operation_type}, last {each.last_at:%Y-%m-%d %H:%M}",
-                number=f"{each.operations:,}",
+                note=f"{each.operation_type}, {each.operations:,} times, last on {each.last_at:%Y-%m-%d}",
                 command=f"mgmt status {operand(each.last_operation)}",
             )
             for each in report.failures
@@ -135,7 +131,6 @@ def _exposure(found: Exposure, alert: Alert, verb: tuple[str, str]) -> Alert | N
         text=alert.text.format(human_size(found.size)),
         command=alert.command,
         summary="The archives" if listed == found.archives else f"The first {listed} of them",
-        columns=("Archive", "Why", "Size", "More about it"),
         rows=list(_rows(found.first)),
     )
 
@@ -144,7 +139,6 @@ def _rows(archives: Iterable[Archive]) -> Iterator[Row]:
     for each in archives:
         yield Row(
             name=each.key,
-            note=each.note,
-            number=human_size(each.size),
+            note=f"{human_size(each.size)}, {each.note}",
             command=f"mgmt status {operand(f'{each.store}/{each.key}')}",
         )

@@ -21,7 +21,9 @@ STATUSES = {
     "cancelled": "Cancelled",
     "open": "Not ended",
 }
-"""The parts of a bar, from the bottom, and what they are called."""
+"""What the operations are counted by, and what each is called."""
+UPWARDS = ("failed", "partial", "cancelled", "success", "open")
+"""The parts of a bar: failures stand on the axis, where their heights can be compared."""
 
 TEXT = 300
 """Characters of a target or an error that the page has; `mgmt status` shows all."""
@@ -49,7 +51,8 @@ class Shown:
     def summary(self) -> str:
         """Its figures in a sentence."""
         parts = [f"{counted(self.archives, 'archive')}, {human_size(self.size)}", counted(self.operations, "operation")]
-        parts += [f"{number:,} {STATUSES[kind].lower()}" for kind, number in self.statuses.items() if number]
+        words = {**STATUSES, "success": "succeeded"}
+        parts += [f"{number:,} {words[kind].lower()}" for kind, number in self.statuses.items() if number]
         return ", ".join(parts)
 
 
@@ -122,7 +125,7 @@ def operations_chart(months: Sequence[Shown]) -> Markup:
             title="Operations each month",
             description=f"{_span(months)}. {counted(total, 'operation')}, of which {failed:,} failed. "
             "The same figures are in the table of months.",
-            bars=[_bar(each, tuple(each.statuses.items())) for each in months],
+            bars=[_bar(each, tuple((kind, each.statuses[kind]) for kind in UPWARDS)) for each in months],
         )
     )
 
