@@ -49,6 +49,9 @@ class Last(NamedTuple):
     at: datetime
 
 
+PAGE = 50_000
+"""Operations whose messages are read at once."""
+
 TARGET = "…"
 """Stands in a message for the path that the operation worked on."""
 
@@ -107,15 +110,20 @@ class Activity:
         return found
 
     def failures(self) -> Iterator[Messages]:
-        """The messages of the operations that failed."""
+        """The messages of the operations that failed, a page of operations after the other: there may be any number."""
         path, message = operations.c.target_path, func.coalesce(operations.c.error_message, "")
-        told = case((path.like("%/%"), func.replace(message, path, TARGET)), else_=message)
-        kind = operations.c.operation_type
-        query = select(kind, told, func.count(), func.max(operations.c.seq))
-        query = query.where(*self._period(), operations.c.status == Status.FAILED).group_by(kind, told)
-        with self.database.reading() as session:
-            for row in session.execute(query.execution_options(yield_per=10_000)):
-                yield Messages(*row)
+        told = case((path.like("%/%"), func.replace(message, path, TARGET)), else_=message).label("told")
+        failed = select(operations.c.operation_type, told, operations.c.seq)
+        failed = failed.where(*self._period(), operations.c.status == Status.FAILED)
+        seq, size = 0, PAGE
+        while size == PAGE:
+            page = failed.where(operations.c.seq > seq).order_by(operations.c.seq).limit(PAGE).subquery()
+            kind = page.c.operation_type
+            query = select(kind, page.c.told, func.count(), func.max(page.c.seq)).group_by(kind, page.c.told)
+            with self.database.reading() as session:
+                rows = [Messages(*row) for row in session.execute(query)]
+            yield from rows
+            seq, size = max((row.last_seq for row in rows), default=0), sum(row.operations for row in rows)
 
     def last(self, seq: int) -> Last:
         """The operation with this number."""
