@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.operations.due import ANY, Wanted, host_queue
     from mgmt.catalog.operations.ending import End
     from mgmt.catalog.operations.figures import Activity, Count
+    from mgmt.catalog.operations.gauges import Gauges
     from mgmt.catalog.operations.heartbeat import Advance
     from mgmt.catalog.operations.journal import Journal
     from mgmt.catalog.operations.moving import Stranded, move_from, stranded
@@ -94,6 +95,7 @@ __all__ = [
     "FileStatus",
     "Finding",
     "FreeRecord",
+    "Gauges",
     "IgnoreRecord",
     "IgnoredKeys",
     "JobRecord",
@@ -166,6 +168,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "operations.due": ("ANY", "Wanted", "host_queue"),
     "operations.ending": ("End",),
     "operations.figures": ("Activity", "Count"),
+    "operations.gauges": ("Gauges",),
     "operations.heartbeat": ("Advance",),
     "operations.journal": ("Journal",),
     "operations.moving": ("Stranded", "move_from", "stranded"),
@@ -305,6 +308,13 @@ class Catalog:
         from mgmt.catalog.operations.figures import Activity
 
         return Activity(self.database, since, until)
+
+    @cached_property
+    def gauges(self) -> "Gauges":
+        """What metrics have of the operations."""
+        from mgmt.catalog.operations.gauges import Gauges
+
+        return Gauges(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":

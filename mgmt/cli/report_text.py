@@ -155,8 +155,8 @@ def sentences(growth: "Growth") -> list[str]:
     if growth.bytes_per_month is not None:
         found.append(f"Growth: {human_size(growth.bytes_per_month)} a month, the mean of the last complete months.")
     if growth.free is not None:
-        when = f"full about {growth.full_on}" if growth.full_on is not None else "not full at this growth"
-        found.append(f"Disks of the stores: {human_size(growth.free)} free, {when}.")
+        when = f", full about {growth.full_on}" if growth.full_on is not None else ""
+        found.append(f"Disks of the stores: {human_size(growth.free)} free{when}.")
     if growth.monthly is not None:
         text = f"Cost: about {growth.monthly:,.2f} {growth.currency} a month"
         if growth.budget is not None:

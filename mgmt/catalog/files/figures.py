@@ -122,6 +122,21 @@ class Figures:
         with self._database.reading() as session:
             return [(str(store), str(on), size) for store, on, size in session.execute(query)]
 
+    def by_store_and_class(self) -> list[tuple[str, str | None, int, int]]:
+        """How many archives of each class are in each store, and their bytes; an index has all of that."""
+        size = cast(func.sum(func.coalesce(FileRecord.size, 0)), BigInteger)
+        query = select(FileRecord.store, FileRecord.storage_class, func.count(), size).where(*_STORED)
+        with self._database.reading() as session:
+            rows = session.execute(query.group_by(FileRecord.storage_class, FileRecord.store)).all()
+        found = [(str(store), name, archives, total) for store, name, archives, total in rows]
+        return sorted(found, key=lambda each: (each[0], each[1] or ""))
+
+    def count_unverified(self, before: datetime) -> int:
+        """How many archives were not proven since `before`."""
+        old = or_(FileRecord.proven_at.is_(None), FileRecord.proven_at < before)
+        with self._database.reading() as session:
+            return session.scalar(select(func.count()).select_from(FileRecord).where(*_STORED, old)) or 0
+
     def single_copies(self, first: int) -> Few:
         """Archives beside which no other proven copy of the same content is known, the oldest first."""
         other = aliased(FileRecord)
