@@ -16,6 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from mgmt.catalog.audit.chain import Audit
     from mgmt.catalog.audit.ranges import RangeSet
     from mgmt.catalog.audit.verification import Anchor, Finding, Tampering, Verification
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.db.revision import HEAD
     from mgmt.catalog.files.archive_keys import archive_keys
     from mgmt.catalog.files.endpoints import Endpoints
+    from mgmt.catalog.files.figures import Few, Figures, Listed, Sum
     from mgmt.catalog.files.file_lists import SORTS, FileLists
     from mgmt.catalog.files.filters import FileFilter
     from mgmt.catalog.files.lookups import IgnoredKeys
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.usage import Recent, Share, Usage
     from mgmt.catalog.operations.due import ANY, Wanted, host_queue
     from mgmt.catalog.operations.ending import End
+    from mgmt.catalog.operations.figures import Activity, Count
+    from mgmt.catalog.operations.gauges import Gauges
     from mgmt.catalog.operations.heartbeat import Advance
     from mgmt.catalog.operations.journal import Journal
     from mgmt.catalog.operations.moving import Stranded, move_from, stranded
@@ -67,6 +72,7 @@ __all__ = [
     "HEAD",
     "SILENCE",
     "SORTS",
+    "Activity",
     "Advance",
     "Anchor",
     "Audit",
@@ -74,6 +80,7 @@ __all__ = [
     "Catalog",
     "ClassRecord",
     "ConfigRecord",
+    "Count",
     "Database",
     "DeleteRecord",
     "DependencyRecord",
@@ -81,17 +88,21 @@ __all__ = [
     "End",
     "EndpointRecord",
     "Endpoints",
+    "Few",
+    "Figures",
     "FileFilter",
     "FileLists",
     "FileRecord",
     "FileStatus",
     "Finding",
     "FreeRecord",
+    "Gauges",
     "IgnoreRecord",
     "IgnoredKeys",
     "JobRecord",
     "Jobs",
     "Journal",
+    "Listed",
     "Location",
     "LockRecord",
     "MemberFacts",
@@ -122,6 +133,7 @@ __all__ = [
     "StatusRecord",
     "StoredArchive",
     "Stranded",
+    "Sum",
     "TagRecord",
     "Tampering",
     "Thaws",
@@ -150,6 +162,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "db.revision": ("HEAD",),
     "files.archive_keys": ("archive_keys",),
     "files.endpoints": ("Endpoints",),
+    "files.figures": ("Few", "Figures", "Listed", "Sum"),
     "files.file_lists": ("SORTS", "FileLists"),
     "files.filters": ("FileFilter",),
     "files.lookups": ("IgnoredKeys",),
@@ -159,6 +172,8 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.usage": ("Recent", "Share", "Usage"),
     "operations.due": ("ANY", "Wanted", "host_queue"),
     "operations.ending": ("End",),
+    "operations.figures": ("Activity", "Count"),
+    "operations.gauges": ("Gauges",),
     "operations.heartbeat": ("Advance",),
     "operations.journal": ("Journal",),
     "operations.moving": ("Stranded", "move_from", "stranded"),
@@ -292,6 +307,26 @@ class Catalog:
         from mgmt.catalog.files.page_rows import PageRows
 
         return PageRows(self.database)
+
+    @cached_property
+    def figures(self) -> "Figures":
+        """What a report has of the archives."""
+        from mgmt.catalog.files.figures import Figures
+
+        return Figures(self.database)
+
+    def activity(self, since: "datetime | None" = None, until: "datetime | None" = None) -> "Activity":
+        """What a report has of the operations that started within a period."""
+        from mgmt.catalog.operations.figures import Activity
+
+        return Activity(self.database, since, until)
+
+    @cached_property
+    def gauges(self) -> "Gauges":
+        """What metrics have of the operations."""
+        from mgmt.catalog.operations.gauges import Gauges
+
+        return Gauges(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":

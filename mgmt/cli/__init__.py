@@ -53,6 +53,10 @@ COMMANDS: Sections = {
         "undo": "mgmt.cli.undo",
         "notify": "mgmt.cli.notify",
     },
+    "Insight": {
+        "report": "mgmt.cli.report",
+        "metrics": "mgmt.cli.metrics",
+    },
     "Administer": {
         "config": "mgmt.cli.config",
         "db": "mgmt.cli.db",

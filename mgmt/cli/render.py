@@ -57,6 +57,8 @@ class Renderer:
         self.output = output
         self._quiet = quiet
         self._stdout = stdout or sys.stdout
+        self.paint: Callable[[str], str] = str
+        """Colours lines of a table, or a sentence, for this terminal; the width of the text stays."""
         self._document: list[object] | None = None
         """What is to be printed as one list."""
 
@@ -137,7 +139,7 @@ class Renderer:
         if self.for_people:
             if apart:
                 self._write("")
-            self._write(safe(text))
+            self._write(self.paint(safe(text)))
 
     def _fields(self, item: Mapping[str, Any], *, long: bool, indent: str = "") -> None:
         shown = {name: value for name, value in item.items() if long or value not in (None, "", [], {}, False)}
@@ -161,7 +163,7 @@ class Renderer:
             for each in columns
         ]
         width = shutil.get_terminal_size().columns if self._stdout.isatty() else None
-        self._write("\n".join(lines(rows, layouts, width)))
+        self._write(self.paint("\n".join(lines(rows, layouts, width))))
 
     def _csv(self, rows: list[dict[str, Any]]) -> None:
         names = list(dict.fromkeys(name for row in rows for name in row))

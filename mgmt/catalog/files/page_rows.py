@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, select
 
 from mgmt.catalog.db.database import Database
+from mgmt.catalog.files.filters import WHEN
 from mgmt.catalog.records.enums import FileStatus, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import operations
 
 _ARCHIVE: tuple[Any, ...] = (
     FileRecord.path, FileRecord.store, FileRecord.storage_class, FileRecord.size, FileRecord.original_size,
-    FileRecord.recorded_at, FileRecord.proven_at, FileRecord.tags,
+    WHEN, FileRecord.proven_at, FileRecord.tags,
 )  # fmt: skip
 UNSUCCESSFUL = (Status.FAILED, Status.PARTIAL)
 
@@ -27,7 +28,7 @@ class StoredArchive(NamedTuple):
     size: int | None
     original_size: int | None
     archived_at: datetime
-    """When it was recorded."""
+    """When it was stored, or else recorded."""
     proven_at: datetime | None
     tags: dict[str, str]
 

@@ -1,0 +1,118 @@
+"""Metrics for Prometheus: what is stored, what was done and what waits, as a text file for the node exporter."""
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from mgmt import __version__
+from mgmt.catalog import Catalog
+from mgmt.errors import MgmtError
+from mgmt.services.steps.exposition import Metric, text_of
+from mgmt.services.steps.exposures import UNVERIFIED_DAYS
+
+LIVE = ("pending", "running")
+
+TOOK = "mgmt_metrics_seconds"
+"""The metric that says how long it took to make the metrics."""
+
+SHARE = 20
+"""After commands, the metrics are made anew when so many times as long has passed as it took to make them."""
+
+_TOOK = re.compile(rf"^{TOOK} ([0-9.e+-]+)$", re.MULTILINE)
+
+
+def metrics(catalog: Catalog) -> str:
+    """All metrics of the catalog in the text format of Prometheus. Raises CatalogError."""
+    began = time.perf_counter()
+    found = [*_of_operations(catalog), *_of_archives(catalog), *_of_work(catalog), _version()]
+    took = Metric(TOOK, "gauge", "Seconds that it took to read these metrics from the catalog.")
+    took.add(round(time.perf_counter() - began, 6))
+    return text_of([*found, took])
+
+
+def write(path: str, text: str) -> None:
+    """Replace the file at `path` by this text, readable for everybody; a reader sees the old or the new one whole.
+
+    Raises MgmtError if it cannot be written.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    try:
+        # Not NAME.prom: the collector reads every file that is called so.
+        descriptor, partial = tempfile.mkstemp(prefix=f".{name[:200]}-", suffix=".partial", dir=folder)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(text)
+            os.replace(partial, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(partial)
+            raise
+    except OSError as error:
+        raise MgmtError(
+            f"the metrics file {path} cannot be written: {error.strerror}",
+            next_step="mgmt config set metrics_file FILE\n# in a folder that this user may write to",
+        ) from error
+
+
+def is_due(path: str) -> bool:
+    """Whether the file at `path` is so old that making it anew takes a small share of the time, or is not there.
+
+    So a catalog that is slow to sum up does not slow down a thousand short commands.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            age = time.time() - os.fstat(file.fileno()).st_mtime
+            found = _TOOK.search(file.read(1 << 20))
+        return found is None or not 0 <= age < float(found[1]) * SHARE
+    except (OSError, ValueError):
+        return True
+
+
+def _of_operations(catalog: Catalog) -> Iterator[Metric]:
+    ended = Metric("mgmt_operations_total", "counter", "Operations that have ended, by how they ended.")
+    live = Metric("mgmt_live_operations", "gauge", "Operations that have not ended: requested, or running.")
+    counts = catalog.gauges.operations()
+    for kind, statuses in counts.items():
+        for status, number in sorted(statuses.items()):
+            (live if status in LIVE else ended).add(number, type=kind, status=status)
+    last = Metric(
+        "mgmt_last_success_timestamp_seconds",
+        "gauge",
+        "When an operation of the type last succeeded, and of each schedule.",
+    )
+    for each in (*catalog.gauges.successes(counts), *catalog.gauges.scheduled_successes()):
+        last.add(round(each.at.timestamp(), 3), type=each.operation_type, schedule=each.schedule)
+    yield from (ended, live, last)
+
+
+def _of_archives(catalog: Catalog) -> Iterator[Metric]:
+    size = Metric("mgmt_stored_bytes", "gauge", "Bytes of the archives that are stored, by store and storage class.")
+    number = Metric("mgmt_stored_archives", "gauge", "Archives that are stored, by store and storage class.")
+    for store, storage_class, archives, total in catalog.figures.by_store_and_class():
+        labels = {"store": store, "class": storage_class}
+        size.add(total, **labels)
+        number.add(archives, **labels)
+    old = Metric("mgmt_unverified_archives", "gauge", f"Archives that were not verified within {UNVERIFIED_DAYS} days.")
+    old.add(catalog.figures.count_unverified(datetime.now(UTC) - timedelta(days=UNVERIFIED_DAYS)))
+    yield from (size, number, old)
+
+
+def _of_work(catalog: Catalog) -> Iterator[Metric]:
+    queue = Metric("mgmt_queue_length", "gauge", "Requested operations, by queue and by what they are doing.")
+    for name, status, number in catalog.gauges.queues():
+        queue.add(number, queue=name, status=status)
+    notices = Metric("mgmt_undelivered_notifications", "gauge", "Notifications that could not be delivered.")
+    for status, number in catalog.gauges.notifications().items():
+        notices.add(number, status=status)
+    yield from (queue, notices)
+
+
+def _version() -> Metric:
+    version = Metric("mgmt_build_info", "gauge", "The version of mgmt, as a label; always 1.")
+    version.add(1, version=__version__)
+    return version
