@@ -12,7 +12,6 @@ from mgmt.services.page import Listed, Period
 from mgmt.services.steps.figures import Activity, Archive, Exposure, Failure, Growth, Month, Report, Volume
 
 NOW = datetime(2026, 11, 28, 21, 40, tzinfo=UTC)
-MONTHS = 35
 PRODUCTIONS = (
     "salt-harbour", "the-long-thaw", "nine-bridges", "paper-lanterns", "low-tide", "the-cartographer", "second-winter",
     "copper-road", "a-quiet-field", "midnight-ferry",
@@ -31,10 +30,10 @@ KINDS = {"upload": 1.4, "verify": 3.2, "search": 4.0, "download": 0.7, "free": 0
 GiB = 1 << 30
 
 
-def studio() -> tuple[Report, Listed]:
-    """Its report, and what the page lists."""
+def studio(months: int = 35) -> tuple[Report, Listed]:
+    """Its report of so many months, and what the page lists."""
     chance = random.Random(1895)  # noqa: S311 - made up, on purpose
-    periods = _periods()
+    periods = _periods(months)
     archives = [each for period in periods for each in _archives(chance, period)]
     operations = [_operations(chance, period, archives) for period in periods]
     done = [each for month in operations for each in month]
@@ -49,7 +48,7 @@ def studio() -> tuple[Report, Listed]:
         groups=_groups(chance, archives),
         activity=_activity(chance, done),
         failures=_failures(done),
-        single_copy=_exposure(chance.sample(archives, 61), "no other proven copy is known"),
+        single_copy=_exposure(chance.sample(archives, min(61, len(archives) // 4)), "no other proven copy is known"),
         unverified=_exposure([each for each in archives if _is_old(each)], "last verified {proven:%Y-%m-%d}"),
         unverified_days=180,
         expiring=_exposure(archives[40:43], "the lock ends on 2026-12-14"),
@@ -68,8 +67,8 @@ def _failed_first(each: PastOperation) -> tuple[bool, float]:
     return each.status not in (Status.FAILED, Status.PARTIAL), -each.started_at.timestamp()
 
 
-def _periods() -> list[Period]:
-    starts = [datetime(2024 + number // 12, number % 12 + 1, 1, tzinfo=UTC) for number in range(MONTHS + 1)]
+def _periods(count: int) -> list[Period]:
+    starts = [datetime(2024 + number // 12, number % 12 + 1, 1, tzinfo=UTC) for number in range(count + 1)]
     return [Period(month=f"{since:%Y-%m}", since=since, until=until) for since, until in pairwise(starts)]
 
 

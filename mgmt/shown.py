@@ -47,7 +47,8 @@ def human_duration(seconds: float) -> str:
 def safe(text: str) -> str:
     """Escape whatever could control or deceive a terminal, or the reader of a page.
 
-    That is: C0 and C1 controls, ESC, bidirectional and zero-width characters, and bytes that are not UTF-8.
+    That is: C0 and C1 controls, ESC, bidirectional and zero-width characters, noncharacters, and bytes that are not
+    UTF-8.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -58,6 +59,7 @@ def _safe_character(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+    is_noncharacter = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
+    if is_noncharacter or unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
         return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     return character

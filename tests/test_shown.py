@@ -19,6 +19,7 @@ from mgmt.shown import human_duration, human_size, human_time, rfc3339, safe
         ("zero\u200bwidth", "zero\\u200bwidth"),
         ("bytes \udcff\udcfe", "bytes \\xff\\xfe"),
         ("line\nbreak", "line\\x0abreak"),
+        ("no characters \ufffe \ufdd0 \U0001ffff", "no characters \\ufffe \\ufdd0 \\U0001ffff"),
     ],
 )
 def test_control_characters_are_escaped(raw: str, shown: str) -> None:

@@ -13,6 +13,7 @@ from mgmt.shown import human_size, rfc3339, safe
 from mgmt.web.attention import counted
 from mgmt.web.charts import MONTHS, Bar, Chart, by_month
 from mgmt.web.embedded import within
+from mgmt.words import operand
 
 STATUSES = {
     "success": "Success",
@@ -143,7 +144,7 @@ def operations_data(report: Report, listed: Listed) -> dict[str, object]:
             "command": _command(period, month.operations),
             "rows": list(within(budget, (_row(each, types) for each in operations))),
         }
-    return {"types": types, "months": months}
+    return {"types": list(map(safe, types)), "months": months}
 
 
 def _row(operation: PastOperation, types: list[str]) -> list[object]:
@@ -155,7 +156,7 @@ def _row(operation: PastOperation, types: list[str]) -> list[object]:
         _short(operation.target),
         None if ended is None else round(max(0.0, (ended - operation.started_at).total_seconds()), 1),
         _short(operation.error),
-        operation.operation_id,
+        operand(operation.operation_id),
     ]
 
 

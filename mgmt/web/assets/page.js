@@ -78,3 +78,4 @@ function withButton(box) {
 
 document.querySelectorAll(".command").forEach(withButton);
 document.querySelectorAll("[data-needs-script]").forEach((each) => { each.hidden = false; });
+document.querySelectorAll("[data-without-script]").forEach((each) => { each.remove(); });
