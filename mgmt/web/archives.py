@@ -35,7 +35,7 @@ def shown(archive: StoredArchive) -> Shown:
     return Shown(
         key=safe(archive.key),
         store=safe(archive.store),
-        storage_class="" if on_disk else archive.storage_class or StorageClass.STANDARD.value,
+        storage_class="" if on_disk else safe(archive.storage_class or StorageClass.STANDARD.value),
         size=archive.size or 0,
         original_size=archive.original_size,
         archived_at=archive.archived_at,
