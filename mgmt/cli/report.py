@@ -29,7 +29,7 @@ UNVERIFIED_DAYS = 90
 )
 @click.pass_obj
 def command(app: App, since: datetime | None, until: datetime | None, by: tuple[str, ...], days: int) -> None:
-    """Report what is stored, what was done, and what needs attention.
+    """Report what is stored, what was done, and what is at risk.
 
     \b
     Example:
