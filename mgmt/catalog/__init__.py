@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.db.revision import HEAD
     from mgmt.catalog.files.archive_keys import archive_keys
     from mgmt.catalog.files.endpoints import Endpoints
-    from mgmt.catalog.files.figures import Few, Figures, Listed, Sum
+    from mgmt.catalog.files.figures import Few, Figures, Limits, Listed, Sum, Survey, with_others
     from mgmt.catalog.files.file_lists import SORTS, FileLists
     from mgmt.catalog.files.filters import FileFilter
     from mgmt.catalog.files.lookups import IgnoredKeys
@@ -102,6 +102,7 @@ __all__ = [
     "JobRecord",
     "Jobs",
     "Journal",
+    "Limits",
     "Listed",
     "Location",
     "LockRecord",
@@ -134,6 +135,7 @@ __all__ = [
     "StoredArchive",
     "Stranded",
     "Sum",
+    "Survey",
     "TagRecord",
     "Tampering",
     "Thaws",
@@ -152,6 +154,7 @@ __all__ = [
     "target_of",
     "this_host",
     "waited_for",
+    "with_others",
 ]
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -162,7 +165,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "db.revision": ("HEAD",),
     "files.archive_keys": ("archive_keys",),
     "files.endpoints": ("Endpoints",),
-    "files.figures": ("Few", "Figures", "Listed", "Sum"),
+    "files.figures": ("Few", "Figures", "Limits", "Listed", "Sum", "Survey", "with_others"),
     "files.file_lists": ("SORTS", "FileLists"),
     "files.filters": ("FileFilter",),
     "files.lookups": ("IgnoredKeys",),

@@ -25,5 +25,7 @@ def command(app: App, file: str) -> None:
     text = metrics(app.catalog)
     if file == "-":
         app.render.text(text.removesuffix("\n"))
-    else:
-        write(file, text)
+        return
+    write(file, text)
+    if not app.render.for_people:
+        app.render.one({"type": "metrics", "path": file, "size": len(text.encode())})

@@ -52,7 +52,7 @@ def command(
     file: str | None,
     archives: int,
 ) -> None:
-    """Report what is stored, what was done, and what needs attention.
+    """Report what is stored, what was done, and what is at risk.
 
     With --html, FILE (`-`: stdout) is one page that a browser opens without a network. An earlier page is replaced; any
     other file is not.

@@ -93,12 +93,13 @@ def _of_operations(catalog: Catalog) -> Iterator[Metric]:
 def _of_archives(catalog: Catalog) -> Iterator[Metric]:
     size = Metric("mgmt_stored_bytes", "gauge", "Bytes of the archives that are stored, by store and storage class.")
     number = Metric("mgmt_stored_archives", "gauge", "Archives that are stored, by store and storage class.")
-    for store, storage_class, archives, total in catalog.figures.by_store_and_class():
-        labels = {"store": store, "class": storage_class}
-        size.add(total, **labels)
-        number.add(archives, **labels)
     old = Metric("mgmt_unverified_archives", "gauge", f"Archives that were not verified within {UNVERIFIED_DAYS} days.")
-    old.add(catalog.figures.count_unverified(datetime.now(UTC) - timedelta(days=UNVERIFIED_DAYS)))
+    found = catalog.figures.by_store_and_class(datetime.now(UTC) - timedelta(days=UNVERIFIED_DAYS))
+    for each in found:
+        labels = {"store": each.store, "class": each.storage_class}
+        size.add(each.size, **labels)
+        number.add(each.archives, **labels)
+    old.add(sum(each.unverified for each in found))
     yield from (size, number, old)
 
 

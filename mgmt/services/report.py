@@ -2,16 +2,16 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mgmt.catalog import Activity as Operations
-from mgmt.catalog import Catalog, Count, Sum
+from mgmt.catalog import Catalog, Count, Sum, with_others
 from mgmt.errors import ConfigurationError
-from mgmt.prices import Prices
+from mgmt.prices import MINIMUM_SIZE, Prices
 from mgmt.services.steps.causes import failures
-from mgmt.services.steps.exposures import UNVERIFIED_DAYS, expiring, single_copy, unverified
+from mgmt.services.steps.exposures import UNVERIFIED_DAYS, expiring, limits, single_copy, unverified
 from mgmt.services.steps.figures import Activity, Month, Report, Volume
 from mgmt.services.steps.growth import growth
 
@@ -53,27 +53,29 @@ def gather(
     now = wanted.now or datetime.now(UTC)
     operations = catalog.activity(wanted.since, wanted.until)
     counts = operations.counts()
-    sums = catalog.figures.by_group(most=MOST)
-    archived = sums["month"]
+    within = limits(wanted.days, now)
+    survey = catalog.figures.survey(within, MOST)
+    archived = survey.months
     if wanted.since is not None or wanted.until is not None:
         archived = catalog.figures.by_month(wanted.since, wanted.until)
     tags = [each for each in dict.fromkeys(wanted.by) if each.startswith("tag:")]
-    groups = {name: sums[name] for name in GROUPS}
-    groups |= {name: catalog.figures.by_tag(name.removeprefix("tag:"), most=MOST) for name in tags}
+    by_tag = {name: catalog.figures.by_tag(name.removeprefix("tag:"), MOST) for name in tags}
+    groups = survey.groups | {name: with_others(found, survey.whole) for name, found in by_tag.items()}
+    shares = [] if table is None else catalog.usage.by("class", least=MINIMUM_SIZE)
     return Report(
         made_at=now,
         since=wanted.since,
         until=wanted.until,
-        total=_volume(sums["all"][0]),
+        total=_volume(survey.whole),
         months=_months(archived, counts),
         groups={name: tuple(map(_volume, found)) for name, found in groups.items()},
         activity=_activity(operations, counts),
         failures=failures(operations),
         single_copy=single_copy(catalog),
-        unverified=unverified(catalog, wanted.days, now),
+        unverified=unverified(catalog, survey, within),
         unverified_days=wanted.days,
-        expiring=expiring(catalog, now),
-        growth=growth(catalog, table, budget, now),
+        expiring=expiring(catalog, survey, within),
+        growth=growth(survey, shares, table, budget, now),
     )
 
 
@@ -103,9 +105,8 @@ def _activity(operations: Operations, counts: Iterable[Count]) -> tuple[Activity
     return tuple(found)
 
 
-def _months(sums: Iterable[Sum], counts: Iterable[Count]) -> tuple[Month, ...]:
+def _months(archived: Mapping[str, Sum], counts: Iterable[Count]) -> tuple[Month, ...]:
     """Every month from the first to the last in which something happened."""
-    archived = {str(each.group): each for each in sums}
     started: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
     for month, kind, status, number in counts:
         started[month][kind][status] = number

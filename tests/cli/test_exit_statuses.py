@@ -41,6 +41,14 @@ OK, FAILED, USAGE, PARTIAL, NOT_FOUND = 0, 1, 2, 3, 4
 UNAVAILABLE, NOT_READY, REFUSED, INTEGRITY, CONFLICT, BUSY, CATALOG = 5, 6, 7, 8, 10, 11, 12
 
 TABLE: list[tuple[Before, str, int]] = [
+    (nothing, "report", OK),
+    (archived, "report --since 7d --by tag:year --days 30", OK),
+    (archived, "report --by colour", USAGE),
+    (archived, "report --days 0", USAGE),
+    (from_the_future, "report", CATALOG),
+    (archived, "metrics mgmt.prom", OK),
+    (archived, "metrics", USAGE),
+    (from_the_future, "metrics -", CATALOG),
     (nothing, "upload notes", OK),
     (nothing, "upload notes photos", OK),
     (nothing, "upload all --key x.tar.gz", USAGE),

@@ -1,6 +1,11 @@
-"""Figures of the archives that are stored: their volume by group, and which of them need attention."""
+"""Figures of the archives that are stored: their volume by group, and which of them need attention.
+
+All archives are read, and most of their columns: SQLite reads a table from its beginning to its end five times as fast
+as by an index that has not all of that.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -37,7 +42,10 @@ GROUPS = ("class", "store", "folder", "user", "host")
 OTHERS = "(others)"
 """The name of what the groups past the largest ones have together."""
 
-_STORED = (FileRecord.store.is_not(None), FileRecord.status != FileStatus.DELETED)
+_STORED = (func.length(FileRecord.store) > 0, FileRecord.status != FileStatus.DELETED)
+"""In words for which SQLite has no index."""
+
+_SIZE = func.coalesce(FileRecord.size, 0)
 
 
 class Sum(NamedTuple):
@@ -57,7 +65,6 @@ class Listed(NamedTuple):
     store: str
     size: int
     at: datetime | None
-    what: str
 
 
 class Few(NamedTuple):
@@ -68,32 +75,73 @@ class Few(NamedTuple):
     first: Sequence[Listed]
 
 
+class InStore(NamedTuple):
+    """The archives of one class in one store."""
+
+    store: str
+    storage_class: str | None
+    archives: int
+    size: int
+    unverified: int
+
+
+class Limits(NamedTuple):
+    """What is old, and what ends soon."""
+
+    verified: datetime
+    """Archives that were proven before then, or never, are unverified."""
+    now: datetime
+    soon: datetime
+    """What ends from now until then ends soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All archives, read once."""
+
+    whole: Sum
+    groups: dict[str, list[Sum]]
+    """By each of `GROUPS`, the largest first; those past so many are one, `OTHERS`."""
+    months: dict[str, Sum]
+    months_of_stores: list[tuple[str, str, int]]
+    """The bytes in each store by the month in which they were archived."""
+    unverified: tuple[int, int]
+    """Their number and bytes."""
+    unlocking: tuple[int, int]
+
+
 class Figures:
     """Sums over the archives that are stored now."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def by_group(self, *, most: int) -> dict[str, list[Sum]]:
-        """The volume by each of `GROUPS`, and altogether ("all") and by month ("month", all of them).
-
-        The largest groups come first; those past `most` are one, `OTHERS`.
-        """
-        cube = self._cube()
+    def survey(self, limits: Limits, most: int) -> Survey:
+        """The volume by all groups, at most so many of each, and how many archives need attention."""
+        cube = self._cube(limits)
         parts = [_part(cube, name, most) for name in GROUPS]
-        parts += [_part(cube, "month", None), _part(cube, "all", None)]
+        parts += [_part(cube, "month", None, besides="store"), _part(cube, "all", None)]
         with self._database.reading() as session:
             rows = session.execute(union_all(*parts)).all()
-        found: dict[str, list[Sum]] = {name: [] for name in (*GROUPS, "month", "all")}
+        found: dict[str, list[Any]] = {name: [] for name in (*GROUPS, "month", "all")}
         for name, *rest in rows:
-            found[name].append(Sum(*rest))
-        [whole] = found["all"] or [Sum(None, 0, 0, 0)]
-        found["all"] = [whole]
-        for name in GROUPS:
-            found[name] = _with_others(found[name], whole, most)
-        return found
+            found[name].append(rest)
+        [[_, _, archives, size, original, *attention]] = found["all"] or [[None, None, *[0] * 7]]
+        whole = Sum(None, archives, size, original)
+        months: dict[str, Sum] = {}
+        for month, _, *counts in found["month"]:
+            before = months.get(month, Sum(month, 0, 0, 0))
+            months[month] = Sum(month, *(a + b for a, b in zip(before[1:], counts[:3], strict=True)))
+        return Survey(
+            whole=whole,
+            groups={name: with_others([Sum(each[0], *each[2:5]) for each in found[name]], whole) for name in GROUPS},
+            months=months,
+            months_of_stores=[(str(store), str(month), size) for month, store, _, size, *_ in found["month"]],
+            unverified=(attention[0], attention[1]),
+            unlocking=(attention[2], attention[3]),
+        )
 
-    def by_month(self, since: datetime | None, until: datetime | None) -> list[Sum]:
+    def by_month(self, since: datetime | None, until: datetime | None) -> dict[str, Sum]:
         """The archives of a period, by month."""
         month = month_of(WHEN)
         query = select(month, *_sums()).where(*_STORED)
@@ -102,87 +150,68 @@ class Figures:
         if until is not None:
             query = query.where(until > WHEN)
         with self._database.reading() as session:
-            return [Sum(*each) for each in session.execute(query.group_by(month).order_by(month))]
+            return {str(each[0]): Sum(*each) for each in session.execute(query.group_by(month).order_by(month))}
 
-    def by_tag(self, key: str, *, most: int) -> list[Sum]:
-        """The volume by the value of a tag, as `by_group`."""
+    def by_tag(self, key: str, most: int) -> list[Sum]:
+        """The volume by the value of a tag, the largest first; without `OTHERS`."""
         value = tag_value(FileRecord.tags, key)
         query = select(value.label("value"), *_sums()).where(*_STORED).group_by(value).subquery()
-        whole = select(literal(None), *_sums()).where(*_STORED)
         with self._database.reading() as session:
             rows = session.execute(_largest(select(query), query.c.size, query.c.value, most)).all()
-            [total] = session.execute(whole).all()
-        return _with_others([Sum(*each) for each in rows], Sum(*total), most)
+        return [Sum(*each) for each in rows]
 
-    def by_store_and_month(self) -> list[tuple[str, str, int]]:
-        """The bytes in each store by the month in which they were archived."""
-        month = month_of(WHEN)
-        size = cast(func.sum(func.coalesce(FileRecord.size, 0)), BigInteger)
-        query = select(FileRecord.store, month, size).where(*_STORED).group_by(FileRecord.store, month)
+    def by_store_and_class(self, verified: datetime) -> list[InStore]:
+        """The archives of each class in each store, and how many of them were not proven since `verified`."""
+        size, old = cast(func.sum(_SIZE), BigInteger), cast(func.sum(case((_is_old(verified), 1), else_=0)), BigInteger)
+        query = select(FileRecord.store, FileRecord.storage_class, func.count(), size, old).where(*_STORED)
         with self._database.reading() as session:
-            return [(str(store), str(on), size) for store, on, size in session.execute(query)]
-
-    def by_store_and_class(self) -> list[tuple[str, str | None, int, int]]:
-        """How many archives of each class are in each store, and their bytes; an index has all of that."""
-        size = cast(func.sum(func.coalesce(FileRecord.size, 0)), BigInteger)
-        query = select(FileRecord.store, FileRecord.storage_class, func.count(), size).where(*_STORED)
-        with self._database.reading() as session:
-            rows = session.execute(query.group_by(FileRecord.storage_class, FileRecord.store)).all()
-        found = [(str(store), name, archives, total) for store, name, archives, total in rows]
-        return sorted(found, key=lambda each: (each[0], each[1] or ""))
-
-    def count_unverified(self, before: datetime) -> int:
-        """How many archives were not proven since `before`."""
-        old = or_(FileRecord.proven_at.is_(None), FileRecord.proven_at < before)
-        with self._database.reading() as session:
-            return session.scalar(select(func.count()).select_from(FileRecord).where(*_STORED, old)) or 0
+            rows = session.execute(query.group_by(FileRecord.store, FileRecord.storage_class)).all()
+        found = [InStore(str(store), name, number, total, few) for store, name, number, total, few in rows]
+        return sorted(found, key=lambda each: (each.store, each.storage_class or ""))
 
     def single_copies(self, first: int) -> Few:
         """Archives beside which no other proven copy of the same content is known, the oldest first."""
         other = aliased(FileRecord)
-        is_another = or_(
-            other.store.is_(None), and_(other.proof.is_not(None), other.archive_id != FileRecord.archive_id)
-        )
+        another = and_(other.proof.is_not(None), other.archive_id != FileRecord.archive_id)
         covers = or_(other.kept == FileRecord.kept, func.coalesce(FileRecord.kept, "") == "")
         second = exists().where(other.digest == FileRecord.digest, other.id != FileRecord.id)
-        second = second.where(other.status == FileStatus.COMPLETED, is_another, covers)
-        return self._few(~second, WHEN, literal(""), first)
+        second = second.where(other.status == FileStatus.COMPLETED, or_(other.store.is_(None), another), covers)
+        count = select(func.count(), cast(func.coalesce(func.sum(_SIZE), 0), BigInteger)).where(*_STORED, ~second)
+        with self._database.reading() as session:
+            archives, size = session.execute(count).one()
+        return Few(archives, size, self._first(select(*_listed(WHEN)).where(~second), first) if archives else [])
 
-    def unverified(self, before: datetime, first: int) -> Few:
-        """Archives that were not proven since `before`; those that never were come first, then the oldest."""
-        old = or_(FileRecord.proven_at.is_(None), FileRecord.proven_at < before)
-        return self._few(old, FileRecord.proven_at, literal(""), first)
+    def unverified(self, verified: datetime, first: int) -> list[Listed]:
+        """Archives that were not proven since `verified`; those that never were come first, then the oldest."""
+        query = select(*_listed(FileRecord.proven_at)).where(_is_old(verified))
+        return self._first(query.order_by(FileRecord.proven_at.asc().nulls_first()), first)
 
-    def unlocking(self, now: datetime, until: datetime, first: int) -> Few:
-        """Archives whose lock ends by `until`, the first to end first."""
-        ends = and_(FileRecord.locked_until > now, FileRecord.locked_until <= until)
-        return self._few(ends, FileRecord.locked_until, literal("lock"), first)
+    def unlocking(self, limits: Limits, first: int) -> list[Listed]:
+        """Archives whose lock ends soon, the first to end first."""
+        query = select(*_listed(FileRecord.locked_until)).where(_unlocks(limits))
+        return self._first(query.order_by(FileRecord.locked_until), first)
 
-    def refreezing(self, now: datetime, until: datetime, first: int) -> Few:
-        """Archives whose restored copy is gone by `until`, the first to go first."""
-        ends = select(
-            RestoreRecord.store, RestoreRecord.s3_object_key, RestoreRecord.archive_id,
-            func.max(RestoreRecord.expires_at).label("at"),
-        )  # fmt: skip
-        ends = ends.where(RestoreRecord.status == Status.SUCCESS, RestoreRecord.expires_at > now)
-        last = ends.group_by(RestoreRecord.store, RestoreRecord.s3_object_key, RestoreRecord.archive_id).subquery()
+    def refreezing(self, limits: Limits, first: int) -> Few:
+        """Archives whose restored copy is gone soon, the first to go first."""
+        key = RestoreRecord.store, RestoreRecord.s3_object_key, RestoreRecord.archive_id
+        ends = select(*key, func.max(RestoreRecord.expires_at).label("at"))
+        ends = ends.where(RestoreRecord.status == Status.SUCCESS, RestoreRecord.expires_at > limits.now)
+        last = ends.group_by(*key).having(func.max(RestoreRecord.expires_at) <= limits.soon).subquery()
         same = and_(last.c.store == FileRecord.store, last.c.s3_object_key == FileRecord.path)
         own = or_(FileRecord.archive_id.is_(None), last.c.archive_id == FileRecord.archive_id)
-        return self._few(last.c.at <= until, last.c.at, literal("restore"), first, join=(last, and_(same, own)))
-
-    def _few(self, condition: Any, at: Any, what: Any, first: int, join: Any = None) -> Few:
-        size = func.coalesce(FileRecord.size, 0)
-        count = select(func.count(), cast(func.coalesce(func.sum(size), 0), BigInteger)).where(*_STORED, condition)
-        listed = select(FileRecord.name, FileRecord.path, FileRecord.store, size, at, what).where(*_STORED, condition)
-        if join is not None:
-            count, listed = (each.select_from(FileRecord).join(*join) for each in (count, listed))
+        joined = select(*_listed(last.c.at)).join(last, and_(same, own)).where(FileRecord.status != FileStatus.DELETED)
+        listed = joined.subquery()
+        count = select(func.count(), cast(func.coalesce(func.sum(listed.c.size), 0), BigInteger)).select_from(listed)
         with self._database.reading() as session:
-            archives, total = session.execute(count).one()
-            order = at.asc().nulls_first(), FileRecord.id
-            rows = session.execute(listed.order_by(*order).limit(first)).all() if archives else []
-        return Few(archives, total, [Listed(*each) for each in rows])
+            archives, size = session.execute(count).one()
+        return Few(archives, size, self._first(joined.order_by(last.c.at), first) if archives else [])
 
-    def _cube(self) -> CTE:
+    def _first(self, query: Select[Any], first: int) -> list[Listed]:
+        with self._database.reading() as session:
+            rows = session.execute(query.where(*_STORED).order_by(FileRecord.id).limit(first)).all()
+        return [Listed(*each) for each in rows]
+
+    def _cube(self, limits: Limits) -> CTE:
         """The sums by all groups together, from which those by each are made: the archives are read once."""
         at = func.instr if self._database.is_sqlite else func.strpos
         slash = at(FileRecord.path, "/")
@@ -194,28 +223,56 @@ class Figures:
             "user": operations.c.user,
             "host": operations.c.host,
         }
-        query = select(*(column.label(f"by_{name}") for name, column in columns.items()), *_sums())
+        attention = {"old": _is_old(limits.verified), "unlocks": _unlocks(limits)}
+        marked = [
+            func.sum(case((condition, what), else_=0)).label(f"{name}_{unit}")
+            for name, condition in attention.items()
+            for unit, what in (("archives", literal(1)), ("size", _SIZE))
+        ]
+        query = select(*(column.label(f"by_{name}") for name, column in columns.items()), *_sums(), *marked)
         query = query.select_from(FileRecord).where(*_STORED)
         query = query.outerjoin(operations, operations.c.operation_id == FileRecord.operation_id)
         return query.group_by(*columns.values()).cte("cube")
 
 
+def with_others(found: list[Sum], whole: Sum) -> list[Sum]:
+    """The largest groups, and what is left of the `whole` as one more."""
+    found = sorted(found, key=lambda each: (-each.size, each.group is None, each.group or ""))
+    left = [total - sum(parts) for total, *parts in zip(whole[1:], *(each[1:] for each in found), strict=True)]
+    return [*found, Sum(OTHERS, *left)] if left[0] > 0 else found
+
+
+def _is_old(verified: datetime) -> ColumnElement[bool]:
+    return or_(FileRecord.proven_at.is_(None), FileRecord.proven_at < verified)
+
+
+def _unlocks(limits: Limits) -> ColumnElement[bool]:
+    return and_(FileRecord.locked_until > limits.now, FileRecord.locked_until <= limits.soon)
+
+
+def _listed(at: Any) -> tuple[Any, ...]:
+    return FileRecord.name, FileRecord.path, FileRecord.store, _SIZE.label("size"), at
+
+
 def _sums() -> tuple[ColumnElement[int], ColumnElement[int], ColumnElement[int]]:
-    size, original = (func.sum(func.coalesce(each, 0)) for each in (FileRecord.size, FileRecord.original_size))
+    original = func.sum(func.coalesce(FileRecord.original_size, 0))
     return (
         func.count().label("archives"),
-        cast(func.coalesce(size, 0), BigInteger).label("size"),
-        cast(func.coalesce(original, 0), BigInteger).label("original_size"),
+        cast(func.sum(_SIZE), BigInteger).label("size"),
+        cast(original, BigInteger).label("original_size"),
     )
 
 
-def _part(cube: CTE, name: str, most: int | None) -> Select[Any]:
+def _part(cube: CTE, name: str, most: int | None, besides: str | None = None) -> Select[Any]:
+    """The sums by one group of the cube, or by two; the largest `most` of them."""
     value = null() if name == "all" else cube.c[f"by_{name}"]
-    sums = [cast(func.sum(cube.c[each]), BigInteger).label(each) for each in ("archives", "size", "original_size")]
-    query = select(literal(name).label("name"), value.label("value"), *sums)
+    other = null() if besides is None else cube.c[f"by_{besides}"]
+    sums = ("archives", "size", "original_size", "old_archives", "old_size", "unlocks_archives", "unlocks_size")
+    total = [cast(func.sum(cube.c[each]), BigInteger).label(each) for each in sums]
+    query = select(literal(name).label("name"), value.label("value"), other.label("other"), *total)
     if name == "all":
         return query.having(func.count() > 0)
-    query = query.group_by(value)
+    query = query.group_by(value) if besides is None else query.group_by(value, other)
     if most is None:
         return query
     part = query.subquery()
@@ -224,20 +281,3 @@ def _part(cube: CTE, name: str, most: int | None) -> Select[Any]:
 
 def _largest(query: Select[Any], size: Any, value: Any, most: int) -> Select[Any]:
     return query.order_by(size.desc(), value.is_(None), value).limit(most)
-
-
-def _with_others(found: list[Sum], whole: Sum, most: int) -> list[Sum]:
-    """The largest groups, and what is left of the `whole` as one."""
-    found = sorted(found, key=lambda each: (-each.size, each.group is None, each.group or ""))
-    left = whole.archives - sum(each.archives for each in found)
-    if len(found) < most or not left:
-        return found
-    return [
-        *found,
-        Sum(
-            OTHERS,
-            left,
-            whole.size - sum(each.size for each in found),
-            whole.original_size - sum(each.original_size for each in found),
-        ),
-    ]

@@ -66,7 +66,7 @@ class Gauges:
         """The last success of each schedule, if it is among the last operations that schedules requested."""
         known = select(ScheduleRecord.name, ScheduleRecord.created_at)
         with self._database.reading() as session:
-            missing = dict(session.execute(known).tuples().all())
+            missing = {row.name: row.created_at for row in session.execute(known)}
         found: list[Success] = []
         query = select(
             operations.c.operation_type, operations.c.completed_at, operations.c.command_args, operations.c.seq

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from heapq import nsmallest
 
-from mgmt.catalog import Catalog, Few, Listed
+from mgmt.catalog import Catalog, Few, Limits, Listed, Survey
 from mgmt.services.steps.figures import Archive, Exposure
 
 FIRST = 20
@@ -17,30 +17,38 @@ EXPIRING = timedelta(days=30)
 """How early a report lists what ends."""
 
 
+def limits(days: int, now: datetime) -> Limits:
+    """What is unverified, and what ends soon."""
+    return Limits(now - timedelta(days=days), now, now + EXPIRING)
+
+
 def single_copy(catalog: Catalog) -> Exposure:
     """Archives beside which no other proven copy of their content is known."""
-    return _exposure(catalog.figures.single_copies(FIRST), lambda _: "no other proven copy is known")
+    found = catalog.figures.single_copies(FIRST)
+    return _exposure(found, lambda each: f"archived {each.at:%Y-%m-%d}, no other proven copy is known")
 
 
-def unverified(catalog: Catalog, days: int, now: datetime) -> Exposure:
+def unverified(catalog: Catalog, survey: Survey, within: Limits) -> Exposure:
     """Archives that were not verified within so many days."""
-    found = catalog.figures.unverified(now - timedelta(days=days), FIRST)
-    return _exposure(found, lambda each: "never verified" if each.at is None else f"last verified {each.at:%Y-%m-%d}")
+    archives, size = survey.unverified
+    first = catalog.figures.unverified(within.verified, FIRST) if archives else []
+    return _exposure(
+        Few(archives, size, first),
+        lambda each: "never verified" if each.at is None else f"last verified {each.at:%Y-%m-%d}",
+    )
 
 
-def expiring(catalog: Catalog, now: datetime) -> Exposure:
-    """Restored copies and locks that end within `EXPIRING`; an archive may be listed for both."""
-    until = now + EXPIRING
-    restores = catalog.figures.refreezing(now, until, FIRST)
-    locks = catalog.figures.unlocking(now, until, FIRST)
-    first = nsmallest(FIRST, (*restores.first, *locks.first), key=lambda each: each.at or now)
-    both = Few(restores.archives + locks.archives, restores.size + locks.size, first)
-    return _exposure(both, _what_ends)
-
-
-def _what_ends(each: Listed) -> str:
-    what = "the restored copy is gone" if each.what == "restore" else "the lock ends"
-    return f"{what} on {each.at:%Y-%m-%d}"
+def expiring(catalog: Catalog, survey: Survey, within: Limits) -> Exposure:
+    """Restored copies and locks that end within `EXPIRING`; an archive with both counts twice."""
+    restores = catalog.figures.refreezing(within, FIRST)
+    archives, size = survey.unlocking
+    locks = Few(archives, size, catalog.figures.unlocking(within, FIRST) if archives else [])
+    ends = (
+        _exposure(restores, lambda each: f"the restored copy is gone on {each.at:%Y-%m-%d}"),
+        _exposure(locks, lambda each: f"the lock ends on {each.at:%Y-%m-%d}"),
+    )
+    first = nsmallest(FIRST, (each for one in ends for each in one.first), key=lambda each: each.on or within.now)
+    return Exposure(archives=sum(one.archives for one in ends), size=sum(one.size for one in ends), first=tuple(first))
 
 
 def _exposure(found: Few, note: Callable[[Listed], str]) -> Exposure:

@@ -8,9 +8,9 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from mgmt import prices
-from mgmt.catalog import Catalog, Share
+from mgmt.catalog import Share, Survey
 from mgmt.choices import StorageClass
-from mgmt.prices import MINIMUM_SIZE, Objects, Prices
+from mgmt.prices import Objects, Prices
 from mgmt.services.steps.figures import Growth
 from mgmt.services.steps.plan_cost import INDEX_BYTES
 
@@ -22,20 +22,21 @@ DAYS_OF_MONTH = 365.25 / 12
 _FOLDER = "file://"
 
 
-def growth(catalog: Catalog, table: Prices | None, budget: float | None, now: datetime) -> Growth:
+def growth(
+    survey: Survey, shares: Sequence[Share], table: Prices | None, budget: float | None, now: datetime
+) -> Growth:
     """What the archives that are stored grow by, by the mean of the last `MONTHS` complete months.
 
     A disk is full when the stores on it have grown by what is free on it. Costs grow as the bytes do.
     """
-    stored = catalog.figures.by_store_and_month()
+    stored = survey.months_of_stores
     whole = _bytes_per_month([(month, size) for _, month, size in stored], now)
     disks = _disks(sorted({store for store, _, _ in stored}))
     full = []
     for free, stores in disks:
         there = _bytes_per_month([(month, size) for store, month, size in stored if store in stores], now)
         full.append(_after(now, free, there))
-    monthly = None if table is None else monthly_cost(catalog.usage.by("class", least=MINIMUM_SIZE), table)
-    size = sum(size for _, _, size in stored)
+    monthly = None if table is None else monthly_cost(shares, table)
     return Growth(
         bytes_per_month=whole,
         free=sum(free for free, _ in disks) if disks else None,
@@ -43,7 +44,7 @@ def growth(catalog: Catalog, table: Prices | None, budget: float | None, now: da
         monthly=None if monthly is None else round(float(monthly), 6),
         currency=None if table is None else table.currency,
         budget=budget,
-        budget_reached_on=_budget_reached(now, monthly, budget, (whole or 0) / size if size else 0),
+        budget_reached_on=_budget_reached(now, monthly, budget, (whole or 0) / max(survey.whole.size, 1)),
     )
 
 
