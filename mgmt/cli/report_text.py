@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from mgmt.cli.charts import Charts
 from mgmt.cli.render import Column, Renderer
@@ -28,9 +28,9 @@ ALWAYS = ("class", "store", "folder")
 class ReportText:
     """Prints a report through `render`, part by part."""
 
-    def __init__(self, render: Renderer) -> None:
-        self._render = render
-        self._charts = Charts(sys.stdout)
+    def __init__(self, render: Renderer, stdout: TextIO | None = None) -> None:
+        self._render, self._stdout = render, stdout or sys.stdout
+        self._charts = Charts(self._stdout)
         render.paint = self._charts.painter()
 
     def show(self, report: "Report", by: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ class ReportText:
     def _months(self, months: "Sequence[Month]") -> None:
         if not months:
             return
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+        width = shutil.get_terminal_size().columns if self._stdout.isatty() else 80
         line = months[-max(1, min(MONTHS_OF_LINE, width - len("2026-01  2026-12"))) :]
         spark = self._charts.sparkline([each.size for each in line])
         self._heading("By month")
