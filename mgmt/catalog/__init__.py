@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.audit.ranges import RangeSet
     from mgmt.catalog.audit.verification import Anchor, Finding, Tampering, Verification
     from mgmt.catalog.db.database import Database
+    from mgmt.catalog.db.read_only import ReadOnly
     from mgmt.catalog.db.revision import HEAD
     from mgmt.catalog.files.archive_keys import archive_keys
     from mgmt.catalog.files.endpoints import Endpoints
@@ -120,6 +121,7 @@ __all__ = [
     "PruneRecord",
     "Queue",
     "RangeSet",
+    "ReadOnly",
     "RebuildRecord",
     "Recent",
     "RecoverRecord",
@@ -162,6 +164,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "audit.ranges": ("RangeSet",),
     "audit.verification": ("Anchor", "Finding", "Tampering", "Verification"),
     "db.database": ("Database",),
+    "db.read_only": ("ReadOnly",),
     "db.revision": ("HEAD",),
     "files.archive_keys": ("archive_keys",),
     "files.endpoints": ("Endpoints",),
