@@ -137,6 +137,21 @@ class Members:
         with self._database.reading() as session:
             return [_member(row) for row in session.execute(query.where(_of(session, archive_id, after)))]
 
+    def inside(
+        self, archive_id: int, folder: str, limit: int | None = 50, after: int | None = None
+    ) -> Sequence[MemberRecord]:
+        """The members directly in `folder` ("" is the top), in the order of the archive.
+
+        It reads all members of the archive up to the last one that it returns.
+        """
+        known = select(directories.c.id).where(named(directories.c.path, directories.c.path_bytes, folder))
+        with self._database.reading() as session:
+            number = session.scalar(known)
+            if number is None:
+                return []
+            query = _select().where(_of(session, archive_id, after), members.c.directory_id == number)
+            return [_member(row) for row in session.execute(query.order_by(members.c.id).limit(limit))]
+
     def find(self, archive_id: int, path: str) -> MemberRecord:
         """The member with exactly this path. Raises NotFoundError if the archive has none."""
         folder, name = os.path.split(path)
