@@ -56,6 +56,7 @@ COMMANDS: Sections = {
     "Insight": {
         "report": "mgmt.cli.report",
         "metrics": "mgmt.cli.metrics",
+        "browse": "mgmt.cli.browse",
     },
     "Administer": {
         "config": "mgmt.cli.config",

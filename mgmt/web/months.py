@@ -26,6 +26,9 @@ STATUSES = {
 UPWARDS = ("failed", "partial", "cancelled", "success", "open")
 """The parts of a bar: failures stand on the axis, where their heights can be compared."""
 
+HREF = "#month-{}"
+"""Where the bar of a month leads: to its row in the table, from which a script makes the list of its operations."""
+
 TEXT = 300
 """Characters of a target or an error that the page has; `mgmt status` shows all."""
 BYTES = 700_000
@@ -42,6 +45,7 @@ class Shown:
     size: int
     original_size: int
     statuses: dict[str, int]
+    href: str
 
     @property
     def operations(self) -> int:
@@ -65,7 +69,7 @@ def by_status(operations: dict[str, int]) -> dict[str, int]:
     return found
 
 
-def shown(month: Month) -> Shown:
+def shown(month: Month, href: str = HREF) -> Shown:
     """A month of the report, as the page shows it."""
     statuses = dict.fromkeys(STATUSES, 0)
     for each in month.operations.values():
@@ -78,6 +82,7 @@ def shown(month: Month) -> Shown:
         size=month.size,
         original_size=month.original_size,
         statuses=statuses,
+        href=href.format(month.month),
     )
 
 
@@ -171,7 +176,7 @@ def _command(period: Period, operations: int) -> str:
 
 
 def _bar(month: Shown, parts: tuple[tuple[str, float], ...]) -> Bar:
-    return Bar(month=month.month, label=f"{month.title}: {month.summary}", parts=parts, href=f"#month-{month.month}")
+    return Bar(month=month.month, label=f"{month.title}: {month.summary}", parts=parts, href=month.href)
 
 
 def _axis_size(size: int) -> str:

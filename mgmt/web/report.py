@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from mgmt.services.page import ARCHIVES, Listed
 from mgmt.services.steps.figures import Report, Volume
@@ -36,12 +37,10 @@ class Figure:
 
 def report_page(report: Report, listed: Listed, most: int = ARCHIVES) -> str:
     """The page of `report`, which lists up to `most` archives: one HTML document that needs nothing else."""
-    found = alerts(report)
     archives = [table.shown(each) for each in listed.archives]
     archives_data = table.data(archives, most)
     count, total = len(archives_data["rows"]), report.total.archives
-    months = [by_month.shown(each) for each in report.months]
-    scripts = ("page.js", *(["months.js"] if months else []), *(["archives.js"] if count else []))
+    scripts = ("page.js", *(["months.js"] if report.months else []), *(["archives.js"] if count else []))
     return render(
         Page(
             template="report.html",
@@ -49,23 +48,32 @@ def report_page(report: Report, listed: Listed, most: int = ARCHIVES) -> str:
             scripts=scripts,
             data={"archives": archives_data, "operations": by_month.operations_data(report, listed)},
         ),
-        report=report,
-        period=_period(report),
-        answer=_answer(report, found),
-        lead=_lead(report, found),
-        alerts=found,
-        figures=list(_figures(report)),
-        statuses=list(by_month.STATUSES.items()),
-        months=months,
-        volume_chart=by_month.volume_chart(months) if months else "",
-        total_chart=by_month.total_chart(months) if months and not (report.since or report.until) else "",
-        operations_chart=by_month.operations_chart(months) if months else "",
-        groups=[_group(name, volumes) for name, volumes in report.groups.items() if volumes],
-        activity=[{**asdict(each), "statuses": by_month.by_status(each.statuses)} for each in report.activity],
+        **values(report),
         first_archives=archives[: min(FIRST, count)],
         archives_note=_archives_note(count, total),
         rest_command=f"mgmt report --html FILE --archives {total}" if count < total else None,
     )
+
+
+def values(report: Report, href: str = by_month.HREF) -> dict[str, Any]:
+    """What the template of the report shows of its figures; the bar of a month leads to `href`."""
+    found = alerts(report)
+    months = [by_month.shown(each, href) for each in report.months]
+    return {
+        "report": report,
+        "period": _period(report),
+        "answer": _answer(report, found),
+        "lead": _lead(report, found),
+        "alerts": found,
+        "figures": list(_figures(report)),
+        "statuses": list(by_month.STATUSES.items()),
+        "months": months,
+        "volume_chart": by_month.volume_chart(months) if months else "",
+        "total_chart": by_month.total_chart(months) if months and not (report.since or report.until) else "",
+        "operations_chart": by_month.operations_chart(months) if months else "",
+        "groups": [_group(name, volumes) for name, volumes in report.groups.items() if volumes],
+        "activity": [{**asdict(each), "statuses": by_month.by_status(each.statuses)} for each in report.activity],
+    }
 
 
 def _answer(report: Report, found: Sequence[Alert]) -> str:

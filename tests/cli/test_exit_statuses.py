@@ -308,6 +308,9 @@ TABLE: list[tuple[Before, str, int]] = [
     (archived, "undo no-such-operation --yes", NOT_FOUND),
     (archived, "undo no-such-operation -n", NOT_FOUND),
     (from_the_future, "undo no-such-operation -n", CATALOG),
+    (from_the_future, "browse", CATALOG),
+    (nothing, "browse --port 0", USAGE),
+    (nothing, "browse --port 65536", USAGE),
     (nothing, "completion bash", OK),
     (nothing, "completion tcsh", USAGE),
     (nothing, "no-such-command", USAGE),
@@ -343,10 +346,10 @@ def test_each_command_line_has_its_exit_status(mgmt: Program, before: Before, li
 
 
 def test_the_table_has_every_command() -> None:
-    # A terminal, PostgreSQL, an archive that can be undone, a versioned bucket, object lock.
+    # A terminal, PostgreSQL, an archive that can be undone, a versioned bucket, object lock, a signal.
     needing_more = (
         *("config init", "db roles", "undo LAST -n"),
-        *("undelete notes.tar.gz", "lock notes.tar.gz --for 7y"),
+        *("undelete notes.tar.gz", "lock notes.tar.gz --for 7y", "browse"),
     )
     tried = {line for _, line, status in TABLE if status == OK or line in needing_more}
     named = [" ".join(path) for path in LEAVES]
