@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
-from mgmt.web.guard import Guard, Request
+from mgmt.web.guard import Guard
+from mgmt.web.request import Request
 
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",

@@ -6,10 +6,11 @@ So a request names this host, comes from no other site, and shows a secret that 
 
 import hmac
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
+
+from mgmt.web.request import Request
 
 METHODS = ("GET", "HEAD")
 
@@ -36,20 +37,6 @@ class Refusal(Enum):
     def sentence(self) -> str:
         """What is told to the reader."""
         return self.value[1]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What a client has sent, not yet checked. Header names are in lower case; of each, all values in order."""
-
-    method: str
-    target: str
-    headers: Mapping[str, list[str]]
-
-    def one(self, name: str) -> str | None:
-        """The value of a header. None if it is missing; an empty text, which nothing accepts, if it stands twice."""
-        found = self.headers.get(name, [])
-        return found[0] if len(found) == 1 else "" if found else None
 
 
 @dataclass(frozen=True, slots=True)

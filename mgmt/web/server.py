@@ -17,7 +17,8 @@ from typing import Any, cast
 
 from mgmt.errors import BusyError, RefusedError
 from mgmt.web.answer import HEADERS, Answer, Site
-from mgmt.web.guard import METHODS, Request
+from mgmt.web.guard import METHODS
+from mgmt.web.request import Request
 
 CONNECTIONS = 64
 """Connections at a time."""

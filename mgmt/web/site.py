@@ -1,9 +1,6 @@
 """What `mgmt browse` shows at which address. Who may see it is up to the guard; a page itself is made by `views`."""
 
-import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -13,11 +10,10 @@ from mgmt.services import browse
 from mgmt.services.steps.figures import Report
 from mgmt.web import views
 from mgmt.web.answer import Answer
-from mgmt.web.guard import Guard, Refusal, Request
+from mgmt.web.figures import KeptFigures
+from mgmt.web.guard import Guard, Refusal
 from mgmt.web.query import Query, number
-
-KEPT_SECONDS = 60.0
-"""How long the figures of the report are shown again: to make them may take seconds."""
+from mgmt.web.request import Request
 
 _STATUSES: Mapping[type[MgmtError], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
@@ -27,12 +23,6 @@ _STATUSES: Mapping[type[MgmtError], HTTPStatus] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    report: Report
-    until: float
-
-
 class Site:
     """The pages of one catalog."""
 
@@ -40,9 +30,7 @@ class Site:
         """`gather` makes the figures of the report."""
         self.guard = guard
         self._catalog = catalog
-        self._gather = gather
-        self._kept: _Kept | None = None
-        self._gathering = threading.Lock()
+        self._figures = KeptFigures(catalog, gather)
 
     def answer(self, request: Request) -> Answer:
         """The answer to `request`, whoever sent it. An error of mgmt becomes a page."""
@@ -73,7 +61,7 @@ class Site:
         parts = path.split("/")[1:]
         match parts:
             case [""]:
-                return views.overview(self._report())
+                return views.overview(self._figures.report())
             case ["search"]:
                 return self._with(lambda catalog: views.search(query.text("q"), catalog))
             case ["parts", "search"]:
@@ -98,14 +86,6 @@ class Site:
     def _with(self, view: Callable[[Catalog], Answer]) -> Answer:
         with browse.look(self._catalog) as catalog:
             return view(catalog)
-
-    def _report(self) -> Report:
-        with self._gathering:
-            if self._kept is None or self._kept.until < time.monotonic():
-                with browse.look(self._catalog) as catalog:
-                    report = self._gather(catalog)
-                self._kept = _Kept(report, time.monotonic() + KEPT_SECONDS)
-            return self._kept.report
 
 
 def _refused(refusal: Refusal) -> Answer:

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from mgmt.web.guard import LONGEST_TARGET, Guard, Refusal, Request
+from mgmt.web.guard import LONGEST_TARGET, Guard, Refusal
+from mgmt.web.request import Request
 
 PORT = 4711
 GUARD = Guard(PORT)
