@@ -46,7 +46,8 @@ class Site:
         if not self.guard.is_known(request):
             return _refused(Refusal.TOKEN)
         try:
-            return self._page(unquote(target.path, errors="surrogateescape"), query)
+            parts = [unquote(part, errors="surrogateescape") for part in target.path.split("/")[1:]]
+            return self._page(parts, query)
         except MgmtError as error:
             status = next((_STATUSES[kind] for kind in _STATUSES if isinstance(error, kind)), HTTPStatus.BAD_REQUEST)
             return views.problem(status, error.message, error.next_step)
@@ -57,8 +58,7 @@ class Site:
             return _refused(Refusal.TOKEN)
         return Answer("", HTTPStatus.SEE_OTHER, {"Location": "/", "Set-Cookie": self.guard.cookie})
 
-    def _page(self, path: str, query: Query) -> Answer:
-        parts = path.split("/")[1:]
+    def _page(self, parts: list[str], query: Query) -> Answer:
         match parts:
             case [""]:
                 return views.overview(self._figures.report())

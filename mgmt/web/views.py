@@ -109,9 +109,9 @@ def path_of(operation: OperationRecord) -> str:
 def _answer(
     name: str, title: str, status: HTTPStatus = HTTPStatus.OK, *, scripts: Sequence[str] = SCRIPTS, **values: object
 ) -> Answer:
-    page = Page(template=f"browse_{name}.html", title=title, scripts=tuple(scripts), sources=SOURCES)
+    page = Page(template=f"browse_{name}.html", title=f"{title} - mgmt", scripts=tuple(scripts), sources=SOURCES)
     here = f"/{name}" if name in ("archives", "operations") else "/" if name == "overview" else None
-    text = render(page, link=link, path_of=path_of, here=here, **values)
+    text = render(page, link=link, path_of=path_of, here=here, heading=title, **values)
     script = "\n".join(map(asset, scripts))
     allowed = policy(asset(STYLE), script, {**SOURCES, "frame-ancestors": "'none'"})
     return Answer(text, status, {"Content-Security-Policy": allowed})

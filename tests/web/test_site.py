@@ -3,16 +3,18 @@
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from html import unescape
 from urllib.parse import quote
 
 import pytest
 
-from mgmt.catalog import Catalog
+from mgmt.catalog import Catalog, MetadataManager, Status, UploadRecord
 from mgmt.services.report import gather
 from mgmt.services.steps.figures import Report
 from tests.assets.injections import PATHS, SCRIPTS, SQL
@@ -133,6 +135,7 @@ def test_a_folder_opens_on_its_page_and_as_a_part(mgmt: Program, visitor: Visito
     assert "lisbon.tar.gz / lisbon / day 1" in deeper.text
     assert "raw/" in deeper.text
     assert "IMG_2.jpg 7 B" in deeper.text
+    assert "<title>lisbon.tar.gz - mgmt</title>" in deeper.html
     assert "IMG_0.dng" not in deeper.text
 
 
@@ -192,6 +195,18 @@ def test_a_failed_operation_shows_its_error_and_the_command_to_type(mgmt: Progra
     seen = visitor.see(f"/operations/{failed}")
     assert "porto.tar.gz is missing from the store" in seen.text
     assert f"<code>mgmt retry {failed}</code>" in seen.html
+
+
+def test_an_operation_has_an_address_whatever_its_id_is(mgmt: Program) -> None:
+    """Another program may have written it."""
+    odd = UploadRecord(operation_id="../a b?x=1#é&%2F;<i>", target_path="/odd", status=Status.CANCELLED)
+    with MetadataManager(mgmt.records.url) as records:
+        records.save_operation(odd)
+    with serving(mgmt.records.url) as visitor:
+        listed = visitor.see("/operations?status=cancelled")
+        address = unescape(listed.html.partition("<tbody>")[2].partition('href="')[2].partition('"')[0])
+        assert "/odd" in visitor.see(address).text
+        assert shlex.quote(odd.operation_id) in visitor.see(address).text
 
 
 def test_a_batch_shows_its_operations(mgmt: Program, visitor: Visitor) -> None:
