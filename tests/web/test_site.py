@@ -93,6 +93,15 @@ def test_the_figures_are_made_once_a_minute(mgmt: Program, monkeypatch: pytest.M
         assert len(made) == 2
 
 
+def test_an_empty_catalog_has_all_pages(on_directory: Program) -> None:
+    on_directory.ok("log")  # it creates the catalog
+    with serving(on_directory.records.url) as visitor:
+        assert "Nothing is archived yet." in visitor.see("/").text
+        assert "Nothing is archived yet." in visitor.see("/archives").text
+        assert "No operations." in visitor.see("/operations").text
+        assert "Nothing in the catalog matches" in visitor.see("/search?q=x").text
+
+
 def test_the_archives_are_listed_in_pages(mgmt: Program, visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "lisbon.tar.gz" in visitor.see("/archives").text
     monkeypatch.setattr("mgmt.web.views.LISTED", 1)
