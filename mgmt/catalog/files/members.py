@@ -27,6 +27,10 @@ BATCH = 1_000
 FEW_ARCHIVES = 100
 """A search that no index of names helps reads the members of so many archives one by one, rather than all members."""
 
+FEWEST = 100
+"""Rows that PostgreSQL is asked for at least. For a dozen, it reads all members in their order, and hopes to meet
+some that fit: of ten million it takes seconds to find none, for which the index of names takes a millisecond."""
+
 COLUMNS = (
     "archive_id",
     "directory_id",
@@ -179,7 +183,8 @@ class Members:
                 left = None if limit is None else limit - len(rows)
                 if left == 0:
                     break
-                rows += session.execute(query.limit(left)).all()
+                most = left if left is None or self._database.is_sqlite else max(left, FEWEST)
+                rows += session.execute(query.limit(most)).all()[:left]
             found = [_member(row) for row in rows]
             wanted = select(FileRecord).where(FileRecord.id.in_({member.archive_id for member in found}))
             archives = {archive.id: archive for archive in session.scalars(wanted)}
