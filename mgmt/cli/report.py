@@ -81,7 +81,8 @@ def command(
 
 
 def _page(app: App, report: "Report", file: str, archives: int) -> None:
-    from mgmt.services.page import listed, save
+    from mgmt.services.page import listed
+    from mgmt.services.steps.page_file import save
     from mgmt.web.report import report_page
 
     page = report_page(report, listed(report, app.catalog, archives), archives)

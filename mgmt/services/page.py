@@ -1,28 +1,16 @@
-"""The report as a page: what it lists, and the file that it is."""
+"""The report as a page: what it lists besides the figures."""
 
-import os
-import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from mgmt.archive import rename_noreplace
 from mgmt.catalog import Catalog, PastOperation, StoredArchive
-from mgmt.errors import ConfigurationError, ConflictError
-from mgmt.paths import absolute, sync_folder
 from mgmt.services.steps.figures import Report
-
-MARK = b'<meta name="generator" content="mgmt '
-"""What a page of mgmt has among its first bytes."""
-BEGINNING = 4096
 
 ARCHIVES = 10_000
 """Archives that a page lists unless the user asks for more."""
 OPERATIONS, OPERATIONS_OF_A_MONTH = 3000, 50
-
-PARTIAL = ".mgmt-partial"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,66 +44,6 @@ def listed(report: Report, catalog: Catalog, archives: int = ARCHIVES) -> Listed
         periods=periods,
         operations=tuple(map(tuple, found)),
     )
-
-
-def save(file: str, text: str) -> str:
-    """Write the page to `file` and return its full path; `file` is the old page or the new one, never a part of it.
-
-    A page of mgmt that is there already is replaced, and keeps its mode. Raises ConflictError if `file` is anything
-    else, ConfigurationError if it cannot be written.
-    """
-    path = os.path.realpath(absolute(file))
-    try:
-        mode = _mode_of_page(path)
-        partial = f"{path}{PARTIAL}-{os.getpid()}"
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            with open(descriptor, "wb") as out:
-                if mode is not None:
-                    os.fchmod(descriptor, mode)
-                out.write(text.encode())
-                out.flush()
-                os.fsync(descriptor)
-            _publish(partial, path, replace=mode is not None)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(partial)
-            raise
-        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            sync_folder(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}", next_step="use another FILE") from error
-    return path
-
-
-def _mode_of_page(path: str) -> int | None:
-    """The mode of the page at `path`; None if nothing is there."""
-    try:
-        found = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    if stat.S_ISREG(found.st_mode):
-        with open(path, "rb") as there:
-            if MARK in there.read(BEGINNING):
-                return stat.S_IMODE(found.st_mode)
-    raise _in_the_way(path)
-
-
-def _publish(partial: str, path: str, *, replace: bool) -> None:
-    if replace:
-        os.replace(partial, path)
-        return
-    try:
-        rename_noreplace(partial, path)
-    except ConflictError as error:
-        raise _in_the_way(path) from error
-
-
-def _in_the_way(path: str) -> ConflictError:
-    return ConflictError(f"{path} exists, and is not a page of mgmt", next_step="use another FILE, or move it away")
 
 
 def _periods(report: Report) -> Iterator[Period]:
