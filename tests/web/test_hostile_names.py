@@ -34,7 +34,7 @@ AT = datetime(2026, 11, 5, 12, tzinfo=UTC)
 def hostile() -> tuple[Report, Listed]:
     """A report in which every text is one of `NAMES`."""
     volumes = tuple(Volume(group=name, archives=1, size=5, original_size=6) for name in ATTACKS)
-    first = tuple(Archive(name=name, key=name, store=name, size=1, on=AT, note=name) for name in NAMES)
+    first = tuple(Archive(name=name, key=name, store=name, size=1, on=AT, note=name) for name in ATTACKS)
     exposure = Exposure(archives=len(first), size=9, first=first)
     counts = {name: {"failed": 1, name: 1} for name in ATTACKS}
     report = Report(
@@ -51,7 +51,7 @@ def hostile() -> tuple[Report, Listed]:
             for name in ATTACKS
         ),
         failures=tuple(
-            Failure(operation_type=name, cause=name, operations=1, last_at=AT, last_operation=name) for name in NAMES
+            Failure(operation_type=name, cause=name, operations=1, last_at=AT, last_operation=name) for name in ATTACKS
         ),
         single_copy=exposure,
         unverified=exposure,
