@@ -3,7 +3,8 @@
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, TextIO
 
 from mgmt.cli.charts import Charts
 from mgmt.cli.render import Column, Renderer
@@ -28,9 +29,9 @@ ALWAYS = ("class", "store", "folder")
 class ReportText:
     """Prints a report through `render`, part by part."""
 
-    def __init__(self, render: Renderer) -> None:
-        self._render = render
-        self._charts = Charts(sys.stdout)
+    def __init__(self, render: Renderer, stdout: TextIO | None = None) -> None:
+        self._render, self._stdout = render, stdout or sys.stdout
+        self._charts = Charts(self._stdout)
         render.paint = self._charts.painter()
 
     def show(self, report: "Report", by: Sequence[str]) -> None:
@@ -41,10 +42,7 @@ class ReportText:
             self._volumes(name, report.groups[name])
         self._activity(report.activity)
         self._failures(report.failures)
-        self._exposure(report.single_copy, "without a second proven copy", "all archives have a second proven copy")
-        days = f"{report.unverified_days} {'day' if report.unverified_days == 1 else 'days'}"
-        self._exposure(report.unverified, f"not verified for {days}", f"all archives were verified within {days}")
-        self._exposure(report.expiring, "with a lock or a restored copy that ends within 30 days", None)
+        self._at_risk(report)
         self._growth(report.growth)
 
     def _stored(self, report: "Report") -> None:
@@ -58,7 +56,7 @@ class ReportText:
     def _months(self, months: "Sequence[Month]") -> None:
         if not months:
             return
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+        width = shutil.get_terminal_size().columns if self._stdout.isatty() else 80
         line = months[-max(1, min(MONTHS_OF_LINE, width - len("2026-01  2026-12"))) :]
         spark = self._charts.sparkline([each.size for each in line])
         self._heading("By month")
@@ -112,25 +110,37 @@ class ReportText:
             Column("FAILED", _grouped("operations"), "count"),
             Column("TYPE", "operation_type"),
             Column("CAUSE", lambda each: self._plain(each.cause), "sentence"),
-            Column("LAST", lambda each: human_time(each.last_at), leaves=1),
-            Column("ID", "last_operation", leaves=2),
+            Column("LAST", lambda each: human_time(each.last_at), leaves=2),
+            Column("ID", "last_operation", leaves=1),
         )
         self._heading("Failures")
         self._render.many(failures, columns)
         self._render.line("mgmt status ID says what to do")
 
-    def _exposure(self, exposure: "Exposure", what: str, otherwise: str | None) -> None:
-        if not exposure.archives:
-            if otherwise is not None:
-                self._render.line(f"{otherwise[0].upper()}{otherwise[1:]}.", apart=True)
-            return
+    def _at_risk(self, report: "Report") -> None:
+        days = counted(report.unverified_days, "day")
+        if report.single_copy.archives:
+            archived = Column("ARCHIVED", lambda each: _date(each.on))
+            self._exposure(report.single_copy, "without a second proven copy", archived)
+        if report.unverified.archives:
+            verified = Column("LAST VERIFIED", lambda each: _date(each.on))
+            self._exposure(report.unverified, f"not verified for {days}", verified)
+        if report.expiring.archives:
+            ends = Column("WHAT ENDS", "note", "sentence")
+            self._exposure(report.expiring, "with a lock or a restored copy that ends within 30 days", ends)
+        if report.total.archives and not report.single_copy.archives:
+            self._render.line("All archives have a second proven copy.", apart=True)
+        if report.total.archives and not report.unverified.archives:
+            self._render.line(f"All archives were verified within {days}.", apart=True)
+
+    def _exposure(self, exposure: "Exposure", what: str, last: Column) -> None:
         number = counted(exposure.archives, "archive")
         self._heading(f"{number} {what} ({human_size(exposure.size)})")
         columns = (
             Column("ARCHIVE", "key", "long"),
             Column("STORE", "store", "long", leaves=2),
             Column("SIZE", "size", "size", leaves=1),
-            Column("WHY", "note", "sentence"),
+            last,
         )
         self._render.many(exposure.first[:LISTED], columns)
         if exposure.archives > LISTED:
@@ -188,6 +198,10 @@ def duration(seconds: float | None) -> str | None:
 def counted(number: int, what: str) -> str:
     """`1 archive`, `1,234 archives`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _date(moment: datetime | None) -> str:
+    return "never" if moment is None else f"{moment:%Y-%m-%d}"
 
 
 def _grouped(name: str) -> Callable[[object], str]:

@@ -159,7 +159,7 @@ def test_durations_and_rates(filled: Filled, report: Report) -> None:
         median, p95 = (ranked[math.ceil(len(ranked) * share) - 1] for share in (0.5, 0.95))
         assert each.median_seconds == pytest.approx(median, abs=0.002)
         assert each.p95_seconds == pytest.approx(p95, abs=0.002)
-        size = 0
+        size: object = 0
         if each.operation_type in sizes:
             table, column = sizes[each.operation_type]
             [[size]] = filled.rows(
