@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from mgmt.catalog import Catalog, PastOperation, StoredArchive
@@ -10,7 +10,12 @@ from mgmt.services.steps.figures import Report
 
 ARCHIVES = 10_000
 """Archives that a page lists unless the user asks for more."""
+MONTHS = 120
+"""The last months of the report, which a page shows one by one."""
 OPERATIONS, OPERATIONS_OF_A_MONTH = 3000, 50
+
+_LAST, _END = datetime(9999, 12, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+"""The last month that a time can have, and its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +34,7 @@ class Listed:
     archives: tuple[StoredArchive, ...]
     """The newest first."""
     periods: tuple[Period, ...]
-    """Of each month of the report, in order."""
+    """The last `MONTHS` of the report, in order."""
     operations: tuple[tuple[PastOperation, ...], ...]
     """Of each month some: those that failed, then the newest."""
 
@@ -37,7 +42,7 @@ class Listed:
 def listed(report: Report, catalog: Catalog, archives: int = ARCHIVES) -> Listed:
     """What a page of `report` lists: up to so many `archives`, and of each month some operations."""
     periods = tuple(_periods(report))
-    each = max(5, min(OPERATIONS_OF_A_MONTH, OPERATIONS // max(1, len(periods))))
+    each = min(OPERATIONS_OF_A_MONTH, OPERATIONS // max(1, len(periods)))
     found = catalog.page_rows.operations([(period.since, period.until) for period in periods], each)
     return Listed(
         archives=tuple(catalog.page_rows.archives(archives)),
@@ -47,12 +52,11 @@ def listed(report: Report, catalog: Catalog, archives: int = ARCHIVES) -> Listed
 
 
 def _periods(report: Report) -> Iterator[Period]:
-    months = [each.month for each in report.months]
+    months = [each.month for each in report.months[-MONTHS:]]
     if not months:
         return
     starts = [datetime(int(each[:4]), int(each[5:7]), 1, tzinfo=UTC) for each in months]
-    last = starts[-1]
-    end = last.replace(year=last.year + last.month // 12, month=last.month % 12 + 1)
+    end = (starts[-1] + timedelta(days=31)).replace(day=1) if starts[-1] < _LAST else _END
     for month, (since, until) in zip(months, pairwise([*starts, end]), strict=True):
         yield Period(
             month=month,

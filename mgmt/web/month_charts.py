@@ -30,9 +30,9 @@ def volume_chart(months: Sequence[Shown]) -> Markup:
     )
 
 
-def total_chart(months: Sequence[Shown]) -> Markup:
-    """What is stored now, by when it had been archived."""
-    totals = list(accumulate(each.size for each in months))
+def total_chart(months: Sequence[Shown], before: int = 0) -> Markup:
+    """What is stored now, by when it had been archived; `before` the first of these months, so many bytes."""
+    totals = [before + size for size in accumulate(each.size for each in months)]
     return by_month(
         Chart(
             name="total",

@@ -1,7 +1,7 @@
 """The operations of each month as data, of which a script shows those of one."""
 
 from mgmt.catalog import PastOperation
-from mgmt.services.page import Listed, Period
+from mgmt.services.page import MONTHS, Listed, Period
 from mgmt.services.steps.figures import Report
 from mgmt.shown import rfc3339, safe
 from mgmt.web.embedded import within
@@ -19,7 +19,8 @@ def operations_data(report: Report, listed: Listed) -> dict[str, object]:
     types = sorted({each.operation_type for month in listed.operations for each in month})
     budget = BYTES // max(1, len(listed.periods))
     months = {}
-    for month, period, operations in zip(map(shown, report.months), listed.periods, listed.operations, strict=True):
+    shown_months = map(shown, report.months[-MONTHS:])
+    for month, period, operations in zip(shown_months, listed.periods, listed.operations, strict=True):
         months[month.month] = {
             "title": month.title,
             "summary": month.summary,

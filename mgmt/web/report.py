@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from mgmt.services.page import ARCHIVES, Listed
+from mgmt.services.page import ARCHIVES, MONTHS, Listed
 from mgmt.services.steps.figures import Report
 from mgmt.shown import human_size
 from mgmt.web import archives as table
@@ -24,7 +24,8 @@ def report_page(report: Report, listed: Listed, most: int = ARCHIVES) -> str:
     archives = [table.shown(each) for each in listed.archives]
     archives_data = table.data(archives, most)
     count, total = len(archives_data["rows"]), report.total.archives
-    months = [by_month.shown(each) for each in report.months]
+    months = [by_month.shown(each) for each in report.months[-MONTHS:]]
+    before = sum(each.size for each in report.months[:-MONTHS])
     scripts = ("page.js", *(["months.js"] if months else []), *(["archives.js"] if count else []))
     return render(
         Page(
@@ -41,8 +42,9 @@ def report_page(report: Report, listed: Listed, most: int = ARCHIVES) -> str:
         figures=list(figures(report)),
         statuses=list(by_month.STATUSES.items()),
         months=months,
+        earlier=len(report.months) - len(months),
         volume_chart=charts.volume_chart(months) if months else "",
-        total_chart=charts.total_chart(months) if months and not (report.since or report.until) else "",
+        total_chart=charts.total_chart(months, before) if months and not (report.since or report.until) else "",
         operations_chart=charts.operations_chart(months) if months else "",
         groups=[group(name, volumes) for name, volumes in report.groups.items() if volumes],
         activity=[{**asdict(each), "statuses": by_month.by_status(each.statuses)} for each in report.activity],

@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +27,7 @@ class Filled:
     """A catalog with many operations, what a page of it lists, and a reader of it in plain SQL."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         populate(url, OPERATIONS)
         with closing(open_catalog(url)) as catalog:
             self.report: Report = gather(catalog, Wanted(now=NOW))
@@ -93,6 +95,15 @@ def test_a_period_in_a_month_excludes_what_is_before_it(filled: Filled) -> None:
     assert month.since == filled.since
     assert found
     assert all(each.started_at >= filled.since for each in found)
+
+
+@pytest.mark.parametrize("last", ["2026-12", "9999-12"])
+def test_every_month_has_an_end(filled: Filled, last: str) -> None:
+    months = tuple(replace(filled.report.months[0], month=each) for each in ("2026-11", last))
+    with closing(open_catalog(filled.url)) as catalog:
+        periods = listed(replace(filled.report, months=months), catalog).periods
+    assert [period.month for period in periods] == ["2026-11", last]
+    assert all(period.since < period.until for period in periods)
 
 
 def test_the_table_of_months_has_the_numbers_of_the_catalog(filled: Filled) -> None:

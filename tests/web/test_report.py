@@ -49,6 +49,17 @@ def test_names_that_are_long_cut_the_list_and_not_the_limit() -> None:
     assert whole.count("k" * 1024) >= 10_000
 
 
+def test_a_clock_that_was_wrong_for_once_does_not_fill_the_page() -> None:
+    """A file of 1970, or of 9999, makes centuries of months: the page shows the last ten years of them."""
+    report, listed = studio(120)
+    month = report.months[0]
+    empty = tuple(replace(month, month=f"{1970 + each // 12}-{each % 12 + 1:02}") for each in range(54 * 12))
+    page = report_page(replace(report, months=(*empty, *report.months)), listed)
+    assert "The last 120 of 768 months" in page
+    assert len(page.encode()) < 3_000_000
+    assert page.count('<tr id="month-') == 120
+
+
 def replace_key(archive: StoredArchive, key: str) -> StoredArchive:
     return archive._replace(key=key)
 

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 from contextlib import suppress
 
 from mgmt.archive import rename_noreplace
@@ -22,10 +23,10 @@ def save(file: str, text: str) -> str:
     else, ConfigurationError if it cannot be written.
     """
     path = os.path.realpath(absolute(file))
+    folder, name = os.path.split(path)
     try:
         mode = _mode_of_page(path)
-        partial = f"{path}{PARTIAL}-{os.getpid()}"
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor, partial = tempfile.mkstemp(prefix=f".{name[:50]}-", suffix=PARTIAL, dir=folder)
         try:
             with open(descriptor, "wb") as out:
                 if mode is not None:
@@ -38,14 +39,18 @@ def save(file: str, text: str) -> str:
             with suppress(FileNotFoundError):
                 os.unlink(partial)
             raise
-        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            sync_folder(folder)
-        finally:
-            os.close(folder)
+        _sync(folder)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}", next_step="use another FILE") from error
     return path
+
+
+def _sync(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        sync_folder(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _mode_of_page(path: str) -> int | None:
@@ -62,13 +67,13 @@ def _mode_of_page(path: str) -> int | None:
 
 
 def _publish(partial: str, path: str, *, replace: bool) -> None:
-    if replace:
-        os.replace(partial, path)
-        return
-    try:
-        rename_noreplace(partial, path)
-    except ConflictError as error:
-        raise _in_the_way(path) from error
+    if not replace:
+        try:
+            rename_noreplace(partial, path)
+            return
+        except ConflictError:
+            _mode_of_page(path)  # another report may have been quicker
+    os.replace(partial, path)
 
 
 def _in_the_way(path: str) -> ConflictError:
