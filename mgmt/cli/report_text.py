@@ -40,8 +40,13 @@ class ReportText:
         self._months(report.months)
         for name in by or [each for each in report.groups if each in ALWAYS or len(report.groups[each]) > 1]:
             self._volumes(name, report.groups[name])
-        self._activity(report.activity)
-        self._failures(report.failures)
+        period = "".join(
+            f" {word} {_date(moment)}"
+            for word, moment in (("since", report.since), ("until", report.until))
+            if moment is not None
+        )
+        self._activity(report.activity, f"Operations{period}")
+        self._failures(report.failures, f"Failures{period}")
         self._at_risk(report)
         self._growth(report.growth)
 
@@ -87,7 +92,7 @@ class ReportText:
         self._heading(f"By {name}")
         self._render.many(volumes, columns)
 
-    def _activity(self, activity: "Sequence[Activity]") -> None:
+    def _activity(self, activity: "Sequence[Activity]", title: str) -> None:
         if not activity:
             return
         columns = (
@@ -100,10 +105,10 @@ class ReportText:
             Column("SIZE", lambda each: each.bytes or None, "size", leaves=4),
             Column("RATE", _rate, "count", leaves=3),
         )
-        self._heading("Operations")
+        self._heading(title)
         self._render.many(activity, columns)
 
-    def _failures(self, failures: "Sequence[Failure]") -> None:
+    def _failures(self, failures: "Sequence[Failure]", title: str) -> None:
         if not failures:
             return
         columns = (
@@ -113,7 +118,7 @@ class ReportText:
             Column("LAST", lambda each: human_time(each.last_at), leaves=2),
             Column("ID", "last_operation", leaves=1),
         )
-        self._heading("Failures")
+        self._heading(title)
         self._render.many(failures, columns)
         self._render.line("mgmt status ID says what to do")
 
@@ -176,6 +181,8 @@ def sentences(growth: "Growth") -> list[str]:
                 reached = f"reached about {growth.budget_reached_on}"
             text += f"; the budget of {growth.budget:,.2f} is {reached}"
         found.append(f"{text}.")
+    elif growth.budget is not None:
+        found.append("Cost: unknown, as a price is: mgmt config set price_region REGION, or prices FILE.")
     return found
 
 
