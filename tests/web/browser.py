@@ -79,11 +79,15 @@ def opened(
         context.close()
 
 
-def faults(page: Page) -> list[str]:
-    """The serious and critical faults that axe-core finds (WCAG 2.2 A and AA, and its best practices)."""
+def faults(page: Page, *rules: str) -> list[str]:
+    """The serious and critical faults that axe-core finds (WCAG 2.2 A and AA, and its best practices).
+
+    With `rules`, only those of these, which takes less time.
+    """
     if not page.evaluate("'axe' in window"):
         page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
-    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    found = page.evaluate("options => axe.run(options)", options)["violations"]
     return [
         f"{each['id']}: {node['html']}: {node['failureSummary']}"
         for each in found
