@@ -9,7 +9,7 @@ from mgmt.shown import human_size
 from mgmt.web import archives as table
 from mgmt.web import month_charts as charts
 from mgmt.web import months as by_month
-from mgmt.web.attention import Alert, alerts, counted
+from mgmt.web.attention import LATELY, Alert, alerts, causes, counted
 from mgmt.web.figures import figures, group
 from mgmt.web.month_data import operations_data
 from mgmt.web.page import Page, render
@@ -48,6 +48,7 @@ def report_page(report: Report, listed: Listed, most: int = ARCHIVES) -> str:
         operations_chart=charts.operations_chart(months) if months else "",
         groups=[group(name, volumes) for name, volumes in report.groups.items() if volumes],
         activity=[{**asdict(each), "statuses": by_month.by_status(each.statuses)} for each in report.activity],
+        causes=causes(report.failures),
         first_archives=archives[: min(FIRST, count)],
         archives_note=_archives_note(count, total),
         rest_command=f"mgmt report --html FILE --archives {total}" if count < total else None,
@@ -63,12 +64,14 @@ def _answer(report: Report, found: Sequence[Alert]) -> str:
 
 
 def _lead(report: Report, found: Sequence[Alert]) -> str:
-    if not found and report.total.archives:
-        return (
-            "No operation failed, each archive has a second proven copy, and all were verified in the last "
-            f"{report.unverified_days} days."
-        )
-    return "; ".join(each.title for each in found) + "." if found else "Nothing is archived yet."
+    if found:
+        return "; ".join(each.title for each in found) + "."
+    if not report.total.archives:
+        return "Nothing is archived yet."
+    return (
+        f"No operation failed in the last {LATELY.days} days, each archive has a second proven copy, and all were "
+        f"verified in the last {report.unverified_days} days."
+    )
 
 
 def _period(report: Report) -> str:

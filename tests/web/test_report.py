@@ -1,13 +1,14 @@
 """What the page of a report says, and how large it is."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from demo.studio import NOW, studio
 from mgmt.catalog import PastOperation, Status, StoredArchive
 from mgmt.services.page import Listed
-from mgmt.services.steps.figures import Exposure, Growth, Report, Volume
+from mgmt.services.steps.figures import Exposure, Failure, Growth, Report, Volume
 from mgmt.web.attention import alerts
 from mgmt.web.report import report_page
 
@@ -88,10 +89,33 @@ def test_a_page_about_nothing_says_that() -> None:
     assert "archive-table" not in page.partition("<script>")[0]
 
 
+def test_only_what_failed_lately_needs_attention_and_every_cause_is_listed() -> None:
+    report, listed = studio(1)
+    failed = [
+        Failure(
+            operation_type="upload",
+            cause=f"cause {days}",
+            operations=days,
+            last_at=NOW - timedelta(days=days),
+            last_operation=ID,
+        )
+        for days in (1, 29, 31, 400)
+    ]
+    report = replace(well(report), failures=tuple(failed))
+    [alert] = alerts(report)
+    assert alert.title == "Operations failed in the last 30 days (2 causes)"
+    assert [row.note for row in alert.rows] == [
+        "upload, 1 time, last on 2026-11-27",
+        "upload, 29 times, last on 2026-10-30",
+    ]
+    assert alert.rows[0].command == f"mgmt status {ID}"
+    page = report_page(report, listed)
+    assert [page.count(f"<strong>cause {days}</strong>") for days in (1, 29, 31, 400)] == [2, 2, 1, 1]
+    assert alerts(replace(report, failures=tuple(failed[2:]))) == ()
+
+
 @pytest.mark.parametrize(("days", "kinds"), [(10, ["the disk is full"]), (200, [])], ids=["soon", "late"])
 def test_a_disk_needs_attention_when_it_is_full_soon(days: int, kinds: list[str]) -> None:
-    from datetime import timedelta
-
     report = well(studio(1)[0])
     full = replace(NO_GROWTH, full_on=(NOW + timedelta(days=days)).date(), free=1, bytes_per_month=1)
     assert [each.title.partition(" on ")[0].lower() for each in alerts(replace(report, growth=full))] == kinds
