@@ -1,4 +1,4 @@
-"""Adds nine operations of other types for each upload of a filled catalog, by plain SQL: a million for 100,000 archives.
+"""Adds nine operations of other types for each upload of a filled catalog: a million for 100,000 archives.
 
 Some have failed. They have no hashes, so the history of such a catalog is not sound.
 """
