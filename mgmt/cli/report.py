@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mgmt.choices import UNVERIFIED_DAYS
 from mgmt.cli.app import App
 from mgmt.cli.money import prices_of
 from mgmt.cli.parameters import Command, period
@@ -13,8 +14,6 @@ from mgmt.cli.report_text import ReportText, started
 
 if TYPE_CHECKING:
     from mgmt.services.steps.figures import Month, Volume
-
-UNVERIFIED_DAYS = 90
 
 
 @click.command("report", cls=Command)
