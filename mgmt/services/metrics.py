@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 from mgmt import __version__
 from mgmt.catalog import Catalog
+from mgmt.choices import UNVERIFIED_DAYS
 from mgmt.errors import MgmtError
 from mgmt.services.steps.exposition import Metric, text_of
-from mgmt.services.steps.exposures import UNVERIFIED_DAYS
 
 LIVE = ("pending", "running")
 

@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from mgmt.catalog import Catalog, PastOperation, StoredArchive
+from mgmt.choices import ARCHIVES_OF_A_PAGE
 from mgmt.services.steps.figures import Report
 
-ARCHIVES = 10_000
-"""Archives that a page lists unless the user asks for more."""
 MONTHS = 120
 """The last months of the report, which a page shows one by one."""
 OPERATIONS, OPERATIONS_OF_A_MONTH = 3000, 50
@@ -39,7 +38,7 @@ class Listed:
     """Of each month some: those that failed, then the newest."""
 
 
-def listed(report: Report, catalog: Catalog, archives: int = ARCHIVES) -> Listed:
+def listed(report: Report, catalog: Catalog, archives: int = ARCHIVES_OF_A_PAGE) -> Listed:
     """What a page of `report` lists: up to so many `archives`, and of each month some operations."""
     periods = tuple(_periods(report))
     each = min(OPERATIONS_OF_A_MONTH, OPERATIONS // max(1, len(periods)))

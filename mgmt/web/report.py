@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from mgmt.services.page import ARCHIVES, MONTHS, Listed
+from mgmt.choices import ARCHIVES_OF_A_PAGE
+from mgmt.services.page import MONTHS, Listed
 from mgmt.services.steps.figures import Report
 from mgmt.shown import human_size
 from mgmt.web import archives as table
@@ -18,7 +19,7 @@ FIRST = 25
 """Archives that the page shows without scripts."""
 
 
-def report_page(report: Report, listed: Listed, most: int = ARCHIVES) -> str:
+def report_page(report: Report, listed: Listed, most: int = ARCHIVES_OF_A_PAGE) -> str:
     """The page of `report`, which lists up to `most` archives: one HTML document that needs nothing else."""
     found = alerts(report)
     archives = [table.shown(each) for each in listed.archives]

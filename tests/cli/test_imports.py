@@ -86,7 +86,7 @@ BUDGETS = {
     | {
         "mgmt.catalog.db.times", "mgmt.catalog.files.figures", "mgmt.catalog.operations.gauges",
         "mgmt.catalog.records.cold", "mgmt.catalog.records.jobs", "mgmt.catalog.records.operations",
-        "mgmt.services.metrics", *(f"mgmt.services.steps.{name}" for name in ("exposition", "exposures", "figures")),
+        "mgmt.services.metrics", "mgmt.services.steps.exposition",
     },
     "search clip": BASE | TABLES | FILES | AUDIT | MEMBERS | JOURNAL | STEPS
     | {
