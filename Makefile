@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One more than there are cores: the tests also wait, for disks, servers and children.
 JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
 
-.PHONY: setup demo test test-user coverage torture lint docs-check bench clean
+.PHONY: setup demo test test-user coverage torture lint screenshots docs-check bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.dev                      ## the virtual environment, with everything to work on mgmt
@@ -44,6 +44,9 @@ lint: $(VENV)/.dev                       ## ruff, mypy, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+screenshots: $(VENV)/.dev                ## images of the pages, into docs/images (with Chromium)
+	$(BIN)/python -m demo.screenshots
 
 docs-check: $(VENV)/.dev                 ## links and anchors in all Markdown files
 	$(BIN)/python -m tests.links

@@ -109,7 +109,7 @@ def _archives(chance: random.Random, period: Period) -> list[StoredArchive]:
 def _operations(chance: random.Random, period: Period, archives: Sequence[StoredArchive]) -> list[PastOperation]:
     here = [each for each in archives if period.since <= each.archived_at < period.until]
     found = []
-    bad = 0.09 if period.month in ("2025-02", "2026-08") else 0.012
+    bad = {"2025-02": 0.09, "2026-08": 0.07, "2026-11": 0.03}.get(period.month, 0.008)
     for kind, factor in KINDS.items():
         for _ in range(int(len(here) * factor * chance.uniform(0.8, 1.2))):
             archive = chance.choice(here)

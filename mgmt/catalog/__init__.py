@@ -11,13 +11,12 @@ is slow to load.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from datetime import datetime
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from mgmt.catalog.audit.chain import Audit
     from mgmt.catalog.audit.ranges import RangeSet
     from mgmt.catalog.audit.verification import Anchor, Finding, Tampering, Verification
@@ -321,7 +320,7 @@ class Catalog:
 
         return Figures(self.database)
 
-    def activity(self, since: "datetime | None" = None, until: "datetime | None" = None) -> "Activity":
+    def activity(self, since: datetime | None = None, until: datetime | None = None) -> "Activity":
         """What a report has of the operations that started within a period."""
         from mgmt.catalog.operations.figures import Activity
 

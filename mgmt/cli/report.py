@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mgmt.choices import ARCHIVES_OF_A_PAGE, UNVERIFIED_DAYS
 from mgmt.cli.app import App
 from mgmt.cli.money import prices_of
 from mgmt.cli.parameters import Command, period
@@ -14,11 +15,6 @@ from mgmt.shown import human_size
 
 if TYPE_CHECKING:
     from mgmt.services.steps.figures import Month, Report, Volume
-
-UNVERIFIED_DAYS = 90
-
-ARCHIVES = 10_000
-"""Archives that a page lists unless the user asks for more."""
 
 
 @click.command("report", cls=Command)
@@ -37,7 +33,7 @@ ARCHIVES = 10_000
 @click.option(
     "--archives",
     type=click.IntRange(0, 2**31 - 1),
-    default=ARCHIVES,
+    default=ARCHIVES_OF_A_PAGE,
     show_default=True,
     metavar="N",
     help="With --html: archives that the page lists, the newest.",
@@ -81,7 +77,8 @@ def command(
 
 
 def _page(app: App, report: "Report", file: str, archives: int) -> None:
-    from mgmt.services.page import listed, save
+    from mgmt.services.page import listed
+    from mgmt.services.steps.page_file import save
     from mgmt.web.report import report_page
 
     page = report_page(report, listed(report, app.catalog, archives), archives)

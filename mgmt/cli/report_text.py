@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
 from mgmt.cli.charts import Charts
@@ -39,12 +40,14 @@ class ReportText:
         self._months(report.months)
         for name in by or [each for each in report.groups if each in ALWAYS or len(report.groups[each]) > 1]:
             self._volumes(name, report.groups[name])
-        self._activity(report.activity)
-        self._failures(report.failures)
-        self._exposure(report.single_copy, "without a second proven copy", "all archives have a second proven copy")
-        days = f"{report.unverified_days} {'day' if report.unverified_days == 1 else 'days'}"
-        self._exposure(report.unverified, f"not verified for {days}", f"all archives were verified within {days}")
-        self._exposure(report.expiring, "with a lock or a restored copy that ends within 30 days", None)
+        period = "".join(
+            f" {word} {_date(moment)}"
+            for word, moment in (("since", report.since), ("until", report.until))
+            if moment is not None
+        )
+        self._activity(report.activity, f"Operations{period}")
+        self._failures(report.failures, f"Failures{period}")
+        self._at_risk(report)
         self._growth(report.growth)
 
     def _stored(self, report: "Report") -> None:
@@ -89,7 +92,7 @@ class ReportText:
         self._heading(f"By {name}")
         self._render.many(volumes, columns)
 
-    def _activity(self, activity: "Sequence[Activity]") -> None:
+    def _activity(self, activity: "Sequence[Activity]", title: str) -> None:
         if not activity:
             return
         columns = (
@@ -102,35 +105,47 @@ class ReportText:
             Column("SIZE", lambda each: each.bytes or None, "size", leaves=4),
             Column("RATE", _rate, "count", leaves=3),
         )
-        self._heading("Operations")
+        self._heading(title)
         self._render.many(activity, columns)
 
-    def _failures(self, failures: "Sequence[Failure]") -> None:
+    def _failures(self, failures: "Sequence[Failure]", title: str) -> None:
         if not failures:
             return
         columns = (
             Column("FAILED", _grouped("operations"), "count"),
             Column("TYPE", "operation_type"),
             Column("CAUSE", lambda each: self._plain(each.cause), "sentence"),
-            Column("LAST", lambda each: human_time(each.last_at), leaves=1),
-            Column("ID", "last_operation", leaves=2),
+            Column("LAST", lambda each: human_time(each.last_at), leaves=2),
+            Column("ID", "last_operation", leaves=1),
         )
-        self._heading("Failures")
+        self._heading(title)
         self._render.many(failures, columns)
         self._render.line("mgmt status ID says what to do")
 
-    def _exposure(self, exposure: "Exposure", what: str, otherwise: str | None) -> None:
-        if not exposure.archives:
-            if otherwise is not None:
-                self._render.line(f"{otherwise[0].upper()}{otherwise[1:]}.", apart=True)
-            return
+    def _at_risk(self, report: "Report") -> None:
+        days = counted(report.unverified_days, "day")
+        if report.single_copy.archives:
+            archived = Column("ARCHIVED", lambda each: _date(each.on))
+            self._exposure(report.single_copy, "without a second proven copy", archived)
+        if report.unverified.archives:
+            verified = Column("LAST VERIFIED", lambda each: _date(each.on))
+            self._exposure(report.unverified, f"not verified for {days}", verified)
+        if report.expiring.archives:
+            ends = Column("WHAT ENDS", "note", "sentence")
+            self._exposure(report.expiring, "with a lock or a restored copy that ends within 30 days", ends)
+        if report.total.archives and not report.single_copy.archives:
+            self._render.line("All archives have a second proven copy.", apart=True)
+        if report.total.archives and not report.unverified.archives:
+            self._render.line(f"All archives were verified within {days}.", apart=True)
+
+    def _exposure(self, exposure: "Exposure", what: str, last: Column) -> None:
         number = counted(exposure.archives, "archive")
         self._heading(f"{number} {what} ({human_size(exposure.size)})")
         columns = (
             Column("ARCHIVE", "key", "long"),
             Column("STORE", "store", "long", leaves=2),
             Column("SIZE", "size", "size", leaves=1),
-            Column("WHY", "note", "sentence"),
+            last,
         )
         self._render.many(exposure.first[:LISTED], columns)
         if exposure.archives > LISTED:
@@ -166,6 +181,8 @@ def sentences(growth: "Growth") -> list[str]:
                 reached = f"reached about {growth.budget_reached_on}"
             text += f"; the budget of {growth.budget:,.2f} is {reached}"
         found.append(f"{text}.")
+    elif growth.budget is not None:
+        found.append("Cost: unknown, as a price is: mgmt config set price_region REGION, or prices FILE.")
     return found
 
 
@@ -188,6 +205,10 @@ def duration(seconds: float | None) -> str | None:
 def counted(number: int, what: str) -> str:
     """`1 archive`, `1,234 archives`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _date(moment: datetime | None) -> str:
+    return "never" if moment is None else f"{moment:%Y-%m-%d}"
 
 
 def _grouped(name: str) -> Callable[[object], str]:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 from mgmt import __version__
 from mgmt.catalog import Catalog
+from mgmt.choices import UNVERIFIED_DAYS
 from mgmt.errors import MgmtError
 from mgmt.services.steps.exposition import Metric, text_of
-from mgmt.services.steps.exposures import UNVERIFIED_DAYS
 
 LIVE = ("pending", "running")
 
@@ -37,9 +37,12 @@ def metrics(catalog: Catalog) -> str:
 def write(path: str, text: str) -> None:
     """Replace the file at `path` by this text, readable for everybody; a reader sees the old or the new one whole.
 
-    Raises MgmtError if it cannot be written.
+    Raises MgmtError if it cannot be written, or if there is something else than a file, such as /dev/null.
     """
-    folder, name = os.path.split(os.path.abspath(path))
+    target = os.path.realpath(path)
+    if os.path.lexists(target) and not os.path.isfile(target):
+        raise MgmtError(f"{path} is not a file, and is not replaced", next_step="mgmt metrics -\n# writes to stdout")
+    folder, name = os.path.split(target)
     try:
         # Not NAME.prom: the collector reads every file that is called so.
         descriptor, partial = tempfile.mkstemp(prefix=f".{name[:200]}-", suffix=".partial", dir=folder)
@@ -47,7 +50,7 @@ def write(path: str, text: str) -> None:
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
                 os.fchmod(file.fileno(), 0o644)
                 file.write(text)
-            os.replace(partial, path)
+            os.replace(partial, target)
         except BaseException:
             with suppress(OSError):
                 os.unlink(partial)

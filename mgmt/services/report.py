@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 from mgmt.catalog import Activity as Operations
 from mgmt.catalog import Catalog, Count, Sum, with_others
+from mgmt.choices import UNVERIFIED_DAYS
 from mgmt.errors import ConfigurationError
 from mgmt.prices import MINIMUM_SIZE, Prices
 from mgmt.services.steps.causes import failures
-from mgmt.services.steps.exposures import UNVERIFIED_DAYS, expiring, limits, single_copy, unverified
+from mgmt.services.steps.exposures import expiring, limits, single_copy, unverified
 from mgmt.services.steps.figures import Activity, Month, Report, Volume
 from mgmt.services.steps.growth import growth
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mgmt.catalog import StoredArchive
-from mgmt.choices import StorageClass
-from mgmt.services.page import ARCHIVES
+from mgmt.choices import ARCHIVES_OF_A_PAGE, StorageClass
 from mgmt.shown import safe
 from mgmt.web.embedded import within
 
@@ -44,7 +43,7 @@ def shown(archive: StoredArchive) -> Shown:
     )
 
 
-def data(archives: Iterable[Shown], most: int = ARCHIVES) -> dict[str, Sequence[object]]:
+def data(archives: Iterable[Shown], most: int = ARCHIVES_OF_A_PAGE) -> dict[str, Sequence[object]]:
     """The archives for the script: each a row that refers to the lists of stores and classes.
 
     They are as many as `BYTES` have room for, unless more than by default were asked for.
@@ -52,7 +51,7 @@ def data(archives: Iterable[Shown], most: int = ARCHIVES) -> dict[str, Sequence[
     stores: dict[str, int] = {}
     classes: dict[str, int] = {}
     rows = (_row(each, stores, classes) for each in archives)
-    kept = list(within(BYTES, rows) if most <= ARCHIVES else rows)
+    kept = list(within(BYTES, rows) if most <= ARCHIVES_OF_A_PAGE else rows)
     return {"stores": list(stores), "classes": list(classes), "rows": kept}
 
 

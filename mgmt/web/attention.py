@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from mgmt.services.steps.figures import Archive, Exposure, Report
+from mgmt.services.steps.figures import Archive, Exposure, Failure, Report
 from mgmt.shown import human_size
 from mgmt.words import operand
 
 SOON = timedelta(days=90)
 """How early a page says when a disk is full or the budget reached."""
+LATELY = timedelta(days=30)
+"""How long a failure needs attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,24 +80,30 @@ def _each(report: Report) -> Iterator[Alert | None]:
     )
 
 
+def causes(failures: Iterable[Failure]) -> list[Row]:
+    """Why operations failed, and what to type about the last one of each cause."""
+    return [
+        Row(
+            name=each.cause,
+            note=f"{each.operation_type}, {counted(each.operations, 'time')}, last on {each.last_at:%Y-%m-%d}",
+            command=f"mgmt status {operand(each.last_operation)}",
+        )
+        for each in failures
+    ]
+
+
 def _failures(report: Report) -> Alert | None:
-    number = sum(each.operations for each in report.failures)
-    if not number:
+    """Only what has failed lately needs attention: what failed years ago was done again, or nobody misses it."""
+    late = [each for each in report.failures if each.last_at >= report.made_at - LATELY]
+    if not late:
         return None
     return Alert(
         kind="bad",
-        title=f"{counted(number, 'operation')} failed",
-        text=f"{counted(len(report.failures), 'cause')}, the most frequent first.",
-        command="mgmt retry --failed -n",
+        title=f"Operations failed in the last {LATELY.days} days ({counted(len(late), 'cause')})",
+        text="What has succeeded since is left out of a retry.",
+        command=f"mgmt retry --failed --since {LATELY.days}d -n",
         summary="The causes, and what to do about the last of each",
-        rows=[
-            Row(
-                name=each.cause,
-                note=f"{each.operation_type}, {each.operations:,} times, last on {each.last_at:%Y-%m-%d}",
-                command=f"mgmt status {operand(each.last_operation)}",
-            )
-            for each in report.failures
-        ],
+        rows=causes(late),
     )
 
 

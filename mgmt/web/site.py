@@ -10,8 +10,8 @@ from mgmt.services import browse
 from mgmt.services.steps.figures import Report
 from mgmt.web import views
 from mgmt.web.answer import Answer
-from mgmt.web.figures import KeptFigures
 from mgmt.web.guard import Guard, Refusal
+from mgmt.web.kept_figures import KeptFigures
 from mgmt.web.query import Query, number
 from mgmt.web.request import Request
 

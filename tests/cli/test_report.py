@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -169,6 +170,13 @@ def test_names_cannot_control_the_terminal() -> None:
     assert "\\x1b[31m漢字" in shown(io.StringIO())
 
 
+def test_the_period_is_named() -> None:
+    out = io.StringIO()
+    ReportText(Renderer("table", out), out).show(replace(REPORT, since=WHEN, until=WHEN), ())
+    assert "Operations since 2026-11-29 until 2026-11-29\n" in out.getvalue()
+    assert "\nOperations\n" in shown(io.StringIO())
+
+
 def test_the_groups_that_are_asked_for() -> None:
     text = shown(io.StringIO(), "user")
     assert "By user" in text
@@ -191,6 +199,9 @@ def test_what_is_said_of_the_growth() -> None:
         budget_reached_on=None,
     )
     assert sentences(nothing) == []
+    assert sentences(replace(nothing, budget=5.0)) == [
+        "Cost: unknown, as a price is: mgmt config set price_region REGION, or prices FILE."
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`mgmt report --html`: a page of what the catalog has, written aside, which replaces a page and nothing else."""
 
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mgmt.archive import rename_noreplace
 from tests.cli.test_imports import imported
 from tests.program import Program
 
@@ -126,6 +128,42 @@ def test_the_page_behind_a_link_is_replaced_and_the_link_stays(mgmt: Program) ->
         mgmt.ok("report", "--html", "report.html")
         assert (mgmt.work / "report.html").is_symlink()
         assert (mgmt.home / "www" / "index.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("other", ["a page", "a letter"])
+def test_what_appears_meanwhile_is_replaced_only_if_it_is_a_page(
+    mgmt: Program, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """As it is if another report is written to the same file at once."""
+    page = mgmt.ok("report", "--html", "-") if other == "a page" else other
+    file = mgmt.work / "report.html"
+
+    def late(source: str, destination: str) -> None:
+        file.write_text(page, "utf-8")
+        rename_noreplace(source, destination)
+
+    monkeypatch.setattr("mgmt.services.steps.page_file.rename_noreplace", late)
+    done = mgmt.run("report", "--html", "report.html")
+    assert done.returncode == (0 if other == "a page" else 10)
+    assert (file.read_text("utf-8") == page) is (other != "a page")
+    assert [each.name for each in mgmt.work.iterdir()] == ["report.html"]
+
+
+@pytest.mark.sqlite
+def test_a_full_disk_leaves_the_page_that_was_there(mgmt: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    mgmt.ok("report", "--html", "report.html")
+    before = (mgmt.work / "report.html").read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("mgmt.services.steps.page_file.os.fsync", full)
+    done = mgmt.run("report", "--html", "report.html")
+    assert done.returncode == 2
+    assert "report.html cannot be written: No space left on device" in done.stderr
+    assert (mgmt.work / "report.html").read_bytes() == before
+    assert [each.name for each in mgmt.work.iterdir()] == ["report.html"]
 
 
 @pytest.mark.sqlite

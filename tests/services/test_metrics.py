@@ -136,7 +136,7 @@ def test_any_label_is_read_as_it_was_written(labels: dict[str, str], value: int)
     assert (family.type, family.documentation) == ("gauge", "Bytes.\nOr \\ not.")
     [sample] = family.samples
     assert sample.labels == {name: text.encode("utf-8", "backslashreplace").decode() for name, text in labels.items()}
-    assert sample.value == float(value)
+    assert float(sample.value) == float(value)
 
 
 def test_a_name_that_is_not_utf_8_is_shown(tmp_path: Path) -> None:
@@ -167,12 +167,30 @@ def test_the_file_is_replaced_as_a_whole_and_readable_for_everybody(tmp_path: Pa
     assert os.listdir(tmp_path) == ["mgmt.prom"]
 
 
-@pytest.mark.parametrize("path", ["missing/mgmt.prom", "folder", "/dev/null/mgmt.prom"])
+@pytest.mark.parametrize("path", ["missing/mgmt.prom", "/dev/null/mgmt.prom"])
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, path: str) -> None:
-    (tmp_path / "folder").mkdir()
     with pytest.raises(MgmtError, match="cannot be written"):
         write(str(tmp_path / path), "text")
-    assert os.listdir(tmp_path) == ["folder"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_a_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/null", "folder", "pipe"):
+        with pytest.raises(MgmtError, match="is not a file"):
+            write(str(tmp_path / path), "text")
+    assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
+
+
+def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link, file = tmp_path / "mgmt.prom", tmp_path / "there" / "m.prom"
+    link.symlink_to(file)
+    for text in ("first", "second"):
+        write(str(link), text)
+        assert file.read_text() == text
+    assert link.is_symlink()
 
 
 def test_the_file_of_a_large_catalog_is_made_anew_less_often(tmp_path: Path) -> None:

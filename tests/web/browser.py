@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
@@ -78,11 +79,15 @@ def opened(
         context.close()
 
 
-def faults(page: Page) -> list[str]:
-    """The serious and critical faults that axe-core finds (WCAG 2.2 A and AA, and its best practices)."""
-    from axe_playwright_python.sync_playwright import Axe
+def faults(page: Page, *rules: str) -> list[str]:
+    """The serious and critical faults that axe-core finds (WCAG 2.2 A and AA, and its best practices).
 
-    found = Axe().run(page).response["violations"]
+    With `rules`, only those of these, which takes less time.
+    """
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
+    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    found = page.evaluate("options => axe.run(options)", options)["violations"]
     return [
         f"{each['id']}: {node['html']}: {node['failureSummary']}"
         for each in found

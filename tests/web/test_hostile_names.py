@@ -28,13 +28,21 @@ ATTACKS = (
     "\u2028window.__ran = 1\u2029", f"`${{{MARKER}}}`", f"\\u003cscript>{MARKER}</script>", "half \udc80 a character",
 )  # fmt: skip
 NAMES = (*ATTACKS, *NAUGHTY)
+TURN_ALL_PAGES = """() => {
+  const names = [], forward = document.getElementById("archive-forward");
+  for (;;) {
+    document.querySelectorAll("#archive-table tbody th").forEach(each => names.push(each.firstChild.data));
+    if (forward.disabled) return names;
+    forward.click();
+  }
+}"""
 AT = datetime(2026, 11, 5, 12, tzinfo=UTC)
 
 
 def hostile() -> tuple[Report, Listed]:
     """A report in which every text is one of `NAMES`."""
     volumes = tuple(Volume(group=name, archives=1, size=5, original_size=6) for name in ATTACKS)
-    first = tuple(Archive(name=name, key=name, store=name, size=1, on=AT, note=name) for name in NAMES)
+    first = tuple(Archive(name=name, key=name, store=name, size=1, on=AT, note=name) for name in ATTACKS)
     exposure = Exposure(archives=len(first), size=9, first=first)
     counts = {name: {"failed": 1, name: 1} for name in ATTACKS}
     report = Report(
@@ -51,7 +59,7 @@ def hostile() -> tuple[Report, Listed]:
             for name in ATTACKS
         ),
         failures=tuple(
-            Failure(operation_type=name, cause=name, operations=1, last_at=AT, last_operation=name) for name in NAMES
+            Failure(operation_type=name, cause=name, operations=1, last_at=AT, last_operation=name) for name in ATTACKS
         ),
         single_copy=exposure,
         unverified=exposure,
@@ -92,13 +100,7 @@ def test_hostile_names_are_shown_and_do_not_run(browser: Browser, page_text: str
     with opened(browser, file) as page:
         page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
         page.locator("svg.chart a").first.click()
-        shown: list[str] = []
-        while True:
-            rows = page.locator("#archive-table tbody th")
-            shown += rows.evaluate_all("all => all.map(each => each.firstChild.data)")
-            if page.locator("#archive-forward").is_disabled():
-                break
-            page.locator("#archive-forward").click()
+        shown = page.evaluate(TURN_ALL_PAGES)
         assert shown == list(map(safe, NAMES))
         targets = page.locator("#month tbody td:nth-child(4)").all_text_contents()
         assert targets == list(map(safe, NAMES))[: len(targets)]

@@ -1,12 +1,14 @@
 """What the page of a report says, and how large it is."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from demo.studio import NOW, studio
 from mgmt.catalog import PastOperation, Status, StoredArchive
-from mgmt.services.steps.figures import Exposure, Growth, Report, Volume
+from mgmt.services.page import Listed
+from mgmt.services.steps.figures import Exposure, Failure, Growth, Report, Volume
 from mgmt.web.attention import alerts
 from mgmt.web.report import report_page
 
@@ -22,8 +24,20 @@ def well(report: Report) -> Report:
     return replace(report, failures=(), single_copy=NOTHING, unverified=NOTHING, expiring=NOTHING, growth=NO_GROWTH)
 
 
+def ten_years() -> tuple[Report, Listed]:
+    """One year, ten times."""
+    report, listed = studio(12)
+    names = [f"{2017 + each // 12}-{each % 12 + 1:02}" for each in range(120)]
+    months = tuple(replace(each, month=name) for each, name in zip(report.months * 10, names, strict=True))
+    periods = tuple(replace(each, month=name) for each, name in zip(listed.periods * 10, names, strict=True))
+    return (
+        replace(report, months=months),
+        replace(listed, periods=periods, operations=tuple(each[:25] for each in listed.operations) * 10),
+    )
+
+
 def test_a_page_of_ten_thousand_archives_and_a_million_operations_is_small() -> None:
-    report, listed = studio(120)
+    report, listed = ten_years()
     archive = StoredArchive(
         "production/reel/" + "n" * 90, "s3://bucket/film", "DEEP_ARCHIVE", 1 << 40, 1 << 41, NOW, NOW, {"reel": "a"}
     )
@@ -49,6 +63,17 @@ def test_names_that_are_long_cut_the_list_and_not_the_limit() -> None:
     assert whole.count("k" * 1024) >= 10_000
 
 
+def test_a_clock_that_was_wrong_for_once_does_not_fill_the_page() -> None:
+    """A file of 1970, or of 9999, makes centuries of months: the page shows the last ten years of them."""
+    report, listed = ten_years()
+    month = report.months[0]
+    empty = tuple(replace(month, month=f"{1970 + each // 12}-{each % 12 + 1:02}") for each in range(54 * 12))
+    page = report_page(replace(report, months=(*empty, *report.months)), listed)
+    assert "The last 120 of 768 months" in page
+    assert len(page.encode()) < 3_000_000
+    assert page.count('<tr id="month-') == 120
+
+
 def replace_key(archive: StoredArchive, key: str) -> StoredArchive:
     return archive._replace(key=key)
 
@@ -64,10 +89,33 @@ def test_a_page_about_nothing_says_that() -> None:
     assert "archive-table" not in page.partition("<script>")[0]
 
 
+def test_only_what_failed_lately_needs_attention_and_every_cause_is_listed() -> None:
+    report, listed = studio(1)
+    failed = [
+        Failure(
+            operation_type="upload",
+            cause=f"cause {days}",
+            operations=days,
+            last_at=NOW - timedelta(days=days),
+            last_operation=ID,
+        )
+        for days in (1, 29, 31, 400)
+    ]
+    report = replace(well(report), failures=tuple(failed))
+    [alert] = alerts(report)
+    assert alert.title == "Operations failed in the last 30 days (2 causes)"
+    assert [row.note for row in alert.rows] == [
+        "upload, 1 time, last on 2026-11-27",
+        "upload, 29 times, last on 2026-10-30",
+    ]
+    assert alert.rows[0].command == f"mgmt status {ID}"
+    page = report_page(report, listed)
+    assert [page.count(f"<strong>cause {days}</strong>") for days in (1, 29, 31, 400)] == [2, 2, 1, 1]
+    assert alerts(replace(report, failures=tuple(failed[2:]))) == ()
+
+
 @pytest.mark.parametrize(("days", "kinds"), [(10, ["the disk is full"]), (200, [])], ids=["soon", "late"])
 def test_a_disk_needs_attention_when_it_is_full_soon(days: int, kinds: list[str]) -> None:
-    from datetime import timedelta
-
     report = well(studio(1)[0])
     full = replace(NO_GROWTH, full_on=(NOW + timedelta(days=days)).date(), free=1, bytes_per_month=1)
     assert [each.title.partition(" on ")[0].lower() for each in alerts(replace(report, growth=full))] == kinds

@@ -8,6 +8,9 @@ from playwright.sync_api import Browser, Page, expect
 from mgmt.shown import human_duration, human_size
 from tests.web.browser import faults, opened
 
+COLOURS = {"light": (), "dark": ("color-contrast",)}
+"""What axe-core looks for: in the dark, only what depends on colours."""
+
 
 def names(page: Page) -> list[str]:
     """The names in the first column of the table of archives."""
@@ -18,17 +21,16 @@ def names(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280, 1920])
-def test_it_opens_without_a_network_and_axe_finds_no_fault(
-    browser: Browser, short_report_file: Path, width: int, scheme: str
-) -> None:
-    with opened(browser, short_report_file, width=width, scheme=scheme) as page:
-        page.evaluate(
-            "document.querySelectorAll('.alert:first-child details, .months').forEach(each => { each.open = true })"
-        )
+def test_it_fits_each_width_and_axe_finds_no_fault(browser: Browser, short_report_file: Path, scheme: str) -> None:
+    with opened(browser, short_report_file, scheme=scheme) as page:
+        page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true })")
         page.locator("svg.chart a").last.click()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert faults(page) == []
+        alike = page.locator("tbody tr:nth-child(n+4), .listed li:nth-child(n+3)")
+        alike.evaluate_all("all => all.forEach(each => each.remove())")  # axe-core takes time for each
+        for width in (390, 1280, 1920):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert faults(page, *COLOURS[scheme]) == []
 
 
 def test_the_answer_comes_first(browser: Browser, report_file: Path) -> None:
@@ -168,9 +170,9 @@ def test_paper_has_no_controls(browser: Browser, report_file: Path) -> None:
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-@pytest.mark.parametrize("number", [0, 1023, 1024, 1536, 10 << 20, (1 << 40) + 1, 5 << 50])
-def test_the_scripts_write_sizes_as_the_terminal_does(browser: Browser, report_file: Path, number: int) -> None:
+def test_the_scripts_write_sizes_and_durations_as_the_terminal_does(browser: Browser, report_file: Path) -> None:
     with opened(browser, report_file) as page:
-        assert page.evaluate(f"size({number})") == human_size(number)
-        seconds = number / 1000 % 900_000
-        assert page.evaluate(f"duration({seconds})") == human_duration(seconds)
+        for number in (0, 1023, 1024, 1536, 10 << 20, (1 << 40) + 1, 5 << 50):
+            seconds = number / 1000 % 900_000
+            assert page.evaluate(f"size({number})") == human_size(number)
+            assert page.evaluate(f"duration({seconds})") == human_duration(seconds)

@@ -88,7 +88,7 @@ def test_the_figures_are_made_once_a_minute(mgmt: Program, monkeypatch: pytest.M
         for each in threads:
             each.join()
         assert len(made) == 1
-        monkeypatch.setattr("mgmt.web.figures.time.monotonic", lambda: 1e12)
+        monkeypatch.setattr("mgmt.web.kept_figures.time.monotonic", lambda: 1e12)
         visitor.see("/")
         assert len(made) == 2
 

@@ -10,9 +10,6 @@ from mgmt.services.steps.figures import Archive, Exposure
 FIRST = 20
 """Archives that are listed of each kind."""
 
-UNVERIFIED_DAYS = 90
-"""After how many days without a verification an archive is listed, unless the user says so."""
-
 EXPIRING = timedelta(days=30)
 """How early a report lists what ends."""
 

@@ -19,7 +19,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Month:
-    """What was archived in a month, and the operations that started in it."""
+    """What was archived in a month and is still stored, and the operations that started in it."""
 
     month: str
     """As "2026-11", in UTC."""
@@ -66,7 +66,7 @@ class Archive:
     store: str
     size: int
     on: datetime | None
-    """The time that the list is about: when it was verified last, when it expires."""
+    """The time that the list is about: when it was archived, when it was verified last, when something ends."""
     note: str
     """Why it is listed, in one sentence."""
 
@@ -78,7 +78,7 @@ class Exposure:
     archives: int
     size: int
     first: tuple[Archive, ...] = ()
-    """The first of them, by how long they have waited; `archives` counts all."""
+    """The first twenty, by how long they have waited, or by what ends first; `archives` counts all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ class Report:
     largest first; those past the twentieth are summed up as "(others)"."""
     activity: tuple[Activity, ...]
     failures: tuple[Failure, ...]
-    """The most frequent first."""
+    """The twenty most frequent, the first of them first; `activity` counts all that failed."""
     single_copy: Exposure
     """Archives beside which no other proven copy is known."""
     unverified: Exposure
