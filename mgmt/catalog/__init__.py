@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.usage import Recent, Share, Usage
     from mgmt.catalog.operations.due import ANY, Wanted, host_queue
     from mgmt.catalog.operations.ending import End
-    from mgmt.catalog.operations.figures import Activity, Count
+    from mgmt.catalog.operations.figures import Activity, Count, Durations
     from mgmt.catalog.operations.gauges import Gauges
     from mgmt.catalog.operations.heartbeat import Advance
     from mgmt.catalog.operations.journal import Journal
@@ -85,6 +85,7 @@ __all__ = [
     "DeleteRecord",
     "DependencyRecord",
     "DownloadRecord",
+    "Durations",
     "End",
     "EndpointRecord",
     "Endpoints",
@@ -177,7 +178,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.usage": ("Recent", "Share", "Usage"),
     "operations.due": ("ANY", "Wanted", "host_queue"),
     "operations.ending": ("End",),
-    "operations.figures": ("Activity", "Count"),
+    "operations.figures": ("Activity", "Count", "Durations"),
     "operations.gauges": ("Gauges",),
     "operations.heartbeat": ("Advance",),
     "operations.journal": ("Journal",),

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mgmt.catalog import Activity as Operations
-from mgmt.catalog import Catalog, Count, Sum, with_others
+from mgmt.catalog import Catalog, Count, Durations, Sum, with_others
 from mgmt.choices import UNVERIFIED_DAYS
 from mgmt.errors import ConfigurationError
 from mgmt.prices import MINIMUM_SIZE, Prices
@@ -53,7 +52,7 @@ def gather(
             raise ConfigurationError(f"cannot count by {each!r}", next_step=f"use one of {', '.join(GROUPS)}, tag:KEY")
     now = wanted.now or datetime.now(UTC)
     operations = catalog.activity(wanted.since, wanted.until)
-    counts = operations.counts()
+    counts, lasted = operations.tally()
     within = limits(wanted.days, now)
     survey = catalog.figures.survey(within, MOST)
     archived = survey.months
@@ -70,7 +69,7 @@ def gather(
         total=_volume(survey.whole),
         months=_months(archived, counts),
         groups={name: tuple(map(_volume, found)) for name, found in groups.items()},
-        activity=_activity(operations, counts),
+        activity=_activity(counts, lasted, operations.sizes()),
         failures=failures(operations),
         single_copy=single_copy(catalog),
         unverified=unverified(catalog, survey, within),
@@ -84,12 +83,11 @@ def _volume(found: Sum) -> Volume:
     return Volume(group=found.group, archives=found.archives, size=found.size, original_size=found.original_size)
 
 
-def _activity(operations: Operations, counts: Iterable[Count]) -> tuple[Activity, ...]:
+def _activity(counts: Iterable[Count], lasted: Iterable[Durations], sizes: Mapping[str, int]) -> tuple[Activity, ...]:
     statuses: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for _, kind, status, number in counts:
         statuses[kind][status] += number
-    durations = {each.operation_type: each for each in operations.durations()}
-    sizes = operations.sizes()
+    durations = {each.operation_type: each for each in lasted}
     found = []
     for kind in sorted(statuses):
         took, size = durations.get(kind), sizes.get(kind, 0)

@@ -74,38 +74,39 @@ class Activity:
     since: datetime | None = None
     until: datetime | None = None
 
-    def counts(self) -> list[Count]:
-        """The number of operations by month, type and status."""
+    def tally(self) -> tuple[list[Count], list[Durations]]:
+        """The number of operations by month, type and status, and how long each type took.
+
+        The median and the 95th percentile are the least that so many have not exceeded (the nearest rank).
+        """
         month, kind, status = month_of(operations.c.started_at), operations.c.operation_type, operations.c.status
-        query = select(month, kind, status, func.count()).where(*self._period()).group_by(month, kind, status)
-        with self.database.reading() as session:
-            rows = session.execute(query.order_by(month, kind, status)).all()
-        return [Count(on, kind, str(status), number) for on, kind, status, number in rows]
-
-    def durations(self) -> list[Durations]:
-        """The median and the 95th percentile by type: the least that so many have not exceeded (the nearest rank)."""
         seconds = seconds_between(operations.c.started_at, operations.c.completed_at)
-        kind = operations.c.operation_type
-        succeeded = (*self._succeeded(), operations.c.completed_at.is_not(None))
         if self.database.is_sqlite:  # it has no percentiles, and sorts rows slower than Python numbers
-            return self._sorted(select(kind, seconds).where(*succeeded))
+            took = case((status == Status.SUCCESS, seconds))
+            return self._tallied(select(month, kind, status, took).where(*self._period()))
+        counted = select(month, kind, status, func.count()).where(*self._period()).group_by(month, kind, status)
         median, p95 = (func.percentile_disc(share).within_group(seconds) for share in (0.5, 0.95))
-        query = select(kind, median, p95, func.sum(seconds)).where(*succeeded).group_by(kind)
+        lasted = select(kind, median, p95, func.sum(seconds)).where(*self._succeeded()).group_by(kind)
         with self.database.reading() as session:
-            return [Durations(*row) for row in session.execute(query)]
+            rows = session.execute(counted).all()
+            counts = [Count(on, kind, str(status), number) for on, kind, status, number in rows]
+            return counts, [Durations(*row) for row in session.execute(lasted)]
 
-    def _sorted(self, query: Select[Any]) -> list[Durations]:
-        found: dict[str, array[float]] = defaultdict(lambda: array("d"))
+    def _tallied(self, query: Select[Any]) -> tuple[list[Count], list[Durations]]:
+        counts: dict[tuple[str, str, str], int] = defaultdict(int)
+        lasted: dict[str, array[float]] = defaultdict(lambda: array("d"))
         with self.database.reading() as session:
-            for rows in session.execute(query).partitions(10_000):
-                for kind, seconds in rows:
-                    found[kind].append(seconds or 0.0)
+            result: Any = session.execute(query)
+            for month, kind, status, seconds in result.cursor:  # a row of SQLAlchemy's takes as long as all the rest
+                counts[month, kind, status] += 1
+                if seconds is not None:
+                    lasted[kind].append(seconds)
         durations = []
-        for kind, each in found.items():
+        for kind, each in lasted.items():
             ranked = sorted(each)
             median, p95 = (ranked[-(-len(ranked) * percent // 100) - 1] for percent in (50, 95))
             durations.append(Durations(kind, median, p95, math.fsum(ranked)))
-        return durations
+        return [Count(*key, number) for key, number in counts.items()], durations
 
     def sizes(self) -> dict[str, int]:
         """The bytes that the operations which have succeeded read or wrote, by type."""
@@ -117,6 +118,7 @@ class Activity:
                 if self.since is None and self.until is None:
                     # Nearly all have succeeded, and to look up the others takes less time.
                     others = joined.where(operations.c.status.in_([each for each in Status if each != Status.SUCCESS]))
+                    others = others.where(func.coalesce(operations.c.operation_type, "") == kind)  # by that of statuses
                     query = select(total.scalar_subquery() - others.scalar_subquery())
                 else:
                     query = joined.where(*self._succeeded())
