@@ -9,6 +9,9 @@ from mgmt.signals import finish_first
 if TYPE_CHECKING:
     from mgmt.catalog import Catalog
 
+SECONDS = 5.0
+"""How long a command takes longer, at most, for its metrics."""
+
 
 class MetricsFile:
     """The file at `path`, which the setting metrics_file names."""
@@ -31,6 +34,8 @@ class MetricsFile:
 
         try:
             if is_due(self._path):
-                write(self._path, metrics(self._catalog))
+                with self._catalog.gauges.limited(SECONDS):
+                    found = metrics(self._catalog)
+                write(self._path, found)
         except MgmtError as error:
-            progress.note(f"warning: {error.message}")
+            progress.note(f"warning: no metrics were written: {error.message}")

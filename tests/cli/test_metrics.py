@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_written_is_a_warning(used: Program) -> None:
     (used.work / "more").write_text("more")
     done = used.run("upload", "more")
     assert done.returncode == 0
-    assert "warning: the metrics file" in done.stderr
+    assert "warning: no metrics were written: the metrics file" in done.stderr
     assert "success" in done.stdout
     assert used.run("upload", "gone").returncode == 4
 

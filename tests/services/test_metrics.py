@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text as sql
 
-from mgmt.catalog import Catalog, open_catalog
-from mgmt.errors import MgmtError
+from mgmt.catalog import open_catalog
+from mgmt.errors import CatalogError, MgmtError
 from mgmt.services.metrics import TOOK, is_due, metrics, write
 from mgmt.services.steps.exposition import Metric, text_of
 from tests.populated import populate, reader
@@ -40,7 +41,7 @@ def labelled(**labels: str) -> frozenset[tuple[str, str]]:
 
 class Filled:
     def __init__(self, url: str) -> None:
-        self.catalog: Catalog = open_catalog(url)
+        self.url, self.catalog = url, open_catalog(url)
         self.rows = reader(url).rows
         self.found = parsed(metrics(self.catalog))
 
@@ -126,6 +127,16 @@ def test_what_waits(filled: Filled) -> None:
         labelled(status="failing"): failing,
         labelled(status="given_up"): given_up,
     }
+
+
+def test_what_takes_too_long_is_given_up(filled: Filled) -> None:
+    with closing(open_catalog(filled.url)) as catalog:
+        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+        statement = endless if catalog.database.is_sqlite else "SELECT pg_sleep(600)"
+        for _ in range(2):
+            with pytest.raises(CatalogError), catalog.gauges.limited(0.05), catalog.database.reading() as session:
+                session.execute(sql(statement)).all()
+        assert parsed(metrics(catalog))["mgmt_operations_total"] == filled.found["mgmt_operations_total"]
 
 
 @given(st.dictionaries(st.sampled_from(["store", "class", "type"]), st.text(), min_size=1), st.integers(0, 1 << 62))

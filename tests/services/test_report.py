@@ -13,6 +13,7 @@ from mgmt.catalog import Catalog, open_catalog
 from mgmt.errors import ConfigurationError
 from mgmt.prices import load
 from mgmt.services.cost import cost
+from mgmt.services.metrics import metrics
 from mgmt.services.report import MOST, Wanted, gather
 from mgmt.services.steps.causes import cause_of
 from mgmt.services.steps.exposures import FIRST
@@ -272,6 +273,23 @@ def test_an_unknown_group_is_refused(filled: Filled) -> None:
     for by in ("colour", "tag:", "year"):
         with pytest.raises(ConfigurationError, match="cannot count by"):
             gather(filled.catalog, Wanted(by=(by,)))
+
+
+def test_what_another_program_wrote_hides_nothing_else(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/catalog.db"
+    populate(url, 300)
+    change = reader(url).change
+    change("UPDATE operations SET started_at = 'long ago', completed_at = '' WHERE seq % 7 = 0")
+    change(
+        "UPDATE files SET modified_at = 'soon', proven_at = 'x', locked_until = 'never', tags = '{' WHERE id % 5 = 0"
+    )
+    change("UPDATE operations SET error_message = char(0) || target_path, command_args = '[' WHERE seq % 11 = 0")
+    with closing(open_catalog(url)) as opened:
+        found = gather(opened, WANTED, US, BUDGET)
+        assert "mgmt_operations_total" in metrics(opened)
+    assert sum(sum(each.statuses.values()) for each in found.activity) == 300
+    assert sum(each.archives for each in found.groups["tag:year"]) == found.total.archives
+    assert all(len(each.month) == 7 for each in found.months)
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """What is counted of the operations for metrics: by indexes alone, as it may be counted after each command."""
 
+import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Text, case, cast, func, literal, null, select, union_all
 
@@ -18,6 +20,9 @@ If none of them has succeeded, it is the success that began last."""
 
 PAGE, PAGES = 1_000, 20
 """How many operations that schedules requested are read to find the last success of each schedule."""
+
+_AGAIN = 0.05
+"""Seconds after which the next statement is stopped, too."""
 
 
 class Success(NamedTuple):
@@ -34,6 +39,28 @@ class Gauges:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @contextmanager
+    def limited(self, seconds: float) -> Iterator[None]:
+        """Let what is read in the block end with a CatalogError after so many seconds."""
+        ended = threading.Event()
+        with self._database.reading() as session:
+            driver: Any = session.connection().connection.driver_connection
+        # Not by a setting of the session, which a pooler would leave to others.
+        stop: Callable[[], None] = driver.interrupt if self._database.is_sqlite else driver.cancel
+
+        def watch() -> None:
+            expired = not ended.wait(seconds)
+            while expired and not ended.wait(_AGAIN):
+                stop()
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join(_AGAIN)  # a server that is gone may keep it longer
 
     def operations(self) -> dict[str, dict[str, int]]:
         """The number of operations by type and status."""
