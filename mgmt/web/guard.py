@@ -61,7 +61,8 @@ class Guard:
 
     def refusal(self, request: Request) -> Refusal | None:
         """Why `request` is refused, whatever it asks for; None for one of this server's own pages."""
-        hosts = (f"127.0.0.1:{self.port}", f"localhost:{self.port}")
+        # A browser leaves out the port that HTTP has anyway.
+        hosts = [f"{name}:{self.port}".removesuffix(":80") for name in ("127.0.0.1", "localhost")]
         if request.method not in METHODS:
             return Refusal.METHOD
         if len(request.target) > LONGEST_TARGET:

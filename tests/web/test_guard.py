@@ -70,6 +70,16 @@ def test_any_other_request_is_refused(case: str) -> None:
     assert GUARD.refusal(request) is refusal
 
 
+def test_the_port_of_http_is_not_named() -> None:
+    guard = Guard(80)
+    for port in ("", ":80", ":8080"):
+        request = with_header("host", f"127.0.0.1{port}")
+        assert (guard.refusal(request) is None) == (port == "")
+    assert Guard(8080).refusal(with_header("host", "127.0.0.1")) is Refusal.HOST
+    assert Guard(8080).refusal(with_header("host", "127.0.0.1:8080")) is None
+    assert Guard(180).refusal(with_header("host", "127.0.0.1:180")) is None
+
+
 @pytest.mark.parametrize("word", ["", " ", "x", GUARD.token[:-1], f"{GUARD.token}x", GUARD.session, "\udcff", "é"])
 def test_no_other_word_is_the_token(word: str) -> None:
     assert not GUARD.is_token(word)
