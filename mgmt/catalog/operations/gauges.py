@@ -12,8 +12,9 @@ from mgmt.catalog.records.enums import Status
 from mgmt.catalog.records.jobs import JobRecord, OutboxRecord, ScheduleRecord
 from mgmt.catalog.records.operations import operations
 
-LATEST = 100
-"""The last success of a type is the latest end of so many that began last, as one that began earlier may end later."""
+LATEST = 1_000
+"""Operations of a type, those that began last, among which its last success is: one that began earlier may end later.
+If none of them has succeeded, it is the success that began last."""
 
 PAGE, PAGES = 1_000, 20
 """How many operations that schedules requested are read to find the last success of each schedule."""
@@ -55,9 +56,12 @@ class Gauges:
         found = []
         with self._database.reading() as session:
             for each in types:
-                ended = select(operations.c.completed_at).where(operations.c.operation_type == each)
-                ended = ended.where(operations.c.status == Status.SUCCESS).order_by(operations.c.seq.desc())
-                at = session.scalar(select(func.max(ended.limit(LATEST).subquery().c.completed_at)))
+                query = select(operations.c.completed_at, operations.c.status).order_by(operations.c.seq.desc())
+                query = query.where(operations.c.operation_type == each)
+                last = query.limit(LATEST).subquery()
+                at = session.scalar(select(func.max(last.c.completed_at)).where(last.c.status == Status.SUCCESS))
+                if at is None:
+                    at = session.scalar(query.where(operations.c.status == Status.SUCCESS).limit(1))
                 if at is not None:
                     found.append(Success(each, "", at))
         return found
