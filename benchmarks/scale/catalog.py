@@ -112,6 +112,7 @@ def _commands(url: str, archives: int, members: int) -> Iterator[tuple[str, str]
         ["ls"],
         ["log"],
         ["report"],
+        ["report", "--html", "-"],
         ["metrics", "-"],
         ["search", "Lisbon"],
         ["search", "no such name"],

@@ -95,16 +95,22 @@ def causes(failures: Iterable[Failure]) -> list[Row]:
 def _failures(report: Report) -> Alert | None:
     """Only what has failed lately needs attention: what failed years ago was done again, or nobody misses it."""
     late = [each for each in report.failures if each.last_at >= report.made_at - LATELY]
-    if not late:
+    if not late and not _failed_this_month(report):  # a rare cause is not among those that the report names
         return None
+    number = f" ({counted(len(late), 'cause')})" if late else ""
     return Alert(
         kind="bad",
-        title=f"Operations failed in the last {LATELY.days} days ({counted(len(late), 'cause')})",
+        title=f"Operations failed in the last {LATELY.days} days{number}",
         text="What has succeeded since is left out of a retry.",
         command=f"mgmt retry --failed --since {LATELY.days}d -n",
         summary="The causes, and what to do about the last of each",
         rows=causes(late),
     )
+
+
+def _failed_this_month(report: Report) -> bool:
+    current = [each for each in report.months if each.month == f"{report.made_at:%Y-%m}"]
+    return any(statuses.get("failed") for month in current for statuses in month.operations.values())
 
 
 def _filling(report: Report) -> Alert | None:

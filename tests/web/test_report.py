@@ -112,6 +112,10 @@ def test_only_what_failed_lately_needs_attention_and_every_cause_is_listed() -> 
     page = report_page(report, listed)
     assert [page.count(f"<strong>cause {days}</strong>") for days in (1, 29, 31, 400)] == [2, 2, 1, 1]
     assert alerts(replace(report, failures=tuple(failed[2:]))) == ()
+    rare = replace(report.months[0], month=f"{NOW:%Y-%m}", operations={"upload": {"failed": 1}})
+    [alert] = alerts(replace(report, failures=tuple(failed[2:]), months=(rare,)))
+    assert alert.title == "Operations failed in the last 30 days"
+    assert alert.rows == []
 
 
 @pytest.mark.parametrize(("days", "kinds"), [(10, ["the disk is full"]), (200, [])], ids=["soon", "late"])
