@@ -11,7 +11,6 @@ is slow to load.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.db.revision import HEAD
     from mgmt.catalog.files.archive_keys import archive_keys
     from mgmt.catalog.files.endpoints import Endpoints
-    from mgmt.catalog.files.figures import Few, Figures, Limits, Listed, Sum, Survey, with_others
+    from mgmt.catalog.files.figures import Figures
     from mgmt.catalog.files.file_lists import SORTS, FileLists
     from mgmt.catalog.files.filters import FileFilter
     from mgmt.catalog.files.lookups import IgnoredKeys
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.usage import Recent, Share, Usage
     from mgmt.catalog.operations.due import ANY, Wanted, host_queue
     from mgmt.catalog.operations.ending import End
-    from mgmt.catalog.operations.figures import Activity, Count, Durations
-    from mgmt.catalog.operations.gauges import Gauges
     from mgmt.catalog.operations.heartbeat import Advance
     from mgmt.catalog.operations.journal import Journal
     from mgmt.catalog.operations.moving import Stranded, move_from, stranded
@@ -72,7 +69,6 @@ __all__ = [
     "HEAD",
     "SILENCE",
     "SORTS",
-    "Activity",
     "Advance",
     "Anchor",
     "Audit",
@@ -80,16 +76,13 @@ __all__ = [
     "Catalog",
     "ClassRecord",
     "ConfigRecord",
-    "Count",
     "Database",
     "DeleteRecord",
     "DependencyRecord",
     "DownloadRecord",
-    "Durations",
     "End",
     "EndpointRecord",
     "Endpoints",
-    "Few",
     "Figures",
     "FileFilter",
     "FileLists",
@@ -97,14 +90,11 @@ __all__ = [
     "FileStatus",
     "Finding",
     "FreeRecord",
-    "Gauges",
     "IgnoreRecord",
     "IgnoredKeys",
     "JobRecord",
     "Jobs",
     "Journal",
-    "Limits",
-    "Listed",
     "Location",
     "LockRecord",
     "MemberFacts",
@@ -136,8 +126,6 @@ __all__ = [
     "StatusRecord",
     "StoredArchive",
     "Stranded",
-    "Sum",
-    "Survey",
     "TagRecord",
     "Tampering",
     "Thaws",
@@ -156,7 +144,6 @@ __all__ = [
     "target_of",
     "this_host",
     "waited_for",
-    "with_others",
 ]
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -168,7 +155,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "db.revision": ("HEAD",),
     "files.archive_keys": ("archive_keys",),
     "files.endpoints": ("Endpoints",),
-    "files.figures": ("Few", "Figures", "Limits", "Listed", "Sum", "Survey", "with_others"),
+    "files.figures": ("Figures",),
     "files.file_lists": ("SORTS", "FileLists"),
     "files.filters": ("FileFilter",),
     "files.lookups": ("IgnoredKeys",),
@@ -178,8 +165,6 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.usage": ("Recent", "Share", "Usage"),
     "operations.due": ("ANY", "Wanted", "host_queue"),
     "operations.ending": ("End",),
-    "operations.figures": ("Activity", "Count", "Durations"),
-    "operations.gauges": ("Gauges",),
     "operations.heartbeat": ("Advance",),
     "operations.journal": ("Journal",),
     "operations.moving": ("Stranded", "move_from", "stranded"),
@@ -320,19 +305,6 @@ class Catalog:
         from mgmt.catalog.files.figures import Figures
 
         return Figures(self.database)
-
-    def activity(self, since: datetime | None = None, until: datetime | None = None) -> "Activity":
-        """What a report has of the operations that started within a period."""
-        from mgmt.catalog.operations.figures import Activity
-
-        return Activity(self.database, since, until)
-
-    @cached_property
-    def gauges(self) -> "Gauges":
-        """What metrics have of the operations."""
-        from mgmt.catalog.operations.gauges import Gauges
-
-        return Gauges(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":

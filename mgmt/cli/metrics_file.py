@@ -34,8 +34,6 @@ class MetricsFile:
 
         try:
             if is_due(self._path):
-                with self._catalog.gauges.limited(SECONDS):
-                    found = metrics(self._catalog)
-                write(self._path, found)
+                write(self._path, metrics(self._catalog, within=SECONDS))
         except MgmtError as error:
             progress.note(f"warning: no metrics were written: {error.message}")

@@ -5,11 +5,12 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 
 from mgmt import __version__
 from mgmt.catalog import Catalog
+from mgmt.catalog.operations.gauges import Gauges
 from mgmt.choices import UNVERIFIED_DAYS
 from mgmt.errors import MgmtError
 from mgmt.services.steps.exposition import Metric, text_of
@@ -25,10 +26,14 @@ SHARE = 20
 _TOOK = re.compile(rf"^{TOOK} ([0-9.e+-]+)$", re.MULTILINE)
 
 
-def metrics(catalog: Catalog) -> str:
-    """All metrics of the catalog in the text format of Prometheus. Raises CatalogError."""
-    began = time.perf_counter()
-    found = [*_of_operations(catalog), *_of_archives(catalog), *_of_work(catalog), _version()]
+def metrics(catalog: Catalog, within: float | None = None) -> str:
+    """All metrics of the catalog in the text format of Prometheus.
+
+    Raises CatalogError, also if they cannot be read `within` so many seconds.
+    """
+    began, gauges = time.perf_counter(), Gauges(catalog.database)
+    with nullcontext() if within is None else gauges.limited(within):
+        found = [*_of_operations(gauges), *_of_archives(catalog), *_of_work(gauges), _version()]
     took = Metric(TOOK, "gauge", "Seconds that it took to read these metrics from the catalog.")
     took.add(round(time.perf_counter() - began, 6))
     return text_of([*found, took])
@@ -76,10 +81,10 @@ def is_due(path: str) -> bool:
         return True
 
 
-def _of_operations(catalog: Catalog) -> Iterator[Metric]:
+def _of_operations(gauges: Gauges) -> Iterator[Metric]:
     ended = Metric("mgmt_operations_total", "counter", "Operations that have ended, by how they ended.")
     live = Metric("mgmt_live_operations", "gauge", "Operations that have not ended: requested, or running.")
-    counts = catalog.gauges.operations()
+    counts = gauges.operations()
     for kind, statuses in counts.items():
         for status, number in sorted(statuses.items()):
             (live if status in LIVE else ended).add(number, type=kind, status=status)
@@ -88,7 +93,7 @@ def _of_operations(catalog: Catalog) -> Iterator[Metric]:
         "gauge",
         "When an operation of the type last succeeded, and of each schedule.",
     )
-    for each in (*catalog.gauges.successes(counts), *catalog.gauges.scheduled_successes()):
+    for each in (*gauges.successes(counts), *gauges.scheduled_successes()):
         last.add(round(each.at.timestamp(), 3), type=each.operation_type, schedule=each.schedule)
     yield from (ended, live, last)
 
@@ -106,12 +111,12 @@ def _of_archives(catalog: Catalog) -> Iterator[Metric]:
     yield from (size, number, old)
 
 
-def _of_work(catalog: Catalog) -> Iterator[Metric]:
+def _of_work(gauges: Gauges) -> Iterator[Metric]:
     queue = Metric("mgmt_queue_length", "gauge", "Requested operations, by queue and by what they are doing.")
-    for name, status, number in catalog.gauges.queues():
+    for name, status, number in gauges.queues():
         queue.add(number, queue=name, status=status)
     notices = Metric("mgmt_undelivered_notifications", "gauge", "Notifications that could not be delivered.")
-    for status, number in catalog.gauges.notifications().items():
+    for status, number in gauges.notifications().items():
         notices.add(number, status=status)
     yield from (queue, notices)
 

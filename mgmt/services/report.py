@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mgmt.catalog import Catalog, Count, Durations, Sum, with_others
+from mgmt.catalog import Catalog
+from mgmt.catalog.files.figures import Sum, with_others
+from mgmt.catalog.operations.figures import Activity as Operations
+from mgmt.catalog.operations.figures import Count, Durations
 from mgmt.choices import UNVERIFIED_DAYS
 from mgmt.errors import ConfigurationError
 from mgmt.prices import MINIMUM_SIZE, Prices
@@ -51,7 +54,7 @@ def gather(
         if each not in GROUPS and not (each.startswith("tag:") and each != "tag:"):
             raise ConfigurationError(f"cannot count by {each!r}", next_step=f"use one of {', '.join(GROUPS)}, tag:KEY")
     now = wanted.now or datetime.now(UTC)
-    operations = catalog.activity(wanted.since, wanted.until)
+    operations = Operations(catalog.database, wanted.since, wanted.until)
     counts, lasted = operations.tally()
     within = limits(wanted.days, now)
     survey = catalog.figures.survey(within, MOST)

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text as sql
 
 from mgmt.catalog import open_catalog
+from mgmt.catalog.operations.gauges import Gauges
 from mgmt.errors import CatalogError, MgmtError
 from mgmt.services.metrics import TOOK, is_due, metrics, write
 from mgmt.services.steps.exposition import Metric, text_of
@@ -134,7 +135,11 @@ def test_what_takes_too_long_is_given_up(filled: Filled) -> None:
         endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
         statement = endless if catalog.database.is_sqlite else "SELECT pg_sleep(600)"
         for _ in range(2):
-            with pytest.raises(CatalogError), catalog.gauges.limited(0.05), catalog.database.reading() as session:
+            with (
+                pytest.raises(CatalogError),
+                Gauges(catalog.database).limited(0.05),
+                catalog.database.reading() as session,
+            ):
                 session.execute(sql(statement)).all()
         assert parsed(metrics(catalog))["mgmt_operations_total"] == filled.found["mgmt_operations_total"]
 

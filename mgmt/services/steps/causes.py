@@ -2,7 +2,7 @@
 
 import re
 
-from mgmt.catalog import Activity
+from mgmt.catalog.operations.figures import Activity
 from mgmt.services.steps.figures import Failure
 
 MOST = 20

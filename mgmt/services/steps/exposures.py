@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from heapq import nsmallest
 
-from mgmt.catalog import Catalog, Few, Limits, Listed, Survey
+from mgmt.catalog import Catalog
+from mgmt.catalog.files.figures import Few, Limits, Listed, Survey
 from mgmt.services.steps.figures import Archive, Exposure
 
 FIRST = 20

@@ -8,7 +8,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from mgmt import prices
-from mgmt.catalog import Share, Survey
+from mgmt.catalog import Share
+from mgmt.catalog.files.figures import Survey
 from mgmt.choices import StorageClass
 from mgmt.prices import Objects, Prices
 from mgmt.services.steps.figures import Growth
