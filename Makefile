@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One more than there are cores: the tests also wait, for disks, servers and children.
 JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
 
-.PHONY: setup demo test test-user coverage torture lint man session docs-check bench clean
+.PHONY: setup demo test test-user coverage torture lint man session screenshots docs-check bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.dev                      ## the virtual environment, with everything to work on mgmt
@@ -50,6 +50,9 @@ man: $(VENV)/.dev                        ## the manual pages in docs/man, from t
 
 session: $(VENV)/.dev                    ## the terminal session of the README, docs/images/session.svg
 	$(BIN)/python -m manual.session
+
+screenshots: $(VENV)/.dev                ## images of the pages, into docs/images (with Chromium)
+	$(BIN)/python -m demo.screenshots
 
 docs-check: $(VENV)/.dev                 ## links and anchors in all Markdown files
 	$(BIN)/python -m tests.links

@@ -68,3 +68,9 @@ class LockMode(StrEnum):
 
 FROZEN_CLASSES = frozenset({StorageClass.GLACIER, StorageClass.DEEP_ARCHIVE})
 """Objects in these classes must be restored before they can be read."""
+
+UNVERIFIED_DAYS = 90
+"""After how many days without a verification reports and metrics count an archive, unless the user says so."""
+
+ARCHIVES_OF_A_PAGE = 10_000
+"""Archives that a page lists, unless the user says so."""

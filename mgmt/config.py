@@ -84,6 +84,13 @@ def _between(low: int, high: int, parse: Callable[[str], int] = int) -> Callable
     return check
 
 
+def _money(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e15:
+        raise _InvalidValueError("must be an amount of money such as 5.00")
+    return value
+
+
 def _directory(text: str) -> str:
     return os.path.expanduser(text)
 
@@ -123,6 +130,8 @@ class Settings:
     )
     prices: str | None = _setting("a file with your own prices", _directory)
     price_region: str | None = _setting("the region whose prices count, if not that of the bucket")
+    budget: float | None = _setting("what the archives may cost a month, in the currency of the prices", _money)
+    metrics_file: str | None = _setting("a file for metrics, written after each command", _directory)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     notify: object = None
     """What the file has as `notify`, not parsed (services/steps/rules.py)."""

@@ -97,6 +97,7 @@ def test_every_setting_has_an_environment_variable() -> None:
         "threads": "2",
         "attempts": "3",
         "backoff": "10",
+        "budget": "12.50",
         "catalog": "sqlite:////tmp/catalog.db",
     }
     given = {f"MGMT_{name.upper()}": values.get(name, "anything") for name in NAMES}

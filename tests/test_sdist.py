@@ -1,9 +1,10 @@
-"""The source distribution holds the whole tree, so that its tests run from it."""
+"""The source distribution holds the whole tree, so that its tests run from it; a wheel has what a page is made of."""
 
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -28,3 +29,20 @@ def test_the_sdist_contains_every_tracked_file(tmp_path: Path) -> None:
         held = {str(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in archive.getnames()}
     assert tracked - held == set()
     assert {name for name in held - tracked if "__pycache__" in name or name.startswith(".venv")} == set()
+
+
+def test_a_wheel_contains_the_templates_style_sheet_and_scripts_of_pages(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("mgmt_archive-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    parts = {
+        str(each.relative_to(ROOT)) for name in ("pages", "assets") for each in (ROOT / "mgmt/web" / name).iterdir()
+    }
+    assert len(parts) >= 7
+    assert parts - held == set()

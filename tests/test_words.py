@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from mgmt.cli.render import safe
+from mgmt.shown import safe
 from mgmt.words import operand, shell_word
 
 EVIL = (

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.scale catalog|history|index|stream ...`: see the modules of these names."""
+"""`python -m benchmarks.scale browse|catalog|history|index|stream ...`: see the modules of these names."""
 
 import runpy
 import sys
 
-PARTS = ("catalog", "history", "index", "stream")
+PARTS = ("browse", "catalog", "history", "index", "stream")
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in PARTS:

@@ -19,6 +19,7 @@ from sqlalchemy import text
 
 from benchmarks.measure import Cost, run
 from benchmarks.scale.fill import fill
+from benchmarks.scale.others import add_others
 from benchmarks.scale.rows import names
 from benchmarks.store import directory_store
 from mgmt.catalog import Database, open_catalog
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("archives", type=int)
     parser.add_argument("members", type=int, help="of each archive")
     parser.add_argument("--filled", action="store_true", help="measure only: an earlier run has filled it")
+    parser.add_argument("--others", action="store_true", help="add nine operations of other types for each upload")
     parser.add_argument("--only", choices=("queries", "commands"))
     options = parser.parse_args(arguments)
     for what, figure in _figures(options):
@@ -60,6 +62,8 @@ def _figures(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
                 began = time.monotonic()
                 catalog.members.index_names()
                 yield "names indexed", f"{time.monotonic() - began:,.0f} s"
+        if options.others:
+            add_others(url, archives)
     yield from _sizes(url)
     if options.only != "commands":
         yield from _queries(url, archives, members)
@@ -104,7 +108,16 @@ def _queries(url: str, archives: int, members: int) -> Iterator[tuple[str, str]]
 def _commands(url: str, archives: int, members: int) -> Iterator[tuple[str, str]]:
     """Whole processes, with their peak memory."""
     some = names(archives // 2, members)
-    commands = [["ls"], ["log"], ["search", "Lisbon"], ["search", "no such name"], ["db", "check"]]
+    commands = [
+        ["ls"],
+        ["log"],
+        ["report"],
+        ["report", "--html", "-"],
+        ["metrics", "-"],
+        ["search", "Lisbon"],
+        ["search", "no such name"],
+        ["db", "check"],
+    ]
     if members:
         commands.insert(1, ["ls", "--members", some.key])
     with tempfile.TemporaryDirectory(prefix="mgmt-scale-") as temporary:

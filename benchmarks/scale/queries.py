@@ -23,6 +23,8 @@ from benchmarks.scale.rows import BEGAN, EVERY, HOST, STORE, Names, names
 from mgmt.catalog import Catalog, FileFilter, Location, Scope, archive_keys, open_catalog
 from mgmt.errors import MgmtError, StoreUnavailableError
 from mgmt.progress import NoProgress
+from mgmt.services.metrics import metrics
+from mgmt.services.report import gather
 from mgmt.services.search import Query, search
 from mgmt.services.status import status
 from mgmt.services.steps.context import Context
@@ -55,6 +57,7 @@ def _queries(catalog: Catalog, archives: int, members: int) -> Queries:
     some = names(archives // 2, members)
     operations, files = _lists(catalog, some, archives)
     names_of = {**_names(catalog, some), **_lookups(catalog, some)}
+    names_of |= {"report": lambda: gather(catalog), "metrics": lambda: metrics(catalog)}
     return {**operations, **files, **names_of, **(_members(catalog, some, members) if members else {})}
 
 

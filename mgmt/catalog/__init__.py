@@ -20,15 +20,18 @@ if TYPE_CHECKING:
     from mgmt.catalog.audit.ranges import RangeSet
     from mgmt.catalog.audit.verification import Anchor, Finding, Tampering, Verification
     from mgmt.catalog.db.database import Database
+    from mgmt.catalog.db.read_only import ReadOnly
     from mgmt.catalog.db.revision import HEAD
     from mgmt.catalog.files.archive_keys import archive_keys
     from mgmt.catalog.files.endpoints import Endpoints
+    from mgmt.catalog.files.figures import Figures
     from mgmt.catalog.files.file_lists import SORTS, FileLists
     from mgmt.catalog.files.filters import FileFilter
     from mgmt.catalog.files.known_copies import MOST_COPIES, KnownCopies, KnownCopy
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
+    from mgmt.catalog.files.page_rows import PageRows, PastOperation, StoredArchive
     from mgmt.catalog.files.sizes import Sizes, SizesOf
     from mgmt.catalog.files.statistics import Statistic, Statistics
     from mgmt.catalog.files.usage import Recent, Share, Usage
@@ -85,6 +88,7 @@ __all__ = [
     "End",
     "EndpointRecord",
     "Endpoints",
+    "Figures",
     "FileFilter",
     "FileLists",
     "FileRecord",
@@ -108,10 +112,13 @@ __all__ = [
     "OperationRecord",
     "Outbox",
     "OutboxRecord",
+    "PageRows",
+    "PastOperation",
     "Place",
     "PruneRecord",
     "Queue",
     "RangeSet",
+    "ReadOnly",
     "RebuildRecord",
     "Recent",
     "RecoverRecord",
@@ -128,6 +135,7 @@ __all__ = [
     "Statistics",
     "Status",
     "StatusRecord",
+    "StoredArchive",
     "Stranded",
     "TagRecord",
     "Tampering",
@@ -156,9 +164,11 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "audit.ranges": ("RangeSet",),
     "audit.verification": ("Anchor", "Finding", "Tampering", "Verification"),
     "db.database": ("Database",),
+    "db.read_only": ("ReadOnly",),
     "db.revision": ("HEAD",),
     "files.archive_keys": ("archive_keys",),
     "files.endpoints": ("Endpoints",),
+    "files.figures": ("Figures",),
     "files.file_lists": ("SORTS", "FileLists"),
     "files.filters": ("FileFilter",),
     "files.known_copies": ("MOST_COPIES", "KnownCopies", "KnownCopy"),
@@ -167,6 +177,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.metadata": ("MetadataManager",),
     "files.sizes": ("Sizes", "SizesOf"),
     "files.statistics": ("Statistic", "Statistics"),
+    "files.page_rows": ("PageRows", "PastOperation", "StoredArchive"),
     "files.usage": ("Recent", "Share", "Usage"),
     "files.verdicts": ("Verdict", "Verdicts"),
     "operations.due": ("ANY", "Wanted", "host_queue"),
@@ -325,6 +336,20 @@ class Catalog:
         from mgmt.catalog.files.verdicts import Verdicts
 
         return Verdicts(self.database)
+
+    @cached_property
+    def page_rows(self) -> "PageRows":
+        """The archives and operations that a page lists."""
+        from mgmt.catalog.files.page_rows import PageRows
+
+        return PageRows(self.database)
+
+    @cached_property
+    def figures(self) -> "Figures":
+        """What a report has of the archives."""
+        from mgmt.catalog.files.figures import Figures
+
+        return Figures(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":

@@ -54,6 +54,9 @@ COMMANDS: Sections = {
         "notify": "mgmt.cli.notify",
     },
     "Insight": {
+        "report": "mgmt.cli.report",
+        "metrics": "mgmt.cli.metrics",
+        "browse": "mgmt.cli.browse",
         "du": "mgmt.cli.du",
     },
     "Administer": {

@@ -16,6 +16,7 @@ from mgmt.progress import CountedProgress
 
 if TYPE_CHECKING:
     from mgmt.catalog import Catalog
+    from mgmt.cli.metrics_file import MetricsFile
     from mgmt.cli.notifications import Notifications
     from mgmt.services.mirror import Mirror
     from mgmt.services.run import Requested
@@ -49,6 +50,7 @@ class App:
         self.rules: Sequence[Rule] = ()
         """The notification rules of `settings`, once those are loaded."""
         self._notifications: Notifications | None = None
+        self._metrics: MetricsFile | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -61,6 +63,8 @@ class App:
             self._mirror.write(self.progress)
         if self._notifications is not None and (kind is None or issubclass(kind, MgmtError)):
             self._notifications.finish(self.progress)
+        if self._metrics is not None and (kind is None or issubclass(kind, MgmtError)):
+            self._metrics.finish(self.progress)
         if "catalog" in self.__dict__:
             self.catalog.close()
 
@@ -125,6 +129,10 @@ class App:
             from mgmt.cli.notifications import Notifications
 
             self._notifications = Notifications(self.rules, catalog)
+        if self.settings.metrics_file is not None:
+            from mgmt.cli.metrics_file import MetricsFile
+
+            self._metrics = MetricsFile(self.settings.metrics_file, catalog)
         return catalog
 
     def store(self, url: str | None = None) -> "ObjectStore":

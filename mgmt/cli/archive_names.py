@@ -7,9 +7,9 @@ import shlex
 import click
 from click.shell_completion import CompletionItem
 
-from mgmt.cli.render import safe
 from mgmt.config import default_path, load
 from mgmt.errors import MgmtError
+from mgmt.shown import safe
 
 MOST = 200
 """Names that are offered."""

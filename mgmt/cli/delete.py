@@ -10,9 +10,10 @@ from mgmt.cli.archive_names import complete_name
 from mgmt.cli.money import COST, max_cost, prices_of, refuse_above
 from mgmt.cli.outcomes import confirm_existing, show_outcomes, show_previews
 from mgmt.cli.parameters import Command, dry_run, given, yes
-from mgmt.cli.render import Column, human_size
+from mgmt.cli.render import Column
 from mgmt.cli.requests import requestable
 from mgmt.errors import ConfigurationError
+from mgmt.shown import human_size
 from mgmt.words import shell_word
 
 if TYPE_CHECKING:

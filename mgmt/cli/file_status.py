@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from mgmt.cli import log
 from mgmt.cli.app import App
-from mgmt.cli.render import Column, human_size, human_time
+from mgmt.cli.render import Column
 from mgmt.cli.retention import restore_state
+from mgmt.shown import human_size, human_time
 
 if TYPE_CHECKING:
     from mgmt.catalog import FileRecord

@@ -2,7 +2,7 @@
 
 import logging
 
-from mgmt.cli.render import safe
+from mgmt.shown import safe
 
 
 class _SafeFormatter(logging.Formatter):

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from mgmt.cli.render import safe
 from mgmt.config import parse_duration, parse_size
 from mgmt.errors import Interrupted, RefusedError
+from mgmt.shown import safe
 
 _TEMPLATE = "mgmt.template"
 """Where the defaults of a context keep the name of the template that they come from."""

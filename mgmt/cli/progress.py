@@ -5,8 +5,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from mgmt.cli.render import human_size, safe
 from mgmt.progress import NoProgress, Progress
+from mgmt.shown import human_size, safe
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

@@ -6,11 +6,12 @@ import json
 import re
 import shutil
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TextIO
+
+from mgmt.shown import human_size, human_time, rfc3339, safe
 
 OUTPUTS = ("table", "json", "jsonl", "csv")
 
@@ -56,6 +57,8 @@ class Renderer:
         self.output = output
         self._quiet = quiet
         self._stdout = stdout or sys.stdout
+        self.paint: Callable[[str], str] = str
+        """Colours lines of a table, or a sentence, for this terminal; the width of the text stays."""
         self._document: list[object] | None = None
         """What is to be printed as one list."""
 
@@ -136,7 +139,7 @@ class Renderer:
         if self.for_people:
             if apart:
                 self._write("")
-            self._write(safe(text))
+            self._write(self.paint(safe(text)))
 
     def group(self, title: str, facts: Mapping[str, Any]) -> None:
         """Print facts with a title, for people; those that are empty are left out, and the title if all are."""
@@ -167,7 +170,7 @@ class Renderer:
             for each in columns
         ]
         width = shutil.get_terminal_size().columns if self._stdout.isatty() else None
-        self._write("\n".join(lines(rows, layouts, width)))
+        self._write(self.paint("\n".join(lines(rows, layouts, width))))
 
     def _csv(self, rows: list[dict[str, Any]]) -> None:
         names = list(dict.fromkeys(name for row in rows for name in row))
@@ -225,53 +228,6 @@ def _get(item: object, name: str) -> object:
 def _dumps(value: object, indent: int | None = None) -> str:
     # ASCII: a name that is not UTF-8 is a lone surrogate, which only an escape can carry.
     return json.dumps(value, indent=indent)
-
-
-def rfc3339(moment: datetime) -> str:
-    """`2026-01-31T12:00:00.123456Z`."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def human_size(size: int) -> str:
-    """`1.4 GiB`."""
-    number = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(number) < 1024 or unit == "TiB":
-            break
-        number /= 1024
-    return f"{size} B" if unit == "B" else f"{number:.1f} {unit}"
-
-
-def human_time(moment: datetime) -> str:
-    """`3 min ago`; older than a month, the date; to come, also the time of day."""
-    seconds = (datetime.now(UTC) - moment).total_seconds()
-    if seconds < 0:
-        return moment.astimezone().strftime("%Y-%m-%d %H:%M")
-    if seconds >= 30 * 86400:
-        return moment.astimezone().strftime("%Y-%m-%d")
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= length:
-            return f"{int(seconds // length)} {unit} ago"
-    return "just now" if seconds < 10 else f"{int(seconds)} s ago"
-
-
-def safe(text: str) -> str:
-    """Escape whatever could control or deceive a terminal.
-
-    That is: C0 and C1 controls, ESC, bidirectional and zero-width characters, and bytes that are not UTF-8.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(map(_safe_character, text))
-
-
-def _safe_character(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
-        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-    return character
 
 
 def print_error(message: str, next_step: str | None) -> None:

@@ -8,8 +8,9 @@ import click
 
 from mgmt.cli.app import App
 from mgmt.cli.parameters import Command, asking, chosen_host, given, host, limit, period, tag
-from mgmt.cli.render import Column, safe
+from mgmt.cli.render import Column
 from mgmt.errors import RefusedError
+from mgmt.shown import safe
 
 if TYPE_CHECKING:
     from mgmt.catalog import SearchRecord

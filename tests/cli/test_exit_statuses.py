@@ -41,6 +41,14 @@ OK, FAILED, USAGE, PARTIAL, NOT_FOUND = 0, 1, 2, 3, 4
 UNAVAILABLE, NOT_READY, REFUSED, INTEGRITY, CONFLICT, BUSY, CATALOG = 5, 6, 7, 8, 10, 11, 12
 
 TABLE: list[tuple[Before, str, int]] = [
+    (nothing, "report", OK),
+    (archived, "report --since 7d --by tag:year --days 30", OK),
+    (archived, "report --by colour", USAGE),
+    (archived, "report --days 0", USAGE),
+    (from_the_future, "report", CATALOG),
+    (archived, "metrics mgmt.prom", OK),
+    (archived, "metrics", USAGE),
+    (from_the_future, "metrics -", CATALOG),
     (nothing, "upload notes", OK),
     (nothing, "upload notes photos", OK),
     (nothing, "upload all --key x.tar.gz", USAGE),
@@ -307,6 +315,9 @@ TABLE: list[tuple[Before, str, int]] = [
     (archived, "undo no-such-operation --yes", NOT_FOUND),
     (archived, "undo no-such-operation -n", NOT_FOUND),
     (from_the_future, "undo no-such-operation -n", CATALOG),
+    (from_the_future, "browse", CATALOG),
+    (nothing, "browse --port 0", USAGE),
+    (nothing, "browse --port 65536", USAGE),
     (nothing, "completion bash", OK),
     (nothing, "completion install --shell fish", OK),
     (nothing, "completion fish --shell fish", USAGE),
@@ -348,10 +359,10 @@ def test_each_command_line_has_its_exit_status(mgmt: Program, before: Before, li
 
 
 def test_the_table_has_every_command() -> None:
-    # A terminal, PostgreSQL, an archive that can be undone, a versioned bucket, object lock.
+    # A terminal, PostgreSQL, an archive that can be undone, a versioned bucket, object lock, a signal.
     needing_more = (
         *("config init", "db roles", "undo LAST -n"),
-        *("undelete notes.tar.gz", "lock notes.tar.gz --for 7y"),
+        *("undelete notes.tar.gz", "lock notes.tar.gz --for 7y", "browse"),
     )
     tried = {line for _, line, status in TABLE if status == OK or line in needing_more}
     named = [" ".join(path) for path in LEAVES]

@@ -34,8 +34,8 @@ for line in sys.argv[1:]:
 """
 
 BASE = {
-    "mgmt", "mgmt.choices", "mgmt.config", "mgmt.errors", "mgmt.paths", "mgmt.progress", "mgmt.signals", "mgmt.umask",
-    "mgmt.words", "mgmt.cli.*",
+    "mgmt", "mgmt.choices", "mgmt.config", "mgmt.errors", "mgmt.paths", "mgmt.progress", "mgmt.shown", "mgmt.signals",
+    "mgmt.umask", "mgmt.words", "mgmt.cli.*",
 }  # fmt: skip
 FILES = {
     "mgmt.catalog",
@@ -66,6 +66,7 @@ STEPS = {
     *(f"mgmt.storage.{name}" for name in ("etags", "keys", "store")),
     "mgmt.storage",
 }
+LISTS = {f"mgmt.catalog.files.{name}" for name in ("arguments", "file_lists")}
 TABLES = {"click", "platformdirs", "sqlalchemy", "tabulate", "wcwidth"}
 LS = BASE | TABLES | FILES | STEPS | {"mgmt.services.listing", "mgmt.services.steps.match"}
 
@@ -74,6 +75,19 @@ BUDGETS = {
     "ls": LS,
     "ls --members clip": LS | EVERY_TYPE | MEMBERS | {"mgmt.services.steps.resolve"},
     "log": BASE | TABLES | FILES | EVERY_TYPE | {"mgmt.services.history"},
+    "report": BASE | TABLES | (FILES - LISTS) | {"mgmt.prices.estimate", "mgmt.prices.table"}
+    | {
+        "mgmt.catalog.db.times", "mgmt.catalog.files.figures", "mgmt.catalog.files.usage",
+        "mgmt.catalog.operations.figures", "mgmt.catalog.records.cold", "mgmt.catalog.records.inspections",
+        "mgmt.catalog.records.operations", "mgmt.catalog.records.transfers", "mgmt.services.report",
+        *(f"mgmt.services.steps.{name}" for name in ("causes", "exposures", "figures", "growth", "plan_cost")),
+    },
+    "metrics m.prom": BASE | (TABLES - {"tabulate", "wcwidth"}) | (FILES - LISTS)
+    | {
+        "mgmt.catalog.db.times", "mgmt.catalog.files.figures", "mgmt.catalog.operations.gauges",
+        "mgmt.catalog.records.cold", "mgmt.catalog.records.jobs", "mgmt.catalog.records.operations",
+        "mgmt.services.metrics", "mgmt.services.steps.exposition",
+    },
     "search clip": BASE | TABLES | FILES | AUDIT | MEMBERS | JOURNAL | STEPS
     | {
         "mgmt.catalog.records.inspections", "mgmt.catalog.records.operations", "mgmt.services.search",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, TableValuedAlias, Text, and_, cast, literal, select
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Select, TableValuedAlias, Text, and_, cast, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -132,6 +132,33 @@ def table_of(numbers: Sequence[int]) -> TableValuedAlias:
 def among(number: ColumnElement[int], numbers: Sequence[int]) -> ColumnElement[bool]:
     """`number` is one of `numbers`; there may be more than the limit of bound parameters."""
     return number.in_(select(cast(table_of(numbers).c.value, BigInteger)))
+
+
+class _AmongFound(FunctionElement[bool]):
+    """Arguments: a value, a scalar subquery."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_AmongFound, "sqlite")
+def _among_found_in_sqlite(element: _AmongFound, compiler: SQLCompiler, **options: Any) -> str:
+    value, query = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"({value} IN {query})"
+
+
+@compiles(_AmongFound, "postgresql")
+def _among_found_in_postgresql(element: _AmongFound, compiler: SQLCompiler, **options: Any) -> str:
+    value, query = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"({value} = ANY (ARRAY{query}))"
+
+
+def among_found(value: Any, query: Select[Any]) -> ColumnElement[bool]:
+    """`value` is among the few that `query` finds, which runs first.
+
+    Beside as many joins as the types of operations take, PostgreSQL reads whole tables before it looks into `IN`.
+    """
+    return _AmongFound(value, query.scalar_subquery())
 
 
 def starting(text: ColumnElement[str] | InstrumentedAttribute[Any], prefix: str) -> ColumnElement[bool]:

@@ -91,6 +91,26 @@ def connect(url: URL, *, wal: bool = True, patient: bool = True) -> tuple[Engine
     return engine, engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
+def connect_read_only(url: URL) -> Engine:
+    """Return an engine that cannot write. It is not connected yet.
+
+    On PostgreSQL each transaction is read-only. A connection to an SQLite file is closed after each use: one that stays
+    would keep other processes from merging their write-ahead log, and would not notice that the file was replaced.
+    """
+    if url.get_backend_name() == "sqlite":
+        path = str(url.database)
+        engine = create_engine(
+            url,
+            creator=lambda: _open_sqlite(path, wal=False, query_only=True),
+            hide_parameters=True,
+            json_deserializer=read_json,
+            poolclass=NullPool,
+        )
+        return engine.execution_options(**{READING: True})
+    writer, _ = connect(url)
+    return writer.execution_options(isolation_level="READ COMMITTED", postgresql_readonly=True)
+
+
 def create_sqlite(path: str) -> None:
     """Create an empty database file with mode 0600, and its folder with mode 0700, unless they exist.
 
@@ -131,7 +151,7 @@ def _make_writable(path: str) -> None:
                 os.chmod(beside, os.stat(path).st_mode & 0o777)
 
 
-def _open_sqlite(path: str, *, wal: bool) -> sqlite3.Connection:
+def _open_sqlite(path: str, *, wal: bool, query_only: bool = False) -> sqlite3.Connection:
     writable = is_writable(path)
     mode = "rw" if writable else "ro"
     if writable:
@@ -155,6 +175,8 @@ def _open_sqlite(path: str, *, wal: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA recursive_triggers=ON")
         connection.create_function("casefold", 1, _casefold, deterministic=True)
+        if query_only:
+            connection.execute("PRAGMA query_only=ON")
     except sqlite3.Error:
         connection.close()
         raise

@@ -27,6 +27,10 @@ BATCH = 1_000
 FEW_ARCHIVES = 100
 """A search that no index of names helps reads the members of so many archives one by one, rather than all members."""
 
+FEWEST = 100
+"""Rows that PostgreSQL is asked for at least. For a dozen, it reads all members in their order, and hopes to meet
+some that fit: of ten million it takes seconds to find none, for which the index of names takes a millisecond."""
+
 COLUMNS = (
     "archive_id",
     "directory_id",
@@ -137,6 +141,21 @@ class Members:
         with self._database.reading() as session:
             return [_member(row) for row in session.execute(query.where(_of(session, archive_id, after)))]
 
+    def inside(
+        self, archive_id: int, folder: str, limit: int | None = 50, after: int | None = None
+    ) -> Sequence[MemberRecord]:
+        """The members directly in `folder` ("" is the top), in the order of the archive.
+
+        It reads all members of the archive up to the last one that it returns.
+        """
+        known = select(directories.c.id).where(named(directories.c.path, directories.c.path_bytes, folder))
+        with self._database.reading() as session:
+            number = session.scalar(known)
+            if number is None:
+                return []
+            query = _select().where(_of(session, archive_id, after), members.c.directory_id == number)
+            return [_member(row) for row in session.execute(query.order_by(members.c.id).limit(limit))]
+
     def find(self, archive_id: int, path: str) -> MemberRecord:
         """The member with exactly this path. Raises NotFoundError if the archive has none."""
         folder, name = os.path.split(path)
@@ -164,7 +183,8 @@ class Members:
                 left = None if limit is None else limit - len(rows)
                 if left == 0:
                     break
-                rows += session.execute(query.limit(left)).all()
+                most = left if left is None or self._database.is_sqlite else max(left, FEWEST)
+                rows += session.execute(query.limit(most)).all()[:left]
             found = [_member(row) for row in rows]
             wanted = select(FileRecord).where(FileRecord.id.in_({member.archive_id for member in found}))
             archives = {archive.id: archive for archive in session.scalars(wanted)}

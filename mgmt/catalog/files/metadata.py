@@ -8,7 +8,7 @@ from typing import Self, Unpack
 from sqlalchemy import Select, and_, case, or_, select
 from sqlalchemy.orm import Session
 
-from mgmt.catalog.db.conditions import named
+from mgmt.catalog.db.conditions import among_found, named
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.files.arguments import require, require_known, require_limit, require_text
 from mgmt.catalog.files.file_lists import FileLists
@@ -128,7 +128,7 @@ class MetadataManager(Lookups, FileLists):
     def operations_of(self, file: FileRecord) -> list[OperationRecord]:
         """Every operation that touched `file`, the newest first."""
         touched = select(OperationFile.operation_id).where(OperationFile.file_id == file.id)
-        query = select(AnyOperation).where(OperationRecord.operation_id.in_(touched))
+        query = select(AnyOperation).where(among_found(OperationRecord.operation_id, touched))
         with self._database.reading() as session:
             return list(session.scalars(query.order_by(OperationRecord.seq.desc())))
 

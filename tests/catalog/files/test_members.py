@@ -185,6 +185,18 @@ def test_a_search_finds_what_contains_the_keyword(searched: Catalog, reopen: Reo
         assert paged == expected, keyword
 
 
+def test_a_search_for_a_few_lets_postgresql_use_its_index(searched: Catalog) -> None:
+    """For a dozen rows, it would rather read all members in their order than sort what the index finds."""
+    asked: list[Any] = []
+    event.listen(searched.database.bind(), "before_cursor_execute", lambda *a: asked.append((a[2], a[3])))
+    (found,) = searched.members.search(".jpg", limit=1)
+    assert len(searched.members.search(".jpg", limit=None)) == 2
+    assert found == searched.members.search(".jpg", limit=None)[0]
+    if not searched.database.is_sqlite:
+        ((_, values),) = [each for each in asked if "ILIKE" in each[0]][:1]
+        assert members.FEWEST in values.values()
+
+
 def test_a_search_filters_before_the_limit(catalog: Catalog, make_archive: Make, make_member: Member) -> None:
     for who in ("ann", "bob"):
         archive = catalog.metadata.save_file_record(make_archive(f"{who}.tar.gz", tags={"who": who}))

@@ -1,0 +1,31 @@
+"""`mgmt metrics`."""
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.parameters import Command
+
+
+@click.command("metrics", cls=Command)
+@click.argument("file", metavar="FILE")
+@click.pass_obj
+def command(app: App, file: str) -> None:
+    """Write metrics for Prometheus to a file, or to stdout.
+
+    FILE is replaced as a whole, as the textfile collector of the node exporter needs it; `-` is stdout. With the
+    setting metrics_file it is also written after each command that has changed the catalog.
+
+    \b
+    Example:
+      mgmt metrics /var/lib/prometheus/node-exporter/mgmt.prom
+      mgmt metrics -
+    """
+    from mgmt.services.metrics import metrics, write
+
+    text = metrics(app.catalog)
+    if file == "-":
+        app.render.text(text.removesuffix("\n"))
+        return
+    write(file, text)
+    if not app.render.for_people:
+        app.render.one({"type": "metrics", "path": file, "size": len(text.encode())})

@@ -1,0 +1,127 @@
+"""Metrics for Prometheus: what is stored, what was done and what waits, as a text file for the node exporter."""
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
+from datetime import UTC, datetime, timedelta
+
+from mgmt import __version__
+from mgmt.catalog import Catalog
+from mgmt.catalog.operations.gauges import Gauges
+from mgmt.choices import UNVERIFIED_DAYS
+from mgmt.errors import MgmtError
+from mgmt.services.steps.exposition import Metric, text_of
+
+LIVE = ("pending", "running")
+
+TOOK = "mgmt_metrics_seconds"
+"""The metric that says how long it took to make the metrics."""
+
+SHARE = 20
+"""After commands, the metrics are made anew when so many times as long has passed as it took to make them."""
+
+_TOOK = re.compile(rf"^{TOOK} ([0-9.e+-]+)$", re.MULTILINE)
+
+
+def metrics(catalog: Catalog, within: float | None = None) -> str:
+    """All metrics of the catalog in the text format of Prometheus.
+
+    Raises CatalogError, also if they cannot be read `within` so many seconds.
+    """
+    began, gauges = time.perf_counter(), Gauges(catalog.database)
+    with nullcontext() if within is None else gauges.limited(within):
+        found = [*_of_operations(gauges), *_of_archives(catalog), *_of_work(gauges), _version()]
+    took = Metric(TOOK, "gauge", "Seconds that it took to read these metrics from the catalog.")
+    took.add(round(time.perf_counter() - began, 6))
+    return text_of([*found, took])
+
+
+def write(path: str, text: str) -> None:
+    """Replace the file at `path` by this text, readable for everybody; a reader sees the old or the new one whole.
+
+    Raises MgmtError if it cannot be written, or if there is something else than a file, such as /dev/null.
+    """
+    target = os.path.realpath(path)
+    if os.path.lexists(target) and not os.path.isfile(target):
+        raise MgmtError(f"{path} is not a file, and is not replaced", next_step="mgmt metrics -\n# writes to stdout")
+    folder, name = os.path.split(target)
+    try:
+        # Not NAME.prom: the collector reads every file that is called so.
+        descriptor, partial = tempfile.mkstemp(prefix=f".{name[:200]}-", suffix=".partial", dir=folder)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(text)
+            os.replace(partial, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(partial)
+            raise
+    except OSError as error:
+        raise MgmtError(
+            f"the metrics file {path} cannot be written: {error.strerror}",
+            next_step="mgmt config set metrics_file FILE\n# in a folder that this user may write to",
+        ) from error
+
+
+def is_due(path: str) -> bool:
+    """Whether the file at `path` is so old that making it anew takes a small share of the time, or is not there.
+
+    So a catalog that is slow to sum up does not slow down a thousand short commands.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            age = time.time() - os.fstat(file.fileno()).st_mtime
+            found = _TOOK.search(file.read(1 << 20))
+        return found is None or not 0 <= age < float(found[1]) * SHARE
+    except (OSError, ValueError):
+        return True
+
+
+def _of_operations(gauges: Gauges) -> Iterator[Metric]:
+    ended = Metric("mgmt_operations_total", "counter", "Operations that have ended, by how they ended.")
+    live = Metric("mgmt_live_operations", "gauge", "Operations that have not ended: requested, or running.")
+    counts = gauges.operations()
+    for kind, statuses in counts.items():
+        for status, number in sorted(statuses.items()):
+            (live if status in LIVE else ended).add(number, type=kind, status=status)
+    last = Metric(
+        "mgmt_last_success_timestamp_seconds",
+        "gauge",
+        "When an operation of the type last succeeded, and of each schedule.",
+    )
+    for each in (*gauges.successes(counts), *gauges.scheduled_successes()):
+        last.add(round(each.at.timestamp(), 3), type=each.operation_type, schedule=each.schedule)
+    yield from (ended, live, last)
+
+
+def _of_archives(catalog: Catalog) -> Iterator[Metric]:
+    size = Metric("mgmt_stored_bytes", "gauge", "Bytes of the archives that are stored, by store and storage class.")
+    number = Metric("mgmt_stored_archives", "gauge", "Archives that are stored, by store and storage class.")
+    old = Metric("mgmt_unverified_archives", "gauge", f"Archives that were not verified within {UNVERIFIED_DAYS} days.")
+    found = catalog.figures.by_store_and_class(datetime.now(UTC) - timedelta(days=UNVERIFIED_DAYS))
+    for each in found:
+        labels = {"store": each.store, "class": each.storage_class}
+        size.add(each.size, **labels)
+        number.add(each.archives, **labels)
+    old.add(sum(each.unverified for each in found))
+    yield from (size, number, old)
+
+
+def _of_work(gauges: Gauges) -> Iterator[Metric]:
+    queue = Metric("mgmt_queue_length", "gauge", "Requested operations, by queue and by what they are doing.")
+    for name, status, number in gauges.queues():
+        queue.add(number, queue=name, status=status)
+    notices = Metric("mgmt_undelivered_notifications", "gauge", "Notifications that could not be delivered.")
+    for status, number in gauges.notifications().items():
+        notices.add(number, status=status)
+    yield from (queue, notices)
+
+
+def _version() -> Metric:
+    version = Metric("mgmt_build_info", "gauge", "The version of mgmt, as a label; always 1.")
+    version.add(1, version=__version__)
+    return version

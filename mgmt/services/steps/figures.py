@@ -1,0 +1,124 @@
+"""Figures of the catalog: what the report, its page and the metrics show. Sizes are in bytes, times are aware UTC."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """The stored archives of one group."""
+
+    group: str | None
+    """None: the archives in no group."""
+    archives: int
+    size: int
+    """In the store."""
+    original_size: int
+    """Before compression, of those archives whose original size is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Month:
+    """What was archived in a month and is still stored, and the operations that started in it."""
+
+    month: str
+    """As "2026-11", in UTC."""
+    archives: int
+    size: int
+    original_size: int
+    operations: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Their number, by type and status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """The operations of one type."""
+
+    operation_type: str
+    statuses: dict[str, int]
+    """Their number, by status."""
+    median_seconds: float | None
+    """Of those that have succeeded; None if none has."""
+    p95_seconds: float | None
+    bytes: int
+    bytes_per_second: float | None
+    """Bytes of the operations that have succeeded by the time that those took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A cause by which operations of one type have failed."""
+
+    operation_type: str
+    cause: str
+    operations: int
+    last_at: datetime
+    last_operation: str
+    """The operation id: `mgmt status` of it says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """An archive in a list of the report."""
+
+    name: str
+    key: str
+    store: str
+    size: int
+    on: datetime | None
+    """The time that the list is about: when it was archived, when it was verified last, when something ends."""
+    note: str
+    """Why it is listed, in one sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """Archives that need attention for one reason."""
+
+    archives: int
+    size: int
+    first: tuple[Archive, ...] = ()
+    """The first twenty, by how long they have waited, or by what ends first; `archives` counts all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """How fast the stores grow, and when that ends. An estimate: the mean of the last complete months."""
+
+    bytes_per_month: int | None
+    """None: there is no complete month yet."""
+    free: int | None
+    """On the disks of the stores that are directories; None if there is none."""
+    full_on: date | None
+    monthly: float | None
+    """What the archives cost a month, in `currency`; None if a price is not known."""
+    currency: str | None
+    budget: float | None
+    """A month, by the setting `budget`."""
+    budget_reached_on: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All figures of a period, and of the stored archives as they are now."""
+
+    made_at: datetime
+    since: datetime | None
+    until: datetime | None
+    total: Volume
+    months: tuple[Month, ...]
+    """In order, without gaps."""
+    groups: dict[str, tuple[Volume, ...]]
+    """The stored archives by class, store, folder, user, host, and by each tag that was asked for (`tag:KEY`). The
+    largest first; those past the twentieth are summed up as "(others)"."""
+    activity: tuple[Activity, ...]
+    failures: tuple[Failure, ...]
+    """The twenty most frequent, the first of them first; `activity` counts all that failed."""
+    single_copy: Exposure
+    """Archives beside which no other proven copy is known."""
+    unverified: Exposure
+    """Archives that were not verified for so many days."""
+    unverified_days: int
+    expiring: Exposure
+    """Restored copies and locks that end within 30 days."""
+    growth: Growth

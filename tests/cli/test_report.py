@@ -1,0 +1,276 @@
+"""`mgmt report`: readable at any width, without colours, without block characters, and for programs."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pytest
+from wcwidth import wcswidth
+
+from mgmt.cli.charts import Charts
+from mgmt.cli.render import Renderer
+from mgmt.cli.report_text import ReportText, duration, sentences
+from mgmt.services.steps.figures import (
+    Activity,
+    Archive,
+    Exposure,
+    Failure,
+    Growth,
+    Month,
+    Report,
+    Volume,
+)
+from tests.program import Program
+
+WHEN = datetime(2026, 11, 29, 12, tzinfo=UTC)
+GIB = 1 << 30
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Ascii(io.StringIO):
+    encoding = "ascii"
+
+
+def exposure(archives: int, note: str) -> Exposure:
+    listed = Archive(
+        name="holiday.tar.gz",
+        key="2026/a folder with a long name/holiday at the sea.tar.gz",
+        store="s3://media",
+        size=3 * GIB,
+        on=WHEN,
+        note=note,
+    )
+    return Exposure(archives=archives, size=archives * GIB, first=(listed,) * min(archives, 20))
+
+
+def volume(group: str | None, size: int) -> Volume:
+    return Volume(group=group, archives=size, size=size * GIB, original_size=size * 2 * GIB)
+
+
+REPORT = Report(
+    made_at=WHEN,
+    since=None,
+    until=None,
+    total=volume(None, 1234),
+    months=tuple(
+        Month(
+            month=f"{2024 + at // 12}-{at % 12 + 1:02}",
+            archives=at,
+            size=at * GIB,
+            original_size=at * GIB,
+            operations={"upload": {"success": 1000 + at, "failed": 3}},
+        )
+        for at in range(35)
+    ),
+    groups={
+        "class": (volume("DEEP_ARCHIVE", 1000), volume(None, 234)),
+        "store": (volume("s3://media", 1234),),
+        "folder": (volume("=cmd()", 1233), volume("\x1b[31m漢字", 1)),
+        "user": (volume("ann", 1234),),
+        "host": (volume("nas", 1000), volume("laptop", 234)),
+    },
+    activity=(
+        Activity(
+            operation_type="upload",
+            statuses={"success": 12_345, "failed": 67, "partial": 8},
+            median_seconds=0.42,
+            p95_seconds=7300.0,
+            bytes=5 * GIB,
+            bytes_per_second=1e7,
+        ),
+    ),
+    failures=(
+        Failure(
+            operation_type="upload",
+            cause="…: Permission denied",
+            operations=67,
+            last_at=WHEN,
+            last_operation="7f3c2a91-5d0e-4b7e-9d55-0a4f3f1f8a11",
+        ),
+    ),
+    single_copy=exposure(7, "archived 2026-11-29, no other proven copy is known"),
+    unverified=exposure(0, ""),
+    unverified_days=90,
+    expiring=exposure(1, "the lock ends on 2026-11-30"),
+    growth=Growth(
+        bytes_per_month=5 * GIB,
+        free=100 * GIB,
+        full_on=date(2028, 7, 1),
+        monthly=12.3,
+        currency="USD",
+        budget=20.0,
+        budget_reached_on=date(2027, 3, 1),
+    ),
+)
+
+
+def shown(out: io.StringIO, *by: str) -> str:
+    ReportText(Renderer("table", out), out).show(REPORT, by)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_no_table_is_wider_than_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = shown(Terminal())
+    assert "\x1b" not in text
+    prose = ("archives", "archive ", "Stored", "Growth", "Disks", "Cost", "All ")  # a terminal wraps it
+    lines = [line for line in text.splitlines() if not any(each in line for each in prose)]
+    assert max(map(wcswidth, lines)) <= width
+    for part in ("Stored: 1,234 archives, 1.2 TiB", "By month", "By class", "By host", "Operations", "Failures"):
+        assert part in text
+    assert "By user" not in text  # there is one
+    assert "All archives were verified within 90 days." in text
+    assert "7 archives without a second proven copy (7.0 GiB)" in text
+    assert "1 archive with a lock or a restored copy that ends within 30 days" in text
+    assert "█" in text
+
+
+def test_a_bar_is_as_long_as_its_share() -> None:
+    charts = Charts(io.StringIO())
+    assert charts.bar(10, 10, 20) == "█" * 20
+    assert charts.bar(5, 10, 20) == "█" * 10
+    assert charts.bar(1, 10**9, 20) == "▏"
+    assert charts.bar(0, 10, 20) == charts.bar(0, 0, 20) == ""
+    assert charts.sparkline([0, 1, 2, 7]) == "▁▂▃█"
+    assert charts.sparkline([0, 0]) == "▁▁"
+    assert charts.sparkline([]) == ""
+
+
+def test_without_block_characters_there_is_ascii() -> None:
+    text = shown(Ascii())
+    assert text.replace("漢字", "").isascii()
+    assert "####" in text
+    assert "...: Permission denied" in text
+
+
+def test_colours_only_at_a_terminal_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "200")
+    coloured, plain = shown(Terminal()), shown(io.StringIO())
+    assert "\x1b[36m" in coloured
+    assert "\x1b" not in plain
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
+    assert bare == plain
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in shown(Terminal())
+
+
+def test_names_cannot_control_the_terminal() -> None:
+    assert "\\x1b[31m漢字" in shown(io.StringIO())
+
+
+def test_the_period_is_named() -> None:
+    out = io.StringIO()
+    ReportText(Renderer("table", out), out).show(replace(REPORT, since=WHEN, until=WHEN), ())
+    assert "Operations since 2026-11-29 until 2026-11-29\n" in out.getvalue()
+    assert "\nOperations\n" in shown(io.StringIO())
+
+
+def test_the_groups_that_are_asked_for() -> None:
+    text = shown(io.StringIO(), "user")
+    assert "By user" in text
+    assert "By class" not in text
+
+
+def test_what_is_said_of_the_growth() -> None:
+    assert sentences(REPORT.growth) == [
+        "Growth: 5.0 GiB a month, the mean of the last complete months.",
+        "Disks of the stores: 100.0 GiB free, full about 2028-07-01.",
+        "Cost: about 12.30 USD a month; the budget of 20.00 is reached about 2027-03-01.",
+    ]
+    nothing = Growth(
+        bytes_per_month=None,
+        free=None,
+        full_on=None,
+        monthly=None,
+        currency=None,
+        budget=None,
+        budget_reached_on=None,
+    )
+    assert sentences(nothing) == []
+    assert sentences(replace(nothing, budget=5.0)) == [
+        "Cost: unknown, as a price is: mgmt config set price_region REGION, or prices FILE."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, None), (0, "0.0 s"), (9.94, "9.9 s"), (59, "59 s"), (90, "1.5 min"), (7200, "2.0 h"), (3.6e6, "1,000.0 h")],
+)
+def test_a_duration(seconds: float | None, text: str | None) -> None:
+    assert duration(seconds) == text
+
+
+def test_an_empty_catalog_is_reported_as_such(mgmt: Program) -> None:
+    assert mgmt.ok("report") == "The catalog is empty: nothing was archived yet, and no operation is recorded.\n"
+    assert mgmt.json("report")["total"] == {"group": None, "archives": 0, "size": 0, "original_size": 0}
+    assert mgmt.ok("-o", "csv", "report") == ""
+
+
+@pytest.fixture
+def used(mgmt: Program) -> Program:
+    for name in ("clip", "other"):
+        (mgmt.work / name).write_text(name * 1000)
+        mgmt.ok("upload", "--tag", f"case={name}", name)
+    mgmt.run("upload", "missing")
+    return mgmt
+
+
+def test_a_report_of_what_was_done(used: Program) -> None:
+    text = used.ok("report")
+    assert "Stored: 2 archives" in text
+    assert "All archives have a second proven copy." in text
+    assert "All archives were verified within 90 days." in text
+    assert "Disks of the stores:" in text
+    found = used.json("report", "--by", "tag:case")
+    assert {each["group"] for each in found["groups"]["tag:case"]} == {"clip", "other"}
+    assert [each["operation_type"] for each in found["activity"]] == ["upload"]
+    assert found["activity"][0]["statuses"] == {"success": 2, "failed": 1}
+    [failure] = found["failures"]
+    assert used.json("status", failure["last_operation"])["operation"]["status"] == "failed"
+    assert found["single_copy"] == found["unverified"] == found["expiring"] == {"archives": 0, "size": 0, "first": []}
+    line = json.loads(used.ok("-o", "jsonl", "report"))
+    assert line["type"] == "report"
+
+
+def test_an_archive_whose_copy_was_freed_has_no_second_copy(used: Program) -> None:
+    used.ok("free", "clip", "--yes")
+    found = used.json("report")["single_copy"]
+    assert (found["archives"], [each["key"] for each in found["first"]]) == (1, ["clip.tar.gz"])
+    assert "1 archive without a second proven copy" in used.ok("report")
+
+
+def test_one_table_as_csv(used: Program) -> None:
+    [month] = csv.DictReader(io.StringIO(used.ok("-o", "csv", "report")))
+    assert (month["archives"], month["operations"], month["failed"]) == ("2", "3", "1")
+    rows = list(csv.DictReader(io.StringIO(used.ok("-o", "csv", "report", "--by", "tag:case", "--by", "class"))))
+    assert [(row["by"], row["group"]) for row in rows if row["by"] == "class"] == [("class", "")]
+    assert {row["group"] for row in rows if row["by"] == "tag:case"} == {"clip", "other"}
+
+
+def test_the_budget_is_a_setting(used: Program) -> None:
+    used.environment = {**used.environment, "MGMT_PRICE_REGION": "us-east-1"}
+    used.ok("config", "set", "budget", "12.5")
+    assert used.json("config", "get", "budget")["value"] == 12.5
+    growth = used.json("report")["growth"]
+    assert (growth["budget"], growth["currency"]) == (12.5, "USD")
+    assert growth["monthly"] < 0.01
+    for wrong in ("0", "-1", "nan", "inf", "much"):
+        assert used.run("config", "set", "budget", wrong).returncode == 2
+
+
+def test_a_period_before_anything_was_done(used: Program) -> None:
+    found = used.json("report", "--until", "2020-01-01")
+    assert (found["months"], found["activity"], found["total"]["archives"]) == ([], [], 2)
+    assert "Stored: 2 archives" in used.ok("report", "--until", "2020-01-01")
