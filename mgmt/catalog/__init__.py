@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mgmt.catalog.db.revision import HEAD
     from mgmt.catalog.files.archive_keys import archive_keys
     from mgmt.catalog.files.endpoints import Endpoints
-    from mgmt.catalog.files.figures import Figures
     from mgmt.catalog.files.file_lists import SORTS, FileLists
     from mgmt.catalog.files.filters import FileFilter
     from mgmt.catalog.files.lookups import IgnoredKeys
@@ -81,7 +80,6 @@ __all__ = [
     "End",
     "EndpointRecord",
     "Endpoints",
-    "Figures",
     "FileFilter",
     "FileLists",
     "FileRecord",
@@ -148,7 +146,6 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "db.revision": ("HEAD",),
     "files.archive_keys": ("archive_keys",),
     "files.endpoints": ("Endpoints",),
-    "files.figures": ("Figures",),
     "files.file_lists": ("SORTS", "FileLists"),
     "files.filters": ("FileFilter",),
     "files.lookups": ("IgnoredKeys",),
@@ -283,13 +280,6 @@ class Catalog:
         from mgmt.catalog.files.usage import Usage
 
         return Usage(self.database)
-
-    @cached_property
-    def figures(self) -> "Figures":
-        """What a report has of the archives."""
-        from mgmt.catalog.files.figures import Figures
-
-        return Figures(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":
