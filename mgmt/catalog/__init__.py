@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mgmt.catalog.db.revision import HEAD
     from mgmt.catalog.files.archive_keys import archive_keys
     from mgmt.catalog.files.endpoints import Endpoints
-    from mgmt.catalog.files.figures import Figures
     from mgmt.catalog.files.file_lists import SORTS, FileLists
     from mgmt.catalog.files.filters import FileFilter
     from mgmt.catalog.files.known_copies import MOST_COPIES, KnownCopies, KnownCopy
@@ -88,7 +87,6 @@ __all__ = [
     "End",
     "EndpointRecord",
     "Endpoints",
-    "Figures",
     "FileFilter",
     "FileLists",
     "FileRecord",
@@ -168,7 +166,6 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "db.revision": ("HEAD",),
     "files.archive_keys": ("archive_keys",),
     "files.endpoints": ("Endpoints",),
-    "files.figures": ("Figures",),
     "files.file_lists": ("SORTS", "FileLists"),
     "files.filters": ("FileFilter",),
     "files.known_copies": ("MOST_COPIES", "KnownCopies", "KnownCopy"),
@@ -336,20 +333,6 @@ class Catalog:
         from mgmt.catalog.files.verdicts import Verdicts
 
         return Verdicts(self.database)
-
-    @cached_property
-    def page_rows(self) -> "PageRows":
-        """The archives and operations that a page lists."""
-        from mgmt.catalog.files.page_rows import PageRows
-
-        return PageRows(self.database)
-
-    @cached_property
-    def figures(self) -> "Figures":
-        """What a report has of the archives."""
-        from mgmt.catalog.files.figures import Figures
-
-        return Figures(self.database)
 
     @cached_property
     def endpoints(self) -> "Endpoints":

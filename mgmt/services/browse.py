@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, OperationRecord, ReadOnly, Status
 from mgmt.errors import ConfigurationError, NotFoundError
 from mgmt.services.steps.next_step import next_step
+from mgmt.services.steps.safety import safety_of
 from mgmt.services.steps.thaw import states
 
 SHORTEST = 3

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from mgmt import __version__
 from mgmt.catalog import Catalog
+from mgmt.catalog.files.figures import Figures
 from mgmt.catalog.operations.gauges import Gauges
 from mgmt.choices import UNVERIFIED_DAYS
 from mgmt.errors import MgmtError
@@ -33,7 +34,7 @@ def metrics(catalog: Catalog, within: float | None = None) -> str:
     """
     began, gauges = time.perf_counter(), Gauges(catalog.database)
     with nullcontext() if within is None else gauges.limited(within):
-        found = [*_of_operations(gauges), *_of_archives(catalog), *_of_work(gauges), _version()]
+        found = [*_of_operations(gauges), *_of_archives(Figures(catalog.database)), *_of_work(gauges), _version()]
     took = Metric(TOOK, "gauge", "Seconds that it took to read these metrics from the catalog.")
     took.add(round(time.perf_counter() - began, 6))
     return text_of([*found, took])
@@ -98,11 +99,11 @@ def _of_operations(gauges: Gauges) -> Iterator[Metric]:
     yield from (ended, live, last)
 
 
-def _of_archives(catalog: Catalog) -> Iterator[Metric]:
+def _of_archives(figures: Figures) -> Iterator[Metric]:
     size = Metric("mgmt_stored_bytes", "gauge", "Bytes of the archives that are stored, by store and storage class.")
     number = Metric("mgmt_stored_archives", "gauge", "Archives that are stored, by store and storage class.")
     old = Metric("mgmt_unverified_archives", "gauge", f"Archives that were not verified within {UNVERIFIED_DAYS} days.")
-    found = catalog.figures.by_store_and_class(datetime.now(UTC) - timedelta(days=UNVERIFIED_DAYS))
+    found = figures.by_store_and_class(datetime.now(UTC) - timedelta(days=UNVERIFIED_DAYS))
     for each in found:
         labels = {"store": each.store, "class": each.storage_class}
         size.add(each.size, **labels)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from mgmt.catalog import Catalog, PastOperation, StoredArchive
+from mgmt.catalog import Catalog, PageRows, PastOperation, StoredArchive
 from mgmt.choices import ARCHIVES_OF_A_PAGE
 from mgmt.services.steps.figures import Report
 
@@ -42,9 +42,10 @@ def listed(report: Report, catalog: Catalog, archives: int = ARCHIVES_OF_A_PAGE)
     """What a page of `report` lists: up to so many `archives`, and of each month some operations."""
     periods = tuple(_periods(report))
     each = min(OPERATIONS_OF_A_MONTH, OPERATIONS // max(1, len(periods)))
-    found = catalog.page_rows.operations([(period.since, period.until) for period in periods], each)
+    rows = PageRows(catalog.database)
+    found = rows.operations([(period.since, period.until) for period in periods], each)
     return Listed(
-        archives=tuple(catalog.page_rows.archives(archives)),
+        archives=tuple(rows.archives(archives)),
         periods=periods,
         operations=tuple(map(tuple, found)),
     )

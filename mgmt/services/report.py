@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mgmt.catalog import Catalog
-from mgmt.catalog.files.figures import Sum, with_others
+from mgmt.catalog.files.figures import Figures, Sum, with_others
 from mgmt.catalog.operations.figures import Activity as Operations
 from mgmt.catalog.operations.figures import Count, Durations
 from mgmt.choices import UNVERIFIED_DAYS
@@ -54,15 +54,16 @@ def gather(
         if each not in GROUPS and not (each.startswith("tag:") and each != "tag:"):
             raise ConfigurationError(f"cannot count by {each!r}", next_step=f"use one of {', '.join(GROUPS)}, tag:KEY")
     now = wanted.now or datetime.now(UTC)
+    figures = Figures(catalog.database)
     operations = Operations(catalog.database, wanted.since, wanted.until)
     counts, lasted = operations.tally()
     within = limits(wanted.days, now)
-    survey = catalog.figures.survey(within, MOST)
+    survey = figures.survey(within, MOST)
     archived = survey.months
     if wanted.since is not None or wanted.until is not None:
-        archived = catalog.figures.by_month(wanted.since, wanted.until)
+        archived = figures.by_month(wanted.since, wanted.until)
     tags = [each for each in dict.fromkeys(wanted.by) if each.startswith("tag:")]
-    by_tag = {name: catalog.figures.by_tag(name.removeprefix("tag:"), MOST) for name in tags}
+    by_tag = {name: figures.by_tag(name.removeprefix("tag:"), MOST) for name in tags}
     groups = survey.groups | {name: with_others(found, survey.whole) for name, found in by_tag.items()}
     shares = [] if table is None else catalog.usage.by("class", least=MINIMUM_SIZE)
     return Report(
@@ -74,10 +75,10 @@ def gather(
         groups={name: tuple(map(_volume, found)) for name, found in groups.items()},
         activity=_activity(counts, lasted, operations.sizes()),
         failures=failures(operations),
-        single_copy=single_copy(catalog),
-        unverified=unverified(catalog, survey, within),
+        single_copy=single_copy(figures),
+        unverified=unverified(figures, survey, within),
         unverified_days=wanted.days,
-        expiring=expiring(catalog, survey, within),
+        expiring=expiring(figures, survey, within),
         growth=growth(survey, shares, table, budget, now),
     )
 

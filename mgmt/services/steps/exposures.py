@@ -4,8 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from heapq import nsmallest
 
-from mgmt.catalog import Catalog
-from mgmt.catalog.files.figures import Few, Limits, Listed, Survey
+from mgmt.catalog.files.figures import Few, Figures, Limits, Listed, Survey
 from mgmt.services.steps.figures import Archive, Exposure
 
 FIRST = 20
@@ -20,27 +19,27 @@ def limits(days: int, now: datetime) -> Limits:
     return Limits(now - timedelta(days=days), now, now + EXPIRING)
 
 
-def single_copy(catalog: Catalog) -> Exposure:
+def single_copy(figures: Figures) -> Exposure:
     """Archives beside which no other proven copy of their content is known."""
-    found = catalog.figures.single_copies(FIRST)
+    found = figures.single_copies(FIRST)
     return _exposure(found, lambda each: f"archived {each.at:%Y-%m-%d}, no other proven copy is known")
 
 
-def unverified(catalog: Catalog, survey: Survey, within: Limits) -> Exposure:
+def unverified(figures: Figures, survey: Survey, within: Limits) -> Exposure:
     """Archives that were not verified within so many days."""
     archives, size = survey.unverified
-    first = catalog.figures.unverified(within.verified, FIRST) if archives else []
+    first = figures.unverified(within.verified, FIRST) if archives else []
     return _exposure(
         Few(archives, size, first),
         lambda each: "never verified" if each.at is None else f"last verified {each.at:%Y-%m-%d}",
     )
 
 
-def expiring(catalog: Catalog, survey: Survey, within: Limits) -> Exposure:
+def expiring(figures: Figures, survey: Survey, within: Limits) -> Exposure:
     """Restored copies and locks that end within `EXPIRING`; an archive with both counts twice."""
-    restores = catalog.figures.refreezing(within, FIRST)
+    restores = figures.refreezing(within, FIRST)
     archives, size = survey.unlocking
-    locks = Few(archives, size, catalog.figures.unlocking(within, FIRST) if archives else [])
+    locks = Few(archives, size, figures.unlocking(within, FIRST) if archives else [])
     ends = (
         _exposure(restores, lambda each: f"the restored copy is gone on {each.at:%Y-%m-%d}"),
         _exposure(locks, lambda each: f"the lock ends on {each.at:%Y-%m-%d}"),
