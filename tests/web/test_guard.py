@@ -80,7 +80,13 @@ def test_the_port_of_http_is_not_named() -> None:
     assert Guard(180).refusal(with_header("host", "127.0.0.1:180")) is None
 
 
-@pytest.mark.parametrize("word", ["", " ", "x", GUARD.token[:-1], f"{GUARD.token}x", GUARD.session, "\udcff", "é"])
+OTHERS = {
+    "nothing": "", "space": " ", "short": "x", "cut": GUARD.token[:-1], "longer": f"{GUARD.token}x",
+    "session": GUARD.session, "not UTF-8": "\udcff", "not ASCII": "é",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("word", OTHERS.values(), ids=OTHERS)
 def test_no_other_word_is_the_token(word: str) -> None:
     assert not GUARD.is_token(word)
     assert GUARD.is_token(GUARD.token)
