@@ -97,7 +97,7 @@ def is_list(path: str) -> bool:
     folder, name = posixpath.split(path)
     if name.startswith("._"):  # what macOS adds on other file systems
         return False
-    return name.endswith(SUFFIX) or (name == CHAIN and posixpath.basename(folder) == FOLDER)
+    return name.lower().endswith(SUFFIX) or (name == CHAIN and posixpath.basename(folder) == FOLDER)
 
 
 def read_histories(paths: Iterable[str], read: Read) -> list[History]:

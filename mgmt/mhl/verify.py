@@ -1,6 +1,6 @@
 """Compare files with their media hash lists, as they are read: each file once, whatever it is read for."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,7 +42,9 @@ class Check:
     def __init__(self, path: str, expected: list[Expected]) -> None:
         self.path = path
         self._expected = expected
-        self._hashing = Hashing({name for each in expected for name in each.hashes})
+        self.formats = sorted({name for each in expected for name in each.hashes})
+        """The formats of the hashes that are compared."""
+        self._hashing = Hashing(self.formats)
         self._size = 0
 
     def update(self, piece: bytes | bytearray | memoryview) -> None:
@@ -52,15 +54,18 @@ class Check:
 
     def finish(self) -> Finding:
         """The verdict, when all of the file was read."""
-        found = self._hashing.values()
+        return self.compare(self._hashing.values(), self._size)
+
+    def compare(self, found: Mapping[str, str], size: int) -> Finding:
+        """The verdict on a file with these hashes, by format, and this size in bytes."""
         for each in self._expected:
             for name, text in each.hashes.items():
                 if found[name] != text:
                     return self._mismatch(each, "hash mismatch", name, text, found[name])
             if not each.hashes and not each.only_size:
                 return self._mismatch(each, "the list has no hash for it, or only one that had failed")
-            if each.size not in (None, self._size):
-                return self._mismatch(each, f"it has {self._size} bytes, not {each.size}")
+            if each.size not in (None, size):
+                return self._mismatch(each, f"it has {size} bytes, not {each.size}")
         return Finding(path=self.path, verdict=Verdict.OK, listed_in=self._expected[0].listed_in)
 
     def unreadable(self, reason: str) -> Finding:

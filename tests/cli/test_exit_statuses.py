@@ -69,6 +69,8 @@ TABLE: list[tuple[Before, str, int]] = [
     (archived, "download notes --to back -n", OK),
     (archived, "download notes --archive --to back", OK),
     (archived, "download notes --member notes --to back", OK),
+    (archived, "download notes --mhl --to back", USAGE),
+    (archived, "download notes --mhl --archive --to back", USAGE),
     (archived, "download", USAGE),
     (archived, "download notes --member x --archive", USAGE),
     (two_of_a_name, "download notes", USAGE),

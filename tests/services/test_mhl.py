@@ -7,7 +7,7 @@ import pytest
 
 from mgmt.errors import ExitStatus
 from mgmt.mhl.hashes import FORMATS
-from mgmt.services.mhl import walk
+from mgmt.services.steps import folder_walk as walk
 from tests.mhl.lists import ascmhl, is_valid, parsed, samples
 from tests.program import Program
 
@@ -37,7 +37,7 @@ def test_a_list_of_an_archive_verifies_what_is_downloaded(mgmt: Program, formats
     made = mgmt.json("mhl", "create", "A001", "--format", formats, "--to", "A001.mhl")
     assert (made["files"], made["formats"]) == (4, formats.split(","))
     path = mgmt.work / "A001.mhl"
-    assert path.stat().st_mode & 0o077 == 0
+    assert path.stat().st_mode & 0o777 == 0o644
     mgmt.ok("download", "A001", "--to", "back")
     back = mgmt.work / "back" / "A001"
     path.rename(back / "A001.mhl")

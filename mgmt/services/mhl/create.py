@@ -2,12 +2,11 @@
 
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import BinaryIO
 
 from mgmt import __version__
 from mgmt.archive import Digest, Member, give_name, inflate, read_members
@@ -24,6 +23,7 @@ from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.services.steps.restoring import index_if_any
 from mgmt.storage import StoredObject
 from mgmt.storage.checksums import Crc64Nvme
+from mgmt.umask import shared
 from mgmt.words import shell_word
 
 
@@ -143,25 +143,21 @@ def _compare(found: Archive, stored: StoredObject, digest: str, whole: Crc64Nvme
 
 def _write(to: str, text: bytes) -> None:
     """Write `text` to the new file `to`, which appears whole or not at all. Raises ConflictError."""
-    with held_parent(to) as (path, _), _temporary(os.path.dirname(path)) as (file, temporary):
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    with held_parent(to) as (path, _):
+        temporary = f"{os.path.dirname(path)}/.mgmt-{secrets.token_hex(8)}"
         try:
+            with shared():
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            with open(descriptor, "wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
             give_name(temporary, path)
         except ConflictError as exc:
             raise _exists(to) from exc
-
-
-@contextmanager
-def _temporary(folder: str) -> Iterator[tuple[BinaryIO, str]]:
-    descriptor, path = tempfile.mkstemp(prefix=".mgmt-", dir=folder)
-    try:
-        with open(descriptor, "wb") as file:
-            yield file, path
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
 
 
 def _exists(to: str) -> ConflictError:

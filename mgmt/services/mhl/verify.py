@@ -9,7 +9,7 @@ from mgmt.mhl.history import is_list, read_histories
 from mgmt.mhl.verify import Check, Finding, Verdict, Verification
 from mgmt.paths import real_folder
 from mgmt.progress import Progress
-from mgmt.services.mhl.walk import Found, Walk, pieces
+from mgmt.services.steps.folder_walk import Found, Walk, pieces
 from mgmt.words import operand
 
 
