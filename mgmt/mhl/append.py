@@ -36,9 +36,7 @@ def histories_of(histories: Sequence[History]) -> dict[str, History]:
 
 def formats_of(histories: Mapping[str, History]) -> tuple[str, ...]:
     """The formats to hash every file in: those of the latest generation of the folder, or those of a first one."""
-    generations = histories[""].generations
-    found = {name for each in generations[-1:] for entry in each.entries.values() for name in entry.hashes}
-    return tuple(name for name in FORMATS if name in found) or FIRST
+    return tuple(name for name in FORMATS if name in histories[""].formats) or FIRST
 
 
 def next_generation(
@@ -82,9 +80,11 @@ class _Owners:
 
     def of(self, path: str) -> str:
         """The folder of the history that the file or folder at `path` belongs to."""
-        above = posixpath.dirname(path)
-        if above not in self._known:
-            self._known[above] = self.of(above)
+        unknown, above = [], posixpath.dirname(path)
+        while above not in self._known:
+            unknown.append(above)
+            above = posixpath.dirname(above)
+        self._known.update(dict.fromkeys(unknown, self._known[above]))
         return self._known[above]
 
     def group(self, items: Iterable[tuple[str, _T]]) -> dict[str, dict[str, _T]]:

@@ -6,7 +6,7 @@ file *.mhl in any folder, whose paths are relative to that folder.
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mgmt.mhl.hashes import hash_of
@@ -54,6 +54,8 @@ class History:
     files: dict[str, Expected] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
     """Each listed folder, and the list that names it."""
+    formats: frozenset[str] = frozenset()
+    """The formats of the hashes in its latest generation."""
 
     @property
     def ignored(self) -> Ignored:
@@ -62,29 +64,34 @@ class History:
         return Ignored(_LEGACY_IGNORED if latest.legacy else latest.ignore)
 
     def add(self, manifest: Manifest) -> None:
-        """Add the next generation."""
+        """Add the next generation. Its entries are taken from it."""
         self.generations.append(manifest)
-        entries = manifest.entries.values()
-        moved = {each.path: each.previous for each in entries if each.previous not in (None, each.path)}
-        found = {path: self.files.pop(before) for path, before in moved.items() if before in self.files}
-        for path, before in moved.items():
-            if manifest.entries[path].is_folder and before is not None:
-                found.update(self._taken_from(before, path))
+        entries = manifest.entries
+        moved = {each.previous: path for path, each in entries.items() if each.previous and each.previous != path}
+        found = {path: self.files.pop(before) for before, path in moved.items() if before in self.files}
+        moved_folders = {before: path for before, path in moved.items() if entries[path].is_folder}
+        if moved_folders:
+            inner = {path: _moved(path, moved_folders) for path in self.files if path not in entries}
+            found.update({path: self.files.pop(before) for before, path in inner.items() if path != before})
+            self.folders = {_moved(path, moved_folders): name for path, name in self.folders.items()}
         self.files.update(found)
-        for entry in entries:
+        for entry in entries.values():
             if entry.is_folder:
                 self.folders[entry.path] = manifest.name
             else:
                 self.files.setdefault(entry.path, Expected(manifest.name)).add(entry)
+        self.formats = frozenset(name for each in entries.values() for name in each.hashes)
+        entries.clear()
 
-    def _taken_from(self, before: str, path: str) -> Iterator[tuple[str, Expected]]:
-        """What the history has below the folder `before`, which is now at `path`; removes it there."""
-        prefix = f"{before}/"
-        self.folders.pop(before, None)
-        for each in [name for name in self.folders if name.startswith(prefix)]:
-            self.folders[path + each[len(before) :]] = self.folders.pop(each)
-        for each in [name for name in self.files if name.startswith(prefix)]:
-            yield path + each[len(before) :], self.files.pop(each)
+
+def _moved(path: str, folders: Mapping[str, str]) -> str:
+    """Where `path` is, now that each of `folders` is at another path."""
+    above = path
+    while above:
+        if above in folders:
+            return folders[above] + path[len(above) :]
+        above, _, _ = above.rpartition("/")
+    return path
 
 
 def within(folder: str, path: str) -> str:

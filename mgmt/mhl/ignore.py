@@ -36,9 +36,18 @@ class Ignored:
     def leaves_out(self, path: str, *, is_folder: bool = False) -> bool:
         """Whether `path` or a folder above it is left out."""
         above, _, _ = path.rpartition("/")
-        if above not in self._known:
-            self._known[above] = self.leaves_out(above, is_folder=True)
-        return self._known[above] or self.matches(path, is_folder=is_folder)
+        return self._folder(above) or self.matches(path, is_folder=is_folder)
+
+    def _folder(self, path: str) -> bool:
+        """Whether the folder at `path` or one above it is left out."""
+        unknown = []
+        while path not in self._known:
+            unknown.append(path)
+            path, _, _ = path.rpartition("/")
+        found = self._known[path]
+        for each in reversed(unknown):
+            found = self._known[each] = found or self.matches(each, is_folder=True)
+        return found
 
 
 def _parse(text: str) -> _Pattern | None:

@@ -198,8 +198,10 @@ class _Parser:
                 self._fields[name] = text
             case ["processinfo", "ignore", "pattern"]:
                 self._manifest.ignore.append(text)
-                if len(self._manifest.ignore) > _MOST_PATTERNS:
-                    raise self._unusable(f"it has more than {_MOST_PATTERNS} patterns")
+                if len(self._manifest.ignore) > _MOST_PATTERNS or len(text) > _LONGEST_PATH:
+                    raise self._unusable(
+                        f"it has more than {_MOST_PATTERNS} patterns, or one of more than 4096 characters"
+                    )
             case ["references", "hashlistreference"] | ["hashlist"]:
                 self._finish_reference()
             case ["references", "hashlistreference", "path" | "c4"] | ["hashlist", "path" | "c4"]:

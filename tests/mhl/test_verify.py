@@ -1,5 +1,7 @@
 """The verdict on each file of a folder by the lists in it."""
 
+import time
+
 import pytest
 
 from mgmt.errors import IntegrityError
@@ -175,3 +177,23 @@ def test_two_lists_of_one_folder_are_both_compared() -> None:
     bad = legacy(f"<hash><file>a</file><md5>{'0' * 32}</md5></hash>")
     assert verdicts({"a": CONTENT, "1.mhl": good, "2.mhl": good}) == {"a": "ok"}
     assert verdicts({"a": CONTENT, "1.mhl": good, "2.mhl": bad}) == {"a": "mismatch"}
+
+
+def test_a_hostile_list_takes_little_time() -> None:
+    """Deep paths, many renamed folders, and patterns that would backtrack."""
+    deep = "/".join("d" * 1200)
+    folders = "".join(
+        f"<directoryhash><path>n{each}</path><content/><structure/><previousPath>o{each}</previousPath></directoryhash>"
+        for each in range(1000)
+    )
+    many = "".join(entry(f"o{each}/a") for each in range(1000))
+    ignore = "<ignore><pattern>x/**</pattern>" + f"<pattern>{'a*' * 60}b</pattern>" * 5 + "</ignore>"
+    files = history(asc(many + entry(deep)), asc(folders + entry("a" * 250), ignore=ignore))
+    begun = time.process_time()
+    found = verdicts({**files, "a" * 250: CONTENT, f"{deep}/x": b""})
+    assert time.process_time() - begun < 5
+    assert found.pop("a" * 250) == "ok"
+    assert found.pop(f"{deep}/x") == "added"
+    assert found.pop(deep) == "missing"
+    assert set(found.values()) == {"missing"}
+    assert sorted(path for path in found if "/" in path) == sorted(f"n{each}/a" for each in range(1000))

@@ -116,13 +116,18 @@ class _Reading:
 
     def _add(self, member: Member, root: str, hashing: Hashing) -> None:
         path = os.path.basename(root) if member.path == root else member.path.removeprefix(f"{root}/")
+        if not {"", ".", ".."}.isdisjoint(path.split("/")):  # mgmt makes no such archive
+            raise IntegrityError(f"the archive holds {member.path!r}, which leads outside its root")
         if member.type == "f":
             self._hashes[member.path] = member.size, hashing.values()
         if member.type == "d":
             if member.path != root and not self._ignored.leaves_out(path, is_folder=True):
                 self.folders[path] = member.mtime_ns
         elif member.type in "fh" and not self._ignored.leaves_out(path):
-            size, hashes = self._hashes[member.path if member.type == "f" else member.link or ""]
+            known = self._hashes.get(member.path if member.type == "f" else member.link or "")
+            if known is None:
+                raise IntegrityError(f"{member.path} is a hard link to {member.link}, which the archive does not hold")
+            size, hashes = known
             self.files.append(File(path, size, member.mtime_ns, hashes))
 
 
