@@ -1,6 +1,7 @@
 """`mgmt mhl`: a folder against its lists, and a list of an archive."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,34 @@ def test_a_folder_that_is_deep_is_walked(tmp_path: Path) -> None:
         os.close(above)
     os.close(here)
     assert len([each for each in walk.Walk(str(tmp_path)) if each.kind == "d"]) == depth
+
+
+@pytest.mark.sqlite
+def test_an_archive_is_compared_with_the_lists_in_it(mgmt: Program) -> None:
+    good, bad = (samples() / f"scenario_04/{place}/A002R2EC" for place in ("travel_01", "file_server"))
+    shutil.copytree(good, mgmt.work / "good")
+    os.link(mgmt.work / "good" / "Sidecar.txt", mgmt.work / "good" / "linked")
+    shutil.copytree(bad, mgmt.work / "bad")
+    shutil.copytree(good, mgmt.work / "exact")
+    (mgmt.work / "none").mkdir()
+    mgmt.ok("upload", "good", "bad", "exact", "none")
+    mgmt.ok("verify", "--mhl", "exact")
+    for name, status, said in (
+        ("good", ExitStatus.INTEGRITY, "1 added: linked"),
+        ("bad", ExitStatus.INTEGRITY, "1 mismatch: Sidecar.txt"),
+        ("none", ExitStatus.NOT_FOUND, "no media hash list"),
+    ):
+        done = mgmt.run("verify", "--mhl", name)
+        assert (done.returncode, said in done.stderr) == (status, True), done.stderr
+        mgmt.ok("verify", name)
+    assert mgmt.run("verify", "--mhl", "--all").returncode == ExitStatus.USAGE
+    assert mgmt.run("verify", "--mhl", "bad", "exact").returncode == ExitStatus.PARTIAL
+
+
+@pytest.mark.sqlite
+def test_a_hard_link_in_an_archive_is_compared_with_its_list(mgmt: Program) -> None:
+    folder = card(mgmt)
+    mgmt.ok("upload", "A001", "--keep")
+    mgmt.ok("mhl", "create", "A001", "--to", folder / "A001.mhl")
+    mgmt.ok("upload", "A001", "--key", "second.tar.gz")
+    mgmt.ok("verify", "--mhl", "second.tar.gz")
