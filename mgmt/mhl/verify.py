@@ -130,7 +130,7 @@ class Verification:
         if not any(True for _ in self._above(path)):
             self.unlisted += 1
             return None
-        return Finding(path=path, verdict=Verdict.ADDED, reason="it is in no media hash list")
+        return Finding(path=path, verdict=Verdict.ADDED, reason="not listed")
 
     def is_listed(self, path: str) -> bool:
         """Whether a list has a file with this path."""
@@ -157,7 +157,7 @@ class Verification:
         for history in self._histories:
             absent.update(dict.fromkeys(missing_references(history, lists), history.generations[-1].name))
         for path, name in sorted(absent.items()):
-            yield Finding(path=path, verdict=Verdict.MISSING, reason="it is not there", listed_in=name)
+            yield Finding(path=path, verdict=Verdict.MISSING, reason="not found", listed_in=name)
 
     def _above(self, path: str) -> Iterator[tuple[str, Ignored, bool]]:
         """What each list above `path` leaves out, after the path of `path` in its folder; whether it is a history."""

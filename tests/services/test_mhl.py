@@ -3,13 +3,16 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mgmt.errors import ExitStatus
 from mgmt.mhl.hashes import FORMATS
 from mgmt.services.steps import folder_walk as walk
+from mgmt.storage.directory import DirectoryStore
 from tests.mhl.lists import ascmhl, is_valid, parsed, samples
+from tests.mhl.test_manifest import WRONG
 from tests.program import Program
 
 
@@ -173,3 +176,37 @@ def test_a_hard_link_in_an_archive_is_compared_with_its_list(mgmt: Program) -> N
     mgmt.ok("mhl", "create", "A001", "--to", folder / "A001.mhl")
     mgmt.ok("upload", "A001", "--key", "second.tar.gz")
     mgmt.ok("verify", "--mhl", "second.tar.gz")
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("name", WRONG)
+def test_a_hostile_list_is_refused_by_its_name(mgmt: Program, name: str) -> None:
+    (mgmt.work / "card").mkdir()
+    (mgmt.work / "card" / "hostile.mhl").write_bytes(WRONG[name])
+    done = mgmt.run("mhl", "verify", "card")
+    assert (done.returncode, done.stdout) == (ExitStatus.INTEGRITY, "")
+    assert done.stderr.startswith("mgmt: hostile.mhl cannot be used as a media hash list: ")
+
+
+@pytest.mark.sqlite
+def test_a_list_outside_that_a_link_leads_to_is_not_read(mgmt: Program) -> None:
+    (mgmt.work / "card").mkdir()
+    (mgmt.work / "outside.mhl").write_bytes(WRONG["entity"])
+    (mgmt.work / "card" / "in.mhl").symlink_to(mgmt.work / "outside.mhl")
+    assert mgmt.run("mhl", "verify", "card").returncode == ExitStatus.NOT_FOUND
+
+
+@pytest.mark.sqlite
+def test_an_archive_is_read_once_for_a_list(mgmt: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    card(mgmt)
+    mgmt.ok("upload", "A001")
+    read: list[str] = []
+    stream = DirectoryStore.stream
+
+    def counted(store: DirectoryStore, key: str, *arguments: Any, **options: Any) -> Any:
+        read.append(key)
+        return stream(store, key, *arguments, **options)
+
+    monkeypatch.setattr(DirectoryStore, "stream", counted)
+    mgmt.ok("mhl", "create", "A001", "--format", ",".join(FORMATS), "--to", "A001.mhl")
+    assert [key for key in read if key.endswith(".tar.gz")] == ["A001.tar.gz"]
