@@ -1,6 +1,7 @@
 """Lists and folders for the tests of media hash lists, and what checks them from outside."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -89,6 +90,13 @@ def samples() -> Path:
     if not SAMPLES.is_dir():
         pytest.skip(f"NOT tried with the sample histories: {SAMPLES} is missing (github.com/ascmitc/mhl)")
     return SAMPLES
+
+
+def copy_sample(name: str, to: Path) -> None:
+    """Copy a sample to the new folder `to`, where it may be changed."""
+    shutil.copytree(samples() / name, to, copy_function=shutil.copyfile)
+    for each in (to, *to.rglob("*")):
+        each.chmod(0o755 if each.is_dir() else 0o644)
 
 
 def ascmhl(*arguments: str | os.PathLike[str], program: str = "ascmhl") -> int:

@@ -10,7 +10,7 @@ import pytest
 from mgmt.errors import ExitStatus
 from mgmt.mhl.manifest import parse_chain
 from mgmt.services.steps import new_generation
-from tests.mhl.lists import ascmhl, is_valid, parsed, samples, tree
+from tests.mhl.lists import ascmhl, copy_sample, is_valid, parsed, tree
 from tests.program import Program
 
 pytestmark = pytest.mark.sqlite
@@ -73,7 +73,7 @@ def test_ascmhl_verifies_three_generations(mgmt: Program, make: Callable[[Path],
 
 def test_a_generation_states_what_was_known_and_what_is_new(mgmt: Program) -> None:
     folder = mgmt.work / "A002R2EC"
-    shutil.copytree(samples() / "scenario_03/file_server/A002R2EC", folder)
+    copy_sample("scenario_03/file_server/A002R2EC", folder)
     (folder / "new.txt").write_text("new")
     os.utime(folder, ns=(10**18, 10**18))
     mgmt.ok("upload", folder)
@@ -92,7 +92,7 @@ def test_a_generation_states_what_was_known_and_what_is_new(mgmt: Program) -> No
 
 def test_nothing_is_restored_that_is_not_as_listed(mgmt: Program) -> None:
     folder = mgmt.work / "A002R2EC"
-    shutil.copytree(samples() / "scenario_04/file_server/A002R2EC", folder)
+    copy_sample("scenario_04/file_server/A002R2EC", folder)
     mgmt.ok("upload", folder)
     done = mgmt.run("download", "A002R2EC", "--to", "back", "--mhl")
     assert done.returncode == ExitStatus.INTEGRITY

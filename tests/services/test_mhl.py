@@ -1,7 +1,6 @@
 """`mgmt mhl`: a folder against its lists, and a list of an archive."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from mgmt.errors import ExitStatus
 from mgmt.mhl.hashes import FORMATS
 from mgmt.services.steps import folder_walk as walk
 from mgmt.storage.directory import DirectoryStore
-from tests.mhl.lists import ascmhl, is_valid, parsed, samples
+from tests.mhl.lists import ascmhl, copy_sample, is_valid, parsed, samples
 from tests.mhl.test_manifest import WRONG
 from tests.program import Program
 
@@ -149,11 +148,9 @@ def test_a_folder_that_is_deep_is_walked(tmp_path: Path) -> None:
 
 @pytest.mark.sqlite
 def test_an_archive_is_compared_with_the_lists_in_it(mgmt: Program) -> None:
-    good, bad = (samples() / f"scenario_04/{place}/A002R2EC" for place in ("travel_01", "file_server"))
-    shutil.copytree(good, mgmt.work / "good")
+    for name, place in (("good", "travel_01"), ("bad", "file_server"), ("exact", "travel_01")):
+        copy_sample(f"scenario_04/{place}/A002R2EC", mgmt.work / name)
     os.link(mgmt.work / "good" / "Sidecar.txt", mgmt.work / "good" / "linked")
-    shutil.copytree(bad, mgmt.work / "bad")
-    shutil.copytree(good, mgmt.work / "exact")
     (mgmt.work / "none").mkdir()
     mgmt.ok("upload", "good", "bad", "exact", "none")
     mgmt.ok("verify", "--mhl", "exact")
