@@ -80,7 +80,7 @@ BUDGETS = {
         "mgmt.services.steps.match",
     },
     "mhl verify card": BASE
-    | {"click", "xxhash", "mgmt.mhl.*", "mgmt.services.mhl.*"},
+    | {"click", "xxhash", "mgmt.mhl.*", "mgmt.services.mhl.verify", "mgmt.services.steps.folder_walk"},
     "upload other": BASE | TABLES | FILES | AUDIT | EVERY_TYPE | MEMBERS | JOURNAL | STEPS
     | {
         "awscrt", "deflate", "isal", "zlib_ng", "mgmt.archive.*", "mgmt.services.upload", "mgmt.services.steps.*",
