@@ -1,7 +1,7 @@
 """Restoring members to disk: completely and only inside the destination, or not at all."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from mgmt.archive.blocks import Data
@@ -46,7 +46,8 @@ class Wanted:
     """What to restore: the member `member` with everything below it, or the whole archive, as `name` (None: its own).
 
     `member` may omit the archive's own folder. `digest` is the one it must have (None: not known), `limits` the most it
-    may hold. With `skip_unsupported`, what the file system of the destination cannot hold is left out.
+    may hold. With `skip_unsupported`, what the file system of the destination cannot hold is left out. `complete` is
+    called with the temporary path of what was restored and compared, and with the name that it gets afterwards.
     """
 
     name: str | None = None
@@ -54,6 +55,7 @@ class Wanted:
     digest: str | None = None
     limits: Limits = Limits()
     skip_unsupported: bool = False
+    complete: Callable[[str, str], None] | None = None
 
 
 def extract(
@@ -84,6 +86,8 @@ def extract(
             for each, content in members:
                 extraction.take(each, content)
             extracted = extraction.finish()
+            if wanted.complete is not None:
+                wanted.complete(temporary, os.path.basename(extracted.path))
             finish_first()
             give_name(temporary, extracted.path)
             fsync_folder(destination)

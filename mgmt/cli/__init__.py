@@ -31,6 +31,7 @@ COMMANDS: Sections = {
         "verify": "mgmt.cli.verify",
         "recover": "mgmt.cli.recover",
         "ignore": "mgmt.cli.ignore",
+        "mhl": "mgmt.cli.mhl",
         "audit": "mgmt.cli.audit",
         "doctor": "mgmt.cli.doctor",
     },

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from mgmt.services.download import Preview
     from mgmt.services.steps.context import Context
 
-RECORDED = ("to", "members", "archive", "on_conflict", "skip_unsupported", "tier", "max_cost", "allow_unknown_price")
+RECORDED = (
+    *("to", "members", "archive", "on_conflict", "skip_unsupported", "mhl", "tier"),
+    *("max_cost", "allow_unknown_price"),
+)
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_name", "long"),
@@ -46,6 +49,11 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             "--member takes exactly one NAME, and excludes --archive", next_step="mgmt download --help"
         )
+    if values["mhl"] and (values["members"] or values["archive"] or values["skip_unsupported"]):
+        raise ConfigurationError(
+            "--mhl needs the whole folder: it excludes --member, --archive and --skip-unsupported",
+            next_step="mgmt download --mhl NAME",
+        )
 
 
 @click.command("download", cls=Command)
@@ -61,6 +69,9 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
 @click.option("--archive", is_flag=True, help="Download the tar.gz itself.")
 @click.option("--on-conflict", type=click.Choice(ON_CONFLICT), help="What to do if the name is taken.")
 @click.option("--skip-unsupported", is_flag=True, help="Leave out what the file system of DIR cannot hold.")
+@click.option(
+    "--mhl", is_flag=True, help="Append a generation to the media hash lists of the folder, or make the first."
+)
 @click.option(
     "--tier",
     type=click.Choice([each.value for each in Tier], case_sensitive=False),
@@ -104,12 +115,10 @@ def command(
         return DownloadOptions(
             to=chosen["to"],
             member=member,
-            archive=chosen["archive"],
             on_conflict=OnConflict(chosen["on_conflict"] or app.settings.on_conflict),
-            skip_unsupported=chosen["skip_unsupported"],
             threads=app.settings.threads,
             thaw=thaw,
-            wait=chosen["wait"],
+            **{name: chosen[name] for name in ("archive", "skip_unsupported", "mhl", "wait")},
         )
 
     by_label = _labelled(names, members)

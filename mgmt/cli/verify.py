@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mgmt.services.steps.batch import Outcome
     from mgmt.services.verify import Preview
 
-RECORDED = ("all_of_them", "sample", "read_back", "max_cost", "allow_unknown_price")
+RECORDED = ("all_of_them", "sample", "read_back", "mhl", "max_cost", "allow_unknown_price")
 COLUMNS = (
     Column("STATUS", "status"),
     Column("ARCHIVE", "target_name", "long"),
@@ -39,6 +39,8 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
     """Raise ConfigurationError for options that exclude each other, or one that cannot be read."""
     if bool(names) == (values["all_of_them"] or values["sample"] is not None):
         raise ConfigurationError("choose archives with NAME, --all or --sample", next_step="mgmt verify --all")
+    if values["mhl"] and not names:
+        raise ConfigurationError("--mhl takes NAMEs, not --all or --sample", next_step="mgmt verify --mhl NAME")
     if values["sample"] is not None:
         _share(values["sample"])
 
@@ -50,6 +52,7 @@ def check(names: Sequence[str], values: Mapping[str, Any]) -> None:
 )
 @click.option("--sample", metavar="PERCENT", help="Verify a random sample, such as 5%.")
 @click.option("--read-back", is_flag=True, help="Read each archive instead of trusting the store's checksum.")
+@click.option("--mhl", is_flag=True, help="Also compare each archive with the media hash lists in it.")
 @max_cost
 @dry_run
 @requestable(RECORDED, check=check)
@@ -60,6 +63,7 @@ def command(
     all_of_them: bool,
     sample: str | None,
     read_back: bool,
+    mhl: bool,
     max_cost: Decimal | None,
     allow_unknown_price: bool,
     dry_run: bool,
@@ -82,7 +86,7 @@ def command(
     table = prices_of(app)
 
     def look(name: str) -> "Preview":
-        return preview(name, app.context(), table, read_back=read_back)
+        return preview(name, app.context(), table, read_back=read_back or mhl)
 
     if dry_run:
         show_previews(app, targets, look, PLAN)
@@ -97,7 +101,7 @@ def command(
         if targets or context.fan_out is not None:
             yield from run_batch(
                 targets,
-                lambda name, each: verify(name, each, read_back=read_back),
+                lambda name, each: verify(name, each, read_back=read_back, mhl=mhl),
                 context,
                 name=f"{len(targets)} archives",
             )

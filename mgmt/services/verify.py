@@ -42,11 +42,12 @@ _BATCH = 500
 _COMPARED = ("path", "type", "mode", "size", "mtime_ns", "header_offset", "data_offset", "sha256", "link")
 
 
-def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
+def verify(name: str, context: Context, *, read_back: bool, mhl: bool = False) -> VerifyRecord:
     """Prove one archive again, and compare its record with its index.
 
-    It is proven by the store's checksum where that can be trusted, else (or with `read_back`) by reading it. Raises
-    ProblemError when the store holds something else or nothing, or the record differs from the index.
+    It is proven by the store's checksum where that can be trusted, else (or with `read_back`) by reading it. With
+    `mhl`, it is also read and compared with the media hash lists in it (see `compare_lists`). Raises ProblemError when
+    the store holds something else or nothing, or the record differs from the index.
     """
     catalog = context.catalog
     record = VerifyRecord(
@@ -77,6 +78,10 @@ def verify(name: str, context: Context, *, read_back: bool) -> VerifyRecord:
                 record.details = {"problem": exc.problem.value}
                 catalog.journal.checkpoint()
                 raise
+            if mhl:
+                from mgmt.services.steps.archived_lists import compare_lists  # only where it is asked for
+
+                compare_lists(archive, context.progress)
             with catalog.transaction():
                 record.problems_found = 0
                 if archive.record is not None:

@@ -167,3 +167,13 @@ def busy(mgmt: Program) -> None:
 
 
 holding = ExitStack()
+
+
+def with_a_media_hash_list(mgmt: Program) -> None:
+    """A folder `card` that is as its list says, and a folder `changed` that is not."""
+    nothing(mgmt)
+    entry = "<hash><file>a.mov</file><size>3</size><md5>900150983cd24fb0d6963f7d28e17f72</md5></hash>"
+    for name, content in (("card", "abc"), ("changed", "abd")):
+        (mgmt.work / name).mkdir()
+        (mgmt.work / name / "a.mov").write_text(content)
+        (mgmt.work / name / "card.mhl").write_text(f'<hashlist version="1.1">{entry}</hashlist>')

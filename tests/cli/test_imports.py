@@ -93,6 +93,8 @@ BUDGETS = {
         "mgmt.catalog.records.inspections", "mgmt.catalog.records.operations", "mgmt.services.search",
         "mgmt.services.steps.match",
     },
+    "mhl verify card": BASE
+    | {"click", "xxhash", "mgmt.mhl.*", "mgmt.services.mhl.verify", "mgmt.services.steps.folder_walk"},
     "upload other": BASE | TABLES | FILES | AUDIT | EVERY_TYPE | MEMBERS | JOURNAL | STEPS
     | {
         "awscrt", "deflate", "isal", "zlib_ng", "mgmt.archive.*", "mgmt.services.upload", "mgmt.services.steps.*",
@@ -139,6 +141,10 @@ def used(mgmt: Program) -> Program:
     for name in ("clip", "other"):
         (mgmt.work / name).write_text(name)
     mgmt.ok("upload", "clip")
+    (mgmt.work / "card").mkdir()
+    entry = "<hash><file>a</file><xxhash64be>ef46db3751d8e999</xxhash64be></hash>"
+    (mgmt.work / "card" / "card.mhl").write_text(f'<hashlist version="1.1">{entry}</hashlist>')
+    (mgmt.work / "card" / "a").touch()
     return mgmt
 
 

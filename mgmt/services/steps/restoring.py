@@ -52,6 +52,8 @@ class DownloadOptions:
     threads: int = 4
     thaw: ThawOptions = field(default_factory=ThawOptions)
     """How to thaw the archive if it is frozen."""
+    mhl: bool = False
+    """Append a generation to the media hash lists of a restored folder."""
     wait: bool = False
     """Wait until it can be read."""
 
@@ -122,10 +124,16 @@ class Restoring:
                 expected,
                 limits,
                 self.options.skip_unsupported,
+                self._append_generation if self.options.mhl else None,
             ),
             token=token(self.record.operation_id),
             progress=on_content,
         )
+
+    def _append_generation(self, root: str, name: str) -> None:
+        from mgmt.services.steps.new_generation import append_generation  # only where it is asked for
+
+        append_generation(root, name, self.progress)
 
     def archive(self) -> None:
         """Bring the tar.gz itself; it gets its name when everything in it has been compared."""
