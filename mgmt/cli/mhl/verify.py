@@ -6,7 +6,8 @@ import click
 
 from mgmt.cli.app import App
 from mgmt.cli.parameters import Command
-from mgmt.cli.render import Column, human_size
+from mgmt.cli.render import Column
+from mgmt.shown import human_size
 
 if TYPE_CHECKING:
     from mgmt.services.mhl.verify import Verified
