@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.endpoints import Endpoints
     from mgmt.catalog.files.file_lists import SORTS, FileLists
     from mgmt.catalog.files.filters import FileFilter
+    from mgmt.catalog.files.holdings import By, Held, Holder, Holdings
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
     from mgmt.catalog.files.metadata import MetadataManager
@@ -70,6 +71,7 @@ __all__ = [
     "Anchor",
     "Audit",
     "BatchRecord",
+    "By",
     "Catalog",
     "ClassRecord",
     "ConfigRecord",
@@ -86,6 +88,9 @@ __all__ = [
     "FileStatus",
     "Finding",
     "FreeRecord",
+    "Held",
+    "Holder",
+    "Holdings",
     "IgnoreRecord",
     "IgnoredKeys",
     "JobRecord",
@@ -148,6 +153,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.endpoints": ("Endpoints",),
     "files.file_lists": ("SORTS", "FileLists"),
     "files.filters": ("FileFilter",),
+    "files.holdings": ("By", "Held", "Holder", "Holdings"),
     "files.lookups": ("IgnoredKeys",),
     "files.members": ("MemberFacts", "MemberRecord", "Members"),
     "files.metadata": ("MetadataManager",),
@@ -227,6 +233,13 @@ class Catalog:
         from mgmt.catalog.files.members import Members
 
         return Members(self.database)
+
+    @cached_property
+    def holdings(self) -> "Holdings":
+        """Which archives hold given files."""
+        from mgmt.catalog.files.holdings import Holdings
+
+        return Holdings(self.database)
 
     @cached_property
     def journal(self) -> "Journal":

@@ -1,0 +1,31 @@
+"""`mgmt cat`."""
+
+import sys
+
+import click
+
+from mgmt.cli.app import App
+from mgmt.cli.archive_names import complete_name
+from mgmt.cli.parameters import Command
+
+
+@click.command("cat", cls=Command)
+@click.argument("name", shell_complete=complete_name)
+@click.argument("member")
+@click.pass_obj
+def command(app: App, name: str, member: str) -> None:
+    """Print a file from an archive to stdout.
+
+    Only the blocks that hold it are read. MEMBER may omit the archive's own folder.
+
+    \b
+    Example:
+      mgmt cat holiday notes/day1.txt
+      mgmt cat holiday beach/IMG_0001.jpg | exiftool -
+    """
+    from mgmt.services.cat import cat
+
+    out = sys.stdout.buffer
+    for piece in cat(name, member, app.context(), threads=app.settings.threads):
+        out.write(piece)
+    out.flush()
