@@ -13,17 +13,15 @@ from mgmt.archive.tree import Entry, Skipped, Tree, mode_of
 from mgmt.progress import Progress
 
 
-def members_on_disk(tree: Tree, on_skip: Callable[[Skipped], None], progress: Progress) -> Generator[Member]:
+def members_on_disk(tree: Tree, on_skip: Callable[[Skipped], None]) -> Generator[Member]:
     """Each member that `tree` would have, in the order of an archive, by stat alone: no file is opened.
 
     Every name of a file with several is a file, as are those in an archive once they are restored; offsets are 0. What
-    cannot be archived or listed is passed to `on_skip`. `progress` advances by the sizes of files. Raises as
-    `Tree.walk` does.
+    cannot be archived or listed is passed to `on_skip`. Raises as `Tree.walk` does.
     """
     with closing(tree.walk(on_skip)) as walk:
         for entry in walk:
             yield _member(tree, entry, None)
-            progress.advance(entry.stat.st_size)
 
 
 def read_members_on_disk(tree: Tree, on_skip: Callable[[Skipped], None], progress: Progress) -> Generator[Member]:

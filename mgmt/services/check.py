@@ -1,7 +1,7 @@
 """Which files of a folder are archived, in which archives, and which are not."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -106,10 +106,12 @@ def check(path: str, context: Context, *, read: bool, summary: Summary) -> Itera
     found = canonical(path) if not os.path.isdir(path) else os.path.realpath(path)
     tree = Tree(found, os.path.basename(found) or "root")
     skipped: list[Skipped] = []
-    look = read_members_on_disk if read else members_on_disk
+    seen = (
+        read_members_on_disk(tree, skipped.append, context.progress) if read else members_on_disk(tree, skipped.append)
+    )
     context.progress.start(f"check {absolute(path)}")
     try:
-        with closing(look(tree, skipped.append, context.progress)) as members:
+        with closing(seen) as members:
             wanted = (each for each in members if each.type != "d")
             while True:
                 batch = list(islice(wanted, BATCH))
@@ -138,23 +140,25 @@ class _Batch:
         self._members = members
         self._holdings = context.catalog.holdings
         self._read = read
-        self._holders: dict[_Key, set[int]] = {}
+        self._keys = [self._key(each) for each in members]
+        self._holders: dict[_Key, tuple[int, ...]] = dict.fromkeys(self._keys, ())
         """The archives that hold each content."""
 
     def results(self, tree: Tree) -> Iterator[Checked]:
-        """What is known of each of the files."""
+        """What is known of each of the files; `tree.root` is absolute."""
         self._look_up()
-        others = {key for key, ids in self._holders.items() if not ids}
-        places = self._known_places(each for each in self._members if self._key(each) in others)
         archives = self._holdings.archives({id_ for ids in self._holders.values() for id_ in ids})
-        for each in self._members:
-            holders = [archives[id_] for id_ in sorted(self._holders[self._key(each)], reverse=True) if id_ in archives]
+        others = [each for each, key in zip(self._members, self._keys, strict=True) if not self._holders[key]]
+        places = self._known_places(others)
+        begin = len(tree.name)
+        for each, key in zip(self._members, self._keys, strict=True):
+            holders = [archives[id_] for id_ in sorted(self._holders[key], reverse=True) if id_ in archives]
             state = State.ARCHIVED if holders else State.MISSING
-            if not holders and any(place in places for place in _places(each.path)):
+            if not holders and not places.isdisjoint(_places(each.path)):
                 state = State.DIFFERS
             yield Checked(
                 type="link" if each.type == "l" else "file",
-                path=tree.disk_path(each.path),
+                path=f"{tree.root}{each.path[begin:]}",
                 state=state,
                 size=each.size,
                 modified_at=moment(each.mtime_ns / 1e9),
@@ -164,13 +168,13 @@ class _Batch:
 
     def _key(self, member: Member) -> _Key:
         """What a member must have to be the same file."""
+        name = member.path.rpartition("/")[2]
         if member.type == "l":
-            return os.path.basename(member.path), member.link
-        return (member.sha256,) if self._read else (os.path.basename(member.path), member.size, member.mtime_ns)
+            return name, member.link
+        return (member.sha256,) if self._read else (name, member.size, member.mtime_ns)
 
     def _look_up(self) -> None:
         files = [each for each in self._members if each.type == "f"]
-        self._holders = {self._key(each): set() for each in self._members}
         for held in self._holdings.find(By.LINK, {each.link for each in self._members if each.link is not None}):
             self._hold((held.name, held.link), held)
         if self._read:
@@ -183,10 +187,10 @@ class _Batch:
 
     def _hold(self, key: _Key, held: Held) -> None:
         ids = self._holders.get(key)
-        if ids is not None and len(ids) < COUNTED:
-            ids.add(held.archive_id)
+        if ids is not None and len(ids) < COUNTED and held.archive_id not in ids:
+            self._holders[key] = (*ids, held.archive_id)
 
-    def _known_places(self, members: Iterable[Member]) -> set[_Place]:
+    def _known_places(self, members: list[Member]) -> set[_Place]:
         """The places of `members` where an archive has something else."""
         places = {place for each in members for place in _places(each.path)}
         held = self._holdings.find(By.NAME, {name for _, name in places})

@@ -92,10 +92,14 @@ def diff(name: str, path: str | None, context: Context, *, read: bool) -> Iterat
         sorting = _Sorting(members)
         tree = Tree(real, sorting.root)
         skipped: list[Skipped] = []
-        look = read_members_on_disk if read else members_on_disk
+        seen = (
+            read_members_on_disk(tree, skipped.append, context.progress)
+            if read
+            else members_on_disk(tree, skipped.append)
+        )
         context.progress.start(f"compare {path}")
         try:
-            with closing(look(tree, skipped.append, context.progress)) as there:
+            with closing(seen) as there:
                 for member, on_disk in _pairs(sorting.members(), there):
                     found_difference = _difference(member, on_disk, sorting, read=read)
                     if found_difference is not None:
