@@ -13,10 +13,8 @@ from mgmt.catalog import MemberRecord, Members, UploadRecord
 from mgmt.errors import NotFoundError
 from mgmt.paths import canonical
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.indexes import any_index
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.resolve import Archive, find_archive
-from mgmt.services.steps.thaw import ThawOptions, refuse_to_look
 
 PAGE = 10_000
 """Members that one query reads."""
@@ -142,6 +140,10 @@ def _members(found: Archive, context: Context) -> Iterator[_All]:
     if record is not None and record.member_count and context.catalog.members.count(record.id) == record.member_count:
         yield partial(_recorded, context.catalog.members, record.id)
         return
+    # Hardly ever needed, and slow to import.
+    from mgmt.services.steps.indexes import any_index
+    from mgmt.services.steps.thaw import ThawOptions, refuse_to_look
+
     stored = found.store.head(found.key)
     if found.record is None or found.record.index_key is None:
         refuse_to_look(found, stored, ThawOptions())  # the archive itself may have to be read

@@ -67,6 +67,7 @@ STEPS = {
     "mgmt.storage",
 }
 TABLES = {"click", "platformdirs", "sqlalchemy", "tabulate", "wcwidth"}
+ARCHIVES = {"deflate", "isal", "zlib_ng", "mgmt.archive.*"}
 LS = BASE | TABLES | FILES | STEPS | {"mgmt.services.listing", "mgmt.services.steps.match"}
 
 BUDGETS = {
@@ -79,6 +80,15 @@ BUDGETS = {
         "mgmt.catalog.records.inspections", "mgmt.catalog.records.operations", "mgmt.services.search",
         "mgmt.services.steps.match",
     },
+    "check completed": BASE | TABLES | ARCHIVES
+    | FILES - {f"mgmt.catalog.files.{name}" for name in ("arguments", "file_lists", "filters")}
+    | STEPS - {"mgmt.services.steps.index_keys"}
+    | {
+        "mgmt.catalog.files.holdings", "mgmt.catalog.records.inspections", "mgmt.catalog.records.operations",
+        "mgmt.services.check",
+    },
+    "diff clip": BASE | ARCHIVES | FILES | EVERY_TYPE | MEMBERS | STEPS
+    | {"click", "platformdirs", "sqlalchemy", "mgmt.services.diff", "mgmt.services.steps.resolve"},
     "upload other": BASE | TABLES | FILES | AUDIT | EVERY_TYPE | MEMBERS | JOURNAL | STEPS
     | {
         "awscrt", "deflate", "isal", "zlib_ng", "mgmt.archive.*", "mgmt.services.upload", "mgmt.services.steps.*",

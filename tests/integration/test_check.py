@@ -5,12 +5,17 @@ import os
 import shutil
 import socket
 import subprocess
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mgmt.archive import Index, Member
+from tests.glacier import Glacier
 from tests.program import Program
+from tests.quirks import BUCKET, quirky
 from tests.trees import make_tree
 
 NOT_UTF8 = os.fsdecode(b"\xff.bin")
@@ -250,3 +255,66 @@ def test_cat_completes_nothing_that_is_not_proven(on_directory: Program, size: i
     assert len(done.stdout) < size
     assert data.startswith(done.stdout)
     assert size > 1000 or done.stdout == b""
+
+
+@pytest.mark.sqlite
+def test_cat_completes_nothing_whose_sha256_is_another(on_directory: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks are sound, and hold another file."""
+    (on_directory.work / "file").write_text("small")
+    on_directory.ok("upload", "file")
+    find = Index.members
+
+    def other(index: Index) -> Iterator[Member]:
+        yield from (each.with_sha256(b"another") for each in find(index))
+
+    monkeypatch.setattr(Index, "members", other)
+    done = on_directory.run("cat", "file", "file")
+    assert (done.returncode, done.stdout) == (8, "")
+    assert "sha256 mismatch" in done.stderr
+
+
+@pytest.mark.sqlite
+def test_cat_of_a_frozen_archive_asks_the_store_for_nothing(tmp_path: Path) -> None:
+    with quirky(Glacier) as glacier:
+        cold = Program(tmp_path, f"s3://{BUCKET}/archive", glacier.environment)
+        (cold.work / "notes").write_text("precious")
+        cold.ok("upload", "notes", "--storage-class", "DEEP_ARCHIVE")
+        done = cold.run("cat", "notes", "notes")
+        assert (done.returncode, done.stdout) == (6, "")
+        assert "try: mgmt restore" in done.stderr
+        assert glacier.count("^POST .*restore") == 0
+        assert differences(cold, "notes") == {}
+        assert states(cold, cold.work / "completed") == (0, {"notes": "archived"})
+
+
+@pytest.mark.sqlite
+def test_archives_of_other_programs(on_directory: Program) -> None:
+    """They have neither blocks nor a place in the catalog, and their members are in any order."""
+    folder = on_directory.work / "trip"
+    folder.mkdir()
+    for name in ("b", "a"):
+        (folder / name).write_text(f"the content of {name}")
+    with tarfile.open(on_directory.home / "store" / "trip.tar.gz", "w:gz") as archive:
+        for path in (folder, folder / "b", folder / "a"):
+            archive.add(path, path.relative_to(on_directory.work), recursive=False)
+    assert on_directory.ok("cat", "trip", "a") == "the content of a"
+    assert on_directory.ok("cat", "trip", "trip/b") == "the content of b"
+    assert on_directory.run("cat", "trip", "c").returncode == 4
+    assert differences(on_directory, "--read", "trip", folder).keys() <= {"trip", "trip/a", "trip/b"}  # times
+    (folder / "a").write_text("other")
+    assert differences(on_directory, "--read", "trip", folder)["trip/a"][0] == "changed"
+    assert states(on_directory, folder)[0] == 4  # the catalog does not know it
+
+
+@pytest.mark.sqlite
+def test_a_read_only_catalog_is_enough(on_directory: Program) -> None:
+    (on_directory.work / "notes").write_text("precious")
+    on_directory.ok("upload", "--keep", "notes")
+    on_directory.catalog.chmod(0o400)
+    on_directory.catalog.parent.chmod(0o500)
+    try:
+        assert states(on_directory, on_directory.work / "notes") == (0, {".": "archived"})
+        assert differences(on_directory, "notes") == {}
+        assert on_directory.ok("cat", "notes", "notes") == "precious"
+    finally:
+        on_directory.catalog.parent.chmod(0o700)

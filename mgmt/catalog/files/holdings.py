@@ -68,15 +68,14 @@ _COLUMNS = (
     "m.link_bytes"
 )
 _MATCHES = {
-    By.TIME: ("m.type IN ('f', 'h') AND m.mtime_ns", "value", "CAST(value AS bigint)"),
-    By.SHA256: ("m.type = 'f' AND {sha256}", "value", "decode(value, 'hex')"),
-    By.LINK: ("m.type = 'l' AND m.link", "value", "value"),
-    By.NAME: ("m.type <> 'd' AND m.name", "value", "value"),
+    By.TIME: ("m.type IN ('f', 'h')", "m.mtime_ns", "CAST(value AS bigint)"),
+    By.SHA256: ("m.type = 'f'", f"substr(m.sha256, 1, {_PREFIX})", "decode(value, 'hex')"),
+    By.LINK: ("m.type = 'l'", "m.link", "value"),
+    By.NAME: ("m.type <> 'd'", "m.name", "value"),
 }
-"""What is compared, and the value that it is compared with on SQLite and on PostgreSQL."""
+"""Which members are compared, what of them, and with what on PostgreSQL."""
 
-
-_LISTED_ON_SQLITE = "SELECT {} FROM json_each(:wanted)"
+_LISTED_ON_SQLITE = "SELECT value FROM json_each(:wanted)"
 _LISTED_ON_POSTGRESQL = "SELECT {} FROM json_array_elements_text(CAST(:wanted AS json)) AS given(value)"
 
 
@@ -115,15 +114,16 @@ class Holdings:
         return found
 
     def _statement(self, by: By) -> str:
-        compared, plain, typed = _MATCHES[by]
-        is_sqlite = self._database.is_sqlite
-        prefix = f"substr(m.sha256, 1, {_PREFIX})"
-        compared = compared.format(sha256=f"hex({prefix})" if is_sqlite else prefix)
-        listed = _LISTED_ON_SQLITE.format(plain) if is_sqlite else _LISTED_ON_POSTGRESQL.format(typed)
+        kind, column, value = _MATCHES[by]
+        listed = _LISTED_ON_POSTGRESQL.format(value)
+        if self._database.is_sqlite:
+            column, listed = f"hex({column})" if by is By.SHA256 else column, _LISTED_ON_SQLITE
         # SQLite reads the tables of a CROSS JOIN in this order: members first, and the rest only of those that match.
+        # PostgreSQL does not know how long the list is, and might compare each member with all of it: because of IS
+        # TRUE it is not joined, but hashed.
         return (
             f"SELECT {_COLUMNS} FROM members m CROSS JOIN files f CROSS JOIN directories d "  # noqa: S608
-            f"WHERE {compared} IN ({listed}) AND f.id = m.archive_id AND d.id = m.directory_id "
+            f"WHERE {kind} AND ({column} IN ({listed})) IS TRUE AND f.id = m.archive_id AND d.id = m.directory_id "
             "AND f.status = 'completed' AND f.proof IS NOT NULL ORDER BY m.archive_id, m.id"
         )
 
