@@ -1,12 +1,14 @@
 """`mgmt cat`."""
 
 import sys
+from dataclasses import replace
 
 import click
 
 from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
 from mgmt.cli.parameters import Command
+from mgmt.progress import NoProgress
 
 
 @click.command("cat", cls=Command)
@@ -25,7 +27,9 @@ def command(app: App, name: str, member: str) -> None:
     """
     from mgmt.services.cat import cat
 
-    out = sys.stdout.buffer
-    for piece in cat(name, member, app.context(), threads=app.settings.threads):
+    out, context = sys.stdout.buffer, app.context()
+    if sys.stdout.isatty():
+        context = replace(context, progress=NoProgress())  # a bar would be drawn into the text
+    for piece in cat(name, member, context, threads=app.settings.threads):
         out.write(piece)
     out.flush()

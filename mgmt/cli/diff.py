@@ -9,7 +9,7 @@ from mgmt.cli.app import App
 from mgmt.cli.archive_names import complete_name
 from mgmt.cli.parameters import Command
 from mgmt.errors import PartialError
-from mgmt.words import operand
+from mgmt.words import shell_word
 
 if TYPE_CHECKING:
     from mgmt.services.diff import Difference
@@ -49,7 +49,7 @@ def command(app: App, name: str, folder: str | None, read: bool) -> None:
         what = f"{found} {'difference' if found == 1 else 'differences'}"
         raise PartialError(
             f"{name} and {folder or 'its original'} are not the same: {what}",
-            next_step=None if read else f"mgmt diff --read {operand(name)}{'' if folder is None else ' DIR'}",
+            next_step=None if read else " ".join(["mgmt diff --read", *map(shell_word, filter(None, (name, folder)))]),
         )
 
 

@@ -109,13 +109,15 @@ def check(path: str, context: Context, *, read: bool, summary: Summary) -> Itera
     seen = (
         read_members_on_disk(tree, skipped.append, context.progress) if read else members_on_disk(tree, skipped.append)
     )
-    context.progress.start(f"check {absolute(path)}")
     try:
         with closing(seen) as members:
             wanted = (each for each in members if each.type != "d")
             while True:
+                context.progress.start(f"check {absolute(path)}")
                 batch = list(islice(wanted, BATCH))
-                for result in _Batch(batch, context, read=read).results(tree):
+                looked_up = _Batch(batch, context, read=read)
+                context.progress.stop()  # results are printed now
+                for result in looked_up.results(tree):
                     summary.add(result)
                     yield result
                 yield from _skipped(skipped, summary)
@@ -143,13 +145,14 @@ class _Batch:
         self._keys = [self._key(each) for each in members]
         self._holders: dict[_Key, tuple[int, ...]] = dict.fromkeys(self._keys, ())
         """The archives that hold each content."""
+        self._look_up()
+        self._archives = self._holdings.archives({id_ for ids in self._holders.values() for id_ in ids})
+        others = [each for each, key in zip(self._members, self._keys, strict=True) if not self._holders[key]]
+        self._places = self._known_places(others)
 
     def results(self, tree: Tree) -> Iterator[Checked]:
         """What is known of each of the files; `tree.root` is absolute."""
-        self._look_up()
-        archives = self._holdings.archives({id_ for ids in self._holders.values() for id_ in ids})
-        others = [each for each, key in zip(self._members, self._keys, strict=True) if not self._holders[key]]
-        places = self._known_places(others)
+        archives, places = self._archives, self._places
         begin = len(tree.name)
         for each, key in zip(self._members, self._keys, strict=True):
             holders = [archives[id_] for id_ in sorted(self._holders[key], reverse=True) if id_ in archives]

@@ -101,6 +101,7 @@ def diff(name: str, path: str | None, context: Context, *, read: bool) -> Iterat
                 for member, on_disk in _pairs(sorting.members(), there):
                     found_difference = _difference(member, on_disk, sorting, read=read)
                     if found_difference is not None:
+                        context.progress.stop()  # it is printed now
                         yield found_difference
                     yield from _skipped(skipped)
                 yield from _skipped(skipped)
