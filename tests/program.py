@@ -75,7 +75,9 @@ class Program:
 
     def run(self, *arguments: str | os.PathLike[str], cwd: Path | None = None) -> Done:
         """Run to the end in this process, which saves a second; the caller checks the exit status."""
-        stdout, stderr = io.StringIO(), io.StringIO()
+        # Text and bytes, as a real stdout: what is printed that is not UTF-8 is a surrogate in the result.
+        printed, stderr = io.BytesIO(), io.StringIO()
+        stdout = io.TextIOWrapper(printed, "utf-8", "surrogateescape", newline="", write_through=True)
         environment, folder, umask = dict(os.environ), os.getcwd(), os.umask(0o022)
         level = logging.getLogger("mgmt").level
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -97,7 +99,7 @@ class Program:
             logging.getLogger("mgmt").setLevel(level)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        return Done(status, stdout.getvalue(), stderr.getvalue())
+        return Done(status, printed.getvalue().decode("utf-8", "surrogateescape"), stderr.getvalue())
 
     def run_process(self, *arguments: str | os.PathLike[str], **options: Any) -> "subprocess.CompletedProcess[str]":
         """Run to the end in a process of its own."""

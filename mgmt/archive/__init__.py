@@ -9,8 +9,9 @@ from mgmt.archive.index_writer import IndexWriter
 from mgmt.archive.inflate import inflate
 from mgmt.archive.kept import covers
 from mgmt.archive.limits import largest_index
-from mgmt.archive.member import Digest, Member
+from mgmt.archive.member import Digest, Member, encode
 from mgmt.archive.move import fsync_folder, make_folders, move, partial_name, rename_noreplace
+from mgmt.archive.on_disk import members_on_disk, read_members_on_disk
 from mgmt.archive.reader import Contents, Fetch, digest_members, read_blocks, read_member
 from mgmt.archive.rebuild import rebuild_index
 from mgmt.archive.selection import Selection, read_selection, select
@@ -44,6 +45,7 @@ __all__ = [
     "compressor",
     "covers",
     "digest_members",
+    "encode",
     "extract",
     "fsync_folder",
     "give_name",
@@ -53,11 +55,13 @@ __all__ = [
     "largest_object",
     "look_again",
     "make_folders",
+    "members_on_disk",
     "move",
     "partial_name",
     "read_blocks",
     "read_member",
     "read_members",
+    "read_members_on_disk",
     "read_selection",
     "rebuild_index",
     "remove_partial",

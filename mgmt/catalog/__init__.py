@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mgmt.catalog.files.endpoints import Endpoints
     from mgmt.catalog.files.file_lists import SORTS, FileLists
     from mgmt.catalog.files.filters import FileFilter
+    from mgmt.catalog.files.holdings import By, Held, Holder, Holdings
     from mgmt.catalog.files.known_copies import MOST_COPIES, KnownCopies, KnownCopy
     from mgmt.catalog.files.lookups import IgnoredKeys
     from mgmt.catalog.files.members import MemberFacts, MemberRecord, Members
@@ -77,6 +78,7 @@ __all__ = [
     "Anchor",
     "Audit",
     "BatchRecord",
+    "By",
     "Catalog",
     "ClassRecord",
     "ConfigRecord",
@@ -93,6 +95,9 @@ __all__ = [
     "FileStatus",
     "Finding",
     "FreeRecord",
+    "Held",
+    "Holder",
+    "Holdings",
     "IgnoreRecord",
     "IgnoredKeys",
     "JobRecord",
@@ -168,6 +173,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "files.endpoints": ("Endpoints",),
     "files.file_lists": ("SORTS", "FileLists"),
     "files.filters": ("FileFilter",),
+    "files.holdings": ("By", "Held", "Holder", "Holdings"),
     "files.known_copies": ("MOST_COPIES", "KnownCopies", "KnownCopy"),
     "files.lookups": ("IgnoredKeys",),
     "files.members": ("MemberFacts", "MemberRecord", "Members"),

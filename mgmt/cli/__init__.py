@@ -24,11 +24,14 @@ COMMANDS: Sections = {
         "search": "mgmt.cli.search",
         "ls": "mgmt.cli.ls",
         "status": "mgmt.cli.status",
+        "cat": "mgmt.cli.cat",
         "log": "mgmt.cli.log",
         "history": "mgmt.cli.log",
     },
     "Check": {
         "verify": "mgmt.cli.verify",
+        "check": "mgmt.cli.check",
+        "diff": "mgmt.cli.diff",
         "recover": "mgmt.cli.recover",
         "ignore": "mgmt.cli.ignore",
         "mhl": "mgmt.cli.mhl",
@@ -79,7 +82,10 @@ class _Program(LazyGroup):
             sys.stdout.flush()
             return result
         except BrokenPipeError as exc:  # the reader of our output has gone; Click would exit with 1
-            raise Interrupted(signal.SIGPIPE) from exc
+            signals.finish_first()
+            # Python would report it again when it flushes stdout at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(128 + signal.SIGPIPE) from exc
 
 
 @click.group(cls=_Program, sections=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
@@ -158,9 +164,6 @@ def _status_of(args: Sequence[str], output: str) -> int:
         signals.finish_first()
         cause = exc.__cause__ if isinstance(exc, click.Abort) else exc  # Click replaces our exception by its own
         signum = cause.signum if isinstance(cause, Interrupted) else int(signal.SIGINT)
-        if signum == signal.SIGPIPE:  # Python would report it again when it flushes stdout at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 128 + signum
         return _interrupted(signum, output)
     except OSError as exc:
         from mgmt.services.steps.batch import describe_os_error

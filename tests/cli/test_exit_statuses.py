@@ -332,6 +332,23 @@ TABLE: list[tuple[Before, str, int]] = [
     (from_the_future, "browse", CATALOG),
     (nothing, "browse --port 0", USAGE),
     (nothing, "browse --port 65536", USAGE),
+    (archived, "cat notes notes", OK),
+    (archived, "cat notes nothing", NOT_FOUND),
+    (archived, "cat nothing notes", NOT_FOUND),
+    (damaged, "cat notes notes", INTEGRITY),
+    (from_the_future, "cat notes notes", CATALOG),
+    (archived, "check completed", OK),
+    (archived, "check --read completed", OK),
+    (archived, "check .", PARTIAL),
+    (nothing, "check .", NOT_FOUND),
+    (nothing, "check missing", NOT_FOUND),
+    (from_the_future, "check .", CATALOG),
+    (archived, "diff notes completed/notes", OK),
+    (archived, "diff --read notes completed/notes", OK),
+    (archived, "diff notes", PARTIAL),
+    (freed, "diff notes missing", NOT_FOUND),
+    (nothing, "diff nothing", NOT_FOUND),
+    (from_the_future, "diff notes", CATALOG),
     (nothing, "completion bash", OK),
     (nothing, "completion install --shell fish", OK),
     (nothing, "completion fish --shell fish", USAGE),
@@ -362,7 +379,7 @@ def test_each_command_line_has_its_exit_status(mgmt: Program, before: Before, li
         done = mgmt.run("-o", "json", *words)
     assert done.returncode == status, done.stderr
     if status == OK:
-        json.loads(done.stdout) if not line.startswith(("completion bash", "help")) else None
+        json.loads(done.stdout) if not line.startswith(("cat", "completion bash", "help")) else None
     else:
         error = json.loads(done.stderr.splitlines()[-1])["error"]
         assert set(error) == {"class", "message", "retryable", "next"}

@@ -68,6 +68,7 @@ STEPS = {
 }
 LISTS = {f"mgmt.catalog.files.{name}" for name in ("arguments", "file_lists")}
 TABLES = {"click", "platformdirs", "sqlalchemy", "tabulate", "wcwidth"}
+ARCHIVES = {"deflate", "isal", "zlib_ng", "mgmt.archive.*"}
 LS = BASE | TABLES | FILES | STEPS | {"mgmt.services.listing", "mgmt.services.steps.match"}
 
 BUDGETS = {
@@ -95,6 +96,15 @@ BUDGETS = {
     },
     "mhl verify card": BASE
     | {"click", "xxhash", "mgmt.mhl.*", "mgmt.services.mhl.verify", "mgmt.services.steps.folder_walk"},
+    "check completed": BASE | TABLES | ARCHIVES
+    | FILES - {"mgmt.catalog.files.filters"} - LISTS
+    | STEPS - {"mgmt.services.steps.index_keys"}
+    | {
+        "mgmt.catalog.files.holdings", "mgmt.catalog.records.inspections", "mgmt.catalog.records.operations",
+        "mgmt.services.check",
+    },
+    "diff clip": BASE | ARCHIVES | FILES | LISTS | EVERY_TYPE | MEMBERS | STEPS
+    | {"click", "platformdirs", "sqlalchemy", "mgmt.services.diff", "mgmt.services.steps.resolve"},
     "upload other": BASE | TABLES | FILES | AUDIT | EVERY_TYPE | MEMBERS | JOURNAL | STEPS
     | {
         "awscrt", "deflate", "isal", "zlib_ng", "mgmt.archive.*", "mgmt.services.upload", "mgmt.services.steps.*",

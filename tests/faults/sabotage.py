@@ -290,4 +290,32 @@ SABOTAGES = (
         "",
         (MODEL,),
     ),
+    Sabotage(
+        "call a file archived that only an archive holds which was never proven",
+        "mgmt/catalog/files/holdings.py",
+        " AND f.proof IS NOT NULL",
+        "",
+        ("tests/property/test_check.py::test_check_finds_what_a_model_finds",),
+    ),
+    Sabotage(
+        "call a file archived that only an archive holds which was found missing",
+        "mgmt/catalog/files/holdings.py",
+        "                if row[0] not in doubtful:\n",
+        "                if True:\n",
+        ("tests/integration/test_check.py::test_an_archive_that_was_found_missing_does_not_count",),
+    ),
+    Sabotage(
+        "call a file archived by a name that is only shown alike",
+        "mgmt/catalog/files/holdings.py",
+        "exact(name, name_bytes), kind",
+        "name, kind",
+        ("tests/property/test_check.py::test_check_finds_what_a_model_finds",),
+    ),
+    Sabotage(
+        "print the end of a file before it is proven",
+        "mgmt/services/cat.py",
+        "yield from _proven_first(",
+        "yield from iter(",
+        ("tests/integration/test_check.py::test_cat_completes_nothing_that_is_not_proven",),
+    ),
 )

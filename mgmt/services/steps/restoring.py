@@ -94,7 +94,7 @@ class Restoring:
 
     def _extract(self, index: Index | None, fetch: Callable[[int, int], bytes]) -> Extracted:
         key, threads, progress = self.found.key, self.options.threads, self.progress
-        expected = _expected_digest(self.found, index)
+        expected = expected_digest(self.found, index)
         member, limits = self.options.member, Limits()
         on_content: Progress = NoProgress()  # bytes are counted where they are read, except for a selection
         if index is None or not index.lengths:
@@ -141,7 +141,7 @@ class Restoring:
         path = os.path.join(folder, free_name(folder, posixpath.basename(found.key), self.options.on_conflict))
         temporary = os.path.join(folder, partial_name(token(self.record.operation_id)))
         with index_if_any(found, self.stored) as index:
-            expected = _expected_digest(found, index)
+            expected = expected_digest(found, index)
         self.progress.start(f"download {found.key}", self.stored.size)
         try:
             with open(temporary, "xb") as file:
@@ -196,7 +196,7 @@ def root_name(key: str) -> str:
     return posixpath.basename(key).removesuffix(".tar.gz")
 
 
-def _expected_digest(found: Archive, index: Index | None) -> str | None:
+def expected_digest(found: Archive, index: Index | None) -> str | None:
     """The digest of what the archive must hold, according to the catalog and its index, which must agree."""
     recorded = found.record.digest if found.record is not None else None
     indexed = index.end.digest if index is not None else None
