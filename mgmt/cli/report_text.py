@@ -146,6 +146,7 @@ class ReportText:
             Column("STORE", "store", "long", leaves=2),
             Column("SIZE", "size", "size", leaves=1),
             last,
+            Column("SAFETY", "safety", "sentence"),
         )
         self._render.many(exposure.first[:LISTED], columns)
         if exposure.archives > LISTED:

@@ -14,7 +14,7 @@ from mgmt.choices import UNVERIFIED_DAYS
 from mgmt.errors import ConfigurationError
 from mgmt.prices import MINIMUM_SIZE, Prices
 from mgmt.services.steps.causes import failures
-from mgmt.services.steps.exposures import expiring, limits, single_copy, unverified
+from mgmt.services.steps.exposures import exposures, limits
 from mgmt.services.steps.figures import Activity, Month, Report, Volume
 from mgmt.services.steps.growth import growth
 
@@ -59,6 +59,7 @@ def gather(
     counts, lasted = operations.tally()
     within = limits(wanted.days, now)
     survey = figures.survey(within, MOST)
+    exposed = exposures(catalog, survey, within)
     archived = survey.months
     if wanted.since is not None or wanted.until is not None:
         archived = figures.by_month(wanted.since, wanted.until)
@@ -75,10 +76,10 @@ def gather(
         groups={name: tuple(map(_volume, found)) for name, found in groups.items()},
         activity=_activity(counts, lasted, operations.sizes()),
         failures=failures(operations),
-        single_copy=single_copy(figures),
-        unverified=unverified(figures, survey, within),
+        single_copy=exposed.single_copy,
+        unverified=exposed.unverified,
         unverified_days=wanted.days,
-        expiring=expiring(figures, survey, within),
+        expiring=exposed.expiring,
         growth=growth(survey, shares, table, budget, now),
     )
 

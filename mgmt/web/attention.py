@@ -153,6 +153,6 @@ def _rows(archives: Iterable[Archive]) -> Iterator[Row]:
     for each in archives:
         yield Row(
             name=each.key,
-            note=f"{human_size(each.size)}, {each.note}",
+            note=f"{human_size(each.size)}, {each.note}. {each.safety}",
             command=f"mgmt status {operand(f'{each.store}/{each.key}')}",
         )

@@ -1,6 +1,7 @@
 """`mgmt report`: readable at any width, without colours, without block characters, and for programs."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -27,6 +28,7 @@ from tests.program import Program
 
 WHEN = datetime(2026, 11, 29, 12, tzinfo=UTC)
 GIB = 1 << 30
+SAFETY = "Safe: 1 proven copy (s3://media), last verified 3 days ago; the original was freed"
 
 
 class Terminal(io.StringIO):
@@ -46,6 +48,7 @@ def exposure(archives: int, note: str) -> Exposure:
         size=3 * GIB,
         on=WHEN,
         note=note,
+        safety=SAFETY,
     )
     return Exposure(archives=archives, size=archives * GIB, first=(listed,) * min(archives, 20))
 
@@ -95,7 +98,7 @@ REPORT = Report(
             last_operation="7f3c2a91-5d0e-4b7e-9d55-0a4f3f1f8a11",
         ),
     ),
-    single_copy=exposure(7, "archived 2026-11-29, no other proven copy is known"),
+    single_copy=exposure(7, "archived 2026-11-29"),
     unverified=exposure(0, ""),
     unverified_days=90,
     expiring=exposure(1, "the lock ends on 2026-11-30"),
@@ -131,6 +134,7 @@ def test_no_table_is_wider_than_the_terminal(width: int, monkeypatch: pytest.Mon
     assert "All archives were verified within 90 days." in text
     assert "7 archives without a second proven copy (7.0 GiB)" in text
     assert "1 archive with a lock or a restored copy that ends within 30 days" in text
+    assert "Safe: 1 pr" in text
     assert "█" in text
 
 
@@ -248,7 +252,21 @@ def test_an_archive_whose_copy_was_freed_has_no_second_copy(used: Program) -> No
     used.ok("free", "clip", "--yes")
     found = used.json("report")["single_copy"]
     assert (found["archives"], [each["key"] for each in found["first"]]) == (1, ["clip.tar.gz"])
-    assert "1 archive without a second proven copy" in used.ok("report")
+    text = used.ok("report")
+    assert "1 archive without a second proven copy" in text
+    sentence = used.json("status", "clip.tar.gz")["sentence"]
+    assert sentence.startswith("Safe: 1 proven copy (")
+    assert found["first"][0]["safety"] == sentence
+    assert sentence in text
+    assert sentence in html.unescape(used.ok("report", "--html", "-"))
+
+
+def test_a_kept_original_is_no_second_copy(used: Program) -> None:
+    (used.work / "kept").write_text("kept")
+    used.ok("upload", "--keep", "kept")
+    found = used.json("report")["single_copy"]
+    assert [each["key"] for each in found["first"]] == ["kept.tar.gz"]
+    assert found["first"][0]["safety"] == used.json("status", "kept.tar.gz")["sentence"]
 
 
 def test_one_table_as_csv(used: Program) -> None:
