@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mgmt.catalog import Catalog
+from mgmt.catalog.db.durations import Took
 from mgmt.catalog.files.figures import Figures, Sum, with_others
 from mgmt.catalog.operations.figures import Activity as Operations
-from mgmt.catalog.operations.figures import Count, Durations
+from mgmt.catalog.operations.figures import Count
 from mgmt.choices import UNVERIFIED_DAYS
 from mgmt.errors import ConfigurationError
 from mgmt.prices import MINIMUM_SIZE, Prices
@@ -88,14 +89,13 @@ def _volume(found: Sum) -> Volume:
     return Volume(group=found.group, archives=found.archives, size=found.size, original_size=found.original_size)
 
 
-def _activity(counts: Iterable[Count], lasted: Iterable[Durations], sizes: Mapping[str, int]) -> tuple[Activity, ...]:
+def _activity(counts: Iterable[Count], lasted: Mapping[str, Took], sizes: Mapping[str, int]) -> tuple[Activity, ...]:
     statuses: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for _, kind, status, number in counts:
         statuses[kind][status] += number
-    durations = {each.operation_type: each for each in lasted}
     found = []
     for kind in sorted(statuses):
-        took, size = durations.get(kind), sizes.get(kind, 0)
+        took, size = lasted.get(kind), sizes.get(kind, 0)
         found.append(
             Activity(
                 operation_type=kind,

@@ -9,8 +9,8 @@ from mgmt.services import browse
 from mgmt.services.steps.figures import Report
 from mgmt.services.steps.requests import KINDS
 from mgmt.services.steps.safety import safeties
+from mgmt.shown import counted
 from mgmt.web.answer import Answer
-from mgmt.web.attention import counted
 from mgmt.web.embedded import asset, policy
 from mgmt.web.environment import environment
 from mgmt.web.facts import shown_facts

@@ -77,7 +77,7 @@ BUDGETS = {
     "log": BASE | TABLES | FILES | EVERY_TYPE | {"mgmt.services.history"},
     "report": BASE | TABLES | (FILES - LISTS) | {"mgmt.prices.estimate", "mgmt.prices.table"}
     | {
-        "mgmt.catalog.db.times",
+        "mgmt.catalog.db.durations", "mgmt.catalog.db.times",
         *(f"mgmt.catalog.files.{name}" for name in (
             "exposed", "figures", "known_copies", "stored", "usage", "verdicts",
         )),
