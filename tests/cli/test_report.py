@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import json
+import os
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -275,6 +276,16 @@ def test_a_kept_original_is_no_second_copy(used: Program) -> None:
     found = used.json("report")["single_copy"]
     assert [each["key"] for each in found["first"]] == ["kept.tar.gz"]
     assert found["first"][0]["safety"] == used.json("status", "kept.tar.gz")["sentence"]
+
+
+def test_an_archive_in_which_a_fault_was_found_is_not_verified(used: Program) -> None:
+    assert "mgmt_unverified_archives 0" in used.ok("metrics", "-")
+    os.unlink(used.home / "store" / "clip.tar.gz")
+    assert used.run("verify", "clip").returncode == 8
+    found = used.json("report")["unverified"]
+    assert (found["archives"], [each["key"] for each in found["first"]]) == (1, ["clip.tar.gz"])
+    assert found["first"][0]["safety"].startswith("At risk: ")
+    assert "mgmt_unverified_archives 1" in used.ok("metrics", "-")
 
 
 def test_one_table_as_csv(used: Program) -> None:

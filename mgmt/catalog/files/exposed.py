@@ -21,7 +21,7 @@ class Limits(NamedTuple):
     """What is old, and what ends soon."""
 
     verified: datetime
-    """Archives that were proven before then, or never, are unverified."""
+    """Archives that were proven before then, or never, or in which a fault was found since, are unverified."""
     now: datetime
     soon: datetime
     """What ends from now until then ends soon."""
@@ -70,7 +70,7 @@ class Exposed:
         return self._few(select(*_listed(WHEN)).where(*STORED, ~second), FileRecord.id, first)
 
     def unverified(self, verified: datetime, first: int) -> list[Listed]:
-        """Archives that were not proven since `verified`; those that never were come first, then the oldest."""
+        """Archives that are old by `verified`; those that never were come first, then the oldest."""
         query = select(*_listed(FileRecord.proven_at)).where(*STORED, is_old(verified))
         return self._first(query.order_by(FileRecord.proven_at.asc().nulls_first()), first)
 
@@ -102,8 +102,8 @@ class Exposed:
 
 
 def is_old(verified: datetime) -> ColumnElement[bool]:
-    """The archive was not proven since."""
-    return or_(FileRecord.proven_at.is_(None), FileRecord.proven_at < verified)
+    """The archive was not proven since, or its last verification found a fault."""
+    return or_(FileRecord.proven_at.is_(None), FileRecord.proven_at < verified, FileRecord.id.in_(faulty()))
 
 
 def unlocks(limits: Limits) -> ColumnElement[bool]:
