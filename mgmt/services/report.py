@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from mgmt.catalog import Catalog
 from mgmt.catalog.db.durations import Took
-from mgmt.catalog.files.figures import Figures, Sum, with_others
+from mgmt.catalog.files.figures import GROUPS, Figures, Sum, with_others
 from mgmt.catalog.operations.figures import Activity as Operations
 from mgmt.catalog.operations.figures import Count
 from mgmt.choices import UNVERIFIED_DAYS
@@ -18,9 +18,6 @@ from mgmt.services.steps.causes import failures
 from mgmt.services.steps.exposures import exposures, limits
 from mgmt.services.steps.figures import Activity, Month, Report, Volume
 from mgmt.services.steps.growth import growth
-
-GROUPS = ("class", "store", "folder", "user", "host")
-"""What archives are counted by, besides `tag:KEY`."""
 
 MOST = 20
 """Groups that are listed; what the others have is summed up."""
