@@ -48,7 +48,7 @@ def studio(months: int = 35) -> tuple[Report, Listed]:
         groups=_groups(chance, archives),
         activity=_activity(chance, done),
         failures=_failures(done),
-        single_copy=_exposure(chance.sample(archives, min(61, len(archives) // 4)), "no other proven copy is known"),
+        single_copy=_exposure(chance.sample(archives, min(61, len(archives) // 4)), "archived {archived:%Y-%m-%d}"),
         unverified=_exposure([each for each in archives if _is_old(each)], "last verified {proven:%Y-%m-%d}"),
         unverified_days=180,
         expiring=_exposure(archives[40:43], "the lock ends on 2026-12-14"),
@@ -229,6 +229,11 @@ def _is_old(each: StoredArchive) -> bool:
     return each.proven_at is not None and NOW - each.proven_at > timedelta(days=180)
 
 
+def _safety(each: StoredArchive) -> str:
+    verified = f"last verified on {each.proven_at:%Y-%m-%d}" if each.proven_at is not None else "never verified"
+    return f"Safe: 1 proven copy ({each.store}), {verified}; the original was freed"
+
+
 def _exposure(archives: Sequence[StoredArchive], note: str) -> Exposure:
     first = tuple(
         Archive(
@@ -237,7 +242,8 @@ def _exposure(archives: Sequence[StoredArchive], note: str) -> Exposure:
             store=each.store,
             size=each.size or 0,
             on=each.proven_at,
-            note=note.format(proven=each.proven_at),
+            note=note.format(proven=each.proven_at, archived=each.archived_at),
+            safety=_safety(each),
         )
         for each in sorted(archives, key=lambda each: each.archived_at)[:20]
     )

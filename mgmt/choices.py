@@ -69,6 +69,9 @@ class LockMode(StrEnum):
 FROZEN_CLASSES = frozenset({StorageClass.GLACIER, StorageClass.DEEP_ARCHIVE})
 """Objects in these classes must be restored before they can be read."""
 
+NO_XATTRS = "xattrs:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+"""What is recorded of the extended attributes of a content that has none: the sha256 of nothing (docs/format.md)."""
+
 UNVERIFIED_DAYS = 90
 """After how many days without a verification reports and metrics count an archive, unless the user says so."""
 

@@ -1,4 +1,4 @@
-"""Sizes, times, durations and names as people read them: at the terminal and on a page."""
+"""Sizes, times, durations, numbers and names as people read them: at the terminal and on a page."""
 
 import unicodedata
 from datetime import UTC, datetime
@@ -42,6 +42,11 @@ def human_duration(seconds: float) -> str:
             parts.append(f"{whole // length} {unit}")
             whole %= length
     return " ".join(parts[:2])
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 archive`, `1,204 archives`."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def safe(text: str) -> str:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mgmt.shown import human_duration, human_size, human_time, rfc3339, safe
+from mgmt.shown import counted, human_duration, human_size, human_time, rfc3339, safe
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,9 @@ def test_times_for_people_and_programs() -> None:
 )  # fmt: skip
 def test_durations_for_people(seconds: float, shown: str) -> None:
     assert human_duration(seconds) == shown
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 archives"), (1, "1 archive"), (1204, "1,204 archives")])
+def test_a_number_of_things(number: int, text: str) -> None:
+    assert counted(number, "archive") == text
+    assert counted(2, "copy", "copies") == "2 copies"

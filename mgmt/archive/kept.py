@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from mgmt.archive.member import Member, relative
+from mgmt.choices import NO_XATTRS
 
 _OWNERS = "owners:"
 _XATTRS = "xattrs:"
-_NO_XATTRS = _XATTRS + hashlib.sha256().hexdigest()
 
 
 class Ids(NamedTuple):
@@ -66,4 +66,4 @@ def covers(kept: str, wanted: str) -> bool:
     """
     tokens = kept.split()
     bare = not any(token.startswith(_XATTRS) for token in tokens)
-    return all(token in tokens or (bare and token == _NO_XATTRS) for token in wanted.split())
+    return all(token in tokens or (bare and token == NO_XATTRS) for token in wanted.split())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from mgmt.cli.charts import Charts
 from mgmt.cli.render import Column, Renderer
-from mgmt.shown import human_size, human_time
+from mgmt.shown import counted, human_duration, human_size, human_time
 
 if TYPE_CHECKING:
     from mgmt.services.steps.figures import Activity, Exposure, Failure, Growth, Month, Report, Volume
@@ -146,6 +146,7 @@ class ReportText:
             Column("STORE", "store", "long", leaves=2),
             Column("SIZE", "size", "size", leaves=1),
             last,
+            Column("SAFETY", "safety", "sentence"),
         )
         self._render.many(exposure.first[:LISTED], columns)
         if exposure.archives > LISTED:
@@ -194,17 +195,8 @@ def started(month: "Month", status: str | None = None) -> int:
 
 
 def duration(seconds: float | None) -> str | None:
-    """`0.4 s`, `12 s`, `3.5 min`, `2.0 h`."""
-    if seconds is None:
-        return None
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.1f} h"
-
-
-def counted(number: int, what: str) -> str:
-    """`1 archive`, `1,234 archives`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    """As `human_duration`; None stays."""
+    return None if seconds is None else human_duration(seconds)
 
 
 def _date(moment: datetime | None) -> str:

@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mgmt.catalog import Catalog
-from mgmt.catalog.files.figures import Figures, Sum, with_others
+from mgmt.catalog.db.durations import Took
+from mgmt.catalog.files.figures import GROUPS, Figures, Sum, with_others
 from mgmt.catalog.operations.figures import Activity as Operations
-from mgmt.catalog.operations.figures import Count, Durations
+from mgmt.catalog.operations.figures import Count
 from mgmt.choices import UNVERIFIED_DAYS
 from mgmt.errors import ConfigurationError
 from mgmt.prices import MINIMUM_SIZE, Prices
 from mgmt.services.steps.causes import failures
-from mgmt.services.steps.exposures import expiring, limits, single_copy, unverified
+from mgmt.services.steps.exposures import exposures, limits
 from mgmt.services.steps.figures import Activity, Month, Report, Volume
 from mgmt.services.steps.growth import growth
-
-GROUPS = ("class", "store", "folder", "user", "host")
-"""What archives are counted by, besides `tag:KEY`."""
 
 MOST = 20
 """Groups that are listed; what the others have is summed up."""
@@ -59,6 +57,7 @@ def gather(
     counts, lasted = operations.tally()
     within = limits(wanted.days, now)
     survey = figures.survey(within, MOST)
+    exposed = exposures(catalog, survey, within)
     archived = survey.months
     if wanted.since is not None or wanted.until is not None:
         archived = figures.by_month(wanted.since, wanted.until)
@@ -75,10 +74,10 @@ def gather(
         groups={name: tuple(map(_volume, found)) for name, found in groups.items()},
         activity=_activity(counts, lasted, operations.sizes()),
         failures=failures(operations),
-        single_copy=single_copy(figures),
-        unverified=unverified(figures, survey, within),
+        single_copy=exposed.single_copy,
+        unverified=exposed.unverified,
         unverified_days=wanted.days,
-        expiring=expiring(figures, survey, within),
+        expiring=exposed.expiring,
         growth=growth(survey, shares, table, budget, now),
     )
 
@@ -87,14 +86,13 @@ def _volume(found: Sum) -> Volume:
     return Volume(group=found.group, archives=found.archives, size=found.size, original_size=found.original_size)
 
 
-def _activity(counts: Iterable[Count], lasted: Iterable[Durations], sizes: Mapping[str, int]) -> tuple[Activity, ...]:
+def _activity(counts: Iterable[Count], lasted: Mapping[str, Took], sizes: Mapping[str, int]) -> tuple[Activity, ...]:
     statuses: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for _, kind, status, number in counts:
         statuses[kind][status] += number
-    durations = {each.operation_type: each for each in lasted}
     found = []
     for kind in sorted(statuses):
-        took, size = durations.get(kind), sizes.get(kind, 0)
+        took, size = lasted.get(kind), sizes.get(kind, 0)
         found.append(
             Activity(
                 operation_type=kind,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from mgmt.services.steps.figures import Archive, Exposure, Failure, Report
-from mgmt.shown import human_size
+from mgmt.shown import counted, human_size
 from mgmt.words import operand
 
 SOON = timedelta(days=90)
@@ -40,11 +40,6 @@ class Alert:
 def alerts(report: Report) -> tuple[Alert, ...]:
     """Everything of `report` that needs attention."""
     return tuple(each for each in _each(report) if each is not None)
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """`1 archive`, `1,204 archives`."""
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def _each(report: Report) -> Iterator[Alert | None]:
@@ -153,6 +148,6 @@ def _rows(archives: Iterable[Archive]) -> Iterator[Row]:
     for each in archives:
         yield Row(
             name=each.key,
-            note=f"{human_size(each.size)}, {each.note}",
+            note=f"{human_size(each.size)}, {each.note}. {each.safety}",
             command=f"mgmt status {operand(f'{each.store}/{each.key}')}",
         )

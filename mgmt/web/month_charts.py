@@ -5,8 +5,7 @@ from itertools import accumulate
 
 from markupsafe import Markup
 
-from mgmt.shown import human_size
-from mgmt.web.attention import counted
+from mgmt.shown import counted, human_size
 from mgmt.web.charts import Bar, Chart, by_month
 from mgmt.web.months import Shown
 

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from mgmt.services.steps.figures import Month
-from mgmt.shown import human_size
-from mgmt.web.attention import counted
+from mgmt.shown import counted, human_size
 from mgmt.web.charts import MONTHS
 
 STATUSES = {

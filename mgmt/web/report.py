@@ -7,11 +7,11 @@ from typing import Any
 from mgmt.choices import ARCHIVES_OF_A_PAGE
 from mgmt.services.page import MONTHS, Listed
 from mgmt.services.steps.figures import Report
-from mgmt.shown import human_size
+from mgmt.shown import counted, human_size
 from mgmt.web import archives as table
 from mgmt.web import month_charts as charts
 from mgmt.web import months as by_month
-from mgmt.web.attention import LATELY, Alert, alerts, causes, counted
+from mgmt.web.attention import LATELY, Alert, alerts, causes
 from mgmt.web.figures import figures, group
 from mgmt.web.month_data import operations_data
 from mgmt.web.page import Page, render

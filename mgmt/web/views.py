@@ -8,8 +8,9 @@ from mgmt.catalog import Catalog, OperationRecord, Status
 from mgmt.services import browse
 from mgmt.services.steps.figures import Report
 from mgmt.services.steps.requests import KINDS
+from mgmt.services.steps.safety import safeties
+from mgmt.shown import counted
 from mgmt.web.answer import Answer
-from mgmt.web.attention import counted
 from mgmt.web.embedded import asset, policy
 from mgmt.web.environment import environment
 from mgmt.web.facts import shown_facts
@@ -48,7 +49,8 @@ def archives(catalog: Catalog, after: int | None) -> Answer:
     """The stored archives."""
     found = browse.archives(catalog, limit=LISTED + 1, after=after)
     more = found[LISTED - 1].id if len(found) > LISTED else None
-    return _answer("archives", "Archives", archives=found[:LISTED], more=more, after=after)
+    shown = found[:LISTED]
+    return _answer("archives", "Archives", archives=shown, safety=safeties(shown, catalog), more=more, after=after)
 
 
 def archive(number: int, catalog: Catalog, path: str, after: int | None) -> Answer:

@@ -78,14 +78,18 @@ BUDGETS = {
     "log": BASE | TABLES | FILES | EVERY_TYPE | {"mgmt.services.history"},
     "report": BASE | TABLES | (FILES - LISTS) | {"mgmt.prices.estimate", "mgmt.prices.table"}
     | {
-        "mgmt.catalog.db.times", "mgmt.catalog.files.figures", "mgmt.catalog.files.usage",
+        "mgmt.catalog.db.durations", "mgmt.catalog.db.times",
+        *(f"mgmt.catalog.files.{name}" for name in (
+            "exposed", "figures", "known_copies", "stored", "usage", "verdicts",
+        )),
         "mgmt.catalog.operations.figures", "mgmt.catalog.records.cold", "mgmt.catalog.records.inspections",
         "mgmt.catalog.records.operations", "mgmt.catalog.records.transfers", "mgmt.services.report",
         *(f"mgmt.services.steps.{name}" for name in ("causes", "exposures", "figures", "growth", "plan_cost")),
     },
     "metrics m.prom": BASE | (TABLES - {"tabulate", "wcwidth"}) | (FILES - LISTS)
     | {
-        "mgmt.catalog.db.times", "mgmt.catalog.files.figures", "mgmt.catalog.operations.gauges",
+        "mgmt.catalog.db.times", "mgmt.catalog.operations.gauges",
+        *(f"mgmt.catalog.files.{name}" for name in ("exposed", "figures", "known_copies", "stored", "verdicts")),
         "mgmt.catalog.records.cold", "mgmt.catalog.records.jobs", "mgmt.catalog.records.operations",
         "mgmt.services.metrics", "mgmt.services.steps.exposition",
     },

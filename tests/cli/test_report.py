@@ -1,8 +1,10 @@
 """`mgmt report`: readable at any width, without colours, without block characters, and for programs."""
 
 import csv
+import html
 import io
 import json
+import os
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -27,6 +29,7 @@ from tests.program import Program
 
 WHEN = datetime(2026, 11, 29, 12, tzinfo=UTC)
 GIB = 1 << 30
+SAFETY = "Safe: 1 proven copy (s3://media), last verified 3 days ago; the original was freed"
 
 
 class Terminal(io.StringIO):
@@ -46,6 +49,7 @@ def exposure(archives: int, note: str) -> Exposure:
         size=3 * GIB,
         on=WHEN,
         note=note,
+        safety=SAFETY,
     )
     return Exposure(archives=archives, size=archives * GIB, first=(listed,) * min(archives, 20))
 
@@ -95,7 +99,7 @@ REPORT = Report(
             last_operation="7f3c2a91-5d0e-4b7e-9d55-0a4f3f1f8a11",
         ),
     ),
-    single_copy=exposure(7, "archived 2026-11-29, no other proven copy is known"),
+    single_copy=exposure(7, "archived 2026-11-29"),
     unverified=exposure(0, ""),
     unverified_days=90,
     expiring=exposure(1, "the lock ends on 2026-11-30"),
@@ -131,6 +135,7 @@ def test_no_table_is_wider_than_the_terminal(width: int, monkeypatch: pytest.Mon
     assert "All archives were verified within 90 days." in text
     assert "7 archives without a second proven copy (7.0 GiB)" in text
     assert "1 archive with a lock or a restored copy that ends within 30 days" in text
+    assert "Safe: 1 pr" in text
     assert "█" in text
 
 
@@ -206,7 +211,15 @@ def test_what_is_said_of_the_growth() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, None), (0, "0.0 s"), (9.94, "9.9 s"), (59, "59 s"), (90, "1.5 min"), (7200, "2.0 h"), (3.6e6, "1,000.0 h")],
+    [
+        (None, None),
+        (0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (59, "59 s"),
+        (90, "1 min 30 s"),
+        (7200, "2 h"),
+        (3.6e6, "41 d 16 h"),
+    ],
 )
 def test_a_duration(seconds: float | None, text: str | None) -> None:
     assert duration(seconds) == text
@@ -248,7 +261,31 @@ def test_an_archive_whose_copy_was_freed_has_no_second_copy(used: Program) -> No
     used.ok("free", "clip", "--yes")
     found = used.json("report")["single_copy"]
     assert (found["archives"], [each["key"] for each in found["first"]]) == (1, ["clip.tar.gz"])
-    assert "1 archive without a second proven copy" in used.ok("report")
+    text = used.ok("report")
+    assert "1 archive without a second proven copy" in text
+    sentence = used.json("status", "clip.tar.gz")["sentence"]
+    assert sentence.startswith("Safe: 1 proven copy (")
+    assert found["first"][0]["safety"] == sentence
+    assert sentence in text
+    assert sentence in html.unescape(used.ok("report", "--html", "-"))
+
+
+def test_a_kept_original_is_no_second_copy(used: Program) -> None:
+    (used.work / "kept").write_text("kept")
+    used.ok("upload", "--keep", "kept")
+    found = used.json("report")["single_copy"]
+    assert [each["key"] for each in found["first"]] == ["kept.tar.gz"]
+    assert found["first"][0]["safety"] == used.json("status", "kept.tar.gz")["sentence"]
+
+
+def test_an_archive_in_which_a_fault_was_found_is_not_verified(used: Program) -> None:
+    assert "mgmt_unverified_archives 0" in used.ok("metrics", "-")
+    os.unlink(used.home / "store" / "clip.tar.gz")
+    assert used.run("verify", "clip").returncode == 8
+    found = used.json("report")["unverified"]
+    assert (found["archives"], [each["key"] for each in found["first"]]) == (1, ["clip.tar.gz"])
+    assert found["first"][0]["safety"].startswith("At risk: ")
+    assert "mgmt_unverified_archives 1" in used.ok("metrics", "-")
 
 
 def test_one_table_as_csv(used: Program) -> None:

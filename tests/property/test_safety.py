@@ -27,6 +27,8 @@ from mgmt.catalog import (
     open_catalog,
     this_host,
 )
+from mgmt.catalog.files.exposed import Exposed
+from mgmt.choices import NO_XATTRS
 from mgmt.errors import IntegrityError, MgmtError, NotFoundError, NotReadyError, Problem, ProblemError, StoreError
 from mgmt.progress import NoProgress
 from mgmt.services.steps import copies, proof
@@ -36,7 +38,7 @@ from mgmt.services.steps.safety import Level, safeties, safety_of
 from mgmt.storage import Capabilities, StoredObject
 from tests.catalogs import Catalogs
 
-KEPT = ("", "owners:a", "xattrs:b", "owners:a xattrs:b")
+KEPT = ("", "owners:a", "xattrs:b", "owners:a xattrs:b", NO_XATTRS, f"owners:a {NO_XATTRS}")
 BY_CHECKSUM = "server-checksum crc64nvme"
 NOW = datetime.now(UTC)
 numbers = itertools.count()
@@ -69,6 +71,10 @@ class State:
     hosts: tuple[bool, ...]
     """The copies in completed/: whether each is on this host."""
     claimed: bool
+    original: bool
+    """Whether the original was kept where it was."""
+    same_object: bool
+    """Whether the first archive is recorded again, under another URL of its store."""
 
 
 archives = st.builds(
@@ -88,6 +94,8 @@ states = st.builds(
     knows_kept=st.booleans(),
     hosts=st.lists(st.booleans(), max_size=2).map(tuple),
     claimed=st.sampled_from((False, False, True)),
+    original=st.booleans(),
+    same_object=st.booleans(),
 )
 
 
@@ -99,16 +107,20 @@ class World:
         self.truth: dict[str, tuple[Archive, str]] = {}
         """By store: the archive in it, and what the last look found."""
         self.archives = [self._archive(each) for each in state.archives]
+        if state.same_object and self.archives:
+            self.archives.append(self._archive(state.archives[0], self.archives[0].archive_id))
         self.copies = [self._copy(is_here) for is_here in state.hosts]
+        if state.original:
+            self._copy(is_here=True, location=Location.LOCAL)
 
-    def _archive(self, spec: Archive) -> FileRecord:
+    def _archive(self, spec: Archive, archive_id: str | None = None) -> FileRecord:
         store, record = f"s3://b{next(numbers)}", None
         proven = {"proof": spec.proof, "proven_at": NOW - timedelta(days=3)} if spec.proof else {}
         record = self.catalog.metadata.save_file_record(
             FileRecord(
                 path="a.tar.gz", s3_object_key="a.tar.gz", location=Location.S3, store=store, digest=self.digest,
                 status=FileStatus.COMPLETED, size=1, object_checksum="crc64nvme:x",
-                kept=spec.kept if spec.knows_kept else None, archive_id=store if spec.has_id else None,
+                kept=spec.kept if spec.knows_kept else None, archive_id=archive_id or store if spec.has_id else None,
                 storage_class="STANDARD" if spec.thaw is None else "GLACIER", **proven,  # type: ignore[arg-type]
             )
         )  # fmt: skip
@@ -161,11 +173,11 @@ class World:
             return what if what in FAULTS else found
         return "sound"
 
-    def _copy(self, is_here: bool) -> FileRecord:
+    def _copy(self, is_here: bool, location: Location = Location.COMPLETED) -> FileRecord:
         kept = self.state.kept if self.state.knows_kept else None
         return self.catalog.metadata.save_file_record(
             FileRecord(
-                path=f"/c/{next(numbers)}", location=Location.COMPLETED, host=this_host() if is_here else "other",
+                path=f"/c/{next(numbers)}", location=location, host=this_host() if is_here else "other",
                 status=FileStatus.COMPLETED, digest=self.digest, kept=kept,
             )
         )  # fmt: skip
@@ -274,3 +286,22 @@ def test_the_sentence_is_no_more_than_free_would_find(made: Callable[[State], Wo
         for each in files:
             assert found[each.id].sentence.startswith(f"{found[each.id].level.capitalize()}: ")
             assert "\n" not in found[each.id].sentence
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(states)
+def test_the_report_lists_the_archives_of_which_the_sentence_knows_no_other_copy(
+    made: Callable[[State], World], state: State
+) -> None:
+    world = made(state)
+    found = safeties(world.archives, world.catalog)
+    alone = {
+        each.store
+        for each in world.archives
+        if found[each.id].level is not Level.DELETED
+        and ("no other copy is known" in found[each.id].sentence or ": 1 proven copy (" in found[each.id].sentence)
+    }
+    event(f"alone: {bool(alone)}")
+    listed = Exposed(world.catalog.database).alone(10**6)
+    assert alone == {each.store for each in listed.first} & {each.store for each in world.archives}
+    assert listed.archives == len(listed.first)

@@ -192,7 +192,8 @@ def test_archives_without_a_second_copy(filled: Filled, report: Report) -> None:
     second = (
         "SELECT 1 FROM files o WHERE o.digest = f.digest AND o.id <> f.id AND o.status = 'completed'"
         " AND (o.kept = f.kept OR f.kept = '' OR f.kept IS NULL)"
-        " AND (o.location <> 's3' OR (o.proof IS NOT NULL AND o.archive_id <> f.archive_id))"
+        " AND (o.location = 'completed'"
+        " OR (o.location = 's3' AND o.proof IS NOT NULL AND o.archive_id <> f.archive_id))"
     )
     where = f"{STORED} AND NOT EXISTS ({second})"
     found = report.single_copy

@@ -42,7 +42,7 @@ AT = datetime(2026, 11, 5, 12, tzinfo=UTC)
 def hostile() -> tuple[Report, Listed]:
     """A report in which every text is one of `NAMES`."""
     volumes = tuple(Volume(group=name, archives=1, size=5, original_size=6) for name in ATTACKS)
-    first = tuple(Archive(name=name, key=name, store=name, size=1, on=AT, note=name) for name in ATTACKS)
+    first = tuple(Archive(name=name, key=name, store=name, size=1, on=AT, note=name, safety=name) for name in ATTACKS)
     exposure = Exposure(archives=len(first), size=9, first=first)
     counts = {name: {"failed": 1, name: 1} for name in ATTACKS}
     report = Report(

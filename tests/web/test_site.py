@@ -103,7 +103,10 @@ def test_an_empty_catalog_has_all_pages(on_directory: Program) -> None:
 
 
 def test_the_archives_are_listed_in_pages(mgmt: Program, visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "lisbon.tar.gz" in visitor.see("/archives").text
+    seen = visitor.see("/archives").text
+    assert "lisbon.tar.gz" in seen
+    assert mgmt.json("status", "lisbon.tar.gz")["sentence"] in seen
+    assert "At risk: " in seen  # a verification has found that the other one is missing
     monkeypatch.setattr("mgmt.web.views.LISTED", 1)
     first = visitor.see("/archives")
     assert first.rows == 1

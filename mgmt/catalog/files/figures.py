@@ -1,10 +1,10 @@
-"""Figures of the archives that are stored: their volume by group, and which of them need attention.
+"""Figures of the archives that are stored: their volume by group, and how many of them need attention.
 
 All archives are read, and most of their columns: SQLite reads a table from its beginning to its end five times as fast
 as by an index that has not all of that.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,25 +14,19 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Select,
-    and_,
     case,
     cast,
-    exists,
     func,
     literal,
     null,
-    or_,
     select,
     union_all,
 )
-from sqlalchemy.orm import aliased
 
-from mgmt.catalog.db.conditions import tag_value
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.db.times import month_of
+from mgmt.catalog.files.exposed import Limits, is_old, unlocks
 from mgmt.catalog.files.filters import WHEN
-from mgmt.catalog.records.cold import RestoreRecord
-from mgmt.catalog.records.enums import FileStatus, Status
+from mgmt.catalog.files.stored import SIZE, STORED, grouped
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import operations
 
@@ -41,11 +35,6 @@ GROUPS = ("class", "store", "folder", "user", "host")
 
 OTHERS = "(others)"
 """The name of what the groups past the largest ones have together."""
-
-_STORED = (func.length(FileRecord.store) > 0, FileRecord.status != FileStatus.DELETED)
-"""In words for which SQLite has no index."""
-
-_SIZE = func.coalesce(FileRecord.size, 0)
 
 
 class Sum(NamedTuple):
@@ -57,24 +46,6 @@ class Sum(NamedTuple):
     original_size: int
 
 
-class Listed(NamedTuple):
-    """An archive in a list."""
-
-    name: str
-    key: str
-    store: str
-    size: int
-    at: datetime | None
-
-
-class Few(NamedTuple):
-    """How many archives there are of a kind, and the first of them."""
-
-    archives: int
-    size: int
-    first: Sequence[Listed]
-
-
 class InStore(NamedTuple):
     """The archives of one class in one store."""
 
@@ -83,16 +54,6 @@ class InStore(NamedTuple):
     archives: int
     size: int
     unverified: int
-
-
-class Limits(NamedTuple):
-    """What is old, and what ends soon."""
-
-    verified: datetime
-    """Archives that were proven before then, or never, are unverified."""
-    now: datetime
-    soon: datetime
-    """What ends from now until then ends soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +104,8 @@ class Figures:
 
     def by_month(self, since: datetime | None, until: datetime | None) -> dict[str, Sum]:
         """The archives of a period, by month."""
-        month = month_of(WHEN)
-        query = select(month, *_sums()).where(*_STORED)
+        month = self._grouped("month")
+        query = select(month, *_sums()).where(*STORED)
         if since is not None:
             query = query.where(since <= WHEN)
         if until is not None:
@@ -154,83 +115,39 @@ class Figures:
 
     def by_tag(self, key: str, most: int) -> list[Sum]:
         """The volume by the value of a tag, the largest first; without `OTHERS`."""
-        value = tag_value(FileRecord.tags, key)
-        query = select(value.label("value"), *_sums()).where(*_STORED).group_by(value).subquery()
+        value = self._grouped(f"tag:{key}")
+        query = select(value.label("value"), *_sums()).where(*STORED).group_by(value).subquery()
         with self._database.reading() as session:
             rows = session.execute(_largest(select(query), query.c.size, query.c.value, most)).all()
         return [Sum(*each) for each in rows]
 
     def by_store_and_class(self, verified: datetime) -> list[InStore]:
         """The archives of each class in each store, and how many of them were not proven since `verified`."""
-        size, old = cast(func.sum(_SIZE), BigInteger), cast(func.sum(case((_is_old(verified), 1), else_=0)), BigInteger)
-        query = select(FileRecord.store, FileRecord.storage_class, func.count(), size, old).where(*_STORED)
+        size, old = cast(func.sum(SIZE), BigInteger), cast(func.sum(case((is_old(verified), 1), else_=0)), BigInteger)
+        query = select(FileRecord.store, FileRecord.storage_class, func.count(), size, old).where(*STORED)
         with self._database.reading() as session:
             rows = session.execute(query.group_by(FileRecord.store, FileRecord.storage_class)).all()
         found = [InStore(str(store), name, number, total, few) for store, name, number, total, few in rows]
         return sorted(found, key=lambda each: (each.store, each.storage_class or ""))
 
-    def single_copies(self, first: int) -> Few:
-        """Archives beside which no other proven copy of the same content is known, the oldest first."""
-        other = aliased(FileRecord)
-        another = and_(other.proof.is_not(None), other.archive_id != FileRecord.archive_id)
-        covers = or_(other.kept == FileRecord.kept, func.coalesce(FileRecord.kept, "") == "")
-        second = exists().where(other.digest == FileRecord.digest, other.id != FileRecord.id)
-        second = second.where(other.status == FileStatus.COMPLETED, or_(other.store.is_(None), another), covers)
-        count = select(func.count(), cast(func.coalesce(func.sum(_SIZE), 0), BigInteger)).where(*_STORED, ~second)
-        with self._database.reading() as session:
-            archives, size = session.execute(count).one()
-        return Few(archives, size, self._first(select(*_listed(WHEN)).where(~second), first) if archives else [])
-
-    def unverified(self, verified: datetime, first: int) -> list[Listed]:
-        """Archives that were not proven since `verified`; those that never were come first, then the oldest."""
-        query = select(*_listed(FileRecord.proven_at)).where(_is_old(verified))
-        return self._first(query.order_by(FileRecord.proven_at.asc().nulls_first()), first)
-
-    def unlocking(self, limits: Limits, first: int) -> list[Listed]:
-        """Archives whose lock ends soon, the first to end first."""
-        query = select(*_listed(FileRecord.locked_until)).where(_unlocks(limits))
-        return self._first(query.order_by(FileRecord.locked_until), first)
-
-    def refreezing(self, limits: Limits, first: int) -> Few:
-        """Archives whose restored copy is gone soon, the first to go first."""
-        key = RestoreRecord.store, RestoreRecord.s3_object_key, RestoreRecord.archive_id
-        ends = select(*key, func.max(RestoreRecord.expires_at).label("at"))
-        ends = ends.where(RestoreRecord.status == Status.SUCCESS, RestoreRecord.expires_at > limits.now)
-        last = ends.group_by(*key).having(func.max(RestoreRecord.expires_at) <= limits.soon).subquery()
-        same = and_(last.c.store == FileRecord.store, last.c.s3_object_key == FileRecord.path)
-        own = or_(FileRecord.archive_id.is_(None), last.c.archive_id == FileRecord.archive_id)
-        joined = select(*_listed(last.c.at)).join(last, and_(same, own)).where(FileRecord.status != FileStatus.DELETED)
-        listed = joined.subquery()
-        count = select(func.count(), cast(func.coalesce(func.sum(listed.c.size), 0), BigInteger)).select_from(listed)
-        with self._database.reading() as session:
-            archives, size = session.execute(count).one()
-        return Few(archives, size, self._first(joined.order_by(last.c.at), first) if archives else [])
-
-    def _first(self, query: Select[Any], first: int) -> list[Listed]:
-        with self._database.reading() as session:
-            rows = session.execute(query.where(*_STORED).order_by(FileRecord.id).limit(first)).all()
-        return [Listed(*each) for each in rows]
+    def _grouped(self, by: str) -> ColumnElement[Any]:
+        return grouped(by, is_sqlite=self._database.is_sqlite)
 
     def _cube(self, limits: Limits) -> CTE:
         """The sums by all groups together, from which those by each are made: the archives are read once."""
-        at = func.instr if self._database.is_sqlite else func.strpos
-        slash = at(FileRecord.path, "/")
         columns: Mapping[str, Any] = {
-            "class": FileRecord.storage_class,
-            "store": FileRecord.store,
-            "folder": case((slash > 0, func.substr(FileRecord.path, 1, slash - 1)), else_=None),
-            "month": month_of(WHEN),
+            **{each: self._grouped(each) for each in ("class", "store", "folder", "month")},
             "user": operations.c.user,
             "host": operations.c.host,
         }
-        attention = {"old": _is_old(limits.verified), "unlocks": _unlocks(limits)}
+        attention = {"old": is_old(limits.verified), "unlocks": unlocks(limits)}
         marked = [
             func.sum(case((condition, what), else_=0)).label(f"{name}_{unit}")
             for name, condition in attention.items()
-            for unit, what in (("archives", literal(1)), ("size", _SIZE))
+            for unit, what in (("archives", literal(1)), ("size", SIZE))
         ]
         query = select(*(column.label(f"by_{name}") for name, column in columns.items()), *_sums(), *marked)
-        query = query.select_from(FileRecord).where(*_STORED)
+        query = query.select_from(FileRecord).where(*STORED)
         query = query.outerjoin(operations, operations.c.operation_id == FileRecord.operation_id)
         return query.group_by(*columns.values()).cte("cube")
 
@@ -242,23 +159,11 @@ def with_others(found: list[Sum], whole: Sum) -> list[Sum]:
     return [*found, Sum(OTHERS, *left)] if left[0] > 0 else found
 
 
-def _is_old(verified: datetime) -> ColumnElement[bool]:
-    return or_(FileRecord.proven_at.is_(None), FileRecord.proven_at < verified)
-
-
-def _unlocks(limits: Limits) -> ColumnElement[bool]:
-    return and_(FileRecord.locked_until > limits.now, FileRecord.locked_until <= limits.soon)
-
-
-def _listed(at: Any) -> tuple[Any, ...]:
-    return FileRecord.name, FileRecord.path, FileRecord.store, _SIZE.label("size"), at
-
-
 def _sums() -> tuple[ColumnElement[int], ColumnElement[int], ColumnElement[int]]:
     original = func.sum(func.coalesce(FileRecord.original_size, 0))
     return (
         func.count().label("archives"),
-        cast(func.sum(_SIZE), BigInteger).label("size"),
+        cast(func.sum(SIZE), BigInteger).label("size"),
         cast(original, BigInteger).label("original_size"),
     )
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from sqlalchemy import case, func, select
 
+from mgmt.catalog.db.conditions import among
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.records.enums import FileStatus, Location
 from mgmt.catalog.records.files import FileRecord
@@ -46,6 +47,13 @@ class KnownCopies:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def numbered(self, files: Collection[int]) -> list[KnownCopy]:
+        """The files with these numbers, in any order."""
+        columns = [getattr(FileRecord, name) for name in KnownCopy._fields]
+        query = select(*columns).where(among(FileRecord.id.expression, list(files)))
+        with self._database.reading() as session:
+            return [KnownCopy(*row) for row in session.execute(query)] if files else []
 
     def of(self, digests: Collection[str]) -> dict[str, list[KnownCopy]]:
         """The records with each of these digests, deleted ones included; the newest first, `MOST_COPIES` of a kind."""

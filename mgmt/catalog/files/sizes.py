@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from sqlalchemy import BigInteger, case, cast, func, select
 
-from mgmt.catalog.files.usage import Usage
-from mgmt.catalog.records.enums import FileStatus
+from mgmt.catalog.db.database import Database
+from mgmt.catalog.files.stored import SIZE, STORED, grouped
 from mgmt.catalog.records.files import FileRecord
 
 
@@ -22,15 +22,17 @@ class Sizes(NamedTuple):
     """The size of those archives whose original size is known."""
 
 
-class SizesOf(Usage):
+class SizesOf:
     """Sums over the archives that are stored."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
     def sizes_by(self, group: str) -> Sequence[Sizes]:
-        """The archives by `group`, as in `by`; the order is that of the database."""
-        value, size, original = self._group(group), func.coalesce(FileRecord.size, 0), FileRecord.original_size
-        compared = case((original.is_not(None), size), else_=0)
-        sums = [cast(func.sum(each), BigInteger) for each in (func.coalesce(original, 0), size, compared)]
-        query = select(value, func.count(), *sums).group_by(value)
-        query = query.where(FileRecord.store.is_not(None), FileRecord.status != FileStatus.DELETED)
+        """The archives by class, store, folder or `tag:KEY`; the order is that of the database."""
+        value, original = grouped(group, is_sqlite=self._database.is_sqlite), FileRecord.original_size
+        compared = case((original.is_not(None), SIZE), else_=0)
+        sums = [cast(func.sum(each), BigInteger) for each in (func.coalesce(original, 0), SIZE, compared)]
+        query = select(value, func.count(), *sums).where(*STORED).group_by(value)
         with self._database.reading() as session:
             return [Sizes(None if first is None else str(first), *rest) for first, *rest in session.execute(query)]

@@ -1,21 +1,20 @@
 """Figures of operations, summed up in SQL: how many, how they ended, how long they took, how much they read."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, TypeAlias, Unpack
 
 from sqlalchemy import BigInteger, ColumnElement, Select, case, cast, func, select
+from sqlalchemy.orm import Session
 
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.db.durations import milliseconds
+from mgmt.catalog.db.durations import MOVED, Took, milliseconds, took, took_on_server
 from mgmt.catalog.files.operation_filters import OperationNarrowing, narrow_operations, operations_between
 from mgmt.catalog.records.enums import LIVE, Status
-from mgmt.catalog.records.inspections import VerifyRecord
 from mgmt.catalog.records.operations import operations
-from mgmt.catalog.records.transfers import DownloadRecord, UploadRecord
 
 Conditions: TypeAlias = Sequence[ColumnElement[bool]]
 
@@ -46,7 +45,7 @@ class Statistic:
 
 
 class Statistics:
-    """Sums over operations. Nothing grows with their number but the time."""
+    """Sums over operations."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -63,16 +62,11 @@ class Statistics:
         conditions = operations_between(operation_type, status, start_date, end_date) + narrow_operations(narrowing)
         with self._database.reading() as session:
             rows = session.execute(_counts(conditions)).all()
-            moved = {of_type: session.execute(_moved(of_type, conditions)).one() for of_type in _SIZES}
-            if self._database.is_sqlite:
-                durations = session.execute(_durations(conditions), execution_options={"yield_per": 10_000})
-                percentiles = _percentiles(durations, {of_type: done for of_type, *_, done in rows})
-            else:
-                picked = session.execute(_picked_by_server(conditions))
-                percentiles = {of_type: (half / 1000, most / 1000) for of_type, half, most in picked}
+            moved = {of_type: session.execute(_moved(of_type, conditions)).one() for of_type in MOVED}
+            lasted = _took(conditions, session, is_sqlite=self._database.is_sqlite)
         found = []
-        for of_type, *counts, _ in rows:
-            (size, took), (median, p95) = moved.get(of_type, (None, None)), percentiles.get(of_type, (None, None))
+        for of_type, *counts in rows:
+            (size, spent), (median, p95) = moved.get(of_type, (None, None)), lasted.get(of_type, (None, None, 0))[:2]
             found.append(
                 Statistic(
                     operation_type=of_type,
@@ -80,33 +74,24 @@ class Statistics:
                     median_seconds=median,
                     p95_seconds=p95,
                     bytes=size,
-                    bytes_per_second=size * 1000 / took if size is not None and took else None,
+                    bytes_per_second=size * 1000 / spent if size is not None and spent else None,
                 )
             )
         return found
 
 
 _COUNTED = ("operations", "succeeded", "failed", "partial", "cancelled", "unfinished")
-_SIZES: Mapping[str, Any] = {
-    "upload": UploadRecord.original_size,
-    "download": DownloadRecord.downloaded_size,
-    "verify": VerifyRecord.checked_size,
-}
 
 
 def _is_done() -> ColumnElement[bool]:
     return operations.c.status.in_(DONE) & operations.c.completed_at.is_not(None)
 
 
-def _took() -> ColumnElement[int]:
-    return milliseconds(operations.c.started_at, operations.c.completed_at)
-
-
 def _counts(conditions: Conditions) -> Select[Any]:
-    """The numbers of `_COUNTED`, and of those of which the duration counts, by type."""
+    """The numbers of `_COUNTED`, by type."""
     of = operations.c
     ends = ((Status.SUCCESS,), (Status.FAILED,), (Status.PARTIAL,), (Status.CANCELLED,), LIVE)
-    counts = [case((of.status.in_(each), 1), else_=0) for each in ends] + [case((_is_done(), 1), else_=0)]
+    counts = [case((of.status.in_(each), 1), else_=0) for each in ends]
     sums: list[Any] = [func.count(), *(cast(func.sum(each), BigInteger) for each in counts)]
     query: Select[Any] = select(of.operation_type, *sums)
     return query.where(*conditions).group_by(of.operation_type).order_by(of.operation_type)
@@ -114,36 +99,21 @@ def _counts(conditions: Conditions) -> Select[Any]:
 
 def _moved(of_type: str, conditions: Conditions) -> Select[int, int]:
     """The bytes that operations of this type have read, and the milliseconds that took."""
-    of, size = operations.c, _SIZES[of_type].expression
-    query = select(cast(func.sum(size), BigInteger), cast(func.sum(_took()), BigInteger))
+    of, size = operations.c, MOVED[of_type]
+    query = select(cast(func.sum(size), BigInteger), cast(func.sum(milliseconds()), BigInteger))
     query = query.select_from(operations).join(size.table, size.table.c.operation_id == of.operation_id)
     return query.where(of.operation_type == of_type, _is_done(), size.is_not(None), *conditions)
 
 
-def _durations(conditions: Conditions) -> Select[Any]:
-    """The type and the duration of each, in this order."""
-    took = _took()
-    query = select(operations.c.operation_type, took).where(_is_done(), *conditions)
-    return query.order_by(operations.c.operation_type, took)
-
-
-def _picked_by_server(conditions: Conditions) -> Select[Any]:
-    """The same percentiles as `_percentiles`, as PostgreSQL finds them."""
-    picked = [func.percentile_disc(share).within_group(_took()) for share in (0.5, 0.95)]
-    query = select(operations.c.operation_type, *picked).where(_is_done(), *conditions)
-    return query.group_by(operations.c.operation_type)
-
-
-def _percentiles(durations: Iterable[Any], finished: Mapping[str, int]) -> dict[str, tuple[float, float]]:
-    """The median and the 95th percentile by type: the duration of an operation, as percentile_disc of SQL has it."""
-    found: dict[str, tuple[float, float]] = {}
-    for of_type, group in groupby(durations, itemgetter(0)):
-        half, most = ((finished[of_type] * share + 99) // 100 for share in (50, 95))
-        median = last = 0
-        for number, (_, last) in enumerate(group, 1):
-            if number == half:
-                median = last
-            if number == most:
-                break
-        found[of_type] = median / 1000, last / 1000
-    return found
+def _took(conditions: Conditions, session: Session, *, is_sqlite: bool) -> dict[str, Took]:
+    """How long those of each type took that have done their work."""
+    conditions, of_type = (_is_done(), *conditions), operations.c.operation_type
+    if not is_sqlite:
+        rows = session.execute(select(of_type, *took_on_server()).where(*conditions).group_by(of_type))
+        return {name: Took(*(each / 1000 for each in rest)) for name, *rest in rows}
+    durations: dict[str, array[int]] = defaultdict(lambda: array("q"))
+    rows = session.execute(select(of_type, milliseconds()).where(*conditions), execution_options={"yield_per": 10_000})
+    for name, duration in rows:
+        if duration is not None:  # of a time that another program wrote
+            durations[name].append(duration)
+    return {name: took(each) for name, each in durations.items()}

@@ -1,13 +1,13 @@
 """How much is stored, by storage class and by something else: what the costs are made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, case, cast, extract, func, literal_column, select
+from sqlalchemy import BigInteger, ColumnElement, case, cast, func, select
 
-from mgmt.catalog.db.conditions import tag_value
 from mgmt.catalog.db.database import Database
+from mgmt.catalog.files.stored import AS_INDEXED, SINCE, SIZE, STORED, grouped
 from mgmt.catalog.records.enums import FileStatus, Role
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import OperationFile, operations
@@ -39,15 +39,6 @@ class Recent(NamedTuple):
     small: int
 
 
-_SINCE: ColumnElement[datetime] = func.coalesce(FileRecord.stored_at, FileRecord.recorded_at)
-
-_AS_INDEXED = (FileRecord.store.is_not(None), FileRecord.status != literal_column(f"'{FileStatus.DELETED.value}'"))
-"""The archives that are stored, as the index of costs says it: SQLite does not look into bound values."""
-
-_UNINDEXED = (func.coalesce(FileRecord.store, "") != "", FileRecord.status != FileStatus.DELETED)
-"""The same as no index says it: to read all of the table takes half the time of a million rows in an index's order."""
-
-
 class Usage:
     """Sums over the archives that are stored."""
 
@@ -59,7 +50,7 @@ class Usage:
 
         The order is that of the groups; archives in no group come last.
         """
-        value = self._group(group)
+        value = grouped(group, is_sqlite=self._database.is_sqlite)
         members = func.sum(func.coalesce(FileRecord.member_count, 0))
         query = select(value, FileRecord.storage_class, *_sums(least), cast(members, BigInteger))
         query = query.where(*_is_stored(group)).group_by(*_once(value, FileRecord.storage_class))
@@ -87,31 +78,17 @@ class Usage:
 
     def since(self, moment: datetime, group: str, *, least: int) -> Sequence[Recent]:
         """The archives that came into their class after `moment`, by `group` and day."""
-        value, day = self._group(group), func.date(_SINCE)
+        value, day = grouped(group, is_sqlite=self._database.is_sqlite), func.date(SINCE)
         query = select(value, FileRecord.storage_class, day, *_sums(least))
-        query = query.where(*_is_stored(group), moment <= _SINCE).group_by(*_once(value, FileRecord.storage_class), day)
+        query = query.where(*_is_stored(group), moment <= SINCE).group_by(*_once(value, FileRecord.storage_class), day)
         with self._database.reading() as session:
             rows = session.execute(query).all()
         return [Recent(_text(first), name, date.fromisoformat(str(on)), *rest) for first, name, on, *rest in rows]
 
-    def _group(self, group: str) -> Any:
-        if group.startswith("tag:"):
-            return tag_value(FileRecord.tags, group.removeprefix("tag:"))
-        at = func.instr if self._database.is_sqlite else func.strpos
-        slash = at(FileRecord.path, "/")
-        groups: Mapping[str, Any] = {
-            "class": FileRecord.storage_class,
-            "store": FileRecord.store,
-            "folder": case((slash > 0, func.substr(FileRecord.path, 1, slash - 1)), else_=None),
-            "year": extract("year", _SINCE),
-        }
-        chosen: ColumnElement[Any] = groups[group]
-        return chosen
-
 
 def _is_stored(group: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """The condition of an archive that is stored. The index is in the order of classes only."""
-    return _AS_INDEXED if group == "class" else _UNINDEXED
+    return AS_INDEXED if group == "class" else STORED
 
 
 def _once(*columns: Any) -> list[Any]:
@@ -120,9 +97,8 @@ def _once(*columns: Any) -> list[Any]:
 
 
 def _sums(least: int) -> list[ColumnElement[int]]:
-    size = func.coalesce(FileRecord.size, 0)
-    small = case((size < least, least - size), else_=0)
-    return [func.count(), cast(func.sum(size), BigInteger), cast(func.sum(small), BigInteger)]
+    small = case((least > SIZE, least - SIZE), else_=0)
+    return [func.count(), cast(func.sum(SIZE), BigInteger), cast(func.sum(small), BigInteger)]
 
 
 def _text(value: object) -> str | None:

@@ -4,9 +4,10 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, func, or_, select, text
+from sqlalchemy import ColumnElement, Row, Select, exists, func, or_, select, text
+from sqlalchemy.orm import aliased
 
-from mgmt.catalog.db.conditions import among, tag_value
+from mgmt.catalog.db.conditions import tag_value
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.files.known_copies import in_parts
 from mgmt.catalog.records.enums import LIVE_SQL, Role, Status
@@ -42,13 +43,13 @@ class Verdicts:
             .add_columns(func.coalesce(ended, of.started_at, type_=of.started_at.type).label("at"))
             .add_columns(func.row_number().over(partition_by=kind, order_by=of.seq.desc()).label("number"))
             .join(operations, of.operation_id == OperationFile.operation_id)
-            .where(OperationFile.role == Role.ARCHIVE, of.operation_type.in_(("verify", "undelete")))
-            .where(or_(of.status == Status.SUCCESS, (of.operation_type == "verify") & problem.is_not(None)))
+            .where(OperationFile.role == Role.ARCHIVE, _plain(of.operation_type).in_(("verify", "undelete")))
+            .where(or_(_plain(of.status) == Status.SUCCESS, (of.operation_type == "verify") & problem.is_not(None)))
         )
         last: dict[tuple[int, str], Row[Any]] = {}
         with self._database.reading() as session:
             for some in in_parts(sorted(archives)):
-                numbered = facts.where(among(OperationFile.file_id.expression, some)).subquery()
+                numbered = facts.where(OperationFile.file_id.in_(some)).subquery()
                 for row in session.execute(select(numbered).where(numbered.c.number == 1)):
                     last[row.file_id, row.operation_type] = row
         found: dict[int, Verdict] = {}
@@ -62,12 +63,14 @@ class Verdicts:
     def freed(self, copies: Collection[int]) -> set[int]:
         """Those of these copies that `mgmt free` has removed."""
         query = select(OperationFile.file_id).join(operations, operations.c.operation_id == OperationFile.operation_id)
-        query = query.where(operations.c.operation_type == "free", operations.c.status == Status.SUCCESS)
+        query = query.where(
+            _plain(operations.c.operation_type) == "free", _plain(operations.c.status) == Status.SUCCESS
+        )
         query = query.where(OperationFile.role == Role.COMPLETED)
         found: set[int] = set()
         with self._database.reading() as session:
             for some in in_parts(sorted(copies)):
-                found.update(session.scalars(query.where(among(OperationFile.file_id.expression, some))))
+                found.update(session.scalars(query.where(OperationFile.file_id.in_(some))))
         return found
 
     def claimed(self, digests: Collection[str]) -> set[str]:
@@ -80,3 +83,24 @@ class Verdicts:
                 query = select(operations.c.claim).where(operations.c.claim.in_(claims), text(f"status IN {LIVE_SQL}"))
                 found.update(str(claim).removeprefix(_CLAIM) for claim in session.scalars(query))
         return found
+
+
+def faulty() -> Select[int]:
+    """The numbers of the archives whose last verdict is a fault: few, and found by the few operations that failed."""
+    of, link, later = operations.c, aliased(OperationFile), operations.alias().c
+    others = [each for each in Status if each is not Status.SUCCESS]
+    fault = select(OperationFile.file_id, func.max(of.seq).label("seq"))
+    fault = fault.join(operations, of.operation_id == OperationFile.operation_id)
+    fault = fault.where(
+        OperationFile.role == Role.ARCHIVE, of.status.in_(others), _plain(of.operation_type) == "verify"
+    )
+    last = fault.where(tag_value(of.metadata, "problem").is_not(None)).group_by(OperationFile.file_id).subquery()
+    sound = exists().where(link.file_id == last.c.file_id, link.role == Role.ARCHIVE)
+    sound = sound.where(later.operation_id == link.operation_id, _plain(later.operation_type) == "verify")
+    sound = sound.where(_plain(later.status) == Status.SUCCESS, func.coalesce(later.seq, 0) > last.c.seq)
+    return select(last.c.file_id).where(~sound)
+
+
+def _plain(column: Any) -> ColumnElement[str]:
+    """`column` as no index has it: SQLite would read all operations of a type or status before those of few files."""
+    return func.coalesce(column, "", type_=column.type)

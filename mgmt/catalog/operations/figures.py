@@ -1,9 +1,8 @@
 """Figures of the operations: how many, how long they took, what they moved, and why they failed."""
 
-import math
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -11,11 +10,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, ColumnElement, Select, case, cast, func, select
 
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.db.times import month_of, seconds_between
+from mgmt.catalog.db.durations import MOVED, Took, milliseconds, took, took_on_server
+from mgmt.catalog.db.times import month_of
 from mgmt.catalog.records.enums import Status
-from mgmt.catalog.records.inspections import VerifyRecord
 from mgmt.catalog.records.operations import operations
-from mgmt.catalog.records.transfers import DownloadRecord, UploadRecord
 
 
 class Count(NamedTuple):
@@ -25,15 +23,6 @@ class Count(NamedTuple):
     operation_type: str
     status: str
     operations: int
-
-
-class Durations(NamedTuple):
-    """How long the operations of a type took that have succeeded, in seconds."""
-
-    operation_type: str
-    median: float
-    p95: float
-    total: float
 
 
 class Messages(NamedTuple):
@@ -58,13 +47,6 @@ PAGE = 50_000
 TARGET = "…"
 """Stands in a message for the path that the operation worked on."""
 
-_BYTES: Mapping[str, Any] = {
-    "upload": UploadRecord.__table__.c.original_size,
-    "download": DownloadRecord.__table__.c.downloaded_size,
-    "verify": VerifyRecord.__table__.c.checked_size,
-}
-"""What the operations of a type read or wrote."""
-
 
 @dataclass(frozen=True, slots=True)
 class Activity:
@@ -74,45 +56,37 @@ class Activity:
     since: datetime | None = None
     until: datetime | None = None
 
-    def tally(self) -> tuple[list[Count], list[Durations]]:
-        """The number of operations by month, type and status, and how long each type took.
-
-        The median and the 95th percentile are the least that so many have not exceeded (the nearest rank).
-        """
+    def tally(self) -> tuple[list[Count], dict[str, Took]]:
+        """The number of operations by month, type and status, and how long those of each type took that succeeded."""
         month, kind, status = month_of(operations.c.started_at), operations.c.operation_type, operations.c.status
-        seconds = seconds_between(operations.c.started_at, operations.c.completed_at)
-        if self.database.is_sqlite:  # it has no percentiles, and sorts rows slower than Python numbers
-            took = case((status == Status.SUCCESS, seconds))
-            return self._tallied(select(month, kind, status, took).where(*self._period()))
+        if self.database.is_sqlite:
+            duration = case((status == Status.SUCCESS, milliseconds()))
+            return self._tallied(select(month, kind, status, duration).where(*self._period()))
         counted = select(month, kind, status, func.count()).where(*self._period()).group_by(month, kind, status)
-        median, p95 = (func.percentile_disc(share).within_group(seconds) for share in (0.5, 0.95))
-        lasted = select(kind, median, p95, func.sum(seconds)).where(*self._succeeded()).group_by(kind)
+        lasted = select(kind, *took_on_server()).where(*self._succeeded(), operations.c.completed_at.is_not(None))
         with self.database.reading() as session:
             rows = session.execute(counted).all()
             counts = [Count(on, kind, str(status), number) for on, kind, status, number in rows]
-            return counts, [Durations(*row) for row in session.execute(lasted)]
+            lasts = session.execute(lasted.group_by(kind))
+            return counts, {kind: Took(*(each / 1000 for each in rest)) for kind, *rest in lasts}
 
-    def _tallied(self, query: Select[Any]) -> tuple[list[Count], list[Durations]]:
+    def _tallied(self, query: Select[Any]) -> tuple[list[Count], dict[str, Took]]:
         counts: dict[tuple[str, str, str], int] = defaultdict(int)
-        lasted: dict[str, array[float]] = defaultdict(lambda: array("d"))
+        lasted: dict[str, array[int]] = defaultdict(lambda: array("q"))
         with self.database.reading() as session:
             result: Any = session.execute(query)
-            for month, kind, status, seconds in result.cursor:  # a row of SQLAlchemy's takes as long as all the rest
+            for month, kind, status, duration in result.cursor:  # a row of SQLAlchemy's takes as long as all the rest
                 counts[month, kind, status] += 1
-                if seconds is not None:
-                    lasted[kind].append(seconds)
-        durations = []
-        for kind, each in lasted.items():
-            ranked = sorted(each)
-            median, p95 = (ranked[-(-len(ranked) * percent // 100) - 1] for percent in (50, 95))
-            durations.append(Durations(kind, median, p95, math.fsum(ranked)))
-        return [Count(*key, number) for key, number in counts.items()], durations
+                if duration is not None:
+                    lasted[kind].append(duration)
+        counted = [Count(*key, number) for key, number in counts.items()]
+        return counted, {kind: took(each) for kind, each in lasted.items()}
 
     def sizes(self) -> dict[str, int]:
         """The bytes that the operations which have succeeded read or wrote, by type."""
         found = {}
         with self.database.reading() as session:
-            for kind, size in _BYTES.items():
+            for kind, size in MOVED.items():
                 total = select(cast(func.coalesce(func.sum(size), 0), BigInteger))
                 joined = total.join(operations, operations.c.operation_id == size.table.c.operation_id)
                 if self.since is None and self.until is None:

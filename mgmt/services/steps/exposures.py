@@ -1,10 +1,14 @@
 """Which archives need attention: those with no second copy, not verified for long, or with something that ends soon."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from heapq import nsmallest
+from itertools import chain
+from operator import itemgetter
 
-from mgmt.catalog.files.figures import Few, Figures, Limits, Listed, Survey
+from mgmt.catalog import Catalog
+from mgmt.catalog.files.exposed import Exposed, Limits, Listed
+from mgmt.catalog.files.figures import Survey
 from mgmt.services.steps.figures import Archive, Exposure
 
 FIRST = 20
@@ -14,43 +18,64 @@ EXPIRING = timedelta(days=30)
 """How early a report lists what ends."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposures:
+    """The archives that need attention."""
+
+    single_copy: Exposure
+    """No other proven copy of their content is known, as safety.py counts copies."""
+    unverified: Exposure
+    expiring: Exposure
+    """Restored copies and locks end within `EXPIRING`; an archive with both counts twice."""
+
+
 def limits(days: int, now: datetime) -> Limits:
     """What is unverified, and what ends soon."""
     return Limits(now - timedelta(days=days), now, now + EXPIRING)
 
 
-def single_copy(figures: Figures) -> Exposure:
-    """Archives beside which no other proven copy of their content is known."""
-    found = figures.single_copies(FIRST)
-    return _exposure(found, lambda each: f"archived {each.at:%Y-%m-%d}, no other proven copy is known")
-
-
-def unverified(figures: Figures, survey: Survey, within: Limits) -> Exposure:
-    """Archives that were not verified within so many days."""
-    archives, size = survey.unverified
-    first = figures.unverified(within.verified, FIRST) if archives else []
-    return _exposure(
-        Few(archives, size, first),
-        lambda each: "never verified" if each.at is None else f"last verified {each.at:%Y-%m-%d}",
+def exposures(catalog: Catalog, survey: Survey, within: Limits) -> Exposures:
+    """The archives that need attention, and of the first of them whether they are safe."""
+    exposed = Exposed(catalog.database)
+    alone, restores = exposed.alone(FIRST), exposed.refreezing(within, FIRST)
+    old = exposed.unverified(within.verified, FIRST) if survey.unverified[0] else []
+    locks = exposed.unlocking(within, FIRST) if survey.unlocking[0] else []
+    ends = chain(_noted(restores.first, "the restored copy is gone on {}"), _noted(locks, "the lock ends on {}"))
+    lists = (
+        list(_noted(alone.first, "archived {}")),
+        list(_noted(old, "last verified {}")),
+        sorted(ends, key=lambda each: each[0].at or within.now)[:FIRST],
+    )
+    safety = _safety({each.id for each in map(itemgetter(0), chain(*lists))}, catalog, within.now)
+    single_copy, unverified, expiring = (tuple(_archive(*each, safety) for each in one) for one in lists)
+    number, size = (sum(each) for each in zip((restores.archives, restores.size), survey.unlocking, strict=True))
+    return Exposures(
+        single_copy=Exposure(archives=alone.archives, size=alone.size, first=single_copy),
+        unverified=Exposure(archives=survey.unverified[0], size=survey.unverified[1], first=unverified),
+        expiring=Exposure(archives=number, size=size, first=expiring),
     )
 
 
-def expiring(figures: Figures, survey: Survey, within: Limits) -> Exposure:
-    """Restored copies and locks that end within `EXPIRING`; an archive with both counts twice."""
-    restores = figures.refreezing(within, FIRST)
-    archives, size = survey.unlocking
-    locks = Few(archives, size, figures.unlocking(within, FIRST) if archives else [])
-    ends = (
-        _exposure(restores, lambda each: f"the restored copy is gone on {each.at:%Y-%m-%d}"),
-        _exposure(locks, lambda each: f"the lock ends on {each.at:%Y-%m-%d}"),
+def _noted(listed: Iterable[Listed], note: str) -> Iterator[tuple[Listed, str]]:
+    for each in listed:
+        yield each, "never verified" if each.at is None else note.format(f"{each.at:%Y-%m-%d}")
+
+
+def _archive(each: Listed, note: str, safety: dict[int, str]) -> Archive:
+    return Archive(
+        name=each.name,
+        key=each.key,
+        store=each.store,
+        size=each.size,
+        on=each.at,
+        note=note,
+        safety=safety.get(each.id, ""),
     )
-    first = nsmallest(FIRST, (each for one in ends for each in one.first), key=lambda each: each.on or within.now)
-    return Exposure(archives=sum(one.archives for one in ends), size=sum(one.size for one in ends), first=tuple(first))
 
 
-def _exposure(found: Few, note: Callable[[Listed], str]) -> Exposure:
-    listed = [
-        Archive(name=each.name, key=each.key, store=each.store, size=each.size, on=each.at, note=note(each))
-        for each in found.first
-    ]
-    return Exposure(archives=found.archives, size=found.size, first=tuple(listed))
+def _safety(archives: set[int], catalog: Catalog, now: datetime) -> dict[int, str]:
+    if not archives:
+        return {}
+    from mgmt.services.steps.safety import safeties_of  # it imports what reads archives and stores
+
+    return {number: each.sentence for number, each in safeties_of(archives, catalog, now=now).items()}

@@ -68,7 +68,9 @@ class Archive:
     on: datetime | None
     """The time that the list is about: when it was archived, when it was verified last, when something ends."""
     note: str
-    """Why it is listed, in one sentence."""
+    """Why it is listed."""
+    safety: str
+    """Whether it is safe, why, and what to do, in one sentence: that of `mgmt ls -l` and `mgmt status`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,7 @@ class Report:
     failures: tuple[Failure, ...]
     """The twenty most frequent, the first of them first; `activity` counts all that failed."""
     single_copy: Exposure
-    """Archives beside which no other proven copy is known."""
+    """Archives beside which no other proven copy is known: neither in completed/ nor in a store."""
     unverified: Exposure
     """Archives that were not verified for so many days."""
     unverified_days: int

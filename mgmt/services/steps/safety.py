@@ -5,7 +5,7 @@ recorded: it never says that a copy may be freed where `free` would refuse it by
 archive is safe whose last verification found a fault.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
 from mgmt.catalog import Catalog, FileRecord, FileStatus, KnownCopy, Location
@@ -14,7 +14,7 @@ from mgmt.services.steps.safety_rules import Judge, Level, Safety, is_at, is_sto
 from mgmt.services.steps.thaw import state
 from mgmt.words import shell_word
 
-__all__ = ["Level", "Safety", "found_fault", "not_in_catalog", "safeties", "safety_of"]
+__all__ = ["Level", "Safety", "found_fault", "not_in_catalog", "safeties", "safeties_of", "safety_of"]
 
 
 def safety_of(file: FileRecord, catalog: Catalog) -> Safety:
@@ -27,9 +27,12 @@ def safeties(files: Iterable[object], catalog: Catalog, *, now: datetime | None 
 
     `now` is the time from which days are counted.
     """
-    records = [_known(each) for each in files if isinstance(each, FileRecord)]
-    judge = _gathered(records, catalog, now or datetime.now(UTC))
-    return {each.id: judge.safety(each) for each in records}
+    return _judged([_known(each) for each in files if isinstance(each, FileRecord)], catalog, now)
+
+
+def safeties_of(files: Collection[int], catalog: Catalog, *, now: datetime | None = None) -> dict[int, Safety]:
+    """The same for the files with these numbers."""
+    return _judged(catalog.known_copies.numbered(files), catalog, now)
 
 
 def found_fault(fault: str, archive: FileRecord) -> Safety:
@@ -44,6 +47,11 @@ def not_in_catalog(url: str) -> Safety:
 
 def _known(record: FileRecord) -> KnownCopy:
     return KnownCopy(*(getattr(record, name) for name in KnownCopy._fields))
+
+
+def _judged(records: Sequence[KnownCopy], catalog: Catalog, now: datetime | None) -> dict[int, Safety]:
+    judge = _gathered(records, catalog, now or datetime.now(UTC))
+    return {each.id: judge.safety(each) for each in records}
 
 
 def _gathered(records: Sequence[KnownCopy], catalog: Catalog, now: datetime) -> "Judge":
