@@ -8,6 +8,7 @@ from mgmt.archive import Hashed, Tree, look_again, move
 from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, Place, Role, UploadRecord
 from mgmt.errors import IntegrityError, MgmtError, NotFoundError, RefusedError
 from mgmt.paths import held_parent, mounted_in
+from mgmt.services.steps.altered import note_altered
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies, Proven, content_claim
 from mgmt.services.steps.local_files import host, paths_meant
@@ -105,16 +106,22 @@ def free(name: str, context: Context) -> FreeRecord:
     if copy.digest is None:
         raise RefusedError(f"{copy.path}: its digest was never recorded, so it cannot be compared")
 
+    copies = Copies(context)
+
     def compare(copy: FileRecord, folder: int) -> tuple[Hashed, Proven]:
-        copies = Copies(context)
         seen = _compared(copies, copy, folder)
         return seen, _proven(copies, seen, copy.path)
 
-    return remove_copy(copy, context, digest=copy.digest, compare=compare)
+    return remove_copy(copy, context, digest=copy.digest, compare=compare, altered=copies.altered)
 
 
-def remove_copy(copy: FileRecord, context: Context, *, digest: str, compare: Compare) -> FreeRecord:
-    """Remove one copy on this machine as `free` does, once `compare` has proven the content with this `digest`."""
+def remove_copy(
+    copy: FileRecord, context: Context, *, digest: str, compare: Compare, altered: Sequence[FileRecord] = ()
+) -> FreeRecord:
+    """Remove one copy on this machine as `free` does, once `compare` has proven the content with this `digest`.
+
+    If `compare` has added the copy to `altered`, the record says that the copy was found changed.
+    """
     record = FreeRecord(
         target_path=copy.path,
         target_name=copy.name,
@@ -125,7 +132,11 @@ def remove_copy(copy: FileRecord, context: Context, *, digest: str, compare: Com
     try:
         with context.catalog.journal.record(record, claim=content_claim(digest)) as record:
             if not finish_free(record, context) and not resume_earlier(record, copy, context):
-                _prove_and_remove(record, copy, compare, context)
+                try:
+                    _prove_and_remove(record, copy, compare, context)
+                except RefusedError:
+                    note_altered(record, altered, context.catalog)
+                    raise
     finally:
         context.progress.stop()
     return record
@@ -137,8 +148,9 @@ def _prove_and_remove(record: FreeRecord, copy: FileRecord, compare: Compare, co
         tree = Tree(path, copy.name, folder=folder)
         _refuse_mounted(tree)
         refuse_unmovable(path, os.path.dirname(path), folder, what="removed", instead="")
-        seen, proven = compare(copy, folder)
         journal.link(record, copy, Role.COMPLETED)
+        journal.checkpoint()
+        seen, proven = compare(copy, folder)
         if proven.archive.record is not None:
             journal.link(record, proven.archive.record, Role.ARCHIVE)
         record.details = {"freed": seen.original_size, "proof": proven.proof, "state": seen.source_state}

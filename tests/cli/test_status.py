@@ -46,9 +46,29 @@ def test_the_answer_of_the_store_goes_before_the_catalog(mgmt: Program) -> None:
     os.unlink(stored)
     report = mgmt.json("status", "one")
     assert (report["level"], report["stored"]) == ("at risk", None)
-    assert report["sentence"].startswith(f"At risk: {mgmt.store}/one.tar.gz is missing from the store; run mgmt verify")
+    assert report["sentence"].startswith(
+        f"At risk: {mgmt.store}/one.tar.gz is missing from the store (found today); 1 proven copy remains (completed/)"
+    )
+    assert mgmt.run("verify", "one").returncode == ExitStatus.INTEGRITY
+    assert mgmt.json("status", "one")["sentence"] == report["sentence"]
+    assert report["sentence"] in mgmt.ok("ls", "-l")
     mgmt.ok("delete", "one", "--yes")
     assert mgmt.json("status", "one.tar.gz")["level"] == "deleted"
+
+
+@pytest.mark.parametrize("name", ["one", "completed/one"])
+def test_a_copy_on_this_host_is_looked_at(mgmt: Program, name: str) -> None:
+    copy, alone = mgmt.work / "completed" / "one", f"Safe: 1 proven copy ({mgmt.store})"
+    copy.write_text("longer")
+    sentence = mgmt.json("status", name)["sentence"]
+    assert f"{copy} has 6 bytes, not 3 as archived; to archive it as it is now: run mgmt upload --keep" in sentence
+    assert sentence.startswith(alone if name == "one" else "Unproven: ")
+    os.unlink(copy)
+    sentence = mgmt.json("status", name)["sentence"]
+    assert sentence.startswith(alone)
+    assert sentence.endswith(f"; {copy} is not there any more")
+    copy.mkdir()
+    assert f"{copy} is not what was archived; " in mgmt.json("status", name)["sentence"]
 
 
 def test_an_archive_that_only_the_store_has(mgmt: Program) -> None:

@@ -4,15 +4,20 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, func, or_, select, text
+from sqlalchemy import Row, column, false, func, or_, select, table, text
 
 from mgmt.catalog.db.conditions import among, tag_value
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.files.known_copies import in_parts
 from mgmt.catalog.records.enums import LIVE_SQL, Role, Status
+from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import OperationFile, operations
 
+COPY, CHANGED = "copy", "changed"
+"""What the metadata of an operation that found a completed copy changed says."""
+
 _CLAIM = "content "
+_UPLOADS = table("uploads", column("operation_id"), column("skipped_count"))  # without mapping what `ls` does not need
 
 
 class Verdict(NamedTuple):
@@ -68,6 +73,40 @@ class Verdicts:
         with self._database.reading() as session:
             for some in in_parts(sorted(copies)):
                 found.update(session.scalars(query.where(among(OperationFile.file_id.expression, some))))
+        return found
+
+    def changed(self, copies: Collection[int]) -> dict[int, datetime]:
+        """Those of these copies that a comparison has found changed, and when; no later operation has proven them."""
+        of = operations.c
+        found_so = (tag_value(of.metadata, COPY) == CHANGED).label("changed")
+        facts = (
+            select(OperationFile.file_id, func.coalesce(found_so, false()).label("changed"))
+            .add_columns(func.coalesce(of.completed_at, of.started_at, type_=of.started_at.type).label("at"))
+            .add_columns(
+                func.row_number().over(partition_by=OperationFile.file_id, order_by=of.seq.desc()).label("number")
+            )
+            .join(operations, of.operation_id == OperationFile.operation_id)
+            .where(OperationFile.role == Role.COMPLETED)
+            .where(or_(found_so, of.operation_type.in_(("free", "upload")) & (of.status == Status.SUCCESS)))
+        )
+        found: dict[int, datetime] = {}
+        with self._database.reading() as session:
+            for some in in_parts(sorted(copies)):
+                numbered = facts.where(among(OperationFile.file_id.expression, some)).subquery()
+                for row in session.execute(select(numbered).where(numbered.c.number == 1)):
+                    if row.changed:
+                        found[row.file_id] = row.at
+        return found
+
+    def left_out(self, originals: Collection[int]) -> dict[int, int]:
+        """Those of these originals of which their upload has left something out, and of how much."""
+        query = select(FileRecord.id, _UPLOADS.c.skipped_count).where(_UPLOADS.c.skipped_count > 0)
+        query = query.join(_UPLOADS, _UPLOADS.c.operation_id == FileRecord.operation_id)
+        found: dict[int, int] = {}
+        with self._database.reading() as session:
+            for some in in_parts(sorted(originals)):
+                for file, count in session.execute(query.where(among(FileRecord.id.expression, some))):
+                    found[file] = count
         return found
 
     def claimed(self, digests: Collection[str]) -> set[str]:

@@ -9,7 +9,7 @@ is there now.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from mgmt.archive import Hashed, Tree, covers, digest_members, hash_tree, inflate, look_again
@@ -61,6 +61,8 @@ class Copies:
     """The copies that the catalog knows, looked at where they are."""
 
     context: Context
+    altered: list[FileRecord] = field(default_factory=list)
+    """The local copies that were compared, and are not what their records say."""
 
     def hash(self, copy: FileRecord, folder: int | None = None) -> Hashed:
         """Read the local `copy` on this machine, with the attributes that were to be kept; `folder` is its open parent.
@@ -75,6 +77,7 @@ class Copies:
         finally:
             self.context.progress.stop()
         if seen.digest != copy.digest or seen.skipped or copy.kept not in (None, seen.kept):
+            self.altered.append(copy)
             raise RefusedError(
                 f"{copy.path} is not what was archived, so it stays",
                 next_step=f"mgmt upload --keep --on-conflict rename {shell_word(copy.path)}\n# then free it again",
@@ -195,7 +198,11 @@ class Copies:
             return None
         finally:
             self.context.progress.stop()
-        return OtherCopy(copy.path, partial(look_again, tree, seen), holds_original=original) if same else None
+        if same:
+            return OtherCopy(copy.path, partial(look_again, tree, seen), holds_original=original)
+        if seen.digest != copy.digest:  # else it only keeps less than the archive does
+            self.altered.append(copy)
+        return None
 
     def _hash(self, tree: Tree, asked: tuple[bool, bool]) -> Hashed:
         """Read all of `tree`, then look again. Raises SourceChangedError when it changed meanwhile."""
