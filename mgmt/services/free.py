@@ -8,9 +8,9 @@ from mgmt.archive import Hashed, Tree, look_again, move
 from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, Place, Role, UploadRecord
 from mgmt.errors import IntegrityError, MgmtError, NotFoundError, RefusedError
 from mgmt.paths import held_parent, mounted_in
-from mgmt.services.steps.altered import note_altered
+from mgmt.services.steps.altered import differs, fault_of, note_altered
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.copies import Copies, Proven, content_claim
+from mgmt.services.steps.copies import Copies, Proven, content_claim, is_altered, is_unarchived
 from mgmt.services.steps.local_files import host, paths_meant
 from mgmt.services.steps.movable import refuse_unmovable
 from mgmt.services.steps.resolve import AmbiguousNameError, find_archive
@@ -104,7 +104,7 @@ def free(name: str, context: Context) -> FreeRecord:
     copy = find_copy(name, context)
     _refuse_missing(copy, context.catalog)
     if copy.digest is None:
-        raise RefusedError(f"{copy.path}: its digest was never recorded, so it cannot be compared")
+        raise _without_digest(copy)
 
     copies = Copies(context)
 
@@ -113,6 +113,32 @@ def free(name: str, context: Context) -> FreeRecord:
         return seen, _proven(copies, seen, copy.path)
 
     return remove_copy(copy, context, digest=copy.digest, compare=compare, altered=copies.altered)
+
+
+def preview(name: str, context: Context) -> FileRecord:
+    """The copy that `free` would remove, refusals included as far as the catalog and the stat of the copy show them.
+
+    Reads no content, asks no store, and changes nothing.
+    """
+    copy, catalog = find_copy(name, context), context.catalog
+    if not os.path.lexists(copy.path):
+        if copy.path in paths_of_removals(catalog):
+            return copy
+        raise _missing(copy)
+    if copy.digest is None:
+        raise _without_digest(copy)
+    if fault_of(copy) is not None or differs(copy, catalog):
+        raise is_altered(copy.path)
+    archives = catalog.metadata.archives_of(copy.digest)
+    verdicts = catalog.verdicts.of([each.id for each in archives])
+    faults = [found for found in verdicts.values() if found.problem is not None and not found.restored]
+    if not archives:
+        raise is_unarchived(copy.path)
+    if len(faults) == len(archives):
+        url = f"{archives[0].store}/{archives[0].s3_object_key}"
+        message = verdicts[archives[0].id].message or f"{url} is damaged"
+        raise IntegrityError(message, next_step=f"mgmt verify {shell_word(url)}")
+    return copy
 
 
 def remove_copy(
@@ -198,7 +224,15 @@ def _refuse_missing(copy: FileRecord, catalog: Catalog) -> None:
     if os.path.isdir(os.path.dirname(copy.path)):
         copy.status = FileStatus.DELETED
         catalog.journal.checkpoint()
-    raise NotFoundError(f"{copy.path} is not there any more", next_step="mgmt ls --location completed")
+    raise _missing(copy)
+
+
+def _missing(copy: FileRecord) -> NotFoundError:
+    return NotFoundError(f"{copy.path} is not there any more", next_step="mgmt ls --location completed")
+
+
+def _without_digest(copy: FileRecord) -> RefusedError:
+    return RefusedError(f"{copy.path}: its digest was never recorded, so it cannot be compared")
 
 
 def _refuse_mounted(tree: Tree) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import pytest
 
@@ -54,6 +55,32 @@ def test_the_answer_of_the_store_goes_before_the_catalog(mgmt: Program) -> None:
     assert report["sentence"] in mgmt.ok("ls", "-l")
     mgmt.ok("delete", "one", "--yes")
     assert mgmt.json("status", "one.tar.gz")["level"] == "deleted"
+
+
+def test_free_previews_what_it_would_refuse(mgmt: Program) -> None:
+    folder = mgmt.work / "v"
+    (folder / "b").mkdir(parents=True)
+    for name in ("a.mov", "b/c"):
+        (folder / name).write_text(name)
+    mgmt.ok("upload", "v", "two")
+    copy, stored = mgmt.work / "completed" / "v", mgmt.home / "store" / "two.tar.gz"
+    stat = os.stat(copy / "a.mov")
+    assert str(copy) in mgmt.ok("free", "-n", "v")
+    os.chmod(copy / "a.mov", stat.st_mode)  # only its ctime changes
+    assert str(copy) in mgmt.ok("free", "-n", "v")
+    (copy / "b" / "c").write_text("edit")
+    stored.write_bytes(stored.read_bytes()[:-1] + b"x")
+    assert mgmt.run("verify", "two").returncode == ExitStatus.INTEGRITY
+    for name, status in (("v", ExitStatus.REFUSED), ("two", ExitStatus.INTEGRITY)):
+        previewed, done = mgmt.run("free", "-n", name), mgmt.run("free", name, "--yes")
+        assert (previewed.returncode, done.returncode) == (status, status)
+        assert previewed.stderr.splitlines()[0] == done.stderr.splitlines()[0]
+    every = mgmt.run("free", "--all", "-n")
+    assert every.returncode == ExitStatus.PARTIAL
+    assert "completed/one" in every.stdout
+    assert "completed/two" not in every.stdout
+    shutil.rmtree(copy)
+    assert mgmt.run("free", "-n", "v").returncode == mgmt.run("free", "-n", "v").returncode == ExitStatus.NOT_FOUND
 
 
 @pytest.mark.parametrize("name", ["one", "completed/one"])

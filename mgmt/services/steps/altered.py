@@ -2,11 +2,15 @@
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import zip_longest
 
-from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, OperationRecord, Role
+from mgmt.archive import Skipped, Tree
+from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, OperationRecord, Role, UploadRecord
 from mgmt.catalog.files.verdicts import CHANGED, COPY
 from mgmt.services.steps.local_files import host
+from mgmt.services.steps.move_original import same_as_archived
 from mgmt.services.steps.safety_rules import Fault
 
 
@@ -39,3 +43,35 @@ def fault_of(copy: FileRecord) -> Fault | None:
     if stat.S_ISREG(found.st_mode) and copy.size is not None and found.st_size != copy.size:
         return Fault(f"has {found.st_size} bytes, not {copy.size} as archived")
     return None
+
+
+def differs(copy: FileRecord, catalog: Catalog) -> bool:
+    """Whether the stat of a copy on this host, and of what is in it, shows that it is not what was archived.
+
+    Nothing is read, so that False proves nothing. Raises RefusedError for what could not be archived.
+    """
+    upload = None if copy.operation_id is None else catalog.metadata.get_operation(copy.operation_id)
+    if isinstance(upload, UploadRecord) and same_as_archived(copy.path, upload, moved=True):
+        return False
+    archive = next(iter(catalog.metadata.archives_of(str(copy.digest))), None)
+    if archive is None or not catalog.members.count(archive.id):
+        return False
+    skipped: list[Skipped] = []
+    root = None
+    with closing(Tree(copy.path, copy.name).walk(skipped.append)) as entries:
+        for entry, member in zip_longest(entries, _members(archive, catalog)):
+            if entry is None or member is None or skipped:
+                return True
+            root = root or (len(entry.name), len(member.path))
+            here, recorded = entry.name[root[0] :], member.path[root[1] :]
+            has_other_size = member.type == "f" and entry.stat.st_size != member.size
+            if here != recorded or has_other_size or entry.stat.st_mtime_ns != member.mtime_ns:
+                return True
+    return bool(skipped)
+
+
+def _members(archive: FileRecord, catalog: Catalog) -> Iterator[MemberRecord]:
+    after = None
+    while page := catalog.members.list(archive.id, limit=10_000, after=after):
+        yield from page
+        after = page[-1].id

@@ -34,6 +34,20 @@ def content_claim(digest: str) -> str:
     return f"content {digest}"
 
 
+def is_altered(path: str) -> RefusedError:
+    """The error about a copy that is not what was archived."""
+    return RefusedError(f"{path} is not what was archived, so it stays", next_step=_archive_first(path))
+
+
+def is_unarchived(path: str) -> RefusedError:
+    """The error about a copy without an archive of what it holds."""
+    return RefusedError(f"no archive holds what {path} holds, so it stays", next_step=_archive_first(path))
+
+
+def _archive_first(path: str) -> str:
+    return f"mgmt upload --keep --on-conflict rename {shell_word(path)}\n# then free it again"
+
+
 @dataclass(frozen=True, slots=True)
 class Proven:
     """An archive that has just been proven, and how."""
@@ -78,10 +92,7 @@ class Copies:
             self.context.progress.stop()
         if seen.digest != copy.digest or seen.skipped or copy.kept not in (None, seen.kept):
             self.altered.append(copy)
-            raise RefusedError(
-                f"{copy.path} is not what was archived, so it stays",
-                next_step=f"mgmt upload --keep --on-conflict rename {shell_word(copy.path)}\n# then free it again",
-            )
+            raise is_altered(copy.path)
         return seen
 
     def archive_of(self, seen: Hashed, path: str) -> Proven:
@@ -100,10 +111,7 @@ class Copies:
                 raise
             except MgmtError as exc:  # another archive may hold it too
                 failure = failure or exc
-        raise failure or RefusedError(
-            f"no archive holds what {path} holds, so it stays",
-            next_step=f"mgmt upload --keep --on-conflict rename {shell_word(path)}\n# then free it again",
-        )
+        raise failure or is_unarchived(path)
 
     def archive_like(self, record: FileRecord) -> Proven:
         """Prove the archive of `record`, or another one that holds all that it holds.
