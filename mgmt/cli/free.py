@@ -63,13 +63,13 @@ def command(
       mgmt free holiday
       mgmt free --older-than 30d --yes
     """
-    from mgmt.services.free import completed_copies, find_copy, free
+    from mgmt.services.free import completed_copies, find_copy, free, preview
     from mgmt.services.steps.batch import run_batch
 
     app: App = ctx.obj
     targets = list(names) or [each.path for each in completed_copies(app.catalog, older_than)]
     if not targets or dry_run:
-        show_previews(app, targets, lambda name: find_copy(name, app.context()), PLAN)
+        show_previews(app, targets, lambda name: preview(name, app.context()), PLAN)
         return
     confirm_existing(targets, lambda name: find_copy(name, app.context()), _question, yes=yes)
     context = app.context(given(ctx, RECORDED))

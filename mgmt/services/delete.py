@@ -6,6 +6,7 @@ from mgmt.archive import digest_members, inflate
 from mgmt.catalog import DeleteRecord, FileStatus, Role
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, ProblemError, RefusedError, StoreError
 from mgmt.prices import Prices
+from mgmt.services.steps.altered import note_altered
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies, OtherCopy, content_claim
 from mgmt.services.steps.indexes import find_index, look_up
@@ -45,14 +46,23 @@ def delete(name: str, context: Context, *, last_copy: bool, purge: bool = False)
         with journal.record(record, claim=where if digest is None else content_claim(digest)) as record:
             if purge:
                 refuse_unpurgeable(archive)
-            copy = None if last_copy else _other_copy(archive, context)
+            copies = Copies(context)
+            try:
+                copy = None if last_copy else _other_copy(archive, copies)
+            finally:
+                note_altered(record, copies.altered, context.catalog)
             stored = _stored(archive)
             if stored is not None and not last_copy:
                 _refuse_other_contents(archive, stored, context)
             if archive.record is not None:
                 journal.link(record, archive.record, Role.ARCHIVE)
                 archive.record.version_id = archive.record.version_id if stored is None else stored.version_id
-            record.details = {"other_copy": copy and copy.where, "last_copy": last_copy, PURGE: purge}
+            record.details = {
+                **(record.details or {}),
+                "other_copy": copy and copy.where,
+                "last_copy": last_copy,
+                PURGE: purge,
+            }
             journal.checkpoint()
             finish_first()
             if copy is not None:
@@ -103,10 +113,10 @@ def _refuse_another(name: str, archive: Archive, context: Context) -> None:
         )
 
 
-def _other_copy(archive: Archive, context: Context) -> OtherCopy:
+def _other_copy(archive: Archive, copies: Copies) -> OtherCopy:
     """Raises RefusedError when there is none."""
     try:
-        return Copies(context).other_copy(archive)
+        return copies.other_copy(archive)
     except RefusedError as exc:
         if _is_deleted(archive):
             raise RefusedError(
@@ -193,7 +203,7 @@ def preview(
     archive = _find(name, context, purge=purge)
     if purge:
         refuse_unpurgeable(archive)
-    copy = None if last_copy else _other_copy(archive, context)
+    copy = None if last_copy else _other_copy(archive, Copies(context))
     stored = _stored(archive)
     if stored is not None and not last_copy:
         _refuse_other_contents(archive, stored, context)

@@ -8,8 +8,9 @@ from mgmt.archive import Hashed, Tree, look_again, move
 from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, Place, Role, UploadRecord
 from mgmt.errors import IntegrityError, MgmtError, NotFoundError, RefusedError
 from mgmt.paths import held_parent, mounted_in
+from mgmt.services.steps.altered import differs, fault_of, note_altered
 from mgmt.services.steps.context import Context
-from mgmt.services.steps.copies import Copies, Proven, content_claim
+from mgmt.services.steps.copies import Copies, Proven, content_claim, is_altered, is_unarchived
 from mgmt.services.steps.local_files import host, paths_meant
 from mgmt.services.steps.movable import refuse_unmovable
 from mgmt.services.steps.resolve import AmbiguousNameError, find_archive
@@ -103,18 +104,50 @@ def free(name: str, context: Context) -> FreeRecord:
     copy = find_copy(name, context)
     _refuse_missing(copy, context.catalog)
     if copy.digest is None:
-        raise RefusedError(f"{copy.path}: its digest was never recorded, so it cannot be compared")
+        raise _without_digest(copy)
+
+    copies = Copies(context)
 
     def compare(copy: FileRecord, folder: int) -> tuple[Hashed, Proven]:
-        copies = Copies(context)
         seen = _compared(copies, copy, folder)
         return seen, _proven(copies, seen, copy.path)
 
-    return remove_copy(copy, context, digest=copy.digest, compare=compare)
+    return remove_copy(copy, context, digest=copy.digest, compare=compare, altered=copies.altered)
 
 
-def remove_copy(copy: FileRecord, context: Context, *, digest: str, compare: Compare) -> FreeRecord:
-    """Remove one copy on this machine as `free` does, once `compare` has proven the content with this `digest`."""
+def preview(name: str, context: Context) -> FileRecord:
+    """The copy that `free` would remove, refusals included as far as the catalog and the stat of the copy show them.
+
+    Reads no content, asks no store, and changes nothing.
+    """
+    copy, catalog = find_copy(name, context), context.catalog
+    if not os.path.lexists(copy.path):
+        if copy.path in paths_of_removals(catalog):
+            return copy
+        raise _missing(copy)
+    if copy.digest is None:
+        raise _without_digest(copy)
+    if fault_of(copy) is not None or differs(copy, catalog):
+        raise is_altered(copy.path)
+    archives = catalog.metadata.archives_of(copy.digest)
+    verdicts = catalog.verdicts.of([each.id for each in archives])
+    faults = [found for found in verdicts.values() if found.problem is not None and not found.restored]
+    if not archives:
+        raise is_unarchived(copy.path)
+    if len(faults) == len(archives):
+        url = f"{archives[0].store}/{archives[0].s3_object_key}"
+        message = verdicts[archives[0].id].message or f"{url} is damaged"
+        raise IntegrityError(message, next_step=f"mgmt verify {shell_word(url)}")
+    return copy
+
+
+def remove_copy(
+    copy: FileRecord, context: Context, *, digest: str, compare: Compare, altered: Sequence[FileRecord] = ()
+) -> FreeRecord:
+    """Remove one copy on this machine as `free` does, once `compare` has proven the content with this `digest`.
+
+    If `compare` has added the copy to `altered`, the record says that the copy was found changed.
+    """
     record = FreeRecord(
         target_path=copy.path,
         target_name=copy.name,
@@ -125,7 +158,11 @@ def remove_copy(copy: FileRecord, context: Context, *, digest: str, compare: Com
     try:
         with context.catalog.journal.record(record, claim=content_claim(digest)) as record:
             if not finish_free(record, context) and not resume_earlier(record, copy, context):
-                _prove_and_remove(record, copy, compare, context)
+                try:
+                    _prove_and_remove(record, copy, compare, context)
+                except RefusedError:
+                    note_altered(record, altered, context.catalog)
+                    raise
     finally:
         context.progress.stop()
     return record
@@ -137,8 +174,9 @@ def _prove_and_remove(record: FreeRecord, copy: FileRecord, compare: Compare, co
         tree = Tree(path, copy.name, folder=folder)
         _refuse_mounted(tree)
         refuse_unmovable(path, os.path.dirname(path), folder, what="removed", instead="")
-        seen, proven = compare(copy, folder)
         journal.link(record, copy, Role.COMPLETED)
+        journal.checkpoint()
+        seen, proven = compare(copy, folder)
         if proven.archive.record is not None:
             journal.link(record, proven.archive.record, Role.ARCHIVE)
         record.details = {"freed": seen.original_size, "proof": proven.proof, "state": seen.source_state}
@@ -186,7 +224,15 @@ def _refuse_missing(copy: FileRecord, catalog: Catalog) -> None:
     if os.path.isdir(os.path.dirname(copy.path)):
         copy.status = FileStatus.DELETED
         catalog.journal.checkpoint()
-    raise NotFoundError(f"{copy.path} is not there any more", next_step="mgmt ls --location completed")
+    raise _missing(copy)
+
+
+def _missing(copy: FileRecord) -> NotFoundError:
+    return NotFoundError(f"{copy.path} is not there any more", next_step="mgmt ls --location completed")
+
+
+def _without_digest(copy: FileRecord) -> RefusedError:
+    return RefusedError(f"{copy.path}: its digest was never recorded, so it cannot be compared")
 
 
 def _refuse_mounted(tree: Tree) -> None:

@@ -1,16 +1,18 @@
 """The status of one file or operation, with all that is known about it."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mgmt.catalog import Catalog, FileRecord, Location, OperationRecord, Status, StatusRecord
+from mgmt.catalog import Catalog, FileRecord, Location, OperationRecord, Place, Status, StatusRecord, this_host
 from mgmt.errors import MgmtError, NotFoundError, ProblemError
+from mgmt.services.steps.altered import faults_of
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import paths_meant
 from mgmt.services.steps.proof import still_there
 from mgmt.services.steps.resolve import Archive, find_archive
-from mgmt.services.steps.safety import Level, found_fault, not_in_catalog, safety_of
+from mgmt.services.steps.safety import not_in_catalog, safety_of
 from mgmt.services.steps.thaw import states
 from mgmt.storage import StoredObject
 
@@ -114,10 +116,13 @@ def _file_status(name: str, context: Context, host: str | None) -> FileStatusRep
         if archive.record is None:
             return _unrecorded(archive)
         file, answer = archive.record, _ask(archive.record, context)
+    judged = _partly_archived(name, file, catalog) or file
     archived = next(iter(archives), file)
-    safety = safety_of(file, catalog)
-    if (fault := _fault(answer, archived)) is not None and safety.level is not Level.DELETED:
-        safety = found_fault(fault, archived)
+    copies = catalog.metadata.copies_of(file.digest) if file.digest else []
+    fault = _fault(answer, archived)
+    safety = safety_of(
+        judged, catalog, faults=faults_of(copies), archive_faults={} if fault is None else {archived.id: fault}
+    )
     return FileStatusReport(
         level=safety.level.value,
         sentence=safety.sentence,
@@ -127,9 +132,20 @@ def _file_status(name: str, context: Context, host: str | None) -> FileStatusRep
         cold=next(iter(states([archived], catalog).values()), None),
         members=catalog.members.count(archived.id),
         archives=archives,
-        copies=catalog.metadata.copies_of(file.digest) if file.digest else [],
+        copies=copies,
         history=catalog.metadata.operations_of(file),
     )
+
+
+def _partly_archived(name: str, file: FileRecord, catalog: Catalog) -> FileRecord | None:
+    """The original at the path `name`, if all that is known to be archived of it is a part, which is `file`."""
+    if os.sep not in name or name == file.s3_object_key:
+        return None
+    for path in paths_meant(name):
+        original = catalog.metadata.get_file_record(Place(Location.LOCAL, this_host(), path))
+        if original is not None and original.digest == file.digest and catalog.verdicts.left_out([original.id]):
+            return original
+    return None
 
 
 def _fault(answer: "_Answer", archive: FileRecord) -> str | None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import pytest
 
@@ -46,9 +47,55 @@ def test_the_answer_of_the_store_goes_before_the_catalog(mgmt: Program) -> None:
     os.unlink(stored)
     report = mgmt.json("status", "one")
     assert (report["level"], report["stored"]) == ("at risk", None)
-    assert report["sentence"].startswith(f"At risk: {mgmt.store}/one.tar.gz is missing from the store; run mgmt verify")
+    assert report["sentence"].startswith(
+        f"At risk: {mgmt.store}/one.tar.gz is missing from the store (found today); 1 proven copy remains (completed/)"
+    )
+    assert mgmt.run("verify", "one").returncode == ExitStatus.INTEGRITY
+    assert mgmt.json("status", "one")["sentence"] == report["sentence"]
+    assert report["sentence"] in mgmt.ok("ls", "-l")
     mgmt.ok("delete", "one", "--yes")
     assert mgmt.json("status", "one.tar.gz")["level"] == "deleted"
+
+
+def test_free_previews_what_it_would_refuse(mgmt: Program) -> None:
+    folder = mgmt.work / "v"
+    (folder / "b").mkdir(parents=True)
+    for name in ("a.mov", "b/c"):
+        (folder / name).write_text(name)
+    mgmt.ok("upload", "v", "two")
+    copy, stored = mgmt.work / "completed" / "v", mgmt.home / "store" / "two.tar.gz"
+    stat = os.stat(copy / "a.mov")
+    assert str(copy) in mgmt.ok("free", "-n", "v")
+    os.chmod(copy / "a.mov", stat.st_mode)  # only its ctime changes
+    assert str(copy) in mgmt.ok("free", "-n", "v")
+    (copy / "b" / "c").write_text("edit")
+    stored.write_bytes(stored.read_bytes()[:-1] + b"x")
+    assert mgmt.run("verify", "two").returncode == ExitStatus.INTEGRITY
+    for name, status in (("v", ExitStatus.REFUSED), ("two", ExitStatus.INTEGRITY)):
+        previewed, done = mgmt.run("free", "-n", name), mgmt.run("free", name, "--yes")
+        assert (previewed.returncode, done.returncode) == (status, status)
+        assert previewed.stderr.splitlines()[0] == done.stderr.splitlines()[0]
+    every = mgmt.run("free", "--all", "-n")
+    assert every.returncode == ExitStatus.PARTIAL
+    assert "completed/one" in every.stdout
+    assert "completed/two" not in every.stdout
+    shutil.rmtree(copy)
+    assert mgmt.run("free", "-n", "v").returncode == mgmt.run("free", "-n", "v").returncode == ExitStatus.NOT_FOUND
+
+
+@pytest.mark.parametrize("name", ["one", "completed/one"])
+def test_a_copy_on_this_host_is_looked_at(mgmt: Program, name: str) -> None:
+    copy, alone = mgmt.work / "completed" / "one", f"Safe: 1 proven copy ({mgmt.store})"
+    copy.write_text("longer")
+    sentence = mgmt.json("status", name)["sentence"]
+    assert f"{copy} has 6 bytes, not 3 as archived; to archive it as it is now: run mgmt upload --keep" in sentence
+    assert sentence.startswith(alone if name == "one" else "Unproven: ")
+    os.unlink(copy)
+    sentence = mgmt.json("status", name)["sentence"]
+    assert sentence.startswith(alone)
+    assert sentence.endswith(f"; {copy} is not there any more")
+    copy.mkdir()
+    assert f"{copy} is not what was archived; " in mgmt.json("status", name)["sentence"]
 
 
 def test_an_archive_that_only_the_store_has(mgmt: Program) -> None:

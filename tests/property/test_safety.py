@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -23,18 +23,29 @@ from mgmt.catalog import (
     RestoreRecord,
     Role,
     UndeleteRecord,
+    UploadRecord,
     VerifyRecord,
     open_catalog,
     this_host,
 )
 from mgmt.catalog.files.exposed import Exposed
 from mgmt.choices import NO_XATTRS
-from mgmt.errors import IntegrityError, MgmtError, NotFoundError, NotReadyError, Problem, ProblemError, StoreError
+from mgmt.errors import (
+    IntegrityError,
+    MgmtError,
+    NotFoundError,
+    NotReadyError,
+    Problem,
+    ProblemError,
+    RefusedError,
+    StoreError,
+)
 from mgmt.progress import NoProgress
 from mgmt.services.steps import copies, proof
+from mgmt.services.steps.altered import note_altered
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies, content_claim
-from mgmt.services.steps.safety import Level, safeties, safety_of
+from mgmt.services.steps.safety import Fault, Level, safeties, safety_of
 from mgmt.storage import Capabilities, StoredObject
 from tests.catalogs import Catalogs
 
@@ -44,6 +55,7 @@ NOW = datetime.now(UTC)
 numbers = itertools.count()
 
 FAULTS = {"missing": Problem.MISSING, "corrupt": Problem.CORRUPT}
+OF_COPIES = ("edited", "proven", "unproven")
 EVENTS = ("sound", "missing", "corrupt", "unreachable", "deleted", "undeleted")
 
 
@@ -70,9 +82,13 @@ class State:
     knows_kept: bool
     hosts: tuple[bool, ...]
     """The copies in completed/: whether each is on this host."""
+    found: tuple[tuple[str, ...], ...]
+    """What happened to each of these copies, in this order."""
+    looked: tuple[str | None, ...]
+    """What a look at each of these copies has just shown."""
+    left_out: int | None
+    """How much the upload of the original, which is still there, has left out; None without an original."""
     claimed: bool
-    original: bool
-    """Whether the original was kept where it was."""
     same_object: bool
     """Whether the first archive is recorded again, under another URL of its store."""
 
@@ -93,8 +109,10 @@ states = st.builds(
     kept=st.sampled_from(KEPT),
     knows_kept=st.booleans(),
     hosts=st.lists(st.booleans(), max_size=2).map(tuple),
+    found=st.lists(st.lists(st.sampled_from(OF_COPIES), max_size=3).map(tuple), min_size=2, max_size=2).map(tuple),
+    looked=st.tuples(*[st.sampled_from((None, None, "edited", "gone"))] * 2),
+    left_out=st.sampled_from((None, 0, 3)),
     claimed=st.sampled_from((False, False, True)),
-    original=st.booleans(),
     same_object=st.booleans(),
 )
 
@@ -110,12 +128,16 @@ class World:
         if state.same_object and self.archives:
             self.archives.append(self._archive(state.archives[0], self.archives[0].archive_id))
         self.copies = [self._copy(is_here) for is_here in state.hosts]
-        if state.original:
-            self._copy(is_here=True, location=Location.LOCAL)
+        self.edited = {
+            copy.id for copy, events in zip(self.copies, state.found, strict=False) if self._compare(copy, events)
+        }
+        self.original = None if state.left_out is None else self._original(state.left_out)
 
     def _archive(self, spec: Archive, archive_id: str | None = None) -> FileRecord:
         store, record = f"s3://b{next(numbers)}", None
-        proven = {"proof": spec.proof, "proven_at": NOW - timedelta(days=3)} if spec.proof else {}
+        # A store that is as the catalog knows it has the checksum that has proven an archive.
+        proof = "read-back" if spec.proof and not spec.trusted else spec.proof
+        proven = {"proof": proof, "proven_at": NOW - timedelta(days=3)} if proof else {}
         record = self.catalog.metadata.save_file_record(
             FileRecord(
                 path="a.tar.gz", s3_object_key="a.tar.gz", location=Location.S3, store=store, digest=self.digest,
@@ -182,6 +204,32 @@ class World:
             )
         )  # fmt: skip
 
+    def _compare(self, copy: FileRecord, events: tuple[str, ...]) -> bool:
+        """Record the comparisons of `copy`; returns whether the last one that tells anything found it changed."""
+        journal, edited = self.catalog.journal, False
+        for what in events:
+            kind = UploadRecord if what == "proven" else FreeRecord
+            with suppress(RefusedError), journal.record(kind(target_path=copy.path)) as operation:
+                journal.link(operation, copy, Role.COMPLETED)
+                journal.checkpoint()
+                if what == "edited":
+                    note_altered(operation, [copy], self.catalog)
+                if what != "proven":
+                    raise RefusedError("it stays")
+            edited = what == "edited" or (edited and what == "unproven")
+        return edited
+
+    def _original(self, left_out: int) -> FileRecord:
+        upload = UploadRecord(target_path="/o", skipped_count=left_out)
+        with self.catalog.journal.record(upload):
+            pass
+        return self.catalog.metadata.save_file_record(
+            FileRecord(
+                path=f"/o/{next(numbers)}", location=Location.LOCAL, host=this_host(), status=FileStatus.COMPLETED,
+                digest=self.digest, kept="", operation_id=upload.operation_id,
+            )
+        )  # fmt: skip
+
     def is_sound(self, archive: FileRecord) -> bool:
         """Whether it is stored and proven, and the last verification found no fault, by what was done to it."""
         is_stored = archive.status is FileStatus.COMPLETED
@@ -243,6 +291,17 @@ def _read_back(store: _Store, *_: object) -> Contents:
     return Contents(store.digest, 1, 1, owners="", xattrs="", kept=store.spec.kept)
 
 
+def _counts_only_what_is_there(world: World, files: list[FileRecord]) -> None:
+    """Let a look at the copies show that some are gone or edited: none of these may be freed, and all are named."""
+    shown = {copy.id: what for copy, what in zip(world.copies, world.state.looked, strict=False) if what is not None}
+    faults = {each: Fault(f"is {what}", is_gone=what == "gone") for each, what in shown.items()}
+    bad = shown.keys() | world.edited
+    for each in files:
+        said = safety_of(each, world.catalog, faults=faults).sentence
+        assert "may be freed" not in said or (len(bad) < len(world.copies) and world.free_would_prove())
+        assert "completed/" not in said or len(bad) < len(world.copies)
+
+
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory, catalogs: Catalogs) -> Iterator[Catalog]:
     opened = open_catalog(catalogs.at(tmp_path_factory.mktemp("catalog")).url)
@@ -275,14 +334,21 @@ def test_the_sentence_is_no_more_than_free_would_find(made: Callable[[State], Wo
             assert (level is Level.DELETED) is (archive.status is FileStatus.DELETED)
         for copy in world.copies:
             holding = [e for e in sound if None in (e.kept, copy.kept) or covers(str(e.kept), str(copy.kept))]
-            assert (found[copy.id].level is Level.SAFE) is bool(holding)
+            assert (found[copy.id].level is Level.SAFE) is (bool(holding) and copy.id not in world.edited)
+        if (original := world.original) is not None:
+            partly = safety_of(original, catalog)
+            assert (partly.level is Level.SAFE) <= (not state.left_out)
+            assert ("partly archived: 3 left out" in partly.sentence) is bool(state.left_out)
         says = [each for each in found.values() if "may be freed" in each.sentence]
         event(f"may be freed: {bool(says)}")
         assert all(each.level is Level.SAFE for each in says)
-        assert not says or world.free_would_prove()
+        assert not says or (world.free_would_prove() and len(world.edited) < len(world.copies))
+        for copy in world.copies:
+            assert copy.id not in world.edited or f"{copy.path} was found changed today" in found[copy.id].sentence
+        _counts_only_what_is_there(world, files)
         known = all(each.knows_kept and each.has_id for each in state.archives) and state.knows_kept
         plain = [e for e in sound if world.truth[str(e.store)][0].thaw is None and covers(e.kept or "", state.kept)]
-        assert not (known and plain and world.copies and not state.claimed) or says
+        assert not (known and plain and len(world.edited) < len(world.copies) and not state.claimed) or says
         for each in files:
             assert found[each.id].sentence.startswith(f"{found[each.id].level.capitalize()}: ")
             assert "\n" not in found[each.id].sentence

@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.files.filters import WHEN
 from mgmt.catalog.files.stored import SIZE, STORED
-from mgmt.catalog.files.verdicts import faulty
+from mgmt.catalog.files.verdicts import changed_copies, faulty
 from mgmt.catalog.records.cold import RestoreRecord
 from mgmt.catalog.records.enums import FileStatus, Location, Status
 from mgmt.catalog.records.files import FileRecord
@@ -55,12 +55,13 @@ class Exposed:
     def alone(self, first: int) -> Few:
         """Archives beside which no other proven copy of all that they hold is known, the oldest first.
 
-        A copy is one in completed/, or another object that is proven and in which no fault was found since. An
-        original that was kept is none: it may change at any time.
+        A copy is one in completed/ that was not found changed, or another object that is proven and in which no fault
+        was found since. An original that was kept is none: it may change at any time.
         """
         other = aliased(FileRecord)
         sound = and_(other.proof.is_not(None), other.archive_id != FileRecord.archive_id, other.id.not_in(faulty()))
-        is_copy = or_(other.location == Location.COMPLETED, and_(other.location == Location.S3, sound))
+        as_moved = and_(other.location == Location.COMPLETED, other.id.not_in(changed_copies()))
+        is_copy = or_(as_moved, and_(other.location == Location.S3, sound))
         wanted, kept = func.coalesce(FileRecord.kept, ""), func.coalesce(other.kept, "")
         tokens = " " + case((kept.like("%xattrs:%"), kept), else_=kept + f" {NO_XATTRS}") + " "
         at = func.instr if self._database.is_sqlite else func.strpos

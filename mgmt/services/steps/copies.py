@@ -9,7 +9,7 @@ is there now.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from mgmt.archive import Hashed, Tree, covers, digest_members, hash_tree, inflate, look_again
@@ -32,6 +32,20 @@ CHUNK = 1 << 20
 def content_claim(digest: str) -> str:
     """The claim of an operation that removes a copy: the copies of one content are removed one at a time."""
     return f"content {digest}"
+
+
+def is_altered(path: str) -> RefusedError:
+    """The error about a copy that is not what was archived."""
+    return RefusedError(f"{path} is not what was archived, so it stays", next_step=_archive_first(path))
+
+
+def is_unarchived(path: str) -> RefusedError:
+    """The error about a copy without an archive of what it holds."""
+    return RefusedError(f"no archive holds what {path} holds, so it stays", next_step=_archive_first(path))
+
+
+def _archive_first(path: str) -> str:
+    return f"mgmt upload --keep --on-conflict rename {shell_word(path)}\n# then free it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,8 @@ class Copies:
     """The copies that the catalog knows, looked at where they are."""
 
     context: Context
+    altered: list[FileRecord] = field(default_factory=list)
+    """The local copies that were compared, and are not what their records say."""
 
     def hash(self, copy: FileRecord, folder: int | None = None) -> Hashed:
         """Read the local `copy` on this machine, with the attributes that were to be kept; `folder` is its open parent.
@@ -75,10 +91,8 @@ class Copies:
         finally:
             self.context.progress.stop()
         if seen.digest != copy.digest or seen.skipped or copy.kept not in (None, seen.kept):
-            raise RefusedError(
-                f"{copy.path} is not what was archived, so it stays",
-                next_step=f"mgmt upload --keep --on-conflict rename {shell_word(copy.path)}\n# then free it again",
-            )
+            self.altered.append(copy)
+            raise is_altered(copy.path)
         return seen
 
     def archive_of(self, seen: Hashed, path: str) -> Proven:
@@ -97,10 +111,7 @@ class Copies:
                 raise
             except MgmtError as exc:  # another archive may hold it too
                 failure = failure or exc
-        raise failure or RefusedError(
-            f"no archive holds what {path} holds, so it stays",
-            next_step=f"mgmt upload --keep --on-conflict rename {shell_word(path)}\n# then free it again",
-        )
+        raise failure or is_unarchived(path)
 
     def archive_like(self, record: FileRecord) -> Proven:
         """Prove the archive of `record`, or another one that holds all that it holds.
@@ -195,7 +206,11 @@ class Copies:
             return None
         finally:
             self.context.progress.stop()
-        return OtherCopy(copy.path, partial(look_again, tree, seen), holds_original=original) if same else None
+        if same:
+            return OtherCopy(copy.path, partial(look_again, tree, seen), holds_original=original)
+        if seen.digest != copy.digest:  # else it only keeps less than the archive does
+            self.altered.append(copy)
+        return None
 
     def _hash(self, tree: Tree, asked: tuple[bool, bool]) -> Hashed:
         """Read all of `tree`, then look again. Raises SourceChangedError when it changed meanwhile."""

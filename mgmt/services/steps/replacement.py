@@ -44,4 +44,7 @@ def without_another_copy(archive: FileRecord, *, is_missing: bool) -> str:
     url = shell_word(f"{archive.store}/{archive.s3_object_key}")
     if is_missing:
         return f"mgmt delete --last-copy {url}\n# if it is lost for good: no other copy is recorded"
-    return f"mgmt status {url}\n# no other copy is recorded: restore the object from a backup of the store"
+    return (
+        f"mgmt verify {url}\n# after you have restored the object from a backup of the store: no other copy is recorded"
+        f"\n# or, if it is lost for good: mgmt delete --last-copy {url}"
+    )

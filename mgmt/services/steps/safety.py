@@ -5,21 +5,38 @@ recorded: it never says that a copy may be freed where `free` would refuse it by
 archive is safe whose last verification found a fault.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from mgmt.catalog import Catalog, FileRecord, FileStatus, KnownCopy, Location
+from mgmt.catalog import Catalog, FileRecord, FileStatus, KnownCopy, Location, Verdict
 from mgmt.choices import FROZEN_CLASSES
-from mgmt.services.steps.safety_rules import Judge, Level, Safety, is_at, is_stored, say
+from mgmt.services.steps.safety_rules import Fault, Judge, Level, Safety, ago, is_at, is_stored, say
 from mgmt.services.steps.thaw import state
-from mgmt.words import shell_word
 
-__all__ = ["Level", "Safety", "found_fault", "not_in_catalog", "safeties", "safeties_of", "safety_of"]
+__all__ = ["Fault", "Level", "Safety", "not_in_catalog", "safeties", "safeties_of", "safety_of"]
 
 
-def safety_of(file: FileRecord, catalog: Catalog) -> Safety:
-    """The safety of one file or archive."""
-    return safeties([file], catalog)[file.id]
+def safety_of(
+    file: FileRecord,
+    catalog: Catalog,
+    *,
+    faults: Mapping[int, Fault] | None = None,
+    archive_faults: Mapping[int, str] | None = None,
+) -> Safety:
+    """The safety of one file or archive.
+
+    `faults` is what a look at local copies has just found wrong, and `archive_faults` what the stores of archives have
+    just shown to be wrong, by the ids of their records.
+    """
+    record, now = _known(file), datetime.now(UTC)
+    judge = _gathered([record], catalog, now)
+    verdicts = {**judge.verdicts}
+    for archive, message in (archive_faults or {}).items():
+        earlier = verdicts.get(archive)
+        if earlier is None or earlier.problem is None or earlier.restored:
+            verdicts[archive] = Verdict("damaged", message, now, restored=False)
+    return replace(judge, verdicts=verdicts, faults={**judge.faults, **(faults or {})}).safety(record)
 
 
 def safeties(files: Iterable[object], catalog: Catalog, *, now: datetime | None = None) -> dict[int, Safety]:
@@ -33,11 +50,6 @@ def safeties(files: Iterable[object], catalog: Catalog, *, now: datetime | None 
 def safeties_of(files: Collection[int], catalog: Catalog, *, now: datetime | None = None) -> dict[int, Safety]:
     """The same for the files with these numbers."""
     return _judged(catalog.known_copies.numbered(files), catalog, now)
-
-
-def found_fault(fault: str, archive: FileRecord) -> Safety:
-    """The safety of an archive in whose store something was just found wrong."""
-    return say(Level.AT_RISK, fault, f"run mgmt verify {shell_word(f'{archive.store}/{archive.s3_object_key}')}")
 
 
 def not_in_catalog(url: str) -> Safety:
@@ -63,12 +75,17 @@ def _gathered(records: Sequence[KnownCopy], catalog: Catalog, now: datetime) -> 
     frozen = [each for each in archives if each.storage_class in FROZEN_CLASSES]
     thaws = catalog.thaws.latest_of(frozen) if frozen else {}
     gone = [each.id for each in known.values() if is_at(each, Location.COMPLETED, FileStatus.DELETED)]
-    present = {str(each.digest) for each in known.values() if is_at(each, Location.COMPLETED, FileStatus.COMPLETED)}
+    present = [each for each in known.values() if is_at(each, Location.COMPLETED, FileStatus.COMPLETED)]
+    originals = [each.id for each in records if is_at(each, Location.LOCAL, FileStatus.COMPLETED)]
+    claimable = {str(each.digest) for each in present}
+    changed = catalog.verdicts.changed([each.id for each in present]) if present else {}
     return Judge(
         copies=copies,
         verdicts=catalog.verdicts.of([each.id for each in archives]) if archives else {},
         cold={each.id: state(thaws.get(each.id)) for each in frozen},
         freed=catalog.verdicts.freed(gone) if gone else set(),
-        claimed=catalog.verdicts.claimed(present) if present else set(),
+        claimed=catalog.verdicts.claimed(claimable) if claimable else set(),
+        faults={each: Fault(f"was found changed {ago(at, now)}") for each, at in changed.items()},
+        left_out=catalog.verdicts.left_out(originals) if originals else {},
         now=now,
     )

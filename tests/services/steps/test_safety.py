@@ -68,7 +68,7 @@ def test_an_archive_with_its_copy_may_be_freed(mgmt: Program, say: Say) -> None:
 def test_a_kept_original_and_a_second_archive_are_told(mgmt: Program, say: Say) -> None:
     (mgmt.work / "kept").write_text("kept")
     mgmt.ok("upload", "kept", "--keep")
-    first = "Safe: 1 proven copy (STORE), last verified today; a copy was at WORK/kept"
+    first = "Safe: 1 proven copy (STORE), last verified today; a copy is at WORK/kept"
     assert say("kept.tar.gz") == first
     mgmt.ok("upload", "kept", "--key", "second.tar.gz")
     two = "Safe: 3 proven copies (2 in STORE, completed/), last verified today; may be freed"
@@ -80,7 +80,8 @@ def test_a_kept_original_and_a_second_archive_are_told(mgmt: Program, say: Say) 
 def test_what_verification_finds_is_at_risk_until_it_is_verified(mgmt: Program, say: Say) -> None:
     stored = mgmt.home / "store" / "clip.tar.gz"
     whole = stored.read_bytes()
-    advice = "; 1 proven copy remains (completed/); run mgmt verify STORE/clip.tar.gz"
+    again = "mgmt --store STORE upload --keep --key clip.tar.gz WORK/completed/clip"
+    advice = f"; 1 proven copy remains (completed/); run mgmt delete STORE/clip.tar.gz && {again}"
     stored.write_bytes(whole[:-1] + b"x")
     assert mgmt.run("verify", "clip").returncode == ExitStatus.INTEGRITY
     assert say("clip.tar.gz").startswith("At risk: STORE/clip.tar.gz ")
@@ -96,6 +97,81 @@ def test_what_verification_finds_is_at_risk_until_it_is_verified(mgmt: Program, 
     os.rename(mgmt.home / "store", mgmt.home / "away")
     assert mgmt.run("verify", "clip").returncode != 0
     assert say("clip.tar.gz").endswith("may be freed")  # a store that did not answer has told nothing
+
+
+FOUND = (
+    "WORK/completed/clip was found changed today; to archive it as it is now: "
+    "run mgmt upload --keep --on-conflict rename WORK/completed/clip"
+)
+
+
+def test_a_copy_that_free_found_changed_counts_no_more_until_it_is_proven(mgmt: Program, say: Say) -> None:
+    copy = mgmt.work / "completed" / "clip"
+    copy.write_text("edited")
+    assert mgmt.run("free", "clip", "--yes").returncode == ExitStatus.REFUSED
+    assert say("clip.tar.gz") == f"Safe: 1 proven copy (STORE), last verified today; no other copy is known; {FOUND}"
+    assert say("completed/clip") == f"Unproven: {FOUND}"
+    assert "may be freed" not in mgmt.ok("ls", "-l") + mgmt.ok("status", "clip") + mgmt.ok("status", "completed/clip")
+    history = mgmt.json("status", "completed/clip")["history"]
+    assert [each["operation_type"] for each in history] == ["free", "upload"]
+    assert history[0]["metadata"] == {"copy": "changed"}
+    mgmt.ok("upload", "--keep", "--on-conflict", "rename", copy)
+    assert say("completed/clip").endswith("; may be freed")
+    assert "changed" not in say("clip.tar.gz")
+    mgmt.ok("free", "completed/clip", "--yes")
+
+
+def test_a_copy_that_delete_found_changed_counts_no_more(mgmt: Program, say: Say) -> None:
+    mgmt.ok("upload", "completed/clip", "--keep", "--key", "second.tar.gz")
+    (mgmt.work / "completed" / "clip").write_text("edited")
+    mgmt.ok("delete", "second.tar.gz", "--yes")
+    assert say("second.tar.gz") == f"Deleted: 1 proven copy remains (STORE); {FOUND}"
+    assert mgmt.run("delete", "clip.tar.gz", "--yes").returncode == ExitStatus.REFUSED
+    assert say("clip.tar.gz").startswith("Safe: 1 proven copy (STORE), ")
+    assert say("clip.tar.gz").endswith(FOUND)
+    assert say("completed/clip") == f"Unproven: {FOUND}"
+
+
+def test_an_archive_that_could_not_be_proven_says_nothing_of_its_copy(mgmt: Program, say: Say) -> None:
+    stored = mgmt.home / "store" / "clip.tar.gz"
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[:-1] + b"x")
+    assert mgmt.run("free", "clip", "--yes").returncode == ExitStatus.INTEGRITY
+    stored.write_bytes(whole)
+    mgmt.ok("verify", "clip")
+    assert say("clip.tar.gz").endswith("; may be freed")
+
+
+def test_a_damaged_archive_without_another_copy_is_not_advised_in_a_circle(mgmt: Program, say: Say) -> None:
+    mgmt.ok("free", "clip", "--yes")
+    stored = mgmt.home / "store" / "clip.tar.gz"
+    stored.write_bytes(stored.read_bytes()[:-1] + b"x")
+    done = mgmt.run("verify", "clip")
+    assert done.returncode == ExitStatus.INTEGRITY
+    assert "mgmt status" not in done.stderr
+    for command in ("mgmt verify", "mgmt delete --last-copy"):
+        assert f"{command} {mgmt.store}/clip.tar.gz" in done.stderr
+    advice = (
+        "no other copy is known; restore the object from a backup of the store, then run mgmt verify "
+        "STORE/clip.tar.gz; if it is lost for good: run mgmt delete --last-copy STORE/clip.tar.gz"
+    )
+    assert say("clip.tar.gz").endswith(advice)
+
+
+def test_an_original_that_was_partly_archived_is_not_safe(mgmt: Program, say: Say) -> None:
+    folder = mgmt.work / "part me"
+    folder.mkdir()
+    for name in ("one", "two.tmp"):
+        (folder / name).write_text(name)
+    assert mgmt.run("upload", "part me", "--exclude", "*.tmp").returncode == ExitStatus.PARTIAL
+    again = "to archive all of it: run mgmt upload --on-conflict rename 'WORK/part me'"
+    assert mgmt.json("status", str(folder))["sentence"].replace(str(mgmt.work), "WORK") == (
+        f"Unproven: partly archived: 1 left out; {again}"
+    )
+    assert say("part me.tar.gz").startswith("Safe: 1 proven copy (STORE), ")
+    assert say("part me.tar.gz").endswith("WORK/part me")
+    mgmt.ok("upload", "part me", "--on-conflict", "rename", "--keep")
+    assert mgmt.json("status", str(folder))["level"] == "safe"
 
 
 def test_a_rebuilt_catalog_has_proven_nothing(mgmt: Program, say: Say) -> None:
