@@ -95,6 +95,13 @@ def _directory(text: str) -> str:
     return os.path.expanduser(text)
 
 
+def _absolute_file(text: str) -> str:
+    path = os.path.expanduser(text)
+    if not os.path.isabs(path) or path.endswith("/") or "\0" in path:
+        raise _InvalidValueError("must be the absolute path of a file")
+    return path
+
+
 def _setting(doc: str, parse: Callable[[str], Any] = str, default: Any = None) -> Any:
     return field(default=default, metadata={"doc": doc, "parse": parse})
 
@@ -131,7 +138,7 @@ class Settings:
     prices: str | None = _setting("a file with your own prices", _directory)
     price_region: str | None = _setting("the region whose prices count, if not that of the bucket")
     budget: float | None = _setting("what the archives may cost a month, in the currency of the prices", _money)
-    metrics_file: str | None = _setting("a file for metrics, written after each command", _directory)
+    metrics_file: str | None = _setting("a file for metrics, written after each command", _absolute_file)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     notify: object = None
     """What the file has as `notify`, not parsed (services/steps/rules.py)."""
@@ -343,6 +350,8 @@ def write(path: Path, name: str, value: str | None) -> None:
     import tomlkit
 
     name = check_name(name)
+    if value and name == "metrics_file" and not os.path.isabs(os.path.expanduser(value)):
+        value = os.path.join(os.getcwd(), value)  # later commands run in other folders
     parsed = None if value is None else parse_value(name, value, "command line")
     _read(path)
     try:

@@ -33,6 +33,23 @@ def test_the_older_variables_of_a_store_are_accepted() -> None:
     assert load({}, Path("/nowhere"), {**older, "MGMT_STORE": "s3://other"}).store == "s3://other"
 
 
+def test_the_metrics_file_is_the_same_in_each_folder(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(file, "metrics_file", "below/m.prom")
+    assert load({}, file, {}).metrics_file == f"{tmp_path}/below/m.prom"
+    assert load({}, file, {"MGMT_METRICS_FILE": "~/m.prom"}).metrics_file == f"{Path.home()}/m.prom"
+    for wrong in ("m.prom", "/folder/", "/nul\0"):
+        with pytest.raises(ConfigurationError, match="must be the absolute path of a file"):
+            load({}, file, {"MGMT_METRICS_FILE": wrong})
+    file.write_text('metrics_file = "m.prom"\n')
+    with pytest.raises(ConfigurationError, match="must be the absolute path of a file"):
+        load({}, file, {})
+    with pytest.raises(ConfigurationError, match="must be the absolute path of a file"):
+        write(file, "metrics_file", "")
+
+
 def test_writing_keeps_comments_and_the_file_is_private(file: Path) -> None:
     file.parent.mkdir()
     file.write_text('# my own comment\nlevel = "fast"  # for now\n')
@@ -98,6 +115,7 @@ def test_every_setting_has_an_environment_variable() -> None:
         "attempts": "3",
         "backoff": "10",
         "budget": "12.50",
+        "metrics_file": "/tmp/m.prom",
         "catalog": "sqlite:////tmp/catalog.db",
     }
     given = {f"MGMT_{name.upper()}": values.get(name, "anything") for name in NAMES}

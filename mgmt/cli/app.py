@@ -132,7 +132,7 @@ class App:
         if self.settings.metrics_file is not None:
             from mgmt.cli.metrics_file import MetricsFile
 
-            self._metrics = MetricsFile(self.settings.metrics_file, catalog)
+            self._metrics = MetricsFile(self.settings.metrics_file, self.settings, catalog)
         return catalog
 
     def store(self, url: str | None = None) -> "ObjectStore":

@@ -12,8 +12,9 @@ from mgmt.cli.parameters import Command
 def command(app: App, file: str) -> None:
     """Write metrics for Prometheus to a file, or to stdout.
 
-    FILE is replaced as a whole, as the textfile collector of the node exporter needs it; `-` is stdout. With the
-    setting metrics_file it is also written after each command that has changed the catalog.
+    An earlier metrics file is replaced as a whole, as the textfile collector of the node exporter needs it; any other
+    file is not. `-` is stdout. With the setting metrics_file it is also written after each command that has changed
+    the catalog.
 
     \b
     Example:
@@ -21,7 +22,10 @@ def command(app: App, file: str) -> None:
       mgmt metrics -
     """
     from mgmt.services.metrics import metrics, write
+    from mgmt.services.steps.overlaps import refuse_output
 
+    if file != "-":
+        refuse_output(file, app.settings, app.catalog)
     text = metrics(app.catalog)
     if file == "-":
         app.render.text(text.removesuffix("\n"))

@@ -61,6 +61,10 @@ def command(
     """
     from mgmt.services.report import Wanted, gather
 
+    if file is not None and file != "-":
+        from mgmt.services.steps.overlaps import refuse_output
+
+        refuse_output(file, app.settings, app.catalog)
     wanted = Wanted(since=since, until=until, by=by, days=days)
     found = gather(app.catalog, wanted, prices_of(app), app.settings.budget)
     if file is not None:

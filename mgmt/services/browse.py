@@ -3,6 +3,7 @@
 An archive is known by its number in the catalog: its key may be used again.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -180,7 +181,8 @@ def _archive(number: int, catalog: Catalog) -> FileRecord:
 
 def _month(month: str) -> tuple[datetime, datetime]:
     try:
-        since = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+        digits = month if re.fullmatch("[0-9]{4}-[0-9]{2}", month) else ""  # strptime takes more
+        since = datetime.strptime(digits, "%Y-%m").replace(tzinfo=UTC)
         until = since.replace(year=since.year + since.month // 12, month=since.month % 12 + 1)
     except ValueError:
         raise ConfigurationError(f"{month!r} is no month", next_step="write it as 2026-11") from None

@@ -1,6 +1,7 @@
 """Let a shell load the completion script of mgmt whenever it starts."""
 
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,18 +44,38 @@ def install(shell: str, script: str, environ: Mapping[str, str]) -> list[Install
     there. May be called again. Raises RefusedError if a file of that name is the user's own, ConfigurationError if a
     file cannot be written.
     """
-    home = Path(environ.get("HOME") or os.path.expanduser("~"))
+    home = _folder(environ, "HOME") or _home_of_user()
     if shell == "fish":
-        folder = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+        folder = _folder(environ, "XDG_CONFIG_HOME") or home / ".config"
         return [_script(shell, folder / "fish" / "completions" / "mgmt.fish", script)]
-    folder = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    folder = _folder(environ, "XDG_DATA_HOME") or home / ".local" / "share"
     path = folder / "mgmt" / f"completion.{shell}"
     word = shell_word(str(path))
     if shell == "bash":
         startup, line = home / ".bashrc", f"[ ! -r {word} ] || . {word}"
     else:
-        startup, line = Path(environ.get("ZDOTDIR") or home) / ".zshrc", f"{_COMPINIT}; [ ! -r {word} ] || . {word}"
+        startup, line = (_folder(environ, "ZDOTDIR") or home) / ".zshrc", f"{_COMPINIT}; [ ! -r {word} ] || . {word}"
     return [_script(shell, path, script), _line(shell, startup, line)]
+
+
+def _folder(environ: Mapping[str, str], name: str) -> Path | None:
+    """The folder that a variable names; a relative one is ignored (XDG Base Directory Specification)."""
+    value = environ.get(name, "")
+    return Path(value) if os.path.isabs(value) else None
+
+
+def _home_of_user() -> Path:
+    """The home folder in the user database. Raises ConfigurationError if there is none."""
+    try:
+        home = pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        home = ""
+    if not os.path.isabs(home):
+        raise ConfigurationError(
+            f"there is no home folder: HOME is not set, and no user has the id {os.getuid()}",
+            next_step="export HOME=DIRECTORY",
+        )
+    return Path(home)
 
 
 def _script(shell: str, path: Path, script: str) -> Installed:
@@ -65,7 +86,11 @@ def _script(shell: str, path: Path, script: str) -> Installed:
 def _line(shell: str, path: Path, line: str) -> Installed:
     """Add a line to a file of the user, which may be a link to another one, unless it is there."""
     try:
-        known = path.read_bytes() if path.exists() else b""
+        known = b""
+        if path.exists():
+            if not path.is_file():  # reading from a pipe could wait for ever
+                raise ConfigurationError(f"{path} is not a regular file", next_step=line)
+            known = path.read_bytes()
         wanted = line.encode("utf-8", "surrogateescape")
         if wanted in known.splitlines():
             return Installed(shell, str(path), "unchanged")

@@ -2,10 +2,9 @@
 
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 from mgmt import __version__
@@ -15,6 +14,7 @@ from mgmt.catalog.operations.gauges import Gauges
 from mgmt.choices import UNVERIFIED_DAYS
 from mgmt.errors import MgmtError
 from mgmt.services.steps.exposition import Metric, text_of
+from mgmt.services.steps.own_files import Kind, read_regular, replace_own
 
 LIVE = ("pending", "running")
 
@@ -23,6 +23,9 @@ TOOK = "mgmt_metrics_seconds"
 
 SHARE = 20
 """After commands, the metrics are made anew when so many times as long has passed as it took to make them."""
+
+LONGEST = 86400.0
+"""Seconds after which they are made anew in any case, whatever the file says."""
 
 _TOOK = re.compile(rf"^{TOOK} ([0-9.e+-]+)$", re.MULTILINE)
 
@@ -41,31 +44,22 @@ def metrics(catalog: Catalog, within: float | None = None) -> str:
 
 
 def write(path: str, text: str) -> None:
-    """Replace the file at `path` by this text, readable for everybody; a reader sees the old or the new one whole.
+    """Write this text to `path`, readable for everybody; a reader sees the old or the new one whole.
 
-    Raises MgmtError if it cannot be written, or if there is something else than a file, such as /dev/null.
+    It replaces an earlier metrics file, or an empty file. Raises ConflictError if anything else is there, such as a
+    link, MgmtError if it cannot be written.
     """
-    target = os.path.realpath(path)
-    if os.path.lexists(target) and not os.path.isfile(target):
-        raise MgmtError(f"{path} is not a file, and is not replaced", next_step="mgmt metrics -\n# writes to stdout")
-    folder, name = os.path.split(target)
     try:
-        # Not NAME.prom: the collector reads every file that is called so.
-        descriptor, partial = tempfile.mkstemp(prefix=f".{name[:200]}-", suffix=".partial", dir=folder)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-                os.fchmod(file.fileno(), 0o644)
-                file.write(text)
-            os.replace(partial, target)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(partial)
-            raise
+        replace_own(path, text.encode(), Kind("a metrics file of mgmt", _is_own, mode=0o644))
     except OSError as error:
         raise MgmtError(
             f"the metrics file {path} cannot be written: {error.strerror}",
             next_step="mgmt config set metrics_file FILE\n# in a folder that this user may write to",
         ) from error
+
+
+def _is_own(beginning: bytes) -> bool:
+    return not beginning or beginning.startswith(b"# HELP mgmt_")
 
 
 def is_due(path: str) -> bool:
@@ -74,10 +68,9 @@ def is_due(path: str) -> bool:
     So a catalog that is slow to sum up does not slow down a thousand short commands.
     """
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            age = time.time() - os.fstat(file.fileno()).st_mtime
-            found = _TOOK.search(file.read(1 << 20))
-        return found is None or not 0 <= age < float(found[1]) * SHARE
+        age = time.time() - os.stat(path, follow_symlinks=False).st_mtime
+        found = _TOOK.search((read_regular(path, 1 << 20) or b"").decode(errors="replace"))
+        return found is None or not 0 <= age < min(float(found[1]) * SHARE, LONGEST)
     except (OSError, ValueError):
         return True
 

@@ -78,21 +78,44 @@ class InFile:
 
     def __iter__(self) -> Iterator[Data]:
         position = 0
-        while piece := os.pread(self._fd, MIB, position):
+        while position < self.size:
+            try:
+                piece = os.pread(self._fd, min(MIB, self.size - position), position)
+            except OSError as exc:
+                raise self._unreadable(exc.strerror) from exc
+            if not piece:
+                raise self._unreadable(f"{self.size - position} bytes are missing")
             position += len(piece)
             yield piece
+
+    def _unreadable(self, reason: str | None) -> StoreError:
+        return StoreError(
+            f"a part of an upload that waited in {self._folder} cannot be read: {reason}",
+            next_step="set TMPDIR to a folder on another disk, and run the same command again",
+        )
 
     @contextmanager
     def _space(self) -> Iterator[None]:
         try:
             yield
         except OSError as exc:
-            raise StoreError(
-                f"large parts of an upload wait in {self._folder}, which has no room for them: {exc.strerror}",
-                next_step="set TMPDIR to a folder with room for four parts, and run the same command again",
-            ) from exc
+            raise _no_space(f"a part of an upload cannot be written to {self._folder}: {exc.strerror}") from exc
+
+
+def _no_space(message: str) -> StoreError:
+    return StoreError(
+        message, next_step="set TMPDIR to a folder with room for four parts, and run the same command again"
+    )
 
 
 def new_part(part_size: int, folder: str | None) -> PartData:
-    """An empty part, for parts of `part_size` bytes. Large ones are files in `folder`, or where `TMPDIR` says."""
-    return InMemory() if part_size <= IN_MEMORY else InFile(folder or tempfile.gettempdir())
+    """An empty part, for parts of `part_size` bytes. Large ones are files in `folder`, or where `TMPDIR` says.
+
+    Raises StoreError if they cannot be written.
+    """
+    if part_size <= IN_MEMORY:
+        return InMemory()
+    try:
+        return InFile(folder or tempfile.gettempdir())
+    except FileNotFoundError as exc:  # of all folders that tempfile tries, none can be written to
+        raise _no_space("there is no folder for the large parts of an upload") from exc

@@ -131,6 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = io.BytesIO(head)
         self.raw_requestline = self.rfile.readline()
         self.command = self.requestline = self.request_version = ""
+        if not self.raw_requestline.decode("iso-8859-1").split():  # `parse_request` would not answer
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return
         if not self.parse_request():  # it has answered itself, by `send_error`
             return
         if len(self.headers) > MOST_HEADERS:

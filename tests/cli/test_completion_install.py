@@ -1,6 +1,7 @@
 """The completion script is installed for real shells, once, and nothing of the user's is lost."""
 
 import os
+import pwd
 import shlex
 import shutil
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mgmt.errors import ExitStatus
+from mgmt.errors import ConfigurationError, ExitStatus
+from mgmt.services.completion import install
 from tests.program import Program
 
 pytestmark = pytest.mark.sqlite
@@ -86,8 +88,47 @@ def test_zsh_reads_its_own_folder(mgmt: Program) -> None:
     assert not (mgmt.home / ".zshrc").exists()
 
 
+def test_a_relative_folder_in_a_variable_is_ignored(mgmt: Program) -> None:
+    names = ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "ZDOTDIR")
+    own = replace(mgmt, environment=dict.fromkeys(names, "here") | {"MGMT_CONFIG": str(mgmt.home / "config.toml")})
+    paths = [each["path"] for shell in ("zsh", "fish") for each in own.json("completion", "install", "--shell", shell)]
+    assert paths == [
+        f"{mgmt.home}/.local/share/mgmt/completion.zsh",
+        f"{mgmt.home}/.zshrc",
+        f"{mgmt.home}/.config/fish/completions/mgmt.fish",
+    ]
+    assert list(mgmt.work.iterdir()) == []
+
+
+@pytest.mark.parametrize("home", ["", "here"])
+def test_without_a_home_folder_it_is_that_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    user = pwd.struct_passwd(("me", "x", 1, 1, "", str(tmp_path), "/bin/bash"))
+    monkeypatch.setattr("pwd.getpwuid", lambda _: user)
+    _, startup = install("bash", "script", {"HOME": home})
+    assert startup.path == f"{tmp_path}/.bashrc"
+
+    def nobody(_: int) -> pwd.struct_passwd:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    with pytest.raises(ConfigurationError, match="there is no home folder"):
+        install("bash", "script", {"HOME": home})
+
+
+@pytest.mark.parametrize("there", ["folder", "pipe"])
+def test_a_startup_file_that_is_no_file_is_an_error_with_the_line_to_add(mgmt: Program, there: str) -> None:
+    startup = mgmt.home / ".bashrc"
+    startup.mkdir() if there == "folder" else os.mkfifo(startup)
+    done = mgmt.run("completion", "install", "--shell", "bash")
+    assert done.returncode == ExitStatus.USAGE
+    assert f"{startup} is not a regular file" in done.stderr
+    assert f"try: [ ! -r {mgmt.home}/data/mgmt/completion.bash ] || . " in done.stderr
+
+
 def test_what_cannot_be_written_is_an_error_with_the_line_to_add(mgmt: Program) -> None:
-    (mgmt.home / ".bashrc").mkdir()
+    (mgmt.home / ".bashrc").symlink_to("missing/bashrc")
     done = mgmt.run("completion", "install", "--shell", "bash")
     assert done.returncode == ExitStatus.USAGE
     assert f"try: [ ! -r {mgmt.home}/data/mgmt/completion.bash ] || . " in done.stderr

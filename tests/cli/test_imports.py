@@ -86,12 +86,14 @@ BUDGETS = {
         "mgmt.catalog.records.operations", "mgmt.catalog.records.transfers", "mgmt.services.report",
         *(f"mgmt.services.steps.{name}" for name in ("causes", "exposures", "figures", "growth", "plan_cost")),
     },
-    "metrics m.prom": BASE | (TABLES - {"tabulate", "wcwidth"}) | (FILES - LISTS)
+    "metrics m.prom": BASE | (TABLES - {"tabulate", "wcwidth"}) | FILES | EVERY_TYPE
+    | (STEPS - {"mgmt.services.steps.context", "mgmt.services.steps.index_keys"})
     | {
+        "deflate", "isal", "zlib_ng", "mgmt.archive", "mgmt.archive.*",
         "mgmt.catalog.db.times", "mgmt.catalog.operations.gauges",
         *(f"mgmt.catalog.files.{name}" for name in ("exposed", "figures", "known_copies", "stored", "verdicts")),
-        "mgmt.catalog.records.cold", "mgmt.catalog.records.jobs", "mgmt.catalog.records.operations",
-        "mgmt.services.metrics", "mgmt.services.steps.exposition",
+        "mgmt.catalog.records.jobs", "mgmt.services.metrics",
+        *(f"mgmt.services.steps.{name}" for name in ("exposition", "overlaps", "own_files")),
     },
     "search clip": BASE | TABLES | FILES | AUDIT | MEMBERS | JOURNAL | STEPS
     | {

@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.catalogs import SQLITE
 from tests.program import Program
 
 
@@ -92,3 +94,62 @@ def test_a_file_just_written_after_a_long_look_is_kept(watched: Program) -> None
     file.write_text("mgmt_metrics_seconds 60\n")
     watched.ok("tag", "clip", "a=b")
     assert file.read_text() == "mgmt_metrics_seconds 60\n"
+
+
+@pytest.mark.parametrize("command", ["metrics", "report --html"])
+def test_what_mgmt_works_with_is_no_place_for_a_file(used: Program, command: str) -> None:
+    """Not even for what would be replaced elsewhere: a page that was archived, or an empty file."""
+    store = Path(used.store.removeprefix("file://"))
+    used.ok("report", "--html", "page.html")
+    used.ok("upload", "page.html")
+    (used.work / "folder").mkdir()
+    (used.work / "folder" / "empty").touch()
+    used.ok("upload", "folder")
+    done = used.work / "completed"
+    places = [done / "clip", done / "page.html", done / "new", done / "folder" / "empty"]
+    if used.store.startswith("file://"):
+        places += [store / "clip.tar.gz", store / "new"]
+    if used.catalogs is SQLITE:
+        places += [used.catalog, Path(f"{used.catalog}-journal")]
+    for path in places:
+        before = path.read_bytes() if path.exists() else None
+        assert used.run(*command.split(), path).returncode == 2
+        assert (path.read_bytes() if path.exists() else None) == before
+
+
+@pytest.mark.sqlite
+def test_another_file_is_a_conflict_and_with_the_setting_a_warning(watched: Program) -> None:
+    file = watched.home / "m.prom"
+    file.write_text("mine")
+    assert watched.run("metrics", file).returncode == 10
+    done = watched.run("tag", "clip", "a=b")
+    assert done.returncode == 0
+    assert "warning: no metrics were written:" in done.stderr
+    assert "is not a metrics file of mgmt" in done.stderr
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("there", ["link", "pipe"])
+def test_the_setting_never_opens_what_is_not_a_regular_file(watched: Program, there: str) -> None:
+    file, victim = watched.home / "m.prom", watched.home / ".bashrc"
+    victim.write_text("mine")
+    os.mkfifo(file) if there == "pipe" else file.symlink_to(victim)
+    done = watched.run("tag", "clip", "a=b")
+    assert done.returncode == 0
+    assert "warning: no metrics were written:" in done.stderr
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.sqlite
+def test_a_signal_ends_the_writing_and_not_the_command(watched: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "text"
+
+    monkeypatch.setattr("mgmt.services.metrics.metrics", interrupted)
+    done = watched.run("tag", "clip", "a=b")
+    assert done.returncode == 0
+    assert "warning: no metrics were written: interrupted" in done.stderr
+    assert not (watched.home / "m.prom").exists()
+    assert watched.records.rows("SELECT count(*) FROM operations WHERE operation_type = 'tag'") == [(1,)]

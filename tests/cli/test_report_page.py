@@ -88,7 +88,7 @@ def test_a_page_is_replaced_and_keeps_its_mode(used: Program) -> None:
     done = used.ok("report", "--html", "report.html")
     assert done.startswith(f"written   {file}  ")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    file.chmod(0o644)
+    file.chmod(0o4755)  # what makes it executable does not stay
     before = file.read_text("utf-8")
     used.ok("delete", "--last-copy", "clip", "--yes")
     assert json.loads(used.ok("-o", "json", "report", "--html", "report.html")) == {
@@ -100,7 +100,7 @@ def test_a_page_is_replaced_and_keeps_its_mode(used: Program) -> None:
 
 
 @pytest.mark.sqlite
-@pytest.mark.parametrize("there", ["text", "empty", "folder", "pipe", "another page"])
+@pytest.mark.parametrize("there", ["text", "empty", "folder", "pipe", "another page", "notes"])
 def test_nothing_but_a_page_is_replaced(mgmt: Program, there: str) -> None:
     file = mgmt.work / "there"
     match there:
@@ -110,6 +110,8 @@ def test_nothing_but_a_page_is_replaced(mgmt: Program, there: str) -> None:
             os.mkfifo(file)
         case "another page":
             file.write_text('<!doctype html><meta name="generator" content="Hugo">')
+        case "notes":
+            file.write_text('About <meta name="generator" content="mgmt 1">')
         case _:
             file.write_text("mine" if there == "text" else "")
     before = file.lstat()
@@ -121,13 +123,15 @@ def test_nothing_but_a_page_is_replaced(mgmt: Program, there: str) -> None:
 
 
 @pytest.mark.sqlite
-def test_the_page_behind_a_link_is_replaced_and_the_link_stays(mgmt: Program) -> None:
+def test_a_link_is_not_followed_and_stays(mgmt: Program) -> None:
     (mgmt.home / "www").mkdir()
-    (mgmt.work / "report.html").symlink_to(mgmt.home / "www" / "index.html")
-    for _ in range(2):
-        mgmt.ok("report", "--html", "report.html")
+    page = mgmt.home / "www" / "index.html"
+    (mgmt.work / "report.html").symlink_to(page)
+    for there in (False, True):
+        assert mgmt.run("report", "--html", "report.html").returncode == 10
         assert (mgmt.work / "report.html").is_symlink()
-        assert (mgmt.home / "www" / "index.html").read_text("utf-8").startswith("<!doctype html>")
+        assert page.exists() is there
+        mgmt.ok("report", "--html", page)
 
 
 @pytest.mark.sqlite
@@ -139,11 +143,11 @@ def test_what_appears_meanwhile_is_replaced_only_if_it_is_a_page(
     page = mgmt.ok("report", "--html", "-") if other == "a page" else other
     file = mgmt.work / "report.html"
 
-    def late(source: str, destination: str) -> None:
+    def late(source: str, destination: str, **folders: int) -> None:
         file.write_text(page, "utf-8")
-        rename_noreplace(source, destination)
+        rename_noreplace(source, destination, **folders)
 
-    monkeypatch.setattr("mgmt.services.steps.page_file.rename_noreplace", late)
+    monkeypatch.setattr("mgmt.services.steps.own_files.rename_noreplace", late)
     done = mgmt.run("report", "--html", "report.html")
     assert done.returncode == (0 if other == "a page" else 10)
     assert (file.read_text("utf-8") == page) is (other != "a page")
@@ -158,7 +162,7 @@ def test_a_full_disk_leaves_the_page_that_was_there(mgmt: Program, monkeypatch: 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("mgmt.services.steps.page_file.os.fsync", full)
+    monkeypatch.setattr("mgmt.services.steps.own_files.os.fsync", full)
     done = mgmt.run("report", "--html", "report.html")
     assert done.returncode == 2
     assert "report.html cannot be written: No space left on device" in done.stderr

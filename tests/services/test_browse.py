@@ -63,7 +63,9 @@ def test_a_folder_is_paged_without_gaps(catalog: Catalog) -> None:
         browse.folder(10**6, "", catalog, limit=3)
 
 
-@pytest.mark.parametrize("month", ["2026-13", "2026", "x", "2026-1-1", "9999-12", "0000-01", "2026-11\n"])
+@pytest.mark.parametrize(
+    "month", ["2026-13", "2026", "x", "2026-1-1", "2026-1", "٢٠٢٦-11", " 2026-11", "9999-12", "0000-01", "2026-11\n"]
+)
 def test_what_is_no_month_is_refused(month: str) -> None:
     with pytest.raises(ConfigurationError, match="is no month"):
         browse.wanted("", "", month)

@@ -15,8 +15,8 @@ from sqlalchemy import text as sql
 
 from mgmt.catalog import open_catalog
 from mgmt.catalog.operations.gauges import Gauges
-from mgmt.errors import CatalogError, MgmtError
-from mgmt.services.metrics import TOOK, is_due, metrics, write
+from mgmt.errors import CatalogError, ConflictError, MgmtError
+from mgmt.services.metrics import LONGEST, TOOK, is_due, metrics, write
 from mgmt.services.steps.exposition import Metric, text_of
 from tests.populated import populate, reader
 from tests.postgresql import PostgreSQL
@@ -174,10 +174,10 @@ def umask() -> Iterator[None]:
 @pytest.mark.usefixtures("umask")
 def test_the_file_is_replaced_as_a_whole_and_readable_for_everybody(tmp_path: Path) -> None:
     file = tmp_path / "mgmt.prom"
-    file.write_text("old")
+    file.write_text("# HELP mgmt_old Old.\n")
     with file.open() as reading:
         write(str(file), "new\n")
-        assert reading.read() == "old"
+        assert reading.read() == "# HELP mgmt_old Old.\n"
     assert file.read_text() == "new\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
     assert os.listdir(tmp_path) == ["mgmt.prom"]
@@ -190,23 +190,26 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, path: str)
     assert os.listdir(tmp_path) == []
 
 
-def test_only_a_file_is_replaced(tmp_path: Path) -> None:
+def test_only_a_metrics_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    for path in ("/dev/null", "folder", "pipe"):
-        with pytest.raises(MgmtError, match="is not a file"):
+    for name in ("notes", "target"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    before = sorted(os.listdir(tmp_path))
+    for path in ("/dev/null", "folder", "pipe", "notes", "link", "dangling"):
+        with pytest.raises(ConflictError, match="is not a metrics file of mgmt"):
             write(str(tmp_path / path), "text")
-    assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
+        assert is_due(str(tmp_path / path))
+    assert sorted(os.listdir(tmp_path)) == before
+    assert [(tmp_path / name).read_text() for name in ("notes", "target")] == ["mine", "mine"]
 
 
-def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
-    (tmp_path / "there").mkdir()
-    link, file = tmp_path / "mgmt.prom", tmp_path / "there" / "m.prom"
-    link.symlink_to(file)
-    for text in ("first", "second"):
-        write(str(link), text)
-        assert file.read_text() == text
-    assert link.is_symlink()
+def test_an_empty_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mgmt.prom").touch()
+    write(str(tmp_path / "mgmt.prom"), "text")
+    assert (tmp_path / "mgmt.prom").read_text() == "text"
 
 
 def test_the_file_of_a_large_catalog_is_made_anew_less_often(tmp_path: Path) -> None:
@@ -219,6 +222,9 @@ def test_the_file_of_a_large_catalog_is_made_anew_less_often(tmp_path: Path) -> 
     file.write_text(f"{TOOK} 2.5\n")
     assert not is_due(str(file))
     os.utime(file, (now - 51, now - 51))
+    assert is_due(str(file))
+    file.write_text(f"{TOOK} 1e300\n")
+    os.utime(file, (now - LONGEST, now - LONGEST))
     assert is_due(str(file))
     os.utime(file, (now + 3600, now + 3600))  # the clock was set back
     assert is_due(str(file))

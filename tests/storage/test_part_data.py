@@ -1,8 +1,10 @@
+import errno
 import gc
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,31 @@ def test_a_full_disk_names_the_folder_and_the_way_out(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "TMPDIR" in str(error.value.next_step)
+
+
+def test_without_a_folder_to_write_to_the_store_has_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
+    with pytest.raises(StoreError, match="there is no folder for the large parts") as error:
+        new_part(IN_MEMORY + 1, None)
+    assert "TMPDIR" in str(error.value.next_step)
+    with pytest.raises(StoreError, match="missing: No such file or directory"):
+        new_part(IN_MEMORY + 1, str(tmp_path / "missing"))
+
+
+def test_a_file_that_has_become_shorter_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = InFile(str(tmp_path))
+    part.append(bytes(1000))
+    os.ftruncate(part._fd, 400)
+    with pytest.raises(StoreError, match="600 bytes are missing"):
+        list(part)
+
+    def broken(*_: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pread", broken)
+    with pytest.raises(StoreError, match="cannot be read: Input/output error"):
+        list(part)
 
 
 @pytest.mark.parametrize("size", [100, 3 * PART + 7])

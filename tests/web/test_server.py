@@ -111,6 +111,8 @@ def test_two_browsers_come_in_by_the_same_address(visitor: Visitor) -> None:
         (b"GET / HTTP/2.0\r\n\r\n", 505),
         (b"GET / HTTP/x\r\n\r\n", 400),
         (b"GET\r\n\r\n", 400),
+        (b"\r\n\r\n", 400),
+        (b" \xa0\r\nHost: localhost\r\n\r\n", 400),
         (b"GET / / HTTP/1.1\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
         (b"GET / HTTP/1.0\r\n\r\n", 403),

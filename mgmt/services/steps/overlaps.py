@@ -9,19 +9,24 @@ import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
+from pathlib import PurePath
 from stat import S_ISDIR
 from typing import NamedTuple
 
 from mgmt.archive import Tree
 from mgmt.archive.tree import Entry, Skipped
 from mgmt.catalog import Catalog
+from mgmt.config import Settings
 from mgmt.errors import ConfigurationError
 from mgmt.paths import absolute, is_inside, on_the_way
+from mgmt.services.steps.local_files import host
 from mgmt.storage import OWN
 from mgmt.words import shell_word
 
+_ANOTHER = "use another FILE"
 _SCHEME = "file://"
 _STORE, _OTHER_STORE = "the store", "another store"
+_TEMPORARY = "the folder for temporary files"
 
 
 class Needed(NamedTuple):
@@ -52,7 +57,7 @@ def needed(
     store_url: str | None, catalog_file: str | None, keep_archive: str | None, others: Sequence[str] = ()
 ) -> list[Needed]:
     """Everything on this machine that an upload to this store, with this catalog and its `others`, works with."""
-    found = [Needed("the folder for temporary files", tempfile.gettempdir())]
+    found = [Needed(_TEMPORARY, tempfile.gettempdir())]
     for url in dict.fromkeys([store_url, *others]):
         if (folder := store_folder(url)) is not None:
             found.append(Needed(_STORE if url == store_url else _OTHER_STORE, folder))
@@ -96,6 +101,31 @@ def refuse_in_store(folder: str, what: str, store_urls: Sequence[str], *, next_s
             raise ConfigurationError(f"{what} {folder} is {where}", next_step=next_step)
     if is_directory_store(folder):
         raise ConfigurationError(f"{what} {folder} is {_OTHER_STORE}", next_step=next_step)
+
+
+def refuse_output(path: str, settings: Settings, catalog: Catalog) -> None:
+    """Raise ConfigurationError when `path`, a file that mgmt would write, is the catalog, in a store or in completed/.
+
+    Also one that mgmt has written, as a page, may have been archived and moved there.
+    """
+    folder, name = os.path.split(absolute(path))
+    folder = os.path.realpath(folder)
+    for each in needed(settings.store, settings.catalog_file(), None, known_stores(catalog)):
+        if each.is_store:
+            refuse_in_store(folder, "the folder", [f"{_SCHEME}{each.path}"], next_step=_ANOTHER)
+        elif each.what != _TEMPORARY and is_inside(os.path.join(folder, name), each.path):
+            raise ConfigurationError(f"{path} is {each.what}, which mgmt itself needs", next_step=_ANOTHER)
+    for above in (folder, *map(str, PurePath(folder).parents)):
+        refuse_in_store(above, "the folder", [], next_step=_ANOTHER)
+    if _is_completed(folder, settings.completed_dir, catalog):
+        raise ConfigurationError(f"{path} is in completed_dir, which holds archived originals", next_step=_ANOTHER)
+
+
+def _is_completed(folder: str, setting: str, catalog: Catalog) -> bool:
+    if not os.path.isabs(setting) and f"/{os.path.normpath(setting)}/" in f"{folder}/":
+        return True
+    folders = [*([setting] if os.path.isabs(setting) else []), *catalog.metadata.completed_folders(host())]
+    return any(is_inside(folder, each) for each in folders)
 
 
 def not_leading_to(others: Sequence[Needed]) -> Callable[[str], bool]:
