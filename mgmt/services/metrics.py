@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from mgmt import __version__
 from mgmt.catalog import Catalog
+from mgmt.catalog.files.exposed import Exposed
 from mgmt.catalog.files.figures import Figures
 from mgmt.catalog.operations.gauges import Gauges
 from mgmt.choices import UNVERIFIED_DAYS
@@ -34,7 +35,7 @@ def metrics(catalog: Catalog, within: float | None = None) -> str:
     """
     began, gauges = time.perf_counter(), Gauges(catalog.database)
     with nullcontext() if within is None else gauges.limited(within):
-        found = [*_of_operations(gauges), *_of_archives(Figures(catalog.database)), *_of_work(gauges), _version()]
+        found = [*_of_operations(gauges), *_of_archives(catalog), *_of_work(gauges), _version()]
     took = Metric(TOOK, "gauge", "Seconds that it took to read these metrics from the catalog.")
     took.add(round(time.perf_counter() - began, 6))
     return text_of([*found, took])
@@ -99,17 +100,19 @@ def _of_operations(gauges: Gauges) -> Iterator[Metric]:
     yield from (ended, live, last)
 
 
-def _of_archives(figures: Figures) -> Iterator[Metric]:
+def _of_archives(catalog: Catalog) -> Iterator[Metric]:
     size = Metric("mgmt_stored_bytes", "gauge", "Bytes of the archives that are stored, by store and storage class.")
     number = Metric("mgmt_stored_archives", "gauge", "Archives that are stored, by store and storage class.")
     old = Metric("mgmt_unverified_archives", "gauge", f"Archives that were not verified within {UNVERIFIED_DAYS} days.")
-    found = figures.by_store_and_class(datetime.now(UTC) - timedelta(days=UNVERIFIED_DAYS))
+    damaged = Metric("mgmt_damaged_archives", "gauge", "Archives that the last verification found damaged or missing.")
+    damaged.add(Exposed(catalog.database).damaged(0).archives)
+    found = Figures(catalog.database).by_store_and_class(datetime.now(UTC) - timedelta(days=UNVERIFIED_DAYS))
     for each in found:
         labels = {"store": each.store, "class": each.storage_class}
         size.add(each.size, **labels)
         number.add(each.archives, **labels)
     old.add(sum(each.unverified for each in found))
-    yield from (size, number, old)
+    yield from (size, number, old, damaged)
 
 
 def _of_work(gauges: Gauges) -> Iterator[Metric]:

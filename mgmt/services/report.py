@@ -76,6 +76,8 @@ def gather(
         groups={name: tuple(map(_volume, found)) for name, found in groups.items()},
         activity=_activity(counts, lasted, operations.sizes()),
         failures=failures(operations),
+        damaged=exposed.damaged,
+        unarchived=exposed.unarchived,
         single_copy=exposed.single_copy,
         unverified=exposed.unverified,
         unverified_days=wanted.days,

@@ -28,7 +28,7 @@ class Alert:
     """One thing that needs attention."""
 
     kind: str
-    """Its class in the style sheet: bad or warn."""
+    """Its class in the style sheet: bad, warn or note."""
     title: str
     text: str
     command: str | None = None
@@ -48,17 +48,27 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def _each(report: Report) -> Iterator[Alert | None]:
+    yield _exposure(
+        report.damaged,
+        Alert(
+            kind="bad",
+            title="{} damaged or missing",
+            text="{}. The last verification found a fault; each stays here until it is proven or deleted.",
+        ),
+        verb=("is", "are"),
+    )
+    yield _exposure(
+        report.unarchived,
+        Alert(
+            kind="bad",
+            title="{} the only one left",
+            text="{} in completed/ of which no archive is stored: upload it again.",
+        ),
+        verb=("is", "are"),
+        what=("copy", "copies"),
+    )
     yield _failures(report)
     yield _filling(report)
-    yield _exposure(
-        report.single_copy,
-        Alert(
-            kind="warn",
-            title="{} no second copy",
-            text="{} beside which no other proven copy is known: if the store loses one, it is gone.",
-        ),
-        verb=("has", "have"),
-    )
     yield _exposure(
         report.unverified,
         Alert(
@@ -133,26 +143,42 @@ def _filling(report: Report) -> Alert | None:
     )
 
 
-def _exposure(found: Exposure, alert: Alert, verb: tuple[str, str]) -> Alert | None:
+def single_copies(report: Report) -> Alert | None:
+    """The archives with one proven copy: what `mgmt free` leaves, which is no fault."""
+    return _exposure(
+        report.single_copy,
+        Alert(
+            kind="note",
+            title="{} one proven copy",
+            text="{} beside which no other proven copy is known: if the store loses one, it is gone.",
+        ),
+        verb=("has", "have"),
+    )
+
+
+def _exposure(
+    found: Exposure, alert: Alert, verb: tuple[str, str], what: tuple[str, str] = ("archive", "archives")
+) -> Alert | None:
     """`alert` with the archives that it is about; None if there are none."""
     if not found.archives:
         return None
-    subject = counted(found.archives, "archive")
+    subject = counted(found.archives, *what)
     listed = len(found.first)
     return Alert(
         kind=alert.kind,
         title=alert.title.format(f"{subject} {verb[found.archives != 1]}"),
         text=alert.text.format(human_size(found.size)),
         command=alert.command,
-        summary="The archives" if listed == found.archives else f"The first {listed} of them",
+        summary=f"The {what[1]}" if listed == found.archives else f"The first {listed} of them",
         rows=list(_rows(found.first)),
     )
 
 
 def _rows(archives: Iterable[Archive]) -> Iterator[Row]:
     for each in archives:
+        name = each.key if each.store is None else f"{each.store}/{each.key}"
         yield Row(
             name=each.key,
             note=f"{human_size(each.size)}, {each.note}. {each.safety}",
-            command=f"mgmt status {operand(f'{each.store}/{each.key}')}",
+            command=f"mgmt status {operand(name)}",
         )

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 from wcwidth import wcswidth
@@ -98,6 +99,8 @@ REPORT = Report(
             last_operation="7f3c2a91-5d0e-4b7e-9d55-0a4f3f1f8a11",
         ),
     ),
+    damaged=exposure(2, "found damaged or missing on 2026-11-29"),
+    unarchived=exposure(0, ""),
     single_copy=exposure(7, "archived 2026-11-29"),
     unverified=exposure(0, ""),
     unverified_days=90,
@@ -131,8 +134,9 @@ def test_no_table_is_wider_than_the_terminal(width: int, monkeypatch: pytest.Mon
     for part in ("Stored: 1,234 archives, 1.2 TiB", "By month", "By class", "By host", "Operations", "Failures"):
         assert part in text
     assert "By user" not in text  # there is one
-    assert "All archives were verified within 90 days." in text
-    assert "7 archives without a second proven copy (7.0 GiB)" in text
+    assert "All archives were verified" not in text
+    assert "2 archives found damaged or missing (2.0 GiB)" in text
+    assert "One proven copy: 7 archives (7.0 GiB)" in text
     assert "1 archive with a lock or a restored copy that ends within 30 days" in text
     assert "Safe: 1 pr" in text
     assert "█" in text
@@ -243,7 +247,8 @@ def test_a_report_of_what_was_done(used: Program) -> None:
     assert found["activity"][0]["statuses"] == {"success": 2, "failed": 1}
     [failure] = found["failures"]
     assert used.json("status", failure["last_operation"])["operation"]["status"] == "failed"
-    assert found["single_copy"] == found["unverified"] == found["expiring"] == {"archives": 0, "size": 0, "first": []}
+    kinds = ("damaged", "unarchived", "single_copy", "unverified", "expiring")
+    assert [found[each] for each in kinds] == [{"archives": 0, "size": 0, "first": []}] * 5
     line = json.loads(used.ok("-o", "jsonl", "report"))
     assert line["type"] == "report"
 
@@ -253,12 +258,54 @@ def test_an_archive_whose_copy_was_freed_has_no_second_copy(used: Program) -> No
     found = used.json("report")["single_copy"]
     assert (found["archives"], [each["key"] for each in found["first"]]) == (1, ["clip.tar.gz"])
     text = used.ok("report")
-    assert "1 archive without a second proven copy" in text
+    assert "One proven copy: 1 archive (" in text
+    assert "; 1 thing needs attention</h1>" in used.ok("report", "--html", "-")  # what failed
     sentence = used.json("status", "clip.tar.gz")["sentence"]
     assert sentence.startswith("Safe: 1 proven copy (")
     assert found["first"][0]["safety"] == sentence
     assert sentence in text
     assert sentence in html.unescape(used.ok("report", "--html", "-"))
+
+
+def test_an_archive_that_is_damaged_or_missing_is_the_first_risk_until_it_is_mended(used: Program) -> None:
+    used.environment = {**used.environment, "COLUMNS": "250"}
+    stored = Path(used.store.removeprefix("file://"))
+    damaged, missing = stored / "clip.tar.gz", stored / "other.tar.gz"
+    whole = {each: each.read_bytes() for each in (damaged, missing)}
+    damaged.write_bytes(whole[damaged][:-1] + b"?")
+    missing.unlink()
+    assert used.run("verify", "--all").returncode != 0
+    found = used.json("report")["damaged"]
+    assert (found["archives"], {each["key"] for each in found["first"]}) == (2, {"clip.tar.gz", "other.tar.gz"})
+    for each in found["first"]:
+        assert each["safety"].startswith("At risk: ")
+        assert "(found today)" in each["safety"]
+    text = used.ok("report")
+    assert "2 archives found damaged or missing" in text
+    assert text.index("found damaged") < text.index("By month")
+    assert "were verified" not in text
+    assert "2 archives are damaged or missing; " in used.ok("report", "--html", "-")
+    assert "mgmt_damaged_archives 2\n" in used.ok("metrics", "-")
+    for path, content in whole.items():
+        path.write_bytes(content)
+    used.ok("verify", "clip.tar.gz")
+    assert used.json("report")["damaged"]["archives"] == 1
+    used.ok("delete", "--yes", "--last-copy", "other.tar.gz")
+    assert used.json("report")["damaged"]["archives"] == 0
+    assert "mgmt_damaged_archives 0\n" in used.ok("metrics", "-")
+
+
+def test_a_copy_whose_archive_was_deleted_is_a_risk(used: Program) -> None:
+    used.environment = {**used.environment, "COLUMNS": "250"}
+    used.ok("delete", "--yes", "clip.tar.gz")
+    [copy] = used.json("report")["unarchived"]["first"]
+    assert (copy["store"], copy["key"]) == (None, str(used.work / "completed" / "clip"))
+    assert copy["safety"] == used.json("status", copy["key"])["sentence"]
+    assert "At risk: no archive of it is stored" in copy["safety"]
+    assert "1 copy in completed/, of which no archive is stored" in used.ok("report")
+    assert "1 copy is the only one left; " in used.ok("report", "--html", "-")
+    used.ok("upload", "--keep", copy["key"])
+    assert used.json("report")["unarchived"]["archives"] == 0
 
 
 def test_a_kept_original_is_no_second_copy(used: Program) -> None:

@@ -21,7 +21,9 @@ NO_GROWTH = Growth(
 
 def well(report: Report) -> Report:
     """The same without anything that needs attention."""
-    return replace(report, failures=(), single_copy=NOTHING, unverified=NOTHING, expiring=NOTHING, growth=NO_GROWTH)
+    return replace(
+        report, failures=(), damaged=NOTHING, unarchived=NOTHING, unverified=NOTHING, expiring=NOTHING, growth=NO_GROWTH
+    )
 
 
 def ten_years() -> tuple[Report, Listed]:
@@ -128,6 +130,6 @@ def test_a_disk_needs_attention_when_it_is_full_soon(days: int, kinds: list[str]
 def test_a_command_of_an_alert_is_one_word_of_the_shell_for_each_name() -> None:
     report, _ = studio(3)
     odd = replace(report.single_copy.first[0], key="it's; rm -rf ~")
-    [alert] = alerts(replace(well(report), single_copy=Exposure(archives=1, size=1, first=(odd,))))
-    assert alert.title == "1 archive has no second copy"
+    [alert] = alerts(replace(well(report), damaged=Exposure(archives=1, size=1, first=(odd,))))
+    assert alert.title == "1 archive is damaged or missing"
     assert alert.rows[0].command == f"mgmt status '{odd.store}/it'\"'\"'s; rm -rf ~'"
