@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
+from mgmt.choices import LATELY_DAYS
 from mgmt.cli.charts import Charts
 from mgmt.cli.render import Column, Renderer
 from mgmt.shown import human_size, human_time
@@ -48,6 +49,9 @@ class ReportText:
         )
         self._activity(report.activity, f"Operations{period}")
         self._failures(report.failures, f"Failures{period}")
+        if left := sum(each.operations for each in report.undone):
+            what = f"{counted(left, 'operation')} that failed {'is' if left == 1 else 'are'} left to do"
+            self._render.line(f"{what}: mgmt retry --failed --since {LATELY_DAYS}d -n")
         self._single_copies(report)
         self._growth(report.growth)
 

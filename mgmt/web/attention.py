@@ -4,14 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from mgmt.choices import LATELY_DAYS
 from mgmt.services.steps.figures import Archive, Exposure, Failure, Report
 from mgmt.shown import human_size
 from mgmt.words import operand
 
 SOON = timedelta(days=90)
 """How early a page says when a disk is full or the budget reached."""
-LATELY = timedelta(days=30)
-"""How long a failure needs attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,24 +102,21 @@ def causes(failures: Iterable[Failure]) -> list[Row]:
 
 
 def _failures(report: Report) -> Alert | None:
-    """Only what has failed lately needs attention: what failed years ago was done again, or nobody misses it."""
-    late = [each for each in report.failures if each.last_at >= report.made_at - LATELY]
-    if not late and not _failed_this_month(report):  # a rare cause is not among those that the report names
+    if not report.undone:
         return None
-    number = f" ({counted(len(late), 'cause')})" if late else ""
+    number = sum(each.operations for each in report.undone)
     return Alert(
         kind="bad",
-        title=f"Operations failed in the last {LATELY.days} days{number}",
-        text="What has succeeded since is left out of a retry.",
-        command=f"mgmt retry --failed --since {LATELY.days}d -n",
+        title=f"{counted(number, 'operation')} failed in the last {LATELY_DAYS} days, and {_is_left(number)} to do",
+        text="Nothing was tried again on what they were about. What is retried is listed first.",
+        command=f"mgmt retry --failed --since {LATELY_DAYS}d -n",
         summary="The causes, and what to do about the last of each",
-        rows=causes(late),
+        rows=causes(report.undone),
     )
 
 
-def _failed_this_month(report: Report) -> bool:
-    current = [each for each in report.months if each.month == f"{report.made_at:%Y-%m}"]
-    return any(statuses.get("failed") for month in current for statuses in month.operations.values())
+def _is_left(number: int) -> str:
+    return "is left" if number == 1 else "are left"
 
 
 def _filling(report: Report) -> Alert | None:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mgmt.choices import ARCHIVES_OF_A_PAGE
+from mgmt.choices import ARCHIVES_OF_A_PAGE, LATELY_DAYS
 from mgmt.services.page import MONTHS, Listed
 from mgmt.services.steps.figures import Report
 from mgmt.shown import human_size
 from mgmt.web import archives as table
 from mgmt.web import month_charts as charts
 from mgmt.web import months as by_month
-from mgmt.web.attention import LATELY, Alert, alerts, causes, counted, single_copies
+from mgmt.web.attention import Alert, alerts, causes, counted, single_copies
 from mgmt.web.figures import figures, group
 from mgmt.web.month_data import operations_data
 from mgmt.web.page import Page, render
@@ -80,7 +80,7 @@ def _lead(report: Report, found: Sequence[Alert]) -> str:
         return "Nothing is archived yet."
     return (
         f"No archive is known to be damaged, all were verified in the last {report.unverified_days} days, and no "
-        f"operation failed in the last {LATELY.days} days."
+        f"operation that failed in the last {LATELY_DAYS} days is left to do."
     )
 
 

@@ -99,6 +99,7 @@ REPORT = Report(
             last_operation="7f3c2a91-5d0e-4b7e-9d55-0a4f3f1f8a11",
         ),
     ),
+    undone=(),
     damaged=exposure(2, "found damaged or missing on 2026-11-29"),
     unarchived=exposure(0, ""),
     single_copy=exposure(7, "archived 2026-11-29"),
@@ -293,6 +294,36 @@ def test_an_archive_that_is_damaged_or_missing_is_the_first_risk_until_it_is_men
     used.ok("delete", "--yes", "--last-copy", "other.tar.gz")
     assert used.json("report")["damaged"]["archives"] == 0
     assert "mgmt_damaged_archives 0\n" in used.ok("metrics", "-")
+
+
+def test_what_failed_needs_attention_until_it_is_done_or_tried_again(used: Program) -> None:
+    for _ in range(2):
+        used.run("status", "typo")
+        used.run("search", "--tag", "=")
+    used.run("upload", "missing")
+    [failure] = used.json("report")["undone"]
+    assert (failure["operation_type"], failure["operations"]) == ("upload", 1)  # one target, however often
+    page = used.ok("report", "--html", "-")
+    assert "1 operation failed in the last 30 days, and is left to do" in page
+    assert "upload" in used.ok("retry", "--failed", "--since", "30d", "-n")
+    assert "1 operation that failed is left to do: mgmt retry --failed --since 30d -n" in used.ok("report")
+    (used.work / "missing").write_text("here")
+    used.ok("upload", "missing")
+    found = used.json("report")
+    assert found["undone"] == []
+    assert found["failures"]
+    assert "nothing needs attention" in used.ok("report", "--html", "-")
+    assert "left to do:" not in used.ok("report")
+
+
+def test_what_was_cancelled_since_is_not_left_to_do_and_what_was_interrupted_is(used: Program) -> None:
+    used.run("upload", "missing")
+    newest = "(SELECT max(seq) FROM operations)"
+    for message, number in (("interrupted", 1), ("cancelled by ann", 0)):
+        used.records.change(
+            f"UPDATE operations SET status = 'cancelled', error_message = '{message}' WHERE seq = {newest}"
+        )
+        assert sum(each["operations"] for each in used.json("report")["undone"]) == number
 
 
 def test_a_copy_whose_archive_was_deleted_is_a_risk(used: Program) -> None:

@@ -118,6 +118,8 @@ class Report:
     activity: tuple[Activity, ...]
     failures: tuple[Failure, ...]
     """The twenty most frequent, the first of them first; `activity` counts all that failed."""
+    undone: tuple[Failure, ...]
+    """Of the last `LATELY_DAYS`, the causes of what failed, can be retried, and was not done or tried again since."""
     damaged: Exposure
     """Archives that the last verification found damaged, changed or missing, until they are proven or deleted."""
     unarchived: Exposure

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mgmt.services.steps.causes import cause_of
+from mgmt.services.steps.causes import WORK, cause_of
+from mgmt.services.steps.requests import KINDS
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,7 @@ def test_the_cause_of_a_message(message: str, cause: str) -> None:
 def test_a_cause_is_its_own_cause() -> None:
     for message in ("/home/ann/tour 12: Permission denied", "3 of 5 were not done"):
         assert cause_of(cause_of(message)) == cause_of(message)
+
+
+def test_what_can_be_left_to_do_is_what_can_be_retried() -> None:
+    assert set(WORK) == set(KINDS)
