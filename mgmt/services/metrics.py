@@ -13,11 +13,13 @@ from mgmt.catalog import Catalog
 from mgmt.catalog.files.exposed import Exposed
 from mgmt.catalog.files.figures import Figures
 from mgmt.catalog.operations.gauges import Gauges
-from mgmt.choices import UNVERIFIED_DAYS
+from mgmt.choices import UNVERIFIED_DAYS, WORK
 from mgmt.errors import MgmtError
 from mgmt.services.steps.exposition import Metric, text_of
 
 LIVE = ("pending", "running")
+
+ENDED = ("success", "failed", "partial", "cancelled")
 
 TOOK = "mgmt_metrics_seconds"
 """The metric that says how long it took to make the metrics."""
@@ -87,17 +89,28 @@ def _of_operations(gauges: Gauges) -> Iterator[Metric]:
     ended = Metric("mgmt_operations_total", "counter", "Operations that have ended, by how they ended.")
     live = Metric("mgmt_live_operations", "gauge", "Operations that have not ended: requested, or running.")
     counts = gauges.operations()
-    for kind, statuses in counts.items():
-        for status, number in sorted(statuses.items()):
-            (live if status in LIVE else ended).add(number, type=kind, status=status)
+    every: dict[str, dict[str, int]] = {name: {} for name in WORK} | counts
+    for kind, statuses in every.items():
+        # Zeros too: Prometheus sees no increase in what appears with the first failure.
+        for status in sorted({*ENDED, *statuses}):
+            (live if status in LIVE else ended).add(statuses.get(status, 0), type=kind, status=status)
     last = Metric(
         "mgmt_last_success_timestamp_seconds",
         "gauge",
         "When an operation of the type last succeeded, and of each schedule.",
     )
-    for each in (*gauges.successes(counts), *gauges.scheduled_successes()):
+    scheduled = gauges.scheduled_successes()
+    for each in (*gauges.successes(counts), *scheduled):
         last.add(round(each.at.timestamp(), 3), type=each.operation_type, schedule=each.schedule)
-    yield from (ended, live, last)
+    since = Metric(
+        "mgmt_schedule_expected_since_timestamp_seconds",
+        "gauge",
+        "Of each schedule that is not paused, its last success; when it was made, until it has one.",
+    )
+    succeeded = {each.schedule: each.at for each in scheduled}
+    for name, made in gauges.schedules().items():
+        since.add(round(succeeded.get(name, made).timestamp(), 3), schedule=name)
+    yield from (ended, live, last, since)
 
 
 def _of_archives(catalog: Catalog) -> Iterator[Metric]:

@@ -326,6 +326,15 @@ def test_what_was_cancelled_since_is_not_left_to_do_and_what_was_interrupted_is(
         assert sum(each["operations"] for each in used.json("report")["undone"]) == number
 
 
+def test_status_of_what_failed_says_what_to_do(used: Program) -> None:
+    [failure] = used.json("report")["undone"]
+    operation = failure["last_operation"]
+    assert f"what to do: mgmt retry {operation}" in used.ok("status", operation)
+    (used.work / "missing").write_text("here")
+    used.ok("retry", operation)
+    assert "what to do" not in used.ok("status", operation)
+
+
 def test_a_copy_whose_archive_was_deleted_is_a_risk(used: Program) -> None:
     used.environment = {**used.environment, "COLUMNS": "250"}
     used.ok("delete", "--yes", "clip.tar.gz")

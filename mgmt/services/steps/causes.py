@@ -7,13 +7,11 @@ from datetime import datetime
 from mgmt.catalog import Database
 from mgmt.catalog.operations.figures import TARGET, Activity, Messages
 from mgmt.catalog.operations.unresolved import unresolved
+from mgmt.choices import WORK
 from mgmt.services.steps.figures import Failure
 
 MOST = 20
 """Causes that a report lists."""
-
-WORK = ("upload", "download", "verify", "free", "delete", "restore", "class", "tag", "lock", "undelete")
-"""The operations that can be retried: those that can be requested (requests.py)."""
 
 _SENTENCE = re.compile(r"(?<=[^\s.])[.;](?=\s)")
 _NAMED = (

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mgmt.services.steps.causes import WORK, cause_of
+from mgmt.choices import WORK
+from mgmt.services.steps.causes import cause_of
 from mgmt.services.steps.requests import KINDS
 
 
