@@ -70,7 +70,8 @@ class ReportText:
         line = months[-max(1, min(MONTHS_OF_LINE, width - len("2026-01  2026-12"))) :]
         spark = self._charts.sparkline([each.size for each in line])
         self._heading("By month")
-        self._render.line(f"{line[0].month} {spark} {line[-1].month}")
+        if len(line) > 1:
+            self._render.line(f"{line[0].month} {spark} {line[-1].month}")
         shown = months[-MONTHS:]
         most = max(each.size for each in shown)
         columns = (

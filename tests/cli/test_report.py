@@ -5,16 +5,20 @@ import html
 import io
 import json
 import re
+import subprocess
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from wcwidth import wcswidth
 
 from mgmt.cli.charts import Charts
+from mgmt.cli.cost import money
 from mgmt.cli.render import Renderer
 from mgmt.cli.report_text import ReportText, duration, sentences
+from mgmt.services.report import GROUPS
 from mgmt.services.steps.figures import (
     Activity,
     Archive,
@@ -373,6 +377,41 @@ def test_the_budget_is_a_setting(used: Program) -> None:
     assert growth["monthly"] < 0.01
     for wrong in ("0", "-1", "nan", "inf", "much"):
         assert used.run("config", "set", "budget", wrong).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--since", "2026-02-01", "--until", "2026-01-01"),
+        ("--since", "2999-01-01"),
+        ("--archives", "5"),
+    ],
+)
+def test_a_report_about_nothing_is_refused(mgmt: Program, options: tuple[str, ...]) -> None:
+    assert mgmt.run("report", *options).returncode == 2
+
+
+def test_no_amount_is_minus_zero() -> None:
+    shown = money("saved", "SAVED").value
+    assert callable(shown)
+    assert [shown(SimpleNamespace(saved=each)) for each in (-0.001, 0.0, -1.5, None)] == [
+        "0.00",
+        "0.00",
+        "-1.50",
+        "unknown",
+    ]
+
+
+def test_one_month_has_no_line(used: Program) -> None:
+    lines = used.ok("report").splitlines()
+    heading = lines.index("By month")
+    assert lines[heading + 1].startswith("MONTH")
+
+
+def test_the_groups_are_completed(mgmt: Program) -> None:
+    mgmt.environment = {"_MGMT_COMPLETE": "bash_complete", "COMP_WORDS": "mgmt report --by ", "COMP_CWORD": "3"}
+    found = subprocess.run(mgmt.command(), env=mgmt.env(), capture_output=True, text=True, check=True).stdout
+    assert [line.rpartition(",")[2] for line in found.splitlines()] == [*GROUPS, "tag:"]
 
 
 def test_a_period_before_anything_was_done(used: Program) -> None:

@@ -13,7 +13,7 @@ from mgmt.services.steps.figures import Failure
 MOST = 20
 """Causes that a report lists."""
 
-_SENTENCE = re.compile(r"(?<=[^\s.])[.;](?=\s)")
+_SENTENCE = re.compile(r"(?<=[^\s.])[.](?=\s)")
 _NAMED = (
     re.compile(r"'(?:[^'\\]|\\.)*'(?!\w)|\"[^\"]*\""),
     re.compile(r"\b[a-z][a-z0-9+]*://[^\s,;]*[^\s,;:.]", re.IGNORECASE),

@@ -12,7 +12,7 @@ from mgmt.services.steps.requests import KINDS
     [
         ("/home/ann/tour 12: Permission denied", "… N: Permission denied"),
         ("…: Permission denied", "…: Permission denied"),
-        ("s3://media/a b.tar.gz is frozen; restore it first", "… is frozen"),
+        ("s3://media/a b.tar.gz is frozen; restore it first", "… is frozen; restore it first"),
         (
             "the store s3://media is unreachable: timed out after 60 s",
             "the store … is unreachable: timed out after N s",
