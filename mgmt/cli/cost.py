@@ -13,6 +13,8 @@ def money(name: str, title: str, leaves: int = 0) -> Column:
 
     def shown(item: object) -> str | None:
         value = getattr(item, name)
+        if not getattr(item, "is_billed", True):
+            return "no price"
         if isinstance(value, float | int):
             return f"{round(value, 2) + 0.0:,.2f}"  # and not -0.00
         return "unknown" if value is None else str(value)
