@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 from mgmt.catalog import PastOperation, Status, StoredArchive
+from mgmt.choices import LATELY_DAYS
 from mgmt.services.page import Listed, Period
 from mgmt.services.steps.figures import Activity, Archive, Exposure, Failure, Growth, Month, Report, Volume
 
@@ -48,6 +49,9 @@ def studio(months: int = 35) -> tuple[Report, Listed]:
         groups=_groups(chance, archives),
         activity=_activity(chance, done),
         failures=_failures(done),
+        undone=_failures([each for each in done if (NOW - each.started_at).days < LATELY_DAYS]),
+        damaged=_exposure([], ""),
+        unarchived=_exposure([], ""),
         single_copy=_exposure(chance.sample(archives, min(61, len(archives) // 4)), "archived {archived:%Y-%m-%d}"),
         unverified=_exposure([each for each in archives if _is_old(each)], "last verified {proven:%Y-%m-%d}"),
         unverified_days=180,

@@ -72,6 +72,12 @@ FROZEN_CLASSES = frozenset({StorageClass.GLACIER, StorageClass.DEEP_ARCHIVE})
 NO_XATTRS = "xattrs:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 """What is recorded of the extended attributes of a content that has none: the sha256 of nothing (docs/format.md)."""
 
+WORK = ("upload", "download", "verify", "free", "delete", "restore", "class", "tag", "lock", "undelete")
+"""The operations that can be retried: those that can be requested (requests.py)."""
+
+LATELY_DAYS = 30
+"""How long a failure needs attention that nothing was tried after."""
+
 UNVERIFIED_DAYS = 90
 """After how many days without a verification reports and metrics count an archive, unless the user says so."""
 

@@ -13,7 +13,11 @@ def money(name: str, title: str, leaves: int = 0) -> Column:
 
     def shown(item: object) -> str | None:
         value = getattr(item, name)
-        return f"{value:,.2f}" if isinstance(value, float | int) else "unknown" if value is None else str(value)
+        if not getattr(item, "is_billed", True):
+            return "no price"
+        if isinstance(value, float | int):
+            return f"{round(value, 2) + 0.0:,.2f}"  # and not -0.00
+        return "unknown" if value is None else str(value)
 
     return Column(title, shown, "count", leaves=leaves)
 

@@ -1,16 +1,18 @@
 """`mgmt report`."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from mgmt.choices import ARCHIVES_OF_A_PAGE, UNVERIFIED_DAYS
 from mgmt.cli.app import App
 from mgmt.cli.money import prices_of
 from mgmt.cli.parameters import Command, period
 from mgmt.cli.report_text import ReportText, started
+from mgmt.errors import ConfigurationError
 from mgmt.shown import human_size
 
 if TYPE_CHECKING:
@@ -19,7 +21,13 @@ if TYPE_CHECKING:
 
 @click.command("report", cls=Command)
 @period
-@click.option("--by", multiple=True, metavar="GROUP", help="Count by class, store, folder, user, host, or tag:KEY.")
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="GROUP",
+    shell_complete=lambda ctx, param, typed: _groups(typed),
+    help="Count by class, store, folder, user, host, or tag:KEY.",
+)
 @click.option(
     "--days",
     type=click.IntRange(min=1, max=36500),
@@ -38,9 +46,10 @@ if TYPE_CHECKING:
     metavar="N",
     help="With --html: archives that the page lists, the newest.",
 )
-@click.pass_obj
+@click.pass_context
 def command(
-    app: App,
+    ctx: click.Context,
+    /,
     since: datetime | None,
     until: datetime | None,
     by: tuple[str, ...],
@@ -61,6 +70,10 @@ def command(
     """
     from mgmt.services.report import Wanted, gather
 
+    app: App = ctx.obj
+    _refuse_empty(since, until)
+    if file is None and ctx.get_parameter_source("archives") is ParameterSource.COMMANDLINE:
+        raise ConfigurationError("--archives goes with --html", next_step="mgmt report --html FILE --archives N")
     if file is not None and file != "-":
         from mgmt.services.steps.overlaps import refuse_output
 
@@ -78,6 +91,20 @@ def command(
         app.render.line("The catalog is empty: nothing was archived yet, and no operation is recorded.")
     else:
         ReportText(app.render).show(found, by)
+
+
+def _refuse_empty(since: datetime | None, until: datetime | None) -> None:
+    """Raises ConfigurationError for a period in which nothing can have started."""
+    if since is not None and since > datetime.now(UTC):
+        raise ConfigurationError("--since is in the future", next_step="mgmt report --since 30d")
+    if since is not None and until is not None and since >= until:
+        raise ConfigurationError("--since is not before --until", next_step="mgmt report --since 60d --until 30d")
+
+
+def _groups(typed: str) -> list[str]:
+    from mgmt.catalog.files.figures import GROUPS
+
+    return [each for each in (*GROUPS, "tag:") if each.startswith(typed)]
 
 
 def _page(app: App, report: "Report", file: str, archives: int) -> None:

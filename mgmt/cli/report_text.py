@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
+from mgmt.choices import LATELY_DAYS
 from mgmt.cli.charts import Charts
 from mgmt.cli.render import Column, Renderer
 from mgmt.shown import counted, human_duration, human_size, human_time
 
 if TYPE_CHECKING:
-    from mgmt.services.steps.figures import Activity, Exposure, Failure, Growth, Month, Report, Volume
+    from mgmt.services.steps.figures import Activity, Archive, Exposure, Failure, Growth, Month, Report, Volume
 
 BAR = 20
 """Cells of the longest bar."""
@@ -37,6 +38,7 @@ class ReportText:
     def show(self, report: "Report", by: Sequence[str]) -> None:
         """Print the report, with the volume by these groups; without any, by those that tell something."""
         self._stored(report)
+        self._at_risk(report)
         self._months(report.months)
         for name in by or [each for each in report.groups if each in ALWAYS or len(report.groups[each]) > 1]:
             self._volumes(name, report.groups[name])
@@ -47,7 +49,10 @@ class ReportText:
         )
         self._activity(report.activity, f"Operations{period}")
         self._failures(report.failures, f"Failures{period}")
-        self._at_risk(report)
+        if left := sum(each.operations for each in report.undone):
+            what = f"{counted(left, 'operation')} that failed {'is' if left == 1 else 'are'} left to do"
+            self._render.line(f"{what}: mgmt retry --failed --since {LATELY_DAYS}d -n")
+        self._single_copies(report)
         self._growth(report.growth)
 
     def _stored(self, report: "Report") -> None:
@@ -65,7 +70,8 @@ class ReportText:
         line = months[-max(1, min(MONTHS_OF_LINE, width - len("2026-01  2026-12"))) :]
         spark = self._charts.sparkline([each.size for each in line])
         self._heading("By month")
-        self._render.line(f"{line[0].month} {spark} {line[-1].month}")
+        if len(line) > 1:
+            self._render.line(f"{line[0].month} {spark} {line[-1].month}")
         shown = months[-MONTHS:]
         most = max(each.size for each in shown)
         columns = (
@@ -124,26 +130,32 @@ class ReportText:
 
     def _at_risk(self, report: "Report") -> None:
         days = counted(report.unverified_days, "day")
-        if report.single_copy.archives:
-            archived = Column("ARCHIVED", lambda each: _date(each.on))
-            self._exposure(report.single_copy, "without a second proven copy", archived)
-        if report.unverified.archives:
-            verified = Column("LAST VERIFIED", lambda each: _date(each.on))
-            self._exposure(report.unverified, f"not verified for {days}", verified)
-        if report.expiring.archives:
-            ends = Column("WHAT ENDS", "note", "sentence")
-            self._exposure(report.expiring, "with a lock or a restored copy that ends within 30 days", ends)
-        if report.total.archives and not report.single_copy.archives:
-            self._render.line("All archives have a second proven copy.", apart=True)
-        if report.total.archives and not report.unverified.archives:
+        number = counted(report.damaged.archives, "archive")
+        self._exposure(report.damaged, f"{number} found damaged or missing", Column("FOUND", _on))
+        number = counted(report.unarchived.archives, "copy", "copies")
+        title = f"{number} in completed/, of which no archive is stored"
+        self._exposure(report.unarchived, title, Column("ARCHIVED", _on), "COPY")
+        number = counted(report.unverified.archives, "archive")
+        self._exposure(report.unverified, f"{number} not verified for {days}", Column("LAST VERIFIED", _on))
+        number = counted(report.expiring.archives, "archive")
+        title = f"{number} with a lock or a restored copy that ends within 30 days"
+        self._exposure(report.expiring, title, Column("WHAT ENDS", "note", "sentence"))
+        if report.total.archives and not report.unverified.archives and not report.damaged.archives:
             self._render.line(f"All archives were verified within {days}.", apart=True)
 
-    def _exposure(self, exposure: "Exposure", what: str, last: Column) -> None:
-        number = counted(exposure.archives, "archive")
-        self._heading(f"{number} {what} ({human_size(exposure.size)})")
+    def _single_copies(self, report: "Report") -> None:
+        number = counted(report.single_copy.archives, "archive")
+        self._exposure(report.single_copy, f"One proven copy: {number}", Column("ARCHIVED", _on))
+        if report.total.archives and not report.single_copy.archives:
+            self._render.line("All archives have a second proven copy.", apart=True)
+
+    def _exposure(self, exposure: "Exposure", title: str, last: Column, what: str = "ARCHIVE") -> None:
+        if not exposure.archives:
+            return
+        self._heading(f"{title} ({human_size(exposure.size)})")
         columns = (
-            Column("ARCHIVE", "key", "long"),
-            Column("STORE", "store", "long", leaves=2),
+            Column(what, "key", "long"),
+            *([Column("STORE", "store", "long", leaves=2)] if what == "ARCHIVE" else []),
             Column("SIZE", "size", "size", leaves=1),
             last,
             Column("SAFETY", "safety", "sentence"),
@@ -201,6 +213,10 @@ def duration(seconds: float | None) -> str | None:
 
 def _date(moment: datetime | None) -> str:
     return "never" if moment is None else f"{moment:%Y-%m-%d}"
+
+
+def _on(each: "Archive") -> str:
+    return _date(each.on)
 
 
 def _grouped(name: str) -> Callable[[object], str]:

@@ -65,8 +65,11 @@ def _show_fields(app: App, report: "FileStatusReport") -> None:
 
 def _show_operation(app: App, report: "OperationReport", *, long: bool) -> None:
     from mgmt.services.status import children
+    from mgmt.services.steps.next_step import next_step
 
     app.render.one(report.operation, long=long)
+    if step := next_step(report.operation, app.catalog.metadata.repeats_of(report.operation.operation_id)):
+        app.render.line(f"what to do: {step}", apart=True)
     section(app, "files", report.files, ls.COLUMNS, long=long)
     if report.statuses:
         counts = ", ".join(f"{count:,} {status}" for status, count in report.statuses.items())

@@ -34,6 +34,8 @@ class Cost:
     size: int
     monthly: float | None
     currency: str
+    is_billed: bool = True
+    """False: they are stored in directories, which have no price; they count as 0."""
     monthly_then: float | None = None
     """In the other class, if one was asked for."""
     saved_monthly: float | None = None
@@ -53,7 +55,8 @@ def cost(by: str, other: StorageClass | None, table: Prices, catalog: Catalog) -
         raise ConfigurationError(f"cannot count by {by!r}", next_step=f"use one of {', '.join(GROUPS)}, tag:KEY")
     shares = catalog.usage.by(by, least=MINIMUM_SIZE)
     left = [each._replace(group=OLD_VERSIONS) for each in catalog.usage.old_versions(least=MINIMUM_SIZE)]
-    averages = _averages([*shares, *left], table)
+    billed = [each for each in (*shares, *left) if each.is_billed]
+    averages = _averages(billed, table)
     early: dict[tuple[str | None, str], list[Recent]] = defaultdict(list)
     if other is not None:
         oldest = datetime.now(UTC) - timedelta(days=max(MINIMUM_DAYS.values()))
@@ -61,7 +64,7 @@ def cost(by: str, other: StorageClass | None, table: Prices, catalog: Catalog) -
             early[recent.group, _class(recent)].append(recent)
     found = []
     for each in [*shares, *left]:
-        monthly = _monthly(each, averages[_class(each)], table)
+        monthly = _monthly(each, averages[_class(each)], table) if each.is_billed else Decimal(0)
         line = Cost(
             group=each.group,
             storage_class=each.storage_class,
@@ -69,13 +72,14 @@ def cost(by: str, other: StorageClass | None, table: Prices, catalog: Catalog) -
             size=each.size,
             monthly=_money(monthly),
             currency=table.currency,
+            is_billed=each.is_billed,
         )
-        if other is not None and each.group != OLD_VERSIONS and _class(each) != other:
+        if other is not None and each.is_billed and each.group != OLD_VERSIONS and _class(each) != other:
             line = _moved(line, _objects(each), other, early[each.group, _class(each)], table)
         elif other is not None:
             line = _stays(line)
         found.append(line)
-    indexes = _indexes([*shares, *left], table)
+    indexes = _indexes(billed, table)
     found.append(indexes if other is None else _stays(indexes))
     return [*found, _together(found, table, moves=other is not None)]
 

@@ -9,14 +9,17 @@ from datetime import UTC, datetime, timedelta
 
 from mgmt import __version__
 from mgmt.catalog import Catalog
+from mgmt.catalog.files.exposed import Exposed
 from mgmt.catalog.files.figures import Figures
 from mgmt.catalog.operations.gauges import Gauges
-from mgmt.choices import UNVERIFIED_DAYS
+from mgmt.choices import UNVERIFIED_DAYS, WORK
 from mgmt.errors import MgmtError
 from mgmt.services.steps.exposition import Metric, text_of
 from mgmt.services.steps.own_files import Kind, read_regular, replace_own
 
 LIVE = ("pending", "running")
+
+ENDED = ("success", "failed", "partial", "cancelled")
 
 TOOK = "mgmt_metrics_seconds"
 """The metric that says how long it took to make the metrics."""
@@ -37,7 +40,7 @@ def metrics(catalog: Catalog, within: float | None = None) -> str:
     """
     began, gauges = time.perf_counter(), Gauges(catalog.database)
     with nullcontext() if within is None else gauges.limited(within):
-        found = [*_of_operations(gauges), *_of_archives(Figures(catalog.database)), *_of_work(gauges), _version()]
+        found = [*_of_operations(gauges), *_of_archives(catalog), *_of_work(gauges), _version()]
     took = Metric(TOOK, "gauge", "Seconds that it took to read these metrics from the catalog.")
     took.add(round(time.perf_counter() - began, 6))
     return text_of([*found, took])
@@ -79,30 +82,43 @@ def _of_operations(gauges: Gauges) -> Iterator[Metric]:
     ended = Metric("mgmt_operations_total", "counter", "Operations that have ended, by how they ended.")
     live = Metric("mgmt_live_operations", "gauge", "Operations that have not ended: requested, or running.")
     counts = gauges.operations()
-    for kind, statuses in counts.items():
-        for status, number in sorted(statuses.items()):
-            (live if status in LIVE else ended).add(number, type=kind, status=status)
+    every: dict[str, dict[str, int]] = {name: {} for name in WORK} | counts
+    for kind, statuses in every.items():
+        # Zeros too: Prometheus sees no increase in what appears with the first failure.
+        for status in sorted({*ENDED, *statuses}):
+            (live if status in LIVE else ended).add(statuses.get(status, 0), type=kind, status=status)
     last = Metric(
         "mgmt_last_success_timestamp_seconds",
         "gauge",
         "When an operation of the type last succeeded, and of each schedule.",
     )
-    for each in (*gauges.successes(counts), *gauges.scheduled_successes()):
+    scheduled = gauges.scheduled_successes()
+    for each in (*gauges.successes(counts), *scheduled):
         last.add(round(each.at.timestamp(), 3), type=each.operation_type, schedule=each.schedule)
-    yield from (ended, live, last)
+    since = Metric(
+        "mgmt_schedule_expected_since_timestamp_seconds",
+        "gauge",
+        "Of each schedule that is not paused, its last success; when it was made, until it has one.",
+    )
+    succeeded = {each.schedule: each.at for each in scheduled}
+    for name, made in gauges.schedules().items():
+        since.add(round(succeeded.get(name, made).timestamp(), 3), schedule=name)
+    yield from (ended, live, last, since)
 
 
-def _of_archives(figures: Figures) -> Iterator[Metric]:
+def _of_archives(catalog: Catalog) -> Iterator[Metric]:
     size = Metric("mgmt_stored_bytes", "gauge", "Bytes of the archives that are stored, by store and storage class.")
     number = Metric("mgmt_stored_archives", "gauge", "Archives that are stored, by store and storage class.")
     old = Metric("mgmt_unverified_archives", "gauge", f"Archives that were not verified within {UNVERIFIED_DAYS} days.")
-    found = figures.by_store_and_class(datetime.now(UTC) - timedelta(days=UNVERIFIED_DAYS))
+    damaged = Metric("mgmt_damaged_archives", "gauge", "Archives that the last verification found damaged or missing.")
+    damaged.add(Exposed(catalog.database).damaged(0).archives)
+    found = Figures(catalog.database).by_store_and_class(datetime.now(UTC) - timedelta(days=UNVERIFIED_DAYS))
     for each in found:
         labels = {"store": each.store, "class": each.storage_class}
         size.add(each.size, **labels)
         number.add(each.archives, **labels)
     old.add(sum(each.unverified for each in found))
-    yield from (size, number, old)
+    yield from (size, number, old, damaged)
 
 
 def _of_work(gauges: Gauges) -> Iterator[Metric]:

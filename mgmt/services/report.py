@@ -4,17 +4,17 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from mgmt.catalog import Catalog
 from mgmt.catalog.db.durations import Took
 from mgmt.catalog.files.figures import GROUPS, Figures, Sum, with_others
 from mgmt.catalog.operations.figures import Activity as Operations
 from mgmt.catalog.operations.figures import Count
-from mgmt.choices import UNVERIFIED_DAYS
+from mgmt.choices import LATELY_DAYS, UNVERIFIED_DAYS
 from mgmt.errors import ConfigurationError
 from mgmt.prices import MINIMUM_SIZE, Prices
-from mgmt.services.steps.causes import failures
+from mgmt.services.steps.causes import failures, left_undone
 from mgmt.services.steps.exposures import exposures, limits
 from mgmt.services.steps.figures import Activity, Month, Report, Volume
 from mgmt.services.steps.growth import growth
@@ -74,6 +74,9 @@ def gather(
         groups={name: tuple(map(_volume, found)) for name, found in groups.items()},
         activity=_activity(counts, lasted, operations.sizes()),
         failures=failures(operations),
+        undone=left_undone(catalog.database, now - timedelta(days=LATELY_DAYS)),
+        damaged=exposed.damaged,
+        unarchived=exposed.unarchived,
         single_copy=exposed.single_copy,
         unverified=exposed.unverified,
         unverified_days=wanted.days,

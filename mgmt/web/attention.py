@@ -4,14 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from mgmt.choices import LATELY_DAYS
 from mgmt.services.steps.figures import Archive, Exposure, Failure, Report
 from mgmt.shown import counted, human_size
 from mgmt.words import operand
 
 SOON = timedelta(days=90)
 """How early a page says when a disk is full or the budget reached."""
-LATELY = timedelta(days=30)
-"""How long a failure needs attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +27,7 @@ class Alert:
     """One thing that needs attention."""
 
     kind: str
-    """Its class in the style sheet: bad or warn."""
+    """Its class in the style sheet: bad, warn or note."""
     title: str
     text: str
     command: str | None = None
@@ -43,17 +42,27 @@ def alerts(report: Report) -> tuple[Alert, ...]:
 
 
 def _each(report: Report) -> Iterator[Alert | None]:
+    yield _exposure(
+        report.damaged,
+        Alert(
+            kind="bad",
+            title="{} damaged or missing",
+            text="{}. The last verification found a fault; each stays here until it is proven or deleted.",
+        ),
+        verb=("is", "are"),
+    )
+    yield _exposure(
+        report.unarchived,
+        Alert(
+            kind="bad",
+            title="{} the only one left",
+            text="{} in completed/ of which no archive is stored: upload it again.",
+        ),
+        verb=("is", "are"),
+        what=("copy", "copies"),
+    )
     yield _failures(report)
     yield _filling(report)
-    yield _exposure(
-        report.single_copy,
-        Alert(
-            kind="warn",
-            title="{} no second copy",
-            text="{} beside which no other proven copy is known: if the store loses one, it is gone.",
-        ),
-        verb=("has", "have"),
-    )
     yield _exposure(
         report.unverified,
         Alert(
@@ -88,24 +97,21 @@ def causes(failures: Iterable[Failure]) -> list[Row]:
 
 
 def _failures(report: Report) -> Alert | None:
-    """Only what has failed lately needs attention: what failed years ago was done again, or nobody misses it."""
-    late = [each for each in report.failures if each.last_at >= report.made_at - LATELY]
-    if not late and not _failed_this_month(report):  # a rare cause is not among those that the report names
+    if not report.undone:
         return None
-    number = f" ({counted(len(late), 'cause')})" if late else ""
+    number = sum(each.operations for each in report.undone)
     return Alert(
         kind="bad",
-        title=f"Operations failed in the last {LATELY.days} days{number}",
-        text="What has succeeded since is left out of a retry.",
-        command=f"mgmt retry --failed --since {LATELY.days}d -n",
+        title=f"{counted(number, 'operation')} failed in the last {LATELY_DAYS} days, and {_is_left(number)} to do",
+        text="Nothing was tried again on what they were about. What is retried is listed first.",
+        command=f"mgmt retry --failed --since {LATELY_DAYS}d -n",
         summary="The causes, and what to do about the last of each",
-        rows=causes(late),
+        rows=causes(report.undone),
     )
 
 
-def _failed_this_month(report: Report) -> bool:
-    current = [each for each in report.months if each.month == f"{report.made_at:%Y-%m}"]
-    return any(statuses.get("failed") for month in current for statuses in month.operations.values())
+def _is_left(number: int) -> str:
+    return "is left" if number == 1 else "are left"
 
 
 def _filling(report: Report) -> Alert | None:
@@ -128,26 +134,42 @@ def _filling(report: Report) -> Alert | None:
     )
 
 
-def _exposure(found: Exposure, alert: Alert, verb: tuple[str, str]) -> Alert | None:
+def single_copies(report: Report) -> Alert | None:
+    """The archives with one proven copy: what `mgmt free` leaves, which is no fault."""
+    return _exposure(
+        report.single_copy,
+        Alert(
+            kind="note",
+            title="{} one proven copy",
+            text="{} beside which no other proven copy is known: if the store loses one, it is gone.",
+        ),
+        verb=("has", "have"),
+    )
+
+
+def _exposure(
+    found: Exposure, alert: Alert, verb: tuple[str, str], what: tuple[str, str] = ("archive", "archives")
+) -> Alert | None:
     """`alert` with the archives that it is about; None if there are none."""
     if not found.archives:
         return None
-    subject = counted(found.archives, "archive")
+    subject = counted(found.archives, *what)
     listed = len(found.first)
     return Alert(
         kind=alert.kind,
         title=alert.title.format(f"{subject} {verb[found.archives != 1]}"),
         text=alert.text.format(human_size(found.size)),
         command=alert.command,
-        summary="The archives" if listed == found.archives else f"The first {listed} of them",
+        summary=f"The {what[1]}" if listed == found.archives else f"The first {listed} of them",
         rows=list(_rows(found.first)),
     )
 
 
 def _rows(archives: Iterable[Archive]) -> Iterator[Row]:
     for each in archives:
+        name = each.key if each.store is None else f"{each.store}/{each.key}"
         yield Row(
             name=each.key,
             note=f"{human_size(each.size)}, {each.note}. {each.safety}",
-            command=f"mgmt status {operand(f'{each.store}/{each.key}')}",
+            command=f"mgmt status {operand(name)}",
         )

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mgmt.choices import ARCHIVES_OF_A_PAGE
+from mgmt.choices import ARCHIVES_OF_A_PAGE, LATELY_DAYS
 from mgmt.services.page import MONTHS, Listed
 from mgmt.services.steps.figures import Report
 from mgmt.shown import counted, human_size
 from mgmt.web import archives as table
 from mgmt.web import month_charts as charts
 from mgmt.web import months as by_month
-from mgmt.web.attention import LATELY, Alert, alerts, causes
+from mgmt.web.attention import Alert, alerts, causes, single_copies
 from mgmt.web.figures import figures, group
 from mgmt.web.month_data import operations_data
 from mgmt.web.page import Page, render
@@ -51,6 +51,7 @@ def values(report: Report, href: str = by_month.HREF) -> dict[str, Any]:
         "answer": _answer(report, found),
         "lead": _lead(report, found),
         "alerts": found,
+        "single_copies": single_copies(report),
         "figures": list(figures(report)),
         "statuses": list(by_month.STATUSES.items()),
         "months": months,
@@ -78,8 +79,8 @@ def _lead(report: Report, found: Sequence[Alert]) -> str:
     if not report.total.archives:
         return "Nothing is archived yet."
     return (
-        f"No operation failed in the last {LATELY.days} days, each archive has a second proven copy, and all were "
-        f"verified in the last {report.unverified_days} days."
+        f"No archive is known to be damaged, all were verified in the last {report.unverified_days} days, and no "
+        f"operation that failed in the last {LATELY_DAYS} days is left to do."
     )
 
 

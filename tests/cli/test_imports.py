@@ -82,7 +82,8 @@ BUDGETS = {
         *(f"mgmt.catalog.files.{name}" for name in (
             "exposed", "figures", "known_copies", "stored", "usage", "verdicts",
         )),
-        "mgmt.catalog.operations.figures", "mgmt.catalog.records.cold", "mgmt.catalog.records.inspections",
+        "mgmt.catalog.operations.figures", "mgmt.catalog.operations.unresolved",
+        "mgmt.catalog.records.cold", "mgmt.catalog.records.inspections",
         "mgmt.catalog.records.operations", "mgmt.catalog.records.transfers", "mgmt.services.report",
         *(f"mgmt.services.steps.{name}" for name in ("causes", "exposures", "figures", "growth", "plan_cost")),
     },

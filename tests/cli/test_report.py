@@ -6,13 +6,18 @@ import io
 import json
 import os
 import re
+import subprocess
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from wcwidth import wcswidth
 
+from mgmt.catalog.files.figures import GROUPS
 from mgmt.cli.charts import Charts
+from mgmt.cli.cost import money
 from mgmt.cli.render import Renderer
 from mgmt.cli.report_text import ReportText, duration, sentences
 from mgmt.services.steps.figures import (
@@ -99,6 +104,9 @@ REPORT = Report(
             last_operation="7f3c2a91-5d0e-4b7e-9d55-0a4f3f1f8a11",
         ),
     ),
+    undone=(),
+    damaged=exposure(2, "found damaged or missing on 2026-11-29"),
+    unarchived=exposure(0, ""),
     single_copy=exposure(7, "archived 2026-11-29"),
     unverified=exposure(0, ""),
     unverified_days=90,
@@ -132,8 +140,9 @@ def test_no_table_is_wider_than_the_terminal(width: int, monkeypatch: pytest.Mon
     for part in ("Stored: 1,234 archives, 1.2 TiB", "By month", "By class", "By host", "Operations", "Failures"):
         assert part in text
     assert "By user" not in text  # there is one
-    assert "All archives were verified within 90 days." in text
-    assert "7 archives without a second proven copy (7.0 GiB)" in text
+    assert "All archives were verified" not in text
+    assert "2 archives found damaged or missing (2.0 GiB)" in text
+    assert "One proven copy: 7 archives (7.0 GiB)" in text
     assert "1 archive with a lock or a restored copy that ends within 30 days" in text
     assert "Safe: 1 pr" in text
     assert "█" in text
@@ -252,7 +261,8 @@ def test_a_report_of_what_was_done(used: Program) -> None:
     assert found["activity"][0]["statuses"] == {"success": 2, "failed": 1}
     [failure] = found["failures"]
     assert used.json("status", failure["last_operation"])["operation"]["status"] == "failed"
-    assert found["single_copy"] == found["unverified"] == found["expiring"] == {"archives": 0, "size": 0, "first": []}
+    kinds = ("damaged", "unarchived", "single_copy", "unverified", "expiring")
+    assert [found[each] for each in kinds] == [{"archives": 0, "size": 0, "first": []}] * 5
     line = json.loads(used.ok("-o", "jsonl", "report"))
     assert line["type"] == "report"
 
@@ -262,12 +272,93 @@ def test_an_archive_whose_copy_was_freed_has_no_second_copy(used: Program) -> No
     found = used.json("report")["single_copy"]
     assert (found["archives"], [each["key"] for each in found["first"]]) == (1, ["clip.tar.gz"])
     text = used.ok("report")
-    assert "1 archive without a second proven copy" in text
+    assert "One proven copy: 1 archive (" in text
+    assert "; 1 thing needs attention</h1>" in used.ok("report", "--html", "-")  # what failed
     sentence = used.json("status", "clip.tar.gz")["sentence"]
     assert sentence.startswith("Safe: 1 proven copy (")
     assert found["first"][0]["safety"] == sentence
     assert sentence in text
     assert sentence in html.unescape(used.ok("report", "--html", "-"))
+
+
+def test_an_archive_that_is_damaged_or_missing_is_the_first_risk_until_it_is_mended(used: Program) -> None:
+    used.environment = {**used.environment, "COLUMNS": "250"}
+    stored = Path(used.store.removeprefix("file://"))
+    damaged, missing = stored / "clip.tar.gz", stored / "other.tar.gz"
+    whole = {each: each.read_bytes() for each in (damaged, missing)}
+    damaged.write_bytes(whole[damaged][:-1] + b"?")
+    missing.unlink()
+    assert used.run("verify", "--all").returncode != 0
+    found = used.json("report")["damaged"]
+    assert (found["archives"], {each["key"] for each in found["first"]}) == (2, {"clip.tar.gz", "other.tar.gz"})
+    for each in found["first"]:
+        assert each["safety"].startswith("At risk: ")
+        assert "(found today)" in each["safety"]
+    text = used.ok("report")
+    assert "2 archives found damaged or missing" in text
+    assert text.index("found damaged") < text.index("By month")
+    assert "were verified" not in text
+    assert "2 archives are damaged or missing; " in used.ok("report", "--html", "-")
+    assert "mgmt_damaged_archives 2\n" in used.ok("metrics", "-")
+    for path, content in whole.items():
+        path.write_bytes(content)
+    used.ok("verify", "clip.tar.gz")
+    assert used.json("report")["damaged"]["archives"] == 1
+    used.ok("delete", "--yes", "--last-copy", "other.tar.gz")
+    assert used.json("report")["damaged"]["archives"] == 0
+    assert "mgmt_damaged_archives 0\n" in used.ok("metrics", "-")
+
+
+def test_what_failed_needs_attention_until_it_is_done_or_tried_again(used: Program) -> None:
+    for _ in range(2):
+        used.run("status", "typo")
+        used.run("search", "--tag", "=")
+    used.run("upload", "missing")
+    [failure] = used.json("report")["undone"]
+    assert (failure["operation_type"], failure["operations"]) == ("upload", 1)  # one target, however often
+    page = used.ok("report", "--html", "-")
+    assert "1 operation failed in the last 30 days, and is left to do" in page
+    assert "upload" in used.ok("retry", "--failed", "--since", "30d", "-n")
+    assert "1 operation that failed is left to do: mgmt retry --failed --since 30d -n" in used.ok("report")
+    (used.work / "missing").write_text("here")
+    used.ok("upload", "missing")
+    found = used.json("report")
+    assert found["undone"] == []
+    assert found["failures"]
+    assert "nothing needs attention" in used.ok("report", "--html", "-")
+    assert "left to do:" not in used.ok("report")
+
+
+def test_what_was_cancelled_since_is_not_left_to_do_and_what_was_interrupted_is(used: Program) -> None:
+    used.run("upload", "missing")
+    newest = "(SELECT max(seq) FROM operations)"
+    for message, number in (("interrupted", 1), ("cancelled by ann", 0)):
+        used.records.change(
+            f"UPDATE operations SET status = 'cancelled', error_message = '{message}' WHERE seq = {newest}"
+        )
+        assert sum(each["operations"] for each in used.json("report")["undone"]) == number
+
+
+def test_status_of_what_failed_says_what_to_do(used: Program) -> None:
+    [failure] = used.json("report")["undone"]
+    operation = failure["last_operation"]
+    assert f"what to do: mgmt retry {operation}" in used.ok("status", operation)
+    (used.work / "missing").write_text("here")
+    used.ok("retry", operation)
+    assert "what to do" not in used.ok("status", operation)
+
+
+def test_a_copy_whose_archive_was_deleted_is_a_risk(used: Program) -> None:
+    used.environment = {**used.environment, "COLUMNS": "250"}
+    used.ok("delete", "--yes", "clip.tar.gz")
+    [copy] = used.json("report")["unarchived"]["first"]
+    assert (copy["store"], copy["key"]) == (None, str(used.work / "completed" / "clip"))
+    assert copy["safety"] == used.json("status", copy["key"])["sentence"]
+    assert "At risk: no archive of it is stored" in copy["safety"]
+    assert "1 copy in completed/, of which no archive is stored" in used.ok("report")
+    assert "1 copy is the only one left; " in used.ok("report", "--html", "-")
+    used.ok("upload", "--keep", copy["key"])
+    assert used.json("report")["unarchived"]["archives"] == 0
 
 
 def test_a_kept_original_is_no_second_copy(used: Program) -> None:
@@ -305,6 +396,41 @@ def test_the_budget_is_a_setting(used: Program) -> None:
     assert growth["monthly"] < 0.01
     for wrong in ("0", "-1", "nan", "inf", "much"):
         assert used.run("config", "set", "budget", wrong).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--since", "2026-02-01", "--until", "2026-01-01"),
+        ("--since", "2999-01-01"),
+        ("--archives", "5"),
+    ],
+)
+def test_a_report_about_nothing_is_refused(mgmt: Program, options: tuple[str, ...]) -> None:
+    assert mgmt.run("report", *options).returncode == 2
+
+
+def test_no_amount_is_minus_zero() -> None:
+    shown = money("saved", "SAVED").value
+    assert callable(shown)
+    assert [shown(SimpleNamespace(saved=each)) for each in (-0.001, 0.0, -1.5, None)] == [
+        "0.00",
+        "0.00",
+        "-1.50",
+        "unknown",
+    ]
+
+
+def test_one_month_has_no_line(used: Program) -> None:
+    lines = used.ok("report").splitlines()
+    heading = lines.index("By month")
+    assert lines[heading + 1].startswith("MONTH")
+
+
+def test_the_groups_are_completed(mgmt: Program) -> None:
+    mgmt.environment = {"_MGMT_COMPLETE": "bash_complete", "COMP_WORDS": "mgmt report --by ", "COMP_CWORD": "3"}
+    found = subprocess.run(mgmt.command(), env=mgmt.env(), capture_output=True, text=True, check=True).stdout
+    assert [line.rpartition(",")[2] for line in found.splitlines()] == [*GROUPS, "tag:"]
 
 
 def test_a_period_before_anything_was_done(used: Program) -> None:

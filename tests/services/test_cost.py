@@ -12,9 +12,11 @@ from sqlalchemy import Engine, event
 from mgmt import prices
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, open_catalog
 from mgmt.choices import StorageClass
+from mgmt.cli.cost import COLUMNS
 from mgmt.errors import ConfigurationError
 from mgmt.prices import GB, Objects, load
 from mgmt.services.cost import cost
+from mgmt.services.steps.growth import monthly_cost
 from tests.catalogs import Catalogs
 
 US = load("us-east-1")
@@ -47,6 +49,23 @@ def archive(key: str, size: int, storage_class: str | None = None, age: int = 10
 def store(catalog: Catalog, *archives: FileRecord) -> None:
     for each in archives:
         catalog.metadata.save_file_record(each)
+
+
+def test_a_directory_has_no_price(catalog: Catalog) -> None:
+    store(catalog, archive("a", 100 * GB, "STANDARD"), archive("b", 100 * GB, store="file:///srv/archive"))
+    first, second, indexes, whole = cost("class", StorageClass.DEEP_ARCHIVE, US, catalog)
+    assert (second.storage_class, second.is_billed, second.monthly, second.saved_monthly) == (None, False, 0.0, 0.0)
+    assert first.is_billed
+    assert (indexes.archives, whole.archives) == (1, 2)
+    assert first.monthly is not None
+    assert indexes.monthly is not None
+    assert whole.monthly == pytest.approx(first.monthly + indexes.monthly)
+    assert [each.is_billed for each in cost("store", None, US, catalog)] == [False, True, True, True]
+    shares = catalog.usage.by("class", least=0)
+    assert monthly_cost(shares, US) == monthly_cost([each for each in shares if each.is_billed], US)
+    shown = COLUMNS[-1].value
+    assert callable(shown)
+    assert [shown(second), shown(first) != "no price"] == ["no price", True]
 
 
 def test_each_class_costs_what_its_price_says(catalog: Catalog) -> None:

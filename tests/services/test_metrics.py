@@ -74,6 +74,9 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_operations_by_type_and_status(filled: Filled) -> None:
     rows = filled.rows("SELECT operation_type, status, count(*) FROM operations GROUP BY 1, 2")
     expected = {labelled(type=kind, status=status): number for kind, status, number in rows}
+    for kind in {kind for kind, _, _ in rows}:
+        for status in ("success", "failed", "partial", "cancelled"):
+            expected.setdefault(labelled(type=kind, status=status), 0)
     assert filled.found["mgmt_operations_total"] | filled.found["mgmt_live_operations"] == expected
     statuses = {dict(labels)["status"] for labels in filled.found["mgmt_live_operations"]}
     assert statuses == {"pending", "running"}
@@ -142,6 +145,28 @@ def test_what_takes_too_long_is_given_up(filled: Filled) -> None:
             ):
                 session.execute(sql(statement)).all()
         assert parsed(metrics(catalog))["mgmt_operations_total"] == filled.found["mgmt_operations_total"]
+
+
+def test_the_first_failure_is_an_increase(tmp_path: Path) -> None:
+    with closing(open_catalog(f"sqlite:///{tmp_path}/catalog.db")) as catalog:
+        found = parsed(metrics(catalog))
+    assert found["mgmt_operations_total"][labelled(type="upload", status="failed")] == 0
+    assert found["mgmt_damaged_archives"] == {frozenset(): 0}
+
+
+def test_a_schedule_that_has_not_succeeded_is_silent_since_it_was_made(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/catalog.db"
+    populate(url, 400)
+    insert = "INSERT INTO schedules (name, cron, timezone, command, host, cwd, paused, created_at) SELECT"
+    rest = "cron, timezone, command, host, cwd, {}, '2026-01-02 03:04:05.000000' FROM schedules WHERE name = 'nightly'"
+    for name, paused in (("new", 0), ("resting", 1)):
+        reader(url).change(f"{insert} '{name}', {rest.format(paused)}")
+    with closing(open_catalog(url)) as catalog:
+        found = parsed(metrics(catalog))
+    since = found["mgmt_schedule_expected_since_timestamp_seconds"]
+    last = {dict(labels)["schedule"]: at for labels, at in found["mgmt_last_success_timestamp_seconds"].items()}
+    made = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+    assert since == {labelled(schedule="new"): made, labelled(schedule="nightly"): last["nightly"]}
 
 
 @given(st.dictionaries(st.sampled_from(["store", "class", "type"]), st.text(), min_size=1), st.integers(0, 1 << 62))

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from mgmt.catalog import Catalog, open_catalog
+from mgmt.catalog.files.exposed import Exposed
 from mgmt.errors import ConfigurationError
 from mgmt.prices import load
 from mgmt.services.cost import cost
@@ -200,6 +203,35 @@ def test_archives_without_a_second_copy(filled: Filled, report: Report) -> None:
     assert filled.rows(f"SELECT count(*), sum(f.size) FROM files f WHERE {where}") == [(found.archives, found.size)]
     keys = filled.rows(f"SELECT f.store, f.path FROM files f WHERE {where} ORDER BY f.id LIMIT {FIRST}")
     assert [(each.store, each.key) for each in found.first] == keys
+
+
+def test_copies_without_an_archive(filled: Filled, report: Report) -> None:
+    held = (
+        "SELECT 1 FROM files a WHERE a.digest = f.digest AND a.location = 's3' AND a.status = 'completed'"
+        " AND (a.kept = f.kept OR f.kept = '' OR f.kept IS NULL OR a.kept IS NULL)"
+    )
+    where = f"f.location = 'completed' AND f.status = 'completed' AND NOT EXISTS ({held})"
+    found = report.unarchived
+    assert filled.rows(f"SELECT count(*), sum(f.size) FROM files f WHERE {where}") == [(found.archives, found.size)]
+    keys = filled.rows(f"SELECT f.path FROM files f WHERE {where} ORDER BY f.id LIMIT {FIRST}")
+    assert [(each.key,) for each in found.first] == keys
+    assert found.first[0].safety.startswith("At risk: ")
+
+
+def test_archives_found_damaged_are_read_by_few_indexed_rows(filled: Filled) -> None:
+    """In one query, which begins with the operations that failed, however many archives there are."""
+    if not filled.catalog.database.is_sqlite:
+        return
+    asked: list[tuple[Any, Any]] = []
+    with filled.catalog.database.reading() as session:
+        engine = session.get_bind()
+        event.listen(engine, "before_cursor_execute", note := lambda *each: asked.append((each[2], each[3])))
+        Exposed(filled.catalog.database).damaged(0)
+        event.remove(engine, "before_cursor_execute", note)
+        [(statement, values)] = [each for each in asked if "SELECT" in each[0]]
+        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+    steps = [str(row[-1]) for row in plan]
+    assert not [each for each in steps if each.startswith(("SCAN files", "SCAN operations", "SCAN operation_files"))]
 
 
 def test_archives_that_were_not_verified(filled: Filled, report: Report) -> None:

@@ -61,6 +61,9 @@ def hostile() -> tuple[Report, Listed]:
         failures=tuple(
             Failure(operation_type=name, cause=name, operations=1, last_at=AT, last_operation=name) for name in ATTACKS
         ),
+        undone=(),
+        damaged=exposure,
+        unarchived=exposure,
         single_copy=exposure,
         unverified=exposure,
         unverified_days=90,

@@ -1,4 +1,4 @@
-"""Archives that need attention: without a second copy, not verified for long, or with something that ends soon."""
+"""Archives that need attention: damaged, deleted beside a copy, not verified for long, alone, or soon to expire."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,10 +10,11 @@ from sqlalchemy.orm import aliased
 from mgmt.catalog.db.database import Database
 from mgmt.catalog.files.filters import WHEN
 from mgmt.catalog.files.stored import SIZE, STORED
-from mgmt.catalog.files.verdicts import changed_copies, faulty
+from mgmt.catalog.files.verdicts import changed_copies, faults, faulty
 from mgmt.catalog.records.cold import RestoreRecord
 from mgmt.catalog.records.enums import FileStatus, Location, Status
 from mgmt.catalog.records.files import FileRecord
+from mgmt.catalog.records.operations import operations
 from mgmt.choices import NO_XATTRS
 
 
@@ -28,12 +29,14 @@ class Limits(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """An archive in a list."""
+    """An archive in a list, or a copy."""
 
     id: int
     name: str
     key: str
-    store: str
+    """Of a copy, its path."""
+    store: str | None
+    """None: it is a copy in completed/."""
     size: int
     at: datetime | None
 
@@ -52,6 +55,22 @@ class Exposed:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def damaged(self, first: int) -> Few:
+        """Archives whose last verification found a fault, the first found first: `at` is when."""
+        fault, found = faults().subquery(), operations.alias().c
+        query = select(*_listed(func.coalesce(found.completed_at, found.started_at, type_=found.started_at.type)))
+        query = query.join(fault, fault.c.file_id == FileRecord.id).join(found.seq.table, found.seq == fault.c.seq)
+        return self._few(query.where(*STORED), fault.c.seq, first)
+
+    def unarchived(self, first: int) -> Few:
+        """Copies in completed/ of which no archive is stored that may hold all that they have, the oldest first."""
+        archive = aliased(FileRecord)
+        unknown = or_(archive.kept.is_(None), FileRecord.kept.is_(None))
+        held = exists().where(archive.digest == FileRecord.digest, archive.location == Location.S3)
+        held = held.where(archive.status == FileStatus.COMPLETED, or_(unknown, self._covers(archive, FileRecord)))
+        copies = select(*_listed(WHEN)).where(FileRecord.location == Location.COMPLETED, ~held)
+        return self._few(copies.where(FileRecord.status == FileStatus.COMPLETED), FileRecord.id, first)
+
     def alone(self, first: int) -> Few:
         """Archives beside which no other proven copy of all that they hold is known, the oldest first.
 
@@ -62,12 +81,8 @@ class Exposed:
         sound = and_(other.proof.is_not(None), other.archive_id != FileRecord.archive_id, other.id.not_in(faulty()))
         as_moved = and_(other.location == Location.COMPLETED, other.id.not_in(changed_copies()))
         is_copy = or_(as_moved, and_(other.location == Location.S3, sound))
-        wanted, kept = func.coalesce(FileRecord.kept, ""), func.coalesce(other.kept, "")
-        tokens = " " + case((kept.like("%xattrs:%"), kept), else_=kept + f" {NO_XATTRS}") + " "
-        at = func.instr if self._database.is_sqlite else func.strpos
-        covers = or_(wanted == "", at(tokens, " " + wanted + " ") > 0)  # tokens are sorted
         second = exists().where(other.digest == FileRecord.digest, other.id != FileRecord.id)
-        second = second.where(other.status == FileStatus.COMPLETED, is_copy, covers)
+        second = second.where(other.status == FileStatus.COMPLETED, is_copy, self._covers(other, FileRecord))
         return self._few(select(*_listed(WHEN)).where(*STORED, ~second), FileRecord.id, first)
 
     def unverified(self, verified: datetime, first: int) -> list[Listed]:
@@ -89,6 +104,13 @@ class Exposed:
         same = and_(last.c.store == FileRecord.store, last.c.s3_object_key == FileRecord.path)
         own = or_(FileRecord.archive_id.is_(None), last.c.archive_id == FileRecord.archive_id)
         return self._few(select(*_listed(last.c.at)).join(last, and_(same, own)).where(*STORED), last.c.at, first)
+
+    def _covers(self, holder: Any, held: Any) -> ColumnElement[bool]:
+        """Whether `holder` keeps all that is kept of `held` besides its digest."""
+        wanted, kept = func.coalesce(held.kept, ""), func.coalesce(holder.kept, "")
+        tokens = " " + case((kept.like("%xattrs:%"), kept), else_=kept + f" {NO_XATTRS}") + " "
+        at = func.instr if self._database.is_sqlite else func.strpos
+        return or_(wanted == "", at(tokens, " " + wanted + " ") > 0)  # tokens are sorted
 
     def _few(self, query: Select[Any], order: Any, first: int) -> Few:
         listed = query.subquery()

@@ -18,6 +18,9 @@ of one."""
 AS_INDEXED = (FileRecord.store.is_not(None), FileRecord.status != literal_column(f"'{FileStatus.DELETED.value}'"))
 """The same as the index of costs says it: SQLite does not look into bound values."""
 
+BILLED: ColumnElement[bool] = func.substr(FileRecord.store, 1, 7) != "file://"
+"""Nobody bills what is stored in a directory."""
+
 SIZE = func.coalesce(FileRecord.size, 0)
 
 SINCE: ColumnElement[Any] = func.coalesce(FileRecord.stored_at, FileRecord.recorded_at)

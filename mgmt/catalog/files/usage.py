@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, ColumnElement, case, cast, func, select
 
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.files.stored import AS_INDEXED, SINCE, SIZE, STORED, grouped
+from mgmt.catalog.files.stored import AS_INDEXED, BILLED, SINCE, SIZE, STORED, grouped
 from mgmt.catalog.records.enums import FileStatus, Role
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import OperationFile, operations
@@ -26,6 +26,8 @@ class Share(NamedTuple):
     small: int
     """By how many bytes those smaller than `least` fall short of it."""
     members: int
+    is_billed: bool = True
+    """False: they are stored in directories, which have no price."""
 
 
 class Recent(NamedTuple):
@@ -52,10 +54,13 @@ class Usage:
         """
         value = grouped(group, is_sqlite=self._database.is_sqlite)
         members = func.sum(func.coalesce(FileRecord.member_count, 0))
-        query = select(value, FileRecord.storage_class, *_sums(least), cast(members, BigInteger))
-        query = query.where(*_is_stored(group)).group_by(*_once(value, FileRecord.storage_class))
+        billed = case((BILLED, 1), else_=0).label("billed")
+        query = select(value, FileRecord.storage_class, *_sums(least), cast(members, BigInteger), billed)
+        query = query.where(*_is_stored(group)).group_by(*_once(value, FileRecord.storage_class), billed)
         with self._database.reading() as session:
-            found = [Share(_text(first), *rest) for first, *rest in session.execute(query)]
+            rows = session.execute(query).all()
+        found = [Share._make((_text(first), *rest, bool(billed))) for first, *rest, billed in rows]
+        found.sort(key=lambda each: each.is_billed)
         return sorted(found, key=lambda each: (each.group is None, each.group or "", each.storage_class or ""))
 
     def old_versions(self, *, least: int) -> list[Share]:
@@ -77,9 +82,9 @@ class Usage:
         return [Share(None, name, *rest) for name, *rest in rows]
 
     def since(self, moment: datetime, group: str, *, least: int) -> Sequence[Recent]:
-        """The archives that came into their class after `moment`, by `group` and day."""
+        """The archives of stores with a price that came into their class after `moment`, by `group` and day."""
         value, day = grouped(group, is_sqlite=self._database.is_sqlite), func.date(SINCE)
-        query = select(value, FileRecord.storage_class, day, *_sums(least))
+        query = select(value, FileRecord.storage_class, day, *_sums(least)).where(BILLED)
         query = query.where(*_is_stored(group), moment <= SINCE).group_by(*_once(value, FileRecord.storage_class), day)
         with self._database.reading() as session:
             rows = session.execute(query).all()

@@ -130,7 +130,15 @@ class Verdicts:
 
 
 def faulty() -> Select[int]:
-    """The numbers of the archives whose last verdict is a fault: few, and found by the few operations that failed."""
+    """The numbers of the archives whose last verdict is a fault."""
+    return select(faults().subquery().c.file_id)
+
+
+def faults() -> Select[int, int]:
+    """The archives whose last verdict is a fault, each with the number (`seq`) of the operation that found it.
+
+    They are few, and found by the few operations that failed.
+    """
     of, link, later = operations.c, aliased(OperationFile), operations.alias().c
     others = [each for each in Status if each is not Status.SUCCESS]
     fault = select(OperationFile.file_id, func.max(of.seq).label("seq"))
@@ -142,7 +150,7 @@ def faulty() -> Select[int]:
     sound = exists().where(link.file_id == last.c.file_id, link.role == Role.ARCHIVE)
     sound = sound.where(later.operation_id == link.operation_id, _plain(later.operation_type) == "verify")
     sound = sound.where(_plain(later.status) == Status.SUCCESS, func.coalesce(later.seq, 0) > last.c.seq)
-    return select(last.c.file_id).where(~sound)
+    return select(last.c.file_id, last.c.seq).where(~sound)
 
 
 def changed_copies() -> Select[int]:

@@ -121,6 +121,12 @@ class Gauges:
             page = query.where(operations.c.seq < rows[-1].seq)
         return sorted(found)
 
+    def schedules(self) -> dict[str, datetime]:
+        """The schedules that are not paused, and when each was made."""
+        query = select(ScheduleRecord.name, ScheduleRecord.created_at).where(~ScheduleRecord.paused)
+        with self._database.reading() as session:
+            return {row.name: row.created_at for row in session.execute(query.order_by(ScheduleRecord.name))}
+
     def queues(self) -> list[tuple[str, str, int]]:
         """The number of jobs by queue and by what they are doing: held, waiting, taken or running."""
         status = case(

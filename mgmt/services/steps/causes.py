@@ -1,14 +1,19 @@
 """Why operations failed: messages of the same cause, whatever names and numbers they have."""
 
 import re
+from collections.abc import Iterable
+from datetime import datetime
 
-from mgmt.catalog.operations.figures import Activity
+from mgmt.catalog import Database
+from mgmt.catalog.operations.figures import TARGET, Activity, Messages
+from mgmt.catalog.operations.unresolved import unresolved
+from mgmt.choices import WORK
 from mgmt.services.steps.figures import Failure
 
 MOST = 20
 """Causes that a report lists."""
 
-_SENTENCE = re.compile(r"(?<=[^\s.])[.;](?=\s)")
+_SENTENCE = re.compile(r"(?<=[^\s.])[.](?=\s)")
 _NAMED = (
     re.compile(r"'(?:[^'\\]|\\.)*'(?!\w)|\"[^\"]*\""),
     re.compile(r"\b[a-z][a-z0-9+]*://[^\s,;]*[^\s,;:.]", re.IGNORECASE),
@@ -37,8 +42,22 @@ def cause_of(message: str) -> str:
 
 def failures(activity: Activity) -> tuple[Failure, ...]:
     """The causes for which operations of this period failed, the most frequent first: `MOST` of them."""
+    return _by_cause(activity, activity.failures())
+
+
+def left_undone(database: Database, since: datetime) -> tuple[Failure, ...]:
+    """The same of those that failed since then, that can be retried, and whose targets nothing was tried on since."""
+    activity, found = Activity(database), []
+    for each in unresolved(database, WORK, since):
+        path = each.target or ""
+        message = each.message.replace(path, TARGET) if "/" in path else each.message
+        found.append(Messages(each.operation_type, message, 1, each.seq))
+    return _by_cause(activity, found)
+
+
+def _by_cause(activity: Activity, messages: Iterable[Messages]) -> tuple[Failure, ...]:
     counts: dict[tuple[str, str], tuple[int, int]] = {}
-    for kind, message, number, seq in activity.failures():
+    for kind, message, number, seq in messages:
         named = kind, cause_of(message)
         before, last = counts.get(named, (0, 0))
         counts[named] = before + number, max(last, seq)

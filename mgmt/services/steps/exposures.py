@@ -1,4 +1,4 @@
-"""Which archives need attention: those with no second copy, not verified for long, or with something that ends soon."""
+"""Which archives are at risk: damaged, deleted beside a copy, without a second copy, unverified, or soon to expire."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,8 +20,11 @@ EXPIRING = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposures:
-    """The archives that need attention."""
+    """The archives and copies that are at risk, by why they are."""
 
+    damaged: Exposure
+    unarchived: Exposure
+    """Copies in completed/ of which no archive is stored any more."""
     single_copy: Exposure
     """No other proven copy of their content is known, as safety.py counts copies."""
     unverified: Exposure
@@ -35,24 +38,29 @@ def limits(days: int, now: datetime) -> Limits:
 
 
 def exposures(catalog: Catalog, survey: Survey, within: Limits) -> Exposures:
-    """The archives that need attention, and of the first of them whether they are safe."""
+    """The archives and copies that are at risk, and of the first of them whether they are safe."""
     exposed = Exposed(catalog.database)
+    damaged, unarchived = exposed.damaged(FIRST), exposed.unarchived(FIRST)
     alone, restores = exposed.alone(FIRST), exposed.refreezing(within, FIRST)
     old = exposed.unverified(within.verified, FIRST) if survey.unverified[0] else []
     locks = exposed.unlocking(within, FIRST) if survey.unlocking[0] else []
     ends = chain(_noted(restores.first, "the restored copy is gone on {}"), _noted(locks, "the lock ends on {}"))
     lists = (
+        list(_noted(damaged.first, "found damaged or missing on {}")),
+        list(_noted(unarchived.first, "archived {}")),
         list(_noted(alone.first, "archived {}")),
         list(_noted(old, "last verified {}")),
         sorted(ends, key=lambda each: each[0].at or within.now)[:FIRST],
     )
     safety = _safety({each.id for each in map(itemgetter(0), chain(*lists))}, catalog, within.now)
-    single_copy, unverified, expiring = (tuple(_archive(*each, safety) for each in one) for one in lists)
+    shown = [tuple(_archive(*each, safety) for each in one) for one in lists]
     number, size = (sum(each) for each in zip((restores.archives, restores.size), survey.unlocking, strict=True))
     return Exposures(
-        single_copy=Exposure(archives=alone.archives, size=alone.size, first=single_copy),
-        unverified=Exposure(archives=survey.unverified[0], size=survey.unverified[1], first=unverified),
-        expiring=Exposure(archives=number, size=size, first=expiring),
+        damaged=Exposure(archives=damaged.archives, size=damaged.size, first=shown[0]),
+        unarchived=Exposure(archives=unarchived.archives, size=unarchived.size, first=shown[1]),
+        single_copy=Exposure(archives=alone.archives, size=alone.size, first=shown[2]),
+        unverified=Exposure(archives=survey.unverified[0], size=survey.unverified[1], first=shown[3]),
+        expiring=Exposure(archives=number, size=size, first=shown[4]),
     )
 
 

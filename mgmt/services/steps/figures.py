@@ -59,14 +59,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """An archive in a list of the report."""
+    """An archive in a list of the report, or a copy in completed/."""
 
     name: str
     key: str
-    store: str
+    """Of a copy, its path."""
+    store: str | None
+    """None: it is a copy."""
     size: int
     on: datetime | None
-    """The time that the list is about: when it was archived, when it was verified last, when something ends."""
+    """The time that the list is about: when it was archived, verified last or found damaged, when something ends."""
     note: str
     """Why it is listed."""
     safety: str
@@ -75,7 +77,7 @@ class Archive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
-    """Archives that need attention for one reason."""
+    """Archives, or copies, that are at risk for one reason."""
 
     archives: int
     size: int
@@ -116,8 +118,14 @@ class Report:
     activity: tuple[Activity, ...]
     failures: tuple[Failure, ...]
     """The twenty most frequent, the first of them first; `activity` counts all that failed."""
+    undone: tuple[Failure, ...]
+    """Of the last `LATELY_DAYS`, the causes of what failed, can be retried, and was not done or tried again since."""
+    damaged: Exposure
+    """Archives that the last verification found damaged, changed or missing, until they are proven or deleted."""
+    unarchived: Exposure
+    """Copies in completed/ of which no archive is stored any more: they are what is left."""
     single_copy: Exposure
-    """Archives beside which no other proven copy is known: neither in completed/ nor in a store."""
+    """Archives beside which no other proven copy is known, in completed/ or in a store: as after `mgmt free`."""
     unverified: Exposure
     """Archives that were not verified for so many days."""
     unverified_days: int

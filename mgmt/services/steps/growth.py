@@ -50,7 +50,8 @@ def growth(
 
 
 def monthly_cost(shares: Sequence[Share], table: Prices) -> Decimal | None:
-    """What the archives and their indexes cost a month; None if a price is unknown."""
+    """What the archives and their indexes cost a month; None if a price is unknown. Directories cost nothing."""
+    shares = [each for each in shares if each.is_billed]
     by_class: dict[str, Objects] = {}
     for each in shares:
         name = each.storage_class or StorageClass.STANDARD

@@ -2,7 +2,9 @@
 
 import pytest
 
+from mgmt.choices import WORK
 from mgmt.services.steps.causes import cause_of
+from mgmt.services.steps.requests import KINDS
 
 
 @pytest.mark.parametrize(
@@ -10,7 +12,7 @@ from mgmt.services.steps.causes import cause_of
     [
         ("/home/ann/tour 12: Permission denied", "… N: Permission denied"),
         ("…: Permission denied", "…: Permission denied"),
-        ("s3://media/a b.tar.gz is frozen; restore it first", "… is frozen"),
+        ("s3://media/a b.tar.gz is frozen; restore it first", "… is frozen; restore it first"),
         (
             "the store s3://media is unreachable: timed out after 60 s",
             "the store … is unreachable: timed out after N s",
@@ -32,3 +34,7 @@ def test_the_cause_of_a_message(message: str, cause: str) -> None:
 def test_a_cause_is_its_own_cause() -> None:
     for message in ("/home/ann/tour 12: Permission denied", "3 of 5 were not done"):
         assert cause_of(cause_of(message)) == cause_of(message)
+
+
+def test_what_can_be_left_to_do_is_what_can_be_retried() -> None:
+    assert set(WORK) == set(KINDS)
