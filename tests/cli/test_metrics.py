@@ -13,12 +13,12 @@ from tests.program import Program
 
 
 def operations(text: str) -> dict[tuple[str, str], float]:
-    """The number of operations by type and status."""
+    """The number of operations by type and status, where there are any."""
     return {
         (sample.labels["type"], sample.labels["status"]): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
-        if sample.name == "mgmt_operations_total"
+        if sample.name == "mgmt_operations_total" and sample.value
     }
 
 
