@@ -120,8 +120,8 @@ SABOTAGES = (
     Sabotage(
         "delete the last copy",
         "mgmt/services/delete.py",
-        "            copy = None if last_copy else _other_copy(archive, context)\n",
-        "            copy = None\n",
+        "                copy = None if last_copy else _other_copy(archive, copies)\n",
+        "                copy = None\n",
         (f"{ORDER}::test_delete_refuses_the_last_copy",),
     ),
     Sabotage(

@@ -1,14 +1,14 @@
 """What operations have found out about archives and copies, for a page of files at a time."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, column, false, func, or_, select, table, text
+from sqlalchemy import Row, Text, case, cast, column, false, func, literal, or_, select, table, text
 
-from mgmt.catalog.db.conditions import among, tag_value
+from mgmt.catalog.db.conditions import among, tag_value, value_of
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.files.known_copies import in_parts
+from mgmt.catalog.files.known_copies import KnownCopy, in_parts
 from mgmt.catalog.records.enums import LIVE_SQL, Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import OperationFile, operations
@@ -16,7 +16,11 @@ from mgmt.catalog.records.operations import OperationFile, operations
 COPY, CHANGED = "copy", "changed"
 """What the metadata of an operation that found a completed copy changed says."""
 
+FAULT = "fault "
+"""What the metadata of an operation that found an archive at fault says begins so, before the id of the archive."""
+
 _CLAIM = "content "
+_JUDGES = ("verify", "undelete", "download", "free", "delete")
 _UPLOADS = table("uploads", column("operation_id"), column("skipped_count"))  # without mapping what `ls` does not need
 
 
@@ -29,6 +33,23 @@ class Verdict(NamedTuple):
     at: datetime
     restored: bool
     """It was brought back by `mgmt undelete` since, and not verified."""
+    seq: int = 0
+    """The place of the operation in the history."""
+    is_verified: bool = True
+    """It was a verification, rather than something else that met the fault."""
+
+
+def shared(archives: Iterable[FileRecord | KnownCopy], verdicts: Mapping[int, Verdict]) -> dict[int, Verdict]:
+    """`verdicts` by the ids of all these archives: the last on one object counts for all records of it.
+
+    The same object may be recorded twice, under two URLs of its store.
+    """
+    last: dict[str | int, Verdict] = {}
+    objects = {each.id: each.archive_id or each.id for each in archives}
+    for archive, of_it in objects.items():
+        if archive in verdicts:
+            last[of_it] = max(verdicts[archive], last.get(of_it, verdicts[archive]), key=lambda each: each.seq)
+    return {archive: last[of_it] for archive, of_it in objects.items() if of_it in last}
 
 
 class Verdicts:
@@ -41,27 +62,38 @@ class Verdicts:
         """The last verdict on each of these archives, in the order of operations rather than of clocks."""
         of, ended = operations.c, operations.c.completed_at
         problem = tag_value(of.metadata, "problem").label("problem")
-        kind = (OperationFile.file_id, of.operation_type)
+        met = value_of(of.metadata, literal(FAULT).concat(cast(OperationFile.file_id, Text))).label("met")
+        is_back = case((of.operation_type == "undelete", 1), else_=0).label("is_back")
+        kind = (OperationFile.file_id, is_back)
         facts = (
-            select(OperationFile.file_id, of.operation_type, of.seq, of.status, problem, of.error_message)
+            select(OperationFile.file_id, is_back, of.operation_type, of.seq, of.status, problem, of.error_message, met)
             .add_columns(func.coalesce(ended, of.started_at, type_=of.started_at.type).label("at"))
             .add_columns(func.row_number().over(partition_by=kind, order_by=of.seq.desc()).label("number"))
             .join(operations, of.operation_id == OperationFile.operation_id)
-            .where(OperationFile.role == Role.ARCHIVE, of.operation_type.in_(("verify", "undelete")))
-            .where(or_(of.status == Status.SUCCESS, (of.operation_type == "verify") & problem.is_not(None)))
+            .where(OperationFile.role == Role.ARCHIVE, of.operation_type.in_(_JUDGES))
+            .where(
+                or_(
+                    met.is_not(None),
+                    of.operation_type.in_(_JUDGES[:2]) & (of.status == Status.SUCCESS),
+                    (of.operation_type == "verify") & problem.is_not(None),
+                )
+            )
         )
-        last: dict[tuple[int, str], Row[Any]] = {}
+        last: dict[tuple[int, bool], Row[Any]] = {}
         with self._database.reading() as session:
             for some in in_parts(sorted(archives)):
                 numbered = facts.where(among(OperationFile.file_id.expression, some)).subquery()
                 for row in session.execute(select(numbered).where(numbered.c.number == 1)):
-                    last[row.file_id, row.operation_type] = row
+                    last[row.file_id, bool(row.is_back)] = row
         found: dict[int, Verdict] = {}
-        for (archive, of_type), row in last.items():
-            if of_type == "verify":
-                back = last.get((archive, "undelete"))
-                fault = None if row.status == Status.SUCCESS else str(row.problem)
-                found[archive] = Verdict(fault, row.error_message, row.at, back is not None and back.seq > row.seq)
+        for (archive, is_undelete), row in last.items():
+            if not is_undelete:
+                back = last.get((archive, True))
+                is_restored, is_verified = back is not None and back.seq > row.seq, row.met is None
+                is_sound = is_verified and row.status == Status.SUCCESS
+                fault = None if is_sound else str(row.problem or "damaged")
+                message = row.error_message if is_verified else row.met
+                found[archive] = Verdict(fault, message, row.at, is_restored, row.seq, is_verified)
         return found
 
     def freed(self, copies: Collection[int]) -> set[int]:
