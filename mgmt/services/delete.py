@@ -6,7 +6,7 @@ from mgmt.archive import digest_members, inflate
 from mgmt.catalog import DeleteRecord, FileStatus, Role
 from mgmt.errors import ConflictError, IntegrityError, MgmtError, ProblemError, RefusedError, StoreError
 from mgmt.prices import Prices
-from mgmt.services.steps.altered import note_altered
+from mgmt.services.steps.altered import note_altered, note_faulty
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies, OtherCopy, content_claim
 from mgmt.services.steps.indexes import find_index, look_up
@@ -49,11 +49,12 @@ def delete(name: str, context: Context, *, last_copy: bool, purge: bool = False)
             copies = Copies(context)
             try:
                 copy = None if last_copy else _other_copy(archive, copies)
+                stored = _stored(archive)
+                if stored is not None and not last_copy:
+                    _refuse_other_contents(archive, stored, copies)
             finally:
                 note_altered(record, copies.altered, context.catalog)
-            stored = _stored(archive)
-            if stored is not None and not last_copy:
-                _refuse_other_contents(archive, stored, context)
+                note_faulty(record, copies.faulty, context.catalog)
             if archive.record is not None:
                 journal.link(record, archive.record, Role.ARCHIVE)
                 archive.record.version_id = archive.record.version_id if stored is None else stored.version_id
@@ -133,7 +134,7 @@ def _other_copy(archive: Archive, copies: Copies) -> OtherCopy:
         raise
 
 
-def _refuse_other_contents(archive: Archive, stored: StoredObject, context: Context) -> None:
+def _refuse_other_contents(archive: Archive, stored: StoredObject, copies: Copies) -> None:
     """Raise RefusedError when the object is not the recorded one and holds other contents: no copy of those is proven.
 
     An archive that cannot be read holds nothing that would be lost. The catalog may be older than the object, and
@@ -143,15 +144,16 @@ def _refuse_other_contents(archive: Archive, stored: StoredObject, context: Cont
     if record is None or (has_etag(stored, record.etag) and stored.size == record.size):
         return
     refuse_frozen(store, stored)
-    context.progress.start(f"read {archive.key}", stored.size)
+    copies.context.progress.start(f"read {archive.key}", stored.size)
     try:
         found = digest_members(inflate(store.stream(archive.key, etag=stored.etag)))
     except IntegrityError:
         return
     if found.digest != record.digest:
         where, word = store.location(archive.key), shell_word(store.location(archive.key))
+        copies.faulty[record] = f"{where} holds other contents than were archived"
         raise RefusedError(
-            f"{where} holds other contents than were archived: they may be nowhere else",
+            f"{copies.faulty[record]}: they may be nowhere else",
             next_step=f"mgmt download --archive {word}\n# or: mgmt delete --last-copy {word}",
         )
 
@@ -203,10 +205,11 @@ def preview(
     archive = _find(name, context, purge=purge)
     if purge:
         refuse_unpurgeable(archive)
-    copy = None if last_copy else _other_copy(archive, Copies(context))
+    copies = Copies(context)
+    copy = None if last_copy else _other_copy(archive, copies)
     stored = _stored(archive)
     if stored is not None and not last_copy:
-        _refuse_other_contents(archive, stored, context)
+        _refuse_other_contents(archive, stored, copies)
     where, size = archive.store.location(archive.key), 0 if stored is None else stored.size
     if stored is None and purge and archive.record is not None:
         size = archive.record.size or 0

@@ -5,11 +5,12 @@ import posixpath
 from dataclasses import dataclass
 
 from mgmt.archive import make_folders, remove_partial, select
-from mgmt.catalog import DownloadRecord, FileStatus, Location, Role, Status
+from mgmt.catalog import Catalog, DownloadRecord, FileStatus, Location, Role, Status
 from mgmt.choices import OnConflict, StorageClass
-from mgmt.errors import ConflictError, NotReadyError
+from mgmt.errors import ConflictError, IntegrityError, NotReadyError
 from mgmt.paths import folder_to_make
 from mgmt.prices import Objects
+from mgmt.services.steps.altered import note_faulty
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import claim, describe, token
 from mgmt.services.steps.overlaps import known_stores, refuse_in_store
@@ -60,11 +61,7 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
             make_folders(folder)
             remove_partial(folder, token(record.operation_id))  # of an interrupted run of this very operation
             try:
-                restoring = Restoring(record, found, stored, folder, options, context.progress)
-                if options.archive:
-                    restoring.archive()
-                else:
-                    restoring.members()
+                _restore(Restoring(record, found, stored, folder, options, context.progress), catalog)
             except ConflictError as exc:
                 if options.on_conflict != OnConflict.SKIP:
                     raise
@@ -79,6 +76,19 @@ def download(name: str, options: DownloadOptions, context: Context) -> DownloadR
     finally:
         context.progress.stop()
     return record
+
+
+def _restore(restoring: Restoring, catalog: Catalog) -> None:
+    """Restore what was asked for; what is wrong with the archive is recorded."""
+    try:
+        if restoring.options.archive:
+            restoring.archive()
+        else:
+            restoring.members()
+    except IntegrityError as exc:
+        if restoring.found.record is not None:
+            note_faulty(restoring.record, {restoring.found.record: exc.message}, catalog)
+        raise
 
 
 def _refuse_frozen(

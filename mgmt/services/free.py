@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from mgmt.archive import Hashed, Tree, look_again, move
 from mgmt.catalog import Catalog, FileRecord, FileStatus, FreeRecord, Location, Place, Role, UploadRecord
+from mgmt.catalog.files.verdicts import shared
 from mgmt.errors import IntegrityError, MgmtError, NotFoundError, RefusedError
 from mgmt.paths import held_parent, mounted_in
-from mgmt.services.steps.altered import differs, fault_of, note_altered
+from mgmt.services.steps.altered import differs, fault_of, note_altered, note_faulty
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.copies import Copies, Proven, content_claim, is_altered, is_unarchived
 from mgmt.services.steps.local_files import host, paths_meant
@@ -112,7 +113,7 @@ def free(name: str, context: Context) -> FreeRecord:
         seen = _compared(copies, copy, folder)
         return seen, _proven(copies, seen, copy.path)
 
-    return remove_copy(copy, context, digest=copy.digest, compare=compare, altered=copies.altered)
+    return remove_copy(copy, context, digest=copy.digest, compare=compare, copies=copies)
 
 
 def preview(name: str, context: Context) -> FileRecord:
@@ -130,7 +131,7 @@ def preview(name: str, context: Context) -> FileRecord:
     if fault_of(copy) is not None or differs(copy, catalog):
         raise is_altered(copy.path)
     archives = catalog.metadata.archives_of(copy.digest)
-    verdicts = catalog.verdicts.of([each.id for each in archives])
+    verdicts = shared(archives, catalog.verdicts.of([each.id for each in archives]))
     faults = [found for found in verdicts.values() if found.problem is not None and not found.restored]
     if not archives:
         raise is_unarchived(copy.path)
@@ -142,11 +143,11 @@ def preview(name: str, context: Context) -> FileRecord:
 
 
 def remove_copy(
-    copy: FileRecord, context: Context, *, digest: str, compare: Compare, altered: Sequence[FileRecord] = ()
+    copy: FileRecord, context: Context, *, digest: str, compare: Compare, copies: Copies | None = None
 ) -> FreeRecord:
     """Remove one copy on this machine as `free` does, once `compare` has proven the content with this `digest`.
 
-    If `compare` has added the copy to `altered`, the record says that the copy was found changed.
+    What `compare` has found wrong with `copies`, the record says.
     """
     record = FreeRecord(
         target_path=copy.path,
@@ -158,11 +159,16 @@ def remove_copy(
     try:
         with context.catalog.journal.record(record, claim=content_claim(digest)) as record:
             if not finish_free(record, context) and not resume_earlier(record, copy, context):
-                try:
-                    _prove_and_remove(record, copy, compare, context)
-                except RefusedError:
-                    note_altered(record, altered, context.catalog)
-                    raise
+
+                def noting(copy: FileRecord, folder: int) -> tuple[Hashed, Proven]:
+                    try:
+                        return compare(copy, folder)
+                    finally:
+                        if copies is not None:
+                            note_altered(record, copies.altered, context.catalog)
+                            note_faulty(record, copies.faulty, context.catalog)
+
+                _prove_and_remove(record, copy, noting, context)
     finally:
         context.progress.stop()
     return record
@@ -179,7 +185,8 @@ def _prove_and_remove(record: FreeRecord, copy: FileRecord, compare: Compare, co
         seen, proven = compare(copy, folder)
         if proven.archive.record is not None:
             journal.link(record, proven.archive.record, Role.ARCHIVE)
-        record.details = {"freed": seen.original_size, "proof": proven.proof, "state": seen.source_state}
+        facts = {"freed": seen.original_size, "proof": proven.proof, "state": seen.source_state}
+        record.details = {**record.details, **facts}
         record.result_path, record.stage = hidden_name(record, path), SET_ASIDE
         journal.checkpoint()
         finish_first()

@@ -10,6 +10,7 @@ from mgmt.errors import MgmtError, NotFoundError, ProblemError
 from mgmt.services.steps.altered import faults_of
 from mgmt.services.steps.context import Context
 from mgmt.services.steps.local_files import paths_meant
+from mgmt.services.steps.other_file import other_file
 from mgmt.services.steps.proof import still_there
 from mgmt.services.steps.resolve import Archive, find_archive
 from mgmt.services.steps.safety import not_in_catalog, safety_of
@@ -120,7 +121,7 @@ def _file_status(name: str, context: Context, host: str | None) -> FileStatusRep
     archived = next(iter(archives), file)
     copies = catalog.metadata.copies_of(file.digest) if file.digest else []
     fault = _fault(answer, archived)
-    safety = safety_of(
+    safety = other_file(name, file, catalog) or safety_of(
         judged, catalog, faults=faults_of(copies), archive_faults={} if fault is None else {archived.id: fault}
     )
     return FileStatusReport(

@@ -100,7 +100,12 @@ def _value_in_postgresql(element: _TagValue, compiler: SQLCompiler, **options: A
 
 def tag_value(tags: Any, key: str) -> ColumnElement[Any]:
     """The value of the tag `key`; NULL without it."""
-    return _TagValue(tags, literal(display(key)))
+    return value_of(tags, literal(display(key)))
+
+
+def value_of(tags: Any, key: ColumnElement[str]) -> ColumnElement[Any]:
+    """The value of the tag whose name `key` computes; NULL without it."""
+    return _TagValue(tags, key)
 
 
 def tagged(tags: Any, key: str, value: str) -> ColumnElement[bool]:

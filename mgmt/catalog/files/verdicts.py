@@ -1,15 +1,31 @@
 """What operations have found out about archives and copies, for a page of files at a time."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, column, exists, false, func, or_, select, table, text
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    case,
+    cast,
+    column,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    table,
+    text,
+)
 from sqlalchemy.orm import aliased
 
-from mgmt.catalog.db.conditions import tag_value
+from mgmt.catalog.db.conditions import tag_value, value_of
 from mgmt.catalog.db.database import Database
-from mgmt.catalog.files.known_copies import in_parts
+from mgmt.catalog.files.known_copies import KnownCopy, in_parts
 from mgmt.catalog.records.enums import LIVE_SQL, Role, Status
 from mgmt.catalog.records.files import FileRecord
 from mgmt.catalog.records.operations import OperationFile, operations
@@ -17,11 +33,19 @@ from mgmt.catalog.records.operations import OperationFile, operations
 COPY, CHANGED = "copy", "changed"
 """What the metadata of an operation that found a completed copy changed says."""
 
+FAULT = "fault "
+"""What the metadata of an operation that found an archive at fault says begins so, before the id of the archive."""
+
 _CLAIM = "content "
 
 _PROVES_COPIES = ("free", "upload")
 """Operations that have proven the copy in completed/ if they succeed."""
+
+_JUDGES = ("verify", "undelete", "download", "free", "delete")
 _UPLOADS = table("uploads", column("operation_id"), column("skipped_count"))  # without mapping what `ls` does not need
+
+
+_PROBLEM = tag_value(operations.c.metadata, "problem")
 
 
 class Verdict(NamedTuple):
@@ -33,6 +57,23 @@ class Verdict(NamedTuple):
     at: datetime
     restored: bool
     """It was brought back by `mgmt undelete` since, and not verified."""
+    seq: int = 0
+    """The place of the operation in the history."""
+    is_verified: bool = True
+    """It was a verification, rather than something else that met the fault."""
+
+
+def shared(archives: Iterable[FileRecord | KnownCopy], verdicts: Mapping[int, Verdict]) -> dict[int, Verdict]:
+    """`verdicts` by the ids of all these archives: the last on one object counts for all records of it.
+
+    The same object may be recorded twice, under two URLs of its store.
+    """
+    last: dict[str | int, Verdict] = {}
+    objects = {each.id: each.archive_id or each.id for each in archives}
+    for archive, of_it in objects.items():
+        if archive in verdicts:
+            last[of_it] = max(verdicts[archive], last.get(of_it, verdicts[archive]), key=lambda each: each.seq)
+    return {archive: last[of_it] for archive, of_it in objects.items() if of_it in last}
 
 
 class Verdicts:
@@ -44,28 +85,39 @@ class Verdicts:
     def of(self, archives: Collection[int]) -> dict[int, Verdict]:
         """The last verdict on each of these archives, in the order of operations rather than of clocks."""
         of, ended = operations.c, operations.c.completed_at
-        problem = tag_value(of.metadata, "problem").label("problem")
-        kind = (OperationFile.file_id, of.operation_type)
+        problem = _PROBLEM.label("problem")
+        met = value_of(of.metadata, literal(FAULT).concat(cast(OperationFile.file_id, Text))).label("met")
+        is_back = case((of.operation_type == "undelete", 1), else_=0).label("is_back")
+        kind = (OperationFile.file_id, is_back)
         facts = (
-            select(OperationFile.file_id, of.operation_type, of.seq, of.status, problem, of.error_message)
+            select(OperationFile.file_id, is_back, of.operation_type, of.seq, of.status, problem, of.error_message, met)
             .add_columns(func.coalesce(ended, of.started_at, type_=of.started_at.type).label("at"))
             .add_columns(func.row_number().over(partition_by=kind, order_by=of.seq.desc()).label("number"))
             .join(operations, of.operation_id == OperationFile.operation_id)
-            .where(OperationFile.role == Role.ARCHIVE, _plain(of.operation_type).in_(("verify", "undelete")))
-            .where(or_(_plain(of.status) == Status.SUCCESS, (of.operation_type == "verify") & problem.is_not(None)))
+            .where(OperationFile.role == Role.ARCHIVE, _plain(of.operation_type).in_(_JUDGES))
+            .where(
+                or_(
+                    met.is_not(None),
+                    of.operation_type.in_(_JUDGES[:2]) & (_plain(of.status) == Status.SUCCESS),
+                    (of.operation_type == "verify") & problem.is_not(None),
+                )
+            )
         )
-        last: dict[tuple[int, str], Row[Any]] = {}
+        last: dict[tuple[int, bool], Row[Any]] = {}
         with self._database.reading() as session:
             for some in in_parts(sorted(archives)):
                 numbered = facts.where(OperationFile.file_id.in_(some)).subquery()
                 for row in session.execute(select(numbered).where(numbered.c.number == 1)):
-                    last[row.file_id, row.operation_type] = row
+                    last[row.file_id, bool(row.is_back)] = row
         found: dict[int, Verdict] = {}
-        for (archive, of_type), row in last.items():
-            if of_type == "verify":
-                back = last.get((archive, "undelete"))
-                fault = None if row.status == Status.SUCCESS else str(row.problem)
-                found[archive] = Verdict(fault, row.error_message, row.at, back is not None and back.seq > row.seq)
+        for (archive, is_undelete), row in last.items():
+            if not is_undelete:
+                back = last.get((archive, True))
+                is_restored, is_verified = back is not None and back.seq > row.seq, row.met is None
+                is_sound = is_verified and row.status == Status.SUCCESS
+                fault = None if is_sound else str(row.problem or "damaged")
+                message = row.error_message if is_verified else row.met
+                found[archive] = Verdict(fault, message, row.at, is_restored, row.seq, is_verified)
         return found
 
     def freed(self, copies: Collection[int]) -> set[int]:
@@ -143,10 +195,11 @@ def faults() -> Select[int, int]:
     others = [each for each in Status if each is not Status.SUCCESS]
     fault = select(OperationFile.file_id, func.max(of.seq).label("seq"))
     fault = fault.join(operations, of.operation_id == OperationFile.operation_id)
-    fault = fault.where(
-        OperationFile.role == Role.ARCHIVE, of.status.in_(others), _plain(of.operation_type) == "verify"
-    )
-    last = fault.where(tag_value(of.metadata, "problem").is_not(None)).group_by(OperationFile.file_id).subquery()
+    met = value_of(of.metadata, literal(FAULT).concat(cast(OperationFile.file_id, Text))).is_not(None)
+    failed = of.status.in_(others) & or_(met, (_plain(of.operation_type) == "verify") & _PROBLEM.is_not(None))
+    besides = of.operation_type.in_(("free", "delete")) & met  # which may succeed by another archive
+    fault = fault.where(OperationFile.role == Role.ARCHIVE, or_(failed, besides))
+    last = fault.group_by(OperationFile.file_id).subquery()
     sound = exists().where(link.file_id == last.c.file_id, link.role == Role.ARCHIVE)
     sound = sound.where(later.operation_id == link.operation_id, _plain(later.operation_type) == "verify")
     sound = sound.where(_plain(later.status) == Status.SUCCESS, func.coalesce(later.seq, 0) > last.c.seq)

@@ -1,14 +1,15 @@
-"""Local copies that are no longer what was archived: what an operation has found, and what a look at them shows."""
+"""Copies that are no longer what was archived: what an operation has found, and what a look at local ones shows."""
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import zip_longest
 
 from mgmt.archive import Skipped, Tree
 from mgmt.catalog import Catalog, FileRecord, FileStatus, Location, MemberRecord, OperationRecord, Role, UploadRecord
-from mgmt.catalog.files.verdicts import CHANGED, COPY
+from mgmt.catalog.files.verdicts import CHANGED, COPY, FAULT
+from mgmt.catalog.records.types import display
 from mgmt.services.steps.local_files import host
 from mgmt.services.steps.move_original import same_as_archived
 from mgmt.services.steps.safety_rules import Fault
@@ -21,6 +22,16 @@ def note_altered(record: OperationRecord, altered: Sequence[FileRecord], catalog
         for each in found:
             catalog.journal.link(record, each, Role.COMPLETED)
         record.details = {**(record.details or {}), COPY: CHANGED}
+        catalog.journal.checkpoint()
+
+
+def note_faulty(record: OperationRecord, faulty: Mapping[FileRecord, str], catalog: Catalog) -> None:
+    """Commit that `record` has found these archives at fault, and how; they count no more until they are verified."""
+    if faulty and record.is_recorded:
+        for each in faulty:
+            catalog.journal.link(record, each, Role.ARCHIVE)
+        found = {f"{FAULT}{each.id}": display(said) for each, said in faulty.items()}
+        record.details = {**(record.details or {}), **found}
         catalog.journal.checkpoint()
 
 

@@ -9,6 +9,7 @@ is there now.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -77,6 +78,8 @@ class Copies:
     context: Context
     altered: list[FileRecord] = field(default_factory=list)
     """The local copies that were compared, and are not what their records say."""
+    faulty: dict[FileRecord, str] = field(default_factory=dict)
+    """The archives that are not what was archived, and what is wrong with each."""
 
     def hash(self, copy: FileRecord, folder: int | None = None) -> Hashed:
         """Read the local `copy` on this machine, with the attributes that were to be kept; `folder` is its open parent.
@@ -105,8 +108,7 @@ class Copies:
             try:
                 archive = self._opened(record)
                 if not seen.kept or covers(self._kept(archive), seen.kept):
-                    stored, proof = prove_again(archive.store, record, Proof.AUTO, self.context.progress)
-                    return Proven(archive, stored, proof)
+                    return self._prove(archive, record)
             except CatalogError:
                 raise
             except MgmtError as exc:  # another archive may hold it too
@@ -124,8 +126,7 @@ class Copies:
             try:
                 archive = self._opened(other)
                 if other.id == record.id or covers(self._kept(archive), record.kept or ""):
-                    stored, proof = prove_again(archive.store, other, Proof.AUTO, self.context.progress)
-                    return Proven(archive, stored, proof)
+                    return self._prove(archive, other)
             except CatalogError:
                 raise
             except MgmtError as exc:
@@ -182,7 +183,7 @@ class Copies:
             try:
                 there = self._opened(other)
                 if covers(self._kept(there), wanted):
-                    prove_again(there.store, other, Proof.AUTO, self.context.progress)
+                    self._prove(there, other)
                     again = partial(still_there, there.store, other)
                     yield OtherCopy(there.store.location(there.key), again, is_archive=True)
             except CatalogError:
@@ -228,13 +229,29 @@ class Copies:
         arguments = self.context.catalog.metadata.require_operation(copy.operation_id).command_args
         return bool(arguments.get("owners")), bool(arguments.get("xattrs"))
 
+    def _prove(self, archive: Archive, record: FileRecord) -> Proven:
+        with self._noting(record):
+            stored, proof = prove_again(archive.store, record, Proof.AUTO, self.context.progress)
+        return Proven(archive, stored, proof)
+
+    @contextmanager
+    def _noting(self, record: FileRecord) -> Iterator[None]:
+        """Note in `faulty` what shows the archive of `record` to be wrong."""
+        try:
+            yield
+        except IntegrityError as exc:
+            self.faulty.setdefault(record, exc.message)
+            raise
+
     def _kept(self, archive: Archive) -> str:
         """What `archive` keeps besides the digest; the archive is read where that is not recorded, or not proven."""
         record = archive.record
         assert record is not None  # noqa: S101 - it came from the catalog
         if record.kept is None or record.proof is None:
             refuse_frozen(archive.store, archive.store.head(archive.key))
-            found = read_back(archive.store, archive.key, record.object_checksum, record.digest, self.context.progress)
+            with self._noting(record):
+                read = archive.store, archive.key, record.object_checksum, record.digest
+                found = read_back(*read, self.context.progress)
             if record.kept is not None:
                 return found.kept
             record.kept = found.kept

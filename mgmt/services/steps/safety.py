@@ -2,7 +2,7 @@
 
 `mgmt free` and `mgmt delete` look at what is there now (copies.py). This says no more than they would find if all is as
 recorded: it never says that a copy may be freed where `free` would refuse it by what the catalog knows, nor that an
-archive is safe whose last verification found a fault.
+archive is safe in which a fault was found since its last verification.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from mgmt.catalog import Catalog, FileRecord, FileStatus, KnownCopy, Location, Verdict
+from mgmt.catalog.files.verdicts import shared
 from mgmt.choices import FROZEN_CLASSES
 from mgmt.services.steps.safety_rules import Fault, Judge, Level, Safety, ago, is_at, is_stored, say
 from mgmt.services.steps.thaw import state
@@ -31,7 +32,7 @@ def safety_of(
     """
     record, now = _known(file), datetime.now(UTC)
     judge = _gathered([record], catalog, now)
-    verdicts = {**judge.verdicts}
+    verdicts = dict(judge.verdicts)
     for archive, message in (archive_faults or {}).items():
         earlier = verdicts.get(archive)
         if earlier is None or earlier.problem is None or earlier.restored:
@@ -81,7 +82,7 @@ def _gathered(records: Sequence[KnownCopy], catalog: Catalog, now: datetime) -> 
     changed = catalog.verdicts.changed([each.id for each in present]) if present else {}
     return Judge(
         copies=copies,
-        verdicts=catalog.verdicts.of([each.id for each in archives]) if archives else {},
+        verdicts=shared(archives, catalog.verdicts.of([each.id for each in archives])) if archives else {},
         cold={each.id: state(thaws.get(each.id)) for each in frozen},
         freed=catalog.verdicts.freed(gone) if gone else set(),
         claimed=catalog.verdicts.claimed(claimable) if claimable else set(),

@@ -22,11 +22,11 @@ class Level(StrEnum):
     """How safe a content is, in a word."""
 
     SAFE = "safe"
-    """An archive of it is proven, and its last verification found no fault."""
+    """An archive of it is proven, and no fault was found since."""
     UNPROVEN = "unproven"
     """Nothing has proven its archive, or it has none yet."""
     AT_RISK = "at risk"
-    """The last verification found a fault, or no archive is left."""
+    """A fault was found since the last verification, or by it, or no archive is left."""
     DELETED = "deleted"
     """The archive was deleted."""
 
@@ -141,7 +141,7 @@ class Judge:
                     Level.UNPROVEN, f"{url} was undeleted, and not verified since", _remaining(others), faulty, verify
                 )
             fault = verdict.message or f"{url} is {verdict.problem}"
-            mend = self._mend(archive, alone=not others)
+            mend = self._mend(archive, alone=not others) if verdict.is_verified else verify
             return say(Level.AT_RISK, f"{fault} (found {ago(verdict.at, self.now)})", _remaining(others), faulty, mend)
         if not self._is_sound(archive):
             return say(Level.UNPROVEN, f"{url} was never verified", _remaining(others), faulty, verify)
