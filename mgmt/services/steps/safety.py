@@ -33,10 +33,13 @@ def safety_of(
     record, now = _known(file), datetime.now(UTC)
     judge = _gathered([record], catalog, now)
     verdicts = dict(judge.verdicts)
+    known = [record, *(each for same in judge.copies.values() for each in same)]
     for archive, message in (archive_faults or {}).items():
-        earlier = verdicts.get(archive)
-        if earlier is None or earlier.problem is None or earlier.restored:
-            verdicts[archive] = Verdict("damaged", message, now, restored=False)
+        objects = {each.archive_id for each in known if each.id == archive and each.archive_id is not None}
+        for each in {archive, *(each.id for each in known if each.archive_id in objects)}:
+            earlier = verdicts.get(each)
+            if earlier is None or earlier.problem is None or earlier.restored:
+                verdicts[each] = Verdict("damaged", message, now, restored=False)
     return replace(judge, verdicts=verdicts, faults={**judge.faults, **(faults or {})}).safety(record)
 
 

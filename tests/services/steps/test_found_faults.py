@@ -84,3 +84,12 @@ def test_a_fault_of_an_object_counts_for_every_url_of_it(mgmt: Program) -> None:
     (mgmt.home / "store" / "clip.tar.gz").write_bytes(whole)
     mgmt.ok("verify", f"{link}/clip.tar.gz", "--read-back")
     assert sentence(mgmt, f"{mgmt.store}/clip.tar.gz").endswith("; may be freed")
+
+
+def test_an_object_that_status_finds_missing_is_missing_under_every_url(mgmt: Program) -> None:
+    (mgmt.home / "link").symlink_to(mgmt.home / "store")
+    mgmt.ok("--store", f"file://{mgmt.home}/link", "db", "rebuild")
+    mgmt.ok("verify", "--all")
+    (mgmt.home / "store" / "clip.tar.gz").unlink()
+    for name in (f"{mgmt.store}/clip.tar.gz", "completed/clip"):
+        assert sentence(mgmt, name).startswith("At risk: "), name
