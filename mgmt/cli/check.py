@@ -19,14 +19,14 @@ SHOWN = 20
 """Files that are not archived, and archives, that are listed without --long."""
 
 TOTALS = (
-    Column("STATE", lambda each: each[0]),
-    Column("FILES", lambda each: each[1].files, "count"),
-    Column("SIZE", lambda each: each[1].size, "size"),
-    Column("COPIES", lambda each: f"at least {each[1].copies}" if each[1].copies else None),
+    Column("STATE", "state"),
+    Column("FILES", "files", "count"),
+    Column("SIZE", "size", "size"),
+    Column("COPIES", "copies", leaves=1),
 )
 ARCHIVES = (
-    Column("FILES", lambda each: each[1], "count"),
-    Column("ARCHIVE", lambda each: each[0], "long"),
+    Column("FILES", "files", "count"),
+    Column("ARCHIVE", "archive", "long"),
 )
 
 
@@ -80,11 +80,20 @@ def _show(app: App, summary: "Summary", left: "list[Checked]", by: str) -> None:
         return
     size = human_size(sum(each.size for each in summary.totals.values()))
     app.render.line(f"{summary.archived} of {summary.files} files ({size}) are archived, compared by {by}")
-    app.render.many(sorted(summary.totals.items()), TOTALS, empty=None)
+    totals = [
+        {
+            "state": state,
+            "files": each.files,
+            "size": each.size,
+            "copies": f"at least {each.copies}" if each.copies else None,
+        }
+        for state, each in sorted(summary.totals.items())
+    ]
+    app.render.many(totals, TOTALS, empty=None)
     most = sorted(summary.archives.items(), key=lambda each: (-each[1], each[0]))
     if most:
         app.render.line(f"in {len(most)} {'archive' if len(most) == 1 else 'archives'}:", apart=True)
-        app.render.many(most[:SHOWN], ARCHIVES, empty=None)
+        app.render.many([{"files": files, "archive": url} for url, files in most[:SHOWN]], ARCHIVES, empty=None)
     if left:
         unarchived = summary.files - summary.archived
         rest = f", the first {len(left)} of {unarchived}; -l lists all" if unarchived > len(left) else ""

@@ -104,6 +104,7 @@ def test_every_table_fits_every_terminal(columns: tuple[Column, ...], monkeypatc
         **sizes, "details": {}, "duration_seconds": 12.5, "started_at": now, "modified_at": now, "heard_at": now,
         "recorded_at": now, "completed_at": now, "status": "completed", "type": "member", "location": "completed",
         "is_head": True, "operation_type": "download", "files": 20_000, "requests": 5, "left_out": 0,
+        "state": "archived",
         "median_seconds": 3.5, "p95_seconds": 7200.0, "bytes": 5 << 40, "bytes_per_second": 1e6, "operations": 10_000,
         "succeeded": 9_000, "failed": 10, "partial": 3, "cancelled": 1, "unfinished": 10, "archives": 10_000,
         "compression_ratio": 1.684, "group": "(all)",
